@@ -1,0 +1,148 @@
+"""Which backend runs a call of an op, or the sentence why it cannot.
+
+The body of every registered op asks :func:`call`, so a traced graph is the same whatever backend runs it.  A backend
+contributes to an op a function and a predicate; the predicate answers with ``None`` or with the reason why not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+ORDER = ("cuda", "triton", "native", "reference")
+ENVIRONMENT = "DIGAN_FAST_BACKEND"
+
+logger = logging.getLogger("digan_fast")
+
+
+class BackendUnavailable(RuntimeError):
+    """A backend that was asked for by name cannot run a call; the message says why."""
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    run: Callable[..., Any]
+    why_not: Callable[..., str | None]
+
+
+_kernels: dict[str, dict[str, _Kernel]] = {}
+_said: set[tuple[str, str, str]] = set()
+_requested: str | None = None
+
+
+def register(
+    op: str,
+    backend: str,
+    run: Callable[..., Any],
+    why_not: Callable[..., str | None] = lambda *_: None,
+) -> None:
+    """Let ``backend`` run ``op``.  ``why_not`` takes the op's arguments and returns a reason, or None if it can."""
+    _kernels.setdefault(op, {})[backend] = _Kernel(run, why_not)
+
+
+def native_module() -> Any:
+    """The compiled module ``digan_fast._C``; raises ImportError where it was not built."""
+    from digan_fast import _C
+
+    return _C
+
+
+def _why_not_native() -> str | None:
+    try:
+        native_module().isa()
+    except (ImportError, RuntimeError, ValueError) as error:
+        return f"the compiled module digan_fast._C cannot be used: {error}"
+    return None
+
+
+def _has_kernels(backend: str) -> bool:
+    return any(backend in kernels for kernels in _kernels.values())
+
+
+def _why_not(backend: str) -> str | None:
+    if backend == "reference":
+        return None
+    if not _has_kernels(backend):
+        return "this version of digan_fast has no kernels for it"
+    if backend == "native":
+        return _why_not_native()
+    return None if torch.cuda.is_available() else "torch sees no CUDA device"
+
+
+def backends() -> dict[str, str | None]:
+    """Every backend in the order they are tried, with None where it is available, else the reason why not."""
+    import digan_fast.ops  # noqa: F401  (registers the kernels)
+
+    return {name: _why_not(name) for name in ORDER}
+
+
+def kernel_table() -> dict[str, list[str]]:
+    """The backends that have a kernel for each op, in the order they are tried."""
+    import digan_fast.ops  # noqa: F401
+
+    return {op: [name for name in ORDER if name in kernels] for op, kernels in _kernels.items()}
+
+
+def _checked(name: str, origin: str) -> str:
+    if name not in ORDER:
+        raise ValueError(f"{origin}: unknown backend {name!r}; expected one of {', '.join(ORDER)}")
+    return name
+
+
+@contextlib.contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Run every op in this block on the named backend, for the whole process (autograd's threads included).
+
+    A call that the backend cannot run raises :class:`BackendUnavailable` with the reason.  float64 takes the
+    reference always.  Raises ValueError for an unknown name.
+    """
+    global _requested
+    previous, _requested = _requested, _checked(name, "use_backend")
+    try:
+        yield
+    finally:
+        _requested = previous
+
+
+def requested() -> str | None:
+    """The backend asked for by :func:`use_backend`, else by ``DIGAN_FAST_BACKEND``, else None."""
+    if _requested is not None:
+        return _requested
+    name = os.environ.get(ENVIRONMENT)
+    return _checked(name, ENVIRONMENT) if name else None
+
+
+def select(op: str, *args: Any) -> tuple[str, Callable[..., Any]]:
+    """The backend that runs this call, and its function."""
+    kernels = _kernels[op]
+    wanted = requested()
+    if any(isinstance(arg, torch.Tensor) and arg.dtype == torch.float64 for arg in args):
+        wanted = "reference"
+    if wanted is not None:
+        kernel = kernels.get(wanted)
+        reason = f"it has no kernel for {op}" if kernel is None else _why_not(wanted) or kernel.why_not(*args)
+        if kernel is None or reason is not None:
+            raise BackendUnavailable(f"{op}: backend {wanted!r} was asked for, but {reason}")
+        return wanted, kernel.run
+    for name in ORDER:
+        kernel = kernels.get(name)
+        if kernel is None:
+            continue
+        reason = _why_not(name) or kernel.why_not(*args)
+        if reason is None:
+            return name, kernel.run
+        if (op, name, reason) not in _said:
+            _said.add((op, name, reason))
+            logger.warning("%s: backend %s passed over: %s", op, name, reason)
+    raise BackendUnavailable(f"{op}: no backend can run this call")
+
+
+def call(op: str, *args: Any) -> Any:
+    """Run ``op`` on the backend that :func:`select` chooses."""
+    return select(op, *args)[1](*args)

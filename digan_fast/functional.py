@@ -1,0 +1,171 @@
+"""The public ops, differentiable twice.
+
+B videos, T frames each, K sinusoids, O outputs, I inputs, an H×W rectangle of pixels; features are last.  Every
+function raises ValueError, naming the argument, for a shape or an option that does not fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from digan_fast import ops
+from digan_fast.reference.activations import ACTIVATIONS
+
+_COORD_ACTIVATIONS = tuple(name for name, kind in ACTIVATIONS.items() if kind.homogeneous)
+_MODULATIONS = ("demod", "tanh", "sigmoid", "linear")
+
+
+def _shape(name: str, tensor: Tensor, expected: Sequence[int | str | None]) -> None:
+    """Each entry of ``expected`` is an extent, or a letter where any will do."""
+    fits = tensor.ndim == len(expected) and all(
+        not isinstance(want, int) or want == have
+        for want, have in zip(expected, tensor.shape, strict=True)
+    )
+    if not fits:
+        wanted = ", ".join(str(extent) for extent in expected)
+        raise ValueError(f"{name}: shape {tuple(tensor.shape)}, expected [{wanted}]")
+
+
+def _activation(activation: str, gain: float | None, allowed: Sequence[str]) -> float:
+    if activation not in allowed:
+        raise ValueError(f"activation: {activation!r}, expected one of {', '.join(allowed)}")
+    gain = ACTIVATIONS[activation].gain if gain is None else float(gain)
+    if not gain > 0:
+        raise ValueError(f"gain: {gain}, expected a positive number")
+    return gain
+
+
+def _clamp(clamp: float | None) -> float | None:
+    if clamp is not None and not clamp > 0:
+        raise ValueError(f"clamp: {clamp}, expected a positive number or None")
+    return None if clamp is None else float(clamp)
+
+
+def bias_act(
+    x: Tensor,
+    bias: Tensor | None = None,
+    dim: int = 1,
+    activation: str = "linear",
+    gain: float | None = None,
+    clamp: float | None = None,
+) -> Tensor:
+    """``clamp(act(x + b)·gain, ±clamp)`` with ``bias`` [C] along ``dim`` of x.
+
+    ``gain=None`` takes the activation's own: √2 for relu, lrelu (slope 0.2) and swish, 1 for the others.
+    Source: DIGAN's networks (arXiv 2202.10571) take it from StyleGAN2 (arXiv 1912.04958).
+    """
+    if not -x.ndim <= dim < x.ndim:
+        raise ValueError(f"dim: {dim}, but x has {x.ndim} dimensions")
+    dim %= x.ndim
+    if bias is not None:
+        _shape("bias", bias, [x.shape[dim]])
+    gain = _activation(activation, gain, tuple(ACTIVATIONS))
+    return ops.bias_act(x, bias, dim, activation, gain, _clamp(clamp))
+
+
+def linear_act(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    activation: str = "linear",
+    gain: float | None = None,
+    clamp: float | None = None,
+) -> Tensor:
+    """``clamp(act(x·Wᵀ + b)·gain, ±clamp)``: x [B, …, I], weight [B, O, I], bias [O] give [B, …, O].
+
+    Each video has its own weights, shared by all its frames and pixels.
+    """
+    if x.ndim < 3:
+        raise ValueError(f"x: shape {tuple(x.shape)}, expected [B, …, I] with three dimensions or more")
+    _shape("weight", weight, [x.shape[0], "O", x.shape[-1]])
+    if bias is not None:
+        _shape("bias", bias, [weight.shape[1]])
+    gain = _activation(activation, gain, tuple(ACTIVATIONS))
+    return ops.linear_act(x, weight, bias, activation, gain, _clamp(clamp))
+
+
+def coord_linear(
+    base: Tensor | None,
+    frequency: Tensor,
+    phase: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    grid: Sequence[int],
+    activation: str = "linear",
+    gain: float | None = None,
+    clamp: float | None = None,
+) -> Tensor:
+    """``clamp(act(W·[sin θ, cos θ] + up(base) + b)·gain, ±clamp)``, θ = F·(x, y) + φ(t): [B, T, H, W, O].
+
+    frequency [B, K, 2], phase [B, T, K] in radians, weight [B, O, 2K] (sines first), bias [O].  ``grid`` is (side,
+    top, left, height, width): a rectangle, in pixels, of a side×side picture over [−1, 1)², x = 2i/side − 1 to the
+    right and y upwards; it may reach outside.  ``base`` [B, T, h, w, O] holds the rectangle's ancestors on the grid of
+    half the side, rows top//2 … (top+height−1)//2, and is upsampled to the nearest.  DIGAN, section 3.1 (INR generator).
+    """
+    if len(grid) != 5 or grid[0] < 1 or grid[3] < 0 or grid[4] < 0:
+        raise ValueError(f"grid: {tuple(grid)}, expected (side ≥ 1, top, left, height ≥ 0, width ≥ 0)")
+    _, top, left, height, width = grid = [int(extent) for extent in grid]
+    _shape("frequency", frequency, ["B", "K", 2])
+    batch, sinusoids = frequency.shape[:2]
+    _shape("phase", phase, [batch, "T", sinusoids])
+    _shape("weight", weight, [batch, "O", 2 * sinusoids])
+    outputs = weight.shape[1]
+    if bias is not None:
+        _shape("bias", bias, [outputs])
+    if base is not None:
+        rows = (top + height + 1) // 2 - top // 2
+        columns = (left + width + 1) // 2 - left // 2
+        _shape("base", base, [batch, phase.shape[1], rows, columns, outputs])
+    gain = _activation(activation, gain, _COORD_ACTIVATIONS)
+    return ops.coord_linear(
+        base, frequency, phase, weight, bias, grid, activation, gain, _clamp(clamp)
+    )
+
+
+def fmm_weights(weight: Tensor, left: Tensor, right: Tensor, activation: str = "demod") -> Tensor:
+    """Factorised multiplicative modulation: ``W ∘ (1 + L·R/√r)``, [B, O, I].
+
+    weight [O, I], left [B, O, r], right [B, r, I].  ``demod`` divides each row by (its 2-norm + 1e-8); ``tanh`` and
+    ``sigmoid`` (less ½) bound the modulation instead; ``linear`` leaves it.  INR-GAN (arXiv 2011.12026), section 3.2.
+    """
+    _shape("weight", weight, ["O", "I"])
+    outputs, inputs = weight.shape
+    _shape("left", left, ["B", outputs, "r"])
+    _shape("right", right, [left.shape[0], left.shape[2], inputs])
+    if activation not in _MODULATIONS:
+        raise ValueError(f"activation: {activation!r}, expected one of {', '.join(_MODULATIONS)}")
+    return ops.fmm_weights(weight, left, right, activation)
+
+
+def upfirdn2d(
+    x: Tensor,
+    filter: Tensor,
+    up: int = 1,
+    down: int = 1,
+    padding: Sequence[int] = (0, 0, 0, 0),
+    flip_filter: bool = False,
+    gain: float = 1.0,
+) -> Tensor:
+    """Insert up−1 zeros after each sample, pad (crop where negative), convolve, keep each ``down``-th sample.
+
+    x [N, C, H, W], filter [h, w] (not differentiated), padding (left, right, top, bottom).  A true convolution;
+    ``flip_filter`` makes it a correlation.
+    """
+    _shape("x", x, ["N", "C", "H", "W"])
+    _shape("filter", filter, ["h", "w"])
+    if up < 1 or down < 1:
+        raise ValueError(f"up, down: {up}, {down}, expected 1 or more")
+    if len(padding) != 4:
+        raise ValueError(f"padding: {tuple(padding)}, expected (left, right, top, bottom)")
+    left, right, top, bottom = padding
+    if (
+        x.shape[2] * up + top + bottom < filter.shape[0]
+        or x.shape[3] * up + left + right < filter.shape[1]
+    ):
+        raise ValueError(
+            f"padding: the padded input of shape {tuple(x.shape)} is smaller than the filter "
+            f"{tuple(filter.shape)}"
+        )
+    return ops.upfirdn2d(x, filter, up, down, list(padding), flip_filter, float(gain))

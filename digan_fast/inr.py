@@ -1,0 +1,417 @@
+"""``VideoINR``: the weights of B videos, as data, and their evaluation on any rectangle of any grid at any time."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from digan_fast import functional
+from digan_fast.files import replacing
+from digan_fast.reference.coord_linear import upsample
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+MOTION_SLOPE = 0.01
+# Frames × pixels evaluated at once without gradients: one activation of 256 channels is 16 MiB.
+TILE_PIXELS = 16384
+
+_FORMAT = "digan_fast.VideoINR/1"
+
+Window = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """``clamp(act(W·x + b)·gain, ±clamp)``: weight [B, O, I], one for each video; bias [O]."""
+
+    weight: Tensor
+    bias: Tensor
+    activation: str = "lrelu"
+    gain: float = math.sqrt(2)
+    clamp: float | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return functional.linear_act(
+            x, self.weight, self.bias, self.activation, self.gain, self.clamp
+        )
+
+
+@dataclass(frozen=True)
+class Motion:
+    """The phases of a level's sinusoids at any time: ``offset + MLP(leaky_relu(velocity·t))``.
+
+    offset, velocity [B, K]; the MLP's weight0, weight1 [K, K] and bias0, bias1 [K] are shared by the videos.
+    """
+
+    offset: Tensor
+    velocity: Tensor
+    weight0: Tensor
+    bias0: Tensor
+    weight1: Tensor
+    bias1: Tensor
+
+    def phase(self, times: Tensor) -> Tensor:
+        """[B, T, K] radians at times [B, T]."""
+        moved = F.leaky_relu(self.velocity.unsqueeze(1) * times.unsqueeze(2), MOTION_SLOPE)
+        hidden = functional.bias_act(
+            F.linear(moved, self.weight0), self.bias0, dim=-1, activation="lrelu"
+        )
+        return self.offset.unsqueeze(1) + F.linear(hidden, self.weight1, self.bias1)
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """A level's sinusoids: ``frequency`` [B, K, 2] in radians per unit of (x, y), and their phases."""
+
+    frequency: Tensor
+    motion: Motion
+
+
+@dataclass(frozen=True)
+class Level:
+    """One resolution: ``side`` of its grid at scale 1, its sinusoids where it has any, its layers, its to-RGB layer.
+
+    The first layer of a level with coordinates takes [the level below, upsampled; sines; cosines].
+    """
+
+    side: int
+    coordinates: Coordinates | None
+    layers: tuple[Layer, ...]
+    to_rgb: Layer
+
+    def first_layer(self, x: Tensor | None, times: Tensor, grid: Sequence[int]) -> Tensor:
+        """The first layer on a rectangle of the level's grid, x the level below: [B, T, H, W, O]."""
+        layer = self.layers[0]
+        if self.coordinates is None:
+            assert x is not None
+            return layer(x)
+        below = 0 if x is None else x.shape[-1]
+        base = None if x is None else functional.linear_act(x, layer.weight[..., :below])
+        return functional.coord_linear(
+            base,
+            self.coordinates.frequency,
+            self.coordinates.motion.phase(times),
+            layer.weight[..., below:],
+            layer.bias,
+            grid,
+            layer.activation,
+            layer.gain,
+            layer.clamp,
+        )
+
+    def videos(self, part: slice) -> Level:
+        """This level of some of the videos."""
+
+        def of(layer: Layer) -> Layer:
+            return replace(layer, weight=layer.weight[part])
+
+        coordinates = self.coordinates
+        if coordinates is not None:
+            motion = coordinates.motion
+            coordinates = Coordinates(
+                coordinates.frequency[part],
+                replace(motion, offset=motion.offset[part], velocity=motion.velocity[part]),
+            )
+        return Level(self.side, coordinates, tuple(map(of, self.layers)), of(self.to_rgb))
+
+    def in_bfloat16(self) -> Level:
+        """Weights and biases rounded to bfloat16; sinusoids and to-RGB as they were."""
+        layers = tuple(
+            replace(layer, weight=layer.weight.bfloat16(), bias=layer.bias.bfloat16())
+            for layer in self.layers
+        )
+        return replace(self, layers=layers)
+
+
+@dataclass(frozen=True)
+class VideoINR:
+    """B videos as networks from (x, y, t) to colour; levels coarse to fine (DIGAN, arXiv 2202.10571, section 3.1).
+
+    Plain data: it can be saved, sent, indexed (``inr[0]``, ``inr[2:5]``) and rendered elsewhere.  Its tensors may
+    carry gradients; rendering is then differentiable by them and by the times.
+    """
+
+    levels: tuple[Level, ...]
+
+    def __post_init__(self) -> None:
+        if not self.levels or self.levels[0].coordinates is None:
+            raise ValueError("levels: the first level must be there and have coordinates")
+        for coarse, fine in zip(self.levels, self.levels[1:], strict=False):
+            if fine.side != coarse.side * (1 if fine.coordinates is None else 2):
+                raise ValueError(
+                    f"levels: a level of side {fine.side} above one of side {coarse.side}; the side doubles "
+                    "exactly where a level has coordinates"
+                )
+
+    def __len__(self) -> int:
+        return self.levels[0].layers[0].weight.shape[0]
+
+    def __getitem__(self, index: int | slice) -> VideoINR:
+        """The INR of some of the videos; an integer keeps a batch of one."""
+        if isinstance(index, int):
+            chosen = range(len(self))[index]
+            index = slice(chosen, chosen + 1)
+        return VideoINR(tuple(level.videos(index) for level in self.levels))
+
+    @property
+    def img_resolution(self) -> int:
+        """The side of the picture at scale 1."""
+        return self.levels[-1].side
+
+    @property
+    def device(self) -> torch.device:
+        return self.levels[0].layers[0].weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.levels[0].layers[0].weight.dtype
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by its path, such as ``levels.0.layers.1.weight``."""
+        found: dict[str, Tensor] = {}
+        _walk(self, "", found.setdefault)
+        return {path[1:]: tensor for path, tensor in found.items()}
+
+    def to(self, *args: Any, **kwargs: Any) -> VideoINR:
+        """Every tensor converted as by ``Tensor.to``."""
+        moved: VideoINR = _walk(self, "", lambda _, tensor: tensor.to(*args, **kwargs))
+        return moved
+
+    def detach(self) -> VideoINR:
+        """The same weights without gradient history."""
+        detached: VideoINR = _walk(self, "", lambda _, tensor: tensor.detach())
+        return detached
+
+    def render(
+        self,
+        times: Tensor | Sequence[float],
+        size: int | None = None,
+        window: Window | None = None,
+        levels: int | None = None,
+        precision: str = "float32",
+    ) -> Tensor:
+        """Frames [B, T, 3, H, W] in float32 (float64 from a float64 INR), nominally within [−1, 1], not clamped.
+
+        times: [T] or [B, T]; the networks were trained on [0, 1], anything else extrapolates.
+        size: the side of the whole picture, a multiple of ``img_resolution // levels[0].side``; default: scale 1.
+        window: (top, left, height, width) in pixels of that picture, may reach outside; default: all of it.
+        levels: evaluate only so many levels, coarse to fine; the picture keeps its size, upsampled to the nearest.
+        precision: ``bfloat16`` keeps weights and activations in bfloat16, phases and colours in float32.
+
+        Without gradients the work goes in tiles, so that memory beyond the result is bounded.  Raises ValueError,
+        naming the argument, where one does not fit.
+        """
+        times = self._times(times)
+        size = self._size(size)
+        window = _window(window, size)
+        inr = self._prepared(levels, precision)
+        if torch.is_grad_enabled() and (
+            times.requires_grad or any(t.requires_grad for t in self.tensors().values())
+        ):
+            return _evaluate(inr, times, self.img_resolution, size, window)
+        top, left, height, width = window
+        result = times.new_empty((len(self), times.shape[1], 3, height, width))
+        budget = TILE_PIXELS // max(1, len(self))
+        for frames, tile in _tiles(times.shape[1], window, self._unit, budget):
+            rows = slice(tile[0] - top, tile[0] - top + tile[2])
+            columns = slice(tile[1] - left, tile[1] - left + tile[3])
+            result[:, frames, :, rows, columns] = _evaluate(
+                inr, times[:, frames], self.img_resolution, size, tile
+            )
+        return result
+
+    def frames(
+        self,
+        times: Tensor | Sequence[float],
+        size: int | None = None,
+        window: Window | None = None,
+        levels: int | None = None,
+        precision: str = "float32",
+    ) -> Iterator[Tensor]:
+        """A stream of frames [B, 3, H, W], one for each time; arguments as of :meth:`render`.
+
+        Memory does not grow with the number of frames; no gradients.
+        """
+        times = self._times(times).detach()
+        _, _, height, width = _window(window, self._size(size))
+        together = max(1, TILE_PIXELS // max(1, len(self) * height * width))
+        for first in range(0, times.shape[1], together):
+            with torch.no_grad():
+                part = self.render(
+                    times[:, first : first + together], size, window, levels, precision
+                )
+            yield from part.unbind(1)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a safetensors file, whole or not at all."""
+        from safetensors.torch import save_file
+
+        structure = json.dumps([_structure(level) for level in self.levels])
+        with replacing(path) as beside:
+            save_file(
+                {name: tensor.detach().contiguous() for name, tensor in self.tensors().items()},
+                beside,
+                metadata={"format": _FORMAT, "levels": structure},
+            )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], device: str = "cpu") -> VideoINR:
+        """Read what :meth:`save` wrote.  Raises ValueError, naming the file, for anything else."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(os.fspath(path), framework="pt", device=device) as file:
+                metadata = file.metadata() or {}
+                if metadata.get("format") != _FORMAT:
+                    raise ValueError(f"its format is {metadata.get('format')!r}, expected {_FORMAT!r}")
+                structure = json.loads(metadata["levels"])
+                levels = (
+                    _level(item, f"levels.{index}", file.get_tensor)
+                    for index, item in enumerate(structure)
+                )
+                return cls(tuple(levels))
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{os.fspath(path)}: not a saved VideoINR: {error}") from error
+
+    def _times(self, times: Tensor | Sequence[float]) -> Tensor:
+        dtype = torch.promote_types(self.dtype, torch.float32)
+        times = torch.as_tensor(times, dtype=dtype, device=self.device)
+        if times.ndim == 1:
+            times = times.expand(len(self), -1)
+        if times.ndim != 2 or times.shape[0] != len(self):
+            raise ValueError(f"times: shape {tuple(times.shape)}, expected [T] or [{len(self)}, T]")
+        return times
+
+    @property
+    def _unit(self) -> int:
+        """The side, in pixels, of a cell of the coarsest grid: sizes are multiples of it."""
+        return self.img_resolution // self.levels[0].side
+
+    def _size(self, size: int | None) -> int:
+        if size is None:
+            return self.img_resolution
+        if not isinstance(size, int) or size < 1 or size % self._unit:
+            raise ValueError(f"size: {size}, expected a positive multiple of {self._unit}")
+        return size
+
+    def _prepared(self, levels: int | None, precision: str) -> VideoINR:
+        if levels is not None and not 1 <= levels <= len(self.levels):
+            raise ValueError(f"levels: {levels}, expected 1 to {len(self.levels)}")
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision: {precision!r}, expected one of {', '.join(PRECISIONS)}")
+        chosen = self.levels[:levels]
+        if precision == "bfloat16":
+            chosen = tuple(level.in_bfloat16() for level in chosen)
+        return VideoINR(chosen)
+
+
+def _evaluate(inr: VideoINR, times: Tensor, resolution: int, size: int, window: Window) -> Tensor:
+    """The window [B, T, 3, H, W] of a picture of side ``size``, where ``resolution`` is the side at scale 1."""
+    top, left, height, width = window
+    x = image = None
+    factor = 1
+    for level in inr.levels:
+        side = level.side * size // resolution
+        factor = size // side
+        row, rows = _ancestors(top, height, factor)
+        column, columns = _ancestors(left, width, factor)
+        grid = (side, row, column, rows, columns)
+        x = level.first_layer(x, times, grid)
+        for layer in level.layers[1:]:
+            x = layer(x)
+        colours = level.to_rgb(x.to(level.to_rgb.weight.dtype))
+        if image is not None and level.coordinates is not None:
+            image = upsample(image, grid)
+        image = colours if image is None else image + colours
+    assert image is not None
+    while factor > 1:
+        factor //= 2
+        row, rows = _ancestors(top, height, factor)
+        column, columns = _ancestors(left, width, factor)
+        image = upsample(image, (size // factor, row, column, rows, columns))
+    return image.movedim(-1, 2)
+
+
+def _ancestors(start: int, extent: int, factor: int) -> tuple[int, int]:
+    """First and count of the cells, ``factor`` times coarser, under ``extent`` pixels from ``start``."""
+    first = start // factor
+    return first, -(-(start + extent) // factor) - first
+
+
+def _window(window: Window | None, size: int) -> Window:
+    if window is None:
+        return (0, 0, size, size)
+    if len(window) != 4 or window[2] < 1 or window[3] < 1:
+        raise ValueError(f"window: {window}, expected (top, left, height ≥ 1, width ≥ 1)")
+    top, left, height, width = (int(extent) for extent in window)
+    return (top, left, height, width)
+
+
+def _tiles(
+    frames: int, window: Window, alignment: int, budget: int
+) -> Iterator[tuple[slice, Window]]:
+    """Cut frames × window into parts of about ``budget`` pixels whose borders are multiples of ``alignment``."""
+    top, left, height, width = window
+    if height * width <= budget:
+        together = budget // (height * width)
+        for first in range(0, frames, together):
+            yield slice(first, min(first + together, frames)), window
+        return
+    side = max(1, math.isqrt(budget) // alignment) * alignment
+    for frame in range(frames):
+        for row in range(top // side * side, top + height, side):
+            for column in range(left // side * side, left + width, side):
+                first_row, first_column = max(row, top), max(column, left)
+                tile = (
+                    first_row,
+                    first_column,
+                    min(row + side, top + height) - first_row,
+                    min(column + side, left + width) - first_column,
+                )
+                yield slice(frame, frame + 1), tile
+
+
+def _walk(node: Any, path: str, visit: Callable[[str, Tensor], Any]) -> Any:
+    """A copy of nested dataclasses and tuples, each tensor replaced by ``visit(path, tensor)``."""
+    if isinstance(node, Tensor):
+        return visit(path, node)
+    if isinstance(node, tuple):
+        return tuple(_walk(item, f"{path}.{index}", visit) for index, item in enumerate(node))
+    if is_dataclass(node) and not isinstance(node, type):
+        parts = {f.name: _walk(getattr(node, f.name), f"{path}.{f.name}", visit) for f in fields(node)}
+        return replace(node, **parts)
+    return node
+
+
+def _structure(level: Level) -> dict[str, Any]:
+    def options(layer: Layer) -> dict[str, Any]:
+        return {"activation": layer.activation, "gain": layer.gain, "clamp": layer.clamp}
+
+    return {
+        "side": level.side,
+        "coordinates": level.coordinates is not None,
+        "layers": [options(layer) for layer in level.layers],
+        "to_rgb": options(level.to_rgb),
+    }
+
+
+def _level(structure: dict[str, Any], path: str, tensor: Callable[[str], Tensor]) -> Level:
+    def layer(options: dict[str, Any], name: str) -> Layer:
+        return Layer(tensor(f"{path}.{name}.weight"), tensor(f"{path}.{name}.bias"), **options)
+
+    coordinates = None
+    if structure["coordinates"]:
+        prefix = f"{path}.coordinates"
+        motion = Motion(**{f.name: tensor(f"{prefix}.motion.{f.name}") for f in fields(Motion)})
+        coordinates = Coordinates(tensor(f"{prefix}.frequency"), motion)
+    layers = (layer(item, f"layers.{index}") for index, item in enumerate(structure["layers"]))
+    return Level(
+        structure["side"], coordinates, tuple(layers), layer(structure["to_rgb"], "to_rgb")
+    )

@@ -1,0 +1,212 @@
+"""The generator's published configuration: what is read of it, and its defaults."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_REFERENCE = re.compile(r"^\$\{([\w.]+)\}$")
+_IGNORED_RES_KEYS = {"predictable_emb_size", "use_cosine", "use_diagonal"}
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    """Sinusoids of a level: their number K, and whether the cosines are there besides the sines."""
+
+    sinusoids: int
+    use_cosine: bool
+
+    @property
+    def channels(self) -> int:
+        return self.sinusoids * (2 if self.use_cosine else 1)
+
+
+@dataclass(frozen=True)
+class CoordsConfig:
+    enabled: bool
+    per_resolution: bool
+    kernel_size: int
+    fallback: bool
+    motion_sigma: float
+    res_configs: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, tree: Mapping[str, Any]) -> CoordsConfig:
+        dim = tree.get("coord_dim", 2)
+        if dim != 2:
+            raise ValueError(f"coords.coord_dim: {dim}, expected 2")
+        return cls(
+            enabled=bool(tree.get("enabled", True)),
+            per_resolution=bool(tree.get("per_resolution", True)),
+            kernel_size=int(tree.get("kernel_size", 1)),
+            fallback=bool(tree.get("fallback", False)),
+            motion_sigma=float(tree.get("motion_sigma", 0.25)),
+            res_configs=tree.get("res_configs") or {},
+        )
+
+    def features(self, side: int) -> FeatureConfig:
+        """The sinusoids on the grid of this side.  Raises ValueError where the configuration has none."""
+        entry = by_side(self.res_configs, side)
+        if entry is None:
+            raise ValueError(f"coords.res_configs: no entry for the grid of side {side}")
+        others = [key for key, value in entry.items() if value and key not in _IGNORED_RES_KEYS]
+        if others:
+            raise ValueError(
+                f"coords.res_configs[{side}].{others[0]}: only predicted sinusoids are supported"
+            )
+        sinusoids = int(entry.get("predictable_emb_size", 0))
+        if sinusoids < 1:
+            raise ValueError(
+                f"coords.res_configs[{side}].predictable_emb_size: {sinusoids}, expected 1 or more"
+            )
+        return FeatureConfig(sinusoids, bool(entry.get("use_cosine", False)))
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """What the published ``cfg`` says, with its names; ``coords`` also holds for the input where that names none."""
+
+    upsampling_mode: str | None
+    use_noise: bool
+    num_extra_convs: Mapping[str, Any]
+    input_type: str
+    input_resolution: int
+    input_coords: CoordsConfig
+    coords: CoordsConfig
+    fmm_enabled: bool
+    fmm_rank: int
+    fmm_activation: str
+    fmm_instance_norm: bool
+
+    @classmethod
+    def read(cls, cfg: Mapping[str, Any] | None) -> GeneratorConfig:
+        """From a published ``cfg`` tree (int or str keys); None gives DIGAN's.  Raises ValueError for a bad value."""
+        tree = resolve(DIGAN if cfg is None else cfg)
+        source = tree.get("input", {})
+        fmm = tree.get("fmm", {})
+        coords = CoordsConfig.read(tree.get("coords", {"enabled": False}))
+        own = source.get("coord_fuser_cfg")
+        mode = tree.get("upsampling_mode")
+        if mode not in (None, "nearest", "bilinear"):
+            raise ValueError(f"upsampling_mode: {mode!r}, expected nearest, bilinear or null")
+        kind = source.get("type", "const")
+        if kind not in ("coords", "const"):
+            raise ValueError(f"input.type: {kind!r}, expected coords or const")
+        activation = fmm.get("activation", "demod")
+        if activation not in ("demod", "tanh", "sigmoid", "linear"):
+            raise ValueError(f"fmm.activation: {activation!r}, expected demod, tanh, sigmoid or linear")
+        return cls(
+            upsampling_mode=mode,
+            use_noise=bool(tree.get("use_noise", False)),
+            num_extra_convs=tree.get("num_extra_convs") or {},
+            input_type=kind,
+            input_resolution=int(source.get("resolution", 4)),
+            input_coords=CoordsConfig.read(own) if own else coords,
+            coords=coords,
+            fmm_enabled=bool(fmm.get("enabled", False)),
+            fmm_rank=int(fmm.get("rank", 1)),
+            fmm_activation=activation,
+            fmm_instance_norm=bool(fmm.get("instance_norm", False)),
+        )
+
+    def extra_convs(self, side: int) -> int:
+        return int(by_side(self.num_extra_convs, side) or 0)
+
+
+def by_side(table: Mapping[Any, Any], side: int) -> Any:
+    """The entry for the grid of this side, the keys being int or str; None where there is none."""
+    return table.get(side, table.get(str(side)))
+
+
+def _child(node: Any, key: str) -> Any:
+    if not isinstance(node, Mapping):
+        return None
+    return by_side(node, int(key)) if key.isdigit() else node.get(key)
+
+
+def resolve(tree: Any) -> dict[str, Any]:
+    """Plain nested dicts, with ``${a.b}`` replaced by what it names: from the root, or below ``generator``.
+
+    Raises ValueError for a reference to nothing, or to itself.
+    """
+
+    def look_up(path: str, active: tuple[str, ...]) -> Any:
+        if path in active:
+            raise ValueError(f"configuration: ${{{path}}} refers to itself")
+        for start in (tree, tree.get("generator")):
+            node = start
+            for key in path.split("."):
+                node = _child(node, key)
+            if node is not None:
+                return plain(node, (*active, path))
+        raise ValueError(f"configuration: ${{{path}}} refers to nothing")
+
+    def plain(node: Any, active: tuple[str, ...]) -> Any:
+        if isinstance(node, Mapping):
+            return {key: plain(value, active) for key, value in node.items()}
+        if isinstance(node, (list, tuple)):
+            return [plain(value, active) for value in node]
+        match = _REFERENCE.match(node) if isinstance(node, str) else None
+        return look_up(match[1], active) if match else node
+
+    if not isinstance(tree, Mapping):
+        raise ValueError(f"configuration: {type(tree).__name__}, expected a mapping")
+    resolved: dict[str, Any] = plain(tree, ())
+    return resolved
+
+
+def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The generator's ``cfg`` from a published YAML file, its references resolved.
+
+    Raises ValueError, naming the file, where it is not one.
+    """
+    import yaml
+
+    with open(path, encoding="utf-8") as file:
+        try:
+            tree = resolve(yaml.safe_load(file))
+        except (yaml.YAMLError, ValueError) as error:
+            raise ValueError(f"{os.fspath(path)}: not a generator configuration: {error}") from error
+    generator = tree.get("generator", tree)
+    try:
+        GeneratorConfig.read(generator)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{os.fspath(path)}: not a generator configuration: {error}") from error
+    return dict(generator)
+
+
+def coordinate_config(
+    resolution: int,
+    sinusoids: int = 128,
+    rank: int = 10,
+    extra_convs: Mapping[int, int] | None = None,
+    max_side: int = 256,
+) -> dict[str, Any]:
+    """A configuration in DIGAN's form: coarse levels on a grid of ``resolution``, FMM of the given rank."""
+    entry = {"predictable_emb_size": sinusoids, "use_cosine": True}
+    sides = [2**power for power in range(2, max(resolution, max_side).bit_length())]
+    coords = {
+        "enabled": True,
+        "per_resolution": True,
+        "kernel_size": 1,
+        "coord_dim": 2,
+        "fallback": False,
+        "motion_sigma": 0.25,
+        "res_configs": {str(side): entry for side in sides},
+    }
+    return {
+        "fp32": True,
+        "upsampling_mode": "nearest",
+        "use_noise": False,
+        "fmaps": 1,
+        "num_extra_convs": {str(side): count for side, count in (extra_convs or {}).items()},
+        "input": {"type": "coords", "resolution": resolution, "coord_fuser_cfg": coords},
+        "coords": coords,
+        "fmm": {"enabled": True, "rank": rank, "activation": "demod"},
+    }
+
+
+DIGAN = coordinate_config(32, extra_convs={128: 1, 256: 1}, max_side=1024)

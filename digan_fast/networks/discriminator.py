@@ -1,0 +1,282 @@
+"""The discriminators: residual networks over pairs of frames with their time difference, and over single frames."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from digan_fast import functional
+from digan_fast.networks.layers import FullyConnected, MappingNetwork, resample_filter
+
+ARCHITECTURES = ("resnet", "orig", "skip")
+
+
+class Conv(nn.Module):
+    """An equalised convolution, FIR-downsampled where ``down`` is 2; randn weights scaled by 1/√(I·k²) when run."""
+
+    resample_filter: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        activation: str = "lrelu",
+        bias: bool = True,
+        down: int = 1,
+        conv_clamp: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.activation = activation
+        self.down = down
+        self.conv_clamp = conv_clamp
+        self.padding = kernel_size // 2
+        self.weight = nn.Parameter(
+            torch.randn(out_channels, in_channels, kernel_size, kernel_size)
+        )
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self.weight_gain = 1 / math.sqrt(in_channels * kernel_size**2)
+        self.register_buffer("resample_filter", resample_filter())
+
+    def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
+        weight = (self.weight * self.weight_gain).to(x.dtype)
+        if self.down == 1:
+            x = F.conv2d(x, weight, padding=self.padding)
+        else:
+            # (4 − 2 + 1)//2 = (4 − 2)//2 = 1 sample on either side for the filter's own extent.
+            pad = [self.padding + 1] * 4
+            if weight.shape[-1] == 1:
+                x = functional.upfirdn2d(x, self.resample_filter, down=2, padding=pad)
+                x = F.conv2d(x, weight)
+            else:
+                x = functional.upfirdn2d(x, self.resample_filter, padding=pad)
+                x = F.conv2d(x, weight, stride=2)
+        default = math.sqrt(2) if self.activation == "lrelu" else 1.0
+        if self.bias is None and self.activation == "linear" and self.conv_clamp is None:
+            return x if gain == 1 else x * gain
+        return functional.bias_act(
+            x,
+            None if self.bias is None else self.bias.to(x.dtype),
+            activation=self.activation,
+            gain=default * gain,
+            clamp=None if self.conv_clamp is None else self.conv_clamp * gain,
+        )
+
+
+class Block(nn.Module):
+    """One resolution, halved at its end.  ``fromrgb`` is there at the first level, and at all for ``skip``."""
+
+    resample_filter: Tensor
+
+    def __init__(
+        self,
+        img_channels: int,
+        channels: int,
+        out_channels: int,
+        is_first: bool,
+        architecture: str,
+        conv_clamp: float | None,
+        use_fp16: bool,
+    ) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.use_fp16 = use_fp16
+        self.register_buffer("resample_filter", resample_filter())
+        self.fromrgb: Conv | None = None
+        if is_first or architecture == "skip":
+            self.fromrgb = Conv(img_channels, channels, 1, conv_clamp=conv_clamp)
+        self.conv0 = Conv(channels, channels, 3, conv_clamp=conv_clamp)
+        self.conv1 = Conv(channels, out_channels, 3, down=2, conv_clamp=conv_clamp)
+        self.skip: Conv | None = None
+        if architecture == "resnet":
+            self.skip = Conv(channels, out_channels, 1, activation="linear", bias=False, down=2)
+
+    def forward(self, x: Tensor | None, img: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        def cast(t: Tensor) -> Tensor:
+            return t.to(torch.float16 if self.use_fp16 and t.is_cuda else torch.float32)
+
+        if self.fromrgb is not None:
+            assert img is not None
+            colours = self.fromrgb(cast(img))
+            x = colours if x is None else cast(x) + colours
+            img = (
+                functional.upfirdn2d(img, self.resample_filter, down=2, padding=[1] * 4)
+                if self.architecture == "skip"
+                else None
+            )
+        assert x is not None
+        x = cast(x)
+        if self.skip is None:
+            return self.conv1(self.conv0(x)), img
+        branch = self.skip(x, gain=math.sqrt(0.5))
+        return branch + self.conv1(self.conv0(x), gain=math.sqrt(0.5)), img
+
+
+def minibatch_deviation(x: Tensor, group_size: int | None, features: int = 1) -> Tensor:
+    """x [N, C, H, W] with ``features`` channels appended: the standard deviation within groups of samples."""
+    batch, channels, height, width = x.shape
+    group = batch if group_size is None else min(group_size, batch)
+    if batch == 0:
+        return torch.cat((x, x.new_zeros(0, features, height, width)), dim=1)
+    if batch % group:
+        raise ValueError(f"mbstd_group_size: {group} does not divide the batch of {batch}")
+    y = x.reshape(group, batch // group, features, channels // features, height, width)
+    y = ((y - y.mean(0)).square().mean(0) + 1e-8).sqrt().mean((2, 3, 4))
+    y = y.view(-1, features, 1, 1).repeat(group, 1, height, width)
+    return torch.cat((x, y), dim=1)
+
+
+class Epilogue(nn.Module):
+    """Level 4: minibatch deviation, a convolution, two linear layers; with labels, the product with their mapping."""
+
+    def __init__(
+        self,
+        channels: int,
+        cmap_dim: int,
+        img_channels: int,
+        architecture: str,
+        conv_clamp: float | None,
+        mbstd_group_size: int | None = 4,
+        mbstd_num_channels: int = 1,
+    ) -> None:
+        super().__init__()
+        self.cmap_dim = cmap_dim
+        self.mbstd_group_size = mbstd_group_size
+        self.mbstd_num_channels = mbstd_num_channels
+        self.fromrgb: Conv | None = None
+        if architecture == "skip":
+            self.fromrgb = Conv(img_channels, channels, 1)
+        self.conv = Conv(channels + mbstd_num_channels, channels, 3, conv_clamp=conv_clamp)
+        self.fc = FullyConnected(channels * 4 * 4, channels, activation="lrelu")
+        self.out = FullyConnected(channels, cmap_dim or 1)
+
+    def forward(self, x: Tensor, img: Tensor | None, label: Tensor | None) -> Tensor:
+        x = x.to(torch.float32)
+        if self.fromrgb is not None:
+            assert img is not None
+            x = x + self.fromrgb(img.to(torch.float32))
+        if self.mbstd_num_channels:
+            x = minibatch_deviation(x, self.mbstd_group_size, self.mbstd_num_channels)
+        x = self.out(self.fc(self.conv(x).flatten(1)))
+        if label is None:
+            return x
+        return (x * label).sum(dim=1, keepdim=True) / math.sqrt(self.cmap_dim)
+
+
+class StreamDiscriminator(nn.Module):
+    """StyleGAN2's residual discriminator of pictures with ``img_channels`` channels: logits [N, 1]."""
+
+    def __init__(
+        self,
+        c_dim: int,
+        img_resolution: int,
+        img_channels: int,
+        architecture: str = "resnet",
+        channel_base: int = 32768,
+        channel_max: int = 512,
+        num_fp16_res: int = 0,
+        conv_clamp: float | None = None,
+        cmap_dim: int | None = None,
+        mapping_kwargs: Mapping[str, Any] | None = None,
+        epilogue_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.block_resolutions = [2**p for p in range(img_resolution.bit_length() - 1, 2, -1)]
+        channels = {r: min(channel_base // r, channel_max) for r in [*self.block_resolutions, 4]}
+        if cmap_dim is None:
+            cmap_dim = channels[4]
+        if c_dim == 0:
+            cmap_dim = 0
+        for resolution in self.block_resolutions:
+            block = Block(
+                img_channels,
+                channels[resolution],
+                channels[resolution // 2],
+                is_first=resolution == img_resolution,
+                architecture=architecture,
+                conv_clamp=conv_clamp,
+                use_fp16=resolution > img_resolution >> num_fp16_res,
+            )
+            setattr(self, f"b{resolution}", block)
+        self.mapping: MappingNetwork | None = None
+        if c_dim > 0:
+            self.mapping = MappingNetwork(
+                0, c_dim, cmap_dim, None, w_avg_beta=None, **(mapping_kwargs or {})
+            )
+        self.b4 = Epilogue(
+            channels[4], cmap_dim, img_channels, architecture, conv_clamp, **(epilogue_kwargs or {})
+        )
+
+    def forward(self, img: Tensor, c: Tensor | None) -> Tensor:
+        x, rest = None, img
+        for resolution in self.block_resolutions:
+            x, rest = getattr(self, f"b{resolution}")(x, rest)
+        label = None if self.mapping is None else self.mapping(None, c)
+        return self.b4(x, rest, label)
+
+
+class Discriminator(nn.Module):
+    """DIGAN's two discriminators (arXiv 2202.10571, section 3.2), with the published names ``videoD`` and ``imageD``.
+
+    ``init_kwargs`` are the constructor's arguments as plain data.
+    """
+
+    def __init__(
+        self,
+        c_dim: int = 0,
+        img_resolution: int = 128,
+        img_channels: int = 3,
+        architecture: str = "resnet",
+        channel_base: int = 32768,
+        channel_max: int = 512,
+        num_fp16_res: int = 0,
+        conv_clamp: float | None = None,
+        cmap_dim: int | None = None,
+        mapping_kwargs: Mapping[str, Any] | None = None,
+        epilogue_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if img_resolution < 8 or img_resolution & (img_resolution - 1):
+            raise ValueError(f"img_resolution: {img_resolution}, expected a power of two from 8 on")
+        if architecture not in ARCHITECTURES:
+            raise ValueError(f"architecture: {architecture!r}, expected one of {ARCHITECTURES}")
+        options = {
+            "architecture": architecture,
+            "channel_base": channel_base,
+            "channel_max": channel_max,
+            "num_fp16_res": num_fp16_res,
+            "conv_clamp": conv_clamp,
+            "cmap_dim": cmap_dim,
+            "mapping_kwargs": dict(mapping_kwargs or {}),
+            "epilogue_kwargs": dict(epilogue_kwargs or {}),
+        }
+        self.init_kwargs = {
+            "c_dim": c_dim,
+            "img_resolution": img_resolution,
+            "img_channels": img_channels,
+            **options,
+        }
+        self.c_dim = c_dim
+        self.img_resolution = img_resolution
+        self.img_channels = img_channels
+        self.videoD = StreamDiscriminator(c_dim, img_resolution, 2 * img_channels + 1, **options)
+        self.imageD = StreamDiscriminator(c_dim, img_resolution, img_channels, **options)
+
+    def forward(self, vid: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """``(motion_logits [B, 1], image_logits [2B, 1], frames [2B, 3, H, W])``.
+
+        vid [B, 7, H, W]: two frames and the plane of their time difference.  ``frames`` is the tensor that
+        image_logits depend on, for the gradient penalty.  Raises ValueError where a shape does not fit.
+        """
+        side = self.img_resolution
+        if tuple(vid.shape[1:]) != (2 * self.img_channels + 1, side, side):
+            expected = f"[B, {2 * self.img_channels + 1}, {side}, {side}]"
+            raise ValueError(f"vid: shape {tuple(vid.shape)}, expected {expected}")
+        frames = vid[:, : 2 * self.img_channels].reshape(-1, self.img_channels, side, side)
+        labels = None if c is None else c.repeat_interleave(2, dim=0)
+        return self.videoD(vid, c), self.imageD(frames, labels), frames

@@ -1,0 +1,112 @@
+"""``Generator``: random content and motion vectors to videos."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from digan_fast.inr import VideoINR
+from digan_fast.networks.config import resolve
+from digan_fast.networks.layers import MappingNetwork
+from digan_fast.networks.synthesis import SynthesisNetwork
+
+
+def sample_pair_times(batch: int, device: torch.device | str = "cpu") -> Tensor:
+    """Two ascending times for each video, [B, 2], drawn as published: Beta(2, 1), then Beta(1, 2), sorted."""
+    late = torch.distributions.Beta(2.0, 1.0).sample((batch, 1, 1, 1, 1))
+    early = torch.distributions.Beta(1.0, 2.0).sample((batch, 1, 1, 1, 1))
+    return torch.cat((late, early), dim=1).view(batch, 2).sort(dim=1).values.to(device)
+
+
+class Generator(nn.Module):
+    """DIGAN's generator (arXiv 2202.10571): constructor, call, names and random draws of the published one.
+
+    ``mapping`` and ``synthesis`` are modules of their own.  ``cfg`` is the published configuration tree; None is
+    DIGAN's own.  ``init_kwargs`` are the constructor's arguments as plain data.
+    """
+
+    def __init__(
+        self,
+        z_dim: int = 512,
+        c_dim: int = 0,
+        w_dim: int = 512,
+        img_resolution: int = 128,
+        img_channels: int = 3,
+        ours: bool = True,
+        mapping_kwargs: Mapping[str, Any] | None = None,
+        synthesis_kwargs: Mapping[str, Any] | None = None,
+        cfg: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        cfg = None if cfg is None else resolve(cfg)
+        mapping_kwargs = {"num_layers": 2} if mapping_kwargs is None else dict(mapping_kwargs)
+        self.init_kwargs = {
+            "z_dim": z_dim,
+            "c_dim": c_dim,
+            "w_dim": w_dim,
+            "img_resolution": img_resolution,
+            "img_channels": img_channels,
+            "ours": ours,
+            "mapping_kwargs": mapping_kwargs,
+            "synthesis_kwargs": dict(synthesis_kwargs or {}),
+            "cfg": cfg,
+        }
+        self.z_dim = z_dim
+        self.c_dim = c_dim
+        self.w_dim = w_dim
+        self.img_resolution = img_resolution
+        self.img_channels = img_channels
+        self.synthesis = SynthesisNetwork(
+            w_dim, img_resolution, img_channels, cfg=cfg, **(synthesis_kwargs or {})
+        )
+        self.num_ws = self.synthesis.num_ws
+        self.mapping = MappingNetwork(z_dim, c_dim, w_dim, self.num_ws, **mapping_kwargs)
+
+    def inr(
+        self,
+        z: Tensor,
+        c: Tensor | None = None,
+        z_motion: Tensor | None = None,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+    ) -> VideoINR:
+        """The INR of B videos for content z [B, z_dim], labels c [B, c_dim], motion z_motion [B, w_dim].
+
+        A motion that is not given is drawn from the global generator.
+        """
+        ws = self.mapping(z, c, truncation_psi, truncation_cutoff, skip_w_avg_update=True)
+        if z_motion is None:
+            z_motion = self._draw_motion(z)
+        return self.synthesis.inr(ws, z_motion)
+
+    def _draw_motion(self, z: Tensor) -> Tensor:
+        return torch.randn(len(z), self.w_dim).to(z.device)
+
+    def forward(
+        self,
+        z: Tensor,
+        c: Tensor | None = None,
+        timesteps: int = 16,
+        truncation_psi: float = 1.0,
+        truncation_cutoff: int | None = None,
+        **synthesis_kwargs: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        """``(frames [B·T, 3, H, W], dT)``, the frames of a video consecutive.
+
+        timesteps > 2: T times from 0 to 1, dT None.  Otherwise a random pair of times for each video, T = 2, and dT
+        [B, 1, 1, 1] their difference.  Draws, from the global generator: times, motion vectors.
+        """
+        batch = len(z)
+        if timesteps > 2:
+            times = torch.linspace(0, 1, timesteps, device=z.device).expand(batch, -1)
+            difference = None
+        else:
+            times = sample_pair_times(batch, z.device)
+            difference = (times[:, 1] - times[:, 0]).view(batch, 1, 1, 1)
+        z_motion = self._draw_motion(z)
+        ws = self.mapping(z, c, truncation_psi, truncation_cutoff)
+        img = self.synthesis(ws, times.reshape(-1, 1, 1, 1), z_motion, **synthesis_kwargs)
+        return img, difference

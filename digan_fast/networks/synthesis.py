@@ -1,0 +1,300 @@
+"""The synthesis network: emits an INR and renders it; or, for options an INR does not have, the published form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from digan_fast import functional
+from digan_fast.inr import Coordinates, Level, VideoINR
+from digan_fast.networks.config import GeneratorConfig
+from digan_fast.networks.coordinates import CoordFuser, CoordsInput, GenInput
+from digan_fast.networks.layers import resample_filter
+from digan_fast.networks.modulated import SkipLayer, SynthesisLayer, ToRGBLayer, fir_upsample
+
+ARCHITECTURES = ("skip", "orig", "resnet")
+NOISE_MODES = ("random", "const", "none")
+
+
+class SynthesisBlock(nn.Module):
+    """One level.  ``side`` is that of its grid; ``doubles`` where it is twice the grid of the level before."""
+
+    resample_filter: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        w_dim: int,
+        side: int,
+        doubles: bool,
+        img_channels: int,
+        is_last: bool,
+        architecture: str,
+        cfg: GeneratorConfig,
+        conv_clamp: float | None,
+        use_fp16: bool,
+        filter_taps: tuple[int, ...],
+    ) -> None:
+        super().__init__()
+        self.side = side
+        self.doubles = doubles
+        self.is_last = is_last
+        self.architecture = architecture
+        self.upsampling_mode = cfg.upsampling_mode
+        self.use_fp16 = use_fp16
+        self.register_buffer("resample_filter", resample_filter(filter_taps))
+        kernel_size = cfg.coords.kernel_size if cfg.coords.enabled else 3
+        fir = doubles and cfg.upsampling_mode is None
+
+        def layer(inputs: int, up: bool = False, instance_norm: bool = False) -> SynthesisLayer:
+            return SynthesisLayer(
+                inputs,
+                out_channels,
+                w_dim,
+                side,
+                kernel_size,
+                cfg,
+                up=up,
+                conv_clamp=conv_clamp,
+                instance_norm=instance_norm and cfg.fmm_instance_norm,
+                filter_taps=filter_taps,
+            )
+
+        self.input: GenInput | None = None
+        self.coord_fuser: CoordFuser | None = None
+        self.conv0: SynthesisLayer | None = None
+        if in_channels == 0:
+            self.input = GenInput(cfg.input_type, out_channels, w_dim, side, cfg.input_coords)
+            self.conv1 = layer(self.input.channels, instance_norm=True)
+        else:
+            coords = cfg.coords
+            has_features = coords.enabled and coords.per_resolution and not coords.fallback
+            if doubles and has_features and architecture != "resnet":
+                features = coords.features(side)
+                self.coord_fuser = CoordFuser(w_dim, features, coords.motion_sigma)
+                in_channels += features.channels
+            self.conv0 = layer(in_channels, up=fir)
+            self.conv1 = layer(out_channels, instance_norm=True)
+        extra = cfg.extra_convs(side)
+        self.extra_convs: nn.ModuleList | None = None
+        if extra:
+            layers = [layer(out_channels, instance_norm=True) for _ in range(extra)]
+            self.extra_convs = nn.ModuleList(layers)
+        self.torgb: ToRGBLayer | None = None
+        if is_last or architecture == "skip":
+            self.torgb = ToRGBLayer(out_channels, img_channels, w_dim, conv_clamp)
+        self.skip: SkipLayer | None = None
+        if in_channels and self.input is None and architecture == "resnet":
+            self.skip = SkipLayer(in_channels, out_channels, fir, filter_taps)
+
+    @property
+    def layers(self) -> list[SynthesisLayer]:
+        """The modulated layers in their order; each takes one entry of ws."""
+        first = [] if self.conv0 is None else [self.conv0]
+        return [*first, self.conv1, *(self.extra_convs or [])]
+
+    @property
+    def fuser(self) -> CoordFuser | None:
+        """This level's coordinate features, level 4's input among them."""
+        if self.input is not None and isinstance(self.input.input, CoordsInput):
+            return self.input.input.coord_fuser
+        return self.coord_fuser
+
+    def inr_level(self, ws: list[Tensor], z_motion: Tensor) -> Level:
+        """ws: a [B, w_dim] for each layer and one more for torgb."""
+        layers = [layer.inr_layer(w) for layer, w in zip(self.layers, ws, strict=False)]
+        coordinates: Coordinates | None = None
+        if self.fuser is not None:
+            coordinates = self.fuser.coordinates(ws[0], z_motion)
+            if not self.fuser.use_cosine:
+                # Cosines with weight 0, so that every INR has both.
+                first = layers[0]
+                weight = F.pad(first.weight, (0, self.fuser.sinusoids))
+                layers[0] = type(first)(weight, first.bias, clamp=first.clamp)
+        assert self.torgb is not None
+        return Level(self.side, coordinates, tuple(layers), self.torgb.inr_layer(ws[-1]))
+
+    def _upsample(self, x: Tensor) -> Tensor:
+        if self.upsampling_mode == "bilinear":
+            return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+        return F.interpolate(x, scale_factor=2, mode="nearest")
+
+    def forward(
+        self,
+        x: Tensor | None,
+        img: Tensor | None,
+        ws: list[Tensor],
+        times: Tensor,
+        z_motion: Tensor,
+        noise_mode: str,
+    ) -> tuple[Tensor, Tensor | None]:
+        """As published: N frames, each with its own weights, the level below upsampled before the first product."""
+        dtype = torch.float16 if self.use_fp16 and times.device.type == "cuda" else torch.float32
+        plain = self.doubles and self.upsampling_mode is not None
+        if self.input is not None:
+            x = self.input(ws[0], times, z_motion).to(dtype)
+        else:
+            assert x is not None and self.conv0 is not None
+            x = x.to(dtype)
+            if plain:
+                x = self._upsample(x)
+            if self.coord_fuser is not None:
+                side = x.shape[-1]
+                x = torch.cat((x, self.coord_fuser(side, ws[0], times, z_motion).to(dtype)), dim=1)
+        branch = self.skip(x, gain=math.sqrt(0.5)) if self.skip is not None else None
+        for layer, w in zip(self.layers, ws, strict=False):
+            gain = math.sqrt(0.5) if branch is not None and layer is self.conv1 else 1.0
+            x = layer(x, w, noise_mode, gain)
+            if branch is not None and layer is self.conv1:
+                x = branch + x
+        if img is not None and self.doubles:
+            img = self._upsample(img) if plain else fir_upsample(img, self.resample_filter, 0)
+        if self.torgb is not None:
+            colours = self.torgb(x, ws[-1]).to(torch.float32)
+            img = colours if img is None else img + colours
+        return x, img
+
+
+class SynthesisNetwork(nn.Module):
+    """``ws`` [B, num_ws, w_dim], times and motion vectors to frames; sections 3.1 and 3.2 of arXiv 2202.10571."""
+
+    def __init__(
+        self,
+        w_dim: int,
+        img_resolution: int,
+        img_channels: int = 3,
+        channel_base: int = 32768,
+        channel_max: int = 512,
+        num_fp16_res: int = 0,
+        conv_clamp: float | None = None,
+        architecture: str = "skip",
+        resample_filter: tuple[int, ...] = (1, 3, 3, 1),
+        cfg: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if img_resolution < 4 or img_resolution & (img_resolution - 1):
+            raise ValueError(f"img_resolution: {img_resolution}, expected a power of two from 4 on")
+        if architecture not in ARCHITECTURES:
+            raise ValueError(f"architecture: {architecture!r}, expected one of {ARCHITECTURES}")
+        config = GeneratorConfig.read(cfg)
+        self.w_dim = w_dim
+        self.img_resolution = img_resolution
+        self.img_channels = img_channels
+        self.architecture = architecture
+        self.config = config
+        self.block_resolutions = [2**power for power in range(2, img_resolution.bit_length())]
+        below, channels_below = 0, 0
+        for resolution in self.block_resolutions:
+            side = max(resolution, config.input_resolution)
+            channels = min(channel_base // resolution, channel_max)
+            is_last = resolution == img_resolution
+            block = SynthesisBlock(
+                channels_below,
+                channels,
+                w_dim,
+                side,
+                doubles=bool(below) and side > below,
+                img_channels=img_channels,
+                is_last=is_last,
+                architecture=architecture,
+                cfg=config,
+                conv_clamp=conv_clamp,
+                use_fp16=resolution > img_resolution >> num_fp16_res,
+                filter_taps=tuple(resample_filter),
+            )
+            setattr(self, f"b{resolution}", block)
+            below, channels_below = side, channels
+        self.num_ws = sum(len(block.layers) for block in self.blocks) + 1
+
+    @property
+    def blocks(self) -> list[SynthesisBlock]:
+        return [getattr(self, f"b{resolution}") for resolution in self.block_resolutions]
+
+    def why_not_inr(self) -> str | None:
+        """Why these options have no INR, so that the published form runs; None where they have one."""
+        config = self.config
+        reasons = {
+            f"architecture is {self.architecture!r}": self.architecture != "skip",
+            "coords.enabled is false": not config.coords.enabled,
+            f"coords.kernel_size is {config.coords.kernel_size}": config.coords.kernel_size != 1,
+            f"upsampling_mode is {config.upsampling_mode!r}": config.upsampling_mode != "nearest",
+            "use_noise is true": config.use_noise,
+            f"input.type is {config.input_type!r}": config.input_type != "coords",
+            "fmm.instance_norm is true": config.fmm_instance_norm,
+            "a level that doubles the grid has no coordinate features": any(
+                block.doubles and block.coord_fuser is None for block in self.blocks
+            ),
+        }
+        return next((reason for reason, holds in reasons.items() if holds), None)
+
+    def _split(self, ws: Tensor) -> list[list[Tensor]]:
+        """For each level, an entry for each of its layers, and the next one for its torgb."""
+        if ws.ndim != 3 or tuple(ws.shape[1:]) != (self.num_ws, self.w_dim):
+            expected = f"[B, {self.num_ws}, {self.w_dim}]"
+            raise ValueError(f"ws: shape {tuple(ws.shape)}, expected {expected}")
+        entries, first, parts = list(ws.unbind(1)), 0, []
+        for block in self.blocks:
+            count = len(block.layers)
+            parts.append(entries[first : first + count + 1])
+            first += count
+        return parts
+
+    def inr(self, ws: Tensor, z_motion: Tensor) -> VideoINR:
+        """The INR of B videos, for ws [B, num_ws, w_dim] and motion vectors z_motion [B, w_dim].
+
+        Raises ValueError where a shape does not fit, or, with the reason, where these options have no INR.
+        """
+        reason = self.why_not_inr()
+        if reason is not None:
+            raise ValueError(f"this generator has no INR: {reason}")
+        parts = self._split(ws)
+        self._check_motion(z_motion, len(ws))
+        levels = zip(self.blocks, parts, strict=True)
+        return VideoINR(tuple(block.inr_level(part, z_motion) for block, part in levels))
+
+    def _check_motion(self, z_motion: Tensor, batch: int) -> None:
+        if tuple(z_motion.shape) != (batch, self.w_dim):
+            expected = f"[{batch}, {self.w_dim}]"
+            raise ValueError(f"z_motion: shape {tuple(z_motion.shape)}, expected {expected}")
+
+    def published(
+        self, ws: Tensor, Ts: Tensor, z_motion: Tensor, noise_mode: str = "random"
+    ) -> Tensor:
+        """The network as published, literally: weights of each frame, concatenation, upsampled inputs, NCHW products.
+
+        Right for all options, and the baseline that speed is measured against.  Arguments as of :meth:`forward`.
+        """
+        frames = self._frames(ws, Ts)
+        if noise_mode not in NOISE_MODES:
+            raise ValueError(f"noise_mode: {noise_mode!r}, expected one of {', '.join(NOISE_MODES)}")
+        self._check_motion(z_motion, len(ws))
+        parts = self._split(ws.repeat_interleave(frames, dim=0))
+        motion = z_motion.repeat_interleave(frames, dim=0)
+        x = img = None
+        for block, part in zip(self.blocks, parts, strict=True):
+            x, img = block(x, img, part, Ts, motion, noise_mode)
+        assert img is not None
+        return img
+
+    def _frames(self, ws: Tensor, Ts: Tensor) -> int:
+        if not len(ws) or Ts.numel() != len(Ts) or len(Ts) % len(ws):
+            raise ValueError(
+                f"Ts: shape {tuple(Ts.shape)}, expected [B·T, 1, 1, 1] for the B = {len(ws)} videos of ws"
+            )
+        return len(Ts) // len(ws)
+
+    def forward(
+        self, ws: Tensor, Ts: Tensor, z_motion: Tensor, noise_mode: str = "random"
+    ) -> Tensor:
+        """Frames [B·T, 3, H, W], those of a video consecutive, at times Ts [B·T, 1, 1, 1]."""
+        if self.why_not_inr() is not None:
+            return self.published(ws, Ts, z_motion, noise_mode)
+        frames = self._frames(ws, Ts)
+        inr = self.inr(ws, z_motion)
+        return inr.render(Ts.view(len(ws), frames)).flatten(0, 1)

@@ -1,0 +1,31 @@
+"""The border to compiled code: the only caller of ``data_ptr()``."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def ptr(
+    tensor: Tensor | None,
+    name: str,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    alignment: int = 4,
+) -> int:
+    """The address of a contiguous tensor, 0 for None.
+
+    Raises ValueError, naming the argument, when device, dtype, contiguity or alignment (bytes) is not as asked.
+    """
+    if tensor is None:
+        return 0
+    if tensor.device.type != device:
+        raise ValueError(f"{name}: on device {tensor.device}, expected {device}")
+    if tensor.dtype != dtype:
+        raise ValueError(f"{name}: {tensor.dtype}, expected {dtype}")
+    if not tensor.is_contiguous():
+        raise ValueError(f"{name}: strides {tuple(tensor.stride())} are not contiguous")
+    address = tensor.data_ptr()
+    if address % alignment:
+        raise ValueError(f"{name}: address {address:#x} is not aligned to {alignment} bytes")
+    return address

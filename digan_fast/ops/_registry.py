@@ -1,0 +1,122 @@
+"""How an op is registered: schema, fake, dispatching body, autograd outside."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from digan_fast import dispatch
+
+_LIBRARY = torch.library.Library("digan_fast", "DEF")
+
+
+def define(
+    name: str, signature: str, reference: Callable[..., Any], fake: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Register ``digan_fast::name`` with its fake; its body asks :mod:`digan_fast.dispatch`."""
+    _LIBRARY.define(f"{name}{signature}")
+    _LIBRARY.impl(name, functools.partial(dispatch.call, name), "CompositeExplicitAutograd")
+    torch.library.register_fake(f"digan_fast::{name}", fake, lib=_LIBRARY)
+    dispatch.register(name, "reference", reference)
+    overload: Callable[..., Any] = getattr(torch.ops.digan_fast, name).default
+    return overload
+
+
+def _recompose(
+    reference: Callable[..., Any],
+    inputs: Sequence[Tensor | None],
+    options: Sequence[Any],
+    needed: Sequence[bool],
+    grads: Sequence[Tensor | None],
+) -> list[Tensor | None]:
+    """Gradients of ``reference`` by its needed inputs, by running it again under autograd.
+
+    It reads aliases: one input may depend on another (a gradient on the output it came from), and only the partial
+    derivatives are wanted here.
+    """
+    with torch.enable_grad():
+        aliases = [t if t is None else t.view_as(t) for t in inputs]
+        outputs = reference(*aliases, *options)
+    wanted = [t for t, need in zip(aliases, needed, strict=True) if need and t is not None]
+    pairs = [
+        (out, grad)
+        for out, grad in zip(outputs, grads, strict=True)
+        if grad is not None and out.requires_grad
+    ]
+    if not pairs or not wanted:
+        return [None] * len(inputs)
+    outs, gradients = zip(*pairs, strict=True)
+    found = iter(
+        torch.autograd.grad(
+            outs, wanted, gradients, create_graph=torch.is_grad_enabled(), allow_unused=True
+        )
+    )
+    return [
+        next(found) if need and t is not None else None
+        for t, need in zip(inputs, needed, strict=True)
+    ]
+
+
+def differentiable(
+    forward_op: Callable[..., Any],
+    backward_op: Callable[..., Any],
+    reference_backward: Callable[..., Any],
+    tensors: int,
+    keep: Callable[..., Sequence[Tensor | None]] = lambda *inputs: inputs,
+) -> Callable[..., Tensor]:
+    """An autograd function for ``forward_op(*tensors, *options) -> out``.
+
+    ``backward_op(grad, *tensors, out, *options)`` gives the gradients by the tensors; their own derivatives come
+    from ``reference_backward`` (the same signature), run again under autograd.  ``keep(*tensors, *options)`` says
+    which tensors the backward reads.
+    """
+
+    class Backward(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *args: Any) -> Any:
+            ctx.save_for_backward(*args[: tensors + 2])
+            ctx.options = args[tensors + 2 :]
+            ctx.set_materialize_grads(False)
+            return tuple(backward_op(*args))
+
+        @staticmethod
+        def backward(ctx: Any, *grads: Tensor | None) -> Any:
+            gradients = _recompose(
+                reference_backward,
+                ctx.saved_tensors,
+                ctx.options,
+                ctx.needs_input_grad[: tensors + 2],
+                grads,
+            )
+            return (*gradients, *(None for _ in ctx.options))
+
+    class Forward(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *args: Any) -> Any:
+            out = forward_op(*args)
+            kept = keep(*args)
+            ctx.save_for_backward(*kept[:tensors], out)
+            ctx.given = [arg is not None for arg in args[:tensors]]
+            ctx.options = args[tensors:]
+            return out
+
+        @staticmethod
+        def backward(ctx: Any, *grads: Tensor) -> Any:
+            gradients = Backward.apply(grads[0], *ctx.saved_tensors, *ctx.options)
+            return (
+                *(g if given else None for g, given in zip(gradients, ctx.given, strict=True)),
+                *(None for _ in ctx.options),
+            )
+
+    def run(*args: Any) -> Tensor:
+        needs_grad = torch.is_grad_enabled() and any(
+            arg is not None and arg.requires_grad for arg in args[:tensors]
+        )
+        result: Tensor = Forward.apply(*args) if needs_grad else forward_op(*args)  # type: ignore[no-untyped-call]
+        return result
+
+    return run

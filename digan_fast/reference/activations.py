@@ -1,0 +1,80 @@
+"""Pointwise activations with gain and clamp: ``y = clamp(act(z)·gain, ±c)``, and their derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SLOPE = 0.2
+_SELU_SCALE = 1.0507009873554805
+_SELU_ALPHA = 1.6732632423543772
+
+
+@dataclass(frozen=True)
+class Activation:
+    """``forward(z)``, ``derivative(z)``, the gain used by default.
+
+    ``homogeneous``: act(g·z) = g·act(z) for g > 0, so that the derivative follows from the sign of the output and
+    the gain can be folded into the product before it.
+    """
+
+    forward: Callable[[Tensor], Tensor]
+    derivative: Callable[[Tensor], Tensor]
+    gain: float = 1.0
+    homogeneous: bool = False
+
+
+def _step(z: Tensor, below: float) -> Tensor:
+    return torch.where(z > 0, 1.0, below).to(z.dtype)
+
+
+ACTIVATIONS = {
+    "linear": Activation(lambda z: z, torch.ones_like, homogeneous=True),
+    "relu": Activation(F.relu, lambda z: _step(z, 0.0), 2**0.5, homogeneous=True),
+    "lrelu": Activation(
+        lambda z: F.leaky_relu(z, SLOPE), lambda z: _step(z, SLOPE), 2**0.5, homogeneous=True
+    ),
+    "tanh": Activation(torch.tanh, lambda z: 1 - torch.tanh(z).square()),
+    "sigmoid": Activation(torch.sigmoid, lambda z: torch.sigmoid(z) * torch.sigmoid(-z)),
+    "elu": Activation(F.elu, lambda z: torch.where(z > 0, 1.0, torch.exp(z.clamp(max=0)))),
+    "selu": Activation(
+        F.selu,
+        lambda z: _SELU_SCALE * torch.where(z > 0, 1.0, _SELU_ALPHA * torch.exp(z.clamp(max=0))),
+    ),
+    "softplus": Activation(F.softplus, torch.sigmoid),
+    "swish": Activation(
+        lambda z: z * torch.sigmoid(z),
+        lambda z: torch.sigmoid(z) * (1 + z * torch.sigmoid(-z)),
+        2**0.5,
+    ),
+    "sine": Activation(torch.sin, torch.cos),
+}
+
+
+def activate(z: Tensor, activation: str, gain: float, clamp: float | None) -> Tensor:
+    """``clamp(act(z)·gain, ±clamp)``."""
+    y = ACTIVATIONS[activation].forward(z)
+    if gain != 1:
+        y = y * gain
+    return y if clamp is None else y.clamp(-clamp, clamp)
+
+
+def pre_activation_gradient(
+    grad: Tensor, z: Tensor | None, out: Tensor, activation: str, gain: float, clamp: float | None
+) -> Tensor:
+    """The gradient by z from the gradient by ``out = activate(z)``; homogeneous activations do without z.
+
+    Where the clamp is active the gradient is zero.
+    """
+    kind = ACTIVATIONS[activation]
+    if activation != "linear":
+        at = out if kind.homogeneous else z
+        assert at is not None
+        grad = grad * kind.derivative(at.detach() if kind.homogeneous else at)
+    if gain != 1:
+        grad = grad * gain
+    return grad if clamp is None else torch.where(out.detach().abs() < clamp, grad, 0.0)

@@ -1,0 +1,48 @@
+"""``y = clamp(act(x·Wᵀ + b)·gain, ±clamp)`` with one weight set per video, shared by its frames and pixels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from digan_fast.reference.activations import ACTIVATIONS, activate, pre_activation_gradient
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None, scale: float = 1.0) -> Tensor:
+    """``(x·Wᵀ + b)·scale`` for x [B, M, I], weight [B, O, I], bias [O]: [B, M, O]."""
+    transposed = weight.transpose(1, 2)
+    if bias is not None:
+        return torch.baddbmm(bias, x, transposed, beta=scale, alpha=scale)
+    return torch.bmm(x, transposed) if scale == 1 else torch.bmm(x, transposed * scale)
+
+
+def linear_act(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    activation: str,
+    gain: float,
+    clamp: float | None,
+) -> Tensor:
+    folded = ACTIVATIONS[activation].homogeneous
+    z = product(x.flatten(1, -2), weight, bias, gain if folded else 1.0)
+    y = activate(z, activation, 1.0 if folded else gain, clamp)
+    return y.view(*x.shape[:-1], weight.shape[1])
+
+
+def linear_act_backward(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    out: Tensor,
+    activation: str,
+    gain: float,
+    clamp: float | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients by x, weight [B, O, I] and bias [O]."""
+    flat = x.flatten(1, -2)
+    z = None if ACTIVATIONS[activation].homogeneous else product(flat, weight, bias)
+    dz = pre_activation_gradient(grad.flatten(1, -2), z, out.flatten(1, -2), activation, gain, clamp)
+    dx = torch.bmm(dz, weight).view_as(x)
+    return dx, torch.bmm(dz.transpose(1, 2), flat), dz.sum((0, 1))
