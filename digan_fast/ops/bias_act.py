@@ -23,13 +23,13 @@ _OPTIONS = "int dim, str activation, float gain, float? clamp"
 
 
 def _fake(x: Tensor, *_: Any) -> Tensor:
-    return x.new_empty(x.shape)
+    return torch.empty_like(x)
 
 
 def _fake_backward(
     grad: Tensor, x: Tensor | None, bias: Tensor | None, out: Tensor, dim: int, *_: Any
 ) -> tuple[Tensor, Tensor]:
-    return grad.new_empty(grad.shape), grad.new_empty(grad.shape[dim])
+    return torch.empty_like(grad), grad.new_empty(grad.shape[dim])
 
 
 def _keep(x: Tensor, bias: Tensor | None, dim: int, activation: str, *_: Any) -> Any:
@@ -39,6 +39,8 @@ def _keep(x: Tensor, bias: Tensor | None, dim: int, activation: str, *_: Any) ->
 def _native(
     x: Tensor, bias: Tensor | None, dim: int, activation: str, gain: float, clamp: float | None
 ) -> Tensor:
+    if dim == 1 and x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        return _native(x.movedim(1, 3), bias, 3, activation, gain, clamp).movedim(3, 1)
     x = x.contiguous()
     out = torch.empty_like(x)
     dispatch.native_module().bias_act_cpu(

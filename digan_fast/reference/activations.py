@@ -16,42 +16,50 @@ _SELU_ALPHA = 1.6732632423543772
 
 @dataclass(frozen=True)
 class Activation:
-    """``forward(z)``, ``derivative(z)``, the gain used by default.
+    """``forward(z)``, ``backward(grad, z)`` = grad·act'(z), the gain used by default.
 
     ``homogeneous``: act(g·z) = g·act(z) for g > 0, so that the derivative follows from the sign of the output and
     the gain can be folded into the product before it.
     """
 
     forward: Callable[[Tensor], Tensor]
-    derivative: Callable[[Tensor], Tensor]
+    backward: Callable[[Tensor, Tensor], Tensor]
     gain: float = 1.0
     homogeneous: bool = False
 
 
-def _step(z: Tensor, below: float) -> Tensor:
-    return torch.where(z > 0, 1.0, below).to(z.dtype)
-
-
 ACTIVATIONS = {
-    "linear": Activation(lambda z: z, torch.ones_like, homogeneous=True),
-    "relu": Activation(F.relu, lambda z: _step(z, 0.0), 2**0.5, homogeneous=True),
-    "lrelu": Activation(
-        lambda z: F.leaky_relu(z, SLOPE), lambda z: _step(z, SLOPE), 2**0.5, homogeneous=True
+    "linear": Activation(lambda z: z, lambda grad, z: grad, homogeneous=True),
+    "relu": Activation(
+        F.relu,
+        lambda grad, z: torch.ops.aten.threshold_backward(grad, z, 0),
+        2**0.5,
+        homogeneous=True,
     ),
-    "tanh": Activation(torch.tanh, lambda z: 1 - torch.tanh(z).square()),
-    "sigmoid": Activation(torch.sigmoid, lambda z: torch.sigmoid(z) * torch.sigmoid(-z)),
-    "elu": Activation(F.elu, lambda z: torch.where(z > 0, 1.0, torch.exp(z.clamp(max=0)))),
+    "lrelu": Activation(
+        lambda z: F.leaky_relu(z, SLOPE),
+        lambda grad, z: torch.ops.aten.leaky_relu_backward(grad, z, SLOPE, False),
+        2**0.5,
+        homogeneous=True,
+    ),
+    "tanh": Activation(torch.tanh, lambda grad, z: grad * (1 - torch.tanh(z).square())),
+    "sigmoid": Activation(
+        torch.sigmoid, lambda grad, z: grad * torch.sigmoid(z) * torch.sigmoid(-z)
+    ),
+    "elu": Activation(F.elu, lambda grad, z: grad * torch.exp(z.clamp(max=0))),
     "selu": Activation(
         F.selu,
-        lambda z: _SELU_SCALE * torch.where(z > 0, 1.0, _SELU_ALPHA * torch.exp(z.clamp(max=0))),
+        lambda grad, z: (
+            grad * _SELU_SCALE * torch.where(z > 0, 1.0, _SELU_ALPHA * torch.exp(z.clamp(max=0)))
+        ),
     ),
-    "softplus": Activation(F.softplus, torch.sigmoid),
+    "softplus": Activation(F.softplus, lambda grad, z: grad * torch.sigmoid(z)),
     "swish": Activation(
         lambda z: z * torch.sigmoid(z),
-        lambda z: torch.sigmoid(z) * (1 + z * torch.sigmoid(-z)),
+        lambda grad, z: grad * torch.sigmoid(z) * (1 + z * torch.sigmoid(-z)),
         2**0.5,
     ),
-    "sine": Activation(torch.sin, torch.cos),
+    "sine": Activation(torch.sin, lambda grad, z: grad * torch.cos(z)),
 }
 
 
@@ -71,10 +79,9 @@ def pre_activation_gradient(
     Where the clamp is active the gradient is zero.
     """
     kind = ACTIVATIONS[activation]
-    if activation != "linear":
-        at = out if kind.homogeneous else z
-        assert at is not None
-        grad = grad * kind.derivative(at.detach() if kind.homogeneous else at)
+    at = out.detach() if kind.homogeneous else z
+    assert at is not None
+    grad = kind.backward(grad, at)
     if gain != 1:
         grad = grad * gain
     return grad if clamp is None else torch.where(out.detach().abs() < clamp, grad, 0.0)

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace digan_fast {
+
+// Instruction sets that csrc/cpu is compiled for, from the least to the most capable.
+enum class Isa { generic, avx2, avx512 };
+
+const char* isa_name(Isa isa);
+
+std::vector<Isa> built_isas();
+
+std::vector<std::string> cpu_features();
+
+// The most capable instruction set that is built and that this CPU has, or the one named by the
+// environment variable DIGAN_FAST_ISA; throws std::runtime_error if that one cannot run here.
+Isa selected_isa();
+
+}  // namespace digan_fast

@@ -1,0 +1,14 @@
+#pragma once
+
+namespace digan_fast {
+
+struct CudaInfo {
+    int devices;
+    int runtime_version;  // 1000 · major + 10 · minor
+    int driver_version;   // the newest runtime that the driver supports; 0: no driver
+    const char* reason;   // why there is no device; empty if there is one
+};
+
+CudaInfo cuda_info();
+
+}  // namespace digan_fast

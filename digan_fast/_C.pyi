@@ -1,0 +1,32 @@
+from typing import TypedDict
+
+class BuildInfo(TypedDict):
+    compiler: str
+    openmp: bool
+    isas: list[str]
+    cuda: bool
+    cuda_archs: list[str]
+
+class CudaInfo(TypedDict):
+    devices: int
+    runtime_version: int
+    driver_version: int
+    reason: str
+
+def build_info() -> BuildInfo: ...
+def cpu_features() -> list[str]: ...
+def isa() -> str: ...
+def cuda_info() -> CudaInfo: ...
+def bias_act_cpu(
+    out: int,
+    x: int,
+    bias: int,
+    outer: int,
+    channels: int,
+    inner: int,
+    activation: int,
+    alpha: float,
+    gain: float,
+    clamp: float,
+    threads: int,
+) -> None: ...

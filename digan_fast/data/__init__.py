@@ -1,0 +1,1 @@
+"""Training data: clips of videos, and pairs of frames drawn from them."""

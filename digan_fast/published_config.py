@@ -1,0 +1,179 @@
+"""Configurations and numpy values in the pickles of the published code, as plain data."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from digan_fast.pickles import Budget, Record, SnapshotError, Symbol
+
+_MAX_ARRAY: Final = 100_000
+_MAX_DIMENSIONS: Final = 8
+_MAX_DEPTH: Final = 50
+_MAX_VALUES: Final = 1_000_000
+_MAX_TEXT: Final = 10_000
+_NUMBERS: Final = re.compile(r"b1|[iu][1248]|f[248]")
+_REFERENCE: Final = re.compile(r"\$\{([^${}]*)\}")
+_CONTAINERS: Final = ("omegaconf.dictconfig.DictConfig", "omegaconf.listconfig.ListConfig")
+
+
+def plain(value: Any) -> Any:
+    """Dicts, lists, numbers and strings in place of configuration records, tuples and arrays.
+
+    Raises:
+        SnapshotError: there is something else in it, or it is too large, too deep or cyclic.
+    """
+    return _plain(value, 0, Budget(_MAX_VALUES, "configuration values"))
+
+
+def resolved(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain data for each of `values`, with references like `${coords.low_res_cfg}` resolved.
+
+    A reference is looked up in the configuration around each value, in the value itself, and
+    below `generator`, where the published configurations keep their networks.
+
+    Raises:
+        SnapshotError: a reference leads nowhere or to itself; otherwise as `plain`.
+    """
+    converted = {key: plain(value) for key, value in values.items()}
+    roots = [plain(_root(value)) for value in values.values() if isinstance(value, Record)]
+    roots = [root for root in (*roots, *converted.values()) if isinstance(root, dict)]
+    budget = Budget(_MAX_VALUES, "values behind references")
+    return {
+        key: _resolve(value, [], roots, budget) if isinstance(value, (dict, list)) else value
+        for key, value in converted.items()
+    }
+
+
+def _plain(value: Any, depth: int, budget: Budget) -> Any:
+    budget.spend()
+    if depth > _MAX_DEPTH:
+        raise SnapshotError(f"configuration nested deeper than {_MAX_DEPTH}, or within itself")
+    if isinstance(value, Record):
+        if value.name == "numpy.ndarray":
+            return _array_values(value)
+        if value.name.startswith("omegaconf.nodes."):
+            return _plain(value.get("_val"), depth + 1, budget)
+        if value.name in _CONTAINERS:
+            return _plain(value.get("_content"), depth + 1, budget)
+    if isinstance(value, dict):
+        return {key: _plain(item, depth + 1, budget) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, depth + 1, budget) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    name = value.name if isinstance(value, (Record, Symbol)) else type(value).__name__
+    raise SnapshotError(f"expected plain configuration values, found {name}")
+
+
+def _root(node: Record) -> Record:
+    """The outermost configuration around a node, against which references are resolved."""
+    for _ in range(_MAX_DEPTH):
+        parent = node.get("_parent")
+        if not isinstance(parent, Record):
+            return node
+        node = parent
+    raise SnapshotError(f"configuration nested deeper than {_MAX_DEPTH}, or within itself")
+
+
+def _resolve(value: Any, parents: list[Any], roots: list[Any], budget: Budget) -> Any:
+    """Replaces `${a.b}` by what it refers to; `parents` are the containers around `value`."""
+    budget.spend()
+    if len(parents) > _MAX_DEPTH:
+        raise SnapshotError("a reference in the configuration refers to itself")
+    inside = [*parents, value]
+    if isinstance(value, dict):
+        return {key: _resolve(item, inside, roots, budget) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_resolve(item, inside, roots, budget) for item in value]
+    if not isinstance(value, str) or "${" not in value:
+        return value
+    whole = _REFERENCE.fullmatch(value)
+    if whole:
+        return _resolve(_lookup(whole[1], parents, roots), inside, roots, budget)
+
+    def text(match: re.Match[str]) -> str:
+        budget.spend()
+        found = _lookup(match[1], parents, roots)
+        if isinstance(found, (dict, list)):
+            raise SnapshotError(f"the reference {match[0][:80]!r} within a text is no text")
+        return str(found)
+
+    replaced = _REFERENCE.sub(text, value)
+    if replaced == value or len(replaced) > _MAX_TEXT:
+        raise SnapshotError(f"the reference {value[:80]!r} in the configuration has no value")
+    return _resolve(replaced, inside, roots, budget)
+
+
+def _lookup(path: str, parents: list[Any], roots: list[Any]) -> Any:
+    """What a reference names: relative to a container, to a root, or below `generator`."""
+    keys = path.lstrip(".").split(".")
+    dots = len(path) - len(path.lstrip("."))
+    if dots:
+        candidates = [(parents[-dots], keys)] if dots <= len(parents) else []
+    else:
+        candidates = [(root, keys) for root in roots]
+        candidates += [(root["generator"], keys) for root in roots if "generator" in root]
+        if keys[0] == "generator":
+            candidates += [(root, keys[1:]) for root in roots]
+    for start, steps in candidates:
+        found, value = _follow(start, steps)
+        if found:
+            return value
+    raise SnapshotError(f"the reference ${{{path[:80]}}} in the configuration has no value")
+
+
+def _follow(value: Any, keys: list[str]) -> tuple[bool, Any]:
+    for key in keys:
+        if isinstance(value, list) and key.isdecimal() and int(key) < len(value):
+            value = value[int(key)]
+        elif isinstance(value, dict) and key in value:
+            value = value[key]
+        elif isinstance(value, dict) and key.isdecimal() and int(key) in value:
+            value = value[int(key)]
+        else:
+            return False, None
+    return True, value
+
+
+def numpy_dtype(spec: Any, *_: Any) -> Record:
+    """Stands for `numpy.dtype`; only numbers are let through, so no object ever is."""
+    if type(spec) is not str or not _NUMBERS.fullmatch(spec):
+        raise SnapshotError(f"expected a numpy dtype of numbers, got {str(spec)[:20]!r}")
+    return Record("numpy.dtype", (spec,))
+
+
+def _array(shape: Any, dtype: Any, raw: Any, order: str = "C") -> np.ndarray[Any, Any]:
+    if not isinstance(dtype, Record) or dtype.name != "numpy.dtype":
+        raise SnapshotError("expected a numpy dtype")
+    big_endian = type(dtype.state) is tuple and dtype.state[1] == ">"
+    kind = np.dtype((">" if big_endian else "<") + dtype.args[0])
+    if type(shape) is not tuple or any(type(n) is not int or n < 0 for n in shape):
+        raise SnapshotError("expected a numpy shape of non-negative integers")
+    count = math.prod(shape)
+    if count > _MAX_ARRAY or len(shape) > _MAX_DIMENSIONS or (count == 0 and len(shape) > 1):
+        raise SnapshotError(f"a numpy array of {count} numbers, where {_MAX_ARRAY} are allowed")
+    if not isinstance(raw, memoryview) or len(raw) != count * kind.itemsize:
+        raise SnapshotError(f"a numpy array of shape {shape} has data of another length")
+    return np.frombuffer(raw, kind).reshape(shape, order="F" if order == "F" else "C")
+
+
+def _array_values(record: Record) -> Any:
+    if type(record.state) is not tuple or len(record.state) != 5:
+        raise SnapshotError("expected the version, shape, dtype, order and data of a numpy array")
+    _, shape, dtype, fortran, raw = record.state
+    return _array(shape, dtype, raw, "F" if fortran else "C").tolist()
+
+
+def numpy_array(raw: Any, dtype: Any, shape: Any, order: Any) -> Record:
+    """Stands for `numpy._core.numeric._frombuffer`."""
+    return Record("numpy.ndarray", (), (1, shape, dtype, order == "F", raw))
+
+
+def numpy_scalar(dtype: Any, raw: Any) -> Any:
+    """Stands for `numpy._core.multiarray.scalar`."""
+    return _array((), dtype, raw).item()

@@ -1,0 +1,1 @@
+"""Adversarial training of INR video generators: losses, augmentation, the loop."""

@@ -1,0 +1,87 @@
+"""DiffAugment (arXiv 2006.10738) on pairs of frames: one draw of every transform for both frames of a pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def _uniform(x: Tensor) -> Tensor:
+    return torch.rand(len(x), 1, 1, 1, 1, dtype=x.dtype, device=x.device)
+
+
+def brightness(x: Tensor) -> Tensor:
+    return x + (_uniform(x) - 0.5)
+
+
+def saturation(x: Tensor) -> Tensor:
+    mean = x.mean(dim=2, keepdim=True)
+    return (x - mean) * (_uniform(x) * 2) + mean
+
+
+def contrast(x: Tensor) -> Tensor:
+    mean = x.mean(dim=(2, 3, 4), keepdim=True)
+    return (x - mean) * (_uniform(x) + 0.5) + mean
+
+
+def translation(x: Tensor) -> Tensor:
+    """Shift by up to an eighth of the side, zeros coming in: out[i] = in[i + shift]."""
+    batch, _, _, height, width = x.shape
+    reach_y, reach_x = int(height / 8 + 0.5), int(width / 8 + 0.5)
+    shift_y = torch.randint(-reach_y, reach_y + 1, [batch, 1, 1], device=x.device)
+    shift_x = torch.randint(-reach_x, reach_x + 1, [batch, 1, 1], device=x.device)
+    padded = F.pad(x, (reach_x, reach_x, reach_y, reach_y))
+    rows = torch.arange(height, device=x.device).view(1, -1, 1) + shift_y + reach_y
+    columns = torch.arange(width, device=x.device).view(1, 1, -1) + shift_x + reach_x
+    videos = torch.arange(batch, device=x.device).view(-1, 1, 1)
+    return padded.permute(0, 3, 4, 1, 2)[videos, rows, columns].permute(0, 3, 4, 1, 2)
+
+
+def cutout(x: Tensor) -> Tensor:
+    """Zero a square of half the side, its centre drawn over the picture and clamped to it."""
+    batch, _, _, height, width = x.shape
+    inside = None
+    for extent, shape in ((height, (1, -1, 1)), (width, (1, 1, -1))):
+        size = int(extent / 2 + 0.5)
+        offset = torch.randint(0, extent + (1 - size % 2), [batch, 1, 1], device=x.device)
+        index = torch.arange(extent, device=x.device).view(shape)
+        first = (offset - size // 2).clamp(0, extent - 1)
+        last = (offset - size // 2 + size - 1).clamp(0, extent - 1)
+        hit = (index >= first) & (index <= last)
+        inside = hit if inside is None else inside & hit
+    assert inside is not None
+    return x.masked_fill(inside[:, None, None], 0.0)
+
+
+TRANSFORMS: dict[str, Sequence[Callable[[Tensor], Tensor]]] = {
+    "color": (brightness, saturation, contrast),
+    "translation": (translation,),
+    "cutout": (cutout,),
+}
+
+
+class DiffAugment:
+    """``policy``: names of :data:`TRANSFORMS` separated by commas, applied in their order; empty for none."""
+
+    def __init__(self, policy: str = "color,translation", img_channels: int = 3) -> None:
+        names = [name.strip() for name in policy.split(",") if name.strip()]
+        unknown = [name for name in names if name not in TRANSFORMS]
+        if unknown:
+            raise ValueError(
+                f"augment: unknown transform {unknown[0]!r}, expected some of {', '.join(TRANSFORMS)}"
+            )
+        self.transforms = [transform for name in names for transform in TRANSFORMS[name]]
+        self.img_channels = img_channels
+
+    def __call__(self, pairs: Tensor) -> Tensor:
+        """[B, 2C + 1, H, W]: two frames and their Δt plane, which is left as it is."""
+        if not self.transforms:
+            return pairs
+        frames = pairs[:, : 2 * self.img_channels]
+        x = frames.unflatten(1, (2, self.img_channels))
+        for transform in self.transforms:
+            x = transform(x)
+        return torch.cat((x.flatten(1, 2), pairs[:, 2 * self.img_channels :]), dim=1)

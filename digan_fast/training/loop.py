@@ -1,0 +1,270 @@
+"""The training loop of one process: phases, moving average, log, samples, snapshots, resume."""
+
+from __future__ import annotations
+
+import copy
+import json
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from digan_fast import snapshot, video
+from digan_fast.data.clips import Clips, find_videos
+from digan_fast.files import replacing
+from digan_fast.networks import Discriminator, Generator
+from digan_fast.training.augment import DiffAugment
+from digan_fast.training.config import TrainConfig
+from digan_fast.training.loss import Loss
+
+G_INTERVAL = 4
+D_INTERVAL = 16
+BETAS = (0.0, 0.99)
+SAMPLE_VIDEOS = 6
+SAMPLE_FRAMES = 8
+
+
+def lazy_adam(parameters: Iterator[nn.Parameter], lr: float, interval: int) -> torch.optim.Adam:
+    """Adam for a network that is regularised every ``interval`` steps (arXiv 1912.04958, appendix B)."""
+    ratio = interval / (interval + 1)
+    betas = (BETAS[0] ** ratio, BETAS[1] ** ratio)
+    return torch.optim.Adam(parameters, lr=lr * ratio, betas=betas, eps=1e-8)
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, beta: float) -> None:
+    """``average ← lerp(network, average, beta)`` for parameters; buffers are copied."""
+    for mean, value in zip(average.parameters(), network.parameters(), strict=True):
+        mean.copy_(value.lerp(mean, beta))
+    for mean, value in zip(average.buffers(), network.buffers(), strict=True):
+        mean.copy_(value)
+
+
+def sanitise_gradients(network: nn.Module) -> None:
+    """NaN becomes 0, ±inf becomes ±1e5."""
+    for parameter in network.parameters():
+        if parameter.grad is not None:
+            torch.nan_to_num_(parameter.grad, nan=0.0, posinf=1e5, neginf=-1e5)
+
+
+@dataclass
+class _Phase:
+    name: str
+    network: nn.Module
+    optimiser: torch.optim.Adam
+    interval: int
+
+
+class Run:
+    """A training run and its folder.  ``step`` shows one batch of pairs; ``save`` makes the run resumable."""
+
+    def __init__(self, config: TrainConfig, clips: Clips) -> None:
+        self.config = config
+        self.clips = clips
+        self.batch, lr, self.ema_kimg, _ = config.schedule()
+        self.device = torch.device(config.device)
+        torch.manual_seed(config.seed)
+        self.draw = torch.Generator().manual_seed(config.seed)
+        self.G = Generator(**config.generator_kwargs(clips.c_dim)).to(self.device)
+        self.D = Discriminator(**config.discriminator_kwargs(clips.c_dim)).to(self.device)
+        self.D.set_precision(config.d_precision)
+        self.G_ema = copy.deepcopy(self.G).eval().requires_grad_(False)
+        g_optimiser = lazy_adam(self.G.parameters(), lr, G_INTERVAL)
+        d_optimiser = lazy_adam(self.D.parameters(), lr, D_INTERVAL)
+        self.optimisers = {"G": g_optimiser, "D": d_optimiser}
+        self.loss = Loss(
+            self.G.mapping,
+            self.G.synthesis,
+            self.D,
+            w_dim=self.G.w_dim,
+            augment=DiffAugment(config.augment),
+            r1_gamma=config.r1_gamma,
+            style_mixing_prob=config.style_mixing,
+            pl_weight=config.path_length,
+        )
+        self.phases = [_Phase("Gmain", self.G, g_optimiser, 1)]
+        if config.path_length > 0:
+            self.phases.append(_Phase("Greg", self.G, g_optimiser, G_INTERVAL))
+        self.phases.append(_Phase("Dmain", self.D, d_optimiser, 1))
+        if config.r1_gamma > 0:
+            self.phases.append(_Phase("Dreg", self.D, d_optimiser, D_INTERVAL))
+        self.steps = 0
+        self.pairs = 0
+        self.seconds = 0.0
+
+    @property
+    def kimg(self) -> float:
+        return self.pairs / 1000
+
+    def step(self) -> dict[str, float]:
+        """One batch through every phase that is due; the terms of its losses."""
+        real, real_c = (t.to(self.device) for t in self.clips.pairs(self.batch, self.draw))
+        for phase in self.phases:
+            if self.steps % phase.interval:
+                continue
+            z = torch.randn(self.batch, self.G.z_dim).to(self.device)
+            other = self.D if phase.network is self.G else self.G
+            other.requires_grad_(False)
+            phase.network.requires_grad_(True)
+            phase.optimiser.zero_grad(set_to_none=True)
+            self.loss.accumulate_gradients(phase.name, real, real_c, z, real_c, phase.interval)
+            sanitise_gradients(phase.network)
+            phase.optimiser.step()
+        self.steps += 1
+        self.pairs += self.batch
+        window = min(self.ema_kimg * 1000, 0.05 * self.pairs)
+        update_average(self.G_ema, self.G, 0.5 ** (self.batch / max(window, 1e-8)))
+        return self.loss.report
+
+    def samples(self) -> Tensor:
+        """A sheet, uint8 [H, W, 3]: a row for each of a few fixed latents, a column for each moment."""
+        generator = torch.Generator().manual_seed(0)
+        z = torch.randn(SAMPLE_VIDEOS, self.G.z_dim, generator=generator).to(self.device)
+        z_motion = torch.randn(SAMPLE_VIDEOS, self.G.w_dim, generator=generator).to(self.device)
+        c = torch.zeros(SAMPLE_VIDEOS, self.clips.c_dim, device=self.device)
+        if self.clips.c_dim:
+            c[torch.arange(SAMPLE_VIDEOS), torch.arange(SAMPLE_VIDEOS) % self.clips.c_dim] = 1
+        times = torch.linspace(0, 1, SAMPLE_FRAMES, device=self.device).repeat(SAMPLE_VIDEOS)
+        with torch.no_grad():
+            ws = self.G_ema.mapping(z, c)
+            img = self.G_ema.synthesis(ws, times.view(-1, 1, 1, 1), z_motion, noise_mode="const")
+        frames = video.to_uint8(img).cpu()
+        return video.sheet(frames.unflatten(0, (SAMPLE_VIDEOS, SAMPLE_FRAMES)))
+
+    def save(self) -> None:
+        """Write snapshot, sample sheet and the state to resume from, each whole or not at all."""
+        folder = Path(self.config.out)
+        video.write_image(folder / "samples" / f"{self.pairs:09d}.png", self.samples())
+        networks = {"G": self.G, "D": self.D, "G_ema": self.G_ema}
+        snapshot.save(folder / "snapshot.safetensors", networks)
+        state: dict[str, Any] = {name: net.state_dict() for name, net in networks.items()}
+        state |= {f"{name}_optimiser": opt.state_dict() for name, opt in self.optimisers.items()}
+        state |= {
+            "steps": self.steps,
+            "pairs": self.pairs,
+            "seconds": self.seconds,
+            "pl_mean": self.loss.pl_mean,
+            "torch_rng": torch.get_rng_state(),
+            "data_rng": self.draw.get_state(),
+        }
+        with replacing(folder / "state.pt") as beside:
+            torch.save(state, beside)
+
+    def restore(self) -> None:
+        """Continue from the folder's state, as if it had not been interrupted; later lines of the log are dropped."""
+        folder = Path(self.config.out)
+        saved = json.loads((folder / "config.json").read_text())
+        different = self.config.differences(saved)
+        if different:
+            raise ValueError(f"resume: {folder} was started with another {', '.join(different)}")
+        state = torch.load(folder / "state.pt", map_location=self.device, weights_only=True)
+        for name, network in (("G", self.G), ("D", self.D), ("G_ema", self.G_ema)):
+            network.load_state_dict(state[name])
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(state[f"{name}_optimiser"])
+        self.steps, self.pairs = state["steps"], state["pairs"]
+        self.seconds = state["seconds"]
+        self.loss.pl_mean.copy_(state["pl_mean"])
+        torch.set_rng_state(state["torch_rng"].cpu())
+        self.draw.set_state(state["data_rng"].cpu())
+        log = folder / "log.jsonl"
+        if log.exists():
+            kept = [line for line in _whole_lines(log) if json.loads(line)["pairs"] <= self.pairs]
+            with replacing(log) as beside:
+                beside.write_text("".join(f"{line}\n" for line in kept))
+
+
+def _whole_lines(log: Path) -> list[str]:
+    """The lines of a JSONL file that were written to their end."""
+    return [line for line in log.read_text().split("\n")[:-1] if line]
+
+
+@contextmanager
+def _interruptible() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of dying of them, so that a step ends and the run is saved."""
+    received: list[int] = []
+    signals = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.signal(number, lambda n, _: received.append(n)) for number in signals]
+    try:
+        yield received
+    finally:
+        for number, handler in zip(signals, previous, strict=True):
+            signal.signal(number, handler)
+
+
+def train(config: TrainConfig) -> Path:
+    """Run to ``config.kimg`` and return the snapshot's path.
+
+    Ctrl-C ends the step, saves and raises KeyboardInterrupt; after a kill the last state remains.  Raises ValueError
+    or FileNotFoundError, before anything is written, for options or data that do not fit.
+    """
+    folder = Path(config.out)
+    started = (folder / "state.pt").exists()
+    if started and not config.resume:
+        raise ValueError(f"out: {folder} already holds a run; pass --resume or name another folder")
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    sources = find_videos(config.data, config.conditional)
+    clips = Clips(
+        sources,
+        config.resolution,
+        config.clip_length,
+        config.clip_stride,
+        config.frame_range(),
+        config.crop,
+        config.mirror,
+        progress=True,
+    )
+    run = Run(config, clips)
+    folder.mkdir(parents=True, exist_ok=True)
+    if started:
+        run.restore()
+    else:
+        with replacing(folder / "config.json") as beside:
+            beside.write_text(config.to_json() + "\n")
+        (folder / "log.jsonl").unlink(missing_ok=True)
+    _loop(run)
+    return folder / "snapshot.safetensors"
+
+
+def _due(run: Run, every_kimg: float) -> bool:
+    """Whether the last step crossed a multiple of ``every_kimg``."""
+    every = max(1.0, every_kimg * 1000)
+    return run.pairs // every > (run.pairs - run.batch) // every
+
+
+def _loop(run: Run) -> None:
+    config = run.config
+    total = int(config.kimg * 1000)
+    sums: dict[str, list[float]] = defaultdict(list)
+    bar = tqdm(total=total, initial=run.pairs, unit="pair", smoothing=0.02, desc="training")
+    with (
+        bar,
+        open(Path(config.out) / "log.jsonl", "a", encoding="utf-8") as log,
+        _interruptible() as stops,
+    ):
+        while run.pairs < total and not stops:
+            begun = time.perf_counter()
+            for name, value in run.step().items():
+                sums[name].append(value)
+            run.seconds += time.perf_counter() - begun
+            bar.update(run.batch)
+            finished = run.pairs >= total
+            if _due(run, config.tick_kimg) or finished:
+                line: dict[str, float] = {"pairs": run.pairs, "seconds": round(run.seconds, 3)}
+                line |= {name: sum(values) / len(values) for name, values in sums.items()}
+                sums.clear()
+                log.write(json.dumps(line) + "\n")
+                log.flush()
+            if _due(run, config.snapshot_kimg) or finished or stops:
+                run.save()
+    if stops:
+        raise KeyboardInterrupt(f"stopped and saved; go on with --resume --out {config.out}")

@@ -1,0 +1,142 @@
+"""The losses of a phase of training, accumulated into gradients (section 3.2 of arXiv 2202.10571)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from digan_fast.networks.generator import sample_pair_times
+
+PHASES = ("Gmain", "Greg", "Gboth", "Dmain", "Dreg", "Dboth")
+
+
+class Loss:
+    """Non-saturating logistic losses on both heads, lazy R1 on both, optional style mixing and path length.
+
+    The networks are called as ``mapping``, ``synthesis`` and ``discriminator``, so that each may be wrapped.
+    ``report`` collects the last value of every term.
+    """
+
+    def __init__(
+        self,
+        mapping: nn.Module,
+        synthesis: nn.Module,
+        discriminator: nn.Module,
+        w_dim: int,
+        img_channels: int = 3,
+        augment: Callable[[Tensor], Tensor] = lambda pairs: pairs,
+        r1_gamma: float = 1.0,
+        style_mixing_prob: float = 0.0,
+        pl_weight: float = 0.0,
+        pl_decay: float = 0.01,
+        pl_batch_shrink: int = 2,
+    ) -> None:
+        self.w_dim = w_dim
+        self.img_channels = img_channels
+        self.mapping = mapping
+        self.synthesis = synthesis
+        self.discriminator = discriminator
+        self.augment = augment
+        self.r1_gamma = r1_gamma
+        self.style_mixing_prob = style_mixing_prob
+        self.pl_weight = pl_weight
+        self.pl_decay = pl_decay
+        self.pl_batch_shrink = pl_batch_shrink
+        self.pl_mean = torch.zeros([])
+        self.report: dict[str, float] = {}
+
+    def _fakes(self, z: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """Pairs [B, 7, H, W] with their Δt plane, and the ws [B, num_ws, w_dim] they were made from.
+
+        The order of random draws is the published one: times, motion vectors, mixing.
+        """
+        batch = len(z)
+        times = sample_pair_times(batch, z.device)
+        z_motion = torch.randn(batch, self.w_dim).to(z.device)
+        ws = self.mapping(z, c)
+        if self.style_mixing_prob > 0:
+            num_ws = ws.shape[1]
+            cutoff = int(torch.empty([], dtype=torch.int64).random_(1, num_ws))
+            first = cutoff if torch.rand([]) < self.style_mixing_prob else num_ws
+            other = self.mapping(torch.randn_like(z), c, skip_w_avg_update=True)
+            ws = torch.cat((ws[:, :first], other[:, first:]), dim=1)
+        img = self.synthesis(ws, times.reshape(-1, 1, 1, 1), z_motion)
+        difference = (times[:, 1] - times[:, 0]).view(batch, 1, 1, 1)
+        plane = difference.expand(-1, 1, *img.shape[2:])
+        return torch.cat((img.reshape(batch, -1, *img.shape[2:]), plane), dim=1), ws
+
+    def _judge(self, pairs: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        motion, image, frames = self.discriminator(self.augment(pairs), c)
+        return motion, image, frames
+
+    def _adversarial(self, name: str, motion: Tensor, image: Tensor, sign: float) -> Tensor:
+        loss = F.softplus(sign * motion).mean() + F.softplus(sign * image).mean()
+        self.report[f"loss/{name}"] = float(loss.detach())
+        self.report[f"logits/{name}_motion"] = float(motion.detach().mean())
+        self.report[f"logits/{name}_image"] = float(image.detach().mean())
+        return loss
+
+    def _gradient_penalty(
+        self, pairs: Tensor, motion: Tensor, image: Tensor, frames: Tensor
+    ) -> Tensor:
+        """R1 of the motion head by the pairs before augmentation, and of the image head by its frames."""
+        by_pair, by_frame = (
+            torch.autograd.grad(logits.sum(), source, create_graph=True)[0]
+            .square()
+            .sum((1, 2, 3))
+            .mean()
+            for logits, source in ((motion, pairs), (image, frames))
+        )
+        self.report["r1/motion"] = float(by_pair.detach())
+        self.report["r1/image"] = float(by_frame.detach())
+        return (by_pair + by_frame) * (self.r1_gamma / 2)
+
+    def _path_length(self, z: Tensor, c: Tensor) -> Tensor:
+        """The squared deviation of each video's path length from its running mean."""
+        batch = max(1, len(z) // self.pl_batch_shrink)
+        pairs, ws = self._fakes(z[:batch], c[:batch])
+        frames = pairs[:, :-1]
+        noise = torch.randn_like(frames) / math.sqrt(frames[0].numel() / self.img_channels)
+        (gradient,) = torch.autograd.grad((frames * noise).sum(), ws, create_graph=True)
+        lengths = gradient.square().sum(2).mean(1).sqrt()
+        mean = self.pl_mean.to(lengths.device).lerp(lengths.detach().mean(), self.pl_decay)
+        self.pl_mean.copy_(mean)
+        self.report["path_length"] = float(mean)
+        return (lengths - mean).square().mean() * self.pl_weight + (frames * 0).sum()
+
+    def accumulate_gradients(
+        self, phase: str, real: Tensor, real_c: Tensor, z: Tensor, c: Tensor, gain: float = 1.0
+    ) -> None:
+        """Add the gradients of a phase, times ``gain``, to the parameters that require them.
+
+        real [B, 7, H, W] are pairs in [−1, 1] with their Δt plane, z [B, z_dim], labels [B, c_dim].  Parameters that
+        a phase does not reach get zeros, so that the optimiser steps them.  Raises ValueError for an unknown phase.
+        """
+        if phase not in PHASES:
+            raise ValueError(f"phase: {phase!r}, expected one of {', '.join(PHASES)}")
+        regularise = phase in ("Greg", "Gboth") and self.pl_weight > 0
+        if phase in ("Gmain", "Gboth"):
+            fakes, _ = self._fakes(z, c)
+            motion, image, _ = self._judge(fakes, c)
+            (self._adversarial("G", motion, image, -1) * gain).backward()
+        if regularise:
+            (self._path_length(z, c) * gain).backward()
+        if phase in ("Dmain", "Dboth"):
+            with torch.no_grad():
+                fakes, _ = self._fakes(z, c)
+            motion, image, _ = self._judge(fakes, c)
+            (self._adversarial("D_fake", motion, image, 1) * gain).backward()
+        if phase.startswith("D"):
+            penalised = phase in ("Dreg", "Dboth") and self.r1_gamma > 0
+            pairs = real.detach().requires_grad_(penalised)
+            motion, image, frames = self._judge(pairs, real_c)
+            total = (motion.sum() + image.sum()) * 0
+            if phase in ("Dmain", "Dboth"):
+                total = total + self._adversarial("D_real", motion, image, -1)
+            if penalised:
+                total = total + self._gradient_penalty(pairs, motion, image, frames)
+            (total * gain).backward()

@@ -1,0 +1,331 @@
+"""The project builds, installs and fails as setup.py says, from its tree and from its sdist."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.packaging
+
+ROOT = Path(__file__).resolve().parents[2]
+EXT_SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
+SETTINGS = (
+    *("DIGAN_FAST_NATIVE", "DIGAN_FAST_CUDA", "DIGAN_FAST_CUDA_ARCHS", "DIGAN_FAST_ISA"),
+    *("CXX", "CUDACXX", "CUDA_HOME", "CUDA_PATH", "PYTHONPATH"),
+)
+
+NATIVE_WORKS = """
+import ctypes, json
+import digan_fast, digan_fast.kernels
+from digan_fast import _C
+x, y = (ctypes.c_float * 6)(-3, -2, -1, 0, 1, 2), (ctypes.c_float * 6)()
+bias = (ctypes.c_float * 2)(0, 1)
+at = ctypes.addressof
+_C.bias_act_cpu(at(y), at(x), at(bias), 1, 2, 3, 1, 0.0, 2.0, 5.0, 2)
+assert list(y) == [0, 0, 0, 2, 4, 5], list(y)
+print(json.dumps({**_C.build_info(), "no_device": _C.cuda_info()["reason"], "file": _C.__file__,
+                  "kernels": digan_fast.kernels.__file__}))
+"""
+
+PURE_WORKS = """
+import digan_fast, digan_fast.kernels
+from importlib.resources import files
+try:
+    import digan_fast._C
+except ModuleNotFoundError:
+    print((files("digan_fast") / "_native.txt").read_text())
+"""
+
+
+def environment(path: str | None = None, **settings: str) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if k not in SETTINGS}
+    return {**kept, "PATH": path or os.environ["PATH"], "DIGAN_FAST_CUDA": "0", **settings}
+
+
+def run(*command: object, cwd: Path, env: dict[str, str], fails: bool = False) -> str:
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert (done.returncode != 0) == fails, done.stdout
+    return done.stdout
+
+
+def build_wheel(tree: Path, out: Path, env: dict[str, str], fails: bool = False) -> str:
+    """With the build requirements of the running interpreter."""
+    command = (sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, tree)
+    return run(*command, cwd=out.parent, env=env, fails=fails)
+
+
+def copy_tree(to: Path) -> Path:
+    to.mkdir()
+    for name in ("pyproject.toml", "setup.py", "CMakeLists.txt", "MANIFEST.in", "LICENSE"):
+        shutil.copy(ROOT / name, to)
+    if (ROOT / "README.md").exists():
+        shutil.copy(ROOT / "README.md", to)
+    ignore = shutil.ignore_patterns("__pycache__", "*.so", "_native.txt")
+    for name in ("digan_fast", "kernels", "csrc", "docs", "bench", "tests/packaging"):
+        shutil.copytree(ROOT / name, to / name, ignore=ignore)
+    return to
+
+
+def new_python(folder: Path) -> Path:
+    """An environment that sees the running interpreter's packages, except editable ones."""
+    venv.create(folder, with_pip=False, symlinks=True)
+    site = sysconfig.get_path("purelib", vars={"base": str(folder)})
+    Path(site, "packages.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return folder / "bin" / "python"
+
+
+def install(python: Path, what: Path | str, *options: str, env: dict[str, str]) -> str:
+    pip = (sys.executable, "-m", "pip", "--python", python, "install", "--no-deps")
+    return run(*pip, "--force-reinstall", *options, what, cwd=python.parent, env=env)
+
+
+def wheel_in(folder: Path) -> Path:
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copy_tree(tmp_path_factory.mktemp("tree") / "source")
+
+
+@pytest.fixture(scope="module")
+def isolated(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An sdist, and the wheel built from it, both with the declared build requirements alone."""
+    out = tmp_path_factory.mktemp("isolated")
+    run(sys.executable, "-m", "build", "--outdir", out, tree, cwd=out, env=environment())
+    return out
+
+
+@pytest.fixture(scope="module")
+def native_wheel(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("wheel") / "dist"
+    build_wheel(tree, out, environment(DIGAN_FAST_NATIVE="1"))
+    return wheel_in(out)
+
+
+@pytest.fixture(scope="module")
+def no_tools(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A PATH without compilers."""
+    return str(tmp_path_factory.mktemp("empty"))
+
+
+@pytest.fixture(scope="module")
+def nvcc(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The installed nvcc, or the one of PyPI's packages (300 MB)."""
+    found = shutil.which("nvcc") or shutil.which(
+        Path(os.environ.get("CUDA_HOME", "/usr/local/cuda"), "bin/nvcc")
+    )
+    if found:
+        return found
+    folder = tmp_path_factory.mktemp("cuda")
+    packages = [f"nvidia-{name}==13.0.88" for name in ("cuda-nvcc", "nvvm", "cuda-crt")]
+    packages += [f"nvidia-{name}==13.0.*" for name in ("cuda-runtime", "cuda-cccl")]
+    pip = (sys.executable, "-m", "pip", "install", "--no-deps", "--target", folder)
+    run(*pip, *packages, cwd=folder, env=environment())
+    home = folder / "nvidia" / "cu13"
+    (home / "lib64").symlink_to("lib")
+    return str(home / "bin" / "nvcc")
+
+
+def contents(wheel: Path) -> set[str]:
+    return {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+
+
+def expected_contents(tree: Path) -> set[str]:
+    package = tree / "digan_fast"
+    names = {str(p.relative_to(tree)) for p in package.rglob("*.py")}
+    names |= {str(p.relative_to(tree)) for p in (package / "assets").glob("*.safetensors")}
+    names |= {str(p.relative_to(tree)) for p in (package / "assets").glob("*.json")}
+    names |= {f"digan_fast/kernels/{p.name}" for p in (tree / "kernels").glob("*.py")}
+    return names | {"digan_fast/py.typed", "digan_fast/_C.pyi"}
+
+
+def test_wheel_holds_the_package_and_nothing_else(tree: Path, native_wheel: Path) -> None:
+    assert contents(native_wheel) == expected_contents(tree) | {f"digan_fast/_C{EXT_SUFFIX}"}
+
+
+def test_wheel_from_sdist_equals_wheel_from_tree(isolated: Path, native_wheel: Path) -> None:
+    wheel = wheel_in(isolated)
+    assert wheel.name == native_wheel.name
+    assert contents(wheel) == contents(native_wheel)
+
+
+def test_sdist_holds_all_sources(tree: Path, isolated: Path) -> None:
+    (sdist,) = isolated.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    sources = [p for p in (tree / "csrc").rglob("*") if p.is_file()]
+    sources += [*(tree / "kernels").rglob("*.py"), *(tree / "digan_fast").rglob("*.py")]
+    missing = {str(p.relative_to(tree)) for p in sources} - names
+    assert not missing
+    assert names >= {"CMakeLists.txt", "LICENSE", "pyproject.toml", "setup.py"}
+    assert not {name for name in names if name.endswith((".so", "_native.txt"))}
+
+
+@pytest.mark.parametrize("origin", ["tree", "sdist"])
+def test_native_wheel_works(
+    origin: str, native_wheel: Path, isolated: Path, tmp_path: Path
+) -> None:
+    python = new_python(tmp_path / "env")
+    install(python, native_wheel if origin == "tree" else wheel_in(isolated), env=environment())
+    info = json.loads(run(python, "-c", NATIVE_WORKS, cwd=tmp_path, env=environment()))
+    assert info["cuda"] is False
+    assert info["cuda_archs"] == []
+    assert info["no_device"] == "built without CUDA"
+    assert info["isas"][0] == "generic"
+    assert Path(info["kernels"]).is_relative_to(tmp_path)
+
+
+def test_unknown_instruction_set_fails_the_import(native_wheel: Path, tmp_path: Path) -> None:
+    python = new_python(tmp_path / "env")
+    install(python, native_wheel, env=environment())
+    env = environment(DIGAN_FAST_ISA="sse9")
+    told = run(python, "-c", "import digan_fast._C", cwd=tmp_path, env=env, fails=True)
+    assert "ImportError: DIGAN_FAST_ISA=sse9: expected one of generic" in told
+
+
+def test_every_instruction_set_gives_the_same_bits(native_wheel: Path, tmp_path: Path) -> None:
+    python = new_python(tmp_path / "env")
+    install(python, native_wheel, env=environment())
+    script = """
+import array, hashlib, random, sys
+from digan_fast import _C
+random.seed(0)
+n = 100_003
+x, y = array.array("f", [random.gauss(0, 6) for _ in range(n)]), array.array("f", bytes(4 * n))
+at = [a.buffer_info()[0] for a in (y, x)]
+digest = hashlib.sha256()
+for activation in range(9):
+    for threads in (1, 3):
+        _C.bias_act_cpu(*at, 0, 1, 1, n, activation, 0.2, 1.4, 9.0, threads)
+        digest.update(y)
+print(_C.isa(), digest.hexdigest())
+"""
+    digests = set()
+    flags = run(python, "-c", "from digan_fast import _C; print(*_C.cpu_features())",
+                cwd=tmp_path, env=environment()).split()  # fmt: skip
+    for isa, needs in (("generic", None), ("avx2", "fma"), ("avx512", "avx512vl")):
+        if needs in flags or needs is None:
+            env = environment(DIGAN_FAST_ISA=isa)
+            name, digest = run(python, "-c", script, cwd=tmp_path, env=env).split()
+            assert name == isa
+            digests.add(digest)
+    assert len(digests) == 1
+
+
+def test_editable_install_works(tmp_path: Path) -> None:
+    tree = copy_tree(tmp_path / "source")
+    python = new_python(tmp_path / "env")
+    install(python, tree, "--no-build-isolation", "--editable", env=environment())
+    info = json.loads(run(python, "-c", NATIVE_WORKS, cwd=tmp_path, env=environment()))
+    assert Path(info["file"]).parent == tree / "digan_fast"
+    assert Path(info["kernels"]).parent == tree / "kernels"
+
+    env = environment(DIGAN_FAST_NATIVE="0")
+    install(python, tree, "--no-build-isolation", "--editable", env=env)
+    told = run(python, "-c", PURE_WORKS, cwd=tmp_path, env=environment())
+    assert told.strip() == "not built: DIGAN_FAST_NATIVE was 0"
+
+
+def test_pure_wheel_on_request(tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "dist"
+    told = build_wheel(tree, out, environment(DIGAN_FAST_NATIVE="0"))
+    assert "digan_fast: the native module is not built: DIGAN_FAST_NATIVE was 0" in told
+    wheel = wheel_in(out)
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert contents(wheel) == expected_contents(tree) | {"digan_fast/_native.txt"}
+    python = new_python(tmp_path / "env")
+    install(python, wheel, env=environment())
+    told = run(python, "-c", PURE_WORKS, cwd=tmp_path, env=environment())
+    assert told.strip() == "not built: DIGAN_FAST_NATIVE was 0"
+
+
+def test_pure_install_without_a_compiler(tree: Path, no_tools: str, tmp_path: Path) -> None:
+    python = new_python(tmp_path / "env")
+    env = environment(no_tools)
+    env.pop("DIGAN_FAST_CUDA")
+    told = install(python, tree, "--no-build-isolation", "--verbose", env=env)
+    assert "digan_fast: the native module is not built: no C++ compiler was found" in told
+    told = run(python, "-c", PURE_WORKS, cwd=tmp_path, env=environment())
+    assert told.strip() == "not built: no C++ compiler was found"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"DIGAN_FAST_NATIVE": "1"}, "DIGAN_FAST_NATIVE is 1, .* there is no C\\+\\+ compiler"),
+        ({"DIGAN_FAST_CUDA": "1"}, "DIGAN_FAST_CUDA is 1, and there is no C\\+\\+ compiler"),
+        ({"CXX": "c++-none"}, "CXX names 'c\\+\\+-none'"),
+        ({"DIGAN_FAST_NATIVE": "yes"}, "DIGAN_FAST_NATIVE is 'yes', expected auto, 1 or 0"),
+        ({"DIGAN_FAST_NATIVE": "0", "DIGAN_FAST_CUDA": "1"}, "which leaves CUDA out"),
+    ],
+)
+def test_errors_without_a_compiler(
+    settings: dict[str, str], message: str, tree: Path, no_tools: str, tmp_path: Path
+) -> None:
+    told = build_wheel(tree, tmp_path / "dist", environment(no_tools, **settings), fails=True)
+    assert re.search(message, told), told
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"DIGAN_FAST_CUDA": "1"}, "DIGAN_FAST_CUDA is 1 and there is no nvcc"),
+        ({"DIGAN_FAST_CUDA_ARCHS": "80;sm_90"}, "DIGAN_FAST_CUDA_ARCHS contains 'sm_90'"),
+        ({"DIGAN_FAST_CUDA": "1", "CUDA_HOME": "/none"}, "CUDA_HOME is '/none', where"),
+    ],
+)
+def test_errors_without_nvcc(
+    settings: dict[str, str], message: str, tree: Path, no_tools: str, tmp_path: Path
+) -> None:
+    compiler = shutil.which("c++") or shutil.which("g++")
+    env = environment(no_tools, **{"CXX": str(compiler), **settings})
+    assert message in build_wheel(tree, tmp_path / "dist", env, fails=True)
+
+
+def test_broken_source_is_an_error(tmp_path: Path) -> None:
+    tree = copy_tree(tmp_path / "source")
+    with (tree / "csrc" / "cpu" / "bias_act.cpp").open("a") as file:
+        file.write("#error broken on purpose\n")
+    told = build_wheel(tree, tmp_path / "dist", environment(), fails=True)
+    assert "broken on purpose" in told
+    assert "the native module was not built" in told
+
+
+def test_cuda_build(tree: Path, nvcc: str, tmp_path: Path) -> None:
+    env = environment(DIGAN_FAST_CUDA="1", DIGAN_FAST_CUDA_ARCHS="80;90a", CUDACXX=nvcc)
+    build_wheel(tree, tmp_path / "dist", env)
+    python = new_python(tmp_path / "env")
+    install(python, wheel_in(tmp_path / "dist"), env=environment())
+    env = environment(CUDA_VISIBLE_DEVICES="")
+    info = json.loads(run(python, "-c", NATIVE_WORKS, cwd=tmp_path, env=env))
+    assert info["cuda"] is True
+    assert info["cuda_archs"] == ["80", "90a"]
+    assert info["no_device"] in (
+        "no CUDA driver is installed",
+        "no CUDA-capable device is detected",
+    )
+
+
+def test_native_sources_include_no_torch_header() -> None:
+    header = re.compile(r"#\s*include\s*[<\"](torch|ATen|c10)")
+    sources = [p for p in (ROOT / "csrc").rglob("*") if p.is_file()]
+    assert sources
+    assert not [str(p) for p in sources if header.search(p.read_text())]
