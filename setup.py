@@ -65,15 +65,11 @@ def cuda_options() -> list[str]:
     archs = [a for a in re.split(r"[;,\s]+", os.environ.get("DIGAN_FAST_CUDA_ARCHS", "")) if a]
     for arch in archs:
         if not ARCH.fullmatch(arch):
-            raise CompileError(
-                f"DIGAN_FAST_CUDA_ARCHS contains {arch!r}, expected a list such as '80;90a'"
-            )
+            raise CompileError(f"DIGAN_FAST_CUDA_ARCHS contains {arch!r}, expected a list such as '80;90a'")
     nvcc = find_nvcc() if CUDA != "0" else None
     if nvcc is None:
         if CUDA == "1":
-            raise CompileError(
-                "DIGAN_FAST_CUDA is 1 and there is no nvcc on PATH, in CUDA_HOME or in CUDACXX"
-            )
+            raise CompileError("DIGAN_FAST_CUDA is 1 and there is no nvcc on PATH, in CUDA_HOME or in CUDACXX")
         return ["-DDIGAN_FAST_CUDA=OFF"]
     return [
         "-DDIGAN_FAST_CUDA=ON",
@@ -100,8 +96,7 @@ class CMakeBuild(build_ext):
         compiler = find_compiler()
         if compiler is None:
             raise CompileError(
-                f"DIGAN_FAST_NATIVE is {NATIVE}, DIGAN_FAST_CUDA is {CUDA}, "
-                "and there is no C++ compiler"
+                f"DIGAN_FAST_NATIVE is {NATIVE}, DIGAN_FAST_CUDA is {CUDA}, and there is no C++ compiler"
             )
         cuda = cuda_options()
         pybind11 = importlib.import_module("pybind11")

@@ -1,6 +1,53 @@
 """Videos as implicit neural representations: DIGAN's networks on fast, checked kernels.
 
-Importing this package loads no kernel and touches no device.
+Importing this package loads no kernel and touches no device; what it offers is imported when first asked for.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from digan_fast.dispatch import backends, use_backend
+    from digan_fast.inr import VideoINR
+    from digan_fast.networks import Discriminator, Generator
+    from digan_fast.snapshot import Snapshot, load, save
+
+_ROOMS = {
+    "Discriminator": "networks",
+    "Generator": "networks",
+    "Snapshot": "snapshot",
+    "VideoINR": "inr",
+    "backends": "dispatch",
+    "load": "snapshot",
+    "save": "snapshot",
+    "use_backend": "dispatch",
+}
+
+__all__ = [
+    "Discriminator",
+    "Generator",
+    "Snapshot",
+    "VideoINR",
+    "__version__",
+    "backends",
+    "load",
+    "save",
+    "use_backend",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'digan_fast' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(f"digan_fast.{_ROOMS[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ROOMS})

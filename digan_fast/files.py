@@ -15,7 +15,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
     try:
+        # Made here, with the permissions that the umask gives, since some writers choose their own.
+        beside.touch()
+        mode = beside.stat().st_mode & 0o777
         yield beside
+        beside.chmod(mode)
         with open(beside, "rb") as written:
             os.fsync(written.fileno())
         os.replace(beside, target)

@@ -20,8 +20,7 @@ _MODULATIONS = ("demod", "tanh", "sigmoid", "linear")
 def _shape(name: str, tensor: Tensor, expected: Sequence[int | str | None]) -> None:
     """Each entry of ``expected`` is an extent, or a letter where any will do."""
     fits = tensor.ndim == len(expected) and all(
-        not isinstance(want, int) or want == have
-        for want, have in zip(expected, tensor.shape, strict=True)
+        not isinstance(want, int) or want == have for want, have in zip(expected, tensor.shape, strict=True)
     )
     if not fits:
         wanted = ", ".join(str(extent) for extent in expected)
@@ -119,9 +118,7 @@ def coord_linear(
         columns = (left + width + 1) // 2 - left // 2
         _shape("base", base, [batch, phase.shape[1], rows, columns, outputs])
     gain = _activation(activation, gain, _COORD_ACTIVATIONS)
-    return ops.coord_linear(
-        base, frequency, phase, weight, bias, grid, activation, gain, _clamp(clamp)
-    )
+    return ops.coord_linear(base, frequency, phase, weight, bias, grid, activation, gain, _clamp(clamp))
 
 
 def fmm_weights(weight: Tensor, left: Tensor, right: Tensor, activation: str = "demod") -> Tensor:
@@ -160,12 +157,8 @@ def upfirdn2d(
     if len(padding) != 4:
         raise ValueError(f"padding: {tuple(padding)}, expected (left, right, top, bottom)")
     left, right, top, bottom = padding
-    if (
-        x.shape[2] * up + top + bottom < filter.shape[0]
-        or x.shape[3] * up + left + right < filter.shape[1]
-    ):
+    if x.shape[2] * up + top + bottom < filter.shape[0] or x.shape[3] * up + left + right < filter.shape[1]:
         raise ValueError(
-            f"padding: the padded input of shape {tuple(x.shape)} is smaller than the filter "
-            f"{tuple(filter.shape)}"
+            f"padding: the padded input of shape {tuple(x.shape)} is smaller than the filter {tuple(filter.shape)}"
         )
     return ops.upfirdn2d(x, filter, up, down, list(padding), flip_filter, float(gain))

@@ -15,16 +15,11 @@ from torch import Tensor
 
 from digan_fast import functional
 from digan_fast.files import replacing
-from digan_fast.reference.coord_linear import upsample
+from digan_fast.rendering import TILE_PIXELS, Window, checked_window, evaluate, tiles
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 MOTION_SLOPE = 0.01
-# Frames × pixels evaluated at once without gradients: one activation of 256 channels is 16 MiB.
-TILE_PIXELS = 16384
-
 _FORMAT = "digan_fast.VideoINR/1"
-
-Window = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -38,9 +33,7 @@ class Layer:
     clamp: float | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
-        return functional.linear_act(
-            x, self.weight, self.bias, self.activation, self.gain, self.clamp
-        )
+        return functional.linear_act(x, self.weight, self.bias, self.activation, self.gain, self.clamp)
 
 
 @dataclass(frozen=True)
@@ -60,9 +53,7 @@ class Motion:
     def phase(self, times: Tensor) -> Tensor:
         """[B, T, K] radians at times [B, T]."""
         moved = F.leaky_relu(self.velocity.unsqueeze(1) * times.unsqueeze(2), MOTION_SLOPE)
-        hidden = functional.bias_act(
-            F.linear(moved, self.weight0), self.bias0, dim=-1, activation="lrelu"
-        )
+        hidden = functional.bias_act(F.linear(moved, self.weight0), self.bias0, dim=-1, activation="lrelu")
         return self.offset.unsqueeze(1) + F.linear(hidden, self.weight1, self.bias1)
 
 
@@ -124,8 +115,7 @@ class Level:
     def in_bfloat16(self) -> Level:
         """Weights and biases rounded to bfloat16; sinusoids and to-RGB as they were."""
         layers = tuple(
-            replace(layer, weight=layer.weight.bfloat16(), bias=layer.bias.bfloat16())
-            for layer in self.layers
+            replace(layer, weight=layer.weight.bfloat16(), bias=layer.bias.bfloat16()) for layer in self.layers
         )
         return replace(self, layers=layers)
 
@@ -210,20 +200,18 @@ class VideoINR:
         """
         times = self._times(times)
         size = self._size(size)
-        window = _window(window, size)
+        window = checked_window(window, size)
         inr = self._prepared(levels, precision)
-        if torch.is_grad_enabled() and (
-            times.requires_grad or any(t.requires_grad for t in self.tensors().values())
-        ):
-            return _evaluate(inr, times, self.img_resolution, size, window)
+        if torch.is_grad_enabled() and (times.requires_grad or any(t.requires_grad for t in self.tensors().values())):
+            return evaluate(inr.levels, times, self.img_resolution, size, window)
         top, left, height, width = window
         result = times.new_empty((len(self), times.shape[1], 3, height, width))
         budget = TILE_PIXELS // max(1, len(self))
-        for frames, tile in _tiles(times.shape[1], window, self._unit, budget):
+        for frames, tile in tiles(times.shape[1], window, self._unit, budget):
             rows = slice(tile[0] - top, tile[0] - top + tile[2])
             columns = slice(tile[1] - left, tile[1] - left + tile[3])
-            result[:, frames, :, rows, columns] = _evaluate(
-                inr, times[:, frames], self.img_resolution, size, tile
+            result[:, frames, :, rows, columns] = evaluate(
+                inr.levels, times[:, frames], self.img_resolution, size, tile
             )
         return result
 
@@ -240,13 +228,11 @@ class VideoINR:
         Memory does not grow with the number of frames; no gradients.
         """
         times = self._times(times).detach()
-        _, _, height, width = _window(window, self._size(size))
+        _, _, height, width = checked_window(window, self._size(size))
         together = max(1, TILE_PIXELS // max(1, len(self) * height * width))
         for first in range(0, times.shape[1], together):
             with torch.no_grad():
-                part = self.render(
-                    times[:, first : first + together], size, window, levels, precision
-                )
+                part = self.render(times[:, first : first + together], size, window, levels, precision)
             yield from part.unbind(1)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -272,10 +258,7 @@ class VideoINR:
                 if metadata.get("format") != _FORMAT:
                     raise ValueError(f"its format is {metadata.get('format')!r}, expected {_FORMAT!r}")
                 structure = json.loads(metadata["levels"])
-                levels = (
-                    _level(item, f"levels.{index}", file.get_tensor)
-                    for index, item in enumerate(structure)
-                )
+                levels = (_level(item, f"levels.{index}", file.get_tensor) for index, item in enumerate(structure))
                 return cls(tuple(levels))
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{os.fspath(path)}: not a saved VideoINR: {error}") from error
@@ -312,72 +295,6 @@ class VideoINR:
         return VideoINR(chosen)
 
 
-def _evaluate(inr: VideoINR, times: Tensor, resolution: int, size: int, window: Window) -> Tensor:
-    """The window [B, T, 3, H, W] of a picture of side ``size``, where ``resolution`` is the side at scale 1."""
-    top, left, height, width = window
-    x = image = None
-    factor = 1
-    for level in inr.levels:
-        side = level.side * size // resolution
-        factor = size // side
-        row, rows = _ancestors(top, height, factor)
-        column, columns = _ancestors(left, width, factor)
-        grid = (side, row, column, rows, columns)
-        x = level.first_layer(x, times, grid)
-        for layer in level.layers[1:]:
-            x = layer(x)
-        colours = level.to_rgb(x.to(level.to_rgb.weight.dtype))
-        if image is not None and level.coordinates is not None:
-            image = upsample(image, grid)
-        image = colours if image is None else image + colours
-    assert image is not None
-    while factor > 1:
-        factor //= 2
-        row, rows = _ancestors(top, height, factor)
-        column, columns = _ancestors(left, width, factor)
-        image = upsample(image, (size // factor, row, column, rows, columns))
-    return image.movedim(-1, 2)
-
-
-def _ancestors(start: int, extent: int, factor: int) -> tuple[int, int]:
-    """First and count of the cells, ``factor`` times coarser, under ``extent`` pixels from ``start``."""
-    first = start // factor
-    return first, -(-(start + extent) // factor) - first
-
-
-def _window(window: Window | None, size: int) -> Window:
-    if window is None:
-        return (0, 0, size, size)
-    if len(window) != 4 or window[2] < 1 or window[3] < 1:
-        raise ValueError(f"window: {window}, expected (top, left, height ≥ 1, width ≥ 1)")
-    top, left, height, width = (int(extent) for extent in window)
-    return (top, left, height, width)
-
-
-def _tiles(
-    frames: int, window: Window, alignment: int, budget: int
-) -> Iterator[tuple[slice, Window]]:
-    """Cut frames × window into parts of about ``budget`` pixels whose borders are multiples of ``alignment``."""
-    top, left, height, width = window
-    if height * width <= budget:
-        together = budget // (height * width)
-        for first in range(0, frames, together):
-            yield slice(first, min(first + together, frames)), window
-        return
-    side = max(1, math.isqrt(budget) // alignment) * alignment
-    for frame in range(frames):
-        for row in range(top // side * side, top + height, side):
-            for column in range(left // side * side, left + width, side):
-                first_row, first_column = max(row, top), max(column, left)
-                tile = (
-                    first_row,
-                    first_column,
-                    min(row + side, top + height) - first_row,
-                    min(column + side, left + width) - first_column,
-                )
-                yield slice(frame, frame + 1), tile
-
-
 def _walk(node: Any, path: str, visit: Callable[[str, Tensor], Any]) -> Any:
     """A copy of nested dataclasses and tuples, each tensor replaced by ``visit(path, tensor)``."""
     if isinstance(node, Tensor):
@@ -412,6 +329,4 @@ def _level(structure: dict[str, Any], path: str, tensor: Callable[[str], Tensor]
         motion = Motion(**{f.name: tensor(f"{prefix}.motion.{f.name}") for f in fields(Motion)})
         coordinates = Coordinates(tensor(f"{prefix}.frequency"), motion)
     layers = (layer(item, f"layers.{index}") for index, item in enumerate(structure["layers"]))
-    return Level(
-        structure["side"], coordinates, tuple(layers), layer(structure["to_rgb"], "to_rgb")
-    )
+    return Level(structure["side"], coordinates, tuple(layers), layer(structure["to_rgb"], "to_rgb"))

@@ -57,9 +57,7 @@ def instance(cls, **state):
     return made
 
 
-def network(
-    reconstruct, class_name, parameters=None, modules=None, kwargs=None, args=(), src="1/0"
-):
+def network(reconstruct, class_name, parameters=None, modules=None, kwargs=None, args=(), src="1/0"):
     return Call(
         reconstruct,
         {
@@ -90,9 +88,7 @@ def crafted(protocol=4, core="numpy._core", src="1/0", old=False, **kwargs):
     any_node, integer = named("omegaconf.nodes", "AnyNode"), named("omegaconf.nodes", "IntegerNode")
     metadata = named("omegaconf.base", "ContainerMetadata")
     sequential = named("torch.nn.modules.container", "Sequential")
-    dictionary = type(
-        "EasyDict", (dict,), {"__module__": "dnnlib.util", "__qualname__": "EasyDict"}
-    )
+    dictionary = type("EasyDict", (dict,), {"__module__": "dnnlib.util", "__qualname__": "EasyDict"})
     scalar = named(f"{core}.multiarray", "scalar")
     beta = named("torch.distributions.beta", "Beta")
     with importable(
@@ -119,9 +115,7 @@ def crafted(protocol=4, core="numpy._core", src="1/0", old=False, **kwargs):
         def node(value, kind=any_node):
             return instance(kind, _metadata=about, _parent=root, _val=value)
 
-        coords = instance(
-            config, _parent=root, _content={"low": node("${generator.size}"), 32: node(1, integer)}
-        )
+        coords = instance(config, _parent=root, _content={"low": node("${generator.size}"), 32: node(1, integer)})
         root.__dict__.update(
             _metadata=about,
             _content={
@@ -143,9 +137,7 @@ def crafted(protocol=4, core="numpy._core", src="1/0", old=False, **kwargs):
             "Generator",
             modules=collections.OrderedDict(mlp=inner, nothing=None),
             args=(512, 0),
-            kwargs=dictionary(
-                cfg=root, sigma=Call(scalar, np.dtype("f8"), struct.pack("<d", 0.25)), **kwargs
-            ),
+            kwargs=dictionary(cfg=root, sigma=Call(scalar, np.dtype("f8"), struct.pack("<d", 0.25)), **kwargs),
             src=src,
         )
         fields = {

@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from published_pickles import RECONSTRUCT, Call, crafted, importable, named, network
 
-from digan_fast.pickles import SnapshotError
-from digan_fast.published import read_pickle
-from digan_fast.published_config import plain
 from digan_fast.snapshot import read_published
+from digan_fast.snapshot.pickles import SnapshotError
+from digan_fast.snapshot.published import read_pickle
+from digan_fast.snapshot.published_config import plain
 
 CRAFTED = crafted()
 
@@ -61,9 +61,7 @@ def test_every_spelling_is_read(tmp_path, protocol, core):
 
 def test_configurations_of_the_installed_omegaconf_are_read(tmp_path):
     omegaconf = pytest.importorskip("omegaconf")
-    config = omegaconf.OmegaConf.create(
-        {"coords": {"a": [1, 2.5, None]}, "b": "${coords.a}", "c": "${.d}", "d": True}
-    )
+    config = omegaconf.OmegaConf.create({"coords": {"a": [1, 2.5, None]}, "b": "${coords.a}", "c": "${.d}", "d": True})
     reconstruct = named(*RECONSTRUCT)
     with importable(reconstruct):
         data = pickle.dumps({"G": network(reconstruct, "Generator", kwargs={"cfg": config})})
@@ -79,9 +77,7 @@ def test_numpy_arrays_are_read(tmp_path, protocol):
     assert plain(fields["training_set_kwargs"]) == {"a": array.tolist()}
 
 
-@pytest.mark.parametrize(
-    "dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.bool]
-)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.bool])
 def test_tensors_of_every_type_and_layout_are_read(dtype):
     base = torch.arange(24).reshape(2, 3, 4).to(dtype)
     tensors = [base, base[1, ::2, 1:], base.permute(2, 0, 1), base[0, 0, 0], base[:0]]
@@ -118,9 +114,7 @@ HOSTILE = {
     "builtins.exec": call("builtins", "exec", "open('executed', 'w')"),
     "builtins.getattr": call("builtins", "getattr", 1, "real"),
     "__main__.x": call("__main__", "x"),
-    "collections.OrderedDict.__init__.__globals__": call(
-        "collections", "OrderedDict.__init__.__globals__"
-    ),
+    "collections.OrderedDict.__init__.__globals__": call("collections", "OrderedDict.__init__.__globals__"),
     "torch.load": call("torch", "load", b""),
     "torch.serialization.load": call("torch.serialization", "load", b""),
     "numpy.load": call("numpy", "load", "x", True),
@@ -208,9 +202,7 @@ def test_damage_is_a_clear_error(tmp_path, name):
     ],
 )
 def test_tensors_stay_within_their_storage(offset, size, stride):
-    reduced = Call(
-        torch._utils._rebuild_tensor_v2, torch.zeros(4)._typed_storage(), offset, size, stride
-    )
+    reduced = Call(torch._utils._rebuild_tensor_v2, torch.zeros(4)._typed_storage(), offset, size, stride)
     with pytest.raises(SnapshotError):
         read_pickle(memoryview(bytearray(pickle.dumps({"t": reduced}))))
 
@@ -322,7 +314,7 @@ def test_references_without_a_value_are_an_error(tmp_path, cfg):
 
 
 def test_the_number_of_operations_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr("digan_fast.published.MAX_OPERATIONS", 1000)
+    monkeypatch.setattr("digan_fast.snapshot.published.MAX_OPERATIONS", 1000)
     with pytest.raises(SnapshotError, match="more pickle operations"):
         read(tmp_path, b"\x80\x04" + b"N0" * 1000 + b"N.")
 
@@ -347,9 +339,7 @@ def survives(path: Path, data: bytes) -> None:
 
 
 @settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    flips=st.lists(st.tuples(st.integers(0, 2**20), st.integers(1, 255)), min_size=1, max_size=4)
-)
+@given(flips=st.lists(st.tuples(st.integers(0, 2**20), st.integers(1, 255)), min_size=1, max_size=4))
 def test_changed_bytes_do_no_harm(fuzzed, flips):
     data = bytearray(CRAFTED)
     for position, flip in flips:

@@ -111,9 +111,7 @@ def test_safetensors_round_trip(tmp_path, published):
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float16, 2e-3), (torch.bfloat16, 2e-2)])
-def test_half_precision_halves_the_file_and_loads_as_float32(
-    tmp_path, published, expected, dtype, bound
-):
+def test_half_precision_halves_the_file_and_loads_as_float32(tmp_path, published, expected, dtype, bound):
     snapshot.convert(PUBLISHED, tmp_path / "full", only_ema=True)
     snapshot.convert(PUBLISHED, tmp_path / "half", dtype=dtype, only_ema=True)
     full, half = ((tmp_path / name).stat().st_size for name in ("full", "half"))
@@ -147,9 +145,7 @@ def test_one_network_may_be_saved_twice(tmp_path, published):
 )
 def test_what_cannot_be_saved_is_refused(tmp_path, published, fields, options, message):
     network = {"G_ema": published.G_ema}
-    fields = (
-        network if fields is None else {**network, **fields} if "training_set" in fields else fields
-    )
+    fields = network if fields is None else {**network, **fields} if "training_set" in fields else fields
     with pytest.raises(SnapshotError, match=message):
         snapshot.save(tmp_path / "a", fields, **options)
     assert os.listdir(tmp_path) == []

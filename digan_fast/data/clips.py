@@ -108,9 +108,7 @@ class Clips:
         late, early = uniform[0].sqrt(), 1 - uniform[1].sqrt()
         index = (torch.stack((late, early), 1) * self.length).long().clamp(0, self.length - 1)
         index = index.sort(dim=1).values
-        frames = torch.stack(
-            [self._frames(int(c), int(a), int(b)) for c, (a, b) in zip(chosen, index, strict=True)]
-        )
+        frames = torch.stack([self._frames(int(c), int(a), int(b)) for c, (a, b) in zip(chosen, index, strict=True)])
         pixels = frames.to(torch.float32).div_(127.5).sub_(1).flatten(1, 2)
         difference = (index[:, 1] - index[:, 0]) / (self.length - 1)
         plane = difference.view(-1, 1, 1, 1).expand(-1, 1, *pixels.shape[2:])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_REFERENCE = re.compile(r"^\$\{([\w.]+)\}$")
+from digan_fast import references
+
 _IGNORED_RES_KEYS = {"predictable_emb_size", "use_cosine", "use_diagonal"}
 
 
@@ -54,14 +54,10 @@ class CoordsConfig:
             raise ValueError(f"coords.res_configs: no entry for the grid of side {side}")
         others = [key for key, value in entry.items() if value and key not in _IGNORED_RES_KEYS]
         if others:
-            raise ValueError(
-                f"coords.res_configs[{side}].{others[0]}: only predicted sinusoids are supported"
-            )
+            raise ValueError(f"coords.res_configs[{side}].{others[0]}: only predicted sinusoids are supported")
         sinusoids = int(entry.get("predictable_emb_size", 0))
         if sinusoids < 1:
-            raise ValueError(
-                f"coords.res_configs[{side}].predictable_emb_size: {sinusoids}, expected 1 or more"
-            )
+            raise ValueError(f"coords.res_configs[{side}].predictable_emb_size: {sinusoids}, expected 1 or more")
         return FeatureConfig(sinusoids, bool(entry.get("use_cosine", False)))
 
 
@@ -121,40 +117,11 @@ def by_side(table: Mapping[Any, Any], side: int) -> Any:
     return table.get(side, table.get(str(side)))
 
 
-def _child(node: Any, key: str) -> Any:
-    if not isinstance(node, Mapping):
-        return None
-    return by_side(node, int(key)) if key.isdigit() else node.get(key)
-
-
 def resolve(tree: Any) -> dict[str, Any]:
-    """Plain nested dicts, with ``${a.b}`` replaced by what it names: from the root, or below ``generator``.
-
-    Raises ValueError for a reference to nothing, or to itself.
-    """
-
-    def look_up(path: str, active: tuple[str, ...]) -> Any:
-        if path in active:
-            raise ValueError(f"configuration: ${{{path}}} refers to itself")
-        for start in (tree, tree.get("generator")):
-            node = start
-            for key in path.split("."):
-                node = _child(node, key)
-            if node is not None:
-                return plain(node, (*active, path))
-        raise ValueError(f"configuration: ${{{path}}} refers to nothing")
-
-    def plain(node: Any, active: tuple[str, ...]) -> Any:
-        if isinstance(node, Mapping):
-            return {key: plain(value, active) for key, value in node.items()}
-        if isinstance(node, (list, tuple)):
-            return [plain(value, active) for value in node]
-        match = _REFERENCE.match(node) if isinstance(node, str) else None
-        return look_up(match[1], active) if match else node
-
+    """Plain nested dicts with references resolved.  Raises ValueError for one to nothing or to itself."""
     if not isinstance(tree, Mapping):
         raise ValueError(f"configuration: {type(tree).__name__}, expected a mapping")
-    resolved: dict[str, Any] = plain(tree, ())
+    resolved: dict[str, Any] = references.resolve(tree, [tree])
     return resolved
 
 

@@ -42,7 +42,7 @@ class CoordFuser(nn.Module):
         """The sinusoids of B videos, for w and z_motion [B, w_dim]."""
         frequency, offset = self._frequency(w)
         velocity = self.affine(torch.cat((w, z_motion), dim=1)) * self.motion_sigma
-        first, second = self.motion_mlp
+        first, second = (layer for layer in self.motion_mlp if isinstance(layer, FullyConnected))
         motion = Motion(
             offset,
             velocity,
@@ -79,9 +79,7 @@ class CoordsInput(nn.Module):
 class GenInput(nn.Module):
     """What level 4 starts from: sinusoids, or a learnt constant ``input`` [C, R0, R0]."""
 
-    def __init__(
-        self, kind: str, channels: int, w_dim: int, side: int, coords: CoordsConfig
-    ) -> None:
+    def __init__(self, kind: str, channels: int, w_dim: int, side: int, coords: CoordsConfig) -> None:
         super().__init__()
         self.side = side
         self.input: CoordsInput | nn.Parameter

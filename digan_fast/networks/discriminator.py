@@ -37,9 +37,7 @@ class Conv(nn.Module):
         self.down = down
         self.conv_clamp = conv_clamp
         self.padding = kernel_size // 2
-        self.weight = nn.Parameter(
-            torch.randn(out_channels, in_channels, kernel_size, kernel_size)
-        )
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.weight_gain = 1 / math.sqrt(in_channels * kernel_size**2)
         self.register_buffer("resample_filter", resample_filter())
@@ -207,12 +205,8 @@ class StreamDiscriminator(nn.Module):
             setattr(self, f"b{resolution}", block)
         self.mapping: MappingNetwork | None = None
         if c_dim > 0:
-            self.mapping = MappingNetwork(
-                0, c_dim, cmap_dim, None, w_avg_beta=None, **(mapping_kwargs or {})
-            )
-        self.b4 = Epilogue(
-            channels[4], cmap_dim, img_channels, architecture, conv_clamp, **(epilogue_kwargs or {})
-        )
+            self.mapping = MappingNetwork(0, c_dim, cmap_dim, None, w_avg_beta=None, **(mapping_kwargs or {}))
+        self.b4 = Epilogue(channels[4], cmap_dim, img_channels, architecture, conv_clamp, **(epilogue_kwargs or {}))
 
     def forward(self, img: Tensor, c: Tensor | None) -> Tensor:
         # Channels last: the CPU's convolutions run 2 to 4 times as fast, the depthwise FIR filter 3 times.
@@ -248,7 +242,7 @@ class Discriminator(nn.Module):
             raise ValueError(f"img_resolution: {img_resolution}, expected a power of two from 8 on")
         if architecture not in ARCHITECTURES:
             raise ValueError(f"architecture: {architecture!r}, expected one of {ARCHITECTURES}")
-        options = {
+        options: dict[str, Any] = {
             "architecture": architecture,
             "channel_base": channel_base,
             "channel_max": channel_max,

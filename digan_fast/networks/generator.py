@@ -59,9 +59,7 @@ class Generator(nn.Module):
         self.w_dim = w_dim
         self.img_resolution = img_resolution
         self.img_channels = img_channels
-        self.synthesis = SynthesisNetwork(
-            w_dim, img_resolution, img_channels, cfg=cfg, **(synthesis_kwargs or {})
-        )
+        self.synthesis = SynthesisNetwork(w_dim, img_resolution, img_channels, cfg=cfg, **(synthesis_kwargs or {}))
         self.num_ws = self.synthesis.num_ws
         self.mapping = MappingNetwork(z_dim, c_dim, w_dim, self.num_ws, **mapping_kwargs)
 

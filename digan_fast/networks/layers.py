@@ -52,9 +52,7 @@ class FullyConnected(nn.Module):
         x = x * self.weight_gain
         if self.activation == "linear":
             return F.linear(x, self.weight, self.scaled_bias())
-        return functional.bias_act(
-            F.linear(x, self.weight), self.scaled_bias(), activation=self.activation
-        )
+        return functional.bias_act(F.linear(x, self.weight), self.scaled_bias(), activation=self.activation)
 
 
 class MappingNetwork(nn.Module):
@@ -94,9 +92,7 @@ class MappingNetwork(nn.Module):
         if c_dim > 0:
             self.embed = FullyConnected(c_dim, embedded)
         for index in range(num_layers):
-            layer = FullyConnected(
-                features[index], features[index + 1], activation, lr_multiplier
-            )
+            layer = FullyConnected(features[index], features[index + 1], activation, lr_multiplier)
             setattr(self, f"fc{index}", layer)
         if num_ws is not None and w_avg_beta is not None:
             self.register_buffer("w_avg", torch.zeros(w_dim))

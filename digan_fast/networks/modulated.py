@@ -63,9 +63,7 @@ class SynthesisLayer(nn.Module):
         self.fmm_activation = cfg.fmm_activation
         self.padding = kernel_size // 2
         self.use_noise = cfg.use_noise
-        self.weight = nn.Parameter(
-            torch.randn(out_channels, in_channels, kernel_size, kernel_size)
-        )
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
         if self.use_noise:
             self.register_buffer("noise_const", torch.randn(side, side))
             self.noise_strength = nn.Parameter(torch.zeros([]))
@@ -103,9 +101,7 @@ class SynthesisLayer(nn.Module):
             return self.noise_const * self.noise_strength
         return torch.randn(len(x), 1, self.side, self.side, device=x.device) * self.noise_strength
 
-    def forward(
-        self, x: Tensor, w: Tensor, noise_mode: str = "random", gain: float = 1.0
-    ) -> Tensor:
+    def forward(self, x: Tensor, w: Tensor, noise_mode: str = "random", gain: float = 1.0) -> Tensor:
         """x [N, I, H, W] with a set of weights for each of its N samples."""
         if self.instance_norm:
             x = x / (x.std(dim=(2, 3), keepdim=True) + EPS)
@@ -130,9 +126,7 @@ class SynthesisLayer(nn.Module):
 class ToRGBLayer(nn.Module):
     """A 1×1 layer to colours, modulated without demodulation."""
 
-    def __init__(
-        self, in_channels: int, out_channels: int, w_dim: int, conv_clamp: float | None
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, w_dim: int, conv_clamp: float | None) -> None:
         super().__init__()
         self.conv_clamp = conv_clamp
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 1, 1))
@@ -158,9 +152,7 @@ class SkipLayer(nn.Module):
 
     resample_filter: Tensor
 
-    def __init__(
-        self, in_channels: int, out_channels: int, up: bool, filter_taps: tuple[int, ...]
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, up: bool, filter_taps: tuple[int, ...]) -> None:
         super().__init__()
         self.up = up
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 1, 1))

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from digan_fast import functional
 from digan_fast.inr import Coordinates, Level, VideoINR
 from digan_fast.networks.config import GeneratorConfig
 from digan_fast.networks.coordinates import CoordFuser, CoordsInput, GenInput
@@ -263,9 +262,7 @@ class SynthesisNetwork(nn.Module):
             expected = f"[{batch}, {self.w_dim}]"
             raise ValueError(f"z_motion: shape {tuple(z_motion.shape)}, expected {expected}")
 
-    def published(
-        self, ws: Tensor, Ts: Tensor, z_motion: Tensor, noise_mode: str = "random"
-    ) -> Tensor:
+    def published(self, ws: Tensor, Ts: Tensor, z_motion: Tensor, noise_mode: str = "random") -> Tensor:
         """The network as published, literally: weights of each frame, concatenation, upsampled inputs, NCHW products.
 
         Right for all options, and the baseline that speed is measured against.  Arguments as of :meth:`forward`.
@@ -284,14 +281,10 @@ class SynthesisNetwork(nn.Module):
 
     def _frames(self, ws: Tensor, Ts: Tensor) -> int:
         if not len(ws) or Ts.numel() != len(Ts) or len(Ts) % len(ws):
-            raise ValueError(
-                f"Ts: shape {tuple(Ts.shape)}, expected [B·T, 1, 1, 1] for the B = {len(ws)} videos of ws"
-            )
+            raise ValueError(f"Ts: shape {tuple(Ts.shape)}, expected [B·T, 1, 1, 1] for the B = {len(ws)} videos of ws")
         return len(Ts) // len(ws)
 
-    def forward(
-        self, ws: Tensor, Ts: Tensor, z_motion: Tensor, noise_mode: str = "random"
-    ) -> Tensor:
+    def forward(self, ws: Tensor, Ts: Tensor, z_motion: Tensor, noise_mode: str = "random") -> Tensor:
         """Frames [B·T, 3, H, W], those of a video consecutive, at times Ts [B·T, 1, 1, 1]."""
         if self.why_not_inr() is not None:
             return self.published(ws, Ts, z_motion, noise_mode)

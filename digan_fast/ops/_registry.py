@@ -14,9 +14,7 @@ from digan_fast import dispatch
 _LIBRARY = torch.library.Library("digan_fast", "DEF")
 
 
-def define(
-    name: str, signature: str, reference: Callable[..., Any], fake: Callable[..., Any]
-) -> Callable[..., Any]:
+def define(name: str, signature: str, reference: Callable[..., Any], fake: Callable[..., Any]) -> Callable[..., Any]:
     """Register ``digan_fast::name`` with its fake; its body asks :mod:`digan_fast.dispatch`."""
     _LIBRARY.define(f"{name}{signature}")
     _LIBRARY.impl(name, functools.partial(dispatch.call, name), "CompositeExplicitAutograd")
@@ -42,23 +40,12 @@ def _recompose(
         aliases = [t if t is None else t.view_as(t) for t in inputs]
         outputs = reference(*aliases, *options)
     wanted = [t for t, need in zip(aliases, needed, strict=True) if need and t is not None]
-    pairs = [
-        (out, grad)
-        for out, grad in zip(outputs, grads, strict=True)
-        if grad is not None and out.requires_grad
-    ]
+    pairs = [(out, grad) for out, grad in zip(outputs, grads, strict=True) if grad is not None and out.requires_grad]
     if not pairs or not wanted:
         return [None] * len(inputs)
     outs, gradients = zip(*pairs, strict=True)
-    found = iter(
-        torch.autograd.grad(
-            outs, wanted, gradients, create_graph=torch.is_grad_enabled(), allow_unused=True
-        )
-    )
-    return [
-        next(found) if need and t is not None else None
-        for t, need in zip(inputs, needed, strict=True)
-    ]
+    found = iter(torch.autograd.grad(outs, wanted, gradients, create_graph=torch.is_grad_enabled(), allow_unused=True))
+    return [next(found) if need and t is not None else None for t, need in zip(inputs, needed, strict=True)]
 
 
 def differentiable(
@@ -113,10 +100,8 @@ def differentiable(
             )
 
     def run(*args: Any) -> Tensor:
-        needs_grad = torch.is_grad_enabled() and any(
-            arg is not None and arg.requires_grad for arg in args[:tensors]
-        )
-        result: Tensor = Forward.apply(*args) if needs_grad else forward_op(*args)  # type: ignore[no-untyped-call]
+        needs_grad = torch.is_grad_enabled() and any(arg is not None and arg.requires_grad for arg in args[:tensors])
+        result: Tensor = Forward.apply(*args) if needs_grad else forward_op(*args)
         return result
 
     return run

@@ -36,9 +36,7 @@ def _keep(x: Tensor, bias: Tensor | None, dim: int, activation: str, *_: Any) ->
     return (None, None) if ACTIVATIONS[activation].homogeneous else (x, bias)
 
 
-def _native(
-    x: Tensor, bias: Tensor | None, dim: int, activation: str, gain: float, clamp: float | None
-) -> Tensor:
+def _native(x: Tensor, bias: Tensor | None, dim: int, activation: str, gain: float, clamp: float | None) -> Tensor:
     if dim == 1 and x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
         return _native(x.movedim(1, 3), bias, 3, activation, gain, clamp).movedim(3, 1)
     x = x.contiguous()

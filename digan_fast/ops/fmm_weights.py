@@ -16,9 +16,7 @@ def _fake(weight: Tensor, left: Tensor, right: Tensor, activation: str) -> Tenso
     return weight.new_empty((left.shape[0], *weight.shape))
 
 
-def _fake_backward(
-    grad: Tensor, weight: Tensor, left: Tensor, right: Tensor, *_: Any
-) -> tuple[Tensor, ...]:
+def _fake_backward(grad: Tensor, weight: Tensor, left: Tensor, right: Tensor, *_: Any) -> tuple[Tensor, ...]:
     return weight.new_empty(weight.shape), left.new_empty(left.shape), right.new_empty(right.shape)
 
 
@@ -28,9 +26,7 @@ def _reference_backward(
     return reference.fmm_weights_backward(grad, weight, left, right, activation)
 
 
-_forward_op = define(
-    "fmm_weights", f"({_TENSORS}, str activation) -> Tensor", reference.fmm_weights, _fake
-)
+_forward_op = define("fmm_weights", f"({_TENSORS}, str activation) -> Tensor", reference.fmm_weights, _fake)
 _backward_op = define(
     "fmm_weights_backward",
     f"(Tensor grad, {_TENSORS}, Tensor out, str activation) -> (Tensor, Tensor, Tensor)",

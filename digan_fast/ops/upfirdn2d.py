@@ -12,9 +12,7 @@ from digan_fast.ops._registry import define
 from digan_fast.reference import upfirdn2d as reference
 
 
-def _fake(
-    x: Tensor, filter: Tensor, up: int, down: int, padding: Sequence[int], flip: bool, gain: float
-) -> Tensor:
+def _fake(x: Tensor, filter: Tensor, up: int, down: int, padding: Sequence[int], flip: bool, gain: float) -> Tensor:
     size = reference.output_size(x.shape[2:], filter.shape, up, down, padding)
     return x.new_empty((*x.shape[:2], *size))
 
@@ -42,11 +40,9 @@ class _Upfirdn2d(torch.autograd.Function):
         return upfirdn2d(grads[0], filter, *ctx.adjoint), None, None, None, None, None, None
 
 
-def upfirdn2d(
-    x: Tensor, filter: Tensor, up: int, down: int, padding: Sequence[int], flip: bool, gain: float
-) -> Tensor:
+def upfirdn2d(x: Tensor, filter: Tensor, up: int, down: int, padding: Sequence[int], flip: bool, gain: float) -> Tensor:
     if torch.is_grad_enabled() and x.requires_grad:
-        result: Tensor = _Upfirdn2d.apply(x, filter, up, down, padding, flip, gain)  # type: ignore[no-untyped-call]
+        result: Tensor = _Upfirdn2d.apply(x, filter, up, down, padding, flip, gain)
         return result
     out: Tensor = _op(x, filter, up, down, padding, flip, gain)
     return out

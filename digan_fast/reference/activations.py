@@ -43,15 +43,11 @@ ACTIVATIONS = {
         homogeneous=True,
     ),
     "tanh": Activation(torch.tanh, lambda grad, z: grad * (1 - torch.tanh(z).square())),
-    "sigmoid": Activation(
-        torch.sigmoid, lambda grad, z: grad * torch.sigmoid(z) * torch.sigmoid(-z)
-    ),
+    "sigmoid": Activation(torch.sigmoid, lambda grad, z: grad * torch.sigmoid(z) * torch.sigmoid(-z)),
     "elu": Activation(F.elu, lambda grad, z: grad * torch.exp(z.clamp(max=0))),
     "selu": Activation(
         F.selu,
-        lambda grad, z: (
-            grad * _SELU_SCALE * torch.where(z > 0, 1.0, _SELU_ALPHA * torch.exp(z.clamp(max=0)))
-        ),
+        lambda grad, z: grad * _SELU_SCALE * torch.where(z > 0, 1.0, _SELU_ALPHA * torch.exp(z.clamp(max=0))),
     ),
     "softplus": Activation(F.softplus, lambda grad, z: grad * torch.sigmoid(z)),
     "swish": Activation(

@@ -13,9 +13,7 @@ def _biased(x: Tensor, bias: Tensor | None, dim: int) -> Tensor:
     return x + bias.view([-1 if i == dim else 1 for i in range(x.ndim)])
 
 
-def bias_act(
-    x: Tensor, bias: Tensor | None, dim: int, activation: str, gain: float, clamp: float | None
-) -> Tensor:
+def bias_act(x: Tensor, bias: Tensor | None, dim: int, activation: str, gain: float, clamp: float | None) -> Tensor:
     y = activate(_biased(x, bias, dim), activation, gain, clamp)
     return y.clone() if y is x else y
 

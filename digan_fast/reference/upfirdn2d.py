@@ -38,9 +38,7 @@ def upfirdn2d(
     return torch.conv2d(x, kernel, stride=down, padding=inside, groups=channels)
 
 
-def adjoint(
-    size: Sequence[int], filter_size: Sequence[int], up: int, down: int, padding: Sequence[int]
-) -> list[int]:
+def adjoint(size: Sequence[int], filter_size: Sequence[int], up: int, down: int, padding: Sequence[int]) -> list[int]:
     """The padding of the adjoint (up and down exchanged, filter flipped) for an input of ``size`` (H, W)."""
     left, _, top, _ = padding
     before_x, before_y = filter_size[1] - left - 1, filter_size[0] - top - 1

@@ -70,9 +70,7 @@ class DiffAugment:
         names = [name.strip() for name in policy.split(",") if name.strip()]
         unknown = [name for name in names if name not in TRANSFORMS]
         if unknown:
-            raise ValueError(
-                f"augment: unknown transform {unknown[0]!r}, expected some of {', '.join(TRANSFORMS)}"
-            )
+            raise ValueError(f"augment: unknown transform {unknown[0]!r}, expected some of {', '.join(TRANSFORMS)}")
         self.transforms = [transform for name in names for transform in TRANSFORMS[name]]
         self.img_channels = img_channels
 

@@ -44,8 +44,8 @@ def update_average(average: nn.Module, network: nn.Module, beta: float) -> None:
     """``average ← lerp(network, average, beta)`` for parameters; buffers are copied."""
     for mean, value in zip(average.parameters(), network.parameters(), strict=True):
         mean.copy_(value.lerp(mean, beta))
-    for mean, value in zip(average.buffers(), network.buffers(), strict=True):
-        mean.copy_(value)
+    for kept, buffer in zip(average.buffers(), network.buffers(), strict=True):
+        kept.copy_(buffer)
 
 
 def sanitise_gradients(network: nn.Module) -> None:

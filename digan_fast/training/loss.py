@@ -80,15 +80,10 @@ class Loss:
         self.report[f"logits/{name}_image"] = float(image.detach().mean())
         return loss
 
-    def _gradient_penalty(
-        self, pairs: Tensor, motion: Tensor, image: Tensor, frames: Tensor
-    ) -> Tensor:
+    def _gradient_penalty(self, pairs: Tensor, motion: Tensor, image: Tensor, frames: Tensor) -> Tensor:
         """R1 of the motion head by the pairs before augmentation, and of the image head by its frames."""
         by_pair, by_frame = (
-            torch.autograd.grad(logits.sum(), source, create_graph=True)[0]
-            .square()
-            .sum((1, 2, 3))
-            .mean()
+            torch.autograd.grad(logits.sum(), source, create_graph=True)[0].square().sum((1, 2, 3)).mean()
             for logits, source in ((motion, pairs), (image, frames))
         )
         self.report["r1/motion"] = float(by_pair.detach())

@@ -129,9 +129,7 @@ def no_tools(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def nvcc(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The installed nvcc, or the one of PyPI's packages (300 MB)."""
-    found = shutil.which("nvcc") or shutil.which(
-        Path(os.environ.get("CUDA_HOME", "/usr/local/cuda"), "bin/nvcc")
-    )
+    found = shutil.which("nvcc") or shutil.which(Path(os.environ.get("CUDA_HOME", "/usr/local/cuda"), "bin/nvcc"))
     if found:
         return found
     folder = tmp_path_factory.mktemp("cuda")
@@ -180,9 +178,7 @@ def test_sdist_holds_all_sources(tree: Path, isolated: Path) -> None:
 
 
 @pytest.mark.parametrize("origin", ["tree", "sdist"])
-def test_native_wheel_works(
-    origin: str, native_wheel: Path, isolated: Path, tmp_path: Path
-) -> None:
+def test_native_wheel_works(origin: str, native_wheel: Path, isolated: Path, tmp_path: Path) -> None:
     python = new_python(tmp_path / "env")
     install(python, native_wheel if origin == "tree" else wheel_in(isolated), env=environment())
     info = json.loads(run(python, "-c", NATIVE_WORKS, cwd=tmp_path, env=environment()))
@@ -292,9 +288,7 @@ def test_errors_without_a_compiler(
         ({"DIGAN_FAST_CUDA": "1", "CUDA_HOME": "/none"}, "CUDA_HOME is '/none', where"),
     ],
 )
-def test_errors_without_nvcc(
-    settings: dict[str, str], message: str, tree: Path, no_tools: str, tmp_path: Path
-) -> None:
+def test_errors_without_nvcc(settings: dict[str, str], message: str, tree: Path, no_tools: str, tmp_path: Path) -> None:
     compiler = shutil.which("c++") or shutil.which("g++")
     env = environment(no_tools, **{"CXX": str(compiler), **settings})
     assert message in build_wheel(tree, tmp_path / "dist", env, fails=True)

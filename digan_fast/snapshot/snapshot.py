@@ -1,4 +1,4 @@
-"""Snapshots of networks: published pickles, read without executing them, and safetensors."""
+"""Loading, saving and converting snapshots."""
 
 from __future__ import annotations
 
@@ -18,11 +18,9 @@ import torch
 
 from digan_fast.files import replacing
 from digan_fast.networks import Discriminator, Generator
-from digan_fast.pickles import SnapshotError
-from digan_fast.published import PublishedNetwork, read_pickle
-from digan_fast.published_config import plain
-
-__all__ = ["Snapshot", "SnapshotError", "convert", "load", "read_published", "save"]
+from digan_fast.snapshot.pickles import SnapshotError
+from digan_fast.snapshot.published import PublishedNetwork, read_pickle
+from digan_fast.snapshot.published_config import plain
 
 NETWORKS: Final = ("G", "D", "G_ema")
 
@@ -56,6 +54,14 @@ class Snapshot:
     G_ema: Generator | None = None
     training_set: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
+
+
+def shipped() -> Path:
+    """The snapshot that comes with the package.  Raises FileNotFoundError where the installation lacks it."""
+    path = Path(__file__).parents[1] / "assets" / "rabbit.safetensors"
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: the installation has no shipped snapshot")
+    return path
 
 
 def load(path: _Path, map_location: str | torch.device = "cpu") -> Snapshot:
@@ -125,9 +131,7 @@ def save(
         save_file(tensors, beside, header)
 
 
-def convert(
-    source: _Path, target: _Path, dtype: torch.dtype | None = None, only_ema: bool = False
-) -> None:
+def convert(source: _Path, target: _Path, dtype: torch.dtype | None = None, only_ema: bool = False) -> None:
     """Write a snapshot of either kind as safetensors.
 
     Args:
@@ -225,9 +229,7 @@ def _is_safetensors(path: Path) -> bool:
         return False
     if head[:4] == b"PK\x03\x04":
         raise SnapshotError(f"a zip file, as torch.save writes; no DIGAN snapshot; {_EXPECTED}")
-    raise SnapshotError(
-        f"it begins with {head[:8]!r}; {_EXPECTED}" if head else "the file is empty"
-    )
+    raise SnapshotError(f"it begins with {head[:8]!r}; {_EXPECTED}" if head else "the file is empty")
 
 
 def _pickle_fields(path: Path) -> tuple[dict[str, PublishedNetwork], dict[str, Any]]:
@@ -245,9 +247,7 @@ def _pickle_fields(path: Path) -> tuple[dict[str, PublishedNetwork], dict[str, A
             raise SnapshotError(f"{name} is no network of the published code")
         kind = "Discriminator" if name == "D" else "Generator"
         if not network.class_name.rpartition(".")[2].endswith(kind):
-            raise SnapshotError(
-                f"{name} is of the class {network.class_name[:80]!r}, expected a {kind}"
-            )
+            raise SnapshotError(f"{name} is of the class {network.class_name[:80]!r}, expected a {kind}")
         networks[name] = network
     if not networks:
         keys = ", ".join(str(key)[:40] for key in list(fields)[:10])
@@ -303,11 +303,7 @@ def _safetensors_sources(
 
     def tensors(name: str) -> dict[str, torch.Tensor]:
         with safe_open(path, framework="pt") as file:
-            return {
-                key.removeprefix(f"{name}."): file.get_tensor(key)
-                for key in keys
-                if key.startswith(f"{name}.")
-            }
+            return {key.removeprefix(f"{name}."): file.get_tensor(key) for key in keys if key.startswith(f"{name}.")}
 
     sources = {name: _Source(kwargs, partial(tensors, name)) for name, kwargs in arguments.items()}
     free = {key: value for key, value in metadata.items() if key not in _OWN_KEYS}
@@ -331,9 +327,7 @@ def _build(name: str, source: _Source) -> Any:
     except SnapshotError:
         raise
     except Exception as error:
-        raise SnapshotError(
-            f"{name} cannot be built from its arguments ({type(error).__name__}: {error})"
-        ) from error
+        raise SnapshotError(f"{name} cannot be built from its arguments ({type(error).__name__}: {error})") from error
     return network.eval().requires_grad_(name != "G_ema")
 
 
@@ -358,9 +352,7 @@ def _compare(name: str, expected: _Tensors, found: _Tensors) -> None:
     ]
     if wrong:
         more = f"; and {len(wrong) - 20} more" if len(wrong) > 20 else ""
-        raise SnapshotError(
-            "the tensors do not match the configuration: " + "; ".join(wrong[:20]) + more
-        )
+        raise SnapshotError("the tensors do not match the configuration: " + "; ".join(wrong[:20]) + more)
 
 
 def _header(

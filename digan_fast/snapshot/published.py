@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import torch
 
-from digan_fast.pickles import (
+from digan_fast.snapshot.pickles import (
     MAX_OPERATIONS,
     Budget,
     Machine,
@@ -25,7 +25,13 @@ from digan_fast.pickles import (
     read,
     scalar,
 )
-from digan_fast.published_config import numpy_array, numpy_dtype, numpy_scalar, plain, resolved
+from digan_fast.snapshot.published_config import (
+    numpy_array,
+    numpy_dtype,
+    numpy_scalar,
+    plain,
+    resolved,
+)
 
 _MAX_DIMENSIONS: Final = 8
 _MAX_DEPTH: Final = 50
@@ -123,9 +129,7 @@ def read_pickle(data: memoryview) -> dict[Any, Any]:
     return value
 
 
-def _collect(
-    module: Any, prefix: str, tensors: dict[str, LazyTensor], depth: int, budget: Budget
-) -> None:
+def _collect(module: Any, prefix: str, tensors: dict[str, LazyTensor], depth: int, budget: Budget) -> None:
     budget.spend()
     if depth > _MAX_DEPTH:
         raise SnapshotError(f"modules nested deeper than {_MAX_DEPTH}, or within themselves")
@@ -191,9 +195,7 @@ def _storage(budget: Budget, size: Budget, data: memoryview) -> Storage:
     stored = machine.unpack(struct.Struct("<q"))
     raw = data[machine.position :]
     if type(length) is not int or stored != length or len(raw) != length * dtype.itemsize:
-        raise SnapshotError(
-            f"a storage of {stored} numbers of {dtype.itemsize} bytes has {len(raw)} bytes"
-        )
+        raise SnapshotError(f"a storage of {stored} numbers of {dtype.itemsize} bytes has {len(raw)} bytes")
     size.spend(len(raw))
     return Storage(raw, dtype)
 

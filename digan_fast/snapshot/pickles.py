@@ -141,9 +141,7 @@ class Machine:
         """The next `count` bytes."""
         left = len(self.data) - self.position
         if count > left:
-            raise SnapshotError(
-                f"the file is cut short: {count} bytes wanted at byte {self.position}, {left} left"
-            )
+            raise SnapshotError(f"the file is cut short: {count} bytes wanted at byte {self.position}, {left} left")
         start, self.position = self.position, self.position + count
         return self.data[start : self.position]
 
@@ -227,9 +225,7 @@ class Machine:
         """Replace a symbol and its arguments by what its function makes of them."""
         args, target = self.pop(), self.pop()
         if not isinstance(target, Symbol):
-            raise SnapshotError(
-                f"a {type(target).__name__} is called before byte {self.position}, not a name"
-            )
+            raise SnapshotError(f"a {type(target).__name__} is called before byte {self.position}, not a name")
         if type(args) is not tuple:
             raise SnapshotError(f"{target.name} is called without a tuple of arguments")
         self.push(target.build(*args))
@@ -241,9 +237,7 @@ class Machine:
         if isinstance(target, Record):
             target.state = state
         elif type(target) is not dict:
-            raise SnapshotError(
-                f"attributes of a {type(target).__name__} are set before byte {self.position}"
-            )
+            raise SnapshotError(f"attributes of a {type(target).__name__} are set before byte {self.position}")
 
     def persistent_id(self) -> None:
         """Leave a persistent id on the stack, if allowed."""

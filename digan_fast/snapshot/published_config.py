@@ -9,15 +9,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from digan_fast.pickles import Budget, Record, SnapshotError, Symbol
+from digan_fast.references import resolve
+from digan_fast.snapshot.pickles import Budget, Record, SnapshotError, Symbol
 
 _MAX_ARRAY: Final = 100_000
 _MAX_DIMENSIONS: Final = 8
 _MAX_DEPTH: Final = 50
 _MAX_VALUES: Final = 1_000_000
-_MAX_TEXT: Final = 10_000
 _NUMBERS: Final = re.compile(r"b1|[iu][1248]|f[248]")
-_REFERENCE: Final = re.compile(r"\$\{([^${}]*)\}")
 _CONTAINERS: Final = ("omegaconf.dictconfig.DictConfig", "omegaconf.listconfig.ListConfig")
 
 
@@ -43,10 +42,15 @@ def resolved(values: Mapping[str, Any]) -> dict[str, Any]:
     roots = [plain(_root(value)) for value in values.values() if isinstance(value, Record)]
     roots = [root for root in (*roots, *converted.values()) if isinstance(root, dict)]
     budget = Budget(_MAX_VALUES, "values behind references")
-    return {
-        key: _resolve(value, [], roots, budget) if isinstance(value, (dict, list)) else value
-        for key, value in converted.items()
-    }
+    try:
+        return {
+            key: resolve(value, roots, budget.spend) if isinstance(value, (dict, list)) else value
+            for key, value in converted.items()
+        }
+    except SnapshotError:
+        raise
+    except ValueError as error:
+        raise SnapshotError(str(error)) from error
 
 
 def _plain(value: Any, depth: int, budget: Budget) -> Any:
@@ -78,66 +82,6 @@ def _root(node: Record) -> Record:
             return node
         node = parent
     raise SnapshotError(f"configuration nested deeper than {_MAX_DEPTH}, or within itself")
-
-
-def _resolve(value: Any, parents: list[Any], roots: list[Any], budget: Budget) -> Any:
-    """Replaces `${a.b}` by what it refers to; `parents` are the containers around `value`."""
-    budget.spend()
-    if len(parents) > _MAX_DEPTH:
-        raise SnapshotError("a reference in the configuration refers to itself")
-    inside = [*parents, value]
-    if isinstance(value, dict):
-        return {key: _resolve(item, inside, roots, budget) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_resolve(item, inside, roots, budget) for item in value]
-    if not isinstance(value, str) or "${" not in value:
-        return value
-    whole = _REFERENCE.fullmatch(value)
-    if whole:
-        return _resolve(_lookup(whole[1], parents, roots), inside, roots, budget)
-
-    def text(match: re.Match[str]) -> str:
-        budget.spend()
-        found = _lookup(match[1], parents, roots)
-        if isinstance(found, (dict, list)):
-            raise SnapshotError(f"the reference {match[0][:80]!r} within a text is no text")
-        return str(found)
-
-    replaced = _REFERENCE.sub(text, value)
-    if replaced == value or len(replaced) > _MAX_TEXT:
-        raise SnapshotError(f"the reference {value[:80]!r} in the configuration has no value")
-    return _resolve(replaced, inside, roots, budget)
-
-
-def _lookup(path: str, parents: list[Any], roots: list[Any]) -> Any:
-    """What a reference names: relative to a container, to a root, or below `generator`."""
-    keys = path.lstrip(".").split(".")
-    dots = len(path) - len(path.lstrip("."))
-    if dots:
-        candidates = [(parents[-dots], keys)] if dots <= len(parents) else []
-    else:
-        candidates = [(root, keys) for root in roots]
-        candidates += [(root["generator"], keys) for root in roots if "generator" in root]
-        if keys[0] == "generator":
-            candidates += [(root, keys[1:]) for root in roots]
-    for start, steps in candidates:
-        found, value = _follow(start, steps)
-        if found:
-            return value
-    raise SnapshotError(f"the reference ${{{path[:80]}}} in the configuration has no value")
-
-
-def _follow(value: Any, keys: list[str]) -> tuple[bool, Any]:
-    for key in keys:
-        if isinstance(value, list) and key.isdecimal() and int(key) < len(value):
-            value = value[int(key)]
-        elif isinstance(value, dict) and key in value:
-            value = value[key]
-        elif isinstance(value, dict) and key.isdecimal() and int(key) in value:
-            value = value[int(key)]
-        else:
-            return False, None
-    return True, value
 
 
 def numpy_dtype(spec: Any, *_: Any) -> Record:

@@ -1,0 +1,118 @@
+"""The command line ``digan-fast``; a command's module is imported when that command is asked for.
+
+Exit codes: 0; 1 where the work failed; 2 for arguments that do not fit; 130 for an interrupt.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import os
+import sys
+import traceback
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from digan_fast import __version__
+from digan_fast.cli.arguments import UsageError
+
+__all__ = ["COMMANDS", "main"]
+
+# The module of each command has `run(options)`, whose annotation is the dataclass to parse.
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "info": ("digan_fast.cli.info", "versions, this machine, and which kernels run on it"),
+    "generate": ("digan_fast.cli.generate", "videos from seeds"),
+    "interpolate": ("digan_fast.cli.interpolate", "from one seed's video to the next one's"),
+    "motions": ("digan_fast.cli.motions", "one content with many motions"),
+    "convert": ("digan_fast.cli.convert", "a published pickle, or a snapshot, to safetensors"),
+    "train": ("digan_fast.cli.train", "train on a folder of videos"),
+}
+TRACEBACK: Final = "DIGAN_FAST_TRACEBACK"
+
+_FAILURES: Final = (ValueError, OSError, ImportError, RuntimeError, MemoryError)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code; `argv` are the words after the program's name."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    detailed = "--traceback" in words or bool(os.environ.get(TRACEBACK))
+    words = [word for word in words if word != "--traceback"]
+    command = words[0] if words else "--help"
+    if command in ("-h", "--help"):
+        print(_help())
+        return 0
+    if command == "--version":
+        print(__version__)
+        return 0
+    try:
+        if command not in COMMANDS:
+            raise UsageError(f"{command!r} is no command, expected one of {', '.join(COMMANDS)}")
+        run, options = _parse(command, words[1:])
+        if run is not None:
+            run(options)
+    except UsageError as error:
+        return _failed(command, error, 2, detailed)
+    except _FAILURES as error:
+        return _failed(command, error, 1, detailed)
+    except KeyboardInterrupt:
+        print("digan-fast: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name:{width}}  {summary}" for name, (_, summary) in COMMANDS.items())
+    return (
+        f"usage: digan-fast [--version] [--traceback] COMMAND …\n\n"
+        f"Videos as implicit neural representations.\n\n{rows}\n\n"
+        f"digan-fast COMMAND --help lists a command's options. --traceback, or the environment\n"
+        f"variable {TRACEBACK}, shows where an error comes from."
+    )
+
+
+def _parse(command: str, words: Sequence[str]) -> tuple[Callable[[Any], None] | None, Any]:
+    """The command's function and its options; None where the help was printed instead."""
+    import tyro
+
+    run = importlib.import_module(COMMANDS[command][0]).run
+    hints = typing.get_type_hints(run)
+    (kind,) = (hint for name, hint in hints.items() if name != "return")
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            options = tyro.cli(
+                kind,
+                args=words,
+                prog=f"digan-fast {command}",
+                config=(tyro.conf.DisallowNone, tyro.conf.FlagCreatePairsOff),
+            )
+    except SystemExit as exit:
+        if exit.code:
+            raise UsageError(_first_paragraph(complaint.getvalue())) from None
+        return None, None
+    return run, options
+
+
+def _first_paragraph(boxed: str) -> str:
+    """What tyro complains of, without its frame and its hints: one line."""
+    words: list[str] = []
+    for line in boxed.splitlines():
+        text = line.strip("│╭╮╰╯ ")
+        if line.startswith("╭"):
+            continue
+        if not text or not text.strip("─"):
+            break
+        words.append(text)
+    return " ".join(words) or boxed.strip()
+
+
+def _failed(command: str, error: BaseException, code: int, detailed: bool) -> int:
+    if detailed:
+        traceback.print_exception(error)
+    program = f"digan-fast {command}" if command in COMMANDS else "digan-fast"
+    message = " ".join(str(error).split()) or type(error).__name__
+    print(f"{program}: error: {message}", file=sys.stderr)
+    return code

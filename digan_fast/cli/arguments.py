@@ -1,0 +1,95 @@
+"""Arguments of the command line that are more than a number or a word."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+
+import tyro
+
+SEED_LIMIT: Final = 2**32
+SEED_COUNT: Final = 100_000
+
+
+class UsageError(ValueError):
+    """Arguments that do not fit; the message begins with the name of the one to change."""
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """``0,1,5-8``: numbers and ranges with both ends, in their order.  Raises ValueError."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*([0-9]+)\s*(?:-\s*([0-9]+)\s*)?", part)
+        if match is None:
+            raise ValueError(f"{part!r} in {text!r}, expected seeds such as 0,1,5-8")
+        first = int(match[1])
+        last = first if match[2] is None else int(match[2])
+        if last >= SEED_LIMIT:
+            raise ValueError(f"{last}, expected seeds below 2**32")
+        if last < first:
+            raise ValueError(f"{part!r}, expected a range that ascends")
+        if len(seeds) + last - first >= SEED_COUNT:
+            raise ValueError(f"{text!r}, expected at most {SEED_COUNT} seeds")
+        seeds.extend(range(first, last + 1))
+    return tuple(seeds)
+
+
+def format_seeds(seeds: tuple[int, ...]) -> str:
+    """The shortest text that :func:`parse_seeds` reads as these seeds."""
+    runs: list[tuple[int, int]] = []
+    for seed in seeds:
+        if runs and seed == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], seed)
+        else:
+            runs.append((seed, seed))
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+
+
+def parse_times(text: str) -> tuple[float, float]:
+    """``0:1``: the first and the last time.  Raises ValueError."""
+    try:
+        first, last = map(float, text.split(":"))
+    except ValueError:
+        raise ValueError(f"{text!r}, expected FIRST:LAST such as 0:1") from None
+    if not (math.isfinite(first) and math.isfinite(last)):
+        raise ValueError(f"{text!r}, expected finite times")
+    return first, last
+
+
+def parse_window(text: str) -> tuple[int, int, int, int]:
+    """``TOP,LEFT,HEIGHT,WIDTH`` in pixels; the first two may be negative.  Raises ValueError."""
+    match = re.fullmatch(r"\s*(-?\d+)\s*,\s*(-?\d+)\s*,\s*(\d+)\s*,\s*(\d+)\s*", text)
+    if match is None or int(match[3]) < 1 or int(match[4]) < 1:
+        raise ValueError(f"{text!r}, expected TOP,LEFT,HEIGHT,WIDTH such as -16,0,64,128")
+    top, left, height, width = map(int, match.groups())
+    return top, left, height, width
+
+
+def parse_grid(text: str) -> tuple[int, int]:
+    """``4x2``: columns and rows.  Raises ValueError."""
+    match = re.fullmatch(r"([0-9]+)[x×]([0-9]+)", text.strip())
+    if match is None or not int(match[1]) or not int(match[2]):
+        raise ValueError(f"{text!r}, expected COLUMNSxROWS such as 4x2")
+    return int(match[1]), int(match[2])
+
+
+def _joined(separator: str) -> Callable[[tuple[Any, ...]], str]:
+    return lambda values: separator.join(f"{value:g}" for value in values)
+
+
+def _spec(metavar: str, parse: Callable[[str], Any], show: Callable[[Any], str]) -> Any:
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=lambda words: parse(words[0]),
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: [show(value)],
+    )
+
+
+Seeds = Annotated[tuple[int, ...], _spec("SEEDS", parse_seeds, format_seeds)]
+Times = Annotated[tuple[float, float], _spec("FIRST:LAST", parse_times, _joined(":"))]
+WindowSpec = Annotated[tuple[int, int, int, int], _spec("TOP,LEFT,HEIGHT,WIDTH", parse_window, _joined(","))]
+Grid = Annotated[tuple[int, int], _spec("COLUMNSxROWS", parse_grid, _joined("x"))]

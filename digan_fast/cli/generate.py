@@ -1,0 +1,63 @@
+"""``digan-fast generate``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from digan_fast.cli.arguments import Seeds, UsageError
+from digan_fast.cli.options import RenderOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateOptions(RenderOptions):
+    """Videos from seeds.
+
+    A content seed s gives z = randn(z_dim), and a motion seed z_motion = randn(w_dim), each from
+    a torch.Generator of its own on the CPU (motion: seeded with s xor 0x6D6F7469), so the same
+    seeds give the same videos on every machine. Several seeds are tiled into one video; with
+    {seed} in the name of the output each has a file of its own.
+    """
+
+    seeds: Seeds = (0,)
+    """Content seeds, such as 0,1,5-8."""
+    motion_seed: Annotated[Seeds | None, tyro.conf.arg(aliases=["--motion-seeds"], help_behavior_hint="")] = None
+    """One motion seed for all videos, or one for each; default: the content seeds."""
+
+
+def run(options: GenerateOptions) -> None:
+    """Write the videos."""
+    from digan_fast.cli import rendering
+
+    rendering.check(options)
+    seeds, motions = options.seeds, _motion_seeds(options)
+    apart = "{seed}" in str(options.out)
+    if apart and options.grid is not None:
+        raise UsageError("--grid: with {seed} in --out each video has a file of its own")
+    grid = (1, 1) if apart else rendering.grid_of(options, len(seeds))
+    generator = rendering.load_generator(options)
+    times = rendering.time_line(options)
+    batches = [((s,), (m,)) for s, m in zip(seeds, motions, strict=True)]
+    for contents, movements in batches if apart else [(seeds, motions)]:
+        frames = rendering.videos(
+            generator,
+            rendering.content_ws(generator, contents, options),
+            rendering.motion_vectors(generator, movements),
+            times,
+            options,
+        )
+        path = Path(str(options.out).replace("{seed}", str(contents[0])))
+        rendering.write(path, frames, len(times), grid, options)
+
+
+def _motion_seeds(options: GenerateOptions) -> tuple[int, ...]:
+    count = len(options.seeds)
+    if options.motion_seed is None:
+        return options.seeds
+    if len(options.motion_seed) not in (1, count):
+        found = len(options.motion_seed)
+        raise UsageError(f"--motion-seed: {found} seeds, expected 1, or {count} as in --seeds")
+    return options.motion_seed * (count // len(options.motion_seed))

@@ -1,0 +1,37 @@
+"""``digan-fast motions``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from digan_fast.cli.arguments import Seeds
+from digan_fast.cli.options import RenderOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class MotionsOptions(RenderOptions):
+    """One content with many motions, side by side.
+
+    The seeds are those of `digan-fast generate`: a tile is the video that `generate --seeds SEED
+    --motion-seed MOTION` gives.
+    """
+
+    seed: int = 0
+    """The content seed."""
+    motion_seeds: Seeds = (0, 1, 2, 3, 4, 5, 6, 7)
+    """Motion seeds, such as 0,1,5-8."""
+
+
+def run(options: MotionsOptions) -> None:
+    """Write the grid of videos."""
+    from digan_fast.cli import rendering
+
+    rendering.check(options)
+    count = len(options.motion_seeds)
+    grid = rendering.grid_of(options, count)
+    generator = rendering.load_generator(options)
+    times = rendering.time_line(options)
+    ws = rendering.content_ws(generator, [options.seed], options)
+    z_motion = rendering.motion_vectors(generator, options.motion_seeds)
+    frames = rendering.videos(generator, ws.repeat(count, 1, 1), z_motion, times, options)
+    rendering.write(options.out, frames, len(times), grid, options)

@@ -1,0 +1,49 @@
+"""The options that the commands with videos as their result share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from digan_fast.cli.arguments import Grid, Times, WindowSpec
+
+# For an option whose description tells its default.
+OWN_DEFAULT = tyro.conf.arg(help_behavior_hint="")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderOptions:
+    """From which snapshot, what of each video, and where to."""
+
+    snapshot: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="SNAPSHOT", help_behavior_hint="")] = (
+        None
+    )
+    """A snapshot of digan_fast or a published pickle; default: the one that comes along."""
+    out: Path = Path("out.mp4")
+    """.mp4, .gif, .png (a contact sheet: a row for each video, a column for each frame), or a
+    name without a suffix: a folder of frames."""
+    frames: int = 16
+    """The number of frames."""
+    times: Times = (0.0, 1.0)
+    """The first and the last frame's time. Networks are trained on 0:1; 0:4 extrapolates."""
+    fps: float = 16.0
+    """Frames per second of the file."""
+    size: Annotated[int | None, OWN_DEFAULT] = None
+    """The side of the picture in pixels; default: as trained."""
+    window: Annotated[WindowSpec | None, OWN_DEFAULT] = None
+    """A rectangle of the picture in pixels; it may reach outside, which extrapolates."""
+    levels: Annotated[int | None, OWN_DEFAULT] = None
+    """Stop after so many levels, coarse to fine; default: all."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 is faster where the processor has it, and rounds colours by about a hundredth."""
+    label: Annotated[int | None, tyro.conf.arg(name="class", metavar="N", help_behavior_hint="")] = None
+    """The class, for snapshots trained with labels."""
+    truncation: float = 1.0
+    """Psi: 1 samples as trained; towards 0 contents come closer to their mean."""
+    grid: Annotated[Grid | None, OWN_DEFAULT] = None
+    """How videos are tiled; default: about square."""
+    device: Annotated[str | None, OWN_DEFAULT] = None
+    """Such as cpu or cuda:1; default: cuda where there is one, else cpu."""

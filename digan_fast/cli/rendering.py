@@ -1,0 +1,214 @@
+"""From options to streams of frames, and from those to files."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from digan_fast import snapshot, video
+from digan_fast.cli.arguments import UsageError
+from digan_fast.cli.options import RenderOptions
+from digan_fast.networks import Generator, latents
+
+SUFFIXES: Final = (".mp4", ".gif", ".png", "")
+# Pictures made at once by generators without an INR, and by streams with an INR for each frame.
+TOGETHER: Final = 8
+
+
+def check(options: RenderOptions) -> None:
+    """Raises UsageError for what can be told before anything is loaded."""
+    if options.out.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"--out: {options.out}, expected the suffix .mp4, .gif, .png, or none for a folder")
+    if is_sheet(options) and options.grid is not None:
+        raise UsageError("--grid: a .png has a row for each video, so it has no grid")
+    if options.frames < 1:
+        raise UsageError(f"--frames: {options.frames}, expected 1 or more")
+    if not (options.fps > 0 and math.isfinite(options.fps)):
+        raise UsageError(f"--fps: {options.fps}, expected a positive number")
+
+
+def is_sheet(options: RenderOptions) -> bool:
+    """Whether the output is a contact sheet."""
+    return options.out.suffix.lower() == ".png"
+
+
+def load_generator(options: RenderOptions) -> Generator:
+    """The snapshot's generator, with averaged weights where it has those, on the device."""
+    path = snapshot.shipped() if options.snapshot is None else options.snapshot
+    device = _device(options.device)
+    loaded = snapshot.load(path, device)
+    generator = loaded.G if loaded.G_ema is None else loaded.G_ema
+    if generator is None:
+        raise ValueError(f"{os.fspath(path)}: it has no generator")
+    if generator.img_channels != 3:
+        raise ValueError(f"{os.fspath(path)}: pictures of {generator.img_channels} channels, expected 3")
+    reason = generator.synthesis.why_not_inr()
+    for name in ("size", "window", "levels"):
+        if reason is not None and getattr(options, name) is not None:
+            raise UsageError(f"--{name}: this generator has no INR: {reason}")
+    if reason is not None and options.precision != "float32":
+        raise UsageError(f"--precision: this generator has no INR: {reason}")
+    return generator
+
+
+def content_ws(generator: Generator, seeds: Sequence[int], options: RenderOptions) -> Tensor:
+    """[B, num_ws, w_dim] of content seeds."""
+    device = next(generator.parameters()).device
+    z = latents.content(seeds, generator.z_dim).to(device)
+    labels = _labels(generator.c_dim, options.label, len(seeds))
+    if labels is not None:
+        labels = labels.to(device)
+    if options.truncation != 1 and generator.mapping.w_avg_beta is None:
+        raise UsageError("--truncation: this snapshot keeps no mean of w")
+    with torch.no_grad():
+        ws: Tensor = generator.mapping(z, labels, options.truncation, skip_w_avg_update=True)
+    return ws
+
+
+def motion_vectors(generator: Generator, seeds: Sequence[int]) -> Tensor:
+    """[B, w_dim] of motion seeds."""
+    device = next(generator.parameters()).device
+    return latents.motion(seeds, generator.w_dim).to(device)
+
+
+def time_line(options: RenderOptions) -> Tensor:
+    """The times of the frames, [T]; a single frame shows the first time."""
+    first, last = options.times
+    return torch.linspace(first, last, options.frames)
+
+
+def videos(
+    generator: Generator, ws: Tensor, z_motion: Tensor, times: Tensor, options: RenderOptions
+) -> Iterator[Tensor]:
+    """A stream of T frames of B videos, uint8 [B, 3, H, W] on the CPU, at times [T].
+
+    Raises UsageError, at once, where an option does not fit the network.
+    """
+    if generator.synthesis.why_not_inr() is None:
+        with torch.no_grad():
+            inr = generator.synthesis.inr(ws, z_motion)
+        return _started(inr.frames(times, options.size, options.window, options.levels, options.precision))
+    return _started(_published(generator, ws, z_motion, times))
+
+
+def morph(
+    generator: Generator, ws: Tensor, z_motion: Tensor, times: Tensor, options: RenderOptions
+) -> Iterator[Tensor]:
+    """A stream of N frames, uint8 [1, 3, H, W]: frame n from ws[n], z_motion[n] at times[n]."""
+
+    def pictures() -> Iterator[Tensor]:
+        for first in range(0, len(times), TOGETHER):
+            part = slice(first, first + TOGETHER)
+            with torch.no_grad():
+                made = _pictures(generator, ws[part], z_motion[part], times[part], options)
+            yield from made.unsqueeze(1)
+
+    return _started(pictures())
+
+
+def tiled(frames: Iterable[Tensor], columns: int, rows: int) -> Iterator[Tensor]:
+    """Each [B, 3, H, W] as one picture [3, rows·H, columns·W]; cells without a video are black."""
+    for frame in frames:
+        batch, channels, height, width = frame.shape
+        cells = F.pad(frame, (0, 0, 0, 0, 0, 0, 0, columns * rows - batch))
+        cells = cells.view(rows, columns, channels, height, width).permute(2, 0, 3, 1, 4)
+        yield cells.reshape(channels, rows * height, columns * width)
+
+
+def near_square(count: int) -> tuple[int, int]:
+    """Columns and rows of the grid closest to a square that has so many cells."""
+    columns = math.isqrt(count - 1) + 1
+    return columns, -(-count // columns)
+
+
+def grid_of(options: RenderOptions, count: int) -> tuple[int, int]:
+    """Columns and rows for so many videos.  Raises UsageError where they do not fit."""
+    columns, rows = near_square(count) if options.grid is None else options.grid
+    if columns * rows < count:
+        raise UsageError(f"--grid: {columns}x{rows}, expected room for {count} videos")
+    return columns, rows
+
+
+def write(
+    path: Path,
+    frames: Iterable[Tensor],
+    count: int,
+    grid: tuple[int, int],
+    options: RenderOptions,
+) -> None:
+    """Write a stream of `count` frames, uint8 [B, 3, H, W], and say where it lies."""
+    shown = tqdm(frames, desc=path.name, total=count, unit="frame", disable=None, leave=False)
+    with contextlib.closing(shown):
+        if is_sheet(options):
+            rows = zip(*(frame.unbind(0) for frame in shown), strict=True)
+            video.write_image(path, video.sheet(rows))
+        else:
+            video.write(path, tiled(shown, *grid), options.fps)
+    print(path)
+
+
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"--device: {name!r} cannot be used: {reason}") from error
+    return device
+
+
+def _labels(classes: int, label: int | None, batch: int) -> Tensor | None:
+    """One-hot [B, classes]; None for a network without classes."""
+    if classes == 0:
+        if label is not None:
+            raise UsageError(f"--class: {label}, but this snapshot was trained without classes")
+        return None
+    if label is None or not 0 <= label < classes:
+        given = "not given" if label is None else str(label)
+        raise UsageError(f"--class: {given}, expected 0 to {classes - 1} for this snapshot")
+    return F.one_hot(torch.tensor(label), classes).float().expand(batch, -1)
+
+
+def _started(frames: Iterator[Tensor]) -> Iterator[Tensor]:
+    """The same frames as uint8 on the CPU, the first of them already made.
+
+    A ValueError names an argument of `VideoINR.render`; the option has the same name.
+    """
+    try:
+        first = next(frames)
+    except ValueError as error:
+        raise UsageError(f"--{error}") from error
+    return (video.to_uint8(frame).cpu() for frame in itertools.chain([first], frames))
+
+
+def _pictures(generator: Generator, ws: Tensor, z_motion: Tensor, times: Tensor, options: RenderOptions) -> Tensor:
+    """[N, 3, H, W]: a picture for each of ws, z_motion and times [N]."""
+    synthesis: Any = generator.synthesis
+    if synthesis.why_not_inr() is not None:
+        times = times.to(ws.device).view(-1, 1, 1, 1)
+        pictures: Tensor = synthesis(ws, times, z_motion, noise_mode="const")
+        return pictures
+    inr = synthesis.inr(ws, z_motion)
+    return inr.render(times.unsqueeze(1), options.size, options.window, options.levels, options.precision)[:, 0]
+
+
+def _published(generator: Generator, ws: Tensor, z_motion: Tensor, times: Tensor) -> Iterator[Tensor]:
+    """A stream of frames [B, 3, H, W] of a generator without an INR, some frames at once."""
+    batch = len(ws)
+    for part in times.to(ws.device).split(max(1, TOGETHER // batch)):
+        columns = part.expand(batch, -1).reshape(-1, 1, 1, 1)
+        with torch.no_grad():
+            pictures = generator.synthesis(ws, columns, z_motion, noise_mode="const")
+        yield from pictures.unflatten(0, (batch, len(part))).unbind(1)

@@ -1,0 +1,27 @@
+"""Video files, gifs and folders of frames, in and out; a frame is a uint8 tensor [3, H, W], RGB."""
+
+from digan_fast.video.frames import IMAGE_SUFFIXES, sheet, square, to_uint8
+from digan_fast.video.reading import (
+    VIDEO_SUFFIXES,
+    frame_rate,
+    is_frame_folder,
+    is_video,
+    iter_frames,
+    read,
+)
+from digan_fast.video.writing import write, write_image
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "VIDEO_SUFFIXES",
+    "frame_rate",
+    "is_frame_folder",
+    "is_video",
+    "iter_frames",
+    "read",
+    "sheet",
+    "square",
+    "to_uint8",
+    "write",
+    "write_image",
+]
