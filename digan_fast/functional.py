@@ -101,7 +101,7 @@ def coord_linear(
     frequency [B, K, 2], phase [B, T, K] in radians, weight [B, O, 2K] (sines first), bias [O].  ``grid`` is (side,
     top, left, height, width): a rectangle, in pixels, of a side×side picture over [−1, 1)², x = 2i/side − 1 to the
     right and y upwards; it may reach outside.  ``base`` [B, T, h, w, O] holds the rectangle's ancestors on the grid of
-    half the side, rows top//2 … (top+height−1)//2, and is upsampled to the nearest.  DIGAN, section 3.1 (INR generator).
+    half the side, rows top//2 … (top+height−1)//2, and is upsampled to the nearest.  arXiv 2202.10571, section 3.1.
     """
     if len(grid) != 5 or grid[0] < 1 or grid[3] < 0 or grid[4] < 0:
         raise ValueError(f"grid: {tuple(grid)}, expected (side ≥ 1, top, left, height ≥ 0, width ≥ 0)")

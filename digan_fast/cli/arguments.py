@@ -36,6 +36,14 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     return tuple(seeds)
 
 
+def parse_seed(text: str) -> int:
+    """One seed.  Raises ValueError."""
+    seeds = parse_seeds(text)
+    if len(seeds) != 1:
+        raise ValueError(f"{text!r}, expected one seed")
+    return seeds[0]
+
+
 def format_seeds(seeds: tuple[int, ...]) -> str:
     """The shortest text that :func:`parse_seeds` reads as these seeds."""
     runs: list[tuple[int, int]] = []
@@ -79,16 +87,17 @@ def _joined(separator: str) -> Callable[[tuple[Any, ...]], str]:
     return lambda values: separator.join(f"{value:g}" for value in values)
 
 
-def _spec(metavar: str, parse: Callable[[str], Any], show: Callable[[Any], str]) -> Any:
+def _spec(metavar: str, parse: Callable[[str], Any], show: Callable[[Any], str], kind: type = tuple) -> Any:
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
         metavar=metavar,
         instance_from_str=lambda words: parse(words[0]),
-        is_instance=lambda value: isinstance(value, tuple),
+        is_instance=lambda value: isinstance(value, kind),
         str_from_instance=lambda value: [show(value)],
     )
 
 
+Seed = Annotated[int, _spec("SEED", parse_seed, str, int)]
 Seeds = Annotated[tuple[int, ...], _spec("SEEDS", parse_seeds, format_seeds)]
 Times = Annotated[tuple[float, float], _spec("FIRST:LAST", parse_times, _joined(":"))]
 WindowSpec = Annotated[tuple[int, int, int, int], _spec("TOP,LEFT,HEIGHT,WIDTH", parse_window, _joined(","))]

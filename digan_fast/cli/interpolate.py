@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from digan_fast.cli.arguments import Seeds, UsageError
+from digan_fast.cli.arguments import Seed, Seeds, UsageError
 from digan_fast.cli.options import OWN_DEFAULT, RenderOptions
 
 if TYPE_CHECKING:
@@ -21,21 +21,20 @@ class InterpolateOptions(RenderOptions):
 
     Content moves on straight lines between the seeds' ws, after the mapping network; motion on
     great circles between their z_motion, since a line between two normal vectors passes through
-    shorter ones than any in training.
+    shorter ones than any in training. In a morph, time and latents move together: time runs over
+    --times in --frames frames, then back, and so on.
     """
 
     seeds: Seeds = (0, 1, 2)
     """Two seeds or more, such as 0,1,5-8."""
     mode: Literal["content", "motion", "both"] = "content"
     """What goes from seed to seed; the other one stays that of the first seed."""
-    motion_seed: Annotated[int | None, OWN_DEFAULT] = None
+    motion_seed: Annotated[Seed | None, OWN_DEFAULT] = None
     """With --mode content: the motion that stays; default: the first of the seeds."""
     view: Literal["morph", "grid"] = "morph"
-    """morph: one long video, in which time and latents move together; time runs over --times in
-    --frames frames, then back, and so on. grid: a row of videos from each seed to the next."""
+    """morph: one long video. grid: a row of videos from each seed to the next."""
     steps: Annotated[int | None, OWN_DEFAULT] = None
-    """morph: frames from a seed to the next (default 48). grid: videos in a row, both ends
-    included (default 6)."""
+    """morph: frames for each leg (default: 48). grid: videos in a row, ends too (default: 6)."""
 
 
 def run(options: InterpolateOptions) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from digan_fast.cli.arguments import Seeds
+from digan_fast.cli.arguments import Seed, Seeds
 from digan_fast.cli.options import RenderOptions
 
 
@@ -12,11 +12,11 @@ from digan_fast.cli.options import RenderOptions
 class MotionsOptions(RenderOptions):
     """One content with many motions, side by side.
 
-    The seeds are those of `digan-fast generate`: a tile is the video that `generate --seeds SEED
-    --motion-seed MOTION` gives.
+    The seeds are those of `digan-fast generate`: a tile shows what `generate --seeds SEED
+    --motion-seed MOTION` does.
     """
 
-    seed: int = 0
+    seed: Seed = 0
     """The content seed."""
     motion_seeds: Seeds = (0, 1, 2, 3, 4, 5, 6, 7)
     """Motion seeds, such as 0,1,5-8."""

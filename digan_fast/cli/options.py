@@ -12,19 +12,18 @@ from digan_fast.cli.arguments import Grid, Times, WindowSpec
 
 # For an option whose description tells its default.
 OWN_DEFAULT = tyro.conf.arg(help_behavior_hint="")
+_SNAPSHOT = tyro.conf.arg(metavar="SNAPSHOT", help_behavior_hint="")
+_CLASS = tyro.conf.arg(name="class", metavar="N", help_behavior_hint="")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RenderOptions:
     """From which snapshot, what of each video, and where to."""
 
-    snapshot: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="SNAPSHOT", help_behavior_hint="")] = (
-        None
-    )
+    snapshot: Annotated[tyro.conf.Positional[Path | None], _SNAPSHOT] = None
     """A snapshot of digan_fast or a published pickle; default: the one that comes along."""
     out: Path = Path("out.mp4")
-    """.mp4, .gif, .png (a contact sheet: a row for each video, a column for each frame), or a
-    name without a suffix: a folder of frames."""
+    """.mp4; .gif; .png: a row for each video, a column for each frame; no suffix: a folder."""
     frames: int = 16
     """The number of frames."""
     times: Times = (0.0, 1.0)
@@ -39,7 +38,7 @@ class RenderOptions:
     """Stop after so many levels, coarse to fine; default: all."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16 is faster where the processor has it, and rounds colours by about a hundredth."""
-    label: Annotated[int | None, tyro.conf.arg(name="class", metavar="N", help_behavior_hint="")] = None
+    label: Annotated[int | None, _CLASS] = None
     """The class, for snapshots trained with labels."""
     truncation: float = 1.0
     """Psi: 1 samples as trained; towards 0 contents come closer to their mean."""

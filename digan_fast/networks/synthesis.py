@@ -139,7 +139,7 @@ class SynthesisBlock(nn.Module):
         if self.input is not None:
             x = self.input(ws[0], times, z_motion).to(dtype)
         else:
-            assert x is not None and self.conv0 is not None
+            assert x is not None
             x = x.to(dtype)
             if plain:
                 x = self._upsample(x)

@@ -39,7 +39,7 @@ def features(frequency: Tensor, grid: Sequence[int]) -> tuple[Tensor, Tensor]:
 
 
 def rotate(weight: Tensor, phase: Tensor) -> tuple[Tensor, Tensor]:
-    """The columns of W = [W_s, W_c] [B, O, 2K] rotated by phase [B, T, K]: those of sin θ and of cos θ, [B, T, O, K]."""
+    """The columns of W = [W_s, W_c] [B, O, 2K] turned by phase [B, T, K]: those of sin θ and of cos θ, [B, T, O, K]."""
     weight_sin, weight_cos = weight.unsqueeze(1).chunk(2, -1)
     sin, cos = phase.sin().unsqueeze(2), phase.cos().unsqueeze(2)
     return weight_sin * cos - weight_cos * sin, weight_sin * sin + weight_cos * cos
@@ -111,7 +111,7 @@ def coord_linear_backward(
     dz = pre_activation_gradient(grad, None, out, activation, gain, clamp)
     dbase = upsample_backward(dz, grid, base.shape) if base is not None else dz.new_empty(0)
     dbias = dz.sum((0, 1, 2, 3))
-    dz = dz.reshape(batch, frames, -1, out_features)
+    dz = dz.flatten(2, 3)
 
     sin_theta, cos_theta = features(frequency, grid)
     basis = torch.cat((sin_theta, cos_theta), -1)
@@ -131,7 +131,7 @@ def coord_linear_backward(
     wide = dz.transpose(1, 2).flatten(2)
     dsin = torch.bmm(wide, turned_sin.flatten(1, 2))
     dcos = torch.bmm(wide, turned_cos.flatten(1, 2))
-    dtheta = (dsin * cos_theta - dcos * sin_theta).view(batch, grid[3], grid[4], -1)
+    dtheta = (dsin * cos_theta - dcos * sin_theta).view(batch, grid[3], grid[4], phase.shape[2])
     x, y = coordinates(grid, frequency)
     by_x = torch.einsum("bhwk,w->bk", dtheta, x)
     by_y = torch.einsum("bhwk,h->bk", dtheta, y)

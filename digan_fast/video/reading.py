@@ -142,14 +142,14 @@ def _decoder(path: Path) -> Callable[[Path], Iterator[Tensor]]:
 @contextlib.contextmanager
 def _open_image(path: Path) -> Iterator[Image]:
     """Opens with pillow; what goes wrong inside the block becomes a ValueError with the path."""
-    from PIL import Image
+    import PIL.Image
 
     try:
-        with Image.open(path) as image:
+        with PIL.Image.open(path) as image:
             yield image
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         raise
-    except (OSError, SyntaxError, EOFError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Damaged files also make pillow raise struct.error, IndexError, …
         raise ValueError(f"{path}: damaged or not an image: {error}") from error
 
 

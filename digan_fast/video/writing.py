@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from digan_fast.files import replacing
-from digan_fast.video.frames import checked, extent, is_image_name, to_pillow
+from digan_fast.video.frames import checked, extent, to_pillow
 from digan_fast.video.reading import require_av
 
 WRITABLE: Final = ".mp4, .gif or none, for a folder of frames"
@@ -31,6 +32,7 @@ _BT709: Final = 1
 _LIMITED_RANGE: Final = 1
 # Browsers show a gif's frame of less than 2 hundredths of a second for 10.
 _GIF_SHORTEST: Final = 2
+_FRAME_NAME: Final = re.compile(r"[0-9]{6,}\.png")
 
 _Path = str | os.PathLike[str]
 
@@ -44,7 +46,7 @@ def write(path: _Path, frames: Iterable[Tensor], fps: float = 16.0) -> None:
       lossless but for the halved resolution of colour. Odd sides gain a repeated row or column.
     * `.gif`: repeats for ever; each frame has its own 256 colours; hundredths of a second.
     * none: a folder of `000000.png`, `000001.png`, …, exact. A folder that is there is replaced
-      if it holds nothing but images.
+      if it holds nothing but files with such names.
 
     Args:
         path: the file or folder; its parents are made.
@@ -192,6 +194,7 @@ def _replacing_folder(target: Path) -> Iterator[Path]:
 
 
 def _check_replaceable(folder: Path) -> None:
-    others = [name for name in os.listdir(folder) if not is_image_name(name)]
+    """Raises ValueError where a folder holds anything that `write` does not make."""
+    others = sorted(name for name in os.listdir(folder) if not _FRAME_NAME.fullmatch(name))
     if others:
-        raise ValueError(f"{folder}: it holds {sorted(others)[0]!r}, and only images are replaced")
+        raise ValueError(f"{folder}: it holds {others[0]!r}, so it is not replaced by a folder of frames")

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from digan_fast import backends, dispatch, functional, use_backend
+
+
+@pytest.fixture
+def fake_op(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An op with a reference and a native kernel that takes positive numbers only."""
+    monkeypatch.setattr(dispatch, "_kernels", dict(dispatch._kernels))
+    monkeypatch.setattr(dispatch, "_said", set())
+    monkeypatch.setattr(dispatch, "_why_not_native", lambda: None)
+    dispatch.register("twice", "reference", lambda x: ("reference", x * 2))
+    dispatch.register("twice", "native", lambda x: ("native", x * 2), lambda x: None if x > 0 else "x is not positive")
+    yield "twice"
+
+
+def test_backends_are_listed_with_reasons() -> None:
+    listed = backends()
+    assert list(listed) == ["cuda", "triton", "native", "reference"]
+    assert listed["reference"] is None
+    assert listed["cuda"] == listed["triton"] == "this version of digan_fast has no kernels for it"
+
+
+def test_every_op_has_a_reference() -> None:
+    table = dispatch.kernel_table()
+    assert {"bias_act", "coord_linear", "fmm_weights", "linear_act", "upfirdn2d"} <= set(table)
+    assert all(names[-1] == "reference" for names in table.values())
+
+
+def test_the_first_that_can_runs(fake_op: str) -> None:
+    assert dispatch.call(fake_op, 3) == ("native", 6)
+
+
+def test_an_unsupported_case_takes_the_reference_and_says_so_once(
+    fake_op: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "digan_fast"):
+        assert dispatch.call(fake_op, -3) == ("reference", -6)
+        dispatch.call(fake_op, -4)
+    assert [record.getMessage() for record in caplog.records] == ["twice: backend native passed over: x is not positive"]
+
+
+def test_a_backend_asked_for_by_name_raises_its_reason(fake_op: str) -> None:
+    with use_backend("native"), pytest.raises(dispatch.BackendUnavailable, match=r"'native'.*x is not positive"):
+        dispatch.call(fake_op, -3)
+    with use_backend("cuda"), pytest.raises(dispatch.BackendUnavailable, match="it has no kernel for twice"):
+        dispatch.call(fake_op, 3)
+    with use_backend("reference"):
+        assert dispatch.call(fake_op, 3) == ("reference", 6)
+
+
+def test_float64_takes_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(2, 3, dtype=torch.float64)
+    with use_backend("native"):
+        assert dispatch.select("bias_act", x, None, 1, "linear", 1.0, None)[0] == "reference"
+
+
+def test_use_backend_nests_and_recovers_from_errors() -> None:
+    assert dispatch.requested() is None
+    with use_backend("reference"):
+        with pytest.raises(RuntimeError, match="stop"), use_backend("native"):
+            raise RuntimeError("stop")
+        assert dispatch.requested() == "reference"
+    assert dispatch.requested() is None
+
+
+def test_unknown_names_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="use_backend: unknown backend 'tpu'"), use_backend("tpu"):
+        pass
+    monkeypatch.setenv("DIGAN_FAST_BACKEND", "tpu")
+    with pytest.raises(ValueError, match="DIGAN_FAST_BACKEND: unknown backend 'tpu'"):
+        functional.bias_act(torch.zeros(1, 1))
+
+
+def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIGAN_FAST_BACKEND", "reference")
+    assert dispatch.select("bias_act", torch.zeros(1, 1), None, 1, "linear", 1.0, None)[0] == "reference"
+    with use_backend("native"):
+        assert dispatch.requested() == "native"
+
+
+def test_importing_is_lean() -> None:
+    """No kernel, no device, none of the libraries that only some users need; not even torch until it is wanted."""
+    heavy = ["av", "PIL", "yaml", "tyro", "safetensors", "triton", "matplotlib"]
+    script = f"import sys, digan_fast; print([name for name in {[*heavy, 'torch', 'numpy']} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+    script = (
+        "import sys, torch; from digan_fast import Generator, VideoINR, load;"
+        f"print([name for name in {[*heavy, 'digan_fast._C', 'digan_fast.kernels']} if name in sys.modules],"
+        " torch.cuda.is_initialized())"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[] False"

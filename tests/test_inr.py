@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from digan_fast import Generator, VideoINR
+from digan_fast.inr import TILE_PIXELS
+from digan_fast.networks.config import coordinate_config
+
+
+def tiny(resolution: int = 32, grid: int = 8, **options: Any) -> Generator:
+    torch.manual_seed(1)
+    cfg = coordinate_config(grid, sinusoids=6, rank=2, extra_convs={resolution: 1})
+    cfg |= options
+    made = Generator(16, 0, 16, resolution, synthesis_kwargs={"channel_base": 256, "channel_max": 12}, cfg=cfg)
+    return made.eval()
+
+
+def inr_of(G: Generator, videos: int = 2) -> VideoINR:
+    generator = torch.Generator().manual_seed(2)
+    z, z_motion = torch.randn(2, videos, 16, generator=generator).unbind()
+    with torch.no_grad():
+        return G.inr(z, z_motion=z_motion)
+
+
+@pytest.fixture(scope="module")
+def inr() -> VideoINR:
+    return inr_of(tiny())
+
+
+def naive(inr: VideoINR, times: Tensor, size: int) -> Tensor:
+    """Pixel features concatenated at every level, in float64, as the published formulation has it."""
+    inr, times = inr.to(torch.float64), times.to(torch.float64)
+    x = image = None
+    for level in inr.levels:
+        side = level.side * size // inr.img_resolution
+        if level.coordinates is not None:
+            row = 2 * torch.arange(side, dtype=torch.float64) / side - 1
+            xy = torch.stack((row.expand(side, side), row.flip(0)[:, None].expand(side, side)))
+            theta = torch.einsum("bkc,chw->bhwk", level.coordinates.frequency, xy)[:, None]
+            theta = theta + level.coordinates.motion.phase(times)[:, :, None, None]
+            features = torch.cat((theta.sin(), theta.cos()), -1)
+            if x is not None:
+                x = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+                image = image.repeat_interleave(2, 2).repeat_interleave(2, 3)
+            x = features if x is None else torch.cat((x, features), -1)
+        for layer in level.layers:
+            z = torch.einsum("bthwi,boi->bthwo", x, layer.weight) + layer.bias
+            x = torch.where(z > 0, z, 0.2 * z) * 2**0.5
+        rgb = torch.einsum("bthwi,boi->bthwo", x, level.to_rgb.weight) + level.to_rgb.bias
+        image = rgb if image is None else image + rgb
+    return image.movedim(-1, 2)
+
+
+def distance(found: Tensor, expected: Tensor) -> float:
+    return float((found.double() - expected.double()).norm() / expected.double().norm())
+
+
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("size", [None, 8, 16, 96])
+def test_any_size_is_the_naive_evaluation(inr: VideoINR, size: int | None) -> None:
+    times = torch.tensor([[-1.0, 0.0, 0.3], [0.5, 1.0, 4.0]])
+    found = inr.render(times, size=size)
+    assert found.shape == (2, 3, 3, size or 32, size or 32)
+    assert distance(found, naive(inr, times, size or 32)) < 2e-6
+
+
+def test_float64_is_exact(inr: VideoINR) -> None:
+    times = torch.tensor([[0.2], [0.9]])
+    found = inr.to(torch.float64).render(times)
+    assert found.dtype == torch.float64
+    assert distance(found, naive(inr, times, 32)) < 1e-14
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    size=st.sampled_from([16, 32, 64]),
+    top=st.integers(-70, 70),
+    left=st.integers(-70, 70),
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    levels=st.integers(1, 4),
+)
+def test_a_window_is_part_of_the_plane(
+    size: int, top: int, left: int, height: int, width: int, levels: int
+) -> None:
+    inr = inr_of(tiny(), videos=1)
+    reach = 112
+    plane = inr.render([0.4], size, (-reach, -reach, 2 * reach, 2 * reach), levels)
+    found = inr.render([0.4], size, (top, left, height, width), levels)
+    expected = plane[..., top + reach : top + reach + height, left + reach : left + reach + width]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.usefixtures("poisoned")
+def test_tiles_cover_the_picture_once(inr: VideoINR, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = inr.render([0.1, 0.7], 64)
+    for budget in (1, 600, 5000, TILE_PIXELS):
+        monkeypatch.setattr("digan_fast.inr.TILE_PIXELS", budget)
+        torch.testing.assert_close(inr.render([0.1, 0.7], 64), whole, rtol=0, atol=1e-5)
+
+
+def test_levels_stop_early_and_keep_the_size(inr: VideoINR) -> None:
+    full = inr.render([0.5])
+    assert torch.equal(inr.render([0.5], levels=len(inr.levels)), full)
+    coarse = inr.render([0.5], levels=2)
+    assert coarse.shape == full.shape
+    cell = 32 // inr.levels[1].side
+    blocks = coarse.unflatten(-1, (-1, cell)).unflatten(-3, (-1, cell))
+    assert torch.equal(blocks, blocks[..., :1, :, :1].expand_as(blocks))
+
+
+def test_bfloat16_is_close(inr: VideoINR) -> None:
+    """Six layers of weights and activations rounded to 2⁻⁹ each: 0.6 % was seen."""
+    times = torch.linspace(0, 1, 3)
+    found = inr.render(times, precision="bfloat16")
+    assert found.dtype == torch.float32
+    error = distance(found, inr.render(times))
+    assert 0 < error < 2e-2
+
+
+def test_a_stream_is_the_rendering(inr: VideoINR) -> None:
+    times = torch.linspace(0, 2, 41)
+    frames = list(inr.frames(times, size=64, window=(3, 5, 30, 20)))
+    expected = inr.render(times, size=64, window=(3, 5, 30, 20))
+    torch.testing.assert_close(torch.stack(frames, 1), expected, rtol=0, atol=1e-5)
+    assert not frames[0].requires_grad
+
+
+def test_the_first_frame_is_the_same_for_every_motion() -> None:
+    G = tiny()
+    z = torch.randn(1, 16)
+    first, second = (G.inr(z, z_motion=torch.randn(1, 16)).render([0.0, 1.0]) for _ in range(2))
+    assert torch.equal(first[:, 0], second[:, 0])
+    assert not torch.allclose(first[:, 1], second[:, 1])
+
+
+def test_gradients_by_every_weight_and_the_times() -> None:
+    inr = inr_of(tiny(16, 8)).to(torch.float64)
+    leaves = {name: t.clone().requires_grad_() for name, t in inr.tensors().items()}
+    ordered = iter(leaves.values())
+    from digan_fast.inr import _walk
+
+    alive: VideoINR = _walk(inr, "", lambda _, tensor: next(ordered))
+    times = torch.rand(2, 2, dtype=torch.float64, requires_grad=True)
+    probe = torch.randn(2, 2, 3, 16, 16, dtype=torch.float64)
+    gradients = torch.autograd.grad((alive.render(times) * probe).sum(), [times, *leaves.values()])
+    expected = torch.autograd.grad((naive(alive, times, 16) * probe).sum(), [times, *leaves.values()])
+    for name, found, wanted in zip(["times", *leaves], gradients, expected, strict=True):
+        assert distance(found, wanted) < 1e-9, name
+
+
+def test_indexing_takes_videos(inr: VideoINR) -> None:
+    whole = inr.render([0.3])
+    assert len(inr) == 2
+    assert len(inr[0]) == len(inr[-1]) == 1
+    torch.testing.assert_close(inr[1].render([0.3]), whole[1:], rtol=0, atol=1e-5)
+    torch.testing.assert_close(inr[0:2].render([0.3]), whole, rtol=0, atol=1e-5)
+    assert len(inr[2:]) == 0
+    assert inr[2:].render([0.3]).shape == (0, 1, 3, 32, 32)
+    with pytest.raises(IndexError):
+        inr[2]
+
+
+def test_saving_and_loading(inr: VideoINR, tmp_path: Path) -> None:
+    path = tmp_path / "video.safetensors"
+    inr.save(path)
+    loaded = VideoINR.load(path)
+    assert torch.equal(loaded.render([0.6]), inr.render([0.6]))
+    assert [p.name for p in tmp_path.iterdir()] == ["video.safetensors"]
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"video\.safetensors: not a saved VideoINR"):
+        VideoINR.load(path)
+    with pytest.raises(FileNotFoundError):
+        VideoINR.load(tmp_path / "missing.safetensors")
+
+
+def test_it_is_plain_data(inr: VideoINR) -> None:
+    twin = copy.deepcopy(inr)
+    assert torch.equal(twin.render([0.2]), inr.render([0.2]))
+    assert inr.to(torch.float64).dtype == torch.float64
+    assert inr.device == torch.device("cpu")
+    with pytest.raises(AttributeError):
+        inr.levels = ()  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("config", ["sines", "no_cosine_input"])
+def test_features_without_cosines(config: str) -> None:
+    """Sinusoids without cosines are an INR whose cosines have weight 0."""
+    cfg = copy.deepcopy(coordinate_config(8, 6, 2))
+    tables = [cfg["input"]["coord_fuser_cfg"]]
+    if config == "sines":
+        tables.append(cfg["coords"])
+    for table in copy.deepcopy(tables):
+        table["res_configs"] = {side: {"predictable_emb_size": 6} for side in table["res_configs"]}
+        target = cfg["coords"] if table is not tables[0] and config == "sines" else cfg["input"]
+        target["coord_fuser_cfg" if target is cfg["input"] else "res_configs"] = (
+            table if target is cfg["input"] else table["res_configs"]
+        )
+    G = Generator(16, 0, 16, 16, synthesis_kwargs={"channel_base": 256, "channel_max": 12}, cfg=cfg).eval()
+    ws, motion = torch.randn(2, G.num_ws, 16), torch.randn(2, 16)
+    times = torch.rand(4, 1, 1, 1)
+    torch.testing.assert_close(G.synthesis(ws, times, motion), G.synthesis.published(ws, times, motion), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"times": torch.zeros(3, 2)}, r"times: shape \(3, 2\), expected \[T\] or \[2, T\]"),
+        ({"size": 30}, "size: 30, expected a positive multiple of 4"),
+        ({"size": 0}, "size: 0"),
+        ({"window": (0, 0, 0, 4)}, r"window: \(0, 0, 0, 4\)"),
+        ({"levels": 5}, "levels: 5, expected 1 to 4"),
+        ({"precision": "int8"}, "precision: 'int8'"),
+    ],
+)
+def test_errors_name_the_argument(inr: VideoINR, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        inr.render(**{"times": [0.0], **arguments})
+
+
+def test_levels_must_fit_together(inr: VideoINR) -> None:
+    with pytest.raises(ValueError, match="first level"):
+        VideoINR(inr.levels[1:2])
+    with pytest.raises(ValueError, match="side"):
+        VideoINR((inr.levels[0], inr.levels[-1], inr.levels[-1]))
+
+
+def test_compiles_into_one_graph() -> None:
+    G = tiny(16, 8)
+    ws = torch.randn(2, G.num_ws, 16, requires_grad=True)
+    motion, times = torch.randn(2, 16), torch.rand(4, 1, 1, 1)
+    torch._dynamo.reset()
+    compiled = torch.compile(G.synthesis, fullgraph=True, backend="aot_eager")
+    eager, found = G.synthesis(ws, times, motion), compiled(ws, times, motion)
+    torch.testing.assert_close(found, eager)
+    probe = torch.randn_like(eager)
+    torch.testing.assert_close(torch.autograd.grad(found, ws, probe), torch.autograd.grad(eager, ws, probe))
