@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from digan_fast.dispatch import backends, use_backend
+    from digan_fast.dispatch import use_backend
     from digan_fast.inr import VideoINR
     from digan_fast.networks import Discriminator, Generator
+    from digan_fast.ops import backends
     from digan_fast.snapshot import Snapshot, load, save
 
 _ROOMS = {
@@ -20,7 +21,7 @@ _ROOMS = {
     "Generator": "networks",
     "Snapshot": "snapshot",
     "VideoINR": "inr",
-    "backends": "dispatch",
+    "backends": "ops",
     "load": "snapshot",
     "save": "snapshot",
     "use_backend": "dispatch",

@@ -7,10 +7,12 @@ contributes to an op a function and a predicate; the predicate answers with ``No
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -47,18 +49,28 @@ def register(
 
 
 def native_module() -> Any:
-    """The compiled module ``digan_fast._C``; raises ImportError where it was not built."""
+    """The compiled module ``digan_fast._C``.
+
+    Raises ModuleNotFoundError where it was not built, ImportError where it was and cannot be used.
+    """
     from digan_fast import _C
 
     return _C
 
 
+@functools.cache
 def _why_not_native() -> str | None:
     try:
-        native_module().isa()
-    except (ImportError, RuntimeError, ValueError) as error:
-        return f"the compiled module digan_fast._C cannot be used: {error}"
+        native_module()
+    except ModuleNotFoundError:
+        return why_not_built()
     return None
+
+
+def why_not_built() -> str:
+    """What the installation recorded of a compiled module that is not there."""
+    record = Path(__file__).with_name("_native.txt")
+    return record.read_text().strip() if record.exists() else "digan_fast._C was not built"
 
 
 def _has_kernels(backend: str) -> bool:
@@ -77,15 +89,11 @@ def _why_not(backend: str) -> str | None:
 
 def backends() -> dict[str, str | None]:
     """Every backend in the order they are tried, with None where it is available, else the reason why not."""
-    import digan_fast.ops  # noqa: F401  (registers the kernels)
-
     return {name: _why_not(name) for name in ORDER}
 
 
 def kernel_table() -> dict[str, list[str]]:
     """The backends that have a kernel for each op, in the order they are tried."""
-    import digan_fast.ops  # noqa: F401
-
     return {op: [name for name in ORDER if name in kernels] for op, kernels in _kernels.items()}
 
 
@@ -134,7 +142,9 @@ def select(op: str, *args: Any) -> tuple[str, Callable[..., Any]]:
         kernel = kernels.get(name)
         if kernel is None:
             continue
-        reason = _why_not(name) or kernel.why_not(*args)
+        if _why_not(name) is not None:
+            continue
+        reason = kernel.why_not(*args)
         if reason is None:
             return name, kernel.run
         if (op, name, reason) not in _said:

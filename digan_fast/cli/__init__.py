@@ -27,7 +27,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "interpolate": ("digan_fast.cli.interpolate", "from one seed's video to the next one's"),
     "motions": ("digan_fast.cli.motions", "one content with many motions"),
     "convert": ("digan_fast.cli.convert", "a published pickle, or a snapshot, to safetensors"),
-    "train": ("digan_fast.cli.train", "train on a folder of videos"),
+    "train": ("digan_fast.cli.train", "train on videos"),
+    "curves": ("digan_fast.cli.curves", "draw the curves of a training run"),
 }
 TRACEBACK: Final = "DIGAN_FAST_TRACEBACK"
 

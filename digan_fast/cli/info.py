@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.resources
 import json
 import platform
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ def collect() -> dict[str, Any]:
     """What there is to know about this installation, as plain data."""
     import torch
 
-    from digan_fast import __version__, dispatch
+    from digan_fast import __version__, dispatch, ops
 
     native, cpu, cuda = _native()
     devices = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
@@ -52,9 +51,9 @@ def collect() -> dict[str, Any]:
             "torch_built_with": torch.version.cuda,
             "torch_devices": [torch.cuda.get_device_name(index) for index in devices],
         },
-        "backends": {name: "available" if reason is None else reason for name, reason in dispatch.backends().items()},
+        "backends": {name: "available" if reason is None else reason for name, reason in ops.backends().items()},
         "requested_backend": dispatch.requested(),
-        "kernels": dispatch.kernel_table(),
+        "kernels": ops.kernel_table(),
     }
 
 
@@ -72,8 +71,7 @@ def _native() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     try:
         module = dispatch.native_module()
     except ImportError as error:
-        record = importlib.resources.files("digan_fast").joinpath("_native.txt")
-        reason = record.read_text().strip() if record.is_file() else str(error)
+        reason = dispatch.why_not_built() if isinstance(error, ModuleNotFoundError) else str(error)
         return {"available": False, "reason": reason}, {}, {}
     cpu: dict[str, Any] = {"instruction_sets": list(module.cpu_features())}
     try:

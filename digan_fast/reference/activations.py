@@ -67,6 +67,15 @@ def activate(z: Tensor, activation: str, gain: float, clamp: float | None) -> Te
     return y if clamp is None else y.clamp(-clamp, clamp)
 
 
+def activate_product(z: Tensor, activation: str, clamp: float | None) -> Tensor:
+    """``clamp(act(z), ±clamp)`` in the place of z, a product that nothing else reads and that the gain is folded into."""
+    if activation == "lrelu":
+        z = F.leaky_relu_(z, SLOPE)
+    elif activation == "relu":
+        z = torch.relu_(z)
+    return z if clamp is None else z.clamp_(-clamp, clamp)
+
+
 def pre_activation_gradient(
     grad: Tensor, z: Tensor | None, out: Tensor, activation: str, gain: float, clamp: float | None
 ) -> Tensor:

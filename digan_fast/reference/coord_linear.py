@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from digan_fast.reference.activations import activate, pre_activation_gradient
+from digan_fast.reference.activations import activate_product, pre_activation_gradient
 
 
 def coordinates(grid: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,15 +77,20 @@ def coord_linear(
 ) -> Tensor:
     batch, frames = phase.shape[:2]
     out_features = weight.shape[1]
+    pixels = grid[3] * grid[4]
+    # The activations here are homogeneous: the gain goes into the small factors of the product.
+    turned = torch.cat(rotate(weight.to(phase.dtype) * gain, phase), -1).to(weight.dtype)
+    turned = turned.flatten(0, 1).transpose(1, 2)
     basis = torch.cat(features(frequency, grid), -1).to(weight.dtype)
-    turned = torch.cat(rotate(weight.to(phase.dtype), phase), -1).to(weight.dtype)
-    z = torch.matmul(basis.unsqueeze(1), turned.transpose(-1, -2))
-    z = z.view(batch, frames, *grid[3:], out_features)
-    if base is not None:
-        z = z + upsample(base, grid)
-    if bias is not None:
-        z = z + bias
-    return activate(z, activation, gain, clamp)
+    basis = basis.unsqueeze(1).expand(-1, frames, -1, -1).reshape(batch * frames, pixels, -1)
+    start = weight.new_zeros(()) if bias is None else bias * gain
+    if base is None:
+        z = torch.baddbmm(start, basis, turned)
+    else:
+        z = upsample(torch.add(start, base, alpha=gain), grid).reshape(batch * frames, pixels, out_features)
+        z = z.baddbmm_(basis, turned)
+    z = activate_product(z, activation, clamp)
+    return z.view(batch, frames, grid[3], grid[4], out_features)
 
 
 def coord_linear_backward(

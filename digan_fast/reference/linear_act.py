@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from digan_fast.reference.activations import ACTIVATIONS, activate, pre_activation_gradient
+from digan_fast.reference.activations import ACTIVATIONS, activate, activate_product, pre_activation_gradient
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None, scale: float = 1.0) -> Tensor:
@@ -24,9 +24,11 @@ def linear_act(
     gain: float,
     clamp: float | None,
 ) -> Tensor:
-    folded = ACTIVATIONS[activation].homogeneous
-    z = product(x.flatten(1, -2), weight, bias, gain if folded else 1.0)
-    y = activate(z, activation, 1.0 if folded else gain, clamp)
+    flat = x.flatten(1, -2)
+    if ACTIVATIONS[activation].homogeneous:
+        y = activate_product(product(flat, weight, bias, gain), activation, clamp)
+    else:
+        y = activate(product(flat, weight, bias), activation, gain, clamp)
     return y.view(*x.shape[:-1], weight.shape[1])
 
 

@@ -9,7 +9,7 @@ from checks import check_compiled, check_derivatives, check_schema, check_stride
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digan_fast import dispatch, functional, use_backend
+from digan_fast import backends, dispatch, functional, use_backend
 from digan_fast.reference.activations import ACTIVATIONS
 
 NAMES = [name for name in ACTIVATIONS if name != "sine"]
@@ -26,7 +26,7 @@ FORMULAE = {
     "sine": torch.sin,
 }
 needs_native = pytest.mark.skipif(
-    dispatch.backends()["native"] is not None, reason="the compiled module was not built"
+    backends()["native"] is not None, reason="the compiled module was not built"
 )
 
 
@@ -194,7 +194,7 @@ def test_native_gives_the_same_bits_for_any_number_of_threads() -> None:
 
 
 def test_what_native_cannot_run_says_why() -> None:
-    if dispatch.backends()["native"] is not None:
+    if backends()["native"] is not None:
         pytest.skip("the compiled module was not built")
     with use_backend("native"), pytest.raises(dispatch.BackendUnavailable, match=r"bias_act.*torch.bfloat16"):
         functional.bias_act(torch.zeros(2, 3, dtype=torch.bfloat16))

@@ -1,0 +1,26 @@
+"""``digan-fast curves``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from digan_fast.training.curves import plot
+
+
+@dataclass(frozen=True)
+class CurvesOptions:
+    """Draw the losses, logits and penalties of a training run."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """The run's folder."""
+    out: Path | None = None
+    """The picture; default: curves.png in the folder."""
+
+
+def run(options: CurvesOptions) -> None:
+    """Draw the picture and say where it lies."""
+    print(plot(options.run, options.out))

@@ -1,0 +1,123 @@
+"""Decisions about the structure, held as checks."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import digan_fast.ops  # noqa: F401  (registers the ops)
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "digan_fast"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+CPP = sorted(path for path in (ROOT / "csrc").rglob("*") if path.suffix in {".cpp", ".h", ".cu", ".cuh"})
+
+# Imports run from later rooms to earlier ones, or within a room.
+ROOMS = (
+    ("files", "references", "_C"),
+    ("video",),
+    ("reference",),
+    ("dispatch", "kernels"),
+    ("ops",),
+    ("functional",),
+    ("rendering", "inr"),
+    ("networks",),
+    ("snapshot",),
+    ("data",),
+    ("training",),
+    ("cli",),
+    ("__main__",),
+)
+RANK = {name: rank for rank, names in enumerate(ROOMS) for name in names}
+# Headers that are not an op's.
+COMMON_HEADERS = {"cpu", "cuda_info"}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """The rooms of digan_fast that a file imports outside of blocks for type checkers."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "digan_fast":
+            parts = node.module.split(".")
+            names |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("digan_fast.")}
+    return {name for name in names if not name.startswith("__")}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_run_one_way(path: Path) -> None:
+    if path == PACKAGE / "__init__.py":
+        assert imported_rooms(path) == set()
+        return
+    here = RANK[room(path)]
+    upwards = {name for name in imported_rooms(path) if RANK[name] > here}
+    assert not upwards, f"{path.relative_to(ROOT)} imports {upwards}"
+
+
+def stems(folder: Path) -> set[str]:
+    return {path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")}
+
+
+def test_every_op_has_its_rooms() -> None:
+    ops = stems(PACKAGE / "ops")
+    assert len(ops) >= 5
+    assert ops <= stems(PACKAGE / "reference"), "an op without its meaning"
+    assert {f"test_{op}" for op in ops} <= stems(ROOT / "tests" / "ops"), "an op without its tests"
+    assert stems(ROOT / "kernels") <= ops, "a Triton kernel without an op"
+    headers = {path.stem for path in (ROOT / "csrc" / "include" / "digan_fast").glob("*.h")} - COMMON_HEADERS
+    assert headers
+    assert headers <= ops, "a header without an op"
+    for op in headers:
+        assert any((ROOT / "csrc").glob(f"c*/{op}.c*")), f"no source for {op}.h"
+
+
+def test_every_registered_op_belongs_to_a_file_and_has_a_fake() -> None:
+    registered = {
+        schema.name.removeprefix("digan_fast::")
+        for schema in torch._C._jit_get_all_schemas()
+        if schema.name.startswith("digan_fast::")
+    }
+    assert {name.removesuffix("_backward") for name in registered} == stems(PACKAGE / "ops")
+    for name in registered:
+        entry = torch._library.simple_registry.singleton.find(f"digan_fast::{name}")
+        assert entry.fake_impl.kernel is not None, f"{name} has no fake"
+
+
+def test_torch_stays_out_of_native_code() -> None:
+    assert CPP
+    for path in CPP:
+        assert not re.search(r"#\s*include\s*[<\"](torch|ATen|c10)", path.read_text()), path
+
+
+def test_one_function_takes_addresses() -> None:
+    callers = [p.relative_to(PACKAGE).as_posix() for p in SOURCES if ".data_ptr()" in p.read_text()]
+    assert callers == ["ops/_pointers.py"]
+
+
+def test_files_hold_one_thing() -> None:
+    paths = [*SOURCES, *CPP, *(ROOT / "kernels").glob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    long = {str(p.relative_to(ROOT)): n for p in paths if (n := len(p.read_text().splitlines())) > 400}
+    assert not long
+
+
+def test_the_readme_s_commands_exist() -> None:
+    readme, makefile = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)", readme, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+    from digan_fast.cli import COMMANDS
+
+    for command in re.findall(r"^digan-fast (\w+)", readme, re.MULTILINE):
+        assert command in COMMANDS
