@@ -49,8 +49,8 @@ def upsample(base: Tensor, grid: Sequence[int]) -> Tensor:
     """base [B, T, h, w, O], the half-resolution ancestors of the grid's rectangle, repeated to [B, T, H, W, O]."""
     _, top, left, height, width = grid
     batch, frames, rows, columns, channels = base.shape
-    doubled = base[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2, -1)
-    doubled = doubled.reshape(batch, frames, 2 * rows, 2 * columns, channels)
+    doubled = base[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2, -1).contiguous()
+    doubled = doubled.view(batch, frames, 2 * rows, 2 * columns, channels)
     return doubled[:, :, top % 2 : top % 2 + height, left % 2 : left % 2 + width]
 
 
@@ -82,7 +82,7 @@ def coord_linear(
     turned = torch.cat(rotate(weight.to(phase.dtype) * gain, phase), -1).to(weight.dtype)
     turned = turned.flatten(0, 1).transpose(1, 2)
     basis = torch.cat(features(frequency, grid), -1).to(weight.dtype)
-    basis = basis.unsqueeze(1).expand(-1, frames, -1, -1).reshape(batch * frames, pixels, -1)
+    basis = basis.unsqueeze(1).expand(-1, frames, -1, -1).reshape(batch * frames, pixels, weight.shape[2])
     start = weight.new_zeros(()) if bias is None else bias * gain
     if base is None:
         z = torch.baddbmm(start, basis, turned)
