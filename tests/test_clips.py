@@ -71,7 +71,7 @@ def test_pairs_are_two_frames_of_a_clip_and_their_difference(tmp_path: Path) -> 
     assert labels.shape == (64, 0)
     levels = (pairs[:, :6, 0, -1] * 127.5 + 127.5).round()
     first, second = levels[:, 0] / 4, levels[:, 3] / 4
-    assert set(((first % 2).tolist())) == {0.0}
+    assert set((first % 2).tolist()) == {0.0}
     torch.testing.assert_close(pairs[:, 6, 0, 0], (second - first) / 2 / 15)
     assert (second >= first).all()
     assert len(first.unique()) > 5

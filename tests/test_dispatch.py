@@ -3,7 +3,6 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -12,14 +11,14 @@ from digan_fast import backends, dispatch, functional, ops, use_backend
 
 
 @pytest.fixture
-def fake_op(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def fake_op(monkeypatch: pytest.MonkeyPatch) -> str:
     """An op with a reference and a native kernel that takes positive numbers only."""
     monkeypatch.setattr(dispatch, "_kernels", dict(dispatch._kernels))
     monkeypatch.setattr(dispatch, "_said", set())
     monkeypatch.setattr(dispatch, "_why_not_native", lambda: None)
     dispatch.register("twice", "reference", lambda x: ("reference", x * 2))
     dispatch.register("twice", "native", lambda x: ("native", x * 2), lambda x: None if x > 0 else "x is not positive")
-    yield "twice"
+    return "twice"
 
 
 def test_backends_are_listed_with_reasons() -> None:
@@ -45,7 +44,8 @@ def test_an_unsupported_case_takes_the_reference_and_says_so_once(
     with caplog.at_level(logging.WARNING, "digan_fast"):
         assert dispatch.call(fake_op, -3) == ("reference", -6)
         dispatch.call(fake_op, -4)
-    assert [record.getMessage() for record in caplog.records] == ["twice: backend native passed over: x is not positive"]
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["twice: backend native passed over: x is not positive"]
 
 
 def test_a_backend_asked_for_by_name_raises_its_reason(fake_op: str) -> None:

@@ -245,7 +245,7 @@ def test_a_state_from_elsewhere_is_not_executed(config: TrainConfig) -> None:
             return os.system, ("touch " + str(config.out / "owned"),)
 
     torch.save({"steps": Hostile()}, config.out / "state.pt")
-    with pytest.raises(Exception, match="(?i)weights.only|unsupported"):
+    with pytest.raises(Exception, match=r"(?i)weights.only|unsupported"):
         train(replace(config, resume=True))
     assert not (config.out / "owned").exists()
 

@@ -68,7 +68,7 @@ def activate(z: Tensor, activation: str, gain: float, clamp: float | None) -> Te
 
 
 def activate_product(z: Tensor, activation: str, clamp: float | None) -> Tensor:
-    """``clamp(act(z), ±clamp)`` in the place of z, a product that nothing else reads and that the gain is folded into."""
+    """``clamp(act(z), ±clamp)`` in place of z: a product that nothing else reads, the gain already in it."""
     if activation == "lrelu":
         z = F.leaky_relu_(z, SLOPE)
     elif activation == "relu":

@@ -111,8 +111,6 @@ def coord_linear_backward(
     With θ, S = sin θ, C = cos θ of the video and P, Q the rotated columns, z = P·S + Q·C:
     dP = dzᵀ·S, dQ = dzᵀ·C; dφ = Σ_o (dQ∘P − dP∘Q); dθ = Σ_t (dz·P)∘C − (dz·Q)∘S.
     """
-    batch, frames = phase.shape[:2]
-    out_features = weight.shape[1]
     dz = pre_activation_gradient(grad, None, out, activation, gain, clamp)
     dbase = upsample_backward(dz, grid, base.shape) if base is not None else dz.new_empty(0)
     dbias = dz.sum((0, 1, 2, 3))
@@ -136,7 +134,7 @@ def coord_linear_backward(
     wide = dz.transpose(1, 2).flatten(2)
     dsin = torch.bmm(wide, turned_sin.flatten(1, 2))
     dcos = torch.bmm(wide, turned_cos.flatten(1, 2))
-    dtheta = (dsin * cos_theta - dcos * sin_theta).view(batch, grid[3], grid[4], phase.shape[2])
+    dtheta = (dsin * cos_theta - dcos * sin_theta).view(-1, grid[3], grid[4], phase.shape[2])
     x, y = coordinates(grid, frequency)
     by_x = torch.einsum("bhwk,w->bk", dtheta, x)
     by_y = torch.einsum("bhwk,h->bk", dtheta, y)

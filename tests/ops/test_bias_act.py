@@ -25,9 +25,7 @@ FORMULAE = {
     "swish": lambda z: z / (1 + torch.exp(-z)),
     "sine": torch.sin,
 }
-needs_native = pytest.mark.skipif(
-    backends()["native"] is not None, reason="the compiled module was not built"
-)
+needs_native = pytest.mark.skipif(backends()["native"] is not None, reason="the compiled module was not built")
 
 
 @pytest.mark.usefixtures("poisoned")
@@ -50,9 +48,7 @@ def test_default_gain(name: str, gain: float) -> None:
 @pytest.mark.parametrize("name", ACTIVATIONS)
 @pytest.mark.parametrize("clamp", [None, 0.9])
 def test_derivatives(name: str, clamp: float | None) -> None:
-    check_derivatives(
-        lambda x, b: functional.bias_act(x, b, 1, name, clamp=clamp), (normal(2, 3, 4), normal(3))
-    )
+    check_derivatives(lambda x, b: functional.bias_act(x, b, 1, name, clamp=clamp), (normal(2, 3, 4), normal(3)))
 
 
 def test_derivatives_without_bias_and_of_the_last_dimension() -> None:
@@ -175,7 +171,9 @@ def test_native_keeps_nan_and_infinity() -> None:
     for name in NAMES:
         with use_backend("native"):
             found = functional.bias_act(x, None, 1, name, clamp=2.0)
-        torch.testing.assert_close(found, functional.bias_act(x.double(), None, 1, name, clamp=2.0).float(), equal_nan=True)
+        torch.testing.assert_close(
+            found, functional.bias_act(x.double(), None, 1, name, clamp=2.0).float(), equal_nan=True
+        )
 
 
 @needs_native

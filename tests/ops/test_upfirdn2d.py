@@ -53,7 +53,9 @@ def test_is_its_formula(up: int, down: int, padding: tuple[int, ...], flip: bool
 
 @pytest.mark.parametrize(("up", "down", "padding"), CASES)
 def test_derivatives(up: int, down: int, padding: tuple[int, ...]) -> None:
-    check_derivatives(lambda x: functional.upfirdn2d(x, filter_of(), up, down, padding, gain=2.0), (normal(1, 2, 5, 6),))
+    check_derivatives(
+        lambda x: functional.upfirdn2d(x, filter_of(), up, down, padding, gain=2.0), (normal(1, 2, 5, 6),)
+    )
 
 
 def test_schema_and_compilation() -> None:

@@ -1,0 +1,53 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+NATIVE := $(wildcard setup.py pyproject.toml CMakeLists.txt csrc/*/*.cpp csrc/*/*.cu csrc/*/*.h csrc/include/*/*.h)
+
+.PHONY: demo test packaging bench lint format clean
+
+## demo: a video of eight rabbits from the shipped snapshot, in demo/
+demo: $(VENV)/.installed
+	$(BIN)/digan-fast generate --seeds 0-7 --frames 48 --size 128 --grid 4x2 --out demo/rabbits.mp4
+	@echo "The video: $(CURDIR)/demo/rabbits.mp4"
+
+## test: every test that needs no GPU and no build of its own
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest
+
+## packaging: wheels, sdist and editable installs, with and without compilers
+packaging: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m packaging tests/packaging
+
+## bench: throughput against the published form
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest bench
+
+## lint: what a change must pass besides the tests
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.cu %.h,$(NATIVE))
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(filter %.cpp %.cu %.h,$(NATIVE))
+
+clean:
+	rm -rf $(VENV) build dist demo *.egg-info digan_fast/_C*.so digan_fast/_native.txt
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/python $(NATIVE) constraints.txt
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[video]'
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[video,test]'
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed-test
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[video,test,bench,dev]'
+	touch $@
