@@ -78,7 +78,7 @@ def test_pairs_are_two_frames_of_a_clip_and_their_difference(tmp_path: Path) -> 
 
 
 def test_pair_times_are_beta_distributed(tmp_path: Path) -> None:
-    """The mean of the difference of the sorted pair, over 4,000 draws, within 4 standard errors of 20,000 of torch's."""
+    """The mean difference of a sorted pair, over 4,000 draws, within 4 standard errors of 20,000 of torch's."""
     frame_folder(tmp_path / "v", 16, size=(4, 4))
     clips = Clips(find_videos(tmp_path / "v"), 4, mirror=False)
     found = clips.pairs(4000, torch.Generator().manual_seed(1))[0][:, 6, 0, 0]
