@@ -27,16 +27,23 @@ class ConvertOptions:
     """How numbers are stored: the last two halve the file. Default: as they are."""
     only_ema: bool = False
     """Leave out G and D, which only training needs."""
+    metadata: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=TEXT")] = ()
+    """Free text to keep in the file, such as "attribution=…"."""
 
 
 def run(options: ConvertOptions) -> None:
     """Write the file."""
     if options.target.suffix.lower() != ".safetensors":
         raise UsageError(f"TARGET: {options.target}, expected the suffix .safetensors")
+    pairs = [entry.partition("=") for entry in options.metadata]
+    for entry, (key, equals, _) in zip(options.metadata, pairs, strict=True):
+        if not key or not equals:
+            raise UsageError(f"--metadata: {entry!r}, expected KEY=TEXT")
     import torch
 
     from digan_fast import snapshot
 
     dtype = None if options.dtype is None else getattr(torch, options.dtype)
-    snapshot.convert(options.source, options.target, dtype, options.only_ema)
+    metadata = {key: text for key, _, text in pairs}
+    snapshot.convert(options.source, options.target, dtype, options.only_ema, metadata)
     print(options.target)

@@ -131,7 +131,13 @@ def save(
         save_file(tensors, beside, header)
 
 
-def convert(source: _Path, target: _Path, dtype: torch.dtype | None = None, only_ema: bool = False) -> None:
+def convert(
+    source: _Path,
+    target: _Path,
+    dtype: torch.dtype | None = None,
+    only_ema: bool = False,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
     """Write a snapshot of either kind as safetensors.
 
     Args:
@@ -139,6 +145,7 @@ def convert(source: _Path, target: _Path, dtype: torch.dtype | None = None, only
         target: the file to write, as for `save`.
         dtype: how floating-point numbers are stored, as for `save`.
         only_ema: leave out G and D, which only training needs.
+        metadata: free text by key, added to the source's own.
 
     Raises:
         FileNotFoundError: `source` does not exist.
@@ -147,7 +154,7 @@ def convert(source: _Path, target: _Path, dtype: torch.dtype | None = None, only
     snapshot = _load(Path(source), ("G_ema",) if only_ema else NETWORKS, "cpu")
     if only_ema and snapshot.G_ema is None:
         raise SnapshotError(f"{os.fspath(source)}: it has no G_ema to convert")
-    save(target, snapshot, dtype)
+    save(target, snapshot, dtype, metadata)
 
 
 def read_published(path: _Path) -> dict[str, Any]:

@@ -1,0 +1,96 @@
+"""``digan-fast train`` and ``curves``, and the recipe of the shipped snapshot."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+import tyro
+
+from digan_fast import load, snapshot, video
+from digan_fast.training.config import TrainConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = [
+    "--resolution",
+    "8",
+    "--z-dim",
+    "8",
+    "--w-dim",
+    "8",
+    "--grid",
+    "4",
+    "--sinusoids",
+    "4",
+    "--rank",
+    "2",
+    "--channel-base",
+    "64",
+    "--channel-max",
+    "8",
+    "--d-channel-base",
+    "64",
+    "--d-channel-max",
+    "8",
+    "--batch",
+    "4",
+    "--tick-kimg",
+    "0.008",
+    "--no-mirror",
+]
+
+
+def test_from_a_video_file_to_curves_and_a_new_video(run, tmp_path):
+    frames = (torch.randint(0, 255, (3, 16, 24), dtype=torch.uint8) for _ in range(20))
+    video.write(tmp_path / "clip.mp4", frames)
+    out = tmp_path / "run"
+    code, printed, errors = run("train", tmp_path / "clip.mp4", "--out", out, "--kimg", "0.016", *SMALL)
+    assert code == 0, errors
+    assert printed.strip() == str(out / "snapshot.safetensors")
+    code, printed, errors = run("curves", out)
+    assert code == 0, errors
+    assert Path(printed.strip()).stat().st_size > 1000
+    code, _, errors = run("generate", out / "snapshot.safetensors", "--out", tmp_path / "new.gif", "--frames", 3)
+    assert code == 0, errors
+    assert video.read(tmp_path / "new.gif")[0].shape == (3, 3, 8, 8)
+
+
+def test_bad_arguments_are_one_line(run, tmp_path):
+    code, _, errors = run("train", tmp_path / "nothing")
+    assert (code, errors.strip()) == (1, f"digan-fast train: error: data: {tmp_path / 'nothing'} does not exist")
+    assert run("train", tmp_path, "--crop", "middle")[0] == 2
+    code, _, errors = run("curves", tmp_path)
+    assert code == 1
+    assert "log.jsonl" in errors
+
+
+def test_the_shipped_snapshot_is_what_its_page_says():
+    path = snapshot.shipped()
+    assert path.stat().st_size <= 8e6
+    shipped = load(path)
+    assert shipped.G is None
+    assert shipped.D is None
+    assert "CC-BY 3.0" in shipped.metadata["attribution"]
+    page = (ROOT / "docs" / "rabbit.md").read_text()
+    command = re.search(r"^digan-fast train (.*(?:\\\n.*)*)", page, re.MULTILINE)
+    assert command is not None
+    words = shlex.split(command[1].replace("\\\n", " "))
+    config = tyro.cli(TrainConfig, args=words, config=(tyro.conf.FlagCreatePairsOff,))
+    recorded = json.loads((ROOT / "digan_fast" / "assets" / "rabbit.json").read_text())
+    assert config.differences(recorded) == []
+    assert config.kimg == recorded["kimg"]
+    assert shipped.G_ema.init_kwargs == json.loads(json.dumps({**config.generator_kwargs(0), "ours": True}))
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_the_shipped_snapshot_moves(seed):
+    """From the first frame to the last a seed's picture changes by more than two seeds' noise of rounding."""
+    G = load(snapshot.shipped()).G_ema
+    generator = torch.Generator().manual_seed(seed)
+    z, motion = torch.randn(2, 1, G.z_dim, generator=generator).unbind()
+    frames = G.inr(z, z_motion=motion).render([0.0, 1.0])
+    assert (frames[:, 0] - frames[:, 1]).abs().mean() > 0.05
