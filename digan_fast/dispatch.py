@@ -10,6 +10,7 @@ import contextlib
 import functools
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,8 @@ class _Kernel:
 
 _kernels: dict[str, dict[str, _Kernel]] = {}
 _said: set[tuple[str, str, str]] = set()
-_requested: str | None = None
+_requests: list[tuple[object, str]] = []
+_requests_lock = threading.Lock()
 
 
 def register(
@@ -64,6 +66,10 @@ def _why_not_native() -> str | None:
         native_module()
     except ModuleNotFoundError:
         return why_not_built()
+    except ImportError as error:
+        reason = f"the compiled module cannot be used: {error}"
+        logger.warning("backend native passed over: %s", reason)
+        return reason
     return None
 
 
@@ -107,21 +113,25 @@ def _checked(name: str, origin: str) -> str:
 def use_backend(name: str) -> Iterator[None]:
     """Run every op in this block on the named backend, for the whole process (autograd's threads included).
 
-    A call that the backend cannot run raises :class:`BackendUnavailable` with the reason.  float64 takes the
-    reference always.  Raises ValueError for an unknown name.
+    A call that the backend cannot run raises :class:`BackendUnavailable` with the reason; a backward that it has no
+    kernel for takes the reference, and so does float64 always.  Of several blocks, in any threads, the one entered
+    last decides.  Raises ValueError for an unknown name.
     """
-    global _requested
-    previous, _requested = _requested, _checked(name, "use_backend")
+    request = (object(), _checked(name, "use_backend"))
+    with _requests_lock:
+        _requests.append(request)
     try:
         yield
     finally:
-        _requested = previous
+        with _requests_lock:
+            _requests.remove(request)
 
 
 def requested() -> str | None:
     """The backend asked for by :func:`use_backend`, else by ``DIGAN_FAST_BACKEND``, else None."""
-    if _requested is not None:
-        return _requested
+    with _requests_lock:
+        if _requests:
+            return _requests[-1][1]
     name = os.environ.get(ENVIRONMENT)
     return _checked(name, ENVIRONMENT) if name else None
 
@@ -133,6 +143,8 @@ def select(op: str, *args: Any) -> tuple[str, Callable[..., Any]]:
     if any(isinstance(arg, torch.Tensor) and arg.dtype == torch.float64 for arg in args):
         wanted = "reference"
     if wanted is not None:
+        if wanted not in kernels and op.endswith("_backward"):
+            wanted = "reference"
         kernel = kernels.get(wanted)
         reason = f"it has no kernel for {op}" if kernel is None else _why_not(wanted) or kernel.why_not(*args)
         if kernel is None or reason is not None:

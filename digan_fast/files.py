@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A path beside ``path`` (the same suffix) to write to; renamed over it at the end, removed on an error."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
+    beside = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.part{target.suffix}")
     try:
         # Made here, with the permissions that the umask gives, since some writers choose their own.
         beside.touch()

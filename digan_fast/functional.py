@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from digan_fast import ops
@@ -25,6 +26,14 @@ def _shape(name: str, tensor: Tensor, expected: Sequence[int | str | None]) -> N
     if not fits:
         wanted = ", ".join(str(extent) for extent in expected)
         raise ValueError(f"{name}: shape {tuple(tensor.shape)}, expected [{wanted}]")
+
+
+def _bias(bias: Tensor | None, extent: int, dtype: torch.dtype) -> None:
+    if bias is None:
+        return
+    _shape("bias", bias, [extent])
+    if bias.dtype != dtype:
+        raise ValueError(f"bias: {bias.dtype}, expected {dtype}")
 
 
 def _activation(activation: str, gain: float | None, allowed: Sequence[str]) -> float:
@@ -58,8 +67,7 @@ def bias_act(
     if not -x.ndim <= dim < x.ndim:
         raise ValueError(f"dim: {dim}, but x has {x.ndim} dimensions")
     dim %= x.ndim
-    if bias is not None:
-        _shape("bias", bias, [x.shape[dim]])
+    _bias(bias, x.shape[dim], x.dtype)
     gain = _activation(activation, gain, tuple(ACTIVATIONS))
     return ops.bias_act(x, bias, dim, activation, gain, _clamp(clamp))
 
@@ -79,8 +87,9 @@ def linear_act(
     if x.ndim < 3:
         raise ValueError(f"x: shape {tuple(x.shape)}, expected [B, …, I] with three dimensions or more")
     _shape("weight", weight, [x.shape[0], "O", x.shape[-1]])
-    if bias is not None:
-        _shape("bias", bias, [weight.shape[1]])
+    if weight.dtype != x.dtype:
+        raise ValueError(f"weight: {weight.dtype}, expected {x.dtype}")
+    _bias(bias, weight.shape[1], x.dtype)
     gain = _activation(activation, gain, tuple(ACTIVATIONS))
     return ops.linear_act(x, weight, bias, activation, gain, _clamp(clamp))
 
@@ -111,8 +120,7 @@ def coord_linear(
     _shape("phase", phase, [batch, "T", sinusoids])
     _shape("weight", weight, [batch, "O", 2 * sinusoids])
     outputs = weight.shape[1]
-    if bias is not None:
-        _shape("bias", bias, [outputs])
+    _bias(bias, outputs, weight.dtype)
     if base is not None:
         rows = (top + height + 1) // 2 - top // 2
         columns = (left + width + 1) // 2 - left // 2

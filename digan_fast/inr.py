@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
@@ -15,14 +17,14 @@ from torch import Tensor
 
 from digan_fast import functional
 from digan_fast.files import replacing
+from digan_fast.precision import PRECISIONS, full_precision
 from digan_fast.rendering import TILE_PIXELS, Window, checked_window, evaluate, tiles
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 MOTION_SLOPE = 0.01
 _FORMAT = "digan_fast.VideoINR/1"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layer:
     """``clamp(act(W·x + b)·gain, ±clamp)``: weight [B, O, I], one for each video; bias [O]."""
 
@@ -36,7 +38,7 @@ class Layer:
         return functional.linear_act(x, self.weight, self.bias, self.activation, self.gain, self.clamp)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Motion:
     """The phases of a level's sinusoids at any time: ``offset + MLP(leaky_relu(velocity·t))``.
 
@@ -57,7 +59,7 @@ class Motion:
         return self.offset.unsqueeze(1) + F.linear(hidden, self.weight1, self.bias1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Coordinates:
     """A level's sinusoids: ``frequency`` [B, K, 2] in radians per unit of (x, y), and their phases."""
 
@@ -65,7 +67,7 @@ class Coordinates:
     motion: Motion
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Level:
     """One resolution: ``side`` of its grid at scale 1, its sinusoids where it has any, its layers, its to-RGB layer.
 
@@ -120,7 +122,7 @@ class Level:
         return replace(self, layers=layers)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class VideoINR:
     """B videos as networks from (x, y, t) to colour; levels coarse to fine (DIGAN, arXiv 2202.10571, section 3.1).
 
@@ -140,13 +142,17 @@ class VideoINR:
                     "exactly where a level has coordinates"
                 )
 
+    def __repr__(self) -> str:
+        sides = ", ".join(str(level.side) for level in self.levels)
+        return f"VideoINR({len(self)} videos, levels of side {sides}, {self.dtype}, {self.device})"
+
     def __len__(self) -> int:
         return self.levels[0].layers[0].weight.shape[0]
 
     def __getitem__(self, index: int | slice) -> VideoINR:
         """The INR of some of the videos; an integer keeps a batch of one."""
-        if isinstance(index, int):
-            chosen = range(len(self))[index]
+        if not isinstance(index, slice):
+            chosen = range(len(self))[operator.index(index)]
             index = slice(chosen, chosen + 1)
         return VideoINR(tuple(level.videos(index) for level in self.levels))
 
@@ -179,6 +185,7 @@ class VideoINR:
         detached: VideoINR = _walk(self, "", lambda _, tensor: tensor.detach())
         return detached
 
+    @full_precision
     def render(
         self,
         times: Tensor | Sequence[float],
@@ -205,7 +212,8 @@ class VideoINR:
         if torch.is_grad_enabled() and (times.requires_grad or any(t.requires_grad for t in self.tensors().values())):
             return evaluate(inr.levels, times, self.img_resolution, size, window)
         top, left, height, width = window
-        result = times.new_empty((len(self), times.shape[1], 3, height, width))
+        channels = self.levels[-1].to_rgb.weight.shape[1]
+        result = times.new_empty((len(self), times.shape[1], channels, height, width))
         budget = TILE_PIXELS // max(1, len(self))
         for frames, tile in tiles(times.shape[1], window, self._unit, budget):
             rows = slice(tile[0] - top, tile[0] - top + tile[2])
@@ -228,12 +236,17 @@ class VideoINR:
         Memory does not grow with the number of frames; no gradients.
         """
         times = self._times(times).detach()
+        self._prepared(levels, precision)
         _, _, height, width = checked_window(window, self._size(size))
         together = max(1, TILE_PIXELS // max(1, len(self) * height * width))
-        for first in range(0, times.shape[1], together):
-            with torch.no_grad():
-                part = self.render(times[:, first : first + together], size, window, levels, precision)
-            yield from part.unbind(1)
+
+        def stream() -> Iterator[Tensor]:
+            for first in range(0, times.shape[1], together):
+                with torch.no_grad():
+                    part = self.render(times[:, first : first + together], size, window, levels, precision)
+                yield from part.unbind(1)
+
+        return stream()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file, whole or not at all."""
@@ -260,7 +273,7 @@ class VideoINR:
                 structure = json.loads(metadata["levels"])
                 levels = (_level(item, f"levels.{index}", file.get_tensor) for index, item in enumerate(structure))
                 return cls(tuple(levels))
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"{os.fspath(path)}: not a saved VideoINR: {error}") from error
 
     def _times(self, times: Tensor | Sequence[float]) -> Tensor:
@@ -280,13 +293,15 @@ class VideoINR:
     def _size(self, size: int | None) -> int:
         if size is None:
             return self.img_resolution
-        if not isinstance(size, int) or size < 1 or size % self._unit:
+        if size not in range(self._unit, sys.maxsize, self._unit):
             raise ValueError(f"size: {size}, expected a positive multiple of {self._unit}")
-        return size
+        return int(size)
 
     def _prepared(self, levels: int | None, precision: str) -> VideoINR:
-        if levels is not None and not 1 <= levels <= len(self.levels):
+        if levels is not None and levels not in range(1, len(self.levels) + 1):
             raise ValueError(f"levels: {levels}, expected 1 to {len(self.levels)}")
+        if self.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"the INR is {self.dtype}, expected float32 or float64; a lower precision is an argument")
         if precision not in PRECISIONS:
             raise ValueError(f"precision: {precision!r}, expected one of {', '.join(PRECISIONS)}")
         chosen = self.levels[:levels]

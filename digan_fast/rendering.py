@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsIndex
 
 from torch import Tensor
 
@@ -20,7 +21,7 @@ Window = tuple[int, int, int, int]
 
 
 def evaluate(levels: Sequence[Level], times: Tensor, resolution: int, size: int, window: Window) -> Tensor:
-    """The window [B, T, 3, H, W] of a picture of side ``size``, where ``resolution`` is the side at scale 1.
+    """The window [B, T, C, H, W] of a picture of side ``size``, where ``resolution`` is the side at scale 1.
 
     Every level is evaluated on the ancestors of the window's pixels alone.
     """
@@ -58,9 +59,10 @@ def _ancestors(start: int, extent: int, factor: int) -> tuple[int, int]:
 def checked_window(window: Window | None, size: int) -> Window:
     if window is None:
         return (0, 0, size, size)
-    if len(window) != 4 or window[2] < 1 or window[3] < 1:
-        raise ValueError(f"window: {window}, expected (top, left, height ≥ 1, width ≥ 1)")
-    top, left, height, width = (int(extent) for extent in window)
+    whole = len(window) == 4 and all(isinstance(extent, SupportsIndex) for extent in window)
+    if not whole or window[2] < 1 or window[3] < 1:
+        raise ValueError(f"window: {window}, expected integers (top, left, height ≥ 1, width ≥ 1)")
+    top, left, height, width = (operator.index(extent) for extent in window)
     return (top, left, height, width)
 
 

@@ -72,6 +72,42 @@ def test_use_backend_nests_and_recovers_from_errors() -> None:
     assert dispatch.requested() is None
 
 
+def test_the_block_entered_last_decides_in_any_order_of_leaving() -> None:
+    first, second = use_backend("reference"), use_backend("native")
+    first.__enter__()
+    second.__enter__()
+    assert dispatch.requested() == "native"
+    first.__exit__(None, None, None)
+    assert dispatch.requested() == "native"
+    second.__exit__(None, None, None)
+    assert dispatch.requested() is None
+
+
+@pytest.mark.skipif(backends()["native"] is not None, reason="the compiled module was not built")
+def test_a_backward_without_a_kernel_takes_the_reference() -> None:
+    x = torch.randn(2, 3, requires_grad=True)
+    with use_backend("native"):
+        functional.bias_act(x, activation="tanh").sum().backward()
+    torch.testing.assert_close(x.grad, 1 - x.detach().tanh().square())
+
+
+def test_a_compiled_module_that_cannot_be_used_is_a_reason(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> None:
+        raise ImportError("libgomp.so.1: no such file")
+
+    monkeypatch.setattr(dispatch, "native_module", broken)
+    dispatch._why_not_native.cache_clear()
+    try:
+        with caplog.at_level(logging.WARNING, "digan_fast"):
+            assert backends()["native"] == "the compiled module cannot be used: libgomp.so.1: no such file"
+        assert "libgomp" in caplog.text
+        assert dispatch.select("bias_act", torch.zeros(1, 1), None, 1, "linear", 1.0, None)[0] == "reference"
+    finally:
+        dispatch._why_not_native.cache_clear()
+
+
 def test_unknown_names_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="use_backend: unknown backend 'tpu'"), use_backend("tpu"):
         pass

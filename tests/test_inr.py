@@ -4,6 +4,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -166,6 +167,9 @@ def test_indexing_takes_videos(inr: VideoINR) -> None:
     assert inr[2:].render([0.3]).shape == (0, 1, 3, 32, 32)
     with pytest.raises(IndexError):
         inr[2]
+    with pytest.raises(TypeError):
+        inr[[0]]  # type: ignore[index]
+    assert len(inr[np.int64(1)]) == 1  # type: ignore[index]
 
 
 def test_saving_and_loading(inr: VideoINR, tmp_path: Path) -> None:
@@ -186,6 +190,9 @@ def test_it_is_plain_data(inr: VideoINR) -> None:
     assert torch.equal(twin.render([0.2]), inr.render([0.2]))
     assert inr.to(torch.float64).dtype == torch.float64
     assert inr.device == torch.device("cpu")
+    assert repr(inr) == "VideoINR(2 videos, levels of side 8, 8, 16, 32, torch.float32, cpu)"
+    assert inr == inr
+    assert inr != copy.deepcopy(inr)
     with pytest.raises(AttributeError):
         inr.levels = ()  # type: ignore[misc]
 
@@ -213,6 +220,8 @@ def test_features_without_cosines(where: str) -> None:
         ({"size": 30}, "size: 30, expected a positive multiple of 4"),
         ({"size": 0}, "size: 0"),
         ({"window": (0, 0, 0, 4)}, r"window: \(0, 0, 0, 4\)"),
+        ({"window": (0, 0, 1.5, 4)}, r"window: \(0, 0, 1.5, 4\)"),
+        ({"levels": 1.5}, "levels: 1.5"),
         ({"levels": 5}, "levels: 5, expected 1 to 4"),
         ({"precision": "int8"}, "precision: 'int8'"),
     ],
@@ -220,6 +229,47 @@ def test_features_without_cosines(where: str) -> None:
 def test_errors_name_the_argument(inr: VideoINR, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         inr.render(**{"times": [0.0], **arguments})
+    with pytest.raises(ValueError, match=message):
+        inr.frames(**{"times": [0.0], **arguments})
+
+
+def test_a_lowered_inr_is_refused(inr: VideoINR) -> None:
+    with pytest.raises(ValueError, match=r"the INR is torch.bfloat16"):
+        inr.to(torch.bfloat16).render([0.0])
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_any_number_of_colours(channels: int) -> None:
+    cfg = coordinate_config(8, 6, 2)
+    G = Generator(16, 0, 16, 16, channels, synthesis_kwargs={"channel_base": 256, "channel_max": 12}, cfg=cfg)
+    inr = G.inr(torch.randn(2, 16))
+    rendered = inr.detach().render([0.0, 0.5, 1.0])
+    assert rendered.shape == (2, 3, channels, 16, 16)
+    torch.testing.assert_close(rendered, inr.render([0.0, 0.5, 1.0]).detach(), rtol=0, atol=1e-5)
+
+
+def test_autocast_lowers_nothing() -> None:
+    """A lower precision is asked for by name; forward and backward under autocast are those without."""
+    G = tiny(16, 8)
+    z, motion = torch.randn(2, 16), torch.randn(2, 16)
+
+    def images() -> Tensor:
+        return G.inr(z, z_motion=motion).render([0.2, 0.7])
+
+    expected = images()
+    with torch.autocast("cpu", torch.bfloat16):
+        found, streamed = images(), torch.stack(list(G.inr(z, z_motion=motion).frames([0.2, 0.7])), 1)
+        pair, _ = G(z, timesteps=2)
+    assert torch.equal(found, expected)
+    torch.testing.assert_close(streamed, expected.detach(), rtol=0, atol=1e-5)
+    pair.sum().backward()
+    assert all(p.grad.isfinite().all() for p in G.synthesis.parameters())
+
+
+def test_gradients_by_the_times_alone(inr: VideoINR) -> None:
+    times = torch.tensor([0.2, 0.7], requires_grad=True)
+    inr.detach().render(times).sum().backward()
+    assert times.grad.abs().min() > 0
 
 
 def test_levels_must_fit_together(inr: VideoINR) -> None:

@@ -194,6 +194,54 @@ def test_synthesis_arguments_that_do_not_fit_are_named() -> None:
         G.synthesis.published(ws, times, motion, noise_mode="loud")
 
 
+def test_an_empty_batch_gives_no_frames() -> None:
+    G = generator()
+    assert G(torch.zeros(0, 8), timesteps=3)[0].shape == (0, 3, 16, 16)
+
+
+def test_published_keywords_are_taken() -> None:
+    G = generator()
+    z = torch.randn(1, 8)
+    torch.manual_seed(3)
+    img, _ = G(z, timesteps=3, noise_mode="const", force_fp32=True)
+    torch.manual_seed(3)
+    assert torch.equal(img, G(z, timesteps=3)[0])
+    with pytest.raises(ValueError, match="noise_mode: 'loud'"):
+        G(z, timesteps=3, noise_mode="loud")
+
+
+def test_double_precision() -> None:
+    G = generator().double()
+    z = torch.randn(2, 8, dtype=torch.float64)
+    img, _ = G(z, timesteps=3)
+    assert img.dtype == torch.float64
+    ws, times, motion = G.mapping(z, None), torch.rand(2, 1, 1, 1, dtype=torch.float64), torch.randn(2, 8)
+    torch.testing.assert_close(G.synthesis(ws, times, motion), G.synthesis.published(ws, times, motion))
+
+
+@pytest.mark.parametrize("taps", [(1, 1), (1, 2, 1), (1, 3, 3, 1), (1, 4, 6, 4, 1)])
+def test_fir_filters_of_any_length_keep_the_sizes(taps: tuple[int, ...]) -> None:
+    cfg = {**coordinate_config(4, 4, 2), "upsampling_mode": None}
+    G = generator(cfg, synthesis_kwargs={**SMALL, "resample_filter": taps})
+    assert G(torch.randn(1, 8), timesteps=3)[0].shape == (3, 3, 16, 16)
+
+
+def test_sizes_that_cannot_be_are_named() -> None:
+    with pytest.raises(ValueError, match=r"input\.resolution: 32, but the picture's side is 16"):
+        generator(coordinate_config(32, 4, 2))
+    with pytest.raises(ValueError, match="channel_base: 8"):
+        generator(synthesis_kwargs={"channel_base": 8})
+    with pytest.raises(ValueError, match="channel_base: 8"):
+        Discriminator(0, 16, channel_base=8)
+
+
+def test_batches_that_do_not_fit_are_named() -> None:
+    with pytest.raises(ValueError, match="c: 3 labels for 2 latents"):
+        generator(c_dim=2).mapping(torch.zeros(2, 8), torch.zeros(3, 2))
+    with pytest.raises(ValueError, match="c: 3 labels for 2 pairs"):
+        Discriminator(2, 16, channel_base=128, channel_max=8)(torch.zeros(2, 7, 16, 16), torch.zeros(3, 2))
+
+
 @pytest.mark.parametrize("kind", [Generator, Discriminator])
 def test_resolutions_are_powers_of_two(kind: type) -> None:
     with pytest.raises(ValueError, match="img_resolution: 24"):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from digan_fast import references
+from digan_fast import config_references
 
 _IGNORED_RES_KEYS = {"predictable_emb_size", "use_cosine", "use_diagonal"}
 
@@ -121,7 +121,7 @@ def resolve(tree: Any) -> dict[str, Any]:
     """Plain nested dicts with references resolved.  Raises ValueError for one to nothing or to itself."""
     if not isinstance(tree, Mapping):
         raise ValueError(f"configuration: {type(tree).__name__}, expected a mapping")
-    resolved: dict[str, Any] = references.resolve(tree, [tree])
+    resolved: dict[str, Any] = config_references.resolve(tree, [tree])
     return resolved
 
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from digan_fast import functional
-from digan_fast.inr import PRECISIONS
 from digan_fast.networks.layers import FullyConnected, MappingNetwork, resample_filter
+from digan_fast.precision import PRECISIONS, full_precision
 
 ARCHITECTURES = ("resnet", "orig", "skip")
 
@@ -150,7 +150,7 @@ class Epilogue(nn.Module):
         self.mbstd_num_channels = mbstd_num_channels
         self.fromrgb: Conv | None = None
         if architecture == "skip":
-            self.fromrgb = Conv(img_channels, channels, 1)
+            self.fromrgb = Conv(img_channels, channels, 1, conv_clamp=conv_clamp)
         self.conv = Conv(channels + mbstd_num_channels, channels, 3, conv_clamp=conv_clamp)
         self.fc = FullyConnected(channels * 4 * 4, channels, activation="lrelu")
         self.out = FullyConnected(channels, cmap_dim or 1)
@@ -186,12 +186,17 @@ class StreamDiscriminator(nn.Module):
         epilogue_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        self.c_dim = c_dim
+        self.img_resolution = img_resolution
+        self.img_channels = img_channels
         self.block_resolutions = [2**p for p in range(img_resolution.bit_length() - 1, 2, -1)]
         channels = {r: min(channel_base // r, channel_max) for r in [*self.block_resolutions, 4]}
         if cmap_dim is None:
             cmap_dim = channels[4]
         if c_dim == 0:
             cmap_dim = 0
+        if min(channels.values()) < 1:
+            raise ValueError(f"channel_base: {channel_base}, expected at least img_resolution, {img_resolution}")
         for resolution in self.block_resolutions:
             block = Block(
                 img_channels,
@@ -272,6 +277,7 @@ class Discriminator(nn.Module):
             if isinstance(module, Block):
                 module.dtype = PRECISIONS[precision]
 
+    @full_precision
     def forward(self, vid: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """``(motion_logits [B, 1], image_logits [2B, 1], frames [2B, 3, H, W])``.
 
@@ -279,6 +285,8 @@ class Discriminator(nn.Module):
         image_logits depend on, for the gradient penalty.  Raises ValueError where a shape does not fit.
         """
         side = self.img_resolution
+        if c is not None and len(c) != len(vid):
+            raise ValueError(f"c: {len(c)} labels for {len(vid)} pairs")
         if tuple(vid.shape[1:]) != (2 * self.img_channels + 1, side, side):
             expected = f"[B, {2 * self.img_channels + 1}, {side}, {side}]"
             raise ValueError(f"vid: shape {tuple(vid.shape)}, expected {expected}")

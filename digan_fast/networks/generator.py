@@ -24,8 +24,9 @@ def sample_pair_times(batch: int, device: torch.device | str = "cpu") -> Tensor:
 class Generator(nn.Module):
     """DIGAN's generator (arXiv 2202.10571): constructor, call, names and random draws of the published one.
 
-    ``mapping`` and ``synthesis`` are modules of their own.  ``cfg`` is the published configuration tree; None is
-    DIGAN's own.  ``init_kwargs`` are the constructor's arguments as plain data.
+    ``mapping`` and ``synthesis`` are modules of their own.  ``cfg`` is the published configuration tree; without it
+    the generator is DIGAN's, whose mapping has 2 layers (8 are the default otherwise).  ``init_kwargs`` are the
+    constructor's arguments as plain data.
     """
 
     def __init__(
@@ -42,7 +43,8 @@ class Generator(nn.Module):
     ) -> None:
         super().__init__()
         cfg = None if cfg is None else resolve(cfg)
-        mapping_kwargs = {"num_layers": 2} if mapping_kwargs is None else dict(mapping_kwargs)
+        if mapping_kwargs is None:
+            mapping_kwargs = {"num_layers": 2} if cfg is None else {}
         self.init_kwargs = {
             "z_dim": z_dim,
             "c_dim": c_dim,
@@ -50,7 +52,7 @@ class Generator(nn.Module):
             "img_resolution": img_resolution,
             "img_channels": img_channels,
             "ours": ours,
-            "mapping_kwargs": mapping_kwargs,
+            "mapping_kwargs": dict(mapping_kwargs),
             "synthesis_kwargs": dict(synthesis_kwargs or {}),
             "cfg": cfg,
         }

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from digan_fast import functional
+from digan_fast.precision import full_precision
 
 RESAMPLE_FILTER = (1, 3, 3, 1)
 
@@ -97,6 +98,7 @@ class MappingNetwork(nn.Module):
         if num_ws is not None and w_avg_beta is not None:
             self.register_buffer("w_avg", torch.zeros(w_dim))
 
+    @full_precision
     def forward(
         self,
         z: Tensor | None,
@@ -105,16 +107,22 @@ class MappingNetwork(nn.Module):
         truncation_cutoff: int | None = None,
         skip_w_avg_update: bool = False,
     ) -> Tensor:
-        """z [B, z_dim], c [B, c_dim].  Raises ValueError where a shape does not fit."""
+        """z [B, z_dim] and labels c [B, c_dim] to [B, num_ws, w_dim]; ψ towards ``w_avg`` for the first entries.
+
+        Raises ValueError where a shape does not fit, or for truncation without ``w_avg``.
+        """
+        dtype = next(self.parameters()).dtype
         inputs = []
         if self.z_dim > 0:
             if z is None or z.ndim != 2 or z.shape[1] != self.z_dim:
                 raise ValueError(f"z: {_shape(z)}, expected [B, {self.z_dim}]")
-            inputs.append(normalize_second_moment(z.to(torch.float32)))
+            inputs.append(normalize_second_moment(z.to(dtype)))
         if self.c_dim > 0:
             if c is None or c.ndim != 2 or c.shape[1] != self.c_dim:
                 raise ValueError(f"c: {_shape(c)}, expected labels [B, {self.c_dim}]")
-            inputs.append(normalize_second_moment(self.embed(c.to(torch.float32))))
+            inputs.append(normalize_second_moment(self.embed(c.to(dtype))))
+        if len({len(tensor) for tensor in inputs}) > 1:
+            raise ValueError(f"c: {len(inputs[1])} labels for {len(inputs[0])} latents")
         w = torch.cat(inputs, dim=1) if len(inputs) > 1 else inputs[0]
         for index in range(self.num_layers):
             w = getattr(self, f"fc{index}")(w)

@@ -29,7 +29,7 @@ def per_sample_conv(x: Tensor, weight: Tensor, padding: int) -> Tensor:
 
 def fir_upsample(x: Tensor, filter: Tensor, padding: int) -> Tensor:
     """x doubled by zero insertion and the FIR filter, padded for a following layer's own ``padding``."""
-    before, after = padding + 2, padding + 1
+    before, after = padding + (len(filter) + 1) // 2, padding + (len(filter) - 2) // 2
     return functional.upfirdn2d(x, filter, up=2, padding=(before, after, before, after), gain=4)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from digan_fast.networks.config import GeneratorConfig
 from digan_fast.networks.coordinates import CoordFuser, CoordsInput, GenInput
 from digan_fast.networks.layers import resample_filter
 from digan_fast.networks.modulated import SkipLayer, SynthesisLayer, ToRGBLayer, fir_upsample
+from digan_fast.precision import full_precision
 
 ARCHITECTURES = ("skip", "orig", "resnet")
 NOISE_MODES = ("random", "const", "none")
@@ -113,9 +115,7 @@ class SynthesisBlock(nn.Module):
             coordinates = self.fuser.coordinates(ws[0], z_motion)
             if not self.fuser.use_cosine:
                 # Cosines with weight 0, so that every INR has both.
-                first = layers[0]
-                weight = F.pad(first.weight, (0, self.fuser.sinusoids))
-                layers[0] = type(first)(weight, first.bias, clamp=first.clamp)
+                layers[0] = replace(layers[0], weight=F.pad(layers[0].weight, (0, self.fuser.sinusoids)))
         assert self.torgb is not None
         return Level(self.side, coordinates, tuple(layers), self.torgb.inr_layer(ws[-1]))
 
@@ -132,9 +132,11 @@ class SynthesisBlock(nn.Module):
         times: Tensor,
         z_motion: Tensor,
         noise_mode: str,
+        force_fp32: bool,
     ) -> tuple[Tensor, Tensor | None]:
         """As published: N frames, each with its own weights, the level below upsampled before the first product."""
-        dtype = torch.float16 if self.use_fp16 and times.device.type == "cuda" else torch.float32
+        half = self.use_fp16 and times.device.type == "cuda" and not force_fp32
+        dtype = torch.float16 if half else times.dtype
         plain = self.doubles and self.upsampling_mode is not None
         if self.input is not None:
             x = self.input(ws[0], times, z_motion).to(dtype)
@@ -155,7 +157,7 @@ class SynthesisBlock(nn.Module):
         if img is not None and self.doubles:
             img = self._upsample(img) if plain else fir_upsample(img, self.resample_filter, 0)
         if self.torgb is not None:
-            colours = self.torgb(x, ws[-1]).to(torch.float32)
+            colours = self.torgb(x, ws[-1]).to(times.dtype)
             img = colours if img is None else img + colours
         return x, img
 
@@ -182,9 +184,15 @@ class SynthesisNetwork(nn.Module):
         if architecture not in ARCHITECTURES:
             raise ValueError(f"architecture: {architecture!r}, expected one of {ARCHITECTURES}")
         config = GeneratorConfig.read(cfg)
+        if config.input_resolution > img_resolution:
+            raise ValueError(f"input.resolution: {config.input_resolution}, but the picture's side is {img_resolution}")
+        if min(channel_base // img_resolution, channel_max) < 1:
+            raise ValueError(f"channel_base: {channel_base}, expected at least img_resolution, {img_resolution}")
         self.w_dim = w_dim
         self.img_resolution = img_resolution
+        self.img_resolution_log2 = img_resolution.bit_length() - 1
         self.img_channels = img_channels
+        self.num_fp16_res = num_fp16_res
         self.architecture = architecture
         self.config = config
         self.block_resolutions = [2**power for power in range(2, img_resolution.bit_length())]
@@ -237,6 +245,7 @@ class SynthesisNetwork(nn.Module):
         if ws.ndim != 3 or tuple(ws.shape[1:]) != (self.num_ws, self.w_dim):
             expected = f"[B, {self.num_ws}, {self.w_dim}]"
             raise ValueError(f"ws: shape {tuple(ws.shape)}, expected {expected}")
+        ws = ws.to(next(self.parameters()).dtype)
         entries, first, parts = list(ws.unbind(1)), 0, []
         for block in self.blocks:
             count = len(block.layers)
@@ -244,6 +253,7 @@ class SynthesisNetwork(nn.Module):
             first += count
         return parts
 
+    @full_precision
     def inr(self, ws: Tensor, z_motion: Tensor) -> VideoINR:
         """The INR of B videos, for ws [B, num_ws, w_dim] and motion vectors z_motion [B, w_dim].
 
@@ -254,6 +264,7 @@ class SynthesisNetwork(nn.Module):
             raise ValueError(f"this generator has no INR: {reason}")
         parts = self._split(ws)
         self._check_motion(z_motion, len(ws))
+        z_motion = z_motion.to(parts[0][0].dtype)
         levels = zip(self.blocks, parts, strict=True)
         return VideoINR(tuple(block.inr_level(part, z_motion) for block, part in levels))
 
@@ -262,32 +273,45 @@ class SynthesisNetwork(nn.Module):
             expected = f"[{batch}, {self.w_dim}]"
             raise ValueError(f"z_motion: shape {tuple(z_motion.shape)}, expected {expected}")
 
-    def published(self, ws: Tensor, Ts: Tensor, z_motion: Tensor, noise_mode: str = "random") -> Tensor:
+    @full_precision
+    def published(
+        self, ws: Tensor, Ts: Tensor, z_motion: Tensor, noise_mode: str = "random", force_fp32: bool = False
+    ) -> Tensor:
         """The network as published, literally: weights of each frame, concatenation, upsampled inputs, NCHW products.
 
         Right for all options, and the baseline that speed is measured against.  Arguments as of :meth:`forward`.
         """
-        frames = self._frames(ws, Ts)
-        if noise_mode not in NOISE_MODES:
-            raise ValueError(f"noise_mode: {noise_mode!r}, expected one of {', '.join(NOISE_MODES)}")
+        frames = self._frames(ws, Ts, noise_mode)
         self._check_motion(z_motion, len(ws))
         parts = self._split(ws.repeat_interleave(frames, dim=0))
-        motion = z_motion.repeat_interleave(frames, dim=0)
+        dtype = parts[0][0].dtype
+        motion = z_motion.to(dtype).repeat_interleave(frames, dim=0)
         x = img = None
         for block, part in zip(self.blocks, parts, strict=True):
-            x, img = block(x, img, part, Ts, motion, noise_mode)
+            x, img = block(x, img, part, Ts.to(dtype), motion, noise_mode, force_fp32)
         assert img is not None
         return img
 
-    def _frames(self, ws: Tensor, Ts: Tensor) -> int:
-        if not len(ws) or Ts.numel() != len(Ts) or len(Ts) % len(ws):
+    def _frames(self, ws: Tensor, Ts: Tensor, noise_mode: str) -> int:
+        """T, the frames of each video."""
+        if noise_mode not in NOISE_MODES:
+            raise ValueError(f"noise_mode: {noise_mode!r}, expected one of {', '.join(NOISE_MODES)}")
+        videos = max(1, len(ws))
+        if Ts.numel() != len(Ts) or len(Ts) % videos or (len(Ts) and not len(ws)):
             raise ValueError(f"Ts: shape {tuple(Ts.shape)}, expected [B·T, 1, 1, 1] for the B = {len(ws)} videos of ws")
-        return len(Ts) // len(ws)
+        return len(Ts) // videos
 
-    def forward(self, ws: Tensor, Ts: Tensor, z_motion: Tensor, noise_mode: str = "random") -> Tensor:
-        """Frames [B·T, 3, H, W], those of a video consecutive, at times Ts [B·T, 1, 1, 1]."""
+    @full_precision
+    def forward(
+        self, ws: Tensor, Ts: Tensor, z_motion: Tensor, noise_mode: str = "random", force_fp32: bool = False
+    ) -> Tensor:
+        """Frames [B·T, C, H, W], those of a video consecutive.
+
+        ws [B, num_ws, w_dim], times Ts [B·T, 1, 1, 1], motion vectors z_motion [B, w_dim].  noise_mode: random, const
+        or none, where the options have noise.  ``num_fp16_res`` levels run in half precision on a GPU unless
+        ``force_fp32``; an INR is float32.  Raises ValueError, naming the argument, where one does not fit.
+        """
         if self.why_not_inr() is not None:
-            return self.published(ws, Ts, z_motion, noise_mode)
-        frames = self._frames(ws, Ts)
-        inr = self.inr(ws, z_motion)
-        return inr.render(Ts.view(len(ws), frames)).flatten(0, 1)
+            return self.published(ws, Ts, z_motion, noise_mode, force_fp32)
+        frames = self._frames(ws, Ts, noise_mode)
+        return self.inr(ws, z_motion).render(Ts.view(len(ws), frames)).flatten(0, 1)

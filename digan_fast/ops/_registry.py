@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,14 +9,42 @@ import torch
 from torch import Tensor
 
 from digan_fast import dispatch
+from digan_fast.precision import full_precision
+
+
+def layout(x: Tensor) -> torch.memory_format:
+    """The layout of an op's output for an input x: channels last where x is, else contiguous."""
+    if x.ndim == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
+        return torch.channels_last
+    return torch.contiguous_format
+
 
 _LIBRARY = torch.library.Library("digan_fast", "DEF")
 
 
-def define(name: str, signature: str, reference: Callable[..., Any], fake: Callable[..., Any]) -> Callable[..., Any]:
-    """Register ``digan_fast::name`` with its fake; its body asks :mod:`digan_fast.dispatch`."""
+def define(
+    name: str,
+    signature: str,
+    reference: Callable[..., Any],
+    fake: Callable[..., Any],
+    like: int | None = None,
+) -> Callable[..., Any]:
+    """Register ``digan_fast::name`` with its fake; its body asks :mod:`digan_fast.dispatch`.
+
+    Outputs are contiguous whatever backend runs; the first is channels last where argument ``like`` is.  Autocast does
+    not reach into the body.
+    """
+
+    @full_precision
+    def body(*args: Any) -> Any:
+        result = dispatch.call(name, *args)
+        first = torch.contiguous_format if like is None else layout(args[like])
+        if isinstance(result, Tensor):
+            return result.contiguous(memory_format=first)
+        return result[0].contiguous(memory_format=first), *(out.contiguous() for out in result[1:])
+
     _LIBRARY.define(f"{name}{signature}")
-    _LIBRARY.impl(name, functools.partial(dispatch.call, name), "CompositeExplicitAutograd")
+    _LIBRARY.impl(name, body, "CompositeExplicitAutograd")
     torch.library.register_fake(f"digan_fast::{name}", fake, lib=_LIBRARY)
     dispatch.register(name, "reference", reference)
     overload: Callable[..., Any] = getattr(torch.ops.digan_fast, name).default

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from digan_fast import dispatch
 from digan_fast.ops._pointers import ptr
-from digan_fast.ops._registry import define, differentiable
+from digan_fast.ops._registry import define, differentiable, layout
 from digan_fast.reference import bias_act as reference
 from digan_fast.reference.activations import ACTIVATIONS, SLOPE
 
@@ -23,13 +23,13 @@ _OPTIONS = "int dim, str activation, float gain, float? clamp"
 
 
 def _fake(x: Tensor, *_: Any) -> Tensor:
-    return torch.empty_like(x)
+    return torch.empty_like(x, memory_format=layout(x))
 
 
 def _fake_backward(
     grad: Tensor, x: Tensor | None, bias: Tensor | None, out: Tensor, dim: int, *_: Any
 ) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(grad), grad.new_empty(grad.shape[dim])
+    return torch.empty_like(grad, memory_format=layout(out)), grad.new_empty(grad.shape[dim])
 
 
 def _keep(x: Tensor, bias: Tensor | None, dim: int, activation: str, *_: Any) -> Any:
@@ -37,7 +37,7 @@ def _keep(x: Tensor, bias: Tensor | None, dim: int, activation: str, *_: Any) ->
 
 
 def _native(x: Tensor, bias: Tensor | None, dim: int, activation: str, gain: float, clamp: float | None) -> Tensor:
-    if dim == 1 and x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
+    if dim == 1 and layout(x) == torch.channels_last:
         return _native(x.movedim(1, 3), bias, 3, activation, gain, clamp).movedim(3, 1)
     x = x.contiguous()
     out = torch.empty_like(x)
@@ -67,12 +67,13 @@ def _why_not_native(x: Tensor, bias: Tensor | None, dim: int, activation: str, *
     return None
 
 
-_forward_op = define("bias_act", f"(Tensor x, Tensor? bias, {_OPTIONS}) -> Tensor", reference.bias_act, _fake)
+_forward_op = define("bias_act", f"(Tensor x, Tensor? bias, {_OPTIONS}) -> Tensor", reference.bias_act, _fake, like=0)
 _backward_op = define(
     "bias_act_backward",
     f"(Tensor grad, Tensor? x, Tensor? bias, Tensor out, {_OPTIONS}) -> (Tensor, Tensor)",
     reference.bias_act_backward,
     _fake_backward,
+    like=3,
 )
 dispatch.register("bias_act", "native", _native, _why_not_native)
 

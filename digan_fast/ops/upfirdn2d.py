@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from digan_fast.ops._registry import define
+from digan_fast.ops._registry import define, layout
 from digan_fast.reference import upfirdn2d as reference
 
 
 def _fake(x: Tensor, filter: Tensor, up: int, down: int, padding: Sequence[int], flip: bool, gain: float) -> Tensor:
     size = reference.output_size(x.shape[2:], filter.shape, up, down, padding)
-    return x.new_empty((*x.shape[:2], *size))
+    return torch.empty((*x.shape[:2], *size), dtype=x.dtype, device=x.device, memory_format=layout(x))
 
 
 _op = define(
@@ -22,6 +22,7 @@ _op = define(
     "(Tensor x, Tensor filter, int up, int down, int[] padding, bool flip, float gain) -> Tensor",
     reference.upfirdn2d,
     _fake,
+    like=0,
 )
 
 

@@ -73,7 +73,7 @@ def activate_product(z: Tensor, activation: str, clamp: float | None) -> Tensor:
         z = F.leaky_relu_(z, SLOPE)
     elif activation == "relu":
         z = torch.relu_(z)
-    return z if clamp is None else z.clamp_(-clamp, clamp)
+    return z if clamp is None else z.clamp(-clamp, clamp)
 
 
 def pre_activation_gradient(

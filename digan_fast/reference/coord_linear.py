@@ -87,7 +87,7 @@ def coord_linear(
     if base is None:
         z = torch.baddbmm(start, basis, turned)
     else:
-        z = upsample(torch.add(start, base, alpha=gain), grid).reshape(batch * frames, pixels, out_features)
+        z = upsample(torch.add(start, base, alpha=gain), grid).contiguous().view(batch * frames, pixels, out_features)
         z = z.baddbmm_(basis, turned)
     z = activate_product(z, activation, clamp)
     return z.view(batch, frames, grid[3], grid[4], out_features)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from digan_fast.references import resolve
+from digan_fast.config_references import resolve
 from digan_fast.snapshot.pickles import Budget, Record, SnapshotError, Symbol
 
 _MAX_ARRAY: Final = 100_000

@@ -20,10 +20,34 @@ def check_derivatives(function: Callable[..., Tensor], inputs: Sequence[Tensor])
     assert gradgradcheck(function, inputs)
 
 
+def layouts(tensor: Tensor) -> list[Tensor]:
+    """The same numbers contiguous, with strides turned round, sliced out of a larger tensor, and channels last."""
+    reversed_strides = tensor.permute(*reversed(range(tensor.ndim))).contiguous().permute(*reversed(range(tensor.ndim)))
+    found = [tensor, reversed_strides, sliced(tensor)]
+    if tensor.ndim == 4:
+        found.append(tensor.contiguous(memory_format=torch.channels_last))
+    return found
+
+
+def sliced(tensor: Tensor) -> Tensor:
+    """The same numbers inside a larger tensor."""
+    wide = tensor.new_zeros([extent + 2 for extent in tensor.shape])
+    inside = wide[tuple(slice(1, 1 + extent) for extent in tensor.shape)]
+    inside.copy_(tensor)
+    return inside
+
+
 def check_schema(op: Any, args: Sequence[Any]) -> None:
-    """Schema, fake and dispatch of a registered op.  Its autograd lies outside, so the inputs are detached."""
+    """Schema, fake and dispatch of a registered op, each tensor in turn in every layout.
+
+    Its autograd lies outside, so the inputs are detached.
+    """
     detached = [arg.detach() if isinstance(arg, Tensor) else arg for arg in args]
     torch.library.opcheck(op, tuple(detached))
+    for index, arg in enumerate(detached):
+        for changed in layouts(arg)[1:] if isinstance(arg, Tensor) else []:
+            varied = (*detached[:index], changed, *detached[index + 1 :])
+            torch.library.opcheck(op, varied, test_utils=["test_schema", "test_faketensor"])
 
 
 def check_compiled(function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> None:
@@ -49,10 +73,8 @@ def check_stride_zero_gradient(function: Callable[..., Tensor], inputs: Sequence
 def check_views(function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> None:
     """Transposed and sliced inputs give what contiguous copies do."""
 
-    def view(tensor: Tensor) -> Tensor:
-        wide = tensor.detach().new_zeros([extent + 2 for extent in tensor.shape])
-        inside = wide[tuple(slice(1, 1 + extent) for extent in tensor.shape)]
-        inside.copy_(tensor.detach())
-        return inside
-
-    torch.testing.assert_close(function(*map(view, inputs)), function(*inputs).detach())
+    expected = function(*inputs).detach()
+    for index, tensor in enumerate(inputs):
+        for changed in layouts(tensor.detach()):
+            varied = [*inputs[:index], changed, *inputs[index + 1 :]]
+            torch.testing.assert_close(function(*varied).detach(), expected)

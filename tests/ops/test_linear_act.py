@@ -7,6 +7,7 @@ import torch
 from checks import check_compiled, check_derivatives, check_schema, check_stride_zero_gradient, check_views, normal
 
 from digan_fast import functional
+from digan_fast.reference import coord_linear, linear_act
 
 
 @pytest.mark.usefixtures("poisoned")
@@ -39,6 +40,20 @@ def test_derivatives(activation: str, clamp: float | None) -> None:
 
 def test_derivatives_without_bias() -> None:
     check_derivatives(lambda x, w: functional.linear_act(x, w, None, "lrelu"), (normal(2, 2, 3, 4), normal(2, 5, 4)))
+
+
+@pytest.mark.parametrize("clamp", [None, 0.5])
+def test_the_references_are_differentiable_themselves(clamp: float | None) -> None:
+    check_derivatives(
+        lambda x, w, b: linear_act.linear_act(x, w, b, "lrelu", 1.4, clamp),
+        (normal(2, 3, 4), normal(2, 5, 4), normal(5)),
+    )
+    grid = (4, 0, 0, 4, 4)
+    shapes = ((1, 2, 2, 2, 3), (1, 2, 2), (1, 2, 2), (1, 3, 4), (3,))
+    check_derivatives(
+        lambda *args: coord_linear.coord_linear(*args, grid, "lrelu", 1.4, clamp),
+        [normal(*shape) for shape in shapes],
+    )
 
 
 def test_schema() -> None:
