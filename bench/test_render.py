@@ -1,6 +1,7 @@
 """Sixteen frames at 128² of DIGAN at its full size: published form, torch.compile of it, INR.
 
-The published form runs on plain PyTorch, as people run it today.  Every case is checked against the published form before it is timed; compare within one run only.
+The published form runs on plain PyTorch, as people run it today.  Every case is checked against it before it is timed;
+compare within one run only.
 """
 
 from __future__ import annotations

@@ -9,6 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove what writers that were killed on the way left in a folder and below it; no other may be writing there."""
+    for part in folder.rglob(".*.part*"):
+        part.unlink()
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A path beside ``path`` (the same suffix) to write to; renamed over it at the end, removed on an error."""

@@ -62,6 +62,15 @@ def test_clips_are_counted_and_short_videos_left_out(tree: Path) -> None:
         Clips(find_videos(tree), 8, length=16, stride=10)
 
 
+def test_a_video_without_a_frame_in_the_range_is_left_out(tree: Path) -> None:
+    frame_folder(tree / "cats" / "e", 4)
+    clips = Clips(find_videos(tree), 8, length=4, frames=slice(4, None), mirror=False)
+    assert len(clips) == (16 - 3) + (14 - 3) + (13 - 3)
+    with pytest.raises(ValueError, match="no video has the 16 frames of a clip") as caught:
+        Clips(find_videos(tree), 8, frames=slice(100, None))
+    assert "slice" not in str(caught.value)
+
+
 def test_pairs_are_two_frames_of_a_clip_and_their_difference(tmp_path: Path) -> None:
     frame_folder(tmp_path / "v", 31, size=(8, 8))
     clips = Clips(find_videos(tmp_path / "v"), 8, length=16, stride=2, mirror=False)

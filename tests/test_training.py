@@ -14,11 +14,12 @@ import torch
 from test_clips import frame_folder
 
 from digan_fast import load
+from digan_fast.data.clips import Clips, find_videos
 from digan_fast.networks import Discriminator, Generator
 from digan_fast.networks.config import coordinate_config
 from digan_fast.training import augment, loop
 from digan_fast.training.config import TrainConfig
-from digan_fast.training.loop import lazy_adam, sanitise_gradients, train, update_average
+from digan_fast.training.loop import Run, lazy_adam, sanitise_gradients, train, update_average
 from digan_fast.training.loss import Loss
 
 
@@ -141,8 +142,8 @@ def test_bad_options_write_nothing(config: TrainConfig) -> None:
     for change, message in (
         ({"frames": "1:2:3"}, "frames: '1:2:3'"),
         ({"augment": "blur"}, "unknown transform 'blur'"),
-        ({"resolution": 24}, "img_resolution: 24"),
-        ({"clip_length": 1}, "clip length"),
+        ({"resolution": 24}, "resolution: 24"),
+        ({"clip_length": 1}, "clip_length"),
     ):
         with pytest.raises(ValueError, match=message):
             train(replace(config, **change))  # type: ignore[arg-type]
@@ -260,3 +261,115 @@ def test_due_counts_multiples() -> None:
         if loop._due(Run, 0.04):  # type: ignore[arg-type]
             hits.append(Run.pairs)
     assert hits == [48, 80, 128, 160]
+
+
+def started(config: TrainConfig) -> Run:
+    return Run(config, Clips(find_videos(config.data, config.conditional), config.resolution, config.clip_length))
+
+
+@pytest.mark.parametrize("path_length", [0.0, 2.0])
+@pytest.mark.parametrize("r1_gamma", [0.0, 1.0])
+def test_phases_of_33_steps(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch, path_length: float, r1_gamma: float
+) -> None:
+    """Their order and gains; each trains its own network, from gradients of its own."""
+    run = started(replace(config, path_length=path_length, r1_gamma=r1_gamma))
+    seen: list[tuple[str, float]] = []
+    latents: list[torch.Tensor] = []
+
+    def spy(
+        phase: str, real: torch.Tensor, real_c: torch.Tensor, z: torch.Tensor, c: torch.Tensor, gain: float = 1.0
+    ) -> None:
+        seen.append((phase, gain))
+        latents.append(z)
+        assert (real.shape, z.shape) == ((4, 7, 8, 8), (4, 8))
+        trained, other = (run.G, run.D) if phase.startswith("G") else (run.D, run.G)
+        assert all(p.requires_grad for p in trained.parameters())
+        assert not any(p.requires_grad for p in other.parameters())
+        for parameter in trained.parameters():
+            assert parameter.grad is None
+            parameter.grad = torch.zeros_like(parameter)
+
+    monkeypatch.setattr(run.loss, "accumulate_gradients", spy)
+    for step in range(33):
+        seen.clear()
+        run.step()
+        expected: list[tuple[str, float]] = [("Gmain", 1)]
+        expected += [("Greg", 4)] if step % 4 == 0 and path_length else []
+        expected += [("Dmain", 1)]
+        expected += [("Dreg", 16)] if step % 16 == 0 and r1_gamma else []
+        assert seen == expected
+    assert len({tuple(z.flatten().tolist()) for z in latents}) == len(latents)
+    assert (run.steps, run.pairs, run.kimg) == (33, 132, 0.132)
+
+
+def test_optimisers_are_those_of_their_networks(config: TrainConfig) -> None:
+    run = started(replace(config, lr=0.01))
+    for name, network, interval in (("G", run.G, 4), ("D", run.D, 16)):
+        (group,) = run.optimisers[name].param_groups
+        assert [id(p) for p in group["params"]] == [id(p) for p in network.parameters()]
+        ratio = interval / (interval + 1)
+        assert group["lr"] == pytest.approx(0.01 * ratio)
+        assert group["betas"] == (0.0, pytest.approx(0.99**ratio))
+        assert group["eps"] == 1e-8
+        assert {phase.optimiser for phase in run.phases if phase.network is network} == {run.optimisers[name]}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_step_survives_gradients_that_are_not_finite(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    """NaN leaves a parameter; an infinite gradient moves it by the learning rate, as Adam's first step does."""
+    run = started(replace(config, lr=0.01))
+    accumulate = run.loss.accumulate_gradients
+
+    def poisoned(*arguments: object) -> None:
+        accumulate(*arguments)  # type: ignore[arg-type]
+        for network in (run.G, run.D):
+            for parameter in network.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.fill_(value)
+
+    monkeypatch.setattr(run.loss, "accumulate_gradients", poisoned)
+    before = {name: p.clone() for name, p in run.G.named_parameters()}
+    run.step()
+    for network in (run.G, run.D, run.G_ema):
+        assert all(p.isfinite().all() for p in network.parameters())
+    for name, parameter in run.G.named_parameters():
+        moved = (before[name] - parameter).detach()
+        # Differences of float32: up to 2⁻²³ of the larger weights, mapping's of some 300.
+        atol = 2.0**-23 * float(before[name].detach().abs().max())
+        expected = torch.full_like(moved, 0.0 if value != value else 0.01 * 4 / 5)
+        torch.testing.assert_close(moved, expected, rtol=1e-4, atol=atol)
+
+
+@pytest.mark.parametrize(("ema_kimg", "cap"), [(0.0005, 0.5), (None, 1250.0)])
+def test_the_average_s_window_grows_with_the_pairs_seen_before(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch, ema_kimg: float | None, cap: float
+) -> None:
+    run = started(replace(config, ema_kimg=ema_kimg))
+    betas: list[float] = []
+
+    def spy(average: torch.nn.Module, network: torch.nn.Module, beta: float) -> None:
+        assert (average, network) == (run.G_ema, run.G)
+        betas.append(beta)
+
+    monkeypatch.setattr(loop, "update_average", spy)
+    monkeypatch.setattr(run.loss, "accumulate_gradients", lambda *arguments: None)
+    for _ in range(6):
+        run.step()
+    expected = [0.5 ** (4 / max(min(cap, 0.05 * 4 * step), 1e-8)) for step in range(6)]
+    assert expected[0] == 0
+    assert betas == pytest.approx(expected, rel=1e-9, abs=0)
+
+
+def test_the_average_starts_as_the_generator_and_takes_its_buffers(config: TrainConfig) -> None:
+    run = started(config)
+    assert not run.G_ema.training
+    assert not any(p.requires_grad for p in run.G_ema.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(run.G.parameters(), run.G_ema.parameters(), strict=True))
+    run.step()
+    run.step()
+    assert run.G.mapping.w_avg.any()
+    assert torch.equal(run.G.mapping.w_avg, run.G_ema.mapping.w_avg)
+    assert not any(p.requires_grad for p in run.G_ema.parameters())

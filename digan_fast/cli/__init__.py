@@ -57,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(command, error, 2, detailed)
     except _FAILURES as error:
         return _failed(command, error, 1, detailed)
-    except KeyboardInterrupt:
-        print("digan-fast: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"digan-fast: {str(interrupt) or 'interrupted'}", file=sys.stderr)
         return 130
     return 0
 

@@ -30,27 +30,34 @@ class GenerateOptions(RenderOptions):
 
 def run(options: GenerateOptions) -> None:
     """Write the videos."""
-    from digan_fast.cli import rendering
+    from digan_fast.cli import streams
 
-    rendering.check(options)
+    streams.check(options)
     seeds, motions = options.seeds, _motion_seeds(options)
     apart = "{seed}" in str(options.out)
     if apart and options.grid is not None:
         raise UsageError("--grid: with {seed} in --out each video has a file of its own")
-    grid = (1, 1) if apart else rendering.grid_of(options, len(seeds))
-    generator = rendering.load_generator(options)
-    times = rendering.time_line(options)
+    if apart and len(set(seeds)) < len(seeds):
+        raise UsageError("--seeds: with {seed} in --out each may be there once")
+    for seed in seeds if apart else seeds[:1]:
+        streams.check_target(_path(options, seed))
+    grid = (1, 1) if apart else streams.grid_of(options, len(seeds))
+    generator = streams.load_generator(options)
+    times = streams.time_line(options)
     batches = [((s,), (m,)) for s, m in zip(seeds, motions, strict=True)]
     for contents, movements in batches if apart else [(seeds, motions)]:
-        frames = rendering.videos(
+        frames = streams.videos(
             generator,
-            rendering.content_ws(generator, contents, options),
-            rendering.motion_vectors(generator, movements),
+            streams.content_ws(generator, contents, options),
+            streams.motion_vectors(generator, movements),
             times,
             options,
         )
-        path = Path(str(options.out).replace("{seed}", str(contents[0])))
-        rendering.write(path, frames, len(times), grid, options)
+        streams.write(_path(options, contents[0]), frames, len(times), grid, options)
+
+
+def _path(options: GenerateOptions, seed: int) -> Path:
+    return Path(str(options.out).replace("{seed}", str(seed)))
 
 
 def _motion_seeds(options: GenerateOptions) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -40,23 +41,25 @@ class InterpolateOptions(RenderOptions):
 def run(options: InterpolateOptions) -> None:
     """Write the video."""
     _check(options)
-    from digan_fast.cli import rendering
+    from digan_fast.cli import streams
 
-    rendering.check(options)
+    streams.check(options)
     legs = len(options.seeds) - 1
     grid = options.view == "grid"
     steps = options.steps or (6 if grid else 48)
     tiles = (1, 1)
     if grid:
-        tiles = (steps, legs) if options.grid is None else rendering.grid_of(options, steps * legs)
-    generator = rendering.load_generator(options)
-    ws, z_motion = _path(generator, options, steps)
-    times = rendering.time_line(options)
-    if not grid:
-        times = _there_and_back(times, len(ws))
-    stream = rendering.videos if grid else rendering.morph
-    frames = stream(generator, ws, z_motion, times, options)
-    rendering.write(options.out, frames, len(times), tiles, options)
+        tiles = (steps, legs) if options.grid is None else streams.grid_of(options, steps * legs)
+    generator = streams.load_generator(options)
+    ws, z_motion = _stations(generator, options)
+    times = streams.time_line(options)
+    if grid:
+        frames = streams.videos(generator, *_rows(ws, z_motion, steps), times, options)
+        count = len(times)
+    else:
+        frames = streams.morph(generator, _moments(ws, z_motion, times, steps), options)
+        count = legs * steps + 1
+    streams.write(options.out, frames, count, tiles, options)
 
 
 def _check(options: InterpolateOptions) -> None:
@@ -73,39 +76,51 @@ def _check(options: InterpolateOptions) -> None:
         raise UsageError("--out: a .png needs --view grid")
 
 
-def _path(generator: Generator, options: InterpolateOptions, steps: int) -> tuple[Tensor, Tensor]:
-    """ws [N, num_ws, w_dim] and z_motion [N, w_dim]: one leg after the other.
-
-    In a grid every leg has both its ends; otherwise the end of one is the start of the next.
-    """
-    import torch
-
-    from digan_fast.cli import rendering
-    from digan_fast.networks import latents
+def _stations(generator: Generator, options: InterpolateOptions) -> tuple[Tensor, Tensor]:
+    """ws [S, num_ws, w_dim] and z_motion [S, w_dim] at the seeds."""
+    from digan_fast.cli import streams
 
     seeds = options.seeds
     first = seeds[0] if options.motion_seed is None else options.motion_seed
     contents = seeds if options.mode != "motion" else seeds[:1] * len(seeds)
     motions = seeds if options.mode != "content" else (first,) * len(seeds)
-    ws = rendering.content_ws(generator, contents, options)
-    z_motion = rendering.motion_vectors(generator, motions)
-    if options.view == "grid":
-        fractions = torch.linspace(0, 1, steps, device=ws.device)
-    else:
-        fractions = torch.arange(steps, device=ws.device) / steps
-    weights = fractions.view(-1, 1, 1)
-    points = [torch.lerp(a, b, weights) for a, b in itertools.pairwise(ws)]
+    return streams.content_ws(generator, contents, options), streams.motion_vectors(generator, motions)
+
+
+def _rows(ws: Tensor, z_motion: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """A leg's `steps` points from end to end, one leg after the other: ws [B, num_ws, w_dim], z_motion [B, w_dim]."""
+    import torch
+
+    from digan_fast.networks import latents
+
+    fractions = torch.linspace(0, 1, steps, device=ws.device)
+    points = [torch.lerp(a, b, fractions.view(-1, 1, 1)) for a, b in itertools.pairwise(ws)]
     turns = [latents.spherical(a, b, fractions) for a, b in itertools.pairwise(z_motion)]
-    if options.view == "morph":
-        points.append(ws[-1:])
-        turns.append(z_motion[-1:])
     return torch.cat(points), torch.cat(turns)
 
 
-def _there_and_back(times: Tensor, count: int) -> Tensor:
-    """`count` times that run over `times`, then back, and so on."""
+def _moments(ws: Tensor, z_motion: Tensor, times: Tensor, steps: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """The frames of a morph, some together: ws [N, num_ws, w_dim], z_motion [N, w_dim] and times [N].
+
+    Each leg has `steps` frames, of which its end is the first of the next one; the last seed has one. Times run over
+    `times`, then back, and so on.
+    """
     import torch
 
+    from digan_fast.cli.streams import TOGETHER
+    from digan_fast.networks import latents
+
+    last = len(ws) - 1
     period = max(1, 2 * (len(times) - 1))
-    place = torch.arange(count) % period
-    return times[torch.minimum(place, period - place)]
+    count = last * steps + 1
+    for first in range(0, count, TOGETHER):
+        frames = range(first, min(first + TOGETHER, count))
+        starts = [frame // steps for frame in frames]
+        ends = [min(start + 1, last) for start in starts]
+        fractions = torch.tensor([frame % steps / steps for frame in frames], device=ws.device)
+        turns = [
+            latents.spherical(z_motion[start], z_motion[end], fraction)
+            for start, end, fraction in zip(starts, ends, fractions.split(1), strict=True)
+        ]
+        places = [min(frame % period, period - frame % period) for frame in frames]
+        yield torch.lerp(ws[starts], ws[ends], fractions.view(-1, 1, 1)), torch.cat(turns), times[places]

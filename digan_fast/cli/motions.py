@@ -24,14 +24,14 @@ class MotionsOptions(RenderOptions):
 
 def run(options: MotionsOptions) -> None:
     """Write the grid of videos."""
-    from digan_fast.cli import rendering
+    from digan_fast.cli import streams
 
-    rendering.check(options)
+    streams.check(options)
     count = len(options.motion_seeds)
-    grid = rendering.grid_of(options, count)
-    generator = rendering.load_generator(options)
-    times = rendering.time_line(options)
-    ws = rendering.content_ws(generator, [options.seed], options)
-    z_motion = rendering.motion_vectors(generator, options.motion_seeds)
-    frames = rendering.videos(generator, ws.repeat(count, 1, 1), z_motion, times, options)
-    rendering.write(options.out, frames, len(times), grid, options)
+    grid = streams.grid_of(options, count)
+    generator = streams.load_generator(options)
+    times = streams.time_line(options)
+    ws = streams.content_ws(generator, [options.seed], options)
+    z_motion = streams.motion_vectors(generator, options.motion_seeds)
+    frames = streams.videos(generator, ws.repeat(count, 1, 1), z_motion, times, options)
+    streams.write(options.out, frames, len(times), grid, options)

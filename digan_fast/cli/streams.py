@@ -18,6 +18,7 @@ from tqdm import tqdm
 from digan_fast import snapshot, video
 from digan_fast.cli.arguments import UsageError
 from digan_fast.cli.options import RenderOptions
+from digan_fast.devices import usable_device
 from digan_fast.networks import Generator, latents
 
 SUFFIXES: Final = (".mp4", ".gif", ".png", "")
@@ -33,8 +34,19 @@ def check(options: RenderOptions) -> None:
         raise UsageError("--grid: a .png has a row for each video, so it has no grid")
     if options.frames < 1:
         raise UsageError(f"--frames: {options.frames}, expected 1 or more")
-    if not (options.fps > 0 and math.isfinite(options.fps)):
-        raise UsageError(f"--fps: {options.fps}, expected a positive number")
+    if not 0.1 <= options.fps <= 1000:
+        raise UsageError(f"--fps: {options.fps}, expected 0.1 to 1000")
+    if not math.isfinite(options.truncation):
+        raise UsageError(f"--truncation: {options.truncation}, expected a finite number")
+    check_target(options.out)
+
+
+def check_target(path: Path) -> None:
+    """Raises UsageError for a file where a folder is to be written, and the other way round."""
+    if path.suffix and path.is_dir():
+        raise UsageError(f"--out: {path} is a folder, where a file is to be written")
+    if not path.suffix and path.is_file():
+        raise UsageError(f"--out: {path} is a file, where a folder of frames is to be written")
 
 
 def is_sheet(options: RenderOptions) -> bool:
@@ -94,23 +106,25 @@ def videos(
 
     Raises UsageError, at once, where an option does not fit the network.
     """
-    if generator.synthesis.why_not_inr() is None:
+
+    def pictures() -> Iterator[Tensor]:
         with torch.no_grad():
             inr = generator.synthesis.inr(ws, z_motion)
-        return _started(inr.frames(times, options.size, options.window, options.levels, options.precision))
-    return _started(_published(generator, ws, z_motion, times))
+        yield from inr.frames(times, options.size, options.window, options.levels, options.precision)
+
+    has_inr = generator.synthesis.why_not_inr() is None
+    return _started(pictures() if has_inr else _published(generator, ws, z_motion, times))
 
 
 def morph(
-    generator: Generator, ws: Tensor, z_motion: Tensor, times: Tensor, options: RenderOptions
+    generator: Generator, moments: Iterable[tuple[Tensor, Tensor, Tensor]], options: RenderOptions
 ) -> Iterator[Tensor]:
-    """A stream of N frames, uint8 [1, 3, H, W]: frame n from ws[n], z_motion[n] at times[n]."""
+    """A stream of frames, uint8 [1, 3, H, W]: one for each ws[n], z_motion[n] and times[n] of every moments."""
 
     def pictures() -> Iterator[Tensor]:
-        for first in range(0, len(times), TOGETHER):
-            part = slice(first, first + TOGETHER)
+        for ws, z_motion, times in moments:
             with torch.no_grad():
-                made = _pictures(generator, ws[part], z_motion[part], times[part], options)
+                made = _pictures(generator, ws, z_motion, times, options)
             yield from made.unsqueeze(1)
 
     return _started(pictures())
@@ -161,12 +175,9 @@ def _device(name: str | None) -> torch.device:
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"--device: {name!r} cannot be used: {reason}") from error
-    return device
+        return usable_device(name)
+    except ValueError as error:
+        raise UsageError(f"--{error}") from error
 
 
 def _labels(classes: int, label: int | None, batch: int) -> Tensor | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,7 @@ class Clips:
     ) -> None:
         if length < 2 or stride < 1:
             raise ValueError(f"clip length, stride: {length}, {stride}, expected at least 2 and 1")
+        part = slice(None) if frames is None else frames
         self.length = length
         self.stride = stride
         self.mirror = mirror
@@ -79,14 +81,16 @@ class Clips:
         starts: list[tuple[int, int]] = []
         span = (length - 1) * stride + 1
         for source in tqdm(sources, desc="reading", unit="video", disable=not progress):
-            pixels, _ = video.read(source.path, size=resolution, crop=crop, frames=frames)
+            decoded = itertools.islice(video.iter_frames(source.path), part.start, part.stop, part.step)
+            pixels = [video.square(frame, resolution, crop) for frame in decoded]
             if len(pixels) < span:
                 continue
             starts += [(len(self.videos), start) for start in range(len(pixels) - span + 1)]
-            self.videos.append(pixels)
+            self.videos.append(torch.stack(pixels))
             self.labels.append(0 if source.label is None else self.classes.index(source.label))
         if not starts:
-            raise ValueError(f"data: no video has the {span} frames of a clip ({length}, {stride} apart)")
+            apart = f"{length}, {stride} apart"
+            raise ValueError(f"data: no video has the {span} frames of a clip ({apart}) among those to use")
         self.starts = starts
 
     def __len__(self) -> int:

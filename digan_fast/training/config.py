@@ -9,17 +9,46 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from digan_fast.devices import usable_device
 from digan_fast.networks.config import coordinate_config, read_config
+from digan_fast.training.augment import DiffAugment
 
 # Fields that may differ when a run is resumed: they do not change what it computes up to a given moment.
 _FREE = {"kimg", "out", "resume", "snapshot_kimg", "tick_kimg", "threads", "data"}
+# Generator channels at side R, for a configuration with fmaps 1, are _CHANNEL_BASE/R at most.
+_CHANNEL_BASE = 32768
+_MINIBATCH_GROUP = 4
+# The least and the largest value of each number.
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "clip_length": (2, 1e6),
+    "clip_stride": (1, 1e6),
+    "z_dim": (1, 1e6),
+    "w_dim": (1, 1e6),
+    "sinusoids": (1, 1e6),
+    "rank": (1, 1e6),
+    "channel_max": (1, 1e6),
+    "d_channel_max": (1, 1e6),
+    "kimg": (0.001, 1e12),
+    "batch": (1, 1e6),
+    "lr": (1e-12, 1e3),
+    "r1_gamma": (0, 1e9),
+    "style_mixing": (0, 1),
+    "path_length": (0, 1e9),
+    "ema_kimg": (0, 1e12),
+    "seed": (0, 2**63 - 1),
+    "tick_kimg": (0, 1e12),
+    "snapshot_kimg": (0, 1e12),
+    "threads": (1, 4096),
+}
+# For an option whose description tells its default.
+_OWN_DEFAULT = tyro.conf.arg(help_behavior_hint="")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Train a generator on clips of videos.
 
-    kimg counts thousands of pairs shown to the discriminator.  None takes the published schedule's value.
+    A step shows one batch of pairs of frames to the discriminator; kimg count thousands of pairs.
     """
 
     data: Annotated[Path, tyro.conf.Positional]
@@ -30,78 +59,118 @@ class TrainConfig:
     """Go on with the run in the folder."""
 
     resolution: int = 128
-    """Side of the frames: a power of two."""
+    """Side of the frames: a power of two, 8 or more."""
     crop: Literal["center", "left", "right"] = "center"
     """Which square of a frame is taken."""
-    frames: str = ":"
-    """Which frames of each video are used, as START:STOP."""
+    frames: Annotated[str, tyro.conf.arg(metavar="START:STOP", help_behavior_hint="")] = ":"
+    """Which frames of each video are used, counted from 0; default: all."""
     clip_length: int = 16
     """Frames of a clip, over which t runs from 0 to 1."""
     clip_stride: int = 1
     """Frames of the video from one of a clip to the next."""
-    mirror: bool = True
-    """Double the clips by x-flips."""
+    mirror: Annotated[bool, _OWN_DEFAULT] = True
+    """The clips without their x-flips; default: with them."""
     conditional: bool = False
     """The first folder below the data is a video's class."""
 
-    generator_config: Path | None = None
-    """A published generator configuration (YAML); it replaces grid, sinusoids and rank."""
+    generator_config: Annotated[Path | None, _OWN_DEFAULT] = None
+    """A published generator configuration (YAML); it replaces grid, sinusoids and
+    rank; default: DIGAN's, with those."""
     z_dim: int = 512
+    """Extent of the content vectors."""
     w_dim: int = 512
-    grid: int = 32
-    """Side of the grid that the coarse levels share."""
+    """Extent of the motion vectors and of what the mapping network makes of the content."""
+    grid: Annotated[int | None, _OWN_DEFAULT] = None
+    """Side of the grid that the coarse levels share; default: 32, or a smaller resolution."""
     sinusoids: int = 128
     """Sinusoids of each level's coordinate features."""
     rank: int = 10
     """Rank of the factorised modulation."""
-    channel_base: int = 32768
-    """Generator channels at side R are min(channel_base/R, channel_max)."""
+    channel_base: Annotated[int | None, _OWN_DEFAULT] = None
+    """The generator has channel_base/R channels at side R; default: 32768 · fmaps."""
     channel_max: int = 512
+    """The most channels that the generator has at any side."""
     d_channel_base: int = 32768
+    """The same of the discriminators."""
     d_channel_max: int = 512
+    """The same of the discriminators."""
     d_precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the discriminator's convolutions."""
+    """In what the discriminators' convolutions are computed."""
 
     kimg: float = 25000
-    batch: int | None = None
-    lr: float | None = None
+    """The length of the run, in thousands of pairs."""
+    batch: Annotated[int | None, _OWN_DEFAULT] = None
+    """Pairs of a step; default: 4096/resolution, 1 to 32."""
+    lr: Annotated[float | None, _OWN_DEFAULT] = None
+    """Adam's learning rate; default: 0.0025, from resolution 1024 on 0.002."""
     r1_gamma: float = 1.0
+    """Weight of the R1 penalty; 0 leaves it out."""
     augment: str = "color,translation"
     """DiffAugment's transforms: some of color, translation, cutout."""
     style_mixing: float = 0.0
     """Probability of style mixing."""
     path_length: float = 0.0
     """Weight of the path length regularisation."""
-    ema_kimg: float | None = None
+    ema_kimg: Annotated[float | None, _OWN_DEFAULT] = None
+    """Half-life of the generator's moving average, in thousands of pairs; default: batch · 10/32."""
     seed: int = 0
+    """Gives the first weights, the latents and the order of the data."""
     tick_kimg: float = 4
-    """Between lines of the log."""
+    """Thousands of pairs between lines of the log."""
     snapshot_kimg: float = 40
-    """Between snapshots, sample sheets and states to resume from."""
-    threads: int | None = None
+    """Thousands of pairs between snapshots, sample sheets and states to resume from."""
+    threads: Annotated[int | None, _OWN_DEFAULT] = None
+    """Threads of torch on the CPU; default: torch's own choice."""
     device: str = "cpu"
+    """Where the networks are, such as cpu or cuda:1."""
+
+    def check(self) -> None:
+        """Raises ValueError, its message beginning with the field's name, for a value that does not fit."""
+        side = self.resolution
+        if side < 8 or side & (side - 1):
+            raise ValueError(f"resolution: {side}, expected a power of two, 8 or more")
+        for name, (least, most) in _BOUNDS.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise ValueError(f"{name}: {value}, expected {least:g} to {most:g}")
+        if self.grid is not None and not (4 <= self.grid <= side and self.grid & (self.grid - 1) == 0):
+            raise ValueError(f"grid: {self.grid}, expected a power of two from 4 to the resolution, {side}")
+        for name in ("channel_base", "d_channel_base"):
+            value = getattr(self, name)
+            if value is not None and value < side:
+                raise ValueError(f"{name}: {value}, expected the resolution, {side}, or more")
+        self.frame_range()
+        self.schedule()
+        DiffAugment(self.augment)
+        usable_device(self.device)
 
     def schedule(self) -> tuple[int, float, float, int]:
-        """``(batch, lr, ema_kimg, minibatch-deviation group)``: the published automatic schedule for one process."""
-        batch = self.batch or max(min(4096 // self.resolution, 32), 1)
+        """``(batch, lr, ema_kimg, minibatch-deviation group)``: the published automatic schedule for one process.
+
+        Raises ValueError for a batch that its groups do not divide.
+        """
+        batch = max(min(4096 // self.resolution, 32), 1) if self.batch is None else self.batch
+        group = min(batch, _MINIBATCH_GROUP)
+        if batch < 1 or batch % group:
+            raise ValueError(f"batch: {batch}, expected 1, 2, 3, or a multiple of {_MINIBATCH_GROUP}")
         lr = self.lr if self.lr is not None else (0.002 if self.resolution >= 1024 else 0.0025)
         ema_kimg = self.ema_kimg if self.ema_kimg is not None else batch * 10 / 32
-        return batch, lr, ema_kimg, min(batch, 4)
+        return batch, lr, ema_kimg, group
 
     def frame_range(self) -> slice:
         """Raises ValueError where ``frames`` is not START:STOP."""
-        parts = self.frames.split(":")
         try:
-            start, stop = (int(part) if part else None for part in parts)
-        except ValueError as error:
-            raise ValueError(f"frames: {self.frames!r}, expected START:STOP") from error
+            start, stop = (int(part) if part else None for part in self.frames.split(":"))
+        except ValueError:
+            raise ValueError(f"frames: {self.frames!r}, expected START:STOP") from None
+        first = start or 0
+        if first < 0 or (stop is not None and stop <= first):
+            raise ValueError(f"frames: {self.frames!r}, expected START:STOP with 0 ≤ START < STOP")
         return slice(start, stop)
 
     def generator_kwargs(self, c_dim: int) -> dict[str, Any]:
-        if self.generator_config is not None:
-            cfg = read_config(self.generator_config)
-        else:
-            cfg = coordinate_config(self.grid, self.sinusoids, self.rank, {128: 1, 256: 1})
+        """The generator's arguments.  Raises ValueError where ``generator_config`` is none."""
+        cfg = self._generator_cfg()
         return {
             "z_dim": self.z_dim,
             "c_dim": c_dim,
@@ -110,7 +179,7 @@ class TrainConfig:
             "img_channels": 3,
             "mapping_kwargs": {"num_layers": 2},
             "synthesis_kwargs": {
-                "channel_base": self.channel_base,
+                "channel_base": self._generator_channel_base(cfg),
                 "channel_max": self.channel_max,
             },
             "cfg": cfg,
@@ -123,6 +192,7 @@ class TrainConfig:
             "img_channels": 3,
             "channel_base": self.d_channel_base,
             "channel_max": self.d_channel_max,
+            "conv_clamp": 256,
             "epilogue_kwargs": {"mbstd_group_size": self.schedule()[3]},
         }
 
@@ -131,7 +201,36 @@ class TrainConfig:
         return json.dumps(plain, indent=2)
 
     def differences(self, saved: dict[str, Any]) -> list[str]:
-        """The fields in which a saved configuration describes another run."""
+        """The fields in which a saved configuration describes another run; None is what it stands for here."""
+        batch, lr, ema_kimg, _ = self.schedule()
+        automatic: dict[str, Any] = {
+            "grid": self._grid(),
+            "channel_base": self._generator_channel_base(self._generator_cfg()),
+            "batch": batch,
+            "lr": lr,
+            "ema_kimg": ema_kimg,
+        }
         own = json.loads(self.to_json())
+
+        def meant(values: dict[str, Any], name: str) -> Any:
+            return automatic.get(name) if values[name] is None else values[name]
+
         names = [field.name for field in fields(self) if field.name not in _FREE]
-        return [name for name in names if name in saved and own[name] != saved[name]]
+        return [name for name in names if name in saved and meant(own, name) != meant(saved, name)]
+
+    def _grid(self) -> int:
+        return min(32, self.resolution) if self.grid is None else self.grid
+
+    def _generator_cfg(self) -> dict[str, Any]:
+        if self.generator_config is not None:
+            return read_config(self.generator_config)
+        side = max(256, self.resolution)
+        return coordinate_config(self._grid(), self.sinusoids, self.rank, {128: 1, 256: 1}, max_side=side)
+
+    def _generator_channel_base(self, cfg: dict[str, Any]) -> int:
+        if self.channel_base is not None:
+            return self.channel_base
+        fmaps = cfg.get("fmaps", 1)
+        if not isinstance(fmaps, int | float) or not 0 < fmaps < 1e4:
+            raise ValueError(f"{self.generator_config}: fmaps: {fmaps!r}, expected a positive number")
+        return int(fmaps * _CHANNEL_BASE)

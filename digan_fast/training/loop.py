@@ -6,11 +6,11 @@ import copy
 import json
 import signal
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from digan_fast import snapshot, video
 from digan_fast.data.clips import Clips, find_videos
-from digan_fast.files import replacing
+from digan_fast.files import remove_leftovers, replacing
 from digan_fast.networks import Discriminator, Generator
 from digan_fast.training.augment import DiffAugment
 from digan_fast.training.config import TrainConfig
@@ -99,13 +99,16 @@ class Run:
         self.steps = 0
         self.pairs = 0
         self.seconds = 0.0
+        # Values of each term since the last line of the log.
+        self.terms: dict[str, list[float]] = {}
 
     @property
     def kimg(self) -> float:
         return self.pairs / 1000
 
     def step(self) -> dict[str, float]:
-        """One batch through every phase that is due; the terms of its losses."""
+        """One batch through every phase that is due; the terms of their losses."""
+        self.loss.report.clear()
         real, real_c = (t.to(self.device) for t in self.clips.pairs(self.batch, self.draw))
         for phase in self.phases:
             if self.steps % phase.interval:
@@ -118,14 +121,22 @@ class Run:
             self.loss.accumulate_gradients(phase.name, real, real_c, z, real_c, phase.interval)
             sanitise_gradients(phase.network)
             phase.optimiser.step()
-        self.steps += 1
-        self.pairs += self.batch
+        # The window counts the pairs before this step, so the first average is the network itself.
         window = min(self.ema_kimg * 1000, 0.05 * self.pairs)
         update_average(self.G_ema, self.G, 0.5 ** (self.batch / max(window, 1e-8)))
-        return self.loss.report
+        self.steps += 1
+        self.pairs += self.batch
+        return dict(self.loss.report)
+
+    def line(self) -> dict[str, float]:
+        """A line of the log: the mean of each term since the last one."""
+        line: dict[str, float] = {"pairs": self.pairs, "seconds": round(self.seconds, 3)}
+        line |= {name: sum(values) / len(values) for name, values in self.terms.items()}
+        self.terms.clear()
+        return line
 
     def samples(self) -> Tensor:
-        """A sheet, uint8 [H, W, 3]: a row for each of a few fixed latents, a column for each moment."""
+        """A sheet, uint8 [3, H, W]: a row for each of a few fixed latents, a column for each moment."""
         generator = torch.Generator().manual_seed(0)
         z = torch.randn(SAMPLE_VIDEOS, self.G.z_dim, generator=generator).to(self.device)
         z_motion = torch.randn(SAMPLE_VIDEOS, self.G.w_dim, generator=generator).to(self.device)
@@ -151,6 +162,7 @@ class Run:
             "steps": self.steps,
             "pairs": self.pairs,
             "seconds": self.seconds,
+            "terms": self.terms,
             "pl_mean": self.loss.pl_mean,
             "torch_rng": torch.get_rng_state(),
             "data_rng": self.draw.get_state(),
@@ -159,27 +171,49 @@ class Run:
             torch.save(state, beside)
 
     def restore(self) -> None:
-        """Continue from the folder's state, as if it had not been interrupted; later lines of the log are dropped."""
+        """Continue from the folder's state, as if it had not been interrupted; later lines of the log are dropped.
+
+        Raises ValueError, naming the file, where one is damaged, missing, or of another run.
+        """
         folder = Path(self.config.out)
-        saved = json.loads((folder / "config.json").read_text())
+        with _resuming(folder / "config.json") as path:
+            saved = json.loads(path.read_text())
+            if not isinstance(saved, dict):
+                raise TypeError(f"{type(saved).__name__}, expected an object")
         different = self.config.differences(saved)
         if different:
             raise ValueError(f"resume: {folder} was started with another {', '.join(different)}")
-        state = torch.load(folder / "state.pt", map_location=self.device, weights_only=True)
+        with _resuming(folder / "state.pt") as path:
+            self._continue_from(torch.load(path, map_location=self.device, weights_only=True))
+        with _resuming(folder / "log.jsonl") as path:
+            lines = _whole_lines(path) if path.exists() else []
+            kept = [line for line in lines if json.loads(line)["pairs"] <= self.pairs]
+        with replacing(path) as beside:
+            beside.write_text("".join(f"{line}\n" for line in kept))
+
+    def _continue_from(self, state: dict[str, Any]) -> None:
         for name, network in (("G", self.G), ("D", self.D), ("G_ema", self.G_ema)):
             network.load_state_dict(state[name])
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state[f"{name}_optimiser"])
-        self.steps, self.pairs = state["steps"], state["pairs"]
-        self.seconds = state["seconds"]
+        self.steps, self.pairs = int(state["steps"]), int(state["pairs"])
+        self.seconds = float(state["seconds"])
+        # Older states have no terms.
+        self.terms = state.get("terms", {})
         self.loss.pl_mean.copy_(state["pl_mean"])
         torch.set_rng_state(state["torch_rng"].cpu())
         self.draw.set_state(state["data_rng"].cpu())
-        log = folder / "log.jsonl"
-        if log.exists():
-            kept = [line for line in _whole_lines(log) if json.loads(line)["pairs"] <= self.pairs]
-            with replacing(log) as beside:
-                beside.write_text("".join(f"{line}\n" for line in kept))
+
+
+@contextmanager
+def _resuming(path: Path) -> Iterator[Path]:
+    """What goes wrong inside the block becomes a ValueError with the path and one line."""
+    try:
+        yield path
+    except Exception as error:  # Damaged files make torch raise UnpicklingError, EOFError, IndexError, …
+        # The sentences that follow in torch's messages advise to load the file unsafely.
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise ValueError(f"{path}: not a state to resume from: {type(error).__name__}: {reason}") from error
 
 
 def _whole_lines(log: Path) -> list[str]:
@@ -189,10 +223,19 @@ def _whole_lines(log: Path) -> list[str]:
 
 @contextmanager
 def _interruptible() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of them, so that a step ends and the run is saved."""
+    """Collect a SIGINT or SIGTERM instead of dying of it, so that a step ends and the run is saved.
+
+    The next one raises KeyboardInterrupt at once.
+    """
     received: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if received:
+            raise KeyboardInterrupt("stopped at once; what was saved before remains")
+        received.append(number)
+
     signals = (signal.SIGINT, signal.SIGTERM)
-    previous = [signal.signal(number, lambda n, _: received.append(n)) for number in signals]
+    previous = [signal.signal(number, stop) for number in signals]
     try:
         yield received
     finally:
@@ -203,16 +246,23 @@ def _interruptible() -> Iterator[list[int]]:
 def train(config: TrainConfig) -> Path:
     """Run to ``config.kimg`` and return the snapshot's path.
 
-    Ctrl-C ends the step, saves and raises KeyboardInterrupt; after a kill the last state remains.  Raises ValueError
-    or FileNotFoundError, before anything is written, for options or data that do not fit.
+    Ctrl-C ends the step, saves and raises KeyboardInterrupt; a second one raises it at once, and as after a kill the
+    last state remains.  Raises ValueError or OSError, before anything is written, for options or data that do not fit.
     """
+    config.check()
     folder = Path(config.out)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"out: {folder} is a file, expected a folder")
     started = (folder / "state.pt").exists()
     if started and not config.resume:
         raise ValueError(f"out: {folder} already holds a run; pass --resume or name another folder")
-    if config.threads:
+    if config.threads is not None:
         torch.set_num_threads(config.threads)
     sources = find_videos(config.data, config.conditional)
+    # What the networks refuse is said before the videos are decoded.
+    with torch.device("meta"):
+        Generator(**config.generator_kwargs(0))
+        Discriminator(**config.discriminator_kwargs(0))
     clips = Clips(
         sources,
         config.resolution,
@@ -224,7 +274,7 @@ def train(config: TrainConfig) -> Path:
         progress=True,
     )
     run = Run(config, clips)
-    folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
     if started:
         run.restore()
     else:
@@ -244,7 +294,7 @@ def _due(run: Run, every_kimg: float) -> bool:
 def _loop(run: Run) -> None:
     config = run.config
     total = int(config.kimg * 1000)
-    sums: dict[str, list[float]] = defaultdict(list)
+    saved = -1
     bar = tqdm(total=total, initial=run.pairs, unit="pair", smoothing=0.02, desc="training")
     with (
         bar,
@@ -254,17 +304,17 @@ def _loop(run: Run) -> None:
         while run.pairs < total and not stops:
             begun = time.perf_counter()
             for name, value in run.step().items():
-                sums[name].append(value)
+                run.terms.setdefault(name, []).append(value)
             run.seconds += time.perf_counter() - begun
             bar.update(run.batch)
             finished = run.pairs >= total
             if _due(run, config.tick_kimg) or finished:
-                line: dict[str, float] = {"pairs": run.pairs, "seconds": round(run.seconds, 3)}
-                line |= {name: sum(values) / len(values) for name, values in sums.items()}
-                sums.clear()
-                log.write(json.dumps(line) + "\n")
+                log.write(json.dumps(run.line()) + "\n")
                 log.flush()
-            if _due(run, config.snapshot_kimg) or finished or stops:
+            if _due(run, config.snapshot_kimg) or finished:
                 run.save()
-    if stops:
-        raise KeyboardInterrupt(f"stopped and saved; go on with --resume --out {config.out}")
+                saved = run.pairs
+        if stops and saved != run.pairs:
+            run.save()
+    if stops and run.pairs < total:
+        raise KeyboardInterrupt(f"stopped and saved; go on with --resume and the same options (--out {config.out})")

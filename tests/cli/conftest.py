@@ -1,5 +1,8 @@
 """Tiny generators on disk, and the command line in this process."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -34,7 +37,8 @@ def generator():
 
 @pytest.fixture(scope="session")
 def snapshots(tmp_path_factory, generator):
-    """Paths: plain, with classes, without an INR, without a mean of w, without averaged weights."""
+    """Paths: plain, with classes, without an INR, without a mean of w, without averaged weights, with
+    the published extent of w."""
     folder = tmp_path_factory.mktemp("snapshots")
     networks = {
         "plain": {"G_ema": generator},
@@ -42,6 +46,7 @@ def snapshots(tmp_path_factory, generator):
         "no_inr": {"G_ema": tiny(synthesis_kwargs={"channel_base": 128, "channel_max": 8, "architecture": "orig"})},
         "no_mean": {"G_ema": tiny(mapping_kwargs={"num_layers": 1, "w_avg_beta": None})},
         "raw": {"G": generator},
+        "wide": {"G_ema": tiny(w_dim=512)},
     }
     for name, parts in networks.items():
         snapshot.save(folder / f"{name}.safetensors", parts)
@@ -70,5 +75,25 @@ def failing(run):
         assert err.count("\n") == 1
         assert "Traceback" not in err
         return err
+
+    return call
+
+
+MEMORY = """
+import resource, sys
+from digan_fast.cli import main
+assert main(sys.argv[1:]) == 0
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.fixture
+def peak_memory():
+    """Runs a command line of words in a process of its own and gives the largest memory it held, in MiB."""
+
+    def call(*words):
+        command = [sys.executable, "-c", MEMORY, *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return int(done.stdout.split()[-1])
 
     return call

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digan_fast import __version__
+from digan_fast import __version__, snapshot
 from digan_fast.cli import COMMANDS
 from digan_fast.cli.arguments import format_seeds, parse_grid, parse_seeds, parse_times, parse_window
 
@@ -81,6 +81,11 @@ def test_times_windows_grids():
         ("--frames many", "--frames"),
         ("--fps 0", "--fps"),
         ("--fps nan", "--fps"),
+        ("--fps 1e-9", "--fps"),
+        ("--fps 1e9", "--fps"),
+        ("--truncation nan", "--truncation"),
+        ("--truncation inf", "--truncation"),
+        ("--seeds 1,1,2 --out {seed}.gif", "--seeds"),
         ("--size 17", "--size"),
         ("--size -16", "--size"),
         ("--levels 9", "--levels"),
@@ -90,7 +95,8 @@ def test_times_windows_grids():
         ("--out {seed}.mp4 --grid 2x2", "--grid"),
         ("--seeds 0-4 --grid 2x2", "--grid"),
         ("--seeds 0-4 --motion-seed 1,2", "--motion-seed"),
-        ("--device no_such", "--device"),
+        ("--device no_such", "--device: 'no_such' cannot be used"),
+        ("--device meta", "--device: 'meta' cannot be used"),
         ("--class 0", "--class"),
         ("--no-such 1", "--no-such"),
     ],
@@ -101,6 +107,21 @@ def test_bad_options_of_generate(failing, snapshots, tmp_path, monkeypatch, word
     assert err.startswith("digan-fast generate: error: ")
     assert named in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_outputs_that_are_there_and_of_another_kind(failing, snapshots, tmp_path, monkeypatch):
+    """Told before the snapshot is loaded."""
+
+    def loading(*_):
+        raise AssertionError("loaded")
+
+    (tmp_path / "7.gif").mkdir()
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(snapshot, "load", loading)
+    for name in ("7.gif", "{seed}.gif"):
+        words = ("generate", snapshots["plain"], "--seeds", "3,7", "--out", tmp_path / name)
+        assert "--out: " in failing(2, *words) if "{" in name else "is a folder" in failing(2, *words)
+    assert "is a file" in failing(2, "motions", snapshots["plain"], "--out", tmp_path / "file")
 
 
 def test_bad_commands(failing):

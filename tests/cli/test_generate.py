@@ -1,8 +1,6 @@
 """``digan-fast generate`` and ``motions``."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -182,24 +180,8 @@ def test_motions(generate):
     assert generate(command="motions").shape == (16, 3, 48, 48)
 
 
-MEMORY = """
-import resource, sys
-from digan_fast.cli import main
-assert main(sys.argv[1:]) == 0
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
-"""
-
-
-def test_memory_does_not_grow_with_the_frames(snapshots, tmp_path):
-    peaks = []
-    for frames in ("200", "2000"):
-        words = ["generate", snapshots["plain"], "--size", "64", "--levels", "1", "--frames", frames]
-        done = subprocess.run(
-            [sys.executable, "-c", MEMORY, *map(str, words), "--out", tmp_path / f"{frames}.mp4"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        peaks.append(int(done.stdout.split()[-1]))
+def test_memory_does_not_grow_with_the_frames(peak_memory, snapshots, tmp_path):
+    words = ("generate", snapshots["plain"], "--size", "64", "--levels", "1")
+    peaks = [peak_memory(*words, "--frames", frames, "--out", tmp_path / f"{frames}.mp4") for frames in (200, 2000)]
     # The 1800 further frames are 21 MiB as uint8 and 84 MiB as float32.
     assert peaks[1] - peaks[0] < 12

@@ -76,6 +76,13 @@ def test_a_sheet(run, snapshots, tmp_path):
     assert video.read(tmp_path)[0].shape == (1, 3, 3 * 18 - 2, 4 * 18 - 2)
 
 
+def test_memory_does_not_grow_with_the_frames(peak_memory, snapshots, tmp_path):
+    words = ("interpolate", snapshots["wide"], "--seeds", "0,1", "--levels", "1")
+    peaks = [peak_memory(*words, "--steps", steps, "--out", tmp_path / f"{steps}.mp4") for steps in (200, 4000)]
+    # The ws of the 3800 further frames are 45 MiB.
+    assert peaks[1] - peaks[0] < 12
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [

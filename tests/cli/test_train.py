@@ -15,40 +15,29 @@ from digan_fast import load, snapshot, video
 from digan_fast.training.config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = [
-    "--resolution",
-    "8",
-    "--z-dim",
-    "8",
-    "--w-dim",
-    "8",
-    "--grid",
-    "4",
-    "--sinusoids",
-    "4",
-    "--rank",
-    "2",
-    "--channel-base",
-    "64",
-    "--channel-max",
-    "8",
-    "--d-channel-base",
-    "64",
-    "--d-channel-max",
-    "8",
-    "--batch",
-    "4",
-    "--tick-kimg",
-    "0.008",
-    "--no-mirror",
-]
+SMALL = {
+    "resolution": 8,
+    "z-dim": 8,
+    "w-dim": 8,
+    "grid": 4,
+    "sinusoids": 4,
+    "rank": 2,
+    "channel-base": 64,
+    "channel-max": 8,
+    "d-channel-base": 64,
+    "d-channel-max": 8,
+    "batch": 4,
+    "tick-kimg": 0.008,
+    "kimg": 0.016,
+}
+OPTIONS = [word for name, value in SMALL.items() for word in (f"--{name}", str(value))]
 
 
 def test_from_a_video_file_to_curves_and_a_new_video(run, tmp_path):
     frames = (torch.randint(0, 255, (3, 16, 24), dtype=torch.uint8) for _ in range(20))
     video.write(tmp_path / "clip.mp4", frames)
     out = tmp_path / "run"
-    code, printed, errors = run("train", tmp_path / "clip.mp4", "--out", out, "--kimg", "0.016", *SMALL)
+    code, printed, errors = run("train", tmp_path / "clip.mp4", "--out", out, "--no-mirror", *OPTIONS)
     assert code == 0, errors
     assert printed.strip() == str(out / "snapshot.safetensors")
     code, printed, errors = run("curves", out)
