@@ -15,7 +15,7 @@ test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
 
 ## packaging: wheels, sdist and editable installs, with and without compilers
-packaging: $(VENV)/.installed-test
+packaging: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m packaging tests/packaging
 
 ## bench: throughput against the published form

@@ -121,3 +121,17 @@ def test_the_readme_s_commands_exist() -> None:
 
     for command in re.findall(r"^digan-fast (\w+)", readme, re.MULTILINE):
         assert command in COMMANDS
+
+
+def test_the_readme_s_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    block = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert block is not None
+    (tmp_path / "network-snapshot.pkl").symlink_to(ROOT / "tests" / "data" / "snapshot.pkl")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, torch.Tensor] = {}
+    exec(block[1].replace("10_000", "10"), names)
+    assert names["frames"].shape == (32, 3, 32, 32)
+    assert names["video"].shape == (2, 64, 3, 32, 32)
+    assert names["corner"].shape == (2, 1, 3, 64, 64)
+    torch.testing.assert_close(names["corner"], names["large"][..., :64, :64], rtol=0, atol=1e-5)
+    assert (tmp_path / "videos.safetensors").exists()
