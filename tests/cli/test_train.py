@@ -65,7 +65,7 @@ def test_the_shipped_snapshot_is_what_its_page_says():
     assert shipped.D is None
     assert "CC-BY 3.0" in shipped.metadata["attribution"]
     page = (ROOT / "docs" / "rabbit.md").read_text()
-    command = re.search(r"^digan-fast train (.*(?:\\\n.*)*)", page, re.MULTILINE)
+    command = re.search(r"^digan-fast train ((?:.*\\\n)*.*)", page, re.MULTILINE)
     assert command is not None
     words = shlex.split(command[1].replace("\\\n", " "))
     config = tyro.cli(TrainConfig, args=words, config=(tyro.conf.FlagCreatePairsOff,))
