@@ -21,6 +21,7 @@ class CoordFuser(nn.Module):
         sinusoids = features.sinusoids
         self.sinusoids = sinusoids
         self.use_cosine = features.use_cosine
+        self.channels = features.channels
         self.motion_sigma = motion_sigma
         self.xyaffine = FullyConnected(w_dim, 3 * sinusoids)
         self.affine = FullyConnected(2 * w_dim, sinusoids)
@@ -28,10 +29,6 @@ class CoordFuser(nn.Module):
             FullyConnected(sinusoids, sinusoids, activation="lrelu"),
             FullyConnected(sinusoids, sinusoids),
         )
-
-    @property
-    def channels(self) -> int:
-        return self.sinusoids * (2 if self.use_cosine else 1)
 
     def _frequency(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """F [·, K, 2] and b0 [·, K]."""

@@ -114,7 +114,7 @@ def read_pickle(data: memoryview) -> dict[Any, Any]:
             refers to it.
 
     Returns:
-        Networks as `PublishedNetwork`, everything else as `digan_fast.pickles.read` gives it.
+        Networks as `PublishedNetwork`, everything else as `digan_fast.snapshot.pickles.read` gives it.
 
     Raises:
         SnapshotError: the file is damaged, hostile, or holds something else than a dict.
