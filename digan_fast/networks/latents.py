@@ -1,4 +1,4 @@
-"""Latents from seeds: the same seeds give the same videos on every machine."""
+"""Latents from seeds: the same seeds give the same latents on every machine."""
 
 from __future__ import annotations
 

@@ -102,10 +102,6 @@ class Run:
         # Values of each term since the last line of the log.
         self.terms: dict[str, list[float]] = {}
 
-    @property
-    def kimg(self) -> float:
-        return self.pairs / 1000
-
     def step(self) -> dict[str, float]:
         """One batch through every phase that is due; the terms of their losses."""
         self.loss.report.clear()
@@ -198,8 +194,7 @@ class Run:
             optimiser.load_state_dict(state[f"{name}_optimiser"])
         self.steps, self.pairs = int(state["steps"]), int(state["pairs"])
         self.seconds = float(state["seconds"])
-        # Older states have no terms.
-        self.terms = state.get("terms", {})
+        self.terms = state["terms"]
         self.loss.pl_mean.copy_(state["pl_mean"])
         torch.set_rng_state(state["torch_rng"].cpu())
         self.draw.set_state(state["data_rng"].cpu())

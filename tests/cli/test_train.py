@@ -77,9 +77,9 @@ def test_the_shipped_snapshot_is_what_its_page_says():
 
 @pytest.mark.parametrize("seed", [0, 5])
 def test_the_shipped_snapshot_moves(seed):
-    """From the first frame to the last a seed's picture changes by more than two seeds' noise of rounding."""
+    """A rabbit that gets up: from the first frame to the last pixels change by 0.27 on average, of a range of 2."""
     G = load(snapshot.shipped()).G_ema
     generator = torch.Generator().manual_seed(seed)
     z, motion = torch.randn(2, 1, G.z_dim, generator=generator).unbind()
     frames = G.inr(z, z_motion=motion).render([0.0, 1.0])
-    assert (frames[:, 0] - frames[:, 1]).abs().mean() > 0.05
+    assert (frames[:, 0] - frames[:, 1]).abs().mean() > 0.2
