@@ -1,6 +1,7 @@
 #include "digan_fast/bias_act.h"
 
 #include "elementary.h"
+#include "parallel.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
@@ -80,12 +81,11 @@ void run(const BiasActParams& p) {
     const int64_t most = (size + kGrain - 1) / kGrain;
     const int threads = most < p.threads ? static_cast<int>(most) : p.threads;
     const int64_t share = (size / threads + 16) & ~int64_t{15};  // whole cache lines
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int t = 0; t < threads; ++t) {
+    parallel_for(threads, threads, [&](int64_t t) {
         const int64_t begin = t * share;
         const int64_t end = begin + share < size ? begin + share : size;
         if (begin < end) range<A>(p, begin, end);
-    }
+    });
 }
 
 }  // namespace

@@ -3,6 +3,12 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#include "parallel.h"
+
+#if defined(__unix__) || defined(__APPLE__)
+#    include <pthread.h>
+#endif
+
 namespace digan_fast {
 namespace {
 
@@ -40,6 +46,9 @@ std::vector<std::string> required(Isa isa) {
             return {"avx2", "fma"};
         case Isa::avx512:
             return {"avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl"};
+        case Isa::avx512bf16:
+            return {"avx2",     "fma",      "avx512f",    "avx512bw",
+                    "avx512dq", "avx512vl", "avx512bf16", "avx512vnni"};
     }
     return {};
 }
@@ -88,13 +97,15 @@ const char* isa_name(Isa isa) {
             return "avx2";
         case Isa::avx512:
             return "avx512";
+        case Isa::avx512bf16:
+            return "avx512bf16";
     }
     return "";
 }
 
 std::vector<Isa> built_isas() {
 #if DIGAN_FAST_X86_ISAS
-    return {Isa::generic, Isa::avx2, Isa::avx512};
+    return {Isa::generic, Isa::avx2, Isa::avx512, Isa::avx512bf16};
 #else
     return {Isa::generic};
 #endif
@@ -111,6 +122,17 @@ std::vector<std::string> cpu_features() {
 Isa selected_isa() {
     static const Isa isa = select();
     return isa;
+}
+
+bool threads_usable() {
+#if defined(__unix__) || defined(__APPLE__)
+    static std::atomic<bool> forked{false};
+    static const int registered =
+        pthread_atfork(nullptr, nullptr, [] { forked.store(true, std::memory_order_relaxed); });
+    return registered == 0 && !forked.load(std::memory_order_relaxed);
+#else
+    return true;
+#endif
 }
 
 }  // namespace digan_fast

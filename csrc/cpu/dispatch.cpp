@@ -4,32 +4,32 @@
 #include "digan_fast/bias_act.h"
 #include "digan_fast/cpu.h"
 
+#define DIGAN_FAST_DECLARE(isa, op, Params) \
+    namespace isa {                         \
+    void op(const Params& params);          \
+    }
+
 #if DIGAN_FAST_X86_ISAS
-#    define DIGAN_FAST_DISPATCH(op, Params)     \
-        namespace generic {                     \
-        void op(const Params& params);          \
-        }                                       \
-        namespace avx2 {                        \
-        void op(const Params& params);          \
-        }                                       \
-        namespace avx512 {                      \
-        void op(const Params& params);          \
-        }                                       \
-        void op(const Params& params) {         \
-            switch (selected_isa()) {           \
-                case Isa::avx512:               \
-                    return avx512::op(params);  \
-                case Isa::avx2:                 \
-                    return avx2::op(params);    \
-                case Isa::generic:              \
-                    return generic::op(params); \
-            }                                   \
+#    define DIGAN_FAST_DISPATCH(op, Params)        \
+        DIGAN_FAST_DECLARE(generic, op, Params)    \
+        DIGAN_FAST_DECLARE(avx2, op, Params)       \
+        DIGAN_FAST_DECLARE(avx512, op, Params)     \
+        DIGAN_FAST_DECLARE(avx512bf16, op, Params) \
+        void op(const Params& params) {            \
+            switch (selected_isa()) {              \
+                case Isa::avx512bf16:              \
+                    return avx512bf16::op(params); \
+                case Isa::avx512:                  \
+                    return avx512::op(params);     \
+                case Isa::avx2:                    \
+                    return avx2::op(params);       \
+                case Isa::generic:                 \
+                    return generic::op(params);    \
+            }                                      \
         }
 #else
-#    define DIGAN_FAST_DISPATCH(op, Params) \
-        namespace generic {                 \
-        void op(const Params& params);      \
-        }                                   \
+#    define DIGAN_FAST_DISPATCH(op, Params)     \
+        DIGAN_FAST_DECLARE(generic, op, Params) \
         void op(const Params& params) { generic::op(params); }
 #endif
 

@@ -6,7 +6,7 @@
 namespace digan_fast {
 
 // Instruction sets that csrc/cpu is compiled for, from the least to the most capable.
-enum class Isa { generic, avx2, avx512 };
+enum class Isa { generic, avx2, avx512, avx512bf16 };
 
 const char* isa_name(Isa isa);
 

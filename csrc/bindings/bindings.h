@@ -1,0 +1,49 @@
+#pragma once
+
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cstdint>
+#include <limits>
+#include <string>
+
+namespace digan_fast {
+
+namespace py = pybind11;
+
+// One for each file of this folder.
+void bind_bias_act(py::module_& m);
+
+inline void require(bool ok, const char* argument, const std::string& value, const char* expected) {
+    if (ok) return;
+    throw py::value_error(std::string(argument) + " is " + value + ", expected " + expected);
+}
+
+inline void require_extent(const char* argument, std::int64_t value) {
+    require(value >= 0, argument, std::to_string(value), "0 or more");
+}
+
+inline void require_threads(int threads) {
+    require(threads >= 1, "threads", std::to_string(threads), "1 or more");
+}
+
+// The address of 32-bit numbers; null is refused.
+inline float* address(const char* argument, std::uintptr_t value) {
+    require(value != 0, argument, "null", "the address of float32 data");
+    require(value % sizeof(float) == 0, argument, std::to_string(value), "a multiple of 4");
+    return reinterpret_cast<float*>(value);
+}
+
+// The same; null means that the tensor is left out.
+inline float* optional_address(const char* argument, std::uintptr_t value) {
+    return value ? address(argument, value) : nullptr;
+}
+
+// a · b for extents; refuses what does not fit.
+inline std::int64_t product(const char* argument, std::int64_t a, std::int64_t b) {
+    require(a == 0 || b <= std::numeric_limits<std::int64_t>::max() / a, argument,
+            std::to_string(b), "a tensor of less than 2^63 elements");
+    return a * b;
+}
+
+}  // namespace digan_fast

@@ -1,0 +1,46 @@
+#pragma once
+
+// Loops over threads. Which thread does what never changes a result: every output is computed by
+// one task, in one order.
+
+#include <atomic>
+#include <cstdint>
+
+#if !defined(_OPENMP)
+#    include <thread>
+#    include <vector>
+#endif
+
+namespace digan_fast {
+
+// False in a child process of fork(): the parent's threads are not there, and OpenMP would wait
+// for them forever.
+bool threads_usable();
+
+// body() on `threads` threads at once, each once.
+template <class Body>
+void on_threads(int threads, const Body& body) {
+    if (threads <= 1 || !threads_usable()) return body();
+#if defined(_OPENMP)
+#    pragma omp parallel num_threads(threads)
+    body();
+#else
+    std::vector<std::thread> others;
+    for (int t = 1; t < threads; ++t) others.emplace_back(body);
+    body();
+    for (std::thread& other : others) other.join();
+#endif
+}
+
+// task(i) for each i in [0, count), handed out one at a time in order.
+template <class Task>
+void parallel_for(int threads, int64_t count, const Task& task) {
+    if (count <= 0) return;
+    std::atomic<int64_t> next{0};
+    const int useful = count < threads ? static_cast<int>(count) : threads;
+    on_threads(useful, [&] {
+        for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) task(i);
+    });
+}
+
+}  // namespace digan_fast
