@@ -3,6 +3,7 @@
 
 #include "digan_fast/bias_act.h"
 #include "digan_fast/cpu.h"
+#include "render_blocks.h"
 
 #define DIGAN_FAST_DECLARE(isa, op, Params) \
     namespace isa {                         \
@@ -36,5 +37,8 @@
 namespace digan_fast {
 
 DIGAN_FAST_DISPATCH(bias_act_cpu, BiasActParams)
+DIGAN_FAST_DISPATCH(render_pack, PackParams)
+DIGAN_FAST_DISPATCH(render_waves, WaveParams)
+DIGAN_FAST_DISPATCH(render_node, NodeParams)
 
 }  // namespace digan_fast

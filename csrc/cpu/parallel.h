@@ -32,15 +32,25 @@ void on_threads(int threads, const Body& body) {
 #endif
 }
 
-// task(i) for each i in [0, count), handed out one at a time in order.
+// task(i, worker) for each i in [0, count), handed out one at a time in order; workers that run at
+// once have different numbers below `threads`.
 template <class Task>
-void parallel_for(int threads, int64_t count, const Task& task) {
+void parallel_for_workers(int threads, int64_t count, const Task& task) {
     if (count <= 0) return;
     std::atomic<int64_t> next{0};
+    std::atomic<int> workers{0};
     const int useful = count < threads ? static_cast<int>(count) : threads;
     on_threads(useful, [&] {
-        for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) task(i);
+        const int worker = workers.fetch_add(1, std::memory_order_relaxed);
+        for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;)
+            task(i, worker);
     });
+}
+
+// task(i) for each i in [0, count).
+template <class Task>
+void parallel_for(int threads, int64_t count, const Task& task) {
+    parallel_for_workers(threads, count, [&](int64_t i, int) { task(i); });
 }
 
 }  // namespace digan_fast

@@ -4,9 +4,9 @@
 
 namespace digan_fast {
 
-enum class Activation : int { linear, relu, lrelu, tanh, sigmoid, elu, selu, softplus, swish };
+enum class Activation : int { linear, relu, lrelu, tanh, sigmoid, elu, selu, softplus, swish, sine };
 
-constexpr int kActivations = 9;
+constexpr int kActivations = 10;
 
 // y = clamp(act(x + b[c]) · gain, ±clamp) over contiguous float32 [outer, channels, inner].
 struct BiasActParams {

@@ -1,0 +1,203 @@
+#pragma once
+
+// Matrix products in register tiles: rows × two vectors of lanes. An operand of rows is packed in
+// panels [depth][rows], broadcast element by element; an operand of lanes is [depth][step].
+
+#include "digan_fast/bias_act.h"
+#include "simd.h"
+#include "sines.h"
+
+namespace digan_fast::DIGAN_FAST_ISA {
+
+// Pixels of a block; the lanes of its rows lie together.
+constexpr int64_t kLanes = 32;
+
+// Lanes of a register tile.
+constexpr int kTile = 2 * Vec::width;
+
+// Rows of the tallest panel: 2·12 accumulators of 32 registers, or 2·6 of 16.
+#if defined(__AVX512F__)
+constexpr int kRows = 12;
+#else
+constexpr int kRows = 6;
+#endif
+
+// The rows of the next panel where `left` are left: full ones, then 8, 4, and the last three at
+// once.
+static inline int panel_rows(int64_t left) {
+    if (left >= kRows) return kRows;
+    if (left >= 8 && kRows > 8) return 8;
+    return left >= 4 ? 4 : static_cast<int>(left);
+}
+
+// f<rows>() for the rows that panel_rows() gives.
+#define DIGAN_FAST_BY_ROWS(rows, call)               \
+    switch (rows) {                                  \
+        case kRows: {                                \
+            constexpr int R = kRows;                 \
+            call;                                    \
+        } break;                                     \
+        case 8 < kRows ? 8:                          \
+            -1 : {                                   \
+                constexpr int R = 8 < kRows ? 8 : 1; \
+                call;                                \
+            }                                        \
+            break;                                   \
+        case 4: {                                    \
+            constexpr int R = 4;                     \
+            call;                                    \
+        } break;                                     \
+        case 3: {                                    \
+            constexpr int R = 3;                     \
+            call;                                    \
+        } break;                                     \
+        case 2: {                                    \
+            constexpr int R = 2;                     \
+            call;                                    \
+        } break;                                     \
+        default: {                                   \
+            constexpr int R = 1;                     \
+            call;                                    \
+        }                                            \
+    }
+
+// Numbers of a column that lie in one T.
+template <class T>
+constexpr int kTogether = 1;
+
+template <int R>
+struct Tile {
+    Vec v[R][2];
+};
+
+// tile[r] += Σ_k rows[k][r] · lanes[k]
+template <int R>
+static DIGAN_FAST_INLINE void multiply(Tile<R>& tile, int64_t depth, const float* rows,
+                                       int64_t row_step, const float* lanes, int64_t lane_step) {
+    for (int64_t k = 0; k < depth; ++k, rows += row_step, lanes += lane_step) {
+        const Vec a = load(lanes), b = load(lanes + Vec::width);
+        for (int r = 0; r < R; ++r) {
+            const Vec s = broadcast(rows[r]);
+            tile.v[r][0] = fma(s, a, tile.v[r][0]);
+            tile.v[r][1] = fma(s, b, tile.v[r][1]);
+        }
+    }
+}
+
+#if defined(__AVX512BF16__)
+// Two bfloat16 numbers of neighbouring channels, the even one in the low half.
+struct Pair {
+    uint32_t bits;
+};
+
+template <>
+constexpr int kTogether<Pair> = 2;
+
+static DIGAN_FAST_INLINE __m512bh load_pairs(const Pair* p) {
+    return (__m512bh)_mm512_loadu_si512(p);
+}
+
+template <int R>
+static DIGAN_FAST_INLINE void multiply(Tile<R>& tile, int64_t depth, const Pair* rows,
+                                       int64_t row_step, const Pair* lanes, int64_t lane_step) {
+    for (int64_t k = 0; k < depth; ++k, rows += row_step, lanes += lane_step) {
+        const __m512bh a = load_pairs(lanes), b = load_pairs(lanes + Vec::width);
+        for (int r = 0; r < R; ++r) {
+            const __m512bh s = (__m512bh)_mm512_set1_epi32(static_cast<int>(rows[r].bits));
+            tile.v[r][0].v = _mm512_dpbf16_ps(tile.v[r][0].v, s, a);
+            tile.v[r][1].v = _mm512_dpbf16_ps(tile.v[r][1].v, s, b);
+        }
+    }
+}
+
+// float32 rows [2·depth][row_step] with lanes of pairs.
+template <int R>
+static DIGAN_FAST_INLINE void multiply(Tile<R>& tile, int64_t depth, const float* rows,
+                                       int64_t row_step, const Pair* lanes, int64_t lane_step) {
+    const __m512i high = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
+    for (int64_t k = 0; k < depth; ++k, rows += 2 * row_step, lanes += lane_step) {
+        for (int v = 0; v < 2; ++v) {
+            const __m512i pairs = _mm512_loadu_si512(lanes + v * Vec::width);
+            const Vec even{_mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16))};
+            const Vec odd{_mm512_castsi512_ps(_mm512_and_si512(pairs, high))};
+            for (int r = 0; r < R; ++r) {
+                tile.v[r][v] = fma(broadcast(rows[r]), even, tile.v[r][v]);
+                tile.v[r][v] = fma(broadcast(rows[row_step + r]), odd, tile.v[r][v]);
+            }
+        }
+    }
+}
+#endif
+
+// act(z)·gain within ±clamp; the gain of lrelu, relu and linear is in the weights already.
+struct Finish {
+    Activation activation;
+    float gain;
+    float clamp;  // infinity: none
+    bool round;   // to bfloat16, kept in float32: where there is no instruction for pairs
+};
+
+constexpr float kSlope = 0.2f;
+
+template <int R>
+static DIGAN_FAST_INLINE void finish(Tile<R>& tile, const Finish& how) {
+    if (how.activation == Activation::lrelu) {
+        const Vec slope = broadcast(kSlope);
+        for (int r = 0; r < R; ++r)
+            for (Vec& z : tile.v[r]) z = max(z, mul(slope, z));
+    } else if (how.activation == Activation::relu) {
+        for (int r = 0; r < R; ++r)
+            for (Vec& z : tile.v[r]) z = max(broadcast(0.0f), z);
+    } else if (how.activation == Activation::sine) {
+        float z[R * kTile], sine[R * kTile], cosine[R * kTile];
+        for (int r = 0; r < R; ++r)
+            for (int v = 0; v < 2; ++v) store(z + r * kTile + v * Vec::width, tile.v[r][v]);
+        sincos_n(z, sine, cosine, R * kTile);
+        for (int r = 0; r < R; ++r)
+            for (int v = 0; v < 2; ++v)
+                tile.v[r][v] = mul(load(sine + r * kTile + v * Vec::width), broadcast(how.gain));
+    }
+    if (how.clamp < INFINITY) {
+        // The constant comes first: a NaN in the other operand stays.
+        for (int r = 0; r < R; ++r)
+            for (Vec& z : tile.v[r]) z = min(broadcast(how.clamp), max(broadcast(-how.clamp), z));
+    }
+#if !defined(__AVX512BF16__)
+    if (how.round) {
+        float z[kTile];
+        for (int r = 0; r < R; ++r) {
+            for (int v = 0; v < 2; ++v) store(z + v * Vec::width, tile.v[r][v]);
+            for (float& a : z) a = to_bfloat16(a);
+            for (int v = 0; v < 2; ++v) tile.v[r][v] = load(z + v * Vec::width);
+        }
+    }
+#endif
+}
+
+// tile[r] to row r of out, [rows][step] with the tile's lanes at its start.
+template <int R>
+static DIGAN_FAST_INLINE void put(const Tile<R>& tile, float* out, int64_t step) {
+    for (int r = 0; r < R; ++r)
+        for (int v = 0; v < 2; ++v) store(out + r * step + v * Vec::width, tile.v[r][v]);
+}
+
+#if defined(__AVX512BF16__)
+// The same into pairs of rows; the partner of an odd last row is zero.
+template <int R>
+static DIGAN_FAST_INLINE void put(const Tile<R>& tile, Pair* out, int64_t step) {
+    for (int r = 0; r < R; r += 2) {
+        for (int v = 0; v < 2; ++v) {
+            const __m512i even = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(tile.v[r][v].v));
+            __m512i pair = even;
+            if (r + 1 < R) {
+                const __m512i odd =
+                    _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(tile.v[r + 1][v].v));
+                pair = _mm512_or_si512(even, _mm512_slli_epi32(odd, 16));
+            }
+            _mm512_storeu_si512(out + r / 2 * step + v * Vec::width, pair);
+        }
+    }
+}
+#endif
+
+}  // namespace digan_fast::DIGAN_FAST_ISA

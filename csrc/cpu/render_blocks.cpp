@@ -1,0 +1,311 @@
+#include "render_blocks.h"
+
+#include "product.h"
+
+namespace digan_fast::DIGAN_FAST_ISA {
+namespace {
+
+static_assert(kBlockLanes == kLanes, "a block is a row of lanes");
+
+#if defined(__AVX512BF16__)
+inline Pair packed(float even, float odd) {
+    return {bfloat16_bits(odd) << 16 | bfloat16_bits(even)};
+}
+#endif
+
+// Panels of `count` numbers of a row together, given by element(row, depth, index).
+template <class T, class Element>
+void pack(T* panels, int64_t first, int64_t last, int64_t depth, const Element& element) {
+    panels += first * depth;
+    for (int64_t row = first; row < last;) {
+        const int rows = panel_rows(last - row);
+        for (int64_t k = 0; k < depth; ++k)
+            for (int r = 0; r < rows; ++r) *panels++ = element(row + r, k);
+        row += rows;
+    }
+}
+
+inline int64_t column(const PackParams& p, int64_t k) {
+    return p.sinusoids ? k / 2 + (k & 1) * p.sinusoids : k;
+}
+
+// The lanes of a block: its columns and rows.
+inline int lane_column(int lane) { return (lane & 1) | (lane >> 1 & 2) | (lane >> 2 & 4); }
+inline int lane_row(int lane) { return (lane >> 1 & 1) | (lane >> 2 & 2); }
+
+#if defined(__AVX512F__)
+// The waves of a block, sin(a + b) and cos(a + b) from those of columns and rows.
+template <class Put>
+inline void waves_of(const Block& block, int64_t sinusoids, const Put& put) {
+    const __m512i columns = _mm512_set_epi32(3, 2, 3, 2, 1, 0, 1, 0, 3, 2, 3, 2, 1, 0, 1, 0);
+    const __m512i rows = _mm512_set_epi32(3, 3, 2, 2, 3, 3, 2, 2, 1, 1, 0, 0, 1, 1, 0, 0);
+    const __m512i four = _mm512_set1_epi32(4), eight = _mm512_set1_epi32(8);
+    const __m512i right = _mm512_add_epi32(columns, four);
+    for (int64_t k = 0; k < sinusoids; ++k) {
+        const __m512 x = _mm512_loadu_ps(block.across + k * 2 * kBlockColumns);
+        const __m512 y = _mm512_castps256_ps512(_mm256_loadu_ps(block.down + k * 2 * kBlockRows));
+        const Vec sin_y{_mm512_permutexvar_ps(rows, y)};
+        const Vec cos_y{_mm512_permutexvar_ps(_mm512_add_epi32(rows, four), y)};
+        for (int v = 0; v < 2; ++v) {
+            const __m512i lanes = v ? right : columns;
+            const Vec sin_x{_mm512_permutexvar_ps(lanes, x)};
+            const Vec cos_x{_mm512_permutexvar_ps(_mm512_add_epi32(lanes, eight), x)};
+            const Vec minus_sin_y{_mm512_sub_ps(_mm512_setzero_ps(), sin_y.v)};
+            put(k, v, fma(sin_y, cos_x, mul(cos_y, sin_x)),
+                fma(minus_sin_y, sin_x, mul(cos_y, cos_x)));
+        }
+    }
+}
+#else
+template <class Put>
+inline void waves_of(const Block& block, int64_t sinusoids, const Put& put) {
+    for (int64_t k = 0; k < sinusoids; ++k) {
+        const float* x = block.across + k * 2 * kBlockColumns;
+        const float* y = block.down + k * 2 * kBlockRows;
+        float sin_x[kLanes], cos_x[kLanes], sin_y[kLanes], cos_y[kLanes];
+        for (int lane = 0; lane < kLanes; ++lane) {
+            sin_x[lane] = x[lane_column(lane)];
+            cos_x[lane] = x[kBlockColumns + lane_column(lane)];
+            sin_y[lane] = y[lane_row(lane)];
+            cos_y[lane] = y[kBlockRows + lane_row(lane)];
+        }
+        for (int v = 0; v < kLanes / Vec::width; ++v) {
+            const int at = v * Vec::width;
+            const Vec sx = load(sin_x + at), cx = load(cos_x + at);
+            const Vec sy = load(sin_y + at), cy = load(cos_y + at);
+            put(k, v, fma(sy, cx, mul(cy, sx)), fma(mul(broadcast(-1.0f), sy), sx, mul(cy, cx)));
+        }
+    }
+}
+#endif
+
+void put_waves(float* out, const Block& block, int64_t sinusoids, bool round) {
+    waves_of(block, sinusoids, [&](int64_t k, int v, Vec sin, Vec cos) {
+        float* const to = out + 2 * k * kLanes + v * Vec::width;
+        store(to, sin);
+        store(to + kLanes, cos);
+        if (!round) return;
+        for (int i = 0; i < Vec::width; ++i) {
+            to[i] = to_bfloat16(to[i]);
+            to[kLanes + i] = to_bfloat16(to[kLanes + i]);
+        }
+    });
+}
+
+#if defined(__AVX512BF16__)
+void put_waves(Pair* out, const Block& block, int64_t sinusoids, bool) {
+    waves_of(block, sinusoids, [&](int64_t k, int v, Vec sin, Vec cos) {
+        Tile<2> tile;
+        tile.v[0][0] = tile.v[0][1] = sin;
+        tile.v[1][0] = tile.v[1][1] = cos;
+        const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(sin.v));
+        const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(cos.v));
+        _mm512_storeu_si512(out + k * kLanes + v * Vec::width,
+                            _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+    });
+}
+#endif
+
+// What a product starts from, in the lanes of vector v.
+struct Bias {
+    const float* bias;
+    DIGAN_FAST_INLINE Vec operator()(int, int64_t row, int) const { return broadcast(bias[row]); }
+};
+
+struct Upsampled {
+    const Block* blocks;
+    DIGAN_FAST_INLINE Vec operator()(int block, int64_t row, int v) const {
+        return each_four_times(blocks[block].base + row * kLanes + v * (Vec::width / 4));
+    }
+};
+
+// in: [count][in_step] of lanes; out(block): where its rows go.
+template <class In, class Start, class Out>
+void product(const PackedLayer& layer, int count, const Start& start, const In* in, int64_t in_step,
+             const Finish& how, const Out& out) {
+    const In* panel = reinterpret_cast<const In*>(layer.panels);
+    for (int64_t row = 0; row < layer.outputs;) {
+        const int rows = panel_rows(layer.outputs - row);
+        DIGAN_FAST_BY_ROWS(rows, {
+            for (int block = 0; block < count; ++block) {
+                for (int lane = 0; lane < kLanes; lane += kTile) {
+                    Tile<R> tile;
+                    for (int r = 0; r < R; ++r)
+                        for (int v = 0; v < 2; ++v)
+                            tile.v[r][v] = start(block, row + r, lane / Vec::width + v);
+                    multiply(tile, layer.depth, panel, R, in + block * in_step + lane, kLanes);
+                    finish(tile, how);
+                    out(tile, block, row, lane);
+                }
+            }
+        })
+        panel += rows * layer.depth;
+        row += rows;
+    }
+}
+
+Finish finishing(const PackedLayer& layer, bool round) {
+    return {layer.activation, layer.gain, layer.clamp, round};
+}
+
+// Panels and activations of T: float, or pairs of bfloat16.
+template <class T>
+struct Node {
+    const NodeParams& p;
+    const bool round;
+    const int64_t step = p.widest * kLanes;
+    T* const scratch[3] = {reinterpret_cast<T*>(p.scratch),
+                           reinterpret_cast<T*>(p.scratch) + p.count * step,
+                           reinterpret_cast<T*>(p.scratch) + 2 * p.count * step};
+
+    // Activations to the rows of `to`.
+    template <class Start>
+    void layer(const PackedLayer& layer, const Start& start, const T* from, T* to) const {
+        product(layer, p.count, start, from, step, finishing(layer, round),
+                [&](const auto& tile, int block, int64_t row, int lane) {
+                    put(tile, to + block * step + row / kTogether<T> * kLanes + lane, kLanes);
+                });
+    }
+
+    void run() const {
+        const Stage& stage = *p.stage;
+        for (int b = 0; b < p.count; ++b)
+            put_waves(scratch[0] + b * step, p.blocks[b], stage.sinusoids, round);
+        T *x = scratch[1], *y = scratch[2];
+        if (p.blocks[0].base) {
+            layer(stage.waves, Upsampled{p.blocks}, scratch[0], x);
+        } else {
+            layer(stage.waves, Bias{stage.waves.bias}, scratch[0], x);
+        }
+        for (int b = 0; b < p.count; ++b) start_colours(p.blocks[b], stage.colours);
+        for (const PackedLevel* level = stage.levels; level != stage.levels + stage.count;
+             ++level) {
+            for (int64_t i = 0; i < level->count; ++i) {
+                layer(level->layers[i], Bias{level->layers[i].bias}, x, y);
+                T* const swapped = x;
+                x = y;
+                y = swapped;
+            }
+            add_colours(level->to_rgb, x);
+        }
+        if (stage.base) {
+            product(*stage.base, p.count, Bias{stage.base->bias}, x, step,
+                    finishing(*stage.base, false),
+                    [&](const auto& tile, int block, int64_t row, int lane) {
+                        put(tile, p.blocks[block].base_out + row * kLanes + lane, kLanes);
+                    });
+        }
+    }
+
+    static void start_colours(const Block& block, int64_t colours) {
+        for (int64_t c = 0; c < colours; ++c) {
+            for (int v = 0; v < kLanes / Vec::width; ++v) {
+                const Vec start =
+                    block.rgb_in ? each_four_times(block.rgb_in + c * kLanes + v * (Vec::width / 4))
+                                 : broadcast(0.0f);
+                store(block.rgb_out + c * kLanes + v * Vec::width, start);
+            }
+        }
+    }
+
+    void add_colours(const PackedLayer& to_rgb, const T* x) const {
+        const float* panel = to_rgb.panels;
+        for (int64_t row = 0; row < to_rgb.outputs;) {
+            const int rows = panel_rows(to_rgb.outputs - row);
+            DIGAN_FAST_BY_ROWS(rows, {
+                for (int b = 0; b < p.count; ++b) {
+                    for (int lane = 0; lane < kLanes; lane += kTile) {
+                        Tile<R> tile;
+                        for (int r = 0; r < R; ++r)
+                            tile.v[r][0] = tile.v[r][1] = broadcast(to_rgb.bias[row + r]);
+                        multiply(tile, to_rgb.depth / kTogether<T>, panel, R, x + b * step + lane,
+                                 kLanes);
+                        finish(tile, finishing(to_rgb, false));
+                        float* const out = p.blocks[b].rgb_out + row * kLanes + lane;
+                        for (int r = 0; r < R; ++r)
+                            for (int v = 0; v < 2; ++v)
+                                tile.v[r][v] =
+                                    add(tile.v[r][v], load(out + r * kLanes + v * Vec::width));
+                        put(tile, out, kLanes);
+                    }
+                }
+            })
+            panel += rows * to_rgb.depth;
+            row += rows;
+        }
+    }
+};
+
+}  // namespace
+
+void render_pack(const PackParams& p) {
+    const auto weight = [&](int64_t row, int64_t k) {
+        return k < p.inputs ? p.weight[row * p.row_step + column(p, k)] * p.scale : 0.0f;
+    };
+    if (p.bias) {
+        for (int64_t row = p.first; row < p.last; ++row) p.layer.bias[row] = p.bias[row] * p.scale;
+    }
+#if defined(__AVX512BF16__)
+    if (p.precision == Precision::bfloat16) {
+        return pack(reinterpret_cast<Pair*>(p.layer.panels), p.first, p.last, p.layer.depth,
+                    [&](int64_t row, int64_t k) {
+                        return packed(weight(row, 2 * k), weight(row, 2 * k + 1));
+                    });
+    }
+#endif
+    if (p.precision == Precision::bfloat16) {
+        return pack(p.layer.panels, p.first, p.last, p.layer.depth,
+                    [&](int64_t row, int64_t k) { return to_bfloat16(weight(row, k)); });
+    }
+    pack(p.layer.panels, p.first, p.last, p.layer.depth, weight);
+}
+
+void render_waves(const WaveParams& p) {
+    constexpr double kTurn = 6.283185307179586;
+    constexpr double kShift = 6755399441055744.0;  // 1.5 · 2⁵²: the sum is rounded to an integer
+    constexpr int64_t kChunk = 32;                 // sinusoids
+    double theta[kChunk * kBlockColumns];
+    float turned[kChunk * kBlockColumns], sine[kChunk * kBlockColumns],
+        cosine[kChunk * kBlockColumns];
+    for (int64_t g = 0; g < p.groups; ++g) {
+        for (int64_t begin = 0; begin < p.sinusoids; begin += kChunk) {
+            const int64_t end = begin + kChunk < p.sinusoids ? begin + kChunk : p.sinusoids;
+            const int64_t n = (end - begin) * p.group;
+            for (int64_t k = begin; k < end; ++k) {
+                const double frequency = p.frequency[2 * k + p.axis];
+                const double phase = p.phase ? p.phase[k] : 0.0;
+                for (int64_t i = 0; i < p.group; ++i) {
+                    const int64_t index = p.first + g * p.group + i;
+                    const double along = static_cast<double>(p.axis ? p.side - 1 - index : index);
+                    theta[(k - begin) * p.group + i] =
+                        frequency * (2 * along / static_cast<double>(p.side) - 1) + phase;
+                }
+            }
+            // Whole turns are taken off in double, exact to 1e-13 for the phases that occur.
+            for (int64_t i = 0; i < n; ++i) {
+                const double turns = (theta[i] * (1 / kTurn) + kShift) - kShift;
+                turned[i] = static_cast<float>(theta[i] - turns * kTurn);
+            }
+            sincos_n(turned, sine, cosine, n);
+            for (int64_t i = 0; i < n; ++i) {
+                if (fabs(theta[i]) <= 1e9) continue;
+                sine[i] = static_cast<float>(sin(theta[i]));
+                cosine[i] = static_cast<float>(cos(theta[i]));
+            }
+            float* to = p.waves + (g * p.sinusoids + begin) * 2 * p.group;
+            for (int64_t k = 0; k < end - begin; ++k, to += 2 * p.group) {
+                memcpy(to, sine + k * p.group, p.group * sizeof(float));
+                memcpy(to + p.group, cosine + k * p.group, p.group * sizeof(float));
+            }
+        }
+    }
+}
+
+void render_node(const NodeParams& p) {
+#if defined(__AVX512BF16__)
+    if (p.stage->precision == Precision::bfloat16) return Node<Pair>{p, false}.run();
+#endif
+    Node<float>{p, p.stage->precision == Precision::bfloat16}.run();
+}
+
+}  // namespace digan_fast::DIGAN_FAST_ISA

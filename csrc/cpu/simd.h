@@ -1,0 +1,112 @@
+#pragma once
+
+// The vectors of an instruction set, and what the kernels do with them.
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX2__)
+#    include <immintrin.h>
+#endif
+
+#if defined(__GNUC__)
+#    define DIGAN_FAST_INLINE inline __attribute__((always_inline))
+#else
+#    define DIGAN_FAST_INLINE inline
+#endif
+
+namespace digan_fast::DIGAN_FAST_ISA {
+
+#if defined(__AVX512F__)
+
+struct Vec {
+    static constexpr int width = 16;
+    __m512 v;
+};
+
+static DIGAN_FAST_INLINE Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
+static DIGAN_FAST_INLINE void store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
+static DIGAN_FAST_INLINE Vec broadcast(float a) { return {_mm512_set1_ps(a)}; }
+static DIGAN_FAST_INLINE Vec add(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
+static DIGAN_FAST_INLINE Vec mul(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
+static DIGAN_FAST_INLINE Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
+static DIGAN_FAST_INLINE Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
+// a·b + c
+static DIGAN_FAST_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+// p[0], p[0], p[0], p[0], p[1], …
+static DIGAN_FAST_INLINE Vec each_four_times(const float* p) {
+    const __m512i lane = _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
+    return {_mm512_permutexvar_ps(lane, _mm512_castps128_ps512(_mm_loadu_ps(p)))};
+}
+
+#elif defined(__AVX2__) && defined(__FMA__)
+
+struct Vec {
+    static constexpr int width = 8;
+    __m256 v;
+};
+
+static DIGAN_FAST_INLINE Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
+static DIGAN_FAST_INLINE void store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }
+static DIGAN_FAST_INLINE Vec broadcast(float a) { return {_mm256_set1_ps(a)}; }
+static DIGAN_FAST_INLINE Vec add(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
+static DIGAN_FAST_INLINE Vec mul(Vec a, Vec b) { return {_mm256_mul_ps(a.v, b.v)}; }
+static DIGAN_FAST_INLINE Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
+static DIGAN_FAST_INLINE Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
+static DIGAN_FAST_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+static DIGAN_FAST_INLINE Vec each_four_times(const float* p) {
+    return {_mm256_set_m128(_mm_set1_ps(p[1]), _mm_set1_ps(p[0]))};
+}
+
+#else
+
+// Four lanes that any compiler knows how to put into a register; a product and a sum are rounded
+// each.
+struct Vec {
+    static constexpr int width = 4;
+    float v[4];
+};
+
+#    define DIGAN_FAST_LANES(expression)                 \
+        Vec r;                                           \
+        for (int i = 0; i < 4; ++i) r.v[i] = expression; \
+        return r
+
+static DIGAN_FAST_INLINE Vec load(const float* p) { DIGAN_FAST_LANES(p[i]); }
+static DIGAN_FAST_INLINE void store(float* p, Vec a) {
+    for (int i = 0; i < 4; ++i) p[i] = a.v[i];
+}
+static DIGAN_FAST_INLINE Vec broadcast(float a) { DIGAN_FAST_LANES(a); }
+static DIGAN_FAST_INLINE Vec add(Vec a, Vec b) { DIGAN_FAST_LANES(a.v[i] + b.v[i]); }
+static DIGAN_FAST_INLINE Vec mul(Vec a, Vec b) { DIGAN_FAST_LANES(a.v[i] * b.v[i]); }
+static DIGAN_FAST_INLINE Vec max(Vec a, Vec b) {
+    DIGAN_FAST_LANES(a.v[i] > b.v[i] ? a.v[i] : b.v[i]);
+}
+static DIGAN_FAST_INLINE Vec min(Vec a, Vec b) {
+    DIGAN_FAST_LANES(a.v[i] < b.v[i] ? a.v[i] : b.v[i]);
+}
+static DIGAN_FAST_INLINE Vec fma(Vec a, Vec b, Vec c) {
+    DIGAN_FAST_LANES(a.v[i] * b.v[i] + c.v[i]);
+}
+static DIGAN_FAST_INLINE Vec each_four_times(const float* p) { return broadcast(p[0]); }
+
+#    undef DIGAN_FAST_LANES
+
+#endif
+
+// To the nearest bfloat16, ties to even; NaN stays NaN.
+static DIGAN_FAST_INLINE uint32_t bfloat16_bits(float a) {
+    uint32_t bits;
+    memcpy(&bits, &a, sizeof bits);
+    const uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
+    return (bits & 0x7fffffffu) > 0x7f800000u ? (bits >> 16 | 0x40u) : rounded;
+}
+
+static DIGAN_FAST_INLINE float to_bfloat16(float a) {
+    const uint32_t bits = bfloat16_bits(a) << 16;
+    memcpy(&a, &bits, sizeof a);
+    return a;
+}
+
+}  // namespace digan_fast::DIGAN_FAST_ISA

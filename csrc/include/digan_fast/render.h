@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "digan_fast/bias_act.h"
+
+namespace digan_fast {
+
+enum class Precision : int { float32, bfloat16 };
+
+// clamp(act(W·x + b)·gain, ±clamp)
+struct RenderLayer {
+    const float* weight;  // [B, outputs, inputs]
+    const float* bias;    // [outputs]
+    std::int64_t outputs;
+    std::int64_t inputs;
+    Activation activation;  // linear, relu, lrelu or sine
+    float gain;
+    float clamp;  // infinity: none
+};
+
+struct RenderLevel {
+    std::int64_t side;         // of its grid, for the whole picture
+    std::int64_t sinusoids;    // K; 0: on the grid of the level before
+    const float* frequency;    // [B, K, 2]
+    const float* phase;        // [B, T, K]
+    std::vector<RenderLayer> layers;
+    RenderLayer to_rgb;
+};
+
+// The colours [B, T, C, height, width] of a window of the pictures of B videos at T times. The
+// picture's side is a multiple of the last level's; its pixels are repeated.
+struct RenderParams {
+    float* out;
+    std::int64_t videos;
+    std::int64_t frames;
+    std::int64_t side;
+    std::int64_t top, left, height, width;
+    std::vector<RenderLevel> levels;  // coarse to fine; the side doubles where there are sinusoids
+    Precision precision;
+    int threads;
+    std::function<void()> pause;  // called now and then by the calling thread; may throw
+};
+
+void render_cpu(const RenderParams& params);
+
+}  // namespace digan_fast
