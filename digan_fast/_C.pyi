@@ -30,3 +30,19 @@ def bias_act_cpu(
     clamp: float,
     threads: int,
 ) -> None: ...
+
+# (weight, bias, outputs, inputs, activation, gain, clamp)
+Layer = tuple[int, int, int, int, int, float, float]
+# (side, sinusoids, frequency, phase, layers, to_rgb)
+Level = tuple[int, int, int, int, list[Layer], Layer]
+
+def render_cpu(
+    out: int,
+    videos: int,
+    frames: int,
+    side: int,
+    window: list[int],
+    levels: list[Level],
+    precision: int,
+    threads: int,
+) -> None: ...

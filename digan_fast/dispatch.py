@@ -11,7 +11,7 @@ import functools
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,11 +136,19 @@ def requested() -> str | None:
     return _checked(name, ENVIRONMENT) if name else None
 
 
+def _tensors(args: Iterable[Any]) -> Iterator[torch.Tensor]:
+    for arg in args:
+        if isinstance(arg, torch.Tensor):
+            yield arg
+        elif isinstance(arg, list | tuple):
+            yield from (item for item in arg if isinstance(item, torch.Tensor))
+
+
 def select(op: str, *args: Any) -> tuple[str, Callable[..., Any]]:
     """The backend that runs this call, and its function."""
     kernels = _kernels[op]
     wanted = requested()
-    if any(isinstance(arg, torch.Tensor) and arg.dtype == torch.float64 for arg in args):
+    if any(tensor.dtype == torch.float64 for tensor in _tensors(args)):
         wanted = "reference"
     if wanted is not None:
         if wanted not in kernels and op.endswith("_backward"):

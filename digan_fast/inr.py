@@ -18,9 +18,12 @@ from torch import Tensor
 from digan_fast import functional
 from digan_fast.files import replacing
 from digan_fast.precision import PRECISIONS, full_precision
-from digan_fast.rendering import TILE_PIXELS, Window, checked_window, evaluate, tiles
+from digan_fast.reference.render import Window
+from digan_fast.rendering import checked_window, render
 
 MOTION_SLOPE = 0.01
+# Pixels of a stream that are rendered at once: what is done once for a call, such as packing weights, costs 2 % of it.
+STREAM_PIXELS = 65536
 _FORMAT = "digan_fast.VideoINR/1"
 
 
@@ -33,9 +36,6 @@ class Layer:
     activation: str = "lrelu"
     gain: float = math.sqrt(2)
     clamp: float | None = None
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return functional.linear_act(x, self.weight, self.bias, self.activation, self.gain, self.clamp)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,26 +79,6 @@ class Level:
     layers: tuple[Layer, ...]
     to_rgb: Layer
 
-    def first_layer(self, x: Tensor | None, times: Tensor, grid: Sequence[int]) -> Tensor:
-        """The first layer on a rectangle of the level's grid, x the level below: [B, T, H, W, O]."""
-        layer = self.layers[0]
-        if self.coordinates is None:
-            assert x is not None
-            return layer(x)
-        below = 0 if x is None else x.shape[-1]
-        base = None if x is None else functional.linear_act(x, layer.weight[..., :below])
-        return functional.coord_linear(
-            base,
-            self.coordinates.frequency,
-            self.coordinates.motion.phase(times),
-            layer.weight[..., below:],
-            layer.bias,
-            grid,
-            layer.activation,
-            layer.gain,
-            layer.clamp,
-        )
-
     def videos(self, part: slice) -> Level:
         """This level of some of the videos."""
 
@@ -113,13 +93,6 @@ class Level:
                 replace(motion, offset=motion.offset[part], velocity=motion.velocity[part]),
             )
         return Level(self.side, coordinates, tuple(map(of, self.layers)), of(self.to_rgb))
-
-    def in_bfloat16(self) -> Level:
-        """Weights and biases rounded to bfloat16; sinusoids and to-RGB as they were."""
-        layers = tuple(
-            replace(layer, weight=layer.weight.bfloat16(), bias=layer.bias.bfloat16()) for layer in self.layers
-        )
-        return replace(self, layers=layers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,20 +181,8 @@ class VideoINR:
         times = self._times(times)
         size = self._size(size)
         window = checked_window(window, size)
-        inr = self._prepared(levels, precision)
-        if torch.is_grad_enabled() and (times.requires_grad or any(t.requires_grad for t in self.tensors().values())):
-            return evaluate(inr.levels, times, self.img_resolution, size, window)
-        top, left, height, width = window
-        channels = self.levels[-1].to_rgb.weight.shape[1]
-        result = times.new_empty((len(self), times.shape[1], channels, height, width))
-        budget = TILE_PIXELS // max(1, len(self))
-        for frames, tile in tiles(times.shape[1], window, self._unit, budget):
-            rows = slice(tile[0] - top, tile[0] - top + tile[2])
-            columns = slice(tile[1] - left, tile[1] - left + tile[3])
-            result[:, frames, :, rows, columns] = evaluate(
-                inr.levels, times[:, frames], self.img_resolution, size, tile
-            )
-        return result
+        chosen = self._chosen(levels, precision)
+        return render(chosen, times, self.img_resolution, size, window, precision)
 
     def frames(
         self,
@@ -236,9 +197,9 @@ class VideoINR:
         Memory does not grow with the number of frames; no gradients.
         """
         times = self._times(times).detach()
-        self._prepared(levels, precision)
+        self._chosen(levels, precision)
         _, _, height, width = checked_window(window, self._size(size))
-        together = max(1, TILE_PIXELS // max(1, len(self) * height * width))
+        together = max(1, STREAM_PIXELS // max(1, len(self) * height * width))
 
         def stream() -> Iterator[Tensor]:
             for first in range(0, times.shape[1], together):
@@ -297,17 +258,14 @@ class VideoINR:
             raise ValueError(f"size: {size}, expected a positive multiple of {self._unit}")
         return int(size)
 
-    def _prepared(self, levels: int | None, precision: str) -> VideoINR:
+    def _chosen(self, levels: int | None, precision: str) -> tuple[Level, ...]:
         if levels is not None and levels not in range(1, len(self.levels) + 1):
             raise ValueError(f"levels: {levels}, expected 1 to {len(self.levels)}")
         if self.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"the INR is {self.dtype}, expected float32 or float64; a lower precision is an argument")
         if precision not in PRECISIONS:
             raise ValueError(f"precision: {precision!r}, expected one of {', '.join(PRECISIONS)}")
-        chosen = self.levels[:levels]
-        if precision == "bfloat16":
-            chosen = tuple(level.in_bfloat16() for level in chosen)
-        return VideoINR(chosen)
+        return self.levels[:levels]
 
 
 def _walk(node: Any, path: str, visit: Callable[[str, Tensor], Any]) -> Any:

@@ -1,59 +1,48 @@
-"""Evaluating the levels of an INR on a window: ancestors, tiles."""
+"""From the levels of an INR and the times to the op that renders them, or to a differentiable composition."""
 
 from __future__ import annotations
 
-import math
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, SupportsIndex
 
+import torch
 from torch import Tensor
 
-from digan_fast.reference.coord_linear import upsample
+from digan_fast import ops
+from digan_fast.reference.render import Layer, Level, Window, evaluate, lowered
 
 if TYPE_CHECKING:
-    from digan_fast.inr import Level
-
-# Frames × pixels evaluated at once without gradients: one activation of 256 channels is 8 MiB, so that it stays in L3.
-TILE_PIXELS = 8192
-
-Window = tuple[int, int, int, int]
+    from digan_fast import inr
 
 
-def evaluate(levels: Sequence[Level], times: Tensor, resolution: int, size: int, window: Window) -> Tensor:
-    """The window [B, T, C, H, W] of a picture of side ``size``, where ``resolution`` is the side at scale 1.
+def render(
+    levels: Sequence[inr.Level], times: Tensor, resolution: int, size: int, window: Window, precision: str
+) -> Tensor:
+    """The window [B, T, C, H, W] of pictures of side ``size``, where ``resolution`` is the side at scale 1.
 
-    Every level is evaluated on the ancestors of the window's pixels alone.
+    With gradients it is composed of differentiable ops; without, it is one op of bounded memory.
     """
-    top, left, height, width = window
-    x = image = None
-    factor = 1
-    for level in levels:
-        side = level.side * size // resolution
-        factor = size // side
-        row, rows = _ancestors(top, height, factor)
-        column, columns = _ancestors(left, width, factor)
-        grid = (side, row, column, rows, columns)
-        x = level.first_layer(x, times, grid)
-        for layer in level.layers[1:]:
-            x = layer(x)
-        colours = level.to_rgb(x.to(level.to_rgb.weight.dtype))
-        if image is not None and level.coordinates is not None:
-            image = upsample(image, grid)
-        image = colours if image is None else image + colours
-    assert image is not None
-    while factor > 1:
-        factor //= 2
-        row, rows = _ancestors(top, height, factor)
-        column, columns = _ancestors(left, width, factor)
-        image = upsample(image, (size // factor, row, column, rows, columns))
-    return image.movedim(-1, 2)
+    chosen = [_at(level, times, level.side * size // resolution) for level in levels]
+    if torch.is_grad_enabled() and any(tensor.requires_grad for level in chosen for tensor in _tensors(level)):
+        low = [lowered(level, precision) for level in chosen]
+        return evaluate(low, size, window, ops.linear_act, ops.coord_linear)
+    return ops.render(chosen, size, window, precision)
 
 
-def _ancestors(start: int, extent: int, factor: int) -> tuple[int, int]:
-    """First and count of the cells, ``factor`` times coarser, under ``extent`` pixels from ``start``."""
-    first = start // factor
-    return first, -(-(start + extent) // factor) - first
+def _at(level: inr.Level, times: Tensor, side: int) -> Level:
+    def layer(entry: inr.Layer) -> Layer:
+        return Layer(entry.weight, entry.bias, entry.activation, entry.gain, entry.clamp)
+
+    frequency = phase = None
+    if level.coordinates is not None:
+        frequency, phase = level.coordinates.frequency, level.coordinates.motion.phase(times)
+    return Level(side, frequency, phase, tuple(map(layer, level.layers)), layer(level.to_rgb))
+
+
+def _tensors(level: Level) -> list[Tensor]:
+    waves = [tensor for tensor in (level.frequency, level.phase) if tensor is not None]
+    return waves + [tensor for layer in (*level.layers, level.to_rgb) for tensor in (layer.weight, layer.bias)]
 
 
 def checked_window(window: Window | None, size: int) -> Window:
@@ -64,25 +53,3 @@ def checked_window(window: Window | None, size: int) -> Window:
         raise ValueError(f"window: {window}, expected integers (top, left, height ≥ 1, width ≥ 1)")
     top, left, height, width = (operator.index(extent) for extent in window)
     return (top, left, height, width)
-
-
-def tiles(frames: int, window: Window, alignment: int, budget: int) -> Iterator[tuple[slice, Window]]:
-    """Cut frames × window into parts of about ``budget`` pixels whose borders are multiples of ``alignment``."""
-    top, left, height, width = window
-    if height * width <= budget:
-        together = budget // (height * width)
-        for first in range(0, frames, together):
-            yield slice(first, min(first + together, frames)), window
-        return
-    side = max(1, math.isqrt(budget) // alignment) * alignment
-    for frame in range(frames):
-        for row in range(top // side * side, top + height, side):
-            for column in range(left // side * side, left + width, side):
-                first_row, first_column = max(row, top), max(column, left)
-                tile = (
-                    first_row,
-                    first_column,
-                    min(row + side, top + height) - first_row,
-                    min(column + side, left + width) - first_column,
-                )
-                yield slice(frame, frame + 1), tile

@@ -44,9 +44,10 @@ struct Waves {
     int64_t group;  // pixels
     int64_t step;   // numbers of a group
 
-    Waves(int64_t low, int64_t high, int64_t pixels, int64_t sinusoids, int64_t copies)
-        : first(floor_divide(low, pixels) * pixels),
-          groups(floor_divide(high, pixels) - floor_divide(low, pixels) + 1),
+    // Pixels from `begin` to `end`, which is included.
+    Waves(int64_t begin, int64_t end, int64_t pixels, int64_t sinusoids, int64_t copies)
+        : first(begin),
+          groups((end - begin) / pixels + 1),
           group(pixels),
           step(2 * sinusoids * pixels) {
         memory.reserve(copies * groups * step);
@@ -96,24 +97,26 @@ Renderer::Renderer(const RenderParams& p) : p_(p), weights_(p) {
     chunk_blocks_ = std::max<int64_t>(1, kChunkPixels / kBlockLanes >> 2 * (stages - 1));
     const Area last =
         Area{p.top, p.left, p.top + p.height - 1, p.left + p.width - 1}.coarser(repeat_);
+    const Area first = last.coarser(int64_t{1} << (stages - 1));
     for (size_t s = 0; s < stages; ++s) {
         const Area area = last.coarser(int64_t{1} << (stages - 1 - s));
         const int64_t sinusoids = weights_.stages()[s].sinusoids;
-        work_.push_back({area,
-                         {area.left, area.right, kBlockColumns, sinusoids, frames_together_},
-                         {area.top, area.bottom, kBlockRows, sinusoids, 1},
-                         {},
-                         {},
-                         {}});
+        // Blocks are counted from the coarsest grid's first pixel, and their children with them.
+        const int64_t scale = int64_t{1} << s;
+        work_.push_back(
+            {area,
+             {first.left * scale, area.right, kBlockColumns, sinusoids, frames_together_},
+             {first.top * scale, area.bottom, kBlockRows, sinusoids, 1},
+             {},
+             {},
+             {}});
     }
     scratch_step_ = 3 * kNodeBlocks * weights_.widest() * kBlockLanes;
     scratch_.reserve(p.threads * scratch_step_);
 }
 
 void Renderer::run() {
-    const Area coarsest = work_.front().area.coarser(1);
-    const int64_t top = floor_divide(coarsest.top, kBlockRows) * kBlockRows;
-    const int64_t left = floor_divide(coarsest.left, kBlockColumns) * kBlockColumns;
+    const Area coarsest = work_.front().area;
     std::vector<Place>& places = work_.front().places;
     for (int64_t video = 0; video < p_.videos; ++video) {
         weights_.pack(video, p_.threads);
@@ -122,8 +125,9 @@ void Renderer::run() {
             const int64_t frames = std::min(frames_together_, p_.frames - first);
             waves(video, first, frames, false);
             places.clear();
-            for (int64_t row = top; row <= coarsest.bottom; row += kBlockRows) {
-                for (int64_t column = left; column <= coarsest.right; column += kBlockColumns) {
+            for (int64_t row = coarsest.top; row <= coarsest.bottom; row += kBlockRows) {
+                for (int64_t column = coarsest.left; column <= coarsest.right;
+                     column += kBlockColumns) {
                     places.push_back({row, column, 0, 0});
                     if (static_cast<int64_t>(places.size()) < chunk_blocks_) continue;
                     chunk(video, first, frames);

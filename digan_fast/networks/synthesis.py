@@ -266,7 +266,9 @@ class SynthesisNetwork(nn.Module):
         self._check_motion(z_motion, len(ws))
         z_motion = z_motion.to(parts[0][0].dtype)
         levels = zip(self.blocks, parts, strict=True)
-        return VideoINR(tuple(block.inr_level(part, z_motion) for block, part in levels))
+        inr = VideoINR(tuple(block.inr_level(part, z_motion) for block, part in levels))
+        # Biases are the network's parameters: made without gradients, the INR is rendered without.
+        return inr if torch.is_grad_enabled() else inr.detach()
 
     def _check_motion(self, z_motion: Tensor, batch: int) -> None:
         if tuple(z_motion.shape) != (batch, self.w_dim):

@@ -8,6 +8,7 @@ from digan_fast.ops.bias_act import bias_act
 from digan_fast.ops.coord_linear import coord_linear
 from digan_fast.ops.fmm_weights import fmm_weights
 from digan_fast.ops.linear_act import linear_act
+from digan_fast.ops.render import render
 from digan_fast.ops.upfirdn2d import upfirdn2d
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "fmm_weights",
     "kernel_table",
     "linear_act",
+    "render",
     "upfirdn2d",
 ]

@@ -5,6 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+# The order of `enum class Activation` in csrc/include/digan_fast/bias_act.h.
+NATIVE_ACTIVATIONS = (
+    "linear", "relu", "lrelu", "tanh", "sigmoid", "elu", "selu", "softplus", "swish", "sine",
+)  # fmt: skip
+
 
 def ptr(
     tensor: Tensor | None,
