@@ -3,9 +3,13 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <array>
 #include <cstdint>
+#include <initializer_list>
 #include <limits>
 #include <string>
+
+#include "digan_fast/bias_act.h"
 
 namespace digan_fast {
 
@@ -13,6 +17,8 @@ namespace py = pybind11;
 
 // One for each file of this folder.
 void bind_bias_act(py::module_& m);
+void bind_coord_linear(py::module_& m);
+void bind_linear_act(py::module_& m);
 void bind_render(py::module_& m);
 
 inline void require(bool ok, const char* argument, const std::string& value, const char* expected) {
@@ -26,6 +32,17 @@ inline void require_extent(const char* argument, std::int64_t value) {
 
 inline void require_threads(int threads) {
     require(threads >= 1, "threads", std::to_string(threads), "1 or more");
+}
+
+inline void require_clamp(float clamp) {
+    require(clamp >= 0, "clamp", std::to_string(clamp), "0 or more, or infinity for none");
+}
+
+inline Activation activation_of(int value, std::initializer_list<Activation> allowed) {
+    for (const Activation activation : allowed)
+        if (static_cast<int>(activation) == value) return activation;
+    throw py::value_error("activation is " + std::to_string(value) +
+                          ", which this op does not have");
 }
 
 // The address of 32-bit numbers; null is refused.

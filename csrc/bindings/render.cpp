@@ -14,25 +14,14 @@ using LayerTuple =
 using LevelTuple = std::tuple<std::int64_t, std::int64_t, std::uintptr_t, std::uintptr_t,
                               std::vector<LayerTuple>, LayerTuple>;
 
-bool rendered(Activation activation) {
-    return activation == Activation::linear || activation == Activation::relu ||
-           activation == Activation::lrelu || activation == Activation::sine;
-}
-
 RenderLayer layer_of(const LayerTuple& tuple) {
     const auto& [weight, bias, outputs, inputs, activation, gain, clamp] = tuple;
     require(outputs > 0, "outputs", std::to_string(outputs), "1 or more");
     require(inputs > 0, "inputs", std::to_string(inputs), "1 or more");
-    require(activation >= 0 && activation < kActivations &&
-                rendered(static_cast<Activation>(activation)),
-            "activation", std::to_string(activation), "linear, relu, lrelu or sine");
-    return {address("weight", weight),
-            address("bias", bias),
-            outputs,
-            inputs,
-            static_cast<Activation>(activation),
-            gain,
-            clamp};
+    require_clamp(clamp);
+    const Activation kind = activation_of(
+        activation, {Activation::linear, Activation::relu, Activation::lrelu, Activation::sine});
+    return {address("weight", weight), address("bias", bias), outputs, inputs, kind, gain, clamp};
 }
 
 RenderLevel level_of(const LevelTuple& tuple) {

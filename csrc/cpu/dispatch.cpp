@@ -4,6 +4,7 @@
 #include "digan_fast/bias_act.h"
 #include "digan_fast/cpu.h"
 #include "render_blocks.h"
+#include "row_blocks.h"
 
 #define DIGAN_FAST_DECLARE(isa, op, Params) \
     namespace isa {                         \
@@ -40,5 +41,12 @@ DIGAN_FAST_DISPATCH(bias_act_cpu, BiasActParams)
 DIGAN_FAST_DISPATCH(render_pack, PackParams)
 DIGAN_FAST_DISPATCH(render_waves, WaveParams)
 DIGAN_FAST_DISPATCH(render_node, NodeParams)
+DIGAN_FAST_DISPATCH(row_panels, LanePanels)
+DIGAN_FAST_DISPATCH(row_product, RowProduct)
+DIGAN_FAST_DISPATCH(row_gradient, RowGradient)
+DIGAN_FAST_DISPATCH(row_slope, RowSlope)
+DIGAN_FAST_DISPATCH(row_waves, RowWaves)
+DIGAN_FAST_DISPATCH(row_waves_gradient, RowWavesGradient)
+DIGAN_FAST_DISPATCH(axis_table, AxisWaves)
 
 }  // namespace digan_fast

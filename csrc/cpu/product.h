@@ -30,56 +30,63 @@ static inline int panel_rows(int64_t left) {
     return left >= 4 ? 4 : static_cast<int>(left);
 }
 
-// f<rows>() for the rows that panel_rows() gives.
-#define DIGAN_FAST_BY_ROWS(rows, call)               \
-    switch (rows) {                                  \
-        case kRows: {                                \
-            constexpr int R = kRows;                 \
-            call;                                    \
-        } break;                                     \
-        case 8 < kRows ? 8:                          \
-            -1 : {                                   \
-                constexpr int R = 8 < kRows ? 8 : 1; \
-                call;                                \
-            }                                        \
-            break;                                   \
-        case 4: {                                    \
-            constexpr int R = 4;                     \
-            call;                                    \
-        } break;                                     \
-        case 3: {                                    \
-            constexpr int R = 3;                     \
-            call;                                    \
-        } break;                                     \
-        case 2: {                                    \
-            constexpr int R = 2;                     \
-            call;                                    \
-        } break;                                     \
-        default: {                                   \
-            constexpr int R = 1;                     \
-            call;                                    \
-        }                                            \
+template <int R>
+struct Rows {
+    static constexpr int count = R;
+};
+
+// call(Rows<rows>) for the rows that panel_rows() gives.
+template <class Call>
+static DIGAN_FAST_INLINE void by_rows(int rows, const Call& call) {
+    if (rows == kRows) return call(Rows<kRows>{});
+    switch (rows) {
+        case 8:
+            return call(Rows < kRows<8 ? 1 : 8>{});
+        case 4:
+            return call(Rows<4>{});
+        case 3:
+            return call(Rows<3>{});
+        case 2:
+            return call(Rows<2>{});
+        default:
+            return call(Rows<1>{});
     }
+}
 
 // Numbers of a column that lie in one T.
 template <class T>
 constexpr int kTogether = 1;
 
-template <int R>
+template <int R, int V = 2>
 struct Tile {
-    Vec v[R][2];
+    Vec v[R][V];
 };
 
 // tile[r] += Σ_k rows[k][r] · lanes[k]
-template <int R>
-static DIGAN_FAST_INLINE void multiply(Tile<R>& tile, int64_t depth, const float* rows,
+template <int R, int V>
+static DIGAN_FAST_INLINE void multiply(Tile<R, V>& tile, int64_t depth, const float* rows,
                                        int64_t row_step, const float* lanes, int64_t lane_step) {
     for (int64_t k = 0; k < depth; ++k, rows += row_step, lanes += lane_step) {
-        const Vec a = load(lanes), b = load(lanes + Vec::width);
+        Vec a[V];
+        for (int v = 0; v < V; ++v) a[v] = load(lanes + v * Vec::width);
         for (int r = 0; r < R; ++r) {
             const Vec s = broadcast(rows[r]);
-            tile.v[r][0] = fma(s, a, tile.v[r][0]);
-            tile.v[r][1] = fma(s, b, tile.v[r][1]);
+            for (int v = 0; v < V; ++v) tile.v[r][v] = fma(s, a[v], tile.v[r][v]);
+        }
+    }
+}
+
+// tile[r] += Σ_k rows[r · row_step + k] · lanes[k]: rows as they lie in a matrix
+template <int R, int V>
+static DIGAN_FAST_INLINE void multiply_rows(Tile<R, V>& tile, int64_t depth, const float* rows,
+                                            int64_t row_step, const float* lanes,
+                                            int64_t lane_step) {
+    for (int64_t k = 0; k < depth; ++k, lanes += lane_step) {
+        Vec a[V];
+        for (int v = 0; v < V; ++v) a[v] = load(lanes + v * Vec::width);
+        for (int r = 0; r < R; ++r) {
+            const Vec s = broadcast(rows[r * row_step + k]);
+            for (int v = 0; v < V; ++v) tile.v[r][v] = fma(s, a[v], tile.v[r][v]);
         }
     }
 }
@@ -139,8 +146,8 @@ struct Finish {
 
 constexpr float kSlope = 0.2f;
 
-template <int R>
-static DIGAN_FAST_INLINE void finish(Tile<R>& tile, const Finish& how) {
+template <int R, int V>
+static DIGAN_FAST_INLINE void finish(Tile<R, V>& tile, const Finish& how) {
     if (how.activation == Activation::lrelu) {
         const Vec slope = broadcast(kSlope);
         for (int r = 0; r < R; ++r)
@@ -149,13 +156,13 @@ static DIGAN_FAST_INLINE void finish(Tile<R>& tile, const Finish& how) {
         for (int r = 0; r < R; ++r)
             for (Vec& z : tile.v[r]) z = max(broadcast(0.0f), z);
     } else if (how.activation == Activation::sine) {
-        float z[R * kTile], sine[R * kTile], cosine[R * kTile];
+        float z[R * V * Vec::width], sine[R * V * Vec::width], cosine[R * V * Vec::width];
         for (int r = 0; r < R; ++r)
-            for (int v = 0; v < 2; ++v) store(z + r * kTile + v * Vec::width, tile.v[r][v]);
-        sincos_n(z, sine, cosine, R * kTile);
+            for (int v = 0; v < V; ++v) store(z + (r * V + v) * Vec::width, tile.v[r][v]);
+        sincos_n(z, sine, cosine, R * V * Vec::width);
         for (int r = 0; r < R; ++r)
-            for (int v = 0; v < 2; ++v)
-                tile.v[r][v] = mul(load(sine + r * kTile + v * Vec::width), broadcast(how.gain));
+            for (int v = 0; v < V; ++v)
+                tile.v[r][v] = mul(load(sine + (r * V + v) * Vec::width), broadcast(how.gain));
     }
     if (how.clamp < INFINITY) {
         // The constant comes first: a NaN in the other operand stays.
@@ -164,21 +171,21 @@ static DIGAN_FAST_INLINE void finish(Tile<R>& tile, const Finish& how) {
     }
 #if !defined(__AVX512BF16__)
     if (how.round) {
-        float z[kTile];
+        float z[V * Vec::width];
         for (int r = 0; r < R; ++r) {
-            for (int v = 0; v < 2; ++v) store(z + v * Vec::width, tile.v[r][v]);
+            for (int v = 0; v < V; ++v) store(z + v * Vec::width, tile.v[r][v]);
             for (float& a : z) a = to_bfloat16(a);
-            for (int v = 0; v < 2; ++v) tile.v[r][v] = load(z + v * Vec::width);
+            for (int v = 0; v < V; ++v) tile.v[r][v] = load(z + v * Vec::width);
         }
     }
 #endif
 }
 
 // tile[r] to row r of out, [rows][step] with the tile's lanes at its start.
-template <int R>
-static DIGAN_FAST_INLINE void put(const Tile<R>& tile, float* out, int64_t step) {
+template <int R, int V>
+static DIGAN_FAST_INLINE void put(const Tile<R, V>& tile, float* out, int64_t step) {
     for (int r = 0; r < R; ++r)
-        for (int v = 0; v < 2; ++v) store(out + r * step + v * Vec::width, tile.v[r][v]);
+        for (int v = 0; v < V; ++v) store(out + r * step + v * Vec::width, tile.v[r][v]);
 }
 
 #if defined(__AVX512BF16__)

@@ -1,6 +1,7 @@
 #include "render_blocks.h"
 
 #include "product.h"
+#include "waves.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
@@ -126,7 +127,8 @@ void product(const PackedLayer& layer, int count, const Start& start, const In* 
     const In* panel = reinterpret_cast<const In*>(layer.panels);
     for (int64_t row = 0; row < layer.outputs;) {
         const int rows = panel_rows(layer.outputs - row);
-        DIGAN_FAST_BY_ROWS(rows, {
+        by_rows(rows, [&](auto rows_) {
+            constexpr int R = decltype(rows_)::count;
             for (int block = 0; block < count; ++block) {
                 for (int lane = 0; lane < kLanes; lane += kTile) {
                     Tile<R> tile;
@@ -138,7 +140,7 @@ void product(const PackedLayer& layer, int count, const Start& start, const In* 
                     out(tile, block, row, lane);
                 }
             }
-        })
+        });
         panel += rows * layer.depth;
         row += rows;
     }
@@ -212,7 +214,8 @@ struct Node {
         const float* panel = to_rgb.panels;
         for (int64_t row = 0; row < to_rgb.outputs;) {
             const int rows = panel_rows(to_rgb.outputs - row);
-            DIGAN_FAST_BY_ROWS(rows, {
+            by_rows(rows, [&](auto rows_) {
+                constexpr int R = decltype(rows_)::count;
                 for (int b = 0; b < p.count; ++b) {
                     for (int lane = 0; lane < kLanes; lane += kTile) {
                         Tile<R> tile;
@@ -229,7 +232,7 @@ struct Node {
                         put(tile, out, kLanes);
                     }
                 }
-            })
+            });
             panel += rows * to_rgb.depth;
             row += rows;
         }
@@ -261,43 +264,14 @@ void render_pack(const PackParams& p) {
 }
 
 void render_waves(const WaveParams& p) {
-    constexpr double kTurn = 6.283185307179586;
-    constexpr double kShift = 6755399441055744.0;  // 1.5 · 2⁵²: the sum is rounded to an integer
-    constexpr int64_t kChunk = 32;                 // sinusoids
-    double theta[kChunk * kBlockColumns];
-    float turned[kChunk * kBlockColumns], sine[kChunk * kBlockColumns],
-        cosine[kChunk * kBlockColumns];
+    const Axis axis{p.frequency, p.phase, p.sinusoids, p.axis, p.side};
     for (int64_t g = 0; g < p.groups; ++g) {
-        for (int64_t begin = 0; begin < p.sinusoids; begin += kChunk) {
-            const int64_t end = begin + kChunk < p.sinusoids ? begin + kChunk : p.sinusoids;
-            const int64_t n = (end - begin) * p.group;
-            for (int64_t k = begin; k < end; ++k) {
-                const double frequency = p.frequency[2 * k + p.axis];
-                const double phase = p.phase ? p.phase[k] : 0.0;
-                for (int64_t i = 0; i < p.group; ++i) {
-                    const int64_t index = p.first + g * p.group + i;
-                    const double along = static_cast<double>(p.axis ? p.side - 1 - index : index);
-                    theta[(k - begin) * p.group + i] =
-                        frequency * (2 * along / static_cast<double>(p.side) - 1) + phase;
-                }
-            }
-            // Whole turns are taken off in double, exact to 1e-13 for the phases that occur.
-            for (int64_t i = 0; i < n; ++i) {
-                const double turns = (theta[i] * (1 / kTurn) + kShift) - kShift;
-                turned[i] = static_cast<float>(theta[i] - turns * kTurn);
-            }
-            sincos_n(turned, sine, cosine, n);
-            for (int64_t i = 0; i < n; ++i) {
-                if (fabs(theta[i]) <= 1e9) continue;
-                sine[i] = static_cast<float>(sin(theta[i]));
-                cosine[i] = static_cast<float>(cos(theta[i]));
-            }
-            float* to = p.waves + (g * p.sinusoids + begin) * 2 * p.group;
-            for (int64_t k = 0; k < end - begin; ++k, to += 2 * p.group) {
-                memcpy(to, sine + k * p.group, p.group * sizeof(float));
-                memcpy(to + p.group, cosine + k * p.group, p.group * sizeof(float));
-            }
-        }
+        float* const waves = p.waves + g * p.sinusoids * 2 * p.group;
+        axis_waves(axis, p.first + g * p.group, p.group,
+                   [&](int64_t k, int64_t i, float sine, float cosine) {
+                       waves[k * 2 * p.group + i] = sine;
+                       waves[k * 2 * p.group + p.group + i] = cosine;
+                   });
     }
 }
 

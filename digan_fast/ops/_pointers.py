@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -34,3 +36,15 @@ def ptr(
     if address % alignment:
         raise ValueError(f"{name}: address {address:#x} is not aligned to {alignment} bytes")
     return address
+
+
+def why_not_float32(allowed: Sequence[str], activation: str, **tensors: Tensor | None) -> str | None:
+    """Why a native kernel that takes float32 on the CPU and these activations cannot run; None if it can."""
+    for name, tensor in tensors.items():
+        if tensor is None:
+            continue
+        if tensor.device.type != "cpu":
+            return f"{name} is on {tensor.device}"
+        if tensor.dtype != torch.float32:
+            return f"{name} is {tensor.dtype}; it takes float32"
+    return None if activation in allowed else f"it has no activation {activation!r}"

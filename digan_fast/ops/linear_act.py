@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from digan_fast import dispatch
+from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, ptr, why_not_float32
 from digan_fast.ops._registry import define, differentiable
 from digan_fast.reference import linear_act as reference
 
@@ -27,6 +31,71 @@ _backward_op = define(
     f"(Tensor grad, {_TENSORS}, Tensor out, {_OPTIONS}) -> (Tensor, Tensor, Tensor)",
     reference.linear_act_backward,
     _fake_backward,
+)
+
+# What the native kernels have.
+_ACTIVATIONS = ("linear", "relu", "lrelu", "sine")
+
+
+def _arguments(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    out: Tensor,
+    activation: str,
+    gain: float,
+    clamp: float | None,
+) -> dict[str, Any]:
+    return {
+        "out": ptr(out, "out"),
+        "x": ptr(x, "x"),
+        "weight": ptr(weight, "weight"),
+        "bias": ptr(bias, "bias"),
+        "shape": [len(x), math.prod(x.shape[1:-1]), *weight.shape[:0:-1]],
+        "activation": NATIVE_ACTIVATIONS.index(activation),
+        "gain": gain,
+        "clamp": math.inf if clamp is None else clamp,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _native(x: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
+    out = _fake(x, weight)
+    if out.numel() == 0 or x.shape[-1] == 0:
+        return reference.linear_act(x, weight, bias, *options)
+    x, weight, bias = x.contiguous(), weight.contiguous(), None if bias is None else bias.contiguous()
+    dispatch.native_module().linear_act_cpu(**_arguments(x, weight, bias, out, *options))
+    return out
+
+
+def _native_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor, *options: Any
+) -> tuple[Tensor, ...]:
+    if out.numel() == 0 or x.shape[-1] == 0:
+        return reference.linear_act_backward(grad, x, weight, bias, out, *options)
+    grad, x, weight, out = grad.contiguous(), x.contiguous(), weight.contiguous(), out.contiguous()
+    bias = None if bias is None else bias.contiguous()
+    dx, dweight, dbias = gradients = _fake_backward(grad, x, weight)
+    dispatch.native_module().linear_act_backward_cpu(
+        **_arguments(x, weight, bias, out, *options),
+        grad=ptr(grad, "grad"),
+        dx=ptr(dx, "dx"),
+        dweight=ptr(dweight, "dweight"),
+        dbias=ptr(dbias, "dbias"),
+    )
+    return gradients
+
+
+def _why_not_native(x: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> str | None:
+    return why_not_float32(_ACTIVATIONS, options[-3], x=x, weight=weight, bias=bias)
+
+
+dispatch.register("linear_act", "native", _native, _why_not_native)
+dispatch.register(
+    "linear_act_backward",
+    "native",
+    _native_backward,
+    lambda grad, *args: _why_not_native(*args[:3], *args[4:]),
 )
 
 linear_act = differentiable(_forward_op, _backward_op, reference.linear_act_backward, tensors=3)

@@ -4,7 +4,18 @@
 
 namespace digan_fast {
 
-enum class Activation : int { linear, relu, lrelu, tanh, sigmoid, elu, selu, softplus, swish, sine };
+enum class Activation : int {
+    linear,
+    relu,
+    lrelu,
+    tanh,
+    sigmoid,
+    elu,
+    selu,
+    softplus,
+    swish,
+    sine
+};
 
 constexpr int kActivations = 10;
 

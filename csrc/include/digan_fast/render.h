@@ -22,10 +22,10 @@ struct RenderLayer {
 };
 
 struct RenderLevel {
-    std::int64_t side;         // of its grid, for the whole picture
-    std::int64_t sinusoids;    // K; 0: on the grid of the level before
-    const float* frequency;    // [B, K, 2]
-    const float* phase;        // [B, T, K]
+    std::int64_t side;       // of its grid, for the whole picture
+    std::int64_t sinusoids;  // K; 0: on the grid of the level before
+    const float* frequency;  // [B, K, 2]
+    const float* phase;      // [B, T, K]
     std::vector<RenderLayer> layers;
     RenderLayer to_rgb;
 };

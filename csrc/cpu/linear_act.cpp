@@ -1,0 +1,115 @@
+#include "digan_fast/linear_act.h"
+
+#include <cmath>
+
+#include "row_work.h"
+
+namespace digan_fast {
+namespace {
+
+int64_t blocks_of(int64_t rows) { return (rows + kBlockOfRows - 1) / kBlockOfRows; }
+
+// x·Wᵀ: depth the inputs, lanes the outputs.
+LanePanels forward_panels(const LinearActParams& p, float scale) {
+    return {nullptr, p.weight, p.inputs, p.outputs, 1, p.inputs, scale, 0, 0};
+}
+
+// dz·W: depth the outputs, lanes the inputs.
+LanePanels backward_panels(const LinearActParams& p) {
+    return {nullptr, p.weight, p.outputs, p.inputs, p.inputs, 1, 1.0f, 0, 0};
+}
+
+}  // namespace
+
+void linear_act_cpu(const LinearActParams& p) {
+    const int64_t blocks = blocks_of(p.rows);
+    if (p.videos * blocks == 0) return;
+    const float scale = folded_gain(p.activation, p.gain);
+    const VideoPanels panels(forward_panels(p, scale), p.videos, p.threads);
+    parallel_for(p.threads, p.videos * blocks, [&](int64_t task) {
+        const int64_t video = task / blocks, first = task % blocks * kBlockOfRows;
+        const int64_t count = std::min(kBlockOfRows, p.rows - first);
+        const int64_t row = video * p.rows + first;
+        float* out[kBlockOfRows];
+        for (int64_t r = 0; r < count; ++r) out[r] = p.out + (row + r) * p.outputs;
+        row_product({out,
+                     p.x + row * p.inputs,
+                     p.inputs,
+                     count,
+                     panels.of(video),
+                     p.inputs,
+                     p.outputs,
+                     {p.bias, nullptr, scale},
+                     {p.activation, p.gain, p.clamp}});
+    });
+}
+
+void linear_act_backward_cpu(const LinearActBackwardParams& params) {
+    const LinearActParams& p = params.forward;
+    const int64_t blocks = blocks_of(p.rows);
+    const bool sine = p.activation == Activation::sine;
+    const VideoPanels back(backward_panels(p), p.videos, p.threads);
+    // sin' needs z, which is computed again.
+    const VideoPanels ahead(forward_panels(p, 1.0f), sine ? p.videos : 0, p.threads);
+    const int64_t weights = p.outputs * p.inputs;
+    const Parts parts(p.videos, blocks, weights + p.outputs);
+    const int64_t dz_step = padded(p.outputs);
+    const int64_t tail = kBlockOfRows * dz_step;
+    const int64_t z = tail + 32 * kBlockOfRows;
+    const int64_t scratch_step = z + (sine ? kBlockOfRows * p.outputs : 0);
+    const Buffer scratch(p.threads * scratch_step);
+    parallel_for_workers(p.threads, p.videos * parts.count(), [&](int64_t task, int worker) {
+        const int64_t video = task / parts.count();
+        float* const dweight = parts.begin(task);
+        float* const mine = scratch.data() + worker * scratch_step;
+        const auto [begin, end] = parts.range(task, blocks);
+        for (int64_t block = begin; block < end; ++block) {
+            const int64_t count = std::min(kBlockOfRows, p.rows - block * kBlockOfRows);
+            const int64_t row = video * p.rows + block * kBlockOfRows;
+            const float* const x = p.x + row * p.inputs;
+            const float *grad[kBlockOfRows], *out[kBlockOfRows];
+            float *dx[kBlockOfRows], *again[kBlockOfRows];
+            for (int64_t r = 0; r < count; ++r) {
+                grad[r] = params.grad + (row + r) * p.outputs;
+                out[r] = p.out + (row + r) * p.outputs;
+                dx[r] = params.dx + (row + r) * p.inputs;
+                again[r] = mine + z + r * p.outputs;
+            }
+            if (sine) {
+                row_product({again,
+                             x,
+                             p.inputs,
+                             count,
+                             ahead.of(video),
+                             p.inputs,
+                             p.outputs,
+                             {p.bias, nullptr, 1.0f},
+                             {Activation::linear, 1.0f, INFINITY}});
+            }
+            row_slope({mine,
+                       dz_step,
+                       grad,
+                       out,
+                       mine + z,
+                       count,
+                       p.outputs,
+                       dweight + weights,
+                       {p.activation, p.gain, p.clamp}});
+            row_product({dx,
+                         mine,
+                         dz_step,
+                         count,
+                         back.of(video),
+                         p.outputs,
+                         p.inputs,
+                         {nullptr, nullptr, 1.0f},
+                         {Activation::linear, 1.0f, INFINITY}});
+            row_gradient(
+                {dweight, mine, dz_step, x, p.inputs, count, p.outputs, p.inputs, mine + tail});
+        }
+    });
+    parts.add_up(params.dweight, 0, weights, p.threads);
+    parts.add_up_all(params.dbias, weights, p.outputs);
+}
+
+}  // namespace digan_fast

@@ -1,0 +1,227 @@
+#include "row_blocks.h"
+
+#include "product.h"
+#include "waves.h"
+
+namespace digan_fast::DIGAN_FAST_ISA {
+namespace {
+
+// Lanes of the panel that begins at lane n: a tile, or a vector for the last few.
+inline int64_t panel_width(int64_t lanes, int64_t n) {
+    return lanes - n > Vec::width ? kTile : Vec::width;
+}
+
+// call(V) with the vectors of the panel.
+template <class Call>
+DIGAN_FAST_INLINE void by_vectors(int64_t width, const Call& call) {
+    if (width == kTile) {
+        call(Rows<2>{});
+    } else {
+        call(Rows<1>{});
+    }
+}
+
+DIGAN_FAST_INLINE Vec load_some(const float* p, int64_t count) {
+    if (count >= Vec::width) return load(p);
+    float lanes[Vec::width] = {};
+    for (int64_t i = 0; i < count; ++i) lanes[i] = p[i];
+    return load(lanes);
+}
+
+DIGAN_FAST_INLINE void store_some(float* p, int64_t count, Vec a) {
+    if (count >= Vec::width) return store(p, a);
+    float lanes[Vec::width];
+    store(lanes, a);
+    for (int64_t i = 0; i < count; ++i) p[i] = lanes[i];
+}
+
+// The derivative of the activation at z, or at its image `out` for lrelu, relu and linear.
+DIGAN_FAST_INLINE float slope_at(Activation activation, float out) {
+    if (activation == Activation::lrelu) return out > 0 ? 1.0f : kSlope;
+    if (activation == Activation::relu) return out > 0 ? 1.0f : 0.0f;
+    return 1.0f;
+}
+
+template <Activation A>
+void slope(const RowSlope& p) {
+    const float gain = p.activation.gain, clamp = p.activation.clamp;
+    for (int64_t r = 0; r < p.count; ++r) {
+        const float *const grad = p.grad[r], *const out = p.out[r];
+        float* const dz = p.dz + r * p.dz_step;
+        if constexpr (A == Activation::sine) {
+            const float* const z = p.z + r * p.lanes;
+            constexpr int64_t kChunk = 64;
+            float sine[kChunk], cosine[kChunk];
+            for (int64_t n = 0; n < p.lanes; n += kChunk) {
+                const int64_t count = p.lanes - n < kChunk ? p.lanes - n : kChunk;
+                sincos_n(z + n, sine, cosine, count);
+                for (int64_t i = 0; i < count; ++i) dz[n + i] = grad[n + i] * cosine[i] * gain;
+            }
+        } else {
+#pragma omp simd
+            for (int64_t n = 0; n < p.lanes; ++n) dz[n] = grad[n] * slope_at(A, out[n]) * gain;
+        }
+        if (clamp < INFINITY) {
+            // A NaN is not below the clamp: no gradient there.
+#pragma omp simd
+            for (int64_t n = 0; n < p.lanes; ++n) dz[n] = fabsf(out[n]) < clamp ? dz[n] : 0.0f;
+        }
+        float* const dbias = p.dbias;
+#pragma omp simd
+        for (int64_t n = 0; n < p.lanes; ++n) dbias[n] += dz[n];
+    }
+}
+
+}  // namespace
+
+void row_panels(const LanePanels& p) {
+    for (int64_t n = p.first; n < p.last;) {
+        const int64_t width = panel_width(p.lanes, n);
+        const int64_t count = p.lanes - n < width ? p.lanes - n : width;
+        float* const panel = p.panels + n * p.depth;
+        for (int64_t k = 0; k < p.depth; ++k) {
+            const float* const from = p.weight + k * p.depth_step + n * p.lane_step;
+            float* const to = panel + k * width;
+            for (int64_t i = 0; i < count; ++i) to[i] = from[i * p.lane_step] * p.scale;
+            for (int64_t i = count; i < width; ++i) to[i] = 0;
+        }
+        n += width;
+    }
+}
+
+void row_product(const RowProduct& p) {
+    const Finish how{p.activation.activation, p.activation.gain, p.activation.clamp, false};
+    const Vec scale = broadcast(p.start.scale);
+    for (int64_t n = 0; n < p.lanes;) {
+        const int64_t width = panel_width(p.lanes, n);
+        const float* const panel = p.panels + n * p.depth;
+        by_vectors(width, [&](auto vectors) {
+            constexpr int V = decltype(vectors)::count;
+            for (int64_t row = 0; row < p.count;) {
+                const int rows = panel_rows(p.count - row);
+                by_rows(rows, [&](auto rows_of_tile) {
+                    constexpr int R = decltype(rows_of_tile)::count;
+                    Tile<R, V> tile;
+                    for (int v = 0; v < V; ++v) {
+                        const int64_t lane = n + v * Vec::width, count = p.lanes - lane;
+                        const Vec bias = p.start.bias
+                                             ? mul(scale, load_some(p.start.bias + lane, count))
+                                             : broadcast(0.0f);
+                        for (int r = 0; r < R; ++r)
+                            tile.v[r][v] =
+                                p.start.base
+                                    ? fma(scale, load_some(p.start.base[row + r] + lane, count),
+                                          bias)
+                                    : bias;
+                    }
+                    multiply_rows(tile, p.depth, p.x + row * p.x_step, p.x_step, panel, width);
+                    finish(tile, how);
+                    for (int r = 0; r < R; ++r)
+                        for (int v = 0; v < V; ++v) {
+                            const int64_t lane = n + v * Vec::width;
+                            store_some(p.out[row + r] + lane, p.lanes - lane, tile.v[r][v]);
+                        }
+                });
+                row += rows;
+            }
+        });
+        n += width;
+    }
+}
+
+void row_gradient(const RowGradient& p) {
+    for (int64_t i = 0; i < p.inputs;) {
+        const int64_t width = panel_width(p.inputs, i);
+        const int64_t count = p.inputs - i < width ? p.inputs - i : width;
+        const float* lanes = p.x + i;
+        int64_t step = p.x_step;
+        if (count < width) {
+            for (int64_t r = 0; r < p.count; ++r)
+                for (int64_t j = 0; j < width; ++j)
+                    p.tail[r * width + j] = j < count ? lanes[r * step + j] : 0.0f;
+            lanes = p.tail;
+            step = width;
+        }
+        by_vectors(width, [&](auto vectors) {
+            constexpr int V = decltype(vectors)::count;
+            for (int64_t n = 0; n < p.outputs;) {
+                const int rows = panel_rows(p.outputs - n);
+                by_rows(rows, [&](auto rows_of_tile) {
+                    constexpr int R = decltype(rows_of_tile)::count;
+                    float* const into = p.into + n * p.inputs + i;
+                    Tile<R, V> tile;
+                    for (int r = 0; r < R; ++r)
+                        for (int v = 0; v < V; ++v)
+                            tile.v[r][v] = load_some(into + r * p.inputs + v * Vec::width,
+                                                     count - v * Vec::width);
+                    multiply(tile, p.count, p.dz + n, p.dz_step, lanes, step);
+                    for (int r = 0; r < R; ++r)
+                        for (int v = 0; v < V; ++v)
+                            store_some(into + r * p.inputs + v * Vec::width, count - v * Vec::width,
+                                       tile.v[r][v]);
+                });
+                n += rows;
+            }
+        });
+        i += width;
+    }
+}
+
+void row_slope(const RowSlope& p) {
+    switch (p.activation.activation) {
+        case Activation::lrelu:
+            return slope<Activation::lrelu>(p);
+        case Activation::relu:
+            return slope<Activation::relu>(p);
+        case Activation::sine:
+            return slope<Activation::sine>(p);
+        default:
+            return slope<Activation::linear>(p);
+    }
+}
+
+void row_waves(const RowWaves& p) {
+    const int64_t K = p.sinusoids;
+    for (int64_t r = 0; r < p.count; ++r) {
+        const float *const sin_x = p.across[r], *const cos_x = sin_x + K;
+        const float *const sin_y = p.down[r], *const cos_y = sin_y + K;
+        float *const sine = p.waves + r * p.step, *const cosine = sine + K;
+#pragma omp simd
+        for (int64_t k = 0; k < K; ++k) {
+            sine[k] = sin_y[k] * cos_x[k] + cos_y[k] * sin_x[k];
+            cosine[k] = cos_y[k] * cos_x[k] - sin_y[k] * sin_x[k];
+        }
+    }
+}
+
+void row_waves_gradient(const RowWavesGradient& p) {
+    const int64_t K = p.sinusoids;
+    for (int64_t r = 0; r < p.count; ++r) {
+        const float *const sine = p.waves + r * p.step, *const cosine = sine + K;
+        const float *const dsin = p.dwaves + r * p.step, *const dcos = dsin + K;
+        const float x = p.x[r], y = p.y[r];
+        float *const dphase = p.dphase, *const by_x = p.by_x, *const by_y = p.by_y;
+#pragma omp simd
+        for (int64_t k = 0; k < K; ++k) {
+            const float dtheta = dsin[k] * cosine[k] - dcos[k] * sine[k];
+            dphase[k] += dtheta;
+            by_x[k] += dtheta * x;
+            by_y[k] += dtheta * y;
+        }
+    }
+}
+
+void axis_table(const AxisWaves& p) {
+    const Axis axis{p.frequency, p.phase, p.sinusoids, p.axis, p.side};
+    for (int64_t begin = 0; begin < p.count; begin += 8) {
+        const int64_t count = p.count - begin < 8 ? p.count - begin : 8;
+        axis_waves(axis, p.first + begin, count,
+                   [&](int64_t k, int64_t i, float sine, float cosine) {
+                       float* const pixel = p.waves + (begin + i) * 2 * p.sinusoids;
+                       pixel[k] = sine;
+                       pixel[p.sinusoids + k] = cosine;
+                   });
+    }
+}
+
+}  // namespace digan_fast::DIGAN_FAST_ISA

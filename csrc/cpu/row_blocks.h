@@ -1,0 +1,123 @@
+#pragma once
+
+// What linear_act.cpp and coord_linear.cpp, compiled once, ask of row_blocks.cpp, compiled for each
+// instruction set: products of matrices whose rows are pixels, for the training of INRs.
+
+#include <cstdint>
+
+#include "digan_fast/bias_act.h"
+
+namespace digan_fast {
+
+// Rows that go through a product, and back, together.
+constexpr int64_t kBlockOfRows = 96;
+
+// Numbers that the panels of a [depth, lanes] matrix take at most.
+constexpr int64_t panel_size(int64_t depth, int64_t lanes) {
+    return depth * ((lanes + 31) / 32 * 32);
+}
+
+// A matrix [depth, lanes] in panels of lanes [depth, width]: element (k, n) is
+// weight[k · depth_step + n · lane_step] · scale. Lanes from `first` to `last`, multiples of 32 or
+// the end.
+struct LanePanels {
+    float* panels;
+    const float* weight;
+    int64_t depth, lanes;
+    int64_t depth_step, lane_step;
+    float scale;
+    int64_t first, last;
+};
+
+// act(z) · gain, ±clamp.
+struct RowActivation {
+    Activation activation;
+    float gain;
+    float clamp;  // infinity: none
+};
+
+// What a row of outputs starts from.
+struct RowStart {
+    const float* bias;         // [lanes], or null
+    const float* const* base;  // of each row, [lanes], or null
+    float scale;               // of both
+};
+
+// out[r] = act(start + x[r] · panels) for `count` rows.
+struct RowProduct {
+    float* const* out;  // of each row, [lanes]
+    const float* x;
+    int64_t x_step;
+    int64_t count;
+    const float* panels;
+    int64_t depth, lanes;
+    RowStart start;
+    RowActivation activation;  // the gain of lrelu, relu and linear is in the panels and the scale
+};
+
+// into[n][i] += Σ_r dz[r][n] · x[r][i]: a weight's gradient, [outputs, inputs].
+struct RowGradient {
+    float* into;
+    const float* dz;
+    int64_t dz_step;
+    const float* x;
+    int64_t x_step;
+    int64_t count;
+    int64_t outputs, inputs;
+    float* tail;  // 32 · kBlockOfRows numbers
+};
+
+// dz = grad · act'(z) · gain, 0 where the clamp is reached, and dbias += Σ_r dz[r].
+struct RowSlope {
+    float* dz;
+    int64_t dz_step;
+    const float* const* grad;  // of each row
+    const float* const* out;   // of each row
+    const float* z;            // [count, lanes], for sine
+    int64_t count, lanes;
+    float* dbias;
+    RowActivation activation;
+};
+
+// The waves of pixels, [count, (sin, cos), K], from those of their columns and rows.
+struct RowWaves {
+    float* waves;
+    int64_t step;
+    const float* const* across;  // of each pixel's column, [2, K]
+    const float* const* down;    // of each pixel's row, [2, K]
+    int64_t count, sinusoids;
+};
+
+// dθ = d sin · cos θ − d cos · sin θ, summed over pixels as dphase, dθ·x and dθ·y.
+struct RowWavesGradient {
+    const float* dwaves;
+    const float* waves;
+    int64_t step;
+    const float* x;
+    const float* y;
+    int64_t count, sinusoids;
+    float* dphase;  // [K]
+    float* by_x;    // [K]
+    float* by_y;    // [K]
+};
+
+// The waves [count, 2, K] of pixels along an axis.
+struct AxisWaves {
+    float* waves;
+    const float* frequency;  // [K, 2]
+    const float* phase;      // [K], or null
+    int64_t sinusoids;
+    int axis;
+    int64_t side;
+    int64_t first, count;
+};
+
+void row_panels(const LanePanels& params);
+void row_product(const RowProduct& params);
+void row_gradient(const RowGradient& params);
+void row_slope(const RowSlope& params);
+void row_waves(const RowWaves& params);
+void row_waves_gradient(const RowWavesGradient& params);
+void axis_table(const AxisWaves& params);
+
+}  // namespace digan_fast
