@@ -51,6 +51,7 @@ def linear_act_cpu(
     x: int,
     weight: int,
     bias: int,
+    own_biases: bool,
     shape: list[int],
     activation: int,
     gain: float,
@@ -62,6 +63,7 @@ def linear_act_backward_cpu(
     x: int,
     weight: int,
     bias: int,
+    own_biases: bool,
     shape: list[int],
     activation: int,
     gain: float,
@@ -105,4 +107,17 @@ def coord_linear_backward_cpu(
     dphase: int,
     dweight: int,
     dbias: int,
+) -> None: ...
+
+# (weight, bias, own_biases, outputs, inputs, activation, gain)
+MlpLayer = tuple[int, int, bool, int, int, int, float]
+
+def coord_mlp_cpu(
+    out: int,
+    coordinates: int,
+    own_coordinates: bool,
+    sets: int,
+    points: int,
+    layers: list[MlpLayer],
+    threads: int,
 ) -> None: ...

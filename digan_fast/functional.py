@@ -6,6 +6,7 @@ function raises ValueError, naming the argument, for a shape or an option that d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -15,6 +16,7 @@ from digan_fast import ops
 from digan_fast.reference.activations import ACTIVATIONS
 
 _COORD_ACTIVATIONS = tuple(name for name, kind in ACTIVATIONS.items() if kind.homogeneous)
+_MLP_ACTIVATIONS = ("sine", "relu", "lrelu", "linear")
 _MODULATIONS = ("demod", "tanh", "sigmoid", "linear")
 
 
@@ -28,12 +30,17 @@ def _shape(name: str, tensor: Tensor, expected: Sequence[int | str | None]) -> N
         raise ValueError(f"{name}: shape {tuple(tensor.shape)}, expected [{wanted}]")
 
 
-def _bias(bias: Tensor | None, extent: int, dtype: torch.dtype) -> None:
+def _dtype(name: str, tensor: Tensor, expected: torch.dtype) -> None:
+    if tensor.dtype != expected:
+        raise ValueError(f"{name}: {tensor.dtype}, expected {expected}")
+
+
+def _bias(bias: Tensor | None, extent: int, dtype: torch.dtype, batch: int | None = None, name: str = "bias") -> None:
+    """[extent], or [batch, extent] where a batch is given."""
     if bias is None:
         return
-    _shape("bias", bias, [extent])
-    if bias.dtype != dtype:
-        raise ValueError(f"bias: {bias.dtype}, expected {dtype}")
+    _shape(name, bias, [extent] if batch is None or bias.ndim != 2 else [batch, extent])
+    _dtype(name, bias, dtype)
 
 
 def _activation(activation: str, gain: float | None, allowed: Sequence[str]) -> float:
@@ -80,16 +87,15 @@ def linear_act(
     gain: float | None = None,
     clamp: float | None = None,
 ) -> Tensor:
-    """``clamp(act(x·Wᵀ + b)·gain, ±clamp)``: x [B, …, I], weight [B, O, I], bias [O] give [B, …, O].
+    """``clamp(act(x·Wᵀ + b)·gain, ±clamp)``: x [B, …, I], weight [B, O, I], bias [O] or [B, O] give [B, …, O].
 
     Each video has its own weights, shared by all its frames and pixels.
     """
     if x.ndim < 3:
         raise ValueError(f"x: shape {tuple(x.shape)}, expected [B, …, I] with three dimensions or more")
     _shape("weight", weight, [x.shape[0], "O", x.shape[-1]])
-    if weight.dtype != x.dtype:
-        raise ValueError(f"weight: {weight.dtype}, expected {x.dtype}")
-    _bias(bias, weight.shape[1], x.dtype)
+    _dtype("weight", weight, x.dtype)
+    _bias(bias, weight.shape[1], x.dtype, len(x))
     gain = _activation(activation, gain, tuple(ACTIVATIONS))
     return ops.linear_act(x, weight, bias, activation, gain, _clamp(clamp))
 
@@ -127,6 +133,61 @@ def coord_linear(
         _shape("base", base, [batch, phase.shape[1], rows, columns, outputs])
     gain = _activation(activation, gain, _COORD_ACTIVATIONS)
     return ops.coord_linear(base, frequency, phase, weight, bias, grid, activation, gain, _clamp(clamp))
+
+
+def coord_mlp(
+    coordinates: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor | None] | None = None,
+    activation: str = "sine",
+    omega: float | Sequence[float] = 30.0,
+    frequency: Tensor | None = None,
+) -> Tensor:
+    """A batch of coordinate MLPs, each with its own weights, at N points of D dimensions: [B, N, O].
+
+    coordinates [B, N, D], or [N, D] for all; D from 1 to 4.  weights: [B, O, I] of each layer; biases: [O] or [B, O] of
+    each layer, or None.  All layers but the last, which is linear, are followed by ``activation``: ``sine`` is
+    sin(ω·(W·x + b)), with one ``omega`` or one for each of these layers (SIREN, arXiv 2006.09661, equation 10); relu
+    and lrelu have gain 1 and no omega.  ``frequency`` [K, D] or [B, K, D], in radians per unit, gives the first layer
+    the Fourier features [sin θ, cos θ], θ = F·x, instead of the coordinates (arXiv 2006.10739, equation 5).
+    Differentiable twice by everything.
+    """
+    if not weights:
+        raise ValueError("weights: empty, expected a layer or more")
+    if coordinates.ndim == 2:
+        coordinates = coordinates.unsqueeze(0)
+    batch, hidden = len(weights[0]), len(weights) - 1
+    if coordinates.ndim != 3 or len(coordinates) not in (1, batch) or not 1 <= coordinates.shape[2] <= 4:
+        shape = tuple(coordinates.shape)
+        raise ValueError(f"coordinates: shape {shape}, expected [N, D] or [{batch}, N, D] with D from 1 to 4")
+    if activation not in _MLP_ACTIVATIONS:
+        raise ValueError(f"activation: {activation!r}, expected one of {', '.join(_MLP_ACTIVATIONS)}")
+    omegas = [float(omega)] * hidden if isinstance(omega, int | float) else [float(each) for each in omega]
+    if len(omegas) != hidden or not all(map(math.isfinite, omegas)):
+        raise ValueError(f"omega: {omega}, expected a finite number or {hidden} of them, one for each hidden layer")
+    biases = [None] * len(weights) if biases is None else list(biases)
+    if len(biases) != len(weights):
+        raise ValueError(f"biases: {len(biases)}, expected {len(weights)}, one for each layer")
+    chain: list[tuple[Tensor, Tensor | None, str]] = []
+    inputs = coordinates.shape[2]
+    if frequency is not None:
+        frequency = frequency.expand(batch, -1, -1) if frequency.ndim == 2 else frequency
+        _shape("frequency", frequency, [batch, "K", inputs])
+        _dtype("frequency", frequency, coordinates.dtype)
+        quarter = frequency.new_zeros(2 * frequency.shape[1])
+        quarter[frequency.shape[1] :] = math.pi / 2
+        chain.append((torch.cat((frequency, frequency), 1), quarter, "sine"))
+        inputs = 2 * frequency.shape[1]
+    for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+        _shape(f"weights[{i}]", weight, [batch, "O", inputs])
+        _dtype(f"weights[{i}]", weight, coordinates.dtype)
+        inputs = weight.shape[1]
+        _bias(bias, inputs, coordinates.dtype, batch, f"biases[{i}]")
+        if i < hidden and activation == "sine":
+            weight, bias = weight * omegas[i], None if bias is None else bias * omegas[i]
+        chain.append((weight, bias, activation if i < hidden else "linear"))
+    matrices, offsets, activations = zip(*chain, strict=True)
+    return ops.coord_mlp(coordinates, matrices, offsets, activations, [1.0] * len(chain))
 
 
 def fmm_weights(weight: Tensor, left: Tensor, right: Tensor, activation: str = "demod") -> Tensor:

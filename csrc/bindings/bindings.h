@@ -18,6 +18,7 @@ namespace py = pybind11;
 // One for each file of this folder.
 void bind_bias_act(py::module_& m);
 void bind_coord_linear(py::module_& m);
+void bind_coord_mlp(py::module_& m);
 void bind_linear_act(py::module_& m);
 void bind_render(py::module_& m);
 
@@ -43,6 +44,12 @@ inline Activation activation_of(int value, std::initializer_list<Activation> all
         if (static_cast<int>(activation) == value) return activation;
     throw py::value_error("activation is " + std::to_string(value) +
                           ", which this op does not have");
+}
+
+// Lets Ctrl-C interrupt long work that does not hold the interpreter.
+inline void check_signals() {
+    const py::gil_scoped_acquire acquire;
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
 }
 
 // The address of 32-bit numbers; null is refused.

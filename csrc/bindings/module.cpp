@@ -46,6 +46,7 @@ PYBIND11_MODULE(_C, m) {
     m.def("cuda_info", &cuda_information);
     bind_bias_act(m);
     bind_coord_linear(m);
+    bind_coord_mlp(m);
     bind_linear_act(m);
     bind_render(m);
 }

@@ -1,7 +1,5 @@
 #include "digan_fast/render.h"
 
-#include <pybind11/functional.h>
-
 #include "bindings.h"
 
 namespace digan_fast {
@@ -85,10 +83,7 @@ void render(std::uintptr_t out, std::int64_t videos, std::int64_t frames, std::i
                         {},
                         static_cast<Precision>(precision),
                         threads,
-                        [] {
-                            const py::gil_scoped_acquire acquire;
-                            if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-                        }};
+                        check_signals};
     for (const LevelTuple& level : levels) params.levels.push_back(level_of(level));
     check(params);
     const py::gil_scoped_release release;

@@ -19,6 +19,10 @@ LanePanels backward_panels(const LinearActParams& p) {
     return {nullptr, p.weight, p.outputs, p.inputs, p.inputs, 1, 1.0f, 0, 0};
 }
 
+const float* bias_of(const LinearActParams& p, int64_t video) {
+    return p.bias && p.own_biases ? p.bias + video * p.outputs : p.bias;
+}
+
 }  // namespace
 
 void linear_act_cpu(const LinearActParams& p) {
@@ -39,7 +43,7 @@ void linear_act_cpu(const LinearActParams& p) {
                      panels.of(video),
                      p.inputs,
                      p.outputs,
-                     {p.bias, nullptr, scale},
+                     {bias_of(p, video), nullptr, scale},
                      {p.activation, p.gain, p.clamp}});
     });
 }
@@ -83,7 +87,7 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
                              ahead.of(video),
                              p.inputs,
                              p.outputs,
-                             {p.bias, nullptr, 1.0f},
+                             {bias_of(p, video), nullptr, 1.0f},
                              {Activation::linear, 1.0f, INFINITY}});
             }
             row_slope({mine,
@@ -109,7 +113,11 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
         }
     });
     parts.add_up(params.dweight, 0, weights, p.threads);
-    parts.add_up_all(params.dbias, weights, p.outputs);
+    if (p.own_biases) {
+        parts.add_up(params.dbias, weights, p.outputs, 1);
+    } else {
+        parts.add_up_all(params.dbias, weights, p.outputs);
+    }
 }
 
 }  // namespace digan_fast

@@ -21,8 +21,9 @@ def _fake(x: Tensor, weight: Tensor, *_: Any) -> Tensor:
     return x.new_empty((*x.shape[:-1], weight.shape[1]))
 
 
-def _fake_backward(grad: Tensor, x: Tensor, weight: Tensor, *_: Any) -> tuple[Tensor, ...]:
-    return x.new_empty(x.shape), weight.new_empty(weight.shape), grad.new_empty(weight.shape[1])
+def _fake_backward(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, *_: Any) -> tuple[Tensor, ...]:
+    dbias = grad.new_empty(weight.shape[1] if bias is None else bias.shape)
+    return x.new_empty(x.shape), weight.new_empty(weight.shape), dbias
 
 
 _forward_op = define("linear_act", f"({_TENSORS}, {_OPTIONS}) -> Tensor", reference.linear_act, _fake)
@@ -51,6 +52,7 @@ def _arguments(
         "x": ptr(x, "x"),
         "weight": ptr(weight, "weight"),
         "bias": ptr(bias, "bias"),
+        "own_biases": bias is not None and bias.ndim == 2,
         "shape": [len(x), math.prod(x.shape[1:-1]), *weight.shape[:0:-1]],
         "activation": NATIVE_ACTIVATIONS.index(activation),
         "gain": gain,
@@ -75,7 +77,7 @@ def _native_backward(
         return reference.linear_act_backward(grad, x, weight, bias, out, *options)
     grad, x, weight, out = grad.contiguous(), x.contiguous(), weight.contiguous(), out.contiguous()
     bias = None if bias is None else bias.contiguous()
-    dx, dweight, dbias = gradients = _fake_backward(grad, x, weight)
+    dx, dweight, dbias = gradients = _fake_backward(grad, x, weight, bias)
     dispatch.native_module().linear_act_backward_cpu(
         **_arguments(x, weight, bias, out, *options),
         grad=ptr(grad, "grad"),

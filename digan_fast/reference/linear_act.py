@@ -9,10 +9,10 @@ from digan_fast.reference.activations import ACTIVATIONS, activate, activate_pro
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None, scale: float = 1.0) -> Tensor:
-    """``(x·Wᵀ + b)·scale`` for x [B, M, I], weight [B, O, I], bias [O]: [B, M, O]."""
+    """``(x·Wᵀ + b)·scale`` for x [B, M, I], weight [B, O, I], bias [O] or [B, O]: [B, M, O]."""
     transposed = weight.transpose(1, 2)
     if bias is not None:
-        return torch.baddbmm(bias, x, transposed, beta=scale, alpha=scale)
+        return torch.baddbmm(bias if bias.ndim == 1 else bias.unsqueeze(1), x, transposed, beta=scale, alpha=scale)
     return torch.bmm(x, transposed) if scale == 1 else torch.bmm(x, transposed * scale)
 
 
@@ -42,9 +42,9 @@ def linear_act_backward(
     gain: float,
     clamp: float | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients by x, weight [B, O, I] and bias [O]."""
+    """Gradients by x, weight [B, O, I] and bias, [O] where there is none."""
     flat = x.flatten(1, -2)
     z = None if ACTIVATIONS[activation].homogeneous else product(flat, weight, bias)
     dz = pre_activation_gradient(grad.flatten(1, -2), z, out.flatten(1, -2), activation, gain, clamp)
     dx = torch.bmm(dz, weight).view_as(x)
-    return dx, torch.bmm(dz.transpose(1, 2), flat), dz.sum((0, 1))
+    return dx, torch.bmm(dz.transpose(1, 2), flat), dz.sum(1 if bias is not None and bias.ndim == 2 else (0, 1))

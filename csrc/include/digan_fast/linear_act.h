@@ -12,7 +12,8 @@ struct LinearActParams {
     float* out;           // [B, M, O]
     const float* x;       // [B, M, I]
     const float* weight;  // [B, O, I]
-    const float* bias;    // [O], or null
+    const float* bias;    // [O] or [B, O], or null
+    bool own_biases;      // [B, O]
     std::int64_t videos, rows, inputs, outputs;
     Activation activation;
     float gain;
@@ -26,7 +27,7 @@ struct LinearActBackwardParams {
     const float* grad;        // [B, M, O]
     float* dx;                // [B, M, I]
     float* dweight;           // [B, O, I]
-    float* dbias;             // [O]
+    float* dbias;             // the shape of bias
 };
 
 void linear_act_cpu(const LinearActParams& params);

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "digan_fast/bias_act.h"
+
+namespace digan_fast {
+
+// act(W·x + b) · gain, one W for each set of weights.
+struct CoordMlpLayer {
+    const float* weight;  // [B, outputs, inputs]
+    const float* bias;    // [outputs] or [B, outputs], or null
+    bool own_biases;      // [B, outputs]
+    std::int64_t outputs;
+    std::int64_t inputs;
+    Activation activation;  // linear, relu, lrelu or sine
+    float gain;
+};
+
+// A chain of layers at N points for each of B sets of weights.
+struct CoordMlpParams {
+    float* out;                // [B, N, the last layer's outputs]
+    const float* coordinates;  // [B, N, the first layer's inputs], or [N, inputs] for all
+    bool own_coordinates;      // [B, N, inputs]
+    std::int64_t sets, points;
+    std::vector<CoordMlpLayer> layers;
+    int threads;
+    std::function<void()> pause;  // called now and then by the calling thread; may throw
+};
+
+void coord_mlp_cpu(const CoordMlpParams& params);
+
+}  // namespace digan_fast
