@@ -1,68 +1,97 @@
 #include "digan_fast/coord_mlp.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
-#include "row_work.h"
+#include "buffer.h"
+#include "mlp_blocks.h"
+#include "parallel.h"
 
 namespace digan_fast {
 namespace {
 
-// Sets whose panels are made together: enough work for the threads, little memory.
+// Sets that are packed together: enough work for the threads, little memory.
 constexpr int64_t kSetsTogether = 16;
+constexpr int64_t kPointsOfANode = kNodeBlocks * kBlockLanes;
+
+int64_t round_up(int64_t a, int64_t multiple) { return (a + multiple - 1) / multiple * multiple; }
+
+// The layers of some sets, in panels.
+class PackedSets {
+  public:
+    explicit PackedSets(const CoordMlpParams& p) : p_(p) {
+        for (const CoordMlpLayer& layer : p.layers)
+            size_ += round_up(layer.outputs * layer.inputs, 16) + round_up(layer.outputs, 16);
+        memory_.reserve(std::min(kSetsTogether, p.sets) * size_);
+        layers_.resize(kSetsTogether * p.layers.size());
+    }
+
+    void pack(int64_t first, int64_t sets) {
+        std::vector<PackParams> tasks;
+        for (int64_t set = 0; set < sets; ++set) {
+            float* free = memory_.data() + set * size_;
+            for (size_t i = 0; i < p_.layers.size(); ++i) {
+                const CoordMlpLayer& layer = p_.layers[i];
+                const bool folded = layer.activation != Activation::sine;
+                float* const bias = free + round_up(layer.outputs * layer.inputs, 16);
+                PackedLayer& packed = layers_[set * p_.layers.size() + i];
+                packed = {free,
+                          bias,
+                          layer.outputs,
+                          layer.inputs,
+                          layer.activation,
+                          folded ? 1.0f : layer.gain,
+                          INFINITY};
+                free = bias + round_up(layer.outputs, 16);
+                if (!layer.bias) std::fill_n(bias, layer.outputs, 0.0f);
+                const int64_t own = layer.own_biases ? (first + set) * layer.outputs : 0;
+                PackParams task{};
+                task.layer = packed;
+                task.weight = layer.weight + (first + set) * layer.outputs * layer.inputs;
+                task.bias = layer.bias ? layer.bias + own : nullptr;
+                task.row_step = task.inputs = layer.inputs;
+                task.scale = folded ? layer.gain : 1.0f;
+                for (int64_t row = 0; row < layer.outputs; row += kRowsOfAPack) {
+                    task.first = row;
+                    task.last = std::min(row + kRowsOfAPack, layer.outputs);
+                    tasks.push_back(task);
+                }
+            }
+        }
+        parallel_for(p_.threads, static_cast<int64_t>(tasks.size()),
+                     [&](int64_t i) { pack_layer(tasks[i]); });
+    }
+    const PackedLayer* of(int64_t set) const { return layers_.data() + set * p_.layers.size(); }
+
+  private:
+    const CoordMlpParams& p_;
+    int64_t size_ = 0;
+    Buffer memory_;
+    std::vector<PackedLayer> layers_;
+};
 
 }  // namespace
 
 void coord_mlp_cpu(const CoordMlpParams& p) {
-    const int64_t blocks = (p.points + kBlockOfRows - 1) / kBlockOfRows;
-    const int64_t colours = p.layers.back().outputs;
-    int64_t widest = 0;
+    const int64_t inputs = p.layers.front().inputs, outputs = p.layers.back().outputs;
+    const int64_t nodes = (p.points + kPointsOfANode - 1) / kPointsOfANode;
+    int64_t widest = inputs;
     for (const CoordMlpLayer& layer : p.layers) widest = std::max(widest, layer.outputs);
-    // A block's activations, in and out of a layer.
-    const int64_t step = padded(widest), half = kBlockOfRows * step;
-    const Buffer scratch(p.threads * 2 * half);
+    const int64_t scratch_step = 2 * kPointsOfANode * widest;
+    const Buffer scratch(p.threads * scratch_step);
+    PackedSets packed(p);
     for (int64_t first = 0; first < p.sets; first += kSetsTogether) {
         if (p.pause) p.pause();
         const int64_t sets = std::min(kSetsTogether, p.sets - first);
-        std::vector<VideoPanels> panels;
-        panels.reserve(p.layers.size());
-        for (const CoordMlpLayer& layer : p.layers) {
-            const float* const weight = layer.weight + first * layer.outputs * layer.inputs;
-            const float scale = folded_gain(layer.activation, layer.gain);
-            panels.emplace_back(LanePanels{nullptr, weight, layer.inputs, layer.outputs, 1,
-                                           layer.inputs, scale, 0, 0},
-                                sets, p.threads);
-        }
-        parallel_for_workers(p.threads, sets * blocks, [&](int64_t task, int worker) {
-            const int64_t set = first + task / blocks, point = task % blocks * kBlockOfRows;
-            const int64_t count = std::min(kBlockOfRows, p.points - point);
-            const int64_t inputs = p.layers.front().inputs;
+        packed.pack(first, sets);
+        parallel_for_workers(p.threads, sets * nodes, [&](int64_t task, int worker) {
+            const int64_t set = first + task / nodes, point = task % nodes * kPointsOfANode;
             const int64_t row = (p.own_coordinates ? set * p.points : 0) + point;
-            const float* x = p.coordinates + row * inputs;
-            int64_t x_step = inputs;
-            float* const mine = scratch.data() + worker * 2 * half;
-            for (size_t i = 0; i < p.layers.size(); ++i) {
-                const CoordMlpLayer& layer = p.layers[i];
-                const bool last = i + 1 == p.layers.size();
-                float* const to = last ? p.out + (set * p.points + point) * colours
-                                       : mine + static_cast<int64_t>(i % 2) * half;
-                const int64_t to_step = last ? colours : step;
-                float* out[kBlockOfRows];
-                for (int64_t r = 0; r < count; ++r) out[r] = to + r * to_step;
-                const float* const bias =
-                    layer.bias && layer.own_biases ? layer.bias + set * layer.outputs : layer.bias;
-                row_product({out,
-                             x,
-                             x_step,
-                             count,
-                             panels[i].of(set - first),
-                             layer.inputs,
-                             layer.outputs,
-                             {bias, nullptr, folded_gain(layer.activation, layer.gain)},
-                             {layer.activation, layer.gain, INFINITY}});
-                x = to;
-                x_step = to_step;
-            }
+            mlp_node({p.out + (set * p.points + point) * outputs, p.coordinates + row * inputs,
+                      std::min(kPointsOfANode, p.points - point), packed.of(set - first),
+                      static_cast<int64_t>(p.layers.size()), scratch.data() + worker * scratch_step,
+                      widest});
         });
     }
 }

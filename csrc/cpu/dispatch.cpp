@@ -3,6 +3,7 @@
 
 #include "digan_fast/bias_act.h"
 #include "digan_fast/cpu.h"
+#include "mlp_blocks.h"
 #include "render_blocks.h"
 #include "row_blocks.h"
 
@@ -38,7 +39,8 @@
 namespace digan_fast {
 
 DIGAN_FAST_DISPATCH(bias_act_cpu, BiasActParams)
-DIGAN_FAST_DISPATCH(render_pack, PackParams)
+DIGAN_FAST_DISPATCH(mlp_node, MlpNode)
+DIGAN_FAST_DISPATCH(pack_layer, PackParams)
 DIGAN_FAST_DISPATCH(render_waves, WaveParams)
 DIGAN_FAST_DISPATCH(render_node, NodeParams)
 DIGAN_FAST_DISPATCH(row_panels, LanePanels)

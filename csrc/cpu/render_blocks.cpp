@@ -1,34 +1,10 @@
 #include "render_blocks.h"
 
-#include "product.h"
+#include "layer_product.h"
 #include "waves.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
-
-static_assert(kBlockLanes == kLanes, "a block is a row of lanes");
-
-#if defined(__AVX512BF16__)
-inline Pair packed(float even, float odd) {
-    return {bfloat16_bits(odd) << 16 | bfloat16_bits(even)};
-}
-#endif
-
-// Panels of `count` numbers of a row together, given by element(row, depth, index).
-template <class T, class Element>
-void pack(T* panels, int64_t first, int64_t last, int64_t depth, const Element& element) {
-    panels += first * depth;
-    for (int64_t row = first; row < last;) {
-        const int rows = panel_rows(last - row);
-        for (int64_t k = 0; k < depth; ++k)
-            for (int r = 0; r < rows; ++r) *panels++ = element(row + r, k);
-        row += rows;
-    }
-}
-
-inline int64_t column(const PackParams& p, int64_t k) {
-    return p.sinusoids ? k / 2 + (k & 1) * p.sinusoids : k;
-}
 
 // The lanes of a block: its columns and rows.
 inline int lane_column(int lane) { return (lane & 1) | (lane >> 1 & 2) | (lane >> 2 & 4); }
@@ -108,47 +84,12 @@ void put_waves(Pair* out, const Block& block, int64_t sinusoids, bool) {
 #endif
 
 // What a product starts from, in the lanes of vector v.
-struct Bias {
-    const float* bias;
-    DIGAN_FAST_INLINE Vec operator()(int, int64_t row, int) const { return broadcast(bias[row]); }
-};
-
 struct Upsampled {
     const Block* blocks;
     DIGAN_FAST_INLINE Vec operator()(int block, int64_t row, int v) const {
         return each_four_times(blocks[block].base + row * kLanes + v * (Vec::width / 4));
     }
 };
-
-// in: [count][in_step] of lanes; out(block): where its rows go.
-template <class In, class Start, class Out>
-void product(const PackedLayer& layer, int count, const Start& start, const In* in, int64_t in_step,
-             const Finish& how, const Out& out) {
-    const In* panel = reinterpret_cast<const In*>(layer.panels);
-    for (int64_t row = 0; row < layer.outputs;) {
-        const int rows = panel_rows(layer.outputs - row);
-        by_rows(rows, [&](auto rows_) {
-            constexpr int R = decltype(rows_)::count;
-            for (int block = 0; block < count; ++block) {
-                for (int lane = 0; lane < kLanes; lane += kTile) {
-                    Tile<R> tile;
-                    for (int r = 0; r < R; ++r)
-                        for (int v = 0; v < 2; ++v)
-                            tile.v[r][v] = start(block, row + r, lane / Vec::width + v);
-                    multiply(tile, layer.depth, panel, R, in + block * in_step + lane, kLanes);
-                    finish(tile, how);
-                    out(tile, block, row, lane);
-                }
-            }
-        });
-        panel += rows * layer.depth;
-        row += rows;
-    }
-}
-
-Finish finishing(const PackedLayer& layer, bool round) {
-    return {layer.activation, layer.gain, layer.clamp, round};
-}
 
 // Panels and activations of T: float, or pairs of bfloat16.
 template <class T>
@@ -240,28 +181,6 @@ struct Node {
 };
 
 }  // namespace
-
-void render_pack(const PackParams& p) {
-    const auto weight = [&](int64_t row, int64_t k) {
-        return k < p.inputs ? p.weight[row * p.row_step + column(p, k)] * p.scale : 0.0f;
-    };
-    if (p.bias) {
-        for (int64_t row = p.first; row < p.last; ++row) p.layer.bias[row] = p.bias[row] * p.scale;
-    }
-#if defined(__AVX512BF16__)
-    if (p.precision == Precision::bfloat16) {
-        return pack(reinterpret_cast<Pair*>(p.layer.panels), p.first, p.last, p.layer.depth,
-                    [&](int64_t row, int64_t k) {
-                        return packed(weight(row, 2 * k), weight(row, 2 * k + 1));
-                    });
-    }
-#endif
-    if (p.precision == Precision::bfloat16) {
-        return pack(p.layer.panels, p.first, p.last, p.layer.depth,
-                    [&](int64_t row, int64_t k) { return to_bfloat16(weight(row, k)); });
-    }
-    pack(p.layer.panels, p.first, p.last, p.layer.depth, weight);
-}
 
 void render_waves(const WaveParams& p) {
     const Axis axis{p.frequency, p.phase, p.sinusoids, p.axis, p.side};

@@ -8,41 +8,13 @@
 
 #include <cstdint>
 
-#include "digan_fast/render.h"
+#include "packed_layer.h"
 
 namespace digan_fast {
 
 constexpr int kBlockRows = 4;
 constexpr int kBlockColumns = 8;
-constexpr int kBlockLanes = kBlockRows * kBlockColumns;
-
-// Blocks that go through a level together: a panel of weights is read once for all of them.
-constexpr int kNodeBlocks = 4;
-
-// A layer in panels; its numbers are of 32 bits, as `Precision` packs them.
-struct PackedLayer {
-    float* panels;  // [outputs × depth], the gain in them
-    float* bias;    // [outputs], the gain in it; null where a base holds it
-    int64_t outputs;
-    int64_t depth;  // inputs, packed together
-    Activation activation;
-    float gain;   // what is not in the panels
-    float clamp;  // infinity: none
-};
-
-// Rows [first, last) of a weight into panels, and of its bias; `first` is a multiple of 12.
-struct PackParams {
-    PackedLayer layer;
-    const float* weight;  // [outputs, row_step]
-    const float* bias;    // [outputs], or null
-    int64_t row_step;
-    int64_t inputs;
-    int64_t
-        sinusoids;  // K: the columns are K sines, then K cosines, packed by turns; 0: as they are
-    float scale;
-    int64_t first, last;
-    Precision precision;
-};
+static_assert(kBlockRows * kBlockColumns == kBlockLanes, "a block is a row of lanes");
 
 // Sines and cosines of the pixels along one axis: waves [groups, K, (sin, cos), group].
 struct WaveParams {
@@ -91,7 +63,6 @@ struct NodeParams {
     int64_t widest;  // rows of the widest activations or waves, packed together
 };
 
-void render_pack(const PackParams& params);
 void render_waves(const WaveParams& params);
 void render_node(const NodeParams& params);
 

@@ -9,8 +9,7 @@
 namespace digan_fast {
 namespace {
 
-constexpr int64_t kLine = 16;         // numbers of a cache line
-constexpr int64_t kRowsOfATask = 96;  // a multiple of every instruction set's panel
+constexpr int64_t kLine = 16;  // numbers of a cache line
 
 int64_t together(Precision precision) {
     return precision == Precision::bfloat16 && selected_isa() == Isa::avx512bf16 ? 2 : 1;
@@ -107,9 +106,9 @@ PackedLayer RenderWeights::add(const RenderLayer& layer, int64_t first_column, i
     params.sinusoids = sinusoids;
     params.scale = folded(layer.activation) ? layer.gain : 1.0f;
     params.precision = precision;
-    for (int64_t first = 0; first < layer.outputs; first += kRowsOfATask) {
+    for (int64_t first = 0; first < layer.outputs; first += kRowsOfAPack) {
         params.first = first;
-        params.last = std::min(first + kRowsOfATask, layer.outputs);
+        params.last = std::min(first + kRowsOfAPack, layer.outputs);
         jobs_.push_back({params, layer.outputs * layer.inputs});
     }
     return packed;
@@ -119,7 +118,7 @@ void RenderWeights::pack(int64_t video, int threads) {
     parallel_for(threads, static_cast<int64_t>(jobs_.size()), [&](int64_t i) {
         PackParams params = jobs_[i].params;
         params.weight += video * jobs_[i].video_step;
-        render_pack(params);
+        pack_layer(params);
     });
 }
 

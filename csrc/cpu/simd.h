@@ -40,6 +40,15 @@ static DIGAN_FAST_INLINE Vec each_four_times(const float* p) {
     return {_mm512_permutexvar_ps(lane, _mm512_castps128_ps512(_mm_loadu_ps(p)))};
 }
 
+// a with its sign turned where the lowest bit of b's representation is set
+static DIGAN_FAST_INLINE Vec turn_sign(Vec a, Vec b) {
+    const __m512i sign = _mm512_slli_epi32(_mm512_castps_si512(b.v), 31);
+    return {_mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(a.v), sign))};
+}
+static DIGAN_FAST_INLINE bool any_beyond(Vec a, float reach) {
+    return _mm512_cmp_ps_mask(_mm512_abs_ps(a.v), _mm512_set1_ps(reach), _CMP_GT_OQ) != 0;
+}
+
 #elif defined(__AVX2__) && defined(__FMA__)
 
 struct Vec {
@@ -57,6 +66,14 @@ static DIGAN_FAST_INLINE Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)
 static DIGAN_FAST_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
 static DIGAN_FAST_INLINE Vec each_four_times(const float* p) {
     return {_mm256_set_m128(_mm_set1_ps(p[1]), _mm_set1_ps(p[0]))};
+}
+static DIGAN_FAST_INLINE Vec turn_sign(Vec a, Vec b) {
+    const __m256i sign = _mm256_slli_epi32(_mm256_castps_si256(b.v), 31);
+    return {_mm256_castsi256_ps(_mm256_xor_si256(_mm256_castps_si256(a.v), sign))};
+}
+static DIGAN_FAST_INLINE bool any_beyond(Vec a, float reach) {
+    const __m256 size = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v);
+    return _mm256_movemask_ps(_mm256_cmp_ps(size, _mm256_set1_ps(reach), _CMP_GT_OQ)) != 0;
 }
 
 #else
@@ -90,6 +107,19 @@ static DIGAN_FAST_INLINE Vec fma(Vec a, Vec b, Vec c) {
     DIGAN_FAST_LANES(a.v[i] * b.v[i] + c.v[i]);
 }
 static DIGAN_FAST_INLINE Vec each_four_times(const float* p) { return broadcast(p[0]); }
+static DIGAN_FAST_INLINE Vec turn_sign(Vec a, Vec b) {
+    for (int i = 0; i < 4; ++i) {
+        uint32_t bits;
+        memcpy(&bits, &b.v[i], sizeof bits);
+        a.v[i] = bits & 1u ? -a.v[i] : a.v[i];
+    }
+    return a;
+}
+static DIGAN_FAST_INLINE bool any_beyond(Vec a, float reach) {
+    bool any = false;
+    for (int i = 0; i < 4; ++i) any |= fabsf(a.v[i]) > reach;
+    return any;
+}
 
 #    undef DIGAN_FAST_LANES
 

@@ -1,0 +1,22 @@
+#pragma once
+
+// What coord_mlp.cpp, compiled once, asks of mlp_blocks.cpp, compiled for each instruction set.
+
+#include "packed_layer.h"
+
+namespace digan_fast {
+
+// Up to 128 points through all layers.
+struct MlpNode {
+    float* out;           // [points, outputs]
+    const float* inputs;  // [points, the first layer's depth]
+    int64_t points;       // 1 to kNodeBlocks · 32
+    const PackedLayer* layers;
+    int64_t count;
+    float* scratch;  // 2 · kNodeBlocks · widest · 32 numbers, aligned to 64 bytes
+    int64_t widest;  // channels of the widest activations or inputs
+};
+
+void mlp_node(const MlpNode& params);
+
+}  // namespace digan_fast
