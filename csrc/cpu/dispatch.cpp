@@ -36,5 +36,6 @@
 namespace digan_fast {
 
 DIGAN_FAST_DISPATCH(bias_act_cpu, BiasActParams)
+DIGAN_FAST_DISPATCH(bias_act_backward_cpu, BiasActBackwardParams)
 
 }  // namespace digan_fast

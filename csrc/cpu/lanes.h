@@ -1,0 +1,69 @@
+#pragma once
+
+// Sums in one order on every instruction set: sixteen running sums, element i in lane i mod 16,
+// added up as a tree.
+
+#include <stdint.h>
+#include <string.h>
+
+namespace digan_fast::DIGAN_FAST_ISA {
+
+constexpr int kLanes = 16;
+
+#if defined(__GNUC__) && defined(__AVX512F__)
+constexpr int kWidth = 16;
+#elif defined(__GNUC__) && defined(__AVX__)
+constexpr int kWidth = 8;
+#elif defined(__GNUC__)
+constexpr int kWidth = 4;
+#else
+constexpr int kWidth = 1;
+#endif
+
+#if defined(__GNUC__)
+typedef float Vector __attribute__((vector_size(4 * kWidth)));
+#else
+typedef float Vector;
+#endif
+
+struct Lanes {
+    Vector part[kLanes / kWidth];
+};
+
+static inline Lanes lanes_of(const float* x) {
+    Lanes lanes;
+    memcpy(&lanes, x, sizeof lanes);
+    return lanes;
+}
+
+// The first n < 16 of x, then zeros.
+static inline Lanes lanes_of(const float* x, int64_t n) {
+    float padded[kLanes] = {};
+    for (int64_t i = 0; i < n; ++i) padded[i] = x[i];
+    return lanes_of(padded);
+}
+
+static inline Lanes no_lanes() {
+    Lanes lanes;
+    for (Vector& part : lanes.part) part = Vector{};
+    return lanes;
+}
+
+static inline void add(Lanes& sum, const Lanes& x) {
+    for (int i = 0; i < kLanes / kWidth; ++i) sum.part[i] += x.part[i];
+}
+
+static inline void add_product(Lanes& sum, const Lanes& x, const Lanes& y) {
+    for (int i = 0; i < kLanes / kWidth; ++i) sum.part[i] += x.part[i] * y.part[i];
+}
+
+static inline float total(const Lanes& lanes) {
+    float x[kLanes];
+    memcpy(x, &lanes, sizeof x);
+    for (int half = kLanes / 2; half > 0; half /= 2) {
+        for (int i = 0; i < half; ++i) x[i] += x[i + half];
+    }
+    return x[0];
+}
+
+}  // namespace digan_fast::DIGAN_FAST_ISA
