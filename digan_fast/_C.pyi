@@ -49,3 +49,18 @@ def bias_act_backward_cpu(
     clamp: float,
     threads: int,
 ) -> None: ...
+def upfirdn2d_cpu(
+    out: int,
+    x: int,
+    filter: int,
+    images: int,
+    channels: int,
+    size: tuple[int, int],
+    out_size: tuple[int, int],
+    taps: tuple[int, int],
+    before: tuple[int, int],
+    up: int,
+    down: int,
+    bfloat16: bool,
+    threads: int,
+) -> None: ...

@@ -19,14 +19,6 @@ std::int64_t checked_size(std::int64_t outer, std::int64_t channels, std::int64_
     return product("inner", product("channels", outer, channels), inner);
 }
 
-// Data of float32, or of bfloat16 where that is said.
-void* data(const char* argument, std::uintptr_t value, bool bfloat16) {
-    require(value != 0, argument, "null", "the address of data");
-    require(value % (bfloat16 ? 2 : 4) == 0, argument, std::to_string(value),
-            bfloat16 ? "a multiple of 2" : "a multiple of 4");
-    return reinterpret_cast<void*>(value);
-}
-
 void bias_act(std::uintptr_t out, std::uintptr_t x, std::uintptr_t bias, std::int64_t outer,
               std::int64_t channels, std::int64_t inner, int activation, bool bfloat16, float alpha,
               float gain, float clamp, int threads) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <limits>
 #include <string>
+#include <utility>
 
 namespace digan_fast {
 
@@ -13,6 +14,7 @@ namespace py = pybind11;
 
 // One for each file of this folder.
 void bind_bias_act(py::module_& m);
+void bind_upfirdn2d(py::module_& m);
 
 inline void require(bool ok, const char* argument, const std::string& value, const char* expected) {
     if (ok) return;
@@ -37,6 +39,14 @@ inline float* address(const char* argument, std::uintptr_t value) {
 // The same; null means that the tensor is left out.
 inline float* optional_address(const char* argument, std::uintptr_t value) {
     return value ? address(argument, value) : nullptr;
+}
+
+// Data of float32, or of bfloat16 where that is said.
+inline void* data(const char* argument, std::uintptr_t value, bool bfloat16) {
+    require(value != 0, argument, "null", "the address of data");
+    require(value % (bfloat16 ? 2 : 4) == 0, argument, std::to_string(value),
+            bfloat16 ? "a multiple of 2" : "a multiple of 4");
+    return reinterpret_cast<void*>(value);
 }
 
 // a · b for extents; refuses what does not fit.

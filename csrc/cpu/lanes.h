@@ -1,7 +1,7 @@
 #pragma once
 
-// Sums in one order on every instruction set: sixteen running sums, element i in lane i mod 16,
-// added up as a tree.
+// Sixteen floats in registers, and sums in one order on every instruction set: element i in lane
+// i mod 16, the lanes added up as a tree.
 
 #include <stdint.h>
 #include <string.h>
@@ -56,6 +56,12 @@ static inline void add(Lanes& sum, const Lanes& x) {
 static inline void add_product(Lanes& sum, const Lanes& x, const Lanes& y) {
     for (int i = 0; i < kLanes / kWidth; ++i) sum.part[i] += x.part[i] * y.part[i];
 }
+
+static inline void add_scaled(Lanes& sum, const Lanes& x, float k) {
+    for (int i = 0; i < kLanes / kWidth; ++i) sum.part[i] += x.part[i] * k;
+}
+
+static inline void store(float* out, const Lanes& lanes) { memcpy(out, &lanes, sizeof lanes); }
 
 static inline float total(const Lanes& lanes) {
     float x[kLanes];

@@ -29,3 +29,10 @@ def ptr(
     if address % alignment:
         raise ValueError(f"{name}: address {address:#x} is not aligned to {alignment} bytes")
     return address
+
+
+def ptr_wide_or_narrow(tensor: Tensor | None, name: str) -> int:
+    """The same for a tensor on the CPU of float32 or bfloat16."""
+    if tensor is not None and tensor.dtype == torch.bfloat16:
+        return ptr(tensor, name, dtype=torch.bfloat16, alignment=2)
+    return ptr(tensor, name)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from digan_fast import dispatch
-from digan_fast.ops._pointers import ptr
+from digan_fast.ops._pointers import ptr, ptr_wide_or_narrow
 from digan_fast.ops._registry import define, differentiable, layout
 from digan_fast.reference import bias_act as reference
 from digan_fast.reference.activations import ACTIVATIONS, SLOPE
@@ -51,13 +51,6 @@ def _options(x: Tensor, dim: int, activation: str, gain: float, clamp: float | N
     }
 
 
-def _address(tensor: Tensor | None, name: str) -> int:
-    """Of float32 or bfloat16 data."""
-    if tensor is not None and tensor.dtype == torch.bfloat16:
-        return ptr(tensor, name, dtype=torch.bfloat16, alignment=2)
-    return ptr(tensor, name)
-
-
 def _wide(bias: Tensor | None) -> Tensor | None:
     return None if bias is None else bias.to(torch.float32).contiguous()
 
@@ -69,8 +62,8 @@ def _native(x: Tensor, bias: Tensor | None, dim: int, activation: str, gain: flo
     out = torch.empty_like(x)
     bias = _wide(bias)
     dispatch.native_module().bias_act_cpu(
-        out=_address(out, "out"),
-        x=_address(x, "x"),
+        out=ptr_wide_or_narrow(out, "out"),
+        x=ptr_wide_or_narrow(x, "x"),
         bias=ptr(bias, "bias"),
         **_options(x, dim, activation, gain, clamp),
     )
@@ -100,12 +93,12 @@ def _native_backward(
     dbias = torch.empty(out.shape[dim], dtype=torch.float32)
     bias = _wide(bias)
     dispatch.native_module().bias_act_backward_cpu(
-        dx=_address(dx, "dx"),
+        dx=ptr_wide_or_narrow(dx, "dx"),
         dbias=ptr(dbias, "dbias"),
-        grad=_address(grad, "grad"),
-        x=_address(x, "x"),
+        grad=ptr_wide_or_narrow(grad, "grad"),
+        x=ptr_wide_or_narrow(x, "x"),
         bias=ptr(bias, "bias"),
-        out=_address(out, "out"),
+        out=ptr_wide_or_narrow(out, "out"),
         grad_expanded=expanded,
         **_options(out, dim, activation, gain, clamp),
     )
