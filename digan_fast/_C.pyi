@@ -64,3 +64,33 @@ def upfirdn2d_cpu(
     bfloat16: bool,
     threads: int,
 ) -> None: ...
+def fmm_weights_cpu(
+    out: int,
+    weight: int,
+    left: int,
+    right: int,
+    batch: int,
+    outputs: int,
+    inputs: int,
+    rank: int,
+    modulation: int,
+    scale: float,
+    threads: int,
+) -> None: ...
+def fmm_weights_backward_cpu(
+    dweight: int,
+    dleft: int,
+    dright: int,
+    grad: int,
+    weight: int,
+    left: int,
+    right: int,
+    batch: int,
+    outputs: int,
+    inputs: int,
+    rank: int,
+    modulation: int,
+    grad_expanded: bool,
+    scale: float,
+    threads: int,
+) -> None: ...

@@ -14,6 +14,7 @@ namespace py = pybind11;
 
 // One for each file of this folder.
 void bind_bias_act(py::module_& m);
+void bind_fmm_weights(py::module_& m);
 void bind_upfirdn2d(py::module_& m);
 
 inline void require(bool ok, const char* argument, const std::string& value, const char* expected) {

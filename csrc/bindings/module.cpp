@@ -45,5 +45,6 @@ PYBIND11_MODULE(_C, m) {
     m.def("isa", [] { return isa_name(selected_isa()); });
     m.def("cuda_info", &cuda_information);
     bind_bias_act(m);
+    bind_fmm_weights(m);
     bind_upfirdn2d(m);
 }

@@ -3,6 +3,7 @@
 
 #include "digan_fast/bias_act.h"
 #include "digan_fast/cpu.h"
+#include "digan_fast/fmm_weights.h"
 #include "digan_fast/upfirdn2d.h"
 
 #define DIGAN_FAST_DECLARE(isa, op, Params) \
@@ -38,6 +39,8 @@ namespace digan_fast {
 
 DIGAN_FAST_DISPATCH(bias_act_cpu, BiasActParams)
 DIGAN_FAST_DISPATCH(bias_act_backward_cpu, BiasActBackwardParams)
+DIGAN_FAST_DISPATCH(fmm_weights_cpu, FmmWeightsParams)
+DIGAN_FAST_DISPATCH(fmm_weights_backward_cpu, FmmWeightsBackwardParams)
 DIGAN_FAST_DISPATCH(upfirdn2d_cpu, Upfirdn2dParams)
 
 }  // namespace digan_fast

@@ -32,7 +32,9 @@ struct Lanes {
 
 static inline Lanes lanes_of(const float* x) {
     Lanes lanes;
-    memcpy(&lanes, x, sizeof lanes);
+    for (int i = 0; i < kLanes / kWidth; ++i) {
+        memcpy(&lanes.part[i], x + i * kWidth, sizeof(Vector));
+    }
     return lanes;
 }
 
@@ -61,15 +63,18 @@ static inline void add_scaled(Lanes& sum, const Lanes& x, float k) {
     for (int i = 0; i < kLanes / kWidth; ++i) sum.part[i] += x.part[i] * k;
 }
 
-static inline void store(float* out, const Lanes& lanes) { memcpy(out, &lanes, sizeof lanes); }
+static inline void store(float* out, const Lanes& lanes) {
+    for (int i = 0; i < kLanes / kWidth; ++i) {
+        memcpy(out + i * kWidth, &lanes.part[i], sizeof(Vector));
+    }
+}
 
 static inline float total(const Lanes& lanes) {
-    float x[kLanes];
-    memcpy(x, &lanes, sizeof x);
-    for (int half = kLanes / 2; half > 0; half /= 2) {
-        for (int i = 0; i < half; ++i) x[i] += x[i + half];
-    }
-    return x[0];
+    float x[kLanes], eight[8], four[4];
+    store(x, lanes);
+    for (int i = 0; i < 8; ++i) eight[i] = x[i] + x[i + 8];
+    for (int i = 0; i < 4; ++i) four[i] = eight[i] + eight[i + 4];
+    return (four[0] + four[2]) + (four[1] + four[3]);
 }
 
 }  // namespace digan_fast::DIGAN_FAST_ISA

@@ -12,7 +12,7 @@ namespace {
 // Floats of a filtered row that are kept between the two passes.
 constexpr int64_t kRow = 1 << 13;
 
-// Outputs for which a thread more pays.
+// Outputs for one thread more, as in bias_act.cpp.
 constexpr int64_t kGrain = 1 << 14;
 
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from digan_fast import dispatch
-from digan_fast.ops._pointers import ptr, ptr_wide_or_narrow
+from digan_fast.ops._pointers import one_number, ptr, ptr_wide_or_narrow
 from digan_fast.ops._registry import define, differentiable, layout
 from digan_fast.reference import bias_act as reference
 from digan_fast.reference.activations import ACTIVATIONS, SLOPE
@@ -86,9 +86,8 @@ def _native_backward(
         return dx.movedim(3, 1), dbias
     out = out.contiguous()
     x = None if x is None or ACTIVATIONS[activation].homogeneous else x.contiguous()
-    # The gradient of a sum or a mean: one number, read over and over.
-    expanded = grad.numel() > 1 and all(n == 1 or step == 0 for n, step in zip(grad.shape, grad.stride(), strict=True))
-    grad = grad[(slice(0, 1),) * grad.ndim].reshape(1) if expanded else grad.contiguous()
+    number = one_number(grad)
+    grad = grad.contiguous() if number is None else number
     dx = torch.empty_like(out)
     dbias = torch.empty(out.shape[dim], dtype=torch.float32)
     bias = _wide(bias)
@@ -99,7 +98,7 @@ def _native_backward(
         x=ptr_wide_or_narrow(x, "x"),
         bias=ptr(bias, "bias"),
         out=ptr_wide_or_narrow(out, "out"),
-        grad_expanded=expanded,
+        grad_expanded=number is not None,
         **_options(out, dim, activation, gain, clamp),
     )
     return dx, dbias.to(out.dtype)
