@@ -8,6 +8,7 @@
 #include <initializer_list>
 #include <limits>
 #include <string>
+#include <utility>
 
 #include "digan_fast/bias_act.h"
 
@@ -21,6 +22,8 @@ void bind_coord_linear(py::module_& m);
 void bind_coord_mlp(py::module_& m);
 void bind_linear_act(py::module_& m);
 void bind_render(py::module_& m);
+void bind_fmm_weights(py::module_& m);
+void bind_upfirdn2d(py::module_& m);
 
 inline void require(bool ok, const char* argument, const std::string& value, const char* expected) {
     if (ok) return;
@@ -62,6 +65,14 @@ inline float* address(const char* argument, std::uintptr_t value) {
 // The same; null means that the tensor is left out.
 inline float* optional_address(const char* argument, std::uintptr_t value) {
     return value ? address(argument, value) : nullptr;
+}
+
+// Data of float32, or of bfloat16 where that is said.
+inline void* data(const char* argument, std::uintptr_t value, bool bfloat16) {
+    require(value != 0, argument, "null", "the address of data");
+    require(value % (bfloat16 ? 2 : 4) == 0, argument, std::to_string(value),
+            bfloat16 ? "a multiple of 2" : "a multiple of 4");
+    return reinterpret_cast<void*>(value);
 }
 
 // a · b for extents; refuses what does not fit.

@@ -49,4 +49,6 @@ PYBIND11_MODULE(_C, m) {
     bind_coord_mlp(m);
     bind_linear_act(m);
     bind_render(m);
+    bind_fmm_weights(m);
+    bind_upfirdn2d(m);
 }

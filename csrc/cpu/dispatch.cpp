@@ -3,6 +3,8 @@
 
 #include "digan_fast/bias_act.h"
 #include "digan_fast/cpu.h"
+#include "digan_fast/fmm_weights.h"
+#include "digan_fast/upfirdn2d.h"
 #include "mlp_blocks.h"
 #include "render_blocks.h"
 #include "row_blocks.h"
@@ -50,5 +52,9 @@ DIGAN_FAST_DISPATCH(row_slope, RowSlope)
 DIGAN_FAST_DISPATCH(row_waves, RowWaves)
 DIGAN_FAST_DISPATCH(row_waves_gradient, RowWavesGradient)
 DIGAN_FAST_DISPATCH(axis_table, AxisWaves)
+DIGAN_FAST_DISPATCH(bias_act_backward_cpu, BiasActBackwardParams)
+DIGAN_FAST_DISPATCH(fmm_weights_cpu, FmmWeightsParams)
+DIGAN_FAST_DISPATCH(fmm_weights_backward_cpu, FmmWeightsBackwardParams)
+DIGAN_FAST_DISPATCH(upfirdn2d_cpu, Upfirdn2dParams)
 
 }  // namespace digan_fast

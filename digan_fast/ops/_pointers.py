@@ -38,6 +38,20 @@ def ptr(
     return address
 
 
+def one_number(tensor: Tensor) -> Tensor | None:
+    """[1], a view, where a tensor of more elements is one number expanded, as the gradient of a sum is; else None."""
+    if tensor.numel() < 2 or any(n > 1 and step for n, step in zip(tensor.shape, tensor.stride(), strict=True)):
+        return None
+    return tensor[(slice(0, 1),) * tensor.ndim].reshape(1)
+
+
+def ptr_wide_or_narrow(tensor: Tensor | None, name: str) -> int:
+    """The same for a tensor on the CPU of float32 or bfloat16."""
+    if tensor is not None and tensor.dtype == torch.bfloat16:
+        return ptr(tensor, name, dtype=torch.bfloat16, alignment=2)
+    return ptr(tensor, name)
+
+
 def why_not_float32(allowed: Sequence[str], activation: str, **tensors: Tensor | None) -> str | None:
     """Why a native kernel that takes float32 on the CPU and these activations cannot run; None if it can."""
     for name, tensor in tensors.items():

@@ -9,15 +9,10 @@ import torch
 from torch import Tensor
 
 from digan_fast import dispatch
-from digan_fast.ops._pointers import ptr
+from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, one_number, ptr, ptr_wide_or_narrow
 from digan_fast.ops._registry import define, differentiable, layout
 from digan_fast.reference import bias_act as reference
 from digan_fast.reference.activations import ACTIVATIONS, SLOPE
-
-# The order of `enum class Activation` in csrc/include/digan_fast/bias_act.h.
-_NATIVE_ACTIVATIONS = (
-    "linear", "relu", "lrelu", "tanh", "sigmoid", "elu", "selu", "softplus", "swish",
-)  # fmt: skip
 
 _OPTIONS = "int dim, str activation, float gain, float? clamp"
 
@@ -36,35 +31,94 @@ def _keep(x: Tensor, bias: Tensor | None, dim: int, activation: str, *_: Any) ->
     return (None, None) if ACTIVATIONS[activation].homogeneous else (x, bias)
 
 
+def _options(x: Tensor, dim: int, activation: str, gain: float, clamp: float | None) -> dict[str, Any]:
+    """What the compiled functions take besides addresses; x contiguous."""
+    return {
+        "outer": math.prod(x.shape[:dim]),
+        "channels": x.shape[dim],
+        "inner": math.prod(x.shape[dim + 1 :]),
+        "activation": NATIVE_ACTIVATIONS.index(activation),
+        "bfloat16": x.dtype == torch.bfloat16,
+        "alpha": SLOPE if activation == "lrelu" else 1.0,
+        "gain": gain,
+        "clamp": math.inf if clamp is None else clamp,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _wide(bias: Tensor | None) -> Tensor | None:
+    return None if bias is None else bias.to(torch.float32).contiguous()
+
+
 def _native(x: Tensor, bias: Tensor | None, dim: int, activation: str, gain: float, clamp: float | None) -> Tensor:
     if dim == 1 and layout(x) == torch.channels_last:
         return _native(x.movedim(1, 3), bias, 3, activation, gain, clamp).movedim(3, 1)
     x = x.contiguous()
     out = torch.empty_like(x)
+    bias = _wide(bias)
     dispatch.native_module().bias_act_cpu(
-        out=ptr(out, "out"),
-        x=ptr(x, "x"),
-        bias=ptr(None if bias is None else bias.contiguous(), "bias"),
-        outer=math.prod(x.shape[:dim]),
-        channels=x.shape[dim],
-        inner=math.prod(x.shape[dim + 1 :]),
-        activation=_NATIVE_ACTIVATIONS.index(activation),
-        alpha=SLOPE if activation == "lrelu" else 1.0,
-        gain=gain,
-        clamp=math.inf if clamp is None else clamp,
-        threads=torch.get_num_threads(),
+        out=ptr_wide_or_narrow(out, "out"),
+        x=ptr_wide_or_narrow(x, "x"),
+        bias=ptr(bias, "bias"),
+        **_options(x, dim, activation, gain, clamp),
     )
     return out
+
+
+def _native_backward(
+    grad: Tensor,
+    x: Tensor | None,
+    bias: Tensor | None,
+    out: Tensor,
+    dim: int,
+    activation: str,
+    gain: float,
+    clamp: float | None,
+) -> tuple[Tensor, Tensor]:
+    if dim == 1 and layout(out) == torch.channels_last:
+        last = None if x is None else x.movedim(1, 3)
+        dx, dbias = _native_backward(grad.movedim(1, 3), last, bias, out.movedim(1, 3), 3, activation, gain, clamp)
+        return dx.movedim(3, 1), dbias
+    out = out.contiguous()
+    x = None if x is None or ACTIVATIONS[activation].homogeneous else x.contiguous()
+    number = one_number(grad)
+    grad = grad.contiguous() if number is None else number
+    dx = torch.empty_like(out)
+    dbias = torch.empty(out.shape[dim], dtype=torch.float32)
+    bias = _wide(bias)
+    dispatch.native_module().bias_act_backward_cpu(
+        dx=ptr_wide_or_narrow(dx, "dx"),
+        dbias=ptr(dbias, "dbias"),
+        grad=ptr_wide_or_narrow(grad, "grad"),
+        x=ptr_wide_or_narrow(x, "x"),
+        bias=ptr(bias, "bias"),
+        out=ptr_wide_or_narrow(out, "out"),
+        grad_expanded=number is not None,
+        **_options(out, dim, activation, gain, clamp),
+    )
+    return dx, dbias.to(out.dtype)
 
 
 def _why_not_native(x: Tensor, bias: Tensor | None, dim: int, activation: str, *_: Any) -> str | None:
     if x.device.type != "cpu":
         return f"x is on {x.device}"
-    if x.dtype != torch.float32 or (bias is not None and bias.dtype != torch.float32):
-        return f"x is {x.dtype}; it takes float32"
-    if activation not in _NATIVE_ACTIVATIONS:
+    if x.dtype not in (torch.float32, torch.bfloat16):
+        return f"x is {x.dtype}; it takes float32 and bfloat16"
+    if bias is not None and bias.dtype not in (torch.float32, torch.bfloat16):
+        return f"bias is {bias.dtype}; it takes float32 and bfloat16"
+    if activation not in NATIVE_ACTIVATIONS:
         return f"it has no activation {activation!r}"
     return None
+
+
+def _why_not_native_backward(
+    grad: Tensor, x: Tensor | None, bias: Tensor | None, out: Tensor, dim: int, activation: str, *_: Any
+) -> str | None:
+    for name, tensor in (("grad", grad), ("x", x)):
+        if tensor is not None and tensor.dtype != out.dtype:
+            return f"{name} is {tensor.dtype} and out {out.dtype}"
+    reason = _why_not_native(out, bias, dim, activation)
+    return reason.replace("x is", "out is", 1) if reason else None
 
 
 _forward_op = define("bias_act", f"(Tensor x, Tensor? bias, {_OPTIONS}) -> Tensor", reference.bias_act, _fake, like=0)
@@ -76,5 +130,6 @@ _backward_op = define(
     like=3,
 )
 dispatch.register("bias_act", "native", _native, _why_not_native)
+dispatch.register("bias_act_backward", "native", _native_backward, _why_not_native_backward)
 
 bias_act = differentiable(_forward_op, _backward_op, reference.bias_act_backward, tensors=2, keep=_keep)

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from digan_fast import dispatch
+from digan_fast.ops._pointers import one_number, ptr
 from digan_fast.ops._registry import define, differentiable
 from digan_fast.reference import fmm_weights as reference
+
+# The order of `enum class Modulation` in csrc/include/digan_fast/fmm_weights.h.
+_NATIVE_MODULATIONS = ("linear", "demod", "tanh", "sigmoid")
 
 _TENSORS = "Tensor weight, Tensor left, Tensor right"
 
@@ -26,6 +32,70 @@ def _reference_backward(
     return reference.fmm_weights_backward(grad, weight, left, right, activation)
 
 
+def _options(weight: Tensor, left: Tensor, activation: str) -> dict[str, Any]:
+    """What the compiled functions take besides addresses."""
+    return {
+        "batch": left.shape[0],
+        "outputs": weight.shape[0],
+        "inputs": weight.shape[1],
+        "rank": left.shape[-1],
+        "modulation": _NATIVE_MODULATIONS.index(activation),
+        "scale": left.shape[-1] ** -0.5,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _native(weight: Tensor, left: Tensor, right: Tensor, activation: str) -> Tensor:
+    weight, left, right = weight.contiguous(), left.contiguous(), right.contiguous()
+    out = torch.empty((left.shape[0], *weight.shape), dtype=torch.float32)
+    dispatch.native_module().fmm_weights_cpu(
+        out=ptr(out, "out"),
+        weight=ptr(weight, "weight"),
+        left=ptr(left, "left"),
+        right=ptr(right, "right"),
+        **_options(weight, left, activation),
+    )
+    return out
+
+
+def _native_backward(
+    grad: Tensor, weight: Tensor, left: Tensor, right: Tensor, out: Tensor, activation: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    weight, left, right = weight.contiguous(), left.contiguous(), right.contiguous()
+    number = one_number(grad)
+    grad = grad.contiguous() if number is None else number
+    gradients = torch.empty_like(weight), torch.empty_like(left), torch.empty_like(right)
+    dispatch.native_module().fmm_weights_backward_cpu(
+        dweight=ptr(gradients[0], "dweight"),
+        dleft=ptr(gradients[1], "dleft"),
+        dright=ptr(gradients[2], "dright"),
+        grad=ptr(grad, "grad"),
+        weight=ptr(weight, "weight"),
+        left=ptr(left, "left"),
+        right=ptr(right, "right"),
+        grad_expanded=number is not None,
+        **_options(weight, left, activation),
+    )
+    return gradients
+
+
+def _why_not_native(weight: Tensor, left: Tensor, right: Tensor, activation: str) -> str | None:
+    for name, tensor in (("weight", weight), ("left", left), ("right", right)):
+        if tensor.device.type != "cpu":
+            return f"{name} is on {tensor.device}"
+        if tensor.dtype != torch.float32:
+            return f"{name} is {tensor.dtype}; it takes float32"
+    return None if activation in _NATIVE_MODULATIONS else f"it has no activation {activation!r}"
+
+
+def _why_not_native_backward(
+    grad: Tensor, weight: Tensor, left: Tensor, right: Tensor, out: Tensor, activation: str
+) -> str | None:
+    if grad.dtype != torch.float32:
+        return f"grad is {grad.dtype}; it takes float32"
+    return _why_not_native(weight, left, right, activation)
+
+
 _forward_op = define("fmm_weights", f"({_TENSORS}, str activation) -> Tensor", reference.fmm_weights, _fake)
 _backward_op = define(
     "fmm_weights_backward",
@@ -33,5 +103,7 @@ _backward_op = define(
     _reference_backward,
     _fake_backward,
 )
+dispatch.register("fmm_weights", "native", _native, _why_not_native)
+dispatch.register("fmm_weights_backward", "native", _native_backward, _why_not_native_backward)
 
 fmm_weights = differentiable(_forward_op, _backward_op, _reference_backward, tensors=3)

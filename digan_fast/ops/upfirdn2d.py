@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from digan_fast import dispatch
+from digan_fast.ops._pointers import ptr, ptr_wide_or_narrow
 from digan_fast.ops._registry import define, layout
 from digan_fast.reference import upfirdn2d as reference
 
@@ -17,6 +19,41 @@ def _fake(x: Tensor, filter: Tensor, up: int, down: int, padding: Sequence[int],
     return torch.empty((*x.shape[:2], *size), dtype=x.dtype, device=x.device, memory_format=layout(x))
 
 
+def _native(x: Tensor, filter: Tensor, up: int, down: int, padding: Sequence[int], flip: bool, gain: float) -> Tensor:
+    taps = (filter.to(torch.float32) * gain).contiguous()
+    if not flip:
+        taps = taps.flip((0, 1))
+    batch, channels, height, width = x.shape
+    size = reference.output_size((height, width), taps.shape, up, down, padding)
+    last = layout(x) == torch.channels_last
+    x = x.contiguous(memory_format=layout(x))
+    out = torch.empty((batch, channels, *size), dtype=x.dtype, memory_format=layout(x))
+    dispatch.native_module().upfirdn2d_cpu(
+        out=ptr_wide_or_narrow(out.movedim(1, 3) if last else out, "out"),
+        x=ptr_wide_or_narrow(x.movedim(1, 3) if last else x, "x"),
+        filter=ptr(taps, "filter"),
+        images=batch if last else batch * channels,
+        channels=channels if last else 1,
+        size=(height, width),
+        out_size=size,
+        taps=tuple(taps.shape),
+        before=(padding[2], padding[0]),
+        up=up,
+        down=down,
+        bfloat16=x.dtype == torch.bfloat16,
+        threads=torch.get_num_threads(),
+    )
+    return out
+
+
+def _why_not_native(x: Tensor, filter: Tensor, *_: Any) -> str | None:
+    if x.device.type != "cpu" or filter.device.type != "cpu":
+        return f"x is on {x.device}, filter on {filter.device}"
+    if x.dtype not in (torch.float32, torch.bfloat16):
+        return f"x is {x.dtype}; it takes float32 and bfloat16"
+    return None
+
+
 _op = define(
     "upfirdn2d",
     "(Tensor x, Tensor filter, int up, int down, int[] padding, bool flip, float gain) -> Tensor",
@@ -24,6 +61,7 @@ _op = define(
     _fake,
     like=0,
 )
+dispatch.register("upfirdn2d", "native", _native, _why_not_native)
 
 
 class _Upfirdn2d(torch.autograd.Function):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -78,3 +78,14 @@ def check_views(function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> No
         for changed in layouts(tensor.detach()):
             varied = [*inputs[:index], changed, *inputs[index + 1 :]]
             torch.testing.assert_close(function(*varied).detach(), expected)
+
+
+def thread_counts(*counts: int) -> Iterator[int]:
+    """Each number of threads in turn, set for torch while the loop's body runs."""
+    before = torch.get_num_threads()
+    try:
+        for count in counts:
+            torch.set_num_threads(count)
+            yield count
+    finally:
+        torch.set_num_threads(before)

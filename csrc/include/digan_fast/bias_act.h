@@ -19,15 +19,19 @@ enum class Activation : int {
 
 constexpr int kActivations = 10;
 
-// y = clamp(act(x + b[c]) · gain, ±clamp) over contiguous float32 [outer, channels, inner].
+// How tensors are stored; the arithmetic is float32's in either case.
+enum class Number : int { float32, bfloat16 };
+
+// y = clamp(act(x + b[c]) · gain, ±clamp) over contiguous [outer, channels, inner].
 struct BiasActParams {
-    float* out;         // [outer, channels, inner]; may be x itself
-    const float* x;     // [outer, channels, inner]
+    void* out;          // [outer, channels, inner] of `number`; may be x itself
+    const void* x;      // [outer, channels, inner] of `number`
     const float* bias;  // [channels], or null
     std::int64_t outer;
     std::int64_t channels;
     std::int64_t inner;
     Activation activation;
+    Number number;
     float alpha;  // slope of lrelu below 0, scale of elu
     float gain;
     float clamp;  // infinity: none
@@ -35,5 +39,58 @@ struct BiasActParams {
 };
 
 void bias_act_cpu(const BiasActParams& params);
+
+// dx = grad · act'(x + b[c]) · gain where |y| < clamp, else 0; dbias[c] = Σ dx over the other two.
+// linear, relu and lrelu take act' from the sign of y; the others take x and bias.
+struct BiasActBackwardParams {
+    void* dx;           // [outer, channels, inner] of `number`
+    float* dbias;       // [channels]
+    float* partials;    // [bias_act_partials(…)]
+    const void* grad;   // like dx; one number for all where grad_expanded
+    const void* x;      // like dx; not read by linear, relu, lrelu
+    const float* bias;  // [channels], or null
+    const void* out;    // y, like dx; not read by the others where clamp is infinite
+    std::int64_t outer;
+    std::int64_t channels;
+    std::int64_t inner;
+    Activation activation;
+    Number number;
+    bool grad_expanded;
+    float alpha;
+    float gain;
+    float clamp;
+    int threads;
+};
+
+// Sums of dx that are computed in one piece, so that their order hangs on the extents alone.
+struct BiasActChunks {
+    std::int64_t rows;      // inner > 1: outer · channels; else outer
+    std::int64_t per_task;  // rows of one task
+    std::int64_t split;     // pieces of a row, of `length` elements (the last one shorter)
+    std::int64_t length;
+};
+
+// About 2¹⁴ elements a task: a thread more pays from there on (csrc/cpu/bias_act.cpp).
+static inline BiasActChunks bias_act_chunks(std::int64_t outer, std::int64_t channels,
+                                            std::int64_t inner) {
+    constexpr std::int64_t kTask = 1 << 14;
+    const std::int64_t row = inner > 1 ? inner : channels;
+    BiasActChunks chunks;
+    chunks.rows = inner > 1 ? outer * channels : outer;
+    chunks.per_task = row < kTask ? kTask / row : 1;
+    chunks.length = inner > 1 && inner > kTask ? kTask : row;
+    chunks.split = (row + chunks.length - 1) / chunks.length;
+    return chunks;
+}
+
+// Extent of BiasActBackwardParams::partials, for extents of 1 or more.
+static inline std::int64_t bias_act_partials(std::int64_t outer, std::int64_t channels,
+                                             std::int64_t inner) {
+    const BiasActChunks chunks = bias_act_chunks(outer, channels, inner);
+    if (inner > 1) return chunks.rows * chunks.split;
+    return (chunks.rows + chunks.per_task - 1) / chunks.per_task * channels;
+}
+
+void bias_act_backward_cpu(const BiasActBackwardParams& params);
 
 }  // namespace digan_fast

@@ -1,0 +1,36 @@
+#pragma once
+
+// bfloat16 is the upper half of a float32. In integers, so that every instruction set gives the
+// same bits: avx512bf16's own conversion takes subnormal numbers for zero.
+
+#include <stdint.h>
+#include <string.h>
+
+namespace digan_fast::DIGAN_FAST_ISA {
+
+static inline float widened(uint16_t x) {
+    const uint32_t bits = static_cast<uint32_t>(x) << 16;
+    float wide;
+    memcpy(&wide, &bits, sizeof wide);
+    return wide;
+}
+
+// To the nearest, ties to even; NaN to one quiet NaN.
+static inline uint16_t narrowed(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    return static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded);
+}
+
+static inline void widen(float* out, const uint16_t* x, int64_t n) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) out[i] = widened(x[i]);
+}
+
+static inline void narrow(uint16_t* out, const float* x, int64_t n) {
+#pragma omp simd
+    for (int64_t i = 0; i < n; ++i) out[i] = narrowed(x[i]);
+}
+
+}  // namespace digan_fast::DIGAN_FAST_ISA

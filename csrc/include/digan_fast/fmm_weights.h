@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstdint>
+
+namespace digan_fast {
+
+enum class Modulation : int { linear, demod, tanh, sigmoid };
+
+constexpr int kModulations = 4;
+
+// out[b] = V = W ∘ (m(L[b]·R[b] · scale) + 1); demod divides each row by its 2-norm + 1e-8.
+// m is tanh, sigmoid less 1/2, or nothing.
+struct FmmWeightsParams {
+    float* out;           // [batch, outputs, inputs]
+    const float* weight;  // [outputs, inputs]
+    const float* left;    // [batch, outputs, rank]
+    const float* right;   // [batch, rank, inputs]
+    std::int64_t batch;
+    std::int64_t outputs;
+    std::int64_t inputs;
+    std::int64_t rank;
+    Modulation modulation;
+    float scale;
+    int threads;
+};
+
+void fmm_weights_cpu(const FmmWeightsParams& params);
+
+struct FmmWeightsBackwardParams {
+    float* dweight;     // [outputs, inputs]
+    float* dleft;       // [batch, outputs, rank]
+    float* dright;      // [batch, rank, inputs]
+    float* partials;    // [fmm_weights_chunks(outputs), batch, rank, inputs]
+    const float* grad;  // [batch, outputs, inputs]; one number for all where grad_expanded
+    const float* weight;
+    const float* left;
+    const float* right;
+    std::int64_t batch;
+    std::int64_t outputs;
+    std::int64_t inputs;
+    std::int64_t rank;
+    Modulation modulation;
+    bool grad_expanded;
+    float scale;
+    int threads;
+};
+
+// Runs of outputs whose contributions to dright are summed apart, so that its order hangs on the
+// extents alone: of 32 or more, 16 at most.
+static inline std::int64_t fmm_weights_chunks(std::int64_t outputs) {
+    const std::int64_t chunks = outputs / 32;
+    return chunks < 1 ? 1 : chunks > 16 ? 16 : chunks;
+}
+
+void fmm_weights_backward_cpu(const FmmWeightsBackwardParams& params);
+
+}  // namespace digan_fast

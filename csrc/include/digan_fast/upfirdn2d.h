@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstdint>
+
+namespace digan_fast {
+
+// One of the two axes of a picture.
+struct UpfirdnAxis {
+    std::int64_t size;  // of the input
+    std::int64_t out;   // of the output
+    std::int64_t taps;  // of the filter
+    std::int64_t
+        before;  // padding before the first sample, in samples after upsampling; may be negative
+};
+
+// out[n, c, Y, X] = Σ_ji filter[j, i] · u[n, c, Y·down + j, X·down + i], u being x with up − 1
+// zeros after each sample and padding (negative: cropped) around. Contiguous [images, H, W,
+// channels]; with one channel, planes [images, H, W].
+struct Upfirdn2dParams {
+    void* out;
+    const void* x;
+    const float* filter;  // [y.taps, x.taps], in the order of a correlation
+    std::int64_t images;
+    std::int64_t channels;
+    UpfirdnAxis vertical;
+    UpfirdnAxis horizontal;
+    std::int64_t up;
+    std::int64_t down;
+    bool bfloat16;  // x and out; the arithmetic is float32's in either case
+    int threads;
+};
+
+void upfirdn2d_cpu(const Upfirdn2dParams& params);
+
+}  // namespace digan_fast
