@@ -13,8 +13,9 @@ from digan_fast.devices import usable_device
 from digan_fast.networks.config import coordinate_config, read_config
 from digan_fast.training.augment import DiffAugment
 
-# Fields that may differ when a run is resumed: they do not change what it computes up to a given moment.
-_FREE = {"kimg", "out", "resume", "snapshot_kimg", "tick_kimg", "threads", "data"}
+# Fields that may differ when a run is resumed: they do not change what it computes up to a given moment, or, like
+# init, have had their effect.
+_FREE = {"kimg", "out", "resume", "init", "snapshot_kimg", "tick_kimg", "threads", "data"}
 # Generator channels at side R, for a configuration with fmaps 1, are _CHANNEL_BASE/R at most.
 _CHANNEL_BASE = 32768
 _MINIBATCH_GROUP = 4
@@ -57,6 +58,9 @@ class TrainConfig:
     """The run's folder: config.json, log.jsonl, samples/, snapshot.safetensors, state.pt."""
     resume: bool = False
     """Go on with the run in the folder."""
+    init: Annotated[Path | None, _OWN_DEFAULT] = None
+    """A snapshot whose networks the run starts from, where names and shapes match; a
+    run that is resumed has started already; default: random weights."""
 
     resolution: int = 128
     """Side of the frames: a power of two, 8 or more."""

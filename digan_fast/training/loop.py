@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from digan_fast.files import remove_leftovers, replacing
 from digan_fast.networks import Discriminator, Generator
 from digan_fast.training.augment import DiffAugment
 from digan_fast.training.config import TrainConfig
+from digan_fast.training.initial import load_initial, start_from
 from digan_fast.training.loss import Loss
 
 G_INTERVAL = 4
@@ -77,6 +79,7 @@ class Run:
         self.D = Discriminator(**config.discriminator_kwargs(clips.c_dim)).to(self.device)
         self.D.set_precision(config.d_precision)
         self.G_ema = copy.deepcopy(self.G).eval().requires_grad_(False)
+        self.networks = {"G": self.G, "D": self.D, "G_ema": self.G_ema}
         g_optimiser = lazy_adam(self.G.parameters(), lr, G_INTERVAL)
         d_optimiser = lazy_adam(self.D.parameters(), lr, D_INTERVAL)
         self.optimisers = {"G": g_optimiser, "D": d_optimiser}
@@ -150,9 +153,8 @@ class Run:
         """Write snapshot, sample sheet and the state to resume from, each whole or not at all."""
         folder = Path(self.config.out)
         video.write_image(folder / "samples" / f"{self.pairs:09d}.png", self.samples())
-        networks = {"G": self.G, "D": self.D, "G_ema": self.G_ema}
-        snapshot.save(folder / "snapshot.safetensors", networks)
-        state: dict[str, Any] = {name: net.state_dict() for name, net in networks.items()}
+        snapshot.save(folder / "snapshot.safetensors", self.networks)
+        state: dict[str, Any] = {name: net.state_dict() for name, net in self.networks.items()}
         state |= {f"{name}_optimiser": opt.state_dict() for name, opt in self.optimisers.items()}
         state |= {
             "steps": self.steps,
@@ -188,7 +190,7 @@ class Run:
             beside.write_text("".join(f"{line}\n" for line in kept))
 
     def _continue_from(self, state: dict[str, Any]) -> None:
-        for name, network in (("G", self.G), ("D", self.D), ("G_ema", self.G_ema)):
+        for name, network in self.networks.items():
             network.load_state_dict(state[name])
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state[f"{name}_optimiser"])
@@ -253,6 +255,7 @@ def train(config: TrainConfig) -> Path:
         raise ValueError(f"out: {folder} already holds a run; pass --resume or name another folder")
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    initial = None if config.init is None or started else load_initial(config.init)
     sources = find_videos(config.data, config.conditional)
     # What the networks refuse is said before the videos are decoded.
     with torch.device("meta"):
@@ -269,6 +272,8 @@ def train(config: TrainConfig) -> Path:
         progress=True,
     )
     run = Run(config, clips)
+    if initial is not None:
+        print(start_from(initial, run.networks), file=sys.stderr)
     remove_leftovers(folder)
     if started:
         run.restore()
