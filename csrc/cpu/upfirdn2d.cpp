@@ -169,7 +169,9 @@ inline Lanes four(const float* x, int64_t step, const float* k) {
 
 // Four separable taps, no upsampling, channels in sixteens: outputs [x0, x1) of rows y and y + 1,
 // whose inputs are all there. A column's vertical sums stay in registers for the outputs that read
-// them. The same numbers in the same order as by `window`.
+// them. The same numbers in the same order as by `window`. Measured on
+// Zen 4 against that: 1.8 times as fast at [4, 32, 32, 512], 2.3 at [64, 32, 32, 32] down 2,
+// 1.0 at 8². Prefetching the next rows, and rows that lack taps the same way, gained nothing.
 template <int Down>
 void roll(const Plan& plan, float* out, const float* x, int64_t y, int64_t x0, int64_t x1) {
     const Upfirdn2dParams& p = plan.p;
