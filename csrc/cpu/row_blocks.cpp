@@ -139,9 +139,13 @@ void row_gradient(const RowGradient& p) {
             for (int64_t r = 0; r < p.count; ++r)
                 for (int64_t j = 0; j < width; ++j)
                     p.tail[r * width + j] = j < count ? lanes[r * step + j] : 0.0f;
-            lanes = p.tail;
-            step = width;
+        } else {
+            for (int64_t r = 0; r < p.count; ++r)
+                for (int64_t j = 0; j < width; j += Vec::width)
+                    store(p.tail + r * width + j, load(lanes + r * step + j));
         }
+        lanes = p.tail;
+        step = width;
         by_vectors(width, [&](auto vectors) {
             constexpr int V = decltype(vectors)::count;
             for (int64_t n = 0; n < p.outputs;) {

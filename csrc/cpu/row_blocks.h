@@ -10,7 +10,7 @@
 namespace digan_fast {
 
 // Rows that go through a product, and back, together.
-constexpr int64_t kBlockOfRows = 96;
+constexpr int64_t kBlockOfRows = 192;
 
 // Numbers that the panels of a [depth, lanes] matrix take at most.
 constexpr int64_t panel_size(int64_t depth, int64_t lanes) {
