@@ -17,7 +17,7 @@ from torch import Tensor
 
 from digan_fast import functional
 from digan_fast.files import replacing
-from digan_fast.precision import PRECISIONS, full_precision
+from digan_fast.precision import RENDER_PRECISIONS, full_precision
 from digan_fast.reference.render import Window
 from digan_fast.rendering import checked_window, render
 
@@ -173,7 +173,9 @@ class VideoINR:
         size: the side of the whole picture, a multiple of ``img_resolution // levels[0].side``; default: scale 1.
         window: (top, left, height, width) in pixels of that picture, may reach outside; default: all of it.
         levels: evaluate only so many levels, coarse to fine; the picture keeps its size, upsampled to the nearest.
-        precision: ``bfloat16`` keeps weights and activations in bfloat16, phases and colours in float32.
+        precision: ``bfloat16`` keeps weights and activations in bfloat16, phases and colours in float32; ``int8`` has
+            products of 8-bit weights (a scale for each row) and activations (a scale and a zero for each pixel), and
+            no gradients; phases, to-RGB and colours are float32.  See the README for their errors.
 
         Without gradients the work goes in tiles, so that memory beyond the result is bounded.  Raises ValueError,
         naming the argument, where one does not fit.
@@ -263,8 +265,8 @@ class VideoINR:
             raise ValueError(f"levels: {levels}, expected 1 to {len(self.levels)}")
         if self.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"the INR is {self.dtype}, expected float32 or float64; a lower precision is an argument")
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision: {precision!r}, expected one of {', '.join(PRECISIONS)}")
+        if precision not in RENDER_PRECISIONS:
+            raise ValueError(f"precision: {precision!r}, expected one of {', '.join(RENDER_PRECISIONS)}")
         return self.levels[:levels]
 
 

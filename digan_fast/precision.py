@@ -8,7 +8,10 @@ from typing import Any, TypeVar, cast
 
 import torch
 
+# Of training, and the types of its weights and activations.
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+# Of rendering without gradients.
+RENDER_PRECISIONS = (*PRECISIONS, "int8")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from digan_fast import ops
-from digan_fast.reference.render import Layer, Level, Window, evaluate, lowered
+from digan_fast.reference.render import Layer, Level, Products, Window, evaluate, lowered
 
 if TYPE_CHECKING:
     from digan_fast import inr
@@ -25,8 +25,10 @@ def render(
     """
     chosen = [_at(level, times, level.side * size // resolution) for level in levels]
     if torch.is_grad_enabled() and any(tensor.requires_grad for level in chosen for tensor in _tensors(level)):
+        if precision == "int8":
+            raise ValueError("precision: 'int8' has no gradients; render under torch.no_grad(), or inr.detach()")
         low = [lowered(level, precision) for level in chosen]
-        return evaluate(low, size, window, ops.linear_act, ops.coord_linear)
+        return evaluate(low, size, window, Products(ops.linear_act, ops.coord_linear, ops.linear_act))
     return ops.render(chosen, size, window, precision)
 
 

@@ -51,6 +51,8 @@ void check(const RenderParams& p) {
         for (const RenderLayer& layer : level.layers) {
             require(layer.inputs == channels, "inputs", std::to_string(layer.inputs),
                     "the channels of the layer before, and two for each sinusoid");
+            require(p.precision != Precision::int8 || layer.inputs <= kInt8Inputs, "inputs",
+                    std::to_string(layer.inputs), "65536 or fewer in int8");
             channels = layer.outputs;
         }
         require(level.to_rgb.inputs == channels, "inputs", std::to_string(level.to_rgb.inputs),
@@ -69,7 +71,7 @@ void render(std::uintptr_t out, std::int64_t videos, std::int64_t frames, std::i
     require_extent("videos", videos);
     require_extent("frames", frames);
     require(height > 0 && width > 0, "window", "empty", "a pixel or more");
-    require(precision == 0 || precision == 1, "precision", std::to_string(precision), "0 or 1");
+    require(precision >= 0 && precision <= 2, "precision", std::to_string(precision), "0, 1 or 2");
     require_threads(threads);
     if (videos == 0 || frames == 0) return;
     RenderParams params{address("out", out),

@@ -1,6 +1,11 @@
 #include "packed_layer.h"
 
+#include <algorithm>
+#include <vector>
+
+#include "int8.h"
 #include "product.h"
+#include "quads.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
@@ -27,6 +32,41 @@ inline int64_t column(const PackParams& p, int64_t k) {
     return p.sinusoids ? k / 2 + (k & 1) * p.sinusoids : k;
 }
 
+// q = round(w·127/max|w|) of each row, its scale max|w|/127, its sum. A row that is not finite has
+// the scale NaN, and so do the outputs that it makes.
+void pack_int8(const PackParams& p) {
+    const int64_t depth = 4 * p.layer.depth;
+    std::vector<int8_t> quantised((p.last - p.first) * depth);
+    std::vector<float> weight(depth);  // of a row, as packed
+    for (int64_t row = p.first; row < p.last; ++row) {
+        const float* const from = p.weight + row * p.row_step;
+        for (int64_t k = 0; k < p.inputs; ++k) weight[k] = from[column(p, k)] * p.scale;
+        float largest = 0, finite = 0;
+#pragma omp simd reduction(max : largest) reduction(+ : finite)
+        for (int64_t k = 0; k < depth; ++k) {
+            const float size = fabsf(weight[k]);
+            largest = size > largest ? size : largest;
+            finite += weight[k] * 0;
+        }
+        const float scale = kWeightLevels / std::max(largest, kSmallestRange);
+        int8_t* const q = quantised.data() + (row - p.first) * depth;
+        int32_t sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t k = 0; k < depth; ++k) {
+            q[k] = static_cast<int8_t>(rounded_bits(weight[k] * scale));
+            sum += q[k];
+        }
+        p.layer.scales[row] = std::max(largest, kSmallestRange) / kWeightLevels + finite;
+        p.layer.sums[row] = sum;
+    }
+    pack(reinterpret_cast<Quad*>(p.layer.panels), p.first, p.last, p.layer.depth,
+         [&](int64_t row, int64_t k) {
+             Quad quad;
+             memcpy(&quad, quantised.data() + (row - p.first) * depth + 4 * k, sizeof quad);
+             return quad;
+         });
+}
+
 }  // namespace
 
 void pack_layer(const PackParams& p) {
@@ -36,6 +76,7 @@ void pack_layer(const PackParams& p) {
     if (p.bias) {
         for (int64_t row = p.first; row < p.last; ++row) p.layer.bias[row] = p.bias[row] * p.scale;
     }
+    if (p.precision == Precision::int8) return pack_int8(p);
 #if defined(__AVX512BF16__)
     if (p.precision == Precision::bfloat16) {
         return pack(reinterpret_cast<Pair*>(p.layer.panels), p.first, p.last, p.layer.depth,

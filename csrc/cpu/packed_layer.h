@@ -15,15 +15,18 @@ constexpr int kBlockLanes = 32;
 // Blocks that go through a layer together: a panel of weights is read once for all of them.
 constexpr int kNodeBlocks = 4;
 
-// A layer in panels; its numbers are of 32 bits, as `Precision` packs them.
+// A layer in panels; its numbers are of 32 bits, as `Precision` packs them. In int8 they are four
+// weights of a row, w ≈ scale·q with q in ±127.
 struct PackedLayer {
     float* panels;  // [outputs × depth], the gain in them
     float* bias;    // [outputs], the gain in it; null where a base holds it
     int64_t outputs;
     int64_t depth;  // inputs, packed together
     Activation activation;
-    float gain;   // what is not in the panels
-    float clamp;  // infinity: none
+    float gain;               // what is not in the panels
+    float clamp;              // infinity: none
+    float* scales = nullptr;  // int8: [outputs], the gain in them
+    int32_t* sums = nullptr;  // int8: [outputs], of the row's q
 };
 
 // Rows [first, last) of a weight into panels, and of its bias; `first` is a multiple of 12.

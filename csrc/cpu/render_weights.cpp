@@ -11,7 +11,9 @@ namespace {
 
 constexpr int64_t kLine = 16;  // numbers of a cache line
 
+// Numbers of neighbouring channels that lie in 32 bits.
 int64_t together(Precision precision) {
+    if (precision == Precision::int8) return 4;
     return precision == Precision::bfloat16 && selected_isa() == Isa::avx512bf16 ? 2 : 1;
 }
 
@@ -22,7 +24,7 @@ bool folded(Activation activation) { return activation != Activation::sine; }
 
 // All that `add` can take for a layer, its columns split in two.
 int64_t most(const RenderLayer& layer) {
-    return layer.outputs * (layer.inputs + 4) + 2 * layer.outputs + 6 * kLine;
+    return layer.outputs * (layer.inputs + 4) + 6 * layer.outputs + 10 * kLine;
 }
 
 }  // namespace
@@ -84,8 +86,10 @@ float* RenderWeights::take(int64_t size) {
 
 PackedLayer RenderWeights::add(const RenderLayer& layer, int64_t first_column, int64_t inputs,
                                int64_t sinusoids, bool with_bias, Precision precision) {
-    // A float32 product with activations in pairs takes the pair of an odd last one too.
-    const int64_t pairs = together(precision_);
+    // A float32 product with activations in pairs takes the pair of an odd last one too; in int8 it
+    // takes float32.
+    const bool quads = precision_ == Precision::int8;
+    const int64_t pairs = quads ? together(precision) : together(precision_);
     const int64_t depth = round_up(inputs, pairs) / together(precision);
     PackedLayer packed{};
     packed.panels = take(layer.outputs * depth);
@@ -95,8 +99,14 @@ PackedLayer RenderWeights::add(const RenderLayer& layer, int64_t first_column, i
     packed.activation = layer.activation;
     packed.gain = folded(layer.activation) ? 1.0f : layer.gain;
     packed.clamp = layer.clamp;
-    widest_ = std::max(
-        {widest_, round_up(inputs, pairs) / pairs, round_up(layer.outputs, pairs) / pairs});
+    if (precision == Precision::int8) {
+        packed.scales = take(layer.outputs);
+        packed.sums = reinterpret_cast<int32_t*>(take(layer.outputs));
+    }
+    // In int8 a part of a node's scratch holds either float32 or quads of channels.
+    const int64_t held = quads ? 1 : pairs;
+    widest_ =
+        std::max({widest_, round_up(inputs, pairs) / pairs, round_up(layer.outputs, held) / held});
     PackParams params{};
     params.layer = packed;
     params.weight = layer.weight + first_column;

@@ -19,7 +19,7 @@ from digan_fast.ops._registry import define
 from digan_fast.reference import render as reference
 from digan_fast.reference.render import Layer, Level, flattened
 
-_NATIVE_PRECISIONS = ("float32", "bfloat16")
+_NATIVE_PRECISIONS = ("float32", "bfloat16", "int8")
 _RENDERED = ("linear", "relu", "lrelu", "sine")
 
 _op = define(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from digan_fast.reference import render_int8
 from digan_fast.reference.coord_linear import coord_linear, upsample
 from digan_fast.reference.linear_act import linear_act
 
@@ -41,25 +42,28 @@ class Level(NamedTuple):
         return self if self.phase is None else self._replace(phase=self.phase[:, part])
 
 
+class Products(NamedTuple):
+    """The ops that a rendering is made of, or their references: for layers, for a grid's first layer, for to-RGB."""
+
+    linear_act: Callable[..., Tensor]
+    coord_linear: Callable[..., Tensor]
+    to_rgb: Callable[..., Tensor]
+
+
+PRODUCTS = Products(linear_act, coord_linear, linear_act)
+INT8_PRODUCTS = Products(render_int8.linear_act, render_int8.coord_linear, linear_act)
+
+
 def lowered(level: Level, precision: str) -> Level:
-    """Weights and biases in ``precision``; sinusoids and to-RGB as they were."""
-    if precision == "float32":
+    """Weights and biases in ``precision``; sinusoids and to-RGB as they were.  int8 is the products' own."""
+    if precision != "bfloat16":
         return level
     layers = (layer._replace(weight=layer.weight.bfloat16(), bias=layer.bias.bfloat16()) for layer in level.layers)
     return level._replace(layers=tuple(layers))
 
 
-def evaluate(
-    levels: Sequence[Level],
-    size: int,
-    window: Window,
-    linear_act: Callable[..., Tensor],
-    coord_linear: Callable[..., Tensor],
-) -> Tensor:
-    """The window [B, T, C, H, W] of pictures of side ``size``, every level on the ancestors of its pixels alone.
-
-    ``linear_act`` and ``coord_linear`` are the ops, or their references.
-    """
+def evaluate(levels: Sequence[Level], size: int, window: Window, products: Products) -> Tensor:
+    """The window [B, T, C, H, W] of pictures of side ``size``, every level on the ancestors of its pixels alone."""
     top, left, height, width = window
     x = image = None
     factor = 1
@@ -73,14 +77,14 @@ def evaluate(
             first, layers = layers[0], layers[1:]
             below = 0 if x is None else x.shape[-1]
             base: Tensor | None = (
-                None if x is None else linear_act(x, first.weight[..., :below], None, "linear", 1.0, None)
+                None if x is None else products.linear_act(x, first.weight[..., :below], None, "linear", 1.0, None)
             )
             own = first._replace(weight=first.weight[..., below:])
-            x = coord_linear(base, level.frequency, level.phase, own.weight, own.bias, grid, *own[2:])
+            x = products.coord_linear(base, level.frequency, level.phase, own.weight, own.bias, grid, *own[2:])
         for layer in layers:
-            x = linear_act(x, *layer)
+            x = products.linear_act(x, *layer)
         assert x is not None
-        colours = linear_act(x.to(level.to_rgb.weight.dtype), *level.to_rgb)
+        colours = products.to_rgb(x.to(level.to_rgb.weight.dtype), *level.to_rgb)
         if image is not None and level.frequency is not None:
             image = upsample(image, grid)
         image = colours if image is None else image + colours
@@ -170,10 +174,11 @@ def render(*args: Any) -> Tensor:
     *lists, size, window, precision = args
     levels = [lowered(level, precision) for level in assembled(*lists)]
     top, left, height, width = window
-    return in_tiles(levels, size, (top, left, height, width))
+    products = INT8_PRODUCTS if precision == "int8" else PRODUCTS
+    return in_tiles(levels, size, (top, left, height, width), products)
 
 
-def in_tiles(levels: Sequence[Level], size: int, window: Window) -> Tensor:
+def in_tiles(levels: Sequence[Level], size: int, window: Window, products: Products) -> Tensor:
     phase = levels[0].phase
     assert phase is not None
     batch, frames = phase.shape[:2]
@@ -185,5 +190,5 @@ def in_tiles(levels: Sequence[Level], size: int, window: Window) -> Tensor:
         rows = slice(tile[0] - top, tile[0] - top + tile[2])
         columns = slice(tile[1] - left, tile[1] - left + tile[3])
         chosen = [level.frames(part) for level in levels]
-        result[:, part, :, rows, columns] = evaluate(chosen, size, tile, linear_act, coord_linear)
+        result[:, part, :, rows, columns] = evaluate(chosen, size, tile, products)
     return result

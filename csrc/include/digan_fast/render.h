@@ -8,7 +8,12 @@
 
 namespace digan_fast {
 
-enum class Precision : int { float32, bfloat16 };
+// int8: products of 8-bit weights, with a scale for each row, and 8-bit activations, with a scale
+// and a zero for each pixel; sums of 32 bits; bases, to-RGB and colours in float32.
+enum class Precision : int { float32, bfloat16, int8 };
+
+// The most inputs of a layer in int8: a sum of inputs·255·127 is below 2³¹.
+constexpr std::int64_t kInt8Inputs = 65536;
 
 // clamp(act(W·x + b)·gain, ±clamp)
 struct RenderLayer {
