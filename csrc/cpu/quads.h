@@ -40,7 +40,9 @@ using Weights = IntVec;
 static DIGAN_FAST_INLINE Activations activations(IntVec a) { return a; }
 static DIGAN_FAST_INLINE Weights weights(Quad w) { return broadcast(static_cast<int32_t>(w.bits)); }
 static DIGAN_FAST_INLINE IntVec dot(IntVec sum, const Activations& a, const Weights& w) {
-    return {_mm512_dpbusd_epi32(sum.v, a.v, w.v)};
+    // The intrinsic's types make GCC 12 copy each sum before and after: 0.6 of this one's speed.
+    asm("vpdpbusd %2, %1, %0" : "+v"(sum.v) : "v"(a.v), "v"(w.v));
+    return sum;
 }
 #    else
 // Bytes 0 and 2, 1 and 3 as halves of 16 bits: vpmaddubsw would saturate, vpmaddwd does not.

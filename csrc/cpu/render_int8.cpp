@@ -22,18 +22,22 @@ struct Sums {
     IntVec v[R][2];
 };
 
-// sums[r] += Σ_k rows[k][r] · lanes[k]
+// sums[r] + Σ_k rows[k][r] · lanes[k]
 template <int R>
-DIGAN_FAST_INLINE void multiply(Sums<R>& sums, int64_t depth, const Quad* rows, const Quad* lanes) {
+DIGAN_FAST_INLINE Sums<R> multiply(const Sums<R>& start, int64_t depth, const Quad* rows,
+                                   const Quad* lanes) {
+    Sums<R> sums = start;
     for (int64_t k = 0; k < depth; ++k, rows += R, lanes += kLanes) {
         const Activations a = activations(load(lanes));
         const Activations b = activations(load(lanes + Vec::width));
+#pragma GCC unroll 12
         for (int r = 0; r < R; ++r) {
             const Weights w = weights(rows[r]);
             sums.v[r][0] = dot(sums.v[r][0], a, w);
             sums.v[r][1] = dot(sums.v[r][1], b, w);
         }
     }
+    return sums;
 }
 
 // Of a block's lanes: x = scale·(q − zero), and the range of the float32 numbers, 0 included.
@@ -139,13 +143,14 @@ struct Int8Node {
                 for (int block = 0; block < p.count; ++block) {
                     for (int lane = 0; lane < kLanes; lane += kTile) {
                         const Lanes& own = lanes[block];
-                        Sums<R> sums;
+                        Sums<R> start_sums;
                         for (int v = 0; v < 2; ++v) {
                             const IntVec zero = load(own.zero + lane + v * Vec::width);
                             for (int r = 0; r < R; ++r)
-                                sums.v[r][v] = mul(zero, broadcast(-layer.sums[row + r]));
+                                start_sums.v[r][v] = mul(zero, broadcast(-layer.sums[row + r]));
                         }
-                        multiply(sums, layer.depth, panel, quads + block * step + lane);
+                        const Sums<R> sums =
+                            multiply(start_sums, layer.depth, panel, quads + block * step + lane);
                         Tile<R> tile;
                         for (int v = 0; v < 2; ++v) {
                             const Vec scale = load(own.scale + lane + v * Vec::width);
