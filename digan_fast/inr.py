@@ -175,7 +175,8 @@ class VideoINR:
         levels: evaluate only so many levels, coarse to fine; the picture keeps its size, upsampled to the nearest.
         precision: ``bfloat16`` keeps weights and activations in bfloat16, phases and colours in float32; ``int8`` has
             products of 8-bit weights (a scale for each row) and activations (a scale and a zero for each pixel), and
-            no gradients; phases, to-RGB and colours are float32.  See the README for their errors.
+            no gradients; phases, to-RGB and colours are float32.  Videos of the shipped snapshot are 60 dB (bfloat16)
+            and 48 dB (int8) from float32's.  int8 is fast where the processor has AVX-512 VNNI.
 
         Without gradients the work goes in tiles, so that memory beyond the result is bounded.  Raises ValueError,
         naming the argument, where one does not fit.

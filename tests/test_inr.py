@@ -224,7 +224,7 @@ def test_features_without_cosines(where: str) -> None:
         ({"window": (0, 0, 1.5, 4)}, r"window: \(0, 0, 1.5, 4\)"),
         ({"levels": 1.5}, "levels: 1.5"),
         ({"levels": 5}, "levels: 5, expected 1 to 4"),
-        ({"precision": "int8"}, "precision: 'int8'"),
+        ({"precision": "int4"}, "precision: 'int4'"),
     ],
 )
 def test_errors_name_the_argument(inr: VideoINR, arguments: dict[str, Any], message: str) -> None:

@@ -264,8 +264,9 @@ def test_discriminator_in_bfloat16_is_close() -> None:
     found = torch.cat(D(vid)[:2])
     assert found.dtype == torch.float32
     assert 0 < (found - exact).norm() / exact.norm() < 0.05
-    with pytest.raises(ValueError, match="precision: 'int4'"):
-        D.set_precision("int4")
+    for other in ("int4", "int8"):
+        with pytest.raises(ValueError, match=f"precision: '{other}'"):
+            D.set_precision(other)
 
 
 def test_discriminator_input_that_does_not_fit_is_named() -> None:

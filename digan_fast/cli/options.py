@@ -37,7 +37,7 @@ class RenderOptions:
     levels: Annotated[int | None, OWN_DEFAULT] = None
     """Stop after so many levels, coarse to fine; default: all."""
     precision: Literal["float32", "bfloat16", "int8"] = "float32"
-    """bfloat16 and int8 are faster where the processor has them, and round colours by about a hundredth."""
+    """bfloat16 and int8 are faster where the processor has them; they change colours by about a hundredth."""
     label: Annotated[int | None, _CLASS] = None
     """The class, for snapshots trained with labels."""
     truncation: float = 1.0

@@ -1,4 +1,4 @@
-"""Layers in int8, as the compiled renderer has them (csrc/cpu/render_int8.cpp): the same integers, and float32 beside them.
+"""Layers in int8, as the compiled renderer has them (csrc/cpu/render_int8.cpp): the same integers.
 
 Weights w ≈ s·q, q in ±127, a scale for each row; activations x ≈ s·(q − z), q and z in 0 … 255, a scale and a zero for
 each pixel; sines and cosines with the scale 1/127.  Products are sums of integers, exact here in float64 up to 2⁵³.
@@ -23,7 +23,7 @@ _SMALLEST_RANGE = 1e-30
 def quantised_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Integers q [B, O, I] in ±127 and the scales [B, O] of the rows of weight [B, O, I]."""
     largest = weight.abs().amax(-1, keepdim=True).clamp(min=_SMALLEST_RANGE)
-    return (weight * (127 / largest)).round(), (largest / 127 + 0 * weight.sum(-1, keepdim=True)).squeeze(-1)
+    return (weight * (127 / largest)).round(), (largest / 127 + (0 * weight).sum(-1, keepdim=True)).squeeze(-1)
 
 
 def quantised_pixels(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -121,8 +121,9 @@ def test_sizes_windows_levels_precisions(generate):
     whole = generate("--frames 2")
     assert torch.equal(around[:, :, 4:20, 6:22], whole)
     assert not torch.equal(generate("--frames 2 --levels 1"), whole)
-    rounded = generate("--frames 2 --precision bfloat16").float()
-    assert 0 < (rounded - whole.float()).abs().mean() < 8
+    for precision in ("bfloat16", "int8"):
+        rounded = generate(f"--frames 2 --precision {precision}").float()
+        assert 0 < (rounded - whole.float()).abs().mean() < 8
 
 
 def test_grids(generate):
