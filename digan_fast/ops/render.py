@@ -2,8 +2,8 @@
 
 frequencies [B, K, 2] and phases [B, T, K] of each level, K = 0 where it has no waves; weights [B, O, I] and biases [O]
 of each level's layers and then of its to-RGB; ``sides`` of the levels' grids and how many layers they have; activation,
-gain and clamp (infinity: none) of each weight; the picture's side, the window (top, left, height, width); the precision,
-float32, bfloat16 or int8, of everything but phases, to-RGB and colours.
+gain and clamp (infinity: none) of each weight; the picture's side, the window (top, left, height, width); the
+precision, float32, bfloat16 or int8, of everything but phases, to-RGB and colours.
 """
 
 from __future__ import annotations
