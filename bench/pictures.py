@@ -24,7 +24,7 @@ def ssim(picture: Tensor, expected: Tensor) -> float:
 
     Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural similarity", IEEE
     Transactions on Image Processing 13 (4), 2004: a Gaussian window of 11×11 with σ = 1.5 wherever it fits whole,
-    K1 = 0.01, K2 = 0.03.
+    K1 = 0.01, K2 = 0.03.  It compares means as intensities from 0 on, so the colours are brought to [0, 1] first.
     """
     if min(picture.shape[-2:]) < WINDOW:
         raise ValueError(f"picture: shape {tuple(picture.shape)}, expected at least {WINDOW}×{WINDOW} pixels")
@@ -37,11 +37,11 @@ def ssim(picture: Tensor, expected: Tensor) -> float:
     def mean(values: Tensor) -> Tensor:
         return F.conv2d(values, window, groups=channels)
 
-    x, y = picture.double(), expected.double()
+    x, y = ((colours.double() + 1) / RANGE for colours in (picture, expected))
     mean_x, mean_y = mean(x), mean(y)
     variance_x, variance_y = mean(x * x) - mean_x**2, mean(y * y) - mean_y**2
     covariance = mean(x * y) - mean_x * mean_y
-    c1, c2 = (K1 * RANGE) ** 2, (K2 * RANGE) ** 2
+    c1, c2 = K1**2, K2**2
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
     structure = (2 * covariance + c2) / (variance_x + variance_y + c2)
     return float((luminance * structure).mean())
