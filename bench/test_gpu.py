@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 import pytest
@@ -42,8 +43,8 @@ def test_video_on_gpu(benchmark: Any, case: Video, effort: Effort) -> None:
     forms = [Form(name, synchronised(run), check, BOUNDS["float32"]) for name, run in published.items()]
     for backend in (name for name in BACKENDS if name in kernel_table()["render"] or name == "reference"):
         for precision, bound in BOUNDS.items():
-            run = lambda b=backend, p=precision: render(b, p)  # noqa: E731
-            forms.append(Form(f"{backend}, {precision}", synchronised(run), check, bound))
+            run = synchronised(partial(render, backend, precision))
+            forms.append(Form(f"{backend}, {precision}", run, check, bound))
     times = race(benchmark, forms, effort)
     device = torch.cuda.get_device_name()
     draws = {form.name: drawn(form.run) for form in forms}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,20 +40,13 @@ def whole(case: Video) -> list[Form]:
     forms = []
     for name, run in (("from ws", synthesis), ("from the INR", render)):
         for precision, bound in BOUNDS.items():
-            forms.append(
-                Form(f"{precision}, {name}", lambda r=run, p=precision: r(p), check, bound, flops, precision)  # type: ignore[misc]
-            )
+            forms.append(Form(f"{precision}, {name}", partial(run, precision), check, bound, flops, precision))
     compiled = torch.compile(case.G.synthesis.published)
-    forms.append(Form("published", reference(case.published), check, BOUNDS["float32"]))
-    forms.append(
-        Form(
-            "published, compiled",
-            reference(lambda: compiled(case.ws, case.column, case.z_motion)),
-            check,
-            BOUNDS["float32"],
-        )
-    )
-    return forms
+    published: dict[str, Callable[[], Tensor]] = {
+        "published": case.published,
+        "published, compiled": partial(compiled, case.ws, case.column, case.z_motion),
+    }
+    return forms + [Form(name, reference(run), check, BOUNDS["float32"]) for name, run in published.items()]
 
 
 def parts(case: Video) -> list[Form]:
@@ -64,7 +59,7 @@ def parts(case: Video) -> list[Form]:
 
     def window(name: str, top: int, left: int) -> Form:
         expected = full[..., top : top + extent, left : left + extent]
-        run = lambda: inr.render(case.times, window=(top, left, extent, extent))  # noqa: E731
+        run = partial(inr.render, case.times, window=(top, left, extent, extent))
         return Form(name, run, error_against(expected), BOUNDS["float32"])
 
     return [
@@ -123,7 +118,7 @@ def test_sizes(benchmark: Any, digan: Generator, case: Video, effort: Effort) ->
 
     def form(scale: int) -> Form:
         count, size = frames // scale**2, side * scale
-        run = lambda: inr.render(case.times[:count], size=size)  # noqa: E731
+        run = partial(inr.render, case.times[:count], size=size)
         check = error_against(reference(run)())
         return Form(f"{count} at {size}²", run, check, BOUNDS["float32"], render_flops(inr, count, size))
 
