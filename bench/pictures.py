@@ -31,11 +31,10 @@ def ssim(picture: Tensor, expected: Tensor) -> float:
     channels = picture.shape[1]
     offset = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
     line = torch.exp(-offset.square() / (2 * SIGMA**2))
-    line /= line.sum()
-    window = torch.outer(line, line).expand(channels, 1, -1, -1)
+    down = (line / line.sum()).view(1, 1, -1, 1).expand(channels, -1, -1, -1)
 
     def mean(values: Tensor) -> Tensor:
-        return F.conv2d(values, window, groups=channels)
+        return F.conv2d(F.conv2d(values, down, groups=channels), down.mT, groups=channels)
 
     x, y = ((colours.double() + 1) / RANGE for colours in (picture, expected))
     mean_x, mean_y = mean(x), mean(y)

@@ -34,8 +34,8 @@ def test_cost_against_quality(benchmark: Any, quick: bool, effort: Effort) -> No
     G = load(shipped()).G_ema
     assert G is not None
     torch.manual_seed(0)
-    inr = G.inr(torch.randn(1 if quick else 8, G.z_dim))
-    times = torch.linspace(0, 1, 2 if quick else 16)
+    inr = G.inr(torch.randn(1 if quick else 4, G.z_dim))
+    times = torch.linspace(0, 1, 2 if quick else 8)
     most = len(inr.levels)
     expected = picture(inr, times, SIZE, most, "float32")
     settings = [
