@@ -18,7 +18,7 @@ test: $(VENV)/.installed-test
 packaging: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m packaging tests/packaging
 
-## bench: speed, memory and quality, half an hour; rewrites the tables of README.md and docs/performance.md
+## bench: speed, memory and quality, a quarter of an hour; rewrites the tables of README.md and docs/performance.md
 bench: $(VENV)/.installed-dev
 	mkdir -p results
 	$(BIN)/python -m pytest bench --benchmark-json=results/bench.json

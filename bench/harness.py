@@ -45,7 +45,7 @@ class Effort:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the report: what was measured, in ``unit`` (%, ×, MB, 1/s, GFLOP/s), and what is wanted of it."""
+    """A line of the report: what was measured, in ``unit`` (% of a ratio, ×, MB, GFLOP/s, W or none), and what is wanted of it."""
 
     work: str
     quantity: str

@@ -28,7 +28,7 @@ def number(value: float, unit: str) -> str:
         percent = value * 100
         return f"{percent:.0f} %" if percent >= 20 else f"{percent:.1f} %"
     digits = f"{value:.0f}" if abs(value) >= 100 else f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
-    return f"{digits}×" if unit == "×" else f"{digits} {unit}"
+    return f"{digits}×" if unit == "×" else f"{digits} {unit}".rstrip()
 
 
 def duration(seconds: float) -> str:

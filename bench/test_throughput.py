@@ -89,7 +89,7 @@ def test_video(benchmark: Any, case: Video, effort: Effort) -> None:
             Row(work, f"times as fast as {form}, from ws", times.ratio(form, ws), "×", least)
             for form, least in FASTER[precision].items()
         ]
-        rows.append(Row(work, "frames a second, from ws", frames / times.median(ws), "1/s"))
+        rows.append(Row(work, "frames a second, from ws", frames / times.median(ws), ""))
         rows.append(Row(work, "rate, from the INR", times.forms[0].flops / times.median(inr) / 1e9, "GFLOP/s"))
     whole_inr = "float32, from the INR"
     of_16 = f"of the time of {frames} frames"
