@@ -46,6 +46,7 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
     machine_info.pop("node", None)  # the host's name is nobody's business
     facts = collect()
     machine_info["quick"] = bool(config.getoption("quick"))
+    machine_info["rounds"] = config.getoption("rounds")
     machine_info["threads"] = torch.get_num_threads()
     machine_info["copy_bytes_per_second"] = copy_rate(1 << 24 if machine_info["quick"] else 1 << 28)
     machine_info["digan_fast"] = {name: facts[name] for name in ("versions", "machine", "native", "backends")}

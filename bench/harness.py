@@ -1,7 +1,8 @@
 """Forms of the same work against each other: checked, then timed by turns within one process.
 
 A machine's clock and its neighbours drift over minutes, so round k times every form once, A B C A B C …, and a ratio is
-the median of the ratios within the rounds.
+the median of the ratios within the rounds.  A neighbour can still stop a round for seconds: whether a target is met is
+said only where the quartiles of the rounds agree on it, and each turn's processor time is kept beside its duration.
 """
 
 from __future__ import annotations
@@ -44,62 +45,94 @@ class Effort:
 
 
 @dataclass(frozen=True)
+class Measure:
+    """The median of the rounds, between their quartiles.
+
+    A quartile is a round, not a number between two: of four rounds or fewer the least and the greatest, of seven the
+    second and the sixth.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, rounds: Iterable[float]) -> Measure:
+        found = sorted(rounds)
+        outside = (len(found) - 1) // 4
+        return cls(median(found), found[outside], found[-1 - outside])
+
+
+@dataclass(frozen=True)
 class Row:
-    """A line of the report: what was measured, in ``unit`` (% of a ratio, ×, MB, GFLOP/s, W or none), and what is wanted of it."""
+    """A line of the report: what was measured, in ``unit`` (%, ×, MB, GFLOP/s, W or none), and what is wanted of it."""
 
     work: str
     quantity: str
-    value: float | None
+    value: float | Measure | None
     unit: str
     target: float | None = None
     at_least: bool = True
 
     @property
     def met(self) -> bool | None:
+        """None without a target or a value, and where the quartiles of the rounds do not agree."""
         if self.target is None or self.value is None:
             return None
-        return self.value >= self.target if self.at_least else self.value <= self.target
+        value = self.value
+        ends = {value.low, value.high} if isinstance(value, Measure) else {value}
+        verdicts = {end >= self.target if self.at_least else end <= self.target for end in ends}
+        return verdicts.pop() if len(verdicts) == 1 else None
+
+    def as_data(self) -> dict[str, Any]:
+        value = self.value
+        spread = [value.low, value.high] if isinstance(value, Measure) else None
+        middle = value.value if isinstance(value, Measure) else value
+        return {**asdict(self), "value": middle, "quartiles": spread, "met": self.met}
 
 
 @dataclass
 class Times:
-    """Seconds of a call by form and round; operations a second by precision and round; errors by form."""
+    """Seconds, and of the processor, of a call by form and round; rates by precision and round; errors by form."""
 
     forms: Sequence[Form]
     errors: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, list[float]] = field(default_factory=dict)
+    processor: dict[str, list[float]] = field(default_factory=dict)
     peaks: dict[str, list[float]] = field(default_factory=dict)
 
     def median(self, name: str) -> float:
         return median(self.seconds[name])
 
-    def ratio(self, name: str, other: str) -> float:
+    def ratio(self, name: str, other: str) -> Measure:
         """How many times as long ``name`` takes as ``other``."""
-        return median(a / b for a, b in zip(self.seconds[name], self.seconds[other], strict=True))
+        return Measure.of(a / b for a, b in zip(self.seconds[name], self.seconds[other], strict=True))
 
-    def share(self, name: str) -> float | None:
+    def share(self, name: str) -> Measure | None:
         """The time that its operations take at the least, over the time it took; None without a peak."""
         form = next(form for form in self.forms if form.name == name)
         peaks = self.peaks.get(form.precision)
         if not form.flops or not peaks:
             return None
-        return median(form.flops / peak / t for peak, t in zip(peaks, self.seconds[name], strict=True))
+        return Measure.of(form.flops / peak / t for peak, t in zip(peaks, self.seconds[name], strict=True))
 
     def as_data(self) -> dict[str, Any]:
+        shares = {form.name: self.share(form.name) for form in self.forms}
         forms = {
             form.name: {
+                "processor_seconds": self.processor.get(form.name),
                 "seconds": self.seconds[form.name],
                 "median": self.median(form.name),
                 "error": self.errors.get(form.name),
                 "bound": form.bound,
                 "flops": form.flops or None,
                 "flops_per_second": form.flops / self.median(form.name) if form.flops else None,
-                "share_of_floor": self.share(form.name),
+                "share_of_floor": None if (share := shares[form.name]) is None else share.value,
             }
             for form in self.forms
         }
         peaks = {name: {"rounds": rates, "median": median(rates)} for name, rates in self.peaks.items()}
-        ratios = {form.name: self.ratio(form.name, self.forms[0].name) for form in self.forms}
+        ratios = {form.name: self.ratio(form.name, self.forms[0].name).value for form in self.forms}
         return {"forms": forms, "peaks": peaks, f"ratio_to_{self.forms[0].name}": ratios}
 
 
@@ -117,7 +150,10 @@ def race(benchmark: Any, forms: Sequence[Form], effort: Effort) -> Times:
     available = [precision for precision in sorted(precisions) if peak_rate(precision, threads) is not None]
 
     def turn(form: Form) -> None:
+        before = time.process_time()
         times.seconds.setdefault(form.name, []).append(_seconds(form, repeats[form.name]))
+        busy = (time.process_time() - before) / repeats[form.name]
+        times.processor.setdefault(form.name, []).append(busy)
 
     def others() -> None:
         for form in forms[1:]:
@@ -128,7 +164,7 @@ def race(benchmark: Any, forms: Sequence[Form], effort: Effort) -> Times:
             times.peaks.setdefault(precision, []).append(rate)
 
     benchmark.pedantic(lambda: turn(forms[0]), setup=others, rounds=effort.rounds, warmup_rounds=1)
-    for series in (*times.seconds.values(), *times.peaks.values()):
+    for series in (*times.seconds.values(), *times.processor.values(), *times.peaks.values()):
         del series[: -effort.rounds]  # the warm-up
     benchmark.extra_info.update(times.as_data(), repeats=repeats, threads=threads)
     return times
@@ -143,7 +179,7 @@ def _seconds(form: Form, repeats: int) -> float:
 
 def report(benchmark: Any, rows: Iterable[Row]) -> None:
     """Keep rows with the case's result."""
-    benchmark.extra_info["rows"] = [{**asdict(row), "met": row.met} for row in rows]
+    benchmark.extra_info["rows"] = [row.as_data() for row in rows]
 
 
 def error_against(expected: Tensor) -> Callable[[Tensor], float]:

@@ -18,6 +18,7 @@ from digan_fast.files import replacing
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "docs/performance.md")
 IMAGES = Path("docs", "images")
+FEWEST_ROUNDS = 5  # so that one round that something stopped moves neither the median nor a quartile
 
 Results = dict[str, Any]
 
@@ -52,7 +53,12 @@ def target_text(row: dict[str, Any]) -> str:
 
 def text(row: dict[str, Any]) -> tuple[str, str]:
     """What was measured, and the target."""
-    measured = "not available here" if row["value"] is None else number(row["value"], row["unit"])
+    if row["value"] is None:
+        return "not available here", target_text(row)
+    measured = number(row["value"], row["unit"])
+    if row["target"] is not None and row["met"] is None:
+        low, high = (number(end, row["unit"]) for end in row["quartiles"])
+        return f"{measured}, undecided: {low} – {high}", target_text(row)
     return measured + {True: " ✓", False: " ✗", None: ""}[row["met"]], target_text(row)
 
 
@@ -185,6 +191,8 @@ def main(arguments: list[str] | None = None) -> None:
     results: Results = json.loads(options.results.read_text())
     if results["machine_info"]["quick"]:
         parser.error(f"{options.results} was measured with --quick; its numbers mean nothing")
+    if results["machine_info"]["rounds"] < FEWEST_ROUNDS:
+        parser.error(f"{options.results} has fewer than {FEWEST_ROUNDS} rounds")
     for path in write(results, options.root):
         print(path)
 

@@ -14,7 +14,7 @@ import torch
 
 from bench import harness, memory, pictures, plots, report, work
 from bench.cases import generator
-from bench.harness import Effort, Form, Row, Times
+from bench.harness import Effort, Form, Measure, Row, Times
 from digan_fast import Generator, dispatch
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -99,8 +99,22 @@ def test_forms_run_by_turns_and_ratios_are_within_rounds() -> None:
     times = Times([Form("A", print, flops=6.0)])
     times.seconds = {"A": [1.0, 2.0, 8.0], "B": [3.0, 4.0, 8.0]}
     times.peaks = {"float32": [8.0, 6.0, 1.0]}
-    assert times.ratio("B", "A") == 2
-    assert times.share("A") == 0.75  # of 6/8/1, 6/6/2, 6/1/8
+    assert times.ratio("B", "A") == Measure(2, 1, 3)  # of 3, 2, 1
+    share = times.share("A")  # of 6/8/1, 6/6/2, 6/1/8
+    assert share is not None
+    assert share.value == 0.75
+
+
+def test_a_round_that_was_stopped_decides_nothing() -> None:
+    times = Times([])
+    times.seconds = {"ours": [3.24, 3.26], "compiled": [5.46, 237.5]}
+    row = Row("work", "times as fast", times.ratio("compiled", "ours"), "×", 2.0)
+    assert row.met is None
+    assert "undecided" in report.text(row.as_data())[0]
+    times.seconds = {"ours": [3.2] * 7, "compiled": [5.2, 5.1, 237.5, 5.2, 5.3, 5.2, 5.1]}
+    row = Row("work", "times as fast", times.ratio("compiled", "ours"), "×", 2.0)
+    assert row.met is False
+    assert report.text(row.as_data())[0] == "1.62× ✗"
 
 
 def test_what_is_wrong_is_not_timed() -> None:
@@ -169,7 +183,7 @@ def results(quick: bool = False) -> dict[str, Any]:
     return {
         "machine_info": {
             "machine": "x86_64", "cpu": {"brand_raw": "AMD EPYC", "count": 2}, "threads": 2, "quick": quick,
-            "copy_bytes_per_second": 3e10, "digan_fast": ours,
+            "rounds": 7, "copy_bytes_per_second": 3e10, "digan_fast": ours,
         },
         "commit_info": {"id": "0123456789abcdef", "dirty": True},
         "datetime": "2026-01-02T03:04:05",
@@ -215,6 +229,12 @@ def test_numbers_of_quick_runs_stay_out(tmp_path: Path, capsys: pytest.CaptureFi
     with pytest.raises(SystemExit):
         report.main([str(measured), "--root", str(tmp_path)])
     assert "its numbers mean nothing" in capsys.readouterr().err
+    few = results()
+    few["machine_info"]["rounds"] = 2
+    measured.write_text(json.dumps(few))
+    with pytest.raises(SystemExit):
+        report.main([str(measured), "--root", str(tmp_path)])
+    assert "fewer than 5 rounds" in capsys.readouterr().err
 
 
 def test_marks_of_the_pages() -> None:
