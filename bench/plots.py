@@ -28,6 +28,7 @@ def front(points: list[dict[str, Any]], measure: str) -> list[dict[str, Any]]:
 def pareto(points: list[dict[str, Any]], target: Path) -> None:
     """Quality over the time of a frame, by precision, levels and size; the exact picture has an SSIM but no PSNR."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     precisions = list(dict.fromkeys(point["precision"] for point in points))
@@ -56,9 +57,12 @@ def pareto(points: list[dict[str, Any]], target: Path) -> None:
                 ha="center",
             )  # fmt: skip
         axes.set(xscale="log", xlabel="time of a frame, ms", ylabel=label)
-        axes.grid(alpha=0.3, which="both")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.grid(alpha=0.3)
         axes.margins(y=0.12)
-    figure.axes[0].set_title("the larger the mark, the more levels", fontsize=9)
+    figure.axes[0].set_title("larger marks: more levels; the exact picture has no PSNR", fontsize=9)
     figure.axes[1].set_title("numbers on the front: levels", fontsize=9)
     figure.axes[1].legend(fontsize=8)
     _save(figure, target)
@@ -89,7 +93,7 @@ def speed(infos: list[dict[str, Any]], target: Path) -> None:
             axes.plot([floor, floor], [row - 0.42, row + 0.42], color=COLOURS[0], linewidth=2)
     axes.set_yticks(range(len(labels)), list(reversed(labels)))
     axes.set_xlabel("seconds; the upright stroke is the floor: the operations at the instruction's peak rate")
-    axes.margins(x=0.1)
+    axes.margins(x=0.14)
     axes.grid(alpha=0.3, axis="x")
     axes.set_axisbelow(True)
     _save(figure, target)
