@@ -29,6 +29,7 @@ from torch import Tensor
 
 from bench.cases import Video, generator, reference, video
 from bench.training import Step
+from digan_fast.allocator import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[1]
 CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
@@ -114,11 +115,11 @@ def streaming(case: Video, size: int, frames: int) -> Work:
     return Work(run, error, marks)
 
 
-def training(step: Step, published: bool = False) -> Work:
-    """The gradients of the parameters are part of the growth, for either form."""
+def training(step: Step, form: Callable[[Step], None]) -> Work:
+    """The gradients of the parameters are part of the growth, for every form."""
 
     def run() -> int:
-        step.published() if published else step.ours()
+        form(step)
         return 0
 
     def error() -> float:
@@ -128,6 +129,12 @@ def training(step: Step, published: bool = False) -> Work:
         return float((found - expected).norm() / expected.norm())
 
     return Work(run, error, {})
+
+
+def checkpointed(step: Step) -> None:
+    """As ``digan-fast train --checkpoint`` does it."""
+    keep_freed_memory(False)
+    step.checkpointed()
 
 
 def side(tiny: bool, scale: int = 1) -> int:
@@ -146,8 +153,9 @@ def cases(quick: bool) -> dict[str, Callable[[bool], Work]]:
         "frames, published": lambda tiny: rendering(of(tiny), side(tiny), published=True),
         "stream": lambda tiny: streaming(of(tiny), side(tiny), 4 if tiny and not quick else streamed),
         "large": lambda tiny: rendering(of(tiny, 1), side(tiny, 8)),
-        "training": lambda tiny: training(Step.of(generator(tiny))),
-        "training, published": lambda tiny: training(Step.of(generator(tiny)), published=True),
+        "training": lambda tiny: training(Step.of(generator(tiny)), Step.ours),
+        "training, checkpointed": lambda tiny: training(Step.of(generator(tiny)), checkpointed),
+        "training, published": lambda tiny: training(Step.of(generator(tiny)), Step.published),
     }
 
 

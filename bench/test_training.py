@@ -23,7 +23,11 @@ def test_generator_step(benchmark: Any, digan: Generator, effort: Effort) -> Non
         found: Tensor = step.gradients()
         return error_against(expected)(found)
 
-    forms = [Form("ours", step.ours, check, BOUND), Form("published", step.published, check, BOUND)]
+    forms = [
+        Form("ours", step.ours, check, BOUND),
+        Form("checkpointed", step.checkpointed, check, BOUND),
+        Form("published", step.published, check, BOUND),
+    ]
     times = race(benchmark, forms, effort)
     digan.zero_grad(set_to_none=True)
     work = f"generator, forward and backward, {VIDEOS} videos × {FRAMES} frames, float32"
@@ -31,6 +35,7 @@ def test_generator_step(benchmark: Any, digan: Generator, effort: Effort) -> Non
         benchmark,
         [
             Row(work, "times as fast as published", times.ratio("published", "ours"), "×", 3.0),
+            Row(work, "checkpointed, times as fast as published", times.ratio("published", "checkpointed"), "×"),
             Row(work, "steps a second", 1 / times.median("ours"), ""),
         ],
     )

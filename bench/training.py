@@ -16,7 +16,7 @@ VIDEOS, FRAMES = 4, 2
 
 @dataclass
 class Step:
-    """Two forms of the same step; the gradients of the frames are given, as a discriminator would give them."""
+    """Forms of the same step; the gradients of the frames are given, as a discriminator would give them."""
 
     G: Generator
     z: Tensor
@@ -39,6 +39,14 @@ class Step:
 
     def ours(self) -> None:
         self._run(self.G.synthesis)
+
+    def checkpointed(self) -> None:
+        """Without stored activations."""
+        self.G.synthesis.checkpoint = True
+        try:
+            self.ours()
+        finally:
+            self.G.synthesis.checkpoint = False
 
     def published(self) -> None:
         reference(lambda: self._run(self.G.synthesis.published))()

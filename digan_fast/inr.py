@@ -166,6 +166,7 @@ class VideoINR:
         window: Window | None = None,
         levels: int | None = None,
         precision: str = "float32",
+        checkpoint: bool = False,
     ) -> Tensor:
         """Frames [B, T, 3, H, W] in float32 (float64 from a float64 INR), nominally within [−1, 1], not clamped.
 
@@ -174,6 +175,7 @@ class VideoINR:
         window: (top, left, height, width) in pixels of that picture, may reach outside; default: all of it.
         levels: evaluate only so many levels, coarse to fine; the picture keeps its size, upsampled to the nearest.
         precision: ``bfloat16`` keeps weights and activations in bfloat16, phases and colours in float32.
+        checkpoint: with gradients, keep no activations; the backward computes them again, a frame at a time.
 
         Without gradients the work goes in tiles, so that memory beyond the result is bounded.  Raises ValueError,
         naming the argument, where one does not fit.
@@ -182,7 +184,7 @@ class VideoINR:
         size = self._size(size)
         window = checked_window(window, size)
         chosen = self._chosen(levels, precision)
-        return render(chosen, times, self.img_resolution, size, window, precision)
+        return render(chosen, times, self.img_resolution, size, window, precision, checkpoint)
 
     def frames(
         self,
