@@ -107,6 +107,14 @@ def test_one_function_takes_addresses() -> None:
     assert callers == ["ops/_pointers.py"]
 
 
+def test_addresses_are_of_tensors_that_live_on() -> None:
+    """``ptr(grad.contiguous())`` is the address of a copy that is freed before the kernel reads it."""
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("ptr", "ptr_wide_or_narrow"):
+                assert isinstance(node.args[0], ast.Name | ast.Subscript), f"{path}:{node.lineno}"
+
+
 def test_files_hold_one_thing() -> None:
     paths = [*SOURCES, *CPP, *(ROOT / "kernels").glob("*.py"), *(ROOT / "tests").rglob("*.py")]
     long = {str(p.relative_to(ROOT)): n for p in paths if (n := len(p.read_text().splitlines())) > 400}
