@@ -107,6 +107,15 @@ def test_one_function_takes_addresses() -> None:
     assert callers == ["ops/_pointers.py"]
 
 
+def test_addresses_are_of_tensors_that_live_on() -> None:
+    """``ptr(grad.contiguous())`` is the address of a copy that is freed before the kernel reads it."""
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("ptr", "ptr_wide_or_narrow"):
+                argument = ast.unparse(node.args[0])
+                assert not re.search(r"\.(contiguous|to|float|clone|reshape)\(", argument), f"{path}:{node.lineno}"
+
+
 def test_files_hold_one_thing() -> None:
     folders = ("bench", "kernels", "tests")
     paths = [*SOURCES, *CPP, *(path for folder in folders for path in (ROOT / folder).rglob("*.py"))]
