@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 NATIVE := $(wildcard setup.py pyproject.toml CMakeLists.txt csrc/*/*.cpp csrc/*/*.cu csrc/*/*.h csrc/include/*/*.h)
 
-.PHONY: demo test packaging bench lint format clean
+.PHONY: demo test packaging bench bench-quick lint format clean
 
 ## demo: a video of eight rabbits from the shipped snapshot, in demo/
 demo: $(VENV)/.installed
@@ -18,9 +18,15 @@ test: $(VENV)/.installed-test
 packaging: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m packaging tests/packaging
 
-## bench: throughput against the published form
+## bench: speed, memory and quality, a quarter of an hour; rewrites the tables of README.md and docs/performance.md
 bench: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest bench
+	mkdir -p results
+	$(BIN)/python -m pytest bench --benchmark-json=results/bench.json
+	$(BIN)/python -m bench.report results/bench.json
+
+## bench-quick: the same with tiny networks, about two minutes; shows breakage, its numbers mean nothing
+bench-quick: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest bench --quick
 
 ## lint: what a change must pass besides the tests
 lint: $(VENV)/.installed-dev

@@ -1,15 +1,67 @@
-"""Fixtures of the benchmarks."""
+"""Options of ``pytest bench``, its fixtures, and what its JSON says of the machine."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 import torch
 
+from bench.cases import Video, generator, video
+from bench.harness import Effort
+from bench.work import copy_rate
 from digan_fast import Generator
+from digan_fast.cli.info import collect
+
+ROUNDS = 7
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="tiny cases: shows breakage, its numbers mean nothing")
+    parser.addoption("--rounds", type=int, default=ROUNDS, help=f"rounds of a race (default: {ROUNDS})")
 
 
 @pytest.fixture(scope="session")
-def digan() -> Generator:
-    """DIGAN at its full size, 128², 63.5 million parameters, random weights."""
-    torch.manual_seed(0)
-    return Generator().eval()
+def quick(pytestconfig: pytest.Config) -> bool:
+    return bool(pytestconfig.getoption("quick"))
+
+
+@pytest.fixture(scope="session")
+def effort(pytestconfig: pytest.Config, quick: bool) -> Effort:
+    return Effort(rounds=2, seconds=0.0) if quick else Effort(int(pytestconfig.getoption("rounds")), seconds=0.1)
+
+
+@pytest.fixture(scope="session")
+def digan(quick: bool) -> Generator:
+    return generator(quick)
+
+
+@pytest.fixture(scope="session")
+def case(digan: Generator) -> Video:
+    """Sixteen frames."""
+    return video(digan)
+
+
+def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
+    machine_info.pop("node", None)  # the host's name is nobody's business
+    facts = collect()
+    machine_info["quick"] = bool(config.getoption("quick"))
+    machine_info["rounds"] = config.getoption("rounds")
+    machine_info["threads"] = torch.get_num_threads()
+    machine_info["copy_bytes_per_second"] = copy_rate(1 << 24 if machine_info["quick"] else 1 << 28)
+    machine_info["digan_fast"] = {name: facts[name] for name in ("versions", "machine", "native", "backends")}
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """What was measured, and what is wanted of it."""
+    from bench.report import text
+
+    session = getattr(config, "_benchmarksession", None)
+    rows = [row for entry in getattr(session, "benchmarks", ()) for row in entry.extra_info.get("rows", ())]
+    if not rows:
+        return
+    quick = config.getoption("quick")
+    terminalreporter.section("measured with --quick: the numbers mean nothing" if quick else "measured, and wanted")
+    for row in rows:
+        measured, target = text({**row, "met": None, "target": None} if quick else row)
+        terminalreporter.write_line(f"{row['work']}: {row['quantity']}: {measured}" + (target and f" ({target})"))

@@ -166,6 +166,7 @@ class VideoINR:
         window: Window | None = None,
         levels: int | None = None,
         precision: str = "float32",
+        checkpoint: bool = False,
     ) -> Tensor:
         """Frames [B, T, 3, H, W] in float32 (float64 from a float64 INR), nominally within [−1, 1], not clamped.
 
@@ -178,6 +179,7 @@ class VideoINR:
             no gradients; phases, to-RGB and colours are float32.  Videos of the shipped snapshot are 60 dB (bfloat16)
             and 48 dB (int8) from float32's.  int8 takes 0.57 of bfloat16's time with AVX-512 VNNI and BF16, and 0.8 of
             float32's with AVX2.  A pixel that is not finite is NaN in int8.
+        checkpoint: with gradients, keep no activations; the backward computes them again, a frame at a time.
 
         Without gradients the work goes in tiles, so that memory beyond the result is bounded.  Raises ValueError,
         naming the argument, where one does not fit.
@@ -186,7 +188,7 @@ class VideoINR:
         size = self._size(size)
         window = checked_window(window, size)
         chosen = self._chosen(levels, precision)
-        return render(chosen, times, self.img_resolution, size, window, precision)
+        return render(chosen, times, self.img_resolution, size, window, precision, checkpoint)
 
     def frames(
         self,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, SupportsIndex
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint as recompute
 
 from digan_fast import ops
 from digan_fast.reference.render import Layer, Level, Products, Window, evaluate, lowered
@@ -17,19 +18,37 @@ if TYPE_CHECKING:
 
 
 def render(
-    levels: Sequence[inr.Level], times: Tensor, resolution: int, size: int, window: Window, precision: str
+    levels: Sequence[inr.Level],
+    times: Tensor,
+    resolution: int,
+    size: int,
+    window: Window,
+    precision: str,
+    checkpoint: bool,
 ) -> Tensor:
     """The window [B, T, C, H, W] of pictures of side ``size``, where ``resolution`` is the side at scale 1.
 
     With gradients it is composed of differentiable ops; without, it is one op of bounded memory.
     """
     chosen = [_at(level, times, level.side * size // resolution) for level in levels]
-    if torch.is_grad_enabled() and any(tensor.requires_grad for level in chosen for tensor in _tensors(level)):
-        if precision == "int8":
-            raise ValueError("precision: 'int8' has no gradients; render under torch.no_grad(), or inr.detach()")
-        low = [lowered(level, precision) for level in chosen]
+    if not torch.is_grad_enabled() or not any(tensor.requires_grad for level in chosen for tensor in _tensors(level)):
+        return ops.render(chosen, size, window, precision)
+    if precision == "int8":
+        raise ValueError("precision: 'int8' has no gradients; render under torch.no_grad(), or inr.detach()")
+
+    def composed(*part: Level) -> Tensor:
+        low = [lowered(level, precision) for level in part]
         return evaluate(low, size, window, Products(ops.linear_act, ops.coord_linear, ops.linear_act))
-    return ops.render(chosen, size, window, precision)
+
+    if not checkpoint or times.numel() == 0:
+        return composed(*chosen)
+    pictures = []
+    for video in zip(*map(_videos, chosen), strict=True):
+        for frame in range(times.shape[1]):
+            part = [level.frames(slice(frame, frame + 1)) for level in video]
+            picture = recompute(composed, *part, use_reentrant=False, preserve_rng_state=False)
+            pictures.append(picture)
+    return torch.cat(pictures).unflatten(0, times.shape).squeeze(2)
 
 
 def _at(level: inr.Level, times: Tensor, side: int) -> Level:
@@ -40,6 +59,20 @@ def _at(level: inr.Level, times: Tensor, side: int) -> Level:
     if level.coordinates is not None:
         frequency, phase = level.coordinates.frequency, level.coordinates.motion.phase(times)
     return Level(side, frequency, phase, tuple(map(layer, level.layers)), layer(level.to_rgb))
+
+
+def _videos(level: Level) -> list[Level]:
+    """The level of each video."""
+
+    def layers(entry: Layer) -> list[Layer]:
+        return [entry._replace(weight=weight) for weight in entry.weight.split(1)]
+
+    batch = len(level.to_rgb.weight)
+    frequencies = [None] * batch if level.frequency is None else level.frequency.split(1)
+    phases = [None] * batch if level.phase is None else level.phase.split(1)
+    own = zip(*map(layers, level.layers), strict=True)
+    parts = zip(frequencies, phases, own, layers(level.to_rgb), strict=True)
+    return [Level(level.side, *part) for part in parts]
 
 
 def _tensors(level: Level) -> list[Tensor]:

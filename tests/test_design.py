@@ -18,7 +18,7 @@ CPP = sorted(path for path in (ROOT / "csrc").rglob("*") if path.suffix in {".cp
 
 # Imports run from later rooms to earlier ones, or within a room.
 ROOMS = (
-    ("files", "config_references", "precision", "devices", "_C"),
+    ("files", "config_references", "precision", "devices", "allocator", "_C"),
     ("video",),
     ("reference",),
     ("dispatch", "kernels"),
@@ -34,7 +34,7 @@ ROOMS = (
 )
 RANK = {name: rank for rank, names in enumerate(ROOMS) for name in names}
 # Headers that are not an op's.
-COMMON_HEADERS = {"cpu", "cuda_info"}
+COMMON_HEADERS = {"cpu", "cuda_info", "peak"}
 
 
 def room(path: Path) -> str:
@@ -107,8 +107,18 @@ def test_one_function_takes_addresses() -> None:
     assert callers == ["ops/_pointers.py"]
 
 
+def test_addresses_are_of_tensors_that_live_on() -> None:
+    """``ptr(grad.contiguous())`` is the address of a copy that is freed before the kernel reads it."""
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("ptr", "ptr_wide_or_narrow"):
+                argument = ast.unparse(node.args[0])
+                assert not re.search(r"\.(contiguous|to|float|clone|reshape)\(", argument), f"{path}:{node.lineno}"
+
+
 def test_files_hold_one_thing() -> None:
-    paths = [*SOURCES, *CPP, *(ROOT / "kernels").glob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    folders = ("bench", "kernels", "tests")
+    paths = [*SOURCES, *CPP, *(path for folder in folders for path in (ROOT / folder).rglob("*.py"))]
     long = {str(p.relative_to(ROOT)): n for p in paths if (n := len(p.read_text().splitlines())) > 400}
     assert not long
 

@@ -158,6 +158,25 @@ def test_gradients_by_every_weight_and_the_times() -> None:
         assert distance(found, wanted) < 1e-9, name
 
 
+def test_checkpointing_changes_no_gradient() -> None:
+    """First and second derivatives, in float64; the frames of a video share its weights."""
+    G = tiny(16, 8).double()
+    ws = torch.randn(2, G.num_ws, 16, dtype=torch.float64, requires_grad=True)
+    motion, times = torch.randn(2, 16, dtype=torch.float64), torch.rand(6, 1, 1, 1, dtype=torch.float64)
+    probe = torch.randn(6, 3, 16, 16, dtype=torch.float64)
+
+    def derivatives(checkpoint: bool) -> list[Tensor]:
+        G.synthesis.checkpoint = checkpoint
+        images = G.synthesis(ws, times, motion)
+        (gradient,) = torch.autograd.grad((images * probe).sum(), ws, create_graph=True)
+        parameters = list(G.synthesis.parameters())
+        second = torch.autograd.grad(gradient.square().sum(), [ws, *parameters], allow_unused=True)
+        return [images, gradient, *(g for g in second if g is not None)]
+
+    for found, expected in zip(derivatives(True), derivatives(False), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
 def test_indexing_takes_videos(inr: VideoINR) -> None:
     whole = inr.render([0.3])
     assert len(inr) == 2

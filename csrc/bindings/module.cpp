@@ -48,6 +48,7 @@ PYBIND11_MODULE(_C, m) {
     bind_coord_linear(m);
     bind_coord_mlp(m);
     bind_linear_act(m);
+    bind_peak(m);
     bind_render(m);
     bind_fmm_weights(m);
     bind_upfirdn2d(m);

@@ -4,6 +4,7 @@
 #include "digan_fast/bias_act.h"
 #include "digan_fast/cpu.h"
 #include "digan_fast/fmm_weights.h"
+#include "digan_fast/peak.h"
 #include "digan_fast/upfirdn2d.h"
 #include "mlp_blocks.h"
 #include "render_blocks.h"
@@ -43,6 +44,7 @@ namespace digan_fast {
 DIGAN_FAST_DISPATCH(bias_act_cpu, BiasActParams)
 DIGAN_FAST_DISPATCH(mlp_node, MlpNode)
 DIGAN_FAST_DISPATCH(pack_layer, PackParams)
+DIGAN_FAST_DISPATCH(peak_cpu, PeakParams)
 DIGAN_FAST_DISPATCH(render_waves, WaveParams)
 DIGAN_FAST_DISPATCH(render_node, NodeParams)
 DIGAN_FAST_DISPATCH(row_panels, LanePanels)

@@ -195,6 +195,8 @@ class SynthesisNetwork(nn.Module):
         self.num_fp16_res = num_fp16_res
         self.architecture = architecture
         self.config = config
+        # Whether training keeps no activations of the INR and computes them again in the backward.
+        self.checkpoint = False
         self.block_resolutions = [2**power for power in range(2, img_resolution.bit_length())]
         below, channels_below = 0, 0
         for resolution in self.block_resolutions:
@@ -316,4 +318,5 @@ class SynthesisNetwork(nn.Module):
         if self.why_not_inr() is not None:
             return self.published(ws, Ts, z_motion, noise_mode, force_fp32)
         frames = self._frames(ws, Ts, noise_mode)
-        return self.inr(ws, z_motion).render(Ts.view(len(ws), frames)).flatten(0, 1)
+        times = Ts.view(len(ws), frames)
+        return self.inr(ws, z_motion).render(times, checkpoint=self.checkpoint).flatten(0, 1)

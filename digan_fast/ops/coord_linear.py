@@ -92,14 +92,14 @@ def _native(*args: Any) -> Tensor:
 
 
 def _native_backward(grad: Tensor, *args: Any) -> tuple[Tensor, ...]:
-    tensors, options = _contiguous(args[:6]), args[6:]
+    (*tensors, contiguous_grad), options = _contiguous((*args[:6], grad)), args[6:]
     out = tensors[5]
     if out.numel() == 0 or tensors[1].numel() == 0:
         return reference.coord_linear_backward(grad, *args)
     dbase, dfrequency, dphase, dweight, dbias = gradients = _fake_backward(grad, *tensors)
     dispatch.native_module().coord_linear_backward_cpu(
         **_arguments(tensors, *options),
-        grad=ptr(grad.contiguous(), "grad"),
+        grad=ptr(contiguous_grad, "grad"),
         dbase=0 if tensors[0] is None else ptr(dbase, "dbase"),
         dfrequency=ptr(dfrequency, "dfrequency"),
         dphase=ptr(dphase, "dphase"),

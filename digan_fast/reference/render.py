@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from digan_fast.reference import render_int8
+from digan_fast.reference.activations import ACTIVATIONS, activate
 from digan_fast.reference.coord_linear import coord_linear, upsample
 from digan_fast.reference.linear_act import linear_act
 
@@ -80,7 +81,11 @@ def evaluate(levels: Sequence[Level], size: int, window: Window, products: Produ
                 None if x is None else products.linear_act(x, first.weight[..., :below], None, "linear", 1.0, None)
             )
             own = first._replace(weight=first.weight[..., below:])
-            x = products.coord_linear(base, level.frequency, level.phase, own.weight, own.bias, grid, *own[2:])
+            # coord_linear has the homogeneous activations alone.
+            after = None if ACTIVATIONS[first.activation].homogeneous else first[2:]
+            options = ("linear", 1.0, None) if after else own[2:]
+            x = products.coord_linear(base, level.frequency, level.phase, own.weight, own.bias, grid, *options)
+            x = activate(x, *after) if after else x
         for layer in layers:
             x = products.linear_act(x, *layer)
         assert x is not None

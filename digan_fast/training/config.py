@@ -15,7 +15,7 @@ from digan_fast.training.augment import DiffAugment
 
 # Fields that may differ when a run is resumed: they do not change what it computes up to a given moment, or, like
 # init, have had their effect.
-_FREE = {"kimg", "out", "resume", "init", "snapshot_kimg", "tick_kimg", "threads", "data"}
+_FREE = {"kimg", "out", "resume", "init", "snapshot_kimg", "tick_kimg", "threads", "data", "checkpoint"}
 # Generator channels at side R, for a configuration with fmaps 1, are _CHANNEL_BASE/R at most.
 _CHANNEL_BASE = 32768
 _MINIBATCH_GROUP = 4
@@ -98,6 +98,8 @@ class TrainConfig:
     """The same of the discriminators."""
     d_channel_max: int = 512
     """The same of the discriminators."""
+    checkpoint: bool = False
+    """Keep no activations of the generator, and compute them again in the backward: less memory, more time."""
     d_precision: Literal["float32", "bfloat16"] = "float32"
     """In what the discriminators' convolutions are computed."""
 

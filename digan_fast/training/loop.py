@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from digan_fast import snapshot, video
+from digan_fast.allocator import keep_freed_memory
 from digan_fast.data.clips import Clips, find_videos
 from digan_fast.files import remove_leftovers, replacing
 from digan_fast.networks import Discriminator, Generator
@@ -78,6 +79,7 @@ class Run:
         self.G = Generator(**config.generator_kwargs(clips.c_dim)).to(self.device)
         self.D = Discriminator(**config.discriminator_kwargs(clips.c_dim)).to(self.device)
         self.D.set_precision(config.d_precision)
+        self.G.synthesis.checkpoint = config.checkpoint
         self.G_ema = copy.deepcopy(self.G).eval().requires_grad_(False)
         self.networks = {"G": self.G, "D": self.D, "G_ema": self.G_ema}
         g_optimiser = lazy_adam(self.G.parameters(), lr, G_INTERVAL)
@@ -255,6 +257,7 @@ def train(config: TrainConfig) -> Path:
         raise ValueError(f"out: {folder} already holds a run; pass --resume or name another folder")
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    keep_freed_memory(not config.checkpoint)
     initial = None if config.init is None or started else load_initial(config.init)
     sources = find_videos(config.data, config.conditional)
     # What the networks refuse is said before the videos are decoded.

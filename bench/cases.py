@@ -1,0 +1,64 @@
+"""The networks that are measured, and their videos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from digan_fast import Generator, use_backend
+from digan_fast.inr import VideoINR
+from digan_fast.networks.config import coordinate_config
+
+Result = TypeVar("Result")
+
+
+def generator(quick: bool) -> Generator:
+    """DIGAN at its full size, 128², 63.5 million parameters; or one of the same kind at 32², too small for numbers."""
+    torch.manual_seed(0)
+    if not quick:
+        return Generator().eval()
+    cfg = coordinate_config(8, 8, 2, extra_convs={32: 1})
+    return Generator(16, 0, 16, 32, synthesis_kwargs={"channel_base": 512, "channel_max": 32}, cfg=cfg).eval()
+
+
+@dataclass(frozen=True)
+class Video:
+    """What a video of G is made from: ws [1, num_ws, w_dim], a motion vector [1, w_dim], T times."""
+
+    G: Generator
+    ws: Tensor
+    z_motion: Tensor
+    times: Tensor
+
+    @property
+    def column(self) -> Tensor:
+        """The times as the published form takes them, [T, 1, 1, 1]."""
+        return self.times.view(-1, 1, 1, 1)
+
+    def inr(self) -> VideoINR:
+        return self.G.synthesis.inr(self.ws, self.z_motion)
+
+    def published(self) -> Tensor:
+        """Frames [T, 3, H, W] of the published form."""
+        return self.G.synthesis.published(self.ws, self.column, self.z_motion)
+
+
+@torch.no_grad()
+def video(G: Generator, frames: int = 16) -> Video:
+    torch.manual_seed(1)
+    ws = G.mapping(torch.randn(1, G.z_dim), None)
+    return Video(G, ws, torch.randn(1, G.w_dim), torch.linspace(0, 1, frames))
+
+
+def reference(function: Callable[[], Result]) -> Callable[[], Result]:
+    """The same on plain PyTorch."""
+
+    def run() -> Result:
+        with use_backend("reference"):
+            return function()
+
+    return run

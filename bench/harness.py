@@ -1,0 +1,187 @@
+"""Forms of the same work against each other: checked, then timed by turns within one process.
+
+A machine's clock and its neighbours drift over minutes, so round k times every form once, A B C A B C …, and a ratio is
+the median of the ratios within the rounds.  A neighbour can still stop a round for seconds: whether a target is met is
+said only where the quartiles of the rounds agree on it, and each turn's processor time is kept beside its duration.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.work import peak_rate
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to do a piece of work.
+
+    ``check`` takes what ``run`` returned and gives its error, which may be ``bound`` at most; ``flops`` and
+    ``precision`` give the work's floor.
+    """
+
+    name: str
+    run: Callable[[], Any]
+    check: Callable[[Any], float] | None = None
+    bound: float = 0.0
+    flops: float = 0.0
+    precision: str = "float32"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure: ``seconds`` that a form runs in a round at least, repeated where one call is shorter."""
+
+    rounds: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Measure:
+    """The median of the rounds, between their quartiles.
+
+    A quartile is a round, not a number between two: of four rounds or fewer the least and the greatest, of seven the
+    second and the sixth.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, rounds: Iterable[float]) -> Measure:
+        found = sorted(rounds)
+        outside = (len(found) - 1) // 4
+        return cls(median(found), found[outside], found[-1 - outside])
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the report: what was measured, in ``unit`` (%, ×, MB, GFLOP/s, W or none), and what is wanted of it."""
+
+    work: str
+    quantity: str
+    value: float | Measure | None
+    unit: str
+    target: float | None = None
+    at_least: bool = True
+
+    @property
+    def met(self) -> bool | None:
+        """None without a target or a value, and where the quartiles of the rounds do not agree."""
+        if self.target is None or self.value is None:
+            return None
+        value = self.value
+        ends = {value.low, value.high} if isinstance(value, Measure) else {value}
+        verdicts = {end >= self.target if self.at_least else end <= self.target for end in ends}
+        return verdicts.pop() if len(verdicts) == 1 else None
+
+    def as_data(self) -> dict[str, Any]:
+        value = self.value
+        spread = [value.low, value.high] if isinstance(value, Measure) else None
+        middle = value.value if isinstance(value, Measure) else value
+        return {**asdict(self), "value": middle, "quartiles": spread, "met": self.met}
+
+
+@dataclass
+class Times:
+    """Seconds, and of the processor, of a call by form and round; rates by precision and round; errors by form."""
+
+    forms: Sequence[Form]
+    errors: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    processor: dict[str, list[float]] = field(default_factory=dict)
+    peaks: dict[str, list[float]] = field(default_factory=dict)
+
+    def median(self, name: str) -> float:
+        return median(self.seconds[name])
+
+    def ratio(self, name: str, other: str) -> Measure:
+        """How many times as long ``name`` takes as ``other``."""
+        return Measure.of(a / b for a, b in zip(self.seconds[name], self.seconds[other], strict=True))
+
+    def share(self, name: str) -> Measure | None:
+        """The time that its operations take at the least, over the time it took; None without a peak."""
+        form = next(form for form in self.forms if form.name == name)
+        peaks = self.peaks.get(form.precision)
+        if not form.flops or not peaks:
+            return None
+        return Measure.of(form.flops / peak / t for peak, t in zip(peaks, self.seconds[name], strict=True))
+
+    def as_data(self) -> dict[str, Any]:
+        shares = {form.name: self.share(form.name) for form in self.forms}
+        forms = {
+            form.name: {
+                "processor_seconds": self.processor.get(form.name),
+                "seconds": self.seconds[form.name],
+                "median": self.median(form.name),
+                "error": self.errors.get(form.name),
+                "bound": form.bound,
+                "flops": form.flops or None,
+                "flops_per_second": form.flops / self.median(form.name) if form.flops else None,
+                "share_of_floor": None if (share := shares[form.name]) is None else share.value,
+            }
+            for form in self.forms
+        }
+        peaks = {name: {"rounds": rates, "median": median(rates)} for name, rates in self.peaks.items()}
+        ratios = {form.name: self.ratio(form.name, self.forms[0].name).value for form in self.forms}
+        return {"forms": forms, "peaks": peaks, f"ratio_to_{self.forms[0].name}": ratios}
+
+
+def race(benchmark: Any, forms: Sequence[Form], effort: Effort) -> Times:
+    """Check every form, warm up, then time them by turns; pytest-benchmark keeps the first one's rounds."""
+    times = Times(forms)
+    repeats = {}
+    for form in forms:
+        if form.check is not None:
+            error = times.errors[form.name] = form.check(form.run())
+            assert error <= form.bound, f"{form.name}: its error is {error:.2e}, bound {form.bound:.0e}"
+        repeats[form.name] = max(1, min(10_000, math.ceil(effort.seconds / _seconds(form, 1))))
+    threads = torch.get_num_threads()
+    precisions = {form.precision for form in forms if form.flops}
+    available = [precision for precision in sorted(precisions) if peak_rate(precision, threads) is not None]
+
+    def turn(form: Form) -> None:
+        before = time.process_time()
+        times.seconds.setdefault(form.name, []).append(_seconds(form, repeats[form.name]))
+        busy = (time.process_time() - before) / repeats[form.name]
+        times.processor.setdefault(form.name, []).append(busy)
+
+    def others() -> None:
+        for form in forms[1:]:
+            turn(form)
+        for precision in available:
+            rate = peak_rate(precision, threads)
+            assert rate is not None
+            times.peaks.setdefault(precision, []).append(rate)
+
+    benchmark.pedantic(lambda: turn(forms[0]), setup=others, rounds=effort.rounds, warmup_rounds=1)
+    for series in (*times.seconds.values(), *times.processor.values(), *times.peaks.values()):
+        del series[: -effort.rounds]  # the warm-up
+    benchmark.extra_info.update(times.as_data(), repeats=repeats, threads=threads)
+    return times
+
+
+def _seconds(form: Form, repeats: int) -> float:
+    begin = time.perf_counter()
+    for _ in range(repeats):
+        form.run()
+    return (time.perf_counter() - begin) / repeats
+
+
+def report(benchmark: Any, rows: Iterable[Row]) -> None:
+    """Keep rows with the case's result."""
+    benchmark.extra_info["rows"] = [row.as_data() for row in rows]
+
+
+def error_against(expected: Tensor) -> Callable[[Tensor], float]:
+    """The error relative in norm."""
+    return lambda found: float((found - expected).norm() / expected.norm())

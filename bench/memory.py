@@ -1,0 +1,201 @@
+"""How far the resident memory of a process grows while it does a piece of work: ``python -m bench.memory CASE``.
+
+Each case runs in a process of its own, which
+
+1. makes the network and the inputs, and does the same work once with a tiny network, so that code is loaded, thread
+   pools are up and the allocator has its arenas, while nothing large lies freed in them;
+2. gives freed memory back (``malloc_trim``), writes 5 to ``/proc/self/clear_refs``, which sets the peak of its resident
+   size (``VmHWM`` in ``/proc/self/status``) to what is resident now, and reads it;
+3. does the work once and reads the peak again.
+
+The growth is the difference of the two; what the caller gets (the frames) is in it, and is taken off by its size.
+Linux counts resident pages by thread and adds them up late, so a number is good to about 1 MB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.cases import Video, generator, reference, video
+from bench.training import Step
+from digan_fast.allocator import keep_freed_memory
+
+ROOT = Path(__file__).resolve().parents[1]
+CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+BOUND = 1e-5
+STREAMED, STREAMED_QUICK = 1000, 64
+
+
+def why_not() -> str | None:
+    """Why memory cannot be measured here, or None."""
+    return None if CLEAR_REFS.exists() else "the peak of the resident size can be reset on Linux only"
+
+
+def resident_peak() -> int:
+    """Bytes."""
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
+
+
+def reset_peak() -> int:
+    """Bytes resident now, which is the peak from here on."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+    CLEAR_REFS.write_text("5")
+    return resident_peak()
+
+
+@dataclass
+class Work:
+    """``run`` returns the bytes of its result; ``error``, called after it, how far that is from the reference."""
+
+    run: Callable[[], int]
+    error: Callable[[], float]
+    marks: dict[str, int]  # peaks on the way
+
+
+def rendering(case: Video, size: int, published: bool = False) -> Work:
+    with torch.no_grad():
+        inr = case.inr()
+    kept: list[Tensor] = []
+
+    def ours() -> Tensor:
+        return inr.render(case.times, size=size).flatten(0, 1)
+
+    form = reference(case.published) if published else ours
+
+    @torch.no_grad()
+    def run() -> int:
+        kept.append(form())
+        return kept[-1].nbytes
+
+    @torch.no_grad()
+    def error() -> float:
+        expected = reference(ours)()
+        return float((kept[-1] - expected).norm() / expected.norm())
+
+    return Work(run, error, {})
+
+
+def streaming(case: Video, size: int, frames: int) -> Work:
+    """Frames are looked at one by one; the peak after a tenth of them is kept."""
+    with torch.no_grad():
+        inr = case.inr()
+    times = torch.linspace(0, 1, frames)
+    last: list[Tensor] = []
+    marks: dict[str, int] = {}
+
+    def run() -> int:
+        stream: Iterator[Tensor] = inr.frames(times, size=size)
+        for index, frame in enumerate(stream):
+            last[:] = [frame]
+            if index + 1 == max(1, frames // 10):
+                marks["a tenth"] = resident_peak()
+        last[0] = last[0].clone()
+        return 0  # the frames are the stream's own
+
+    @torch.no_grad()
+    def error() -> float:
+        expected = reference(lambda: inr.render(times[-1:], size=size))()[:, 0]
+        return float((last[0] - expected).norm() / expected.norm())
+
+    return Work(run, error, marks)
+
+
+def training(step: Step, form: Callable[[Step], None]) -> Work:
+    """The gradients of the parameters are part of the growth, for every form."""
+
+    def run() -> int:
+        form(step)
+        return 0
+
+    def error() -> float:
+        found = step.gradients()
+        step.published()
+        expected = step.gradients()
+        return float((found - expected).norm() / expected.norm())
+
+    return Work(run, error, {})
+
+
+def checkpointed(step: Step) -> None:
+    """As ``digan-fast train --checkpoint`` does it."""
+    keep_freed_memory(False)
+    step.checkpointed()
+
+
+def side(tiny: bool, scale: int = 1) -> int:
+    return (32 if tiny else 128) * scale
+
+
+def cases(quick: bool) -> dict[str, Callable[[bool], Work]]:
+    """Each takes whether the network is to be tiny."""
+
+    def of(tiny: bool, frames: int = 16) -> Video:
+        return video(generator(tiny), frames)
+
+    streamed = STREAMED_QUICK if quick else STREAMED
+    return {
+        "frames": lambda tiny: rendering(of(tiny), side(tiny)),
+        "frames, published": lambda tiny: rendering(of(tiny), side(tiny), published=True),
+        "stream": lambda tiny: streaming(of(tiny), side(tiny), 4 if tiny and not quick else streamed),
+        "large": lambda tiny: rendering(of(tiny, 1), side(tiny, 8)),
+        "training": lambda tiny: training(Step.of(generator(tiny)), Step.ours),
+        "training, checkpointed": lambda tiny: training(Step.of(generator(tiny)), checkpointed),
+        "training, published": lambda tiny: training(Step.of(generator(tiny)), Step.published),
+    }
+
+
+def measure(name: str, quick: bool) -> dict[str, Any]:
+    case = cases(quick)[name]
+    work = case(quick)
+    case(True).run()
+    begin = reset_peak()
+    result = work.run()
+    end = resident_peak()
+    bound = 2e-3 if name.startswith("training") else BOUND
+    return {
+        "growth": end - begin,
+        "result": result,
+        "beyond": end - begin - result,
+        "marks": {mark: peak - begin for mark, peak in work.marks.items()},
+        "error": work.error(),
+        "bound": bound,
+    }
+
+
+def in_child(name: str, quick: bool) -> dict[str, Any]:
+    """What :func:`measure` finds in a process of its own, with as many threads as this one."""
+    command = [sys.executable, "-m", "bench.memory", name, "--threads", str(torch.get_num_threads())]
+    done = subprocess.run(command + ["--quick"] * quick, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Print the growth of the resident memory as JSON, in bytes.")
+    parser.add_argument("case", choices=list(cases(False)))
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    print(json.dumps(measure(options.case, options.quick)))
+
+
+if __name__ == "__main__":
+    main()

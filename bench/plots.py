@@ -1,0 +1,99 @@
+"""The pictures of the performance page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from digan_fast.files import replacing
+
+MARKERS = ("o", "s", "^", "D")
+COLOURS = ("#c77c11", "#2a7f9e", "#5b3a8c", "#3d7d3a")
+
+
+def _save(figure: Any, target: Path) -> None:
+    with replacing(target) as beside:
+        figure.savefig(beside, dpi=110, format="png")
+
+
+def front(points: list[dict[str, Any]], measure: str) -> list[dict[str, Any]]:
+    """The points that no other one beats in both time and quality, from the fastest to the best."""
+    best: list[dict[str, Any]] = []
+    for point in sorted(points, key=lambda p: (p["seconds"], -p[measure])):
+        if not best or point[measure] > best[-1][measure]:
+            best.append(point)
+    return best
+
+
+def pareto(points: list[dict[str, Any]], target: Path) -> None:
+    """Quality over the time of a frame, by precision, levels and size; the exact picture has an SSIM but no PSNR."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    precisions = list(dict.fromkeys(point["precision"] for point in points))
+    sizes = sorted({point["size"] for point in points})
+    for axes, measure, label in zip(figure.subplots(1, 2), ("psnr", "ssim"), ("PSNR, dB", "SSIM"), strict=True):
+        shown = [point for point in points if point[measure] is not None]
+        line = front(shown, measure)
+        axes.plot([p["seconds"] * 1e3 for p in line], [p[measure] for p in line], color="0.75", linewidth=1.5, zorder=1)
+        for precision, marker in zip(precisions, MARKERS, strict=False):
+            for size, colour in zip(sizes, COLOURS, strict=False):
+                own = [p for p in shown if p["precision"] == precision and p["size"] == size]
+                axes.scatter(
+                    [p["seconds"] * 1e3 for p in own],
+                    [p[measure] for p in own],
+                    s=[14 + 14 * p["levels"] for p in own],
+                    marker=marker,
+                    color=colour,
+                    alpha=0.85,
+                    linewidths=0,
+                    label=f"{precision}, {size}²",
+                    zorder=2,
+                )
+        for p in line:
+            axes.annotate(
+                str(p["levels"]), (p["seconds"] * 1e3, p[measure]), (0, 7), textcoords="offset points", fontsize=8,
+                ha="center",
+            )  # fmt: skip
+        axes.set(xscale="log", xlabel="time of a frame, ms", ylabel=label)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.grid(alpha=0.3)
+        axes.margins(y=0.12)
+    figure.axes[0].set_title("larger marks: more levels; the exact picture has no PSNR", fontsize=9)
+    figure.axes[1].set_title("numbers on the front: levels", fontsize=9)
+    figure.axes[1].legend(fontsize=8)
+    _save(figure, target)
+
+
+def speed(infos: list[dict[str, Any]], target: Path) -> None:
+    """The whole video's forms: seconds, and what their operations take at the least."""
+    from matplotlib.figure import Figure
+
+    names = ("published", "published, compiled", "float32, from ws", "bfloat16, from ws")
+    found = infos[0]["forms"]
+    labels = [name for name in names if name in found]
+    figure = Figure(figsize=(8, 0.55 * len(labels) + 1), layout="constrained")
+    axes = figure.subplots()
+    for row, name in enumerate(reversed(labels)):
+        form = found[name]
+        first, last = min(form["seconds"]), max(form["seconds"])
+        colour = COLOURS[1] if form["flops"] else "0.65"
+        axes.barh(row, form["median"], color=colour, height=0.6)
+        axes.plot([first, last], [row, row], color="0.2", linewidth=1)
+        axes.annotate(
+            f"{form['median']:.2f} s", (last, row), (5, 0), textcoords="offset points", va="center",
+            fontsize=9,
+        )  # fmt: skip
+        peak = infos[0]["peaks"].get(name.split(",")[0])
+        if form["flops"] and peak:
+            floor = form["flops"] / peak["median"]
+            axes.plot([floor, floor], [row - 0.42, row + 0.42], color=COLOURS[0], linewidth=2)
+    axes.set_yticks(range(len(labels)), list(reversed(labels)))
+    axes.set_xlabel("seconds; the upright stroke is the floor: the operations at the instruction's peak rate")
+    axes.margins(x=0.14)
+    axes.grid(alpha=0.3, axis="x")
+    axes.set_axisbelow(True)
+    _save(figure, target)

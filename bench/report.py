@@ -1,0 +1,201 @@
+"""Tables and plots from what ``pytest bench --benchmark-json=FILE`` measured: ``python -m bench.report FILE``.
+
+A page marks where a table goes by ``<!-- bench: NAME -->`` and ``<!-- bench: end -->``; what is between is replaced.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench import plots
+from digan_fast.files import replacing
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ("README.md", "docs/performance.md")
+IMAGES = Path("docs", "images")
+FEWEST_ROUNDS = 5  # so that one round that something stopped moves neither the median nor a quartile
+
+Results = dict[str, Any]
+
+
+def number(value: float, unit: str) -> str:
+    """``value`` as a reader wants it: percents of a ratio, three digits of the rest."""
+    if unit == "%":
+        percent = value * 100
+        return f"{percent:.0f} %" if percent >= 20 else f"{percent:.1f} %"
+    digits = f"{value:.0f}" if abs(value) >= 100 else f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+    return f"{digits}×" if unit == "×" else f"{digits} {unit}".rstrip()
+
+
+def duration(seconds: float) -> str:
+    for scale, unit in ((1, "s"), (1e3, "ms")):
+        if seconds * scale >= 1:
+            return number(seconds * scale, unit)
+    return number(seconds * 1e6, "µs")
+
+
+def target_text(row: dict[str, Any]) -> str:
+    """The target as a bound, or an empty string."""
+    if row["target"] is None:
+        return ""
+    value = row["target"]
+    if row["unit"] == "%":
+        bound = f"{value * 100:.3g} %"
+    else:
+        bound = f"{value:g}×" if row["unit"] == "×" else f"{value:g} {row['unit']}"
+    return ("≥ " if row["at_least"] else "≤ ") + bound
+
+
+def text(row: dict[str, Any]) -> tuple[str, str]:
+    """What was measured, and the target."""
+    if row["value"] is None:
+        return "not available here", target_text(row)
+    measured = number(row["value"], row["unit"])
+    if row["target"] is not None and row["met"] is None:
+        low, high = (number(end, row["unit"]) for end in row["quartiles"])
+        return f"{measured}, undecided: {low} – {high}", target_text(row)
+    return measured + {True: " ✓", False: " ✗", None: ""}[row["met"]], target_text(row)
+
+
+def table(head: list[str], lines: list[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *lines))
+
+
+def infos(results: Results) -> list[tuple[str, dict[str, Any]]]:
+    """Each case's name and what it kept."""
+    return [(entry["name"], entry["extra_info"]) for entry in results["benchmarks"]]
+
+
+def targets(results: Results) -> str:
+    """What has a target."""
+    rows = [row for _, info in infos(results) for row in info.get("rows", ()) if row["target"] is not None]
+    lines = [[row["work"], row["quantity"], target_text(row), text(row)[0]] for row in rows]
+    return table(["work", "measured", "wanted", "found"], lines)
+
+
+def all_rows(results: Results) -> str:
+    rows = [row for _, info in infos(results) for row in info.get("rows", ())]
+    lines = [[row["work"], row["quantity"], target_text(row) or "–", text(row)[0]] for row in rows]
+    return table(["work", "measured", "wanted", "found"], lines)
+
+
+def forms(results: Results) -> str:
+    """Every timed form with its median, spread and error."""
+    lines = []
+    for name, info in infos(results):
+        for form, found in info.get("forms", {}).items():
+            seconds, share = found["seconds"], found["share_of_floor"]
+            spread = f"{duration(min(seconds))} – {duration(max(seconds))}"
+            rate = found["flops_per_second"]
+            lines.append(
+                [
+                    f"`{name}`",
+                    form,
+                    duration(found["median"]),
+                    spread,
+                    "–" if rate is None else f"{rate / 1e9:.0f}",
+                    "–" if share is None else number(share, "%"),
+                    "–" if found["error"] is None else f"{found['error']:.1e}",
+                ]
+            )
+    return table(["case", "form", "median", "rounds", "GFLOP/s", "of the floor", "error"], lines)
+
+
+def quality(results: Results) -> str:
+    points = [point for _, info in infos(results) for point in info.get("quality", ())]
+    lines = [
+        [
+            point["precision"],
+            str(point["levels"]),
+            f"{point['size']}²",
+            "exact" if point["psnr"] is None else f"{point['psnr']:.1f} dB",
+            f"{point['ssim']:.4f}",
+            duration(point["seconds"]),
+        ]
+        for point in points
+    ]
+    return table(["precision", "levels", "size", "PSNR", "SSIM", "a frame"], lines)
+
+
+def machine(results: Results) -> str:
+    """What it was measured on and with, in one sentence."""
+    info, commit = results["machine_info"], results["commit_info"]
+    ours = info["digan_fast"]
+    peaks = {name: peak["median"] for _, case in infos(results) for name, peak in case.get("peaks", {}).items()}
+    rates = ", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in sorted(peaks.items()))
+    isa = ours["machine"].get("chosen_instruction_set", "none")
+    compiler = ours["native"].get("compiler", "none")
+    versions = ours["versions"]
+    return (
+        f"{info['cpu'].get('brand_raw', info['machine'])}, {info['cpu'].get('count', '?')} cores, {info['threads']} "
+        f"threads, instruction set {isa}; measured peaks: {rates or 'none'}, copies "
+        f"{info['copy_bytes_per_second'] / 1e9:.0f} GB/s. Python {versions['python']}, torch {versions['torch']}, "
+        f"digan_fast {versions['digan_fast']} built by {compiler}, revision {commit['id'][:12]}"
+        f"{' with changes' if commit.get('dirty') else ''}, {results['datetime'][:10]}."
+    )
+
+
+SECTIONS: dict[str, Callable[[Results], str]] = {
+    "machine": machine,
+    "targets": targets,
+    "rows": all_rows,
+    "forms": forms,
+    "quality": quality,
+}
+
+
+def fill(page: str, results: Results) -> str:
+    """The page with its marked sections replaced.  Raises ValueError for a section of an unknown name."""
+
+    def replaced(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in SECTIONS:
+            raise ValueError(f"<!-- bench: {name} -->: expected one of {', '.join(SECTIONS)}")
+        return f"<!-- bench: {name} -->\n{SECTIONS[name](results)}\n<!-- bench: end -->"
+
+    return re.sub(r"<!-- bench: (?!end)(\S+) -->\n.*?<!-- bench: end -->", replaced, page, flags=re.DOTALL)
+
+
+def write(results: Results, root: Path) -> list[Path]:
+    """Rewrite the pages and draw the plots below ``root``; what was written."""
+    written = []
+    for name in PAGES:
+        path = root / name
+        page = fill(path.read_text(encoding="utf-8"), results)
+        with replacing(path) as beside:
+            Path(beside).write_text(page, encoding="utf-8")
+        written.append(path)
+    (root / IMAGES).mkdir(parents=True, exist_ok=True)
+    named = dict(infos(results))
+    for draw, entries in (
+        (plots.pareto, [point for info in named.values() for point in info.get("quality", ())]),
+        (plots.speed, [info for name, info in named.items() if name == "test_video"]),
+    ):
+        if entries:
+            target = root / IMAGES / f"{draw.__name__}.png"
+            draw(entries, target)
+            written.append(target)
+    return written
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Write measurements into README.md, docs/performance.md and plots.")
+    parser.add_argument("results", type=Path, help="what pytest bench --benchmark-json=FILE wrote")
+    parser.add_argument("--root", type=Path, default=ROOT, help="the folder of the pages")
+    options = parser.parse_args(arguments)
+    results: Results = json.loads(options.results.read_text())
+    if results["machine_info"]["quick"]:
+        parser.error(f"{options.results} was measured with --quick; its numbers mean nothing")
+    if results["machine_info"]["rounds"] < FEWEST_ROUNDS:
+        parser.error(f"{options.results} has fewer than {FEWEST_ROUNDS} rounds")
+    for path in write(results, options.root):
+        print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""A video of DIGAN at its full size: from the latents, from its INR, in parts, in sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.cases import Video, reference
+from bench.harness import Effort, Form, Row, error_against, race, report
+from bench.work import render_flops
+from digan_fast import Generator
+from digan_fast.inr import VideoINR
+
+# Relative in norm, against plain PyTorch in float32.
+BOUNDS = {"float32": 1e-5, "bfloat16": 2e-2}
+# How many times as fast as the published form, and as torch.compile of it.
+FASTER = {"float32": {"published": 4.5, "published, compiled": 3.5}, "bfloat16": {"published": 8.5}}
+OF_FLOOR = {"float32": 0.90, "bfloat16": 0.80}
+
+
+def whole(case: Video) -> list[Form]:
+    """All frames: from ws and z_motion in each precision, from the INR, and as published."""
+    with torch.no_grad():
+        expected, inr = reference(case.published)(), case.inr()
+    flops = render_flops(inr, len(case.times))
+    check = error_against(expected)
+
+    def synthesis(precision: str) -> Tensor:
+        if precision == "float32":
+            return case.G.synthesis(case.ws, case.column, case.z_motion)
+        return case.inr().render(case.times, precision=precision).flatten(0, 1)
+
+    def render(precision: str) -> Tensor:
+        return inr.render(case.times, precision=precision).flatten(0, 1)
+
+    forms = []
+    for name, run in (("from ws", synthesis), ("from the INR", render)):
+        for precision, bound in BOUNDS.items():
+            forms.append(Form(f"{precision}, {name}", partial(run, precision), check, bound, flops, precision))
+    compiled = torch.compile(case.G.synthesis.published)
+    published: dict[str, Callable[[], Tensor]] = {
+        "published": case.published,
+        "published, compiled": partial(compiled, case.ws, case.column, case.z_motion),
+    }
+    return forms + [Form(name, reference(run), check, BOUNDS["float32"]) for name, run in published.items()]
+
+
+def parts(case: Video) -> list[Form]:
+    """One frame; a sixteenth of the area, on and off the blocks; what comes before the first pixel."""
+    with torch.no_grad():
+        inr = case.inr()
+        full = reference(lambda: inr.render(case.times))()
+    side = case.G.img_resolution
+    extent = side // 4
+
+    def window(name: str, top: int, left: int) -> Form:
+        expected = full[..., top : top + extent, left : left + extent]
+        run = partial(inr.render, case.times, window=(top, left, extent, extent))
+        return Form(name, run, error_against(expected), BOUNDS["float32"])
+
+    return [
+        Form("one frame", lambda: inr.render(case.times[:1]), error_against(full[:, :1]), BOUNDS["float32"]),
+        window("window, aligned", 3 * side // 8, 3 * side // 8),
+        window("window, unaligned", 37 * side // 128, 51 * side // 128),
+        Form("ws to INR", case.inr),
+        Form(
+            "ws to the first pixel",
+            lambda: case.inr().render(case.times[:1], window=(0, 0, 1, 1)),
+            error_against(full[:, :1, :, :1, :1]),
+            BOUNDS["float32"],
+        ),
+    ]
+
+
+@torch.no_grad()
+def test_video(benchmark: Any, case: Video, effort: Effort) -> None:
+    times = race(benchmark, [*whole(case), *parts(case)], effort)
+    frames, side = len(case.times), case.G.img_resolution
+    rows = []
+    for precision in BOUNDS:
+        work = f"{frames} frames at {side}², {precision}"
+        inr, ws = f"{precision}, from the INR", f"{precision}, from ws"
+        rows.append(Row(work, "of the floor, from the INR", times.share(inr), "%", OF_FLOOR[precision]))
+        rows += [
+            Row(work, f"times as fast as {form}, from ws", times.ratio(form, ws), "×", least)
+            for form, least in FASTER[precision].items()
+        ]
+        rows.append(Row(work, "frames a second, from ws", frames / times.median(ws), ""))
+        rows.append(Row(work, "rate, from the INR", times.forms[0].flops / times.median(inr) / 1e9, "GFLOP/s"))
+    whole_inr = "float32, from the INR"
+    of_16 = f"of the time of {frames} frames"
+    rows.append(Row("one frame, float32", of_16, times.ratio("one frame", whole_inr), "%", 1 / 13, at_least=False))
+    for name in ("window, aligned", "window, unaligned"):
+        work = f"a {name.replace(',', ' of 1/16 of the area,')}"
+        rows.append(Row(work, "of the time of the whole", times.ratio(name, whole_inr), "%", 0.09, at_least=False))
+    rows.append(
+        Row(
+            "from ws to the first pixel (modulation, packing)",
+            of_16,
+            times.ratio("ws to the first pixel", "float32, from ws"),
+            "%",
+            0.05,
+            at_least=False,
+        )
+    )
+    report(benchmark, rows)
+
+
+@torch.no_grad()
+def test_sizes(benchmark: Any, digan: Generator, case: Video, effort: Effort) -> None:
+    """As many pixels at once, twice and four times the size of the same INR."""
+    inr: VideoINR = case.inr()
+    side, frames = digan.img_resolution, len(case.times)
+
+    def form(scale: int) -> Form:
+        count, size = frames // scale**2, side * scale
+        run = partial(inr.render, case.times[:count], size=size)
+        check = error_against(reference(run)())
+        return Form(f"{count} at {size}²", run, check, BOUNDS["float32"], render_flops(inr, count, size))
+
+    forms = [form(scale) for scale in (1, 2, 4)]
+    times = race(benchmark, forms, effort)
+    quantity = f"of the time a pixel takes at {side}²"
+    report(
+        benchmark,
+        [
+            Row(f"{name.split()[-1]} of the same INR", quantity, times.ratio(name, forms[0].name), "%", 1.10, False)
+            for name in (forms[1].name, forms[2].name)
+        ],
+    )

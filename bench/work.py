@@ -1,0 +1,54 @@
+"""How much work there is, and how fast this machine can do it at best."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from digan_fast import dispatch
+from digan_fast.inr import VideoINR
+
+# The instruction that multiplies in a precision.
+INSTRUCTIONS = {"float32": "fma", "bfloat16": "vdpbf16ps", "int8": "vpdpbusd"}
+PEAK_SECONDS = 0.05
+
+
+def render_flops(inr: VideoINR, frames: int, size: int | None = None) -> float:
+    """Floating-point operations of the layers' products in ``frames`` frames of side ``size``, for all videos.
+
+    Counted after the algebra: a level's first layer multiplies what comes from below on the grid of half the side.
+    Two for each multiplication with its addition.  Left out are sines, activations and the products of the to-RGB
+    layers (0.3 % at DIGAN's full size), so a share of this floor is never flattered.
+    """
+    scale = 1 if size is None else size / inr.img_resolution
+    products, below = 0.0, 0
+    for level in inr.levels:
+        pixels = (level.side * scale) ** 2
+        for index, layer in enumerate(level.layers):
+            outputs, inputs = layer.weight.shape[1:]
+            if index == 0 and level.coordinates is not None:
+                products += outputs * below * pixels / 4
+                inputs -= below
+            products += outputs * inputs * pixels
+        below = level.layers[-1].weight.shape[1]
+    return 2.0 * products * frames * len(inr)
+
+
+def peak_rate(precision: str, threads: int) -> float | None:
+    """Operations a second of the precision's instruction, or None where the native module or this CPU has none."""
+    try:
+        return float(dispatch.native_module().peak_rate(INSTRUCTIONS[precision], threads, PEAK_SECONDS))
+    except (ImportError, ValueError):
+        return None
+
+
+def copy_rate(size: int = 1 << 28) -> float:
+    """Bytes a second, read and written, while torch copies ``size`` bytes, far more than the caches hold."""
+    source, target = torch.ones(size // 4), torch.zeros(size // 4)
+    seconds = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        target.copy_(source)
+        seconds.append(time.perf_counter() - begin)
+    return 2 * size / min(seconds)

@@ -1,0 +1,350 @@
+"""The op ``render``: its native kernel against the reference in float64, and what must not change a bit of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from checks import layouts, sliced, thread_counts
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from random_inrs import PUBLISHED, SMALL, Widths, changed, distance, exact, lowered, native, random_inr
+from torch import Tensor
+
+from digan_fast import Generator, backends, dispatch, use_backend
+from digan_fast.networks.config import coordinate_config
+from digan_fast.ops.linear_act import linear_act
+from digan_fast.ops.render import render
+from digan_fast.reference.coord_linear import coord_linear
+from digan_fast.reference.render import Level, Products, evaluate, flattened
+
+needs_native = pytest.mark.skipif(backends()["native"] is not None, reason="the compiled module was not built")
+
+# Relative in norm. The roundings of a sum of n products come to 2⁻²⁴·√n of its norm if they fall at random, 1.3e-6 for
+# the 512 channels that are the most here; a sine or cosine of a pixel is 3e-7 off (csrc/cpu/waves.h). 8.4e-7 was seen.
+BOUND = 2e-6
+# A number in bfloat16 is 2⁻⁹ off at most; with a channel or two the reference may be off by less, by chance.
+BFLOAT16 = 2**-9
+
+ACTIVATIONS = [("lrelu",), ("relu",), ("linear",), ("sine",), ("sine", "lrelu"), ("lrelu", "relu", "sine", "linear")]
+SHAPES: dict[str, tuple[Widths, int, int]] = {
+    "ones": (((1, (1,)),), 1, 1),
+    "one level": (((4, (12, 8)),), 8, 8),
+    "odd": (((3, (5,)), (1, (13,)), (2, (11, 3))), 3, 12),
+    "rows past a panel": (((7, (25, 37)), (6, (49,))), 5, 10),
+    "no sinusoids of their own": (((5, (9,)), (0, (7,)), (0, (11, 6))), 6, 6),
+    "small": (SMALL, 8, 32),
+    "repeated pixels": (SMALL, 8, 128),
+}
+
+
+def check(levels: list[Level], size: int, window: tuple[int, int, int, int] | None = None) -> None:
+    expected = exact(levels, size, window)
+    found = native(levels, size, window)
+    assert found.dtype == torch.float32
+    assert found.shape == expected.shape
+    assert distance(found, expected) <= BOUND
+    narrow = native(levels, size, window, "bfloat16")
+    assert narrow.dtype == torch.float32
+    reference = distance(lowered(levels, size, window), expected)
+    assert distance(narrow, expected) <= 2 * max(reference, BFLOAT16)
+
+
+def naive(levels: list[Level], size: int) -> Tensor:
+    """Features concatenated at every pixel of every level, in float64."""
+    x = image = None
+    for level in changed(levels, Tensor.double):
+        if level.frequency is not None and level.phase is not None:
+            row = 2 * torch.arange(level.side, dtype=torch.float64) / level.side - 1
+            xy = torch.stack((row.expand(level.side, -1), row.flip(0)[:, None].expand(-1, level.side)))
+            theta = torch.einsum("bkc,chw->bhwk", level.frequency, xy)[:, None] + level.phase[:, :, None, None]
+            waves = torch.cat((theta.sin(), theta.cos()), -1)
+            if x is not None:
+                x, image = (t.repeat_interleave(2, 2).repeat_interleave(2, 3) for t in (x, image))
+            x = waves if x is None else torch.cat((x, waves), -1)
+        for layer in (*level.layers, level.to_rgb):
+            z = torch.einsum("bthwi,boi->bthwo", x, layer.weight) + layer.bias
+            act = {"linear": z, "relu": z.relu(), "lrelu": torch.where(z > 0, z, 0.2 * z), "sine": z.sin()}
+            y = act[layer.activation] * layer.gain
+            y = y if layer.clamp is None else y.clamp(-layer.clamp, layer.clamp)
+            if layer is not level.to_rgb:
+                x = y
+        image = y if image is None else image + y
+    factor = size // levels[-1].side
+    return image.repeat_interleave(factor, 2).repeat_interleave(factor, 3).movedim(-1, 2)
+
+
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("activations", ACTIVATIONS, ids=" ".join)
+@pytest.mark.parametrize("clamp", [None, 0.7])
+def test_the_reference_is_its_formula(activations: tuple[str, ...], clamp: float | None) -> None:
+    levels = random_inr(2, 3, SMALL, activations=activations, clamp=clamp)
+    assert distance(exact(levels, 64), naive(levels, 64)) < 1e-13
+
+
+@needs_native
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("activations", ACTIVATIONS, ids=" ".join)
+@pytest.mark.parametrize("clamp", [None, 0.7])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_native_is_the_reference(shape: str, activations: tuple[str, ...], clamp: float | None) -> None:
+    widths, side, size = SHAPES[shape]
+    check(random_inr(2, 3, widths, side, activations=activations, clamp=clamp), size)
+
+
+@needs_native
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("activations", [("lrelu",), ("sine",)], ids=" ".join)
+def test_the_published_widths(activations: tuple[str, ...]) -> None:
+    levels = random_inr(1, 2, PUBLISHED, side=32, activations=activations)
+    check(levels, 128, (35, 22, 12, 19))
+
+
+@needs_native
+@pytest.mark.parametrize("colours", [1, 3, 4, 13])
+def test_any_number_of_colours(colours: int) -> None:
+    levels = random_inr(2, 2, SMALL, colours=colours)
+    assert native(levels, 32).shape == (2, 2, colours, 32, 32)
+    check(levels, 32)
+
+
+@needs_native
+@settings(deadline=None, max_examples=60)
+@given(
+    videos=st.integers(1, 2),
+    frames=st.integers(1, 3),
+    side=st.integers(1, 9),
+    repeat=st.sampled_from([1, 2, 4]),
+    first=st.integers(1, 6),
+    outputs=st.lists(st.integers(1, 30), min_size=1, max_size=4),
+    sinusoids=st.lists(st.integers(0, 5), min_size=3, max_size=3),
+    where=st.tuples(st.integers(-40, 60), st.integers(-40, 60), st.integers(1, 20), st.integers(1, 20)),
+    activations=st.sampled_from(ACTIVATIONS),
+    threads=st.integers(1, 3),
+)
+def test_any_shape(
+    videos: int,
+    frames: int,
+    side: int,
+    repeat: int,
+    first: int,
+    outputs: list[int],
+    sinusoids: list[int],
+    where: tuple[int, int, int, int],
+    activations: tuple[str, ...],
+    threads: int,
+) -> None:
+    widths = [(count, [width]) for count, width in zip([first, *sinusoids], outputs, strict=False)]
+    levels = random_inr(videos, frames, widths, side, activations=activations)
+    for _ in thread_counts(threads):
+        check(levels, levels[-1].side * repeat, where)
+
+
+@needs_native
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_number_of_threads_changes_no_bit(shape: str, precision: str) -> None:
+    widths, side, size = SHAPES[shape]
+    levels = random_inr(2, 5, widths, side)
+    found = [native(levels, size, None, precision) for _ in thread_counts(1, 2, 3, 5, 16)]
+    assert all(torch.equal(a, b) for a, b in pairwise(found))
+
+
+@needs_native
+@settings(deadline=None, max_examples=60)
+@given(
+    size=st.sampled_from([32, 64, 96]),
+    where=st.tuples(st.integers(-70, 70), st.integers(-70, 70), st.integers(1, 40), st.integers(1, 40)),
+    precision=st.sampled_from(["float32", "bfloat16"]),
+    activations=st.sampled_from(ACTIVATIONS),
+    count=st.integers(1, 4),
+)
+def test_a_window_has_the_bits_of_the_plane(
+    size: int, where: tuple[int, int, int, int], precision: str, activations: tuple[str, ...], count: int
+) -> None:
+    levels = random_inr(1, 1, SMALL, activations=activations)
+    levels = [level._replace(side=level.side * size // 32) for level in levels][:count]
+    reach = 112
+    plane = native(levels, size, (-reach, -reach, 2 * reach, 2 * reach), precision)
+    top, left, height, width = where
+    expected = plane[..., top + reach : top + reach + height, left + reach : left + reach + width]
+    assert torch.equal(native(levels, size, where, precision), expected)
+
+
+@needs_native
+def test_a_picture_of_several_chunks_has_the_bits_of_its_pixels() -> None:
+    """Chunks are of 16384 pixels of the finest grid; sines far out take another way for one lane of a vector."""
+    levels = random_inr(1, 1, ((2, (3,)), (1, (4,))), 96, activations=("sine",))
+    scale = torch.tensor([1.0, 1e5, 1.0])[:, None]
+    layer = levels[0].layers[0]
+    levels[0] = levels[0]._replace(layers=(layer._replace(weight=layer.weight * scale),))
+    whole = native(levels, 192)
+    assert distance(whole, exact(levels, 192)) < 1e-2  # phases of 1e5 keep five digits
+    for row, column in ((0, 0), (127, 127), (128, 64), (191, 191), (5, 130)):
+        pixel = native(levels, 192, (row, column, 1, 1))
+        assert torch.equal(pixel, whole[..., row : row + 1, column : column + 1])
+
+
+@needs_native
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_batches_of_videos_and_frames_change_no_bit(precision: str) -> None:
+    levels = random_inr(3, 7, SMALL)
+    for _ in thread_counts(1, 9):
+        whole = native(levels, 64, None, precision)
+        for video in range(3):
+            of_video = changed(levels, lambda t, v=video: t[v : v + 1] if t.ndim == 3 else t)  # type: ignore[misc]
+            assert torch.equal(native(of_video, 64, None, precision), whole[video : video + 1])
+        for part in (slice(0, 1), slice(3, 5), slice(2, 7)):
+            found = native([level.frames(part) for level in levels], 64, None, precision)
+            assert torch.equal(found, whole[:, part])
+
+
+@needs_native
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_levels_stop_early(precision: str) -> None:
+    levels = random_inr(1, 2, SMALL)
+    for count in range(1, 5):
+        check(levels[:count], 32)
+        found = native(levels[:count], 32, None, precision)
+        cell = 32 // levels[count - 1].side
+        blocks = found.unflatten(-1, (-1, cell)).unflatten(-3, (-1, cell))
+        assert torch.equal(blocks, blocks[..., :1, :, :1].expand_as(blocks))
+
+
+@needs_native
+def test_any_multiple_of_the_finest_side() -> None:
+    """Powers of two come from stopping early; the kernel takes others as well."""
+    levels = random_inr(1, 1, SMALL)
+    expected = native(levels, 32).repeat_interleave(3, -1).repeat_interleave(3, -2)
+    assert torch.equal(native(levels, 96), expected)
+    assert torch.equal(native(levels, 96, (0, 31, 50, 7)), expected[..., :50, 31:38])
+
+
+@needs_native
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_views_give_the_same_bits(precision: str) -> None:
+    levels = random_inr(2, 3, SMALL)
+    expected = native(levels, 32, None, precision)
+    for index in range(3):
+        turned = changed(levels, lambda t, i=index: layouts(t)[i])  # type: ignore[misc]
+        assert torch.equal(native(turned, 32, None, precision), expected)
+    steps = changed(levels, lambda t: torch.stack((t, t * 0), -1)[..., 0])
+    assert torch.equal(native(steps, 32, None, precision), expected)
+    one = changed(random_inr(1, 3, SMALL), lambda t: t.expand(2, *t.shape[1:]) if t.ndim == 3 else t)
+    assert torch.equal(native(one, 32, None, precision)[0], native(one, 32, None, precision)[1])
+
+
+def with_nan(levels: list[Level], where: Callable[[list[Level]], Tensor]) -> list[Level]:
+    poisoned = changed(levels, Tensor.clone)
+    where(poisoned).fill_(float("nan"))
+    return poisoned
+
+
+@needs_native
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("activations", ACTIVATIONS, ids=" ".join)
+@pytest.mark.parametrize("clamp", [None, 0.7])
+def test_nan_reaches_what_depends_on_it_alone(
+    precision: str, activations: tuple[str, ...], clamp: float | None
+) -> None:
+    levels = random_inr(2, 3, SMALL, activations=activations, clamp=clamp)
+    clean = native(levels, 32, None, precision)
+
+    def reached(where: Callable[[list[Level]], Tensor]) -> Tensor:
+        found = native(with_nan(levels, where), 32, None, precision)
+        nan = found.isnan()
+        assert torch.equal(found[~nan], clean[~nan])
+        return nan
+
+    for index in (0, 1, 3):
+        weight = reached(lambda inr, i=index: inr[i].layers[0].weight[1, 2, 1])  # type: ignore[misc]
+        assert weight[1].all()
+        assert not weight[0].any()
+    assert reached(lambda inr: inr[2].layers[1].bias[4]).all()
+    frequency = reached(lambda inr: inr[2].frequency[0, 1, 0])  # type: ignore[index]
+    assert frequency[0].all()
+    assert not frequency[1].any()
+    phase = reached(lambda inr: inr[3].phase[1, 2])  # type: ignore[index]
+    assert phase[1, 2].all()
+    assert phase.sum() == phase[1, 2].numel()
+    colour = reached(lambda inr: inr[1].to_rgb.weight[0, 1])
+    assert colour[0, :, 1].all()
+    assert colour.sum() == colour[0, :, 1].numel()
+
+
+@needs_native
+@pytest.mark.parametrize("value", [float("inf"), 3e38])
+def test_overflow_gives_no_wrong_number(value: float) -> None:
+    """Infinities and NaN, or what the reference has: not a finite number where it has none."""
+    levels = random_inr(1, 1, SMALL)
+    levels[1].layers[0].weight[0, 3, 2] = value
+    with use_backend("reference"):
+        expected = render(levels, 32, (0, 0, 32, 32), "float32")
+    found = native(levels, 32)
+    assert not expected.isfinite().all()
+    assert not (found.isfinite() & expected.isnan()).any()
+
+
+@pytest.mark.parametrize("activations", ACTIVATIONS, ids=" ".join)
+def test_the_differentiable_composition_is_the_op(activations: tuple[str, ...]) -> None:
+    """The reference's ``coord_linear`` has no sine; a level's first layer may have it."""
+    levels = random_inr(1, 2, SMALL, activations=activations, clamp=1.5)
+    found = evaluate(levels, 32, (3, 5, 20, 9), Products(linear_act, coord_linear, linear_act))
+    assert distance(found, exact(levels, 32, (3, 5, 20, 9))) < BOUND
+
+
+def arguments(levels: list[Level], *rest: Any) -> tuple[Any, ...]:
+    return (*flattened(levels), *rest)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_schema(precision: str) -> None:
+    op = torch.ops.digan_fast.render.default
+    levels = random_inr(2, 2, SMALL[:3], side=4)
+    torch.library.opcheck(op, arguments(levels, 8, [1, -2, 5, 3], precision))
+    for change in (layouts, lambda t: [t, sliced(t), t]):
+        varied = changed(levels, lambda t, of=change: of(t)[1])  # type: ignore[misc]
+        args = arguments(varied, 8, [1, -2, 5, 3], precision)
+        torch.library.opcheck(op, args, test_utils=["test_schema", "test_faketensor"])
+
+
+@needs_native
+def test_a_stream_has_the_bits_of_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The phases of a part are computed together; with the same phases a frame has the same bits in any part."""
+    G = Generator(16, 0, 16, 16, synthesis_kwargs={"channel_base": 256}, cfg=coordinate_config(8, 6, 2)).eval()
+    inr = G.inr(torch.randn(2, 16)).detach()
+    times = torch.linspace(0, 2, 7)
+    monkeypatch.setattr("digan_fast.inr.STREAM_PIXELS", 3 * 2 * 16 * 16)
+    with use_backend("native"):
+        frames = torch.stack(list(inr.frames(times)), 1)
+        parts = torch.cat([inr.render(part) for part in times.split(3)], 1)
+    assert torch.equal(frames, parts)
+
+
+@needs_native
+def test_why_native_cannot() -> None:
+    levels = random_inr(1, 1, SMALL)
+
+    def why(levels: list[Level]) -> str | None:
+        kernel = dispatch._kernels["render"]["native"]
+        return kernel.why_not(*arguments(levels, 32, [0, 0, 32, 32], "float32"))
+
+    assert why(levels) is None
+    assert why(changed(levels, Tensor.double)) == "the INR is torch.float64; it takes float32"
+    assert why(changed(levels, Tensor.bfloat16)) == "the INR is torch.bfloat16; it takes float32"
+    assert why(changed(levels, lambda t: t.to("meta"))) == "the INR is on meta"
+    tanh = random_inr(1, 1, SMALL, activations=("tanh",))
+    assert why(tanh) == "it has no activation 'tanh'"
+    with use_backend("native"), pytest.raises(dispatch.BackendUnavailable, match="it has no activation 'tanh'"):
+        render(tanh, 32, (0, 0, 32, 32), "float32")
+    with use_backend("native"):  # float64 takes the reference whatever is asked for
+        assert exact(levels, 32).dtype == torch.float64
+
+
+@pytest.mark.parametrize(("videos", "frames"), [(0, 2), (2, 0)])
+def test_empty(videos: int, frames: int) -> None:
+    levels = random_inr(videos, frames, SMALL)
+    assert render(levels, 32, (0, 0, 4, 5), "float32").shape == (videos, frames, 3, 4, 5)

@@ -1,0 +1,98 @@
+"""INRs of any shape, as the op ``render`` takes them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from digan_fast import ops, use_backend
+from digan_fast.ops.render import render
+from digan_fast.reference.render import Layer, Level, Window
+
+# Of each level its number of sinusoids, 0 where it stays on the grid below, and the outputs of its layers.
+Widths = Sequence[tuple[int, Sequence[int]]]
+
+SMALL: Widths = ((5, (7, 6)), (0, (9,)), (3, (8, 5)), (4, (6,)))
+# DIGAN's grid of 32² and the level above it, at 128².
+PUBLISHED: Widths = ((128, (512, 512)), (128, (512, 256)))
+
+
+def random_inr(
+    videos: int,
+    frames: int,
+    widths: Widths,
+    side: int = 8,
+    colours: int = 3,
+    activations: Sequence[str] = ("lrelu",),
+    clamp: float | None = None,
+    seed: int = 0,
+) -> list[Level]:
+    """Levels with activations of size 1, the layers' activation functions by turns, in float32."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    def layer(inputs: int, outputs: int, activation: str) -> Layer:
+        gain = math.sqrt(2) if activation in ("lrelu", "relu") else 1.2
+        weight = normal(videos, outputs, inputs) / math.sqrt(inputs)
+        return Layer(weight, normal(outputs) / 4, activation, gain, clamp)
+
+    levels: list[Level] = []
+    channels = count = 0
+    for sinusoids, outputs in widths:
+        if levels and sinusoids:
+            side *= 2
+        channels += 2 * sinusoids
+        layers = []
+        for width in outputs:
+            layers.append(layer(channels, width, activations[count % len(activations)]))
+            channels, count = width, count + 1
+        waves = (
+            (normal(videos, sinusoids, 2) * 10, normal(videos, frames, sinusoids) * 3) if sinusoids else (None, None)
+        )
+        to_rgb = layer(channels, colours, "linear")._replace(gain=1.0)
+        levels.append(Level(side, *waves, tuple(layers), to_rgb))
+    return levels
+
+
+def changed(levels: Sequence[Level], change: Callable[[Tensor], Tensor]) -> list[Level]:
+    """Every tensor replaced by ``change(tensor)``."""
+
+    def of(layer: Layer) -> Layer:
+        return layer._replace(weight=change(layer.weight), bias=change(layer.bias))
+
+    return [
+        Level(
+            level.side,
+            None if level.frequency is None else change(level.frequency),
+            None if level.phase is None else change(level.phase),
+            tuple(map(of, level.layers)),
+            of(level.to_rgb),
+        )
+        for level in levels
+    ]
+
+
+def native(levels: Sequence[Level], size: int, window: Window | None = None, precision: str = "float32") -> Tensor:
+    with use_backend("native"):
+        return render(levels, size, window or (0, 0, size, size), precision)
+
+
+def lowered(levels: Sequence[Level], size: int, window: Window | None = None) -> Tensor:
+    """The reference in bfloat16."""
+    with use_backend("reference"):
+        return render(levels, size, window or (0, 0, size, size), "bfloat16")
+
+
+def exact(levels: Sequence[Level], size: int, window: Window | None = None) -> Tensor:
+    """The reference in float64, which every op takes for it."""
+    return ops.render(changed(levels, Tensor.double), size, window or (0, 0, size, size), "float32")
+
+
+def distance(found: Tensor, expected: Tensor) -> float:
+    """‖found − expected‖/‖expected‖."""
+    return float((found.double() - expected.double()).norm() / expected.double().norm())
