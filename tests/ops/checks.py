@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
+
+
+def examples(count: int) -> int:
+    """So many examples of hypothesis, or what DIGAN_FAST_EXAMPLES allows at most: sanitized code is slow."""
+    return min(count, int(os.environ.get("DIGAN_FAST_EXAMPLES", count)))
 
 
 def normal(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -5,7 +5,15 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from checks import check_compiled, check_derivatives, check_schema, check_stride_zero_gradient, check_views, normal
+from checks import (
+    check_compiled,
+    check_derivatives,
+    check_schema,
+    check_stride_zero_gradient,
+    check_views,
+    examples,
+    normal,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -130,7 +138,7 @@ def _ulps(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 @needs_native
 @pytest.mark.usefixtures("poisoned")
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(
     name=st.sampled_from(NAMES),
     shape=st.lists(st.integers(0, 9) | st.sampled_from([1, 16, 33]), min_size=2, max_size=4),

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from checks import sliced, thread_counts
+from checks import examples, sliced, thread_counts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -48,7 +48,7 @@ def magnitude(grad: Tensor, x: Tensor, bias: Tensor | None, dim: int) -> Tensor:
 
 
 @pytest.mark.usefixtures("poisoned")
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(200))
 @given(
     name=st.sampled_from(list(ACTIVATIONS)),
     shape=st.lists(st.integers(0, 9) | st.sampled_from([1, 16, 33]), min_size=2, max_size=4),
@@ -96,7 +96,7 @@ def test_is_the_reference(
 
 
 @pytest.mark.usefixtures("poisoned")
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(
     name=st.sampled_from(list(ACTIVATIONS)),
     shape=st.lists(st.integers(0, 9) | st.sampled_from([1, 33]), min_size=2, max_size=4),

@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from checks import check_compiled, check_derivatives, check_schema, check_stride_zero_gradient, check_views, normal
+from checks import (
+    check_compiled,
+    check_derivatives,
+    check_schema,
+    check_stride_zero_gradient,
+    check_views,
+    examples,
+    normal,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -61,7 +69,7 @@ def test_is_its_formula(grid: tuple[int, ...], extents: tuple[int, int, int, int
     torch.testing.assert_close(without, formula(None, *tensors[1:], grid))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(
     side=st.integers(2, 12),
     top=st.integers(-5, 12),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from checks import check_stride_zero_gradient, layouts, thread_counts
+from checks import check_stride_zero_gradient, examples, layouts, thread_counts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -112,7 +112,7 @@ def test_native_is_the_reference(
     check(inputs(*extents, grid, base), grid, activation, clamp)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=examples(80))
 @given(
     extents=st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 20), st.integers(1, 40)),
     grid=st.tuples(

@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from checks import check_compiled, check_derivatives, check_schema, check_stride_zero_gradient, layouts, normal
+from checks import (
+    check_compiled,
+    check_derivatives,
+    check_schema,
+    check_stride_zero_gradient,
+    examples,
+    layouts,
+    normal,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -97,7 +105,7 @@ def test_an_omega_for_each_layer() -> None:
     torch.testing.assert_close(found, functional.coord_mlp(coordinates, *scaled))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(
     batch=st.integers(1, 3),
     points=st.integers(0, 220),

@@ -8,6 +8,7 @@ from checks import (
     check_schema,
     check_stride_zero_gradient,
     check_views,
+    examples,
     layouts,
     normal,
     thread_counts,
@@ -134,7 +135,7 @@ EXTENTS = {
 
 @needs_native
 @pytest.mark.usefixtures("poisoned")
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(**EXTENTS, layout=st.integers(0, 2))
 def test_native_is_the_reference(
     batch: int, outputs: int, inputs: int, rank: int, activation: str, seed: int, layout: int
@@ -155,7 +156,7 @@ def test_native_is_the_reference(
 
 @needs_native
 @pytest.mark.usefixtures("poisoned")
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(150))
 @given(**EXTENTS, layout=st.integers(0, 2), expanded=st.booleans())
 def test_native_gradients_are_the_reference_s(
     batch: int, outputs: int, inputs: int, rank: int, activation: str, seed: int, layout: int, expanded: bool

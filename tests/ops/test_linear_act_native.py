@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from checks import check_stride_zero_gradient, layouts, thread_counts
+from checks import check_stride_zero_gradient, examples, layouts, thread_counts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -110,7 +110,7 @@ def test_the_published_width() -> None:
     assert (found - exact).norm() / exact.norm() < 1e-6
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=examples(80))
 @given(
     shape=st.tuples(st.integers(1, 3), st.integers(1, 300), st.integers(1, 70), st.integers(1, 70)),
     bias=st.sampled_from(BIASES),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from checks import layouts, sliced, thread_counts
+from checks import examples, layouts, sliced, thread_counts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_inrs import PUBLISHED, SMALL, Widths, changed, distance, exact, lowered, native, random_inr
@@ -112,7 +112,7 @@ def test_any_number_of_colours(colours: int) -> None:
 
 
 @needs_native
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     videos=st.integers(1, 2),
     frames=st.integers(1, 3),
@@ -154,7 +154,7 @@ def test_the_number_of_threads_changes_no_bit(shape: str, precision: str) -> Non
 
 
 @needs_native
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     size=st.sampled_from([32, 64, 96]),
     where=st.tuples(st.integers(-70, 70), st.integers(-70, 70), st.integers(1, 40), st.integers(1, 40)),

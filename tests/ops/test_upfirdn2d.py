@@ -8,6 +8,7 @@ from checks import (
     check_schema,
     check_stride_zero_gradient,
     check_views,
+    examples,
     normal,
     sliced,
     thread_counts,
@@ -127,7 +128,7 @@ def close(found: Tensor, x: Tensor, filter: Tensor, *options: object, units: flo
 
 @needs_native
 @pytest.mark.usefixtures("poisoned")
-@settings(deadline=None, max_examples=250)
+@settings(deadline=None, max_examples=examples(250))
 @given(
     shape=st.tuples(st.integers(0, 3), st.sampled_from([1, 2, 3, 16, 17, 32]), st.integers(1, 13), st.integers(1, 13)),
     taps=st.sampled_from([(4, 4), (4, 4), (1, 1), (2, 3), (3, 2), (5, 1), (1, 6), (6, 5)]),

@@ -1,0 +1,136 @@
+"""Every instruction set gives what the plainest one does, but for the rounding of float32.
+
+Products of matrices are fused where there is an instruction for it, so that unlike those of `test_isas.py` their bits
+differ.  The set is chosen when the module is loaded, so each runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from random_inrs import distance
+
+from digan_fast import backends, dispatch
+
+pytestmark = pytest.mark.skipif(backends()["native"] is not None, reason="the compiled module was not built")
+
+# Relative in norm: each set is 2e-6 off at most (test_render.py). 1.2e-6 was seen, and 2.9e-6 of a single number that
+# cancels.
+FLOAT32 = 4e-6
+# A number next to a tie of bfloat16 rounds the other way, by 2⁻⁸ of itself; 5e-4 was seen.
+BFLOAT16 = 1e-3
+
+PROGRAM = """
+import math
+import sys
+
+sys.path.insert(0, sys.argv[2])
+import torch
+from random_inrs import PUBLISHED, SMALL, native, random_inr
+
+from digan_fast import dispatch, functional, use_backend
+
+torch.manual_seed(0)
+torch.set_num_threads(2)
+found = {}
+ops = torch.ops.digan_fast
+
+ODD = ((3, (25,)), (1, (13,)), (2, (11, 37)))
+for precision in ("float32", "bfloat16"):
+    for name, widths, side, size, window in (
+        ("small", SMALL, 8, 32, None),
+        ("odd", ODD, 3, 12, (-7, 2, 23, 31)),
+        ("published", PUBLISHED, 32, 64, (10, 20, 6, 9)),
+    ):
+        for activations in (("lrelu",), ("sine", "relu"), ("linear",)):
+            for clamp in (None, 0.7):
+                inr = random_inr(2, 2, widths, side, activations=activations, clamp=clamp)
+                found[f"render {name} {activations} {clamp} {precision}"] = [native(inr, size, window, precision)]
+
+
+def both(name, op, tensors, *options):
+    # The same `out` for every set, so that the sign of a number next to zero is the same.
+    wide = [None if t is None else t.double() for t in tensors]
+    exact = getattr(ops, op)(*wide, *options).float()
+    grad = torch.randn(exact.shape)
+    with use_backend("native"):
+        out = getattr(ops, op)(*tensors, *options)
+        found[name] = [out, *getattr(ops, op + "_backward")(grad, *tensors, exact, *options)]
+
+
+for shape in ((1, 1, 1, 1), (2, 97, 33, 35), (3, 200, 7, 97), (1, 193, 512, 256)):
+    videos, rows, inputs, outputs = shape
+    for activation in ("linear", "relu", "lrelu", "sine"):
+        for clamp in (None, 0.8):
+            for bias in (None, torch.randn(outputs), torch.randn(videos, outputs)):
+                x, weight = torch.randn(videos, rows, inputs), torch.randn(videos, outputs, inputs) / math.sqrt(inputs)
+                name = f"linear_act {shape} {activation} {clamp} {None if bias is None else bias.ndim}"
+                both(name, "linear_act", (x, weight, bias), activation, 1.3, clamp)
+
+for grid in ((1, 0, 0, 1, 1), (8, 1, -1, 3, 4), (64, 5, -7, 2, 51), (33, 4, 4, 17, 23)):
+    parents = [(at + n - 1) // 2 - at // 2 + 1 for at, n in zip(grid[1:3], grid[3:])]
+    for K, outputs in ((1, 1), (5, 37), (64, 66)):
+        for activation in ("linear", "relu", "lrelu"):
+            for base in (None, torch.randn(2, 3, *parents, outputs)):
+                weight = torch.randn(2, outputs, 2 * K) / math.sqrt(2 * K)
+                tensors = base, torch.randn(2, K, 2) * 10, torch.randn(2, 3, K), weight, torch.randn(outputs)
+                name = f"coord_linear {grid} {K} {activation} {base is None}"
+                both(name, "coord_linear", tensors, list(grid), activation, 1.3, None)
+
+for widths in ((2, 1), (3, 33, 20, 3), (4, 64, 64, 64, 1)):
+    for activation in ("sine", "lrelu"):
+        shapes = list(zip(widths[1:], widths))
+        weights = [torch.randn(2, o, i) / math.sqrt(i) for o, i in shapes]
+        biases = [torch.randn(o) / 4 for o, _ in shapes]
+        x = torch.rand(2, 150, widths[0]) * 2 - 1
+        with use_backend("native"):
+            found[f"coord_mlp {widths} {activation}"] = [functional.coord_mlp(x, weights, biases, activation, 3.0)]
+            alive = [t.requires_grad_() for t in (x, *weights, *biases)]
+            out = functional.coord_mlp(x, weights, biases, "sine", 3.0)
+            gradients = torch.autograd.grad(out, alive, torch.randn(out.shape))
+        found[f"coord_mlp {widths} {activation} backward"] = [g.detach() for g in gradients]
+
+torch.save((dispatch.native_module().isa(), found), sys.argv[1])
+"""
+
+
+def run(isa: str, path: Path) -> dict[str, list[torch.Tensor]] | str:
+    """What the program computed, or what the module said of a set that this CPU lacks."""
+    environment = {**os.environ, "DIGAN_FAST_ISA": isa}
+    command = [sys.executable, "-c", PROGRAM, str(path), str(Path(__file__).resolve().parents[1])]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        assert "this CPU lacks" in done.stderr, done.stderr
+        return done.stderr
+    name, found = torch.load(path)
+    assert name == isa
+    return found
+
+
+@pytest.fixture(scope="module")
+def generic(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[torch.Tensor]]:
+    found = run("generic", tmp_path_factory.mktemp("isas") / "generic.pt")
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.mark.parametrize("isa", ["avx2", "avx512", "avx512bf16"])
+def test_the_same_but_for_rounding(isa: str, generic: dict[str, list[torch.Tensor]], tmp_path: Path) -> None:
+    if isa not in dispatch.native_module().build_info()["isas"]:
+        pytest.skip("not built")
+    found = run(isa, tmp_path / "found.pt")
+    if isinstance(found, str):
+        pytest.skip(found.splitlines()[-1])
+    assert found.keys() == generic.keys()
+    assert len(found) > 200
+    for key, tensors in found.items():
+        for value, expected in zip(tensors, generic[key], strict=True):
+            assert value.shape == expected.shape
+            assert value.isfinite().all()
+            if expected.numel():
+                assert distance(value, expected) <= (BFLOAT16 if "bfloat16" in key else FLOAT32), key
