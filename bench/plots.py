@@ -72,7 +72,7 @@ def speed(infos: list[dict[str, Any]], target: Path) -> None:
     """The whole video's forms: seconds, and what their operations take at the least."""
     from matplotlib.figure import Figure
 
-    names = ("published", "published, compiled", "float32, from ws", "bfloat16, from ws")
+    names = ("published", "published, compiled", "float32, from ws", "bfloat16, from ws", "int8, from ws")
     found = infos[0]["forms"]
     labels = [name for name in names if name in found]
     figure = Figure(figsize=(8, 0.55 * len(labels) + 1), layout="constrained")

@@ -14,7 +14,7 @@ from bench.harness import Effort, Form, race
 from bench.pictures import psnr, ssim
 from digan_fast import load
 from digan_fast.inr import VideoINR
-from digan_fast.precision import PRECISIONS
+from digan_fast.precision import RENDER_PRECISIONS
 from digan_fast.snapshot import shipped
 
 SIZE = 128  # four times what the snapshot was trained at: its INR has no size of its own
@@ -40,7 +40,7 @@ def test_cost_against_quality(benchmark: Any, quick: bool, effort: Effort) -> No
     expected = picture(inr, times, SIZE, most, "float32")
     settings = [
         (precision, levels, size)
-        for precision in PRECISIONS
+        for precision in RENDER_PRECISIONS
         for levels in range(most, 0, -1)
         for size in (SIZES[-1:] if quick else SIZES)
     ]
@@ -62,7 +62,7 @@ def test_cost_against_quality(benchmark: Any, quick: bool, effort: Effort) -> No
         )
         forms.append(Form(points[-1]["form"], run))
     frames = len(expected)
-    # The whole in bfloat16 must still be the same picture: 40 dB is a difference of 1/50 of the range in the mean.
+    # The whole in a lower precision must still be the same picture: 40 dB is a difference of 1/50 of the range in the mean.
     assert all(p["psnr"] is None or p["psnr"] > 40 for p in points if p["levels"] == most and p["size"] == SIZE)
     race(benchmark, forms, effort)
     seconds = benchmark.extra_info["forms"]

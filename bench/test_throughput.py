@@ -16,10 +16,14 @@ from digan_fast import Generator
 from digan_fast.inr import VideoINR
 
 # Relative in norm, against plain PyTorch in float32.
-BOUNDS = {"float32": 1e-5, "bfloat16": 2e-2}
+BOUNDS = {"float32": 1e-5, "bfloat16": 2e-2, "int8": 5e-2}
 # How many times as fast as the published form, and as torch.compile of it.
-FASTER = {"float32": {"published": 4.5, "published, compiled": 3.5}, "bfloat16": {"published": 8.5}}
-OF_FLOOR = {"float32": 0.90, "bfloat16": 0.80}
+FASTER = {
+    "float32": {"published": 4.5, "published, compiled": 3.5},
+    "bfloat16": {"published": 8.5},
+    "int8": {"bfloat16, from ws": 1.3},
+}
+OF_FLOOR = {"float32": 0.90, "bfloat16": 0.80, "int8": None}
 
 
 def whole(case: Video) -> list[Form]:

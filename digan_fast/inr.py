@@ -55,8 +55,9 @@ class Motion:
     def phase(self, times: Tensor) -> Tensor:
         """[B, T, K] radians at times [B, T]."""
         moved = F.leaky_relu(self.velocity.unsqueeze(1) * times.unsqueeze(2), MOTION_SLOPE)
-        hidden = functional.bias_act(F.linear(moved, self.weight0), self.bias0, dim=-1, activation="lrelu")
-        return self.offset.unsqueeze(1) + F.linear(hidden, self.weight1, self.bias1)
+        hidden = functional.linear_act(moved.flatten(0, 1)[None], self.weight0[None], self.bias0, "lrelu")
+        added = functional.linear_act(hidden, self.weight1[None], self.bias1)
+        return self.offset.unsqueeze(1) + added.view_as(moved)
 
 
 @dataclass(frozen=True, eq=False)
