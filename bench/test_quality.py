@@ -62,7 +62,7 @@ def test_cost_against_quality(benchmark: Any, quick: bool, effort: Effort) -> No
         )
         forms.append(Form(points[-1]["form"], run))
     frames = len(expected)
-    # The whole in a lower precision must still be the same picture: 40 dB is a difference of 1/50 of the range in the mean.
+    # All levels in a lower precision are the same picture still: 40 dB is a mean difference of 1/50 of the range.
     assert all(p["psnr"] is None or p["psnr"] > 40 for p in points if p["levels"] == most and p["size"] == SIZE)
     race(benchmark, forms, effort)
     seconds = benchmark.extra_info["forms"]
