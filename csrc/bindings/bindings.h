@@ -83,4 +83,27 @@ inline std::int64_t product(const char* argument, std::int64_t a, std::int64_t b
     return a * b;
 }
 
+// Refuses a tensor whose size does not fit, or that of a copy of it padded for vectors.
+inline void require_tensor(const char* argument, std::initializer_list<std::int64_t> extents) {
+    std::int64_t size = 4 * 64;  // bytes of a number, times what padding can cost
+    for (const std::int64_t extent : extents) size = product(argument, size, extent);
+}
+
+// Sides of grids and places on them: exact in double, and sums of a few of them fit.
+constexpr std::int64_t kFarthest = std::int64_t{1} << 52;
+
+// Refuses a rectangle that is empty or reaches further than that; extents are of 1 or more.
+inline void require_rectangle(const char* argument, std::int64_t top, std::int64_t left,
+                              std::int64_t height, std::int64_t width) {
+    const std::string value = "(" + std::to_string(top) + ", " + std::to_string(left) + ", " +
+                              std::to_string(height) + ", " + std::to_string(width) + ")";
+    require(height > 0 && width > 0, argument, value, "a height and a width of 1 or more");
+    for (const std::int64_t extent : {top, left, height, width})
+        require(-kFarthest <= extent && extent <= kFarthest, argument, value, "within 2^52");
+}
+
+inline void require_side(std::int64_t side) {
+    require(side > 0 && side <= kFarthest, "side", std::to_string(side), "1 to 2^52");
+}
+
 }  // namespace digan_fast

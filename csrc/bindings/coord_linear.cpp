@@ -1,5 +1,7 @@
 #include "digan_fast/coord_linear.h"
 
+#include <algorithm>
+
 #include "bindings.h"
 
 namespace digan_fast {
@@ -14,8 +16,10 @@ CoordLinearParams params_of(std::uintptr_t out, std::uintptr_t base, std::uintpt
     for (const std::int64_t extent : shape)
         require(extent > 0, "shape", std::to_string(extent), "extents of 1 or more");
     const auto [side, top, left, height, width] = grid;
-    require(side > 0 && height > 0 && width > 0, "grid", "without pixels",
-            "(side, top, left, height, width), the side and extents 1 or more");
+    require(side > 0 && side <= kFarthest, "grid", "of side " + std::to_string(side), "1 to 2^52");
+    require_rectangle("grid", top, left, height, width);
+    require_tensor("shape", {videos, frames, height, width, std::max(outputs, sinusoids)});
+    require_tensor("shape", {videos, outputs, sinusoids});
     require_threads(threads);
     require_clamp(clamp);
     return {address("out", out),

@@ -1,5 +1,7 @@
 #include "digan_fast/coord_mlp.h"
 
+#include <algorithm>
+
 #include "bindings.h"
 
 namespace digan_fast {
@@ -29,6 +31,8 @@ void coord_mlp(std::uintptr_t out, std::uintptr_t coordinates, bool own_coordina
         const bool follows =
             params.layers.empty() ? inputs > 0 : inputs == params.layers.back().outputs;
         require(follows, "inputs", std::to_string(inputs), "the outputs of the layer before");
+        require_tensor("sets", {sets, outputs, inputs});
+        require_tensor("points", {sets, points, std::max(outputs, inputs)});
         params.layers.push_back({address("weight", weight), optional_address("bias", bias),
                                  own_biases, outputs, inputs,
                                  activation_of(activation, {Activation::linear, Activation::relu,

@@ -1,5 +1,7 @@
 #include "digan_fast/linear_act.h"
 
+#include <algorithm>
+
 #include "bindings.h"
 
 namespace digan_fast {
@@ -12,6 +14,8 @@ LinearActParams params_of(std::uintptr_t out, std::uintptr_t x, std::uintptr_t w
     const auto [videos, rows, inputs, outputs] = shape;
     for (const std::int64_t extent : shape)
         require(extent > 0, "shape", std::to_string(extent), "extents of 1 or more");
+    require_tensor("shape", {videos, rows, std::max(inputs, outputs)});
+    require_tensor("shape", {videos, outputs, inputs});
     require_threads(threads);
     require_clamp(clamp);
     return {address("out", out),

@@ -24,7 +24,7 @@ RenderLayer layer_of(const LayerTuple& tuple) {
 
 RenderLevel level_of(const LevelTuple& tuple) {
     const auto& [side, sinusoids, frequency, phase, layers, to_rgb] = tuple;
-    require(side > 0, "side", std::to_string(side), "1 or more");
+    require_side(side);
     require_extent("sinusoids", sinusoids);
     require(!layers.empty(), "layers", "empty", "a layer or more");
     RenderLevel level{side, sinusoids, nullptr, nullptr, {}, layer_of(to_rgb)};
@@ -47,6 +47,7 @@ void check(const RenderParams& p) {
                     std::to_string(level.side), "twice the coarser one where there are sinusoids");
         }
         side = level.side;
+        require_tensor("sinusoids", {level.sinusoids, p.videos, p.frames});
         channels += 2 * level.sinusoids;
         for (const RenderLayer& layer : level.layers) {
             require(layer.inputs == channels, "inputs", std::to_string(layer.inputs),
@@ -54,14 +55,17 @@ void check(const RenderParams& p) {
             require(p.precision != Precision::int8 || layer.inputs <= kInt8Inputs, "inputs",
                     std::to_string(layer.inputs), "65536 or fewer in int8");
             channels = layer.outputs;
+            require_tensor("outputs", {p.videos, layer.outputs, layer.inputs});
         }
         require(level.to_rgb.inputs == channels, "inputs", std::to_string(level.to_rgb.inputs),
                 "the channels of the layer before");
         require(level.to_rgb.outputs == p.levels.front().to_rgb.outputs, "outputs",
                 std::to_string(level.to_rgb.outputs), "the same number of colours at each level");
     }
-    require(p.side > 0 && p.side % side == 0, "side", std::to_string(p.side),
-            "a multiple of the last level's");
+    require_side(p.side);
+    require(p.side % side == 0, "side", std::to_string(p.side), "a multiple of the last level's");
+    require_tensor("window",
+                   {p.videos, p.frames, p.levels.front().to_rgb.outputs, p.height, p.width});
 }
 
 void render(std::uintptr_t out, std::int64_t videos, std::int64_t frames, std::int64_t side,
@@ -70,7 +74,7 @@ void render(std::uintptr_t out, std::int64_t videos, std::int64_t frames, std::i
     const auto [top, left, height, width] = window;
     require_extent("videos", videos);
     require_extent("frames", frames);
-    require(height > 0 && width > 0, "window", "empty", "a pixel or more");
+    require_rectangle("window", top, left, height, width);
     require(precision >= 0 && precision <= 2, "precision", std::to_string(precision), "0, 1 or 2");
     require_threads(threads);
     if (videos == 0 || frames == 0) return;

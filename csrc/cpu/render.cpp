@@ -94,7 +94,8 @@ Renderer::Renderer(const RenderParams& p) : p_(p), weights_(p) {
     const int64_t finest = weights_.grids().back()->side;
     repeat_ = p.side / finest;
     frames_together_ = std::min<int64_t>(p.frames, std::max(1, p.threads / 4));
-    chunk_blocks_ = std::max<int64_t>(1, kChunkPixels / kBlockLanes >> 2 * (stages - 1));
+    chunk_blocks_ =
+        std::max<int64_t>(1, kChunkPixels / kBlockLanes >> std::min<size_t>(62, 2 * (stages - 1)));
     const Area last =
         Area{p.top, p.left, p.top + p.height - 1, p.left + p.width - 1}.coarser(repeat_);
     const Area first = last.coarser(int64_t{1} << (stages - 1));

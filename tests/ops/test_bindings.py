@@ -1,0 +1,201 @@
+"""What the compiled module refuses: a null address, a negative extent, an activation it does not have."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from digan_fast import backends, dispatch
+from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, ptr
+
+pytestmark = pytest.mark.skipif(backends()["native"] is not None, reason="the compiled module was not built")
+
+# Every address below is of these numbers, more than any call here could touch.
+MEMORY = torch.zeros(4096)
+AT = ptr(MEMORY, "memory")
+
+LAYER = (AT, AT, 2, 4, 2, 1.0, math.inf)  # weight, bias, outputs, inputs, activation, gain, clamp
+TO_RGB = (AT, AT, 3, 2, 0, 1.0, math.inf)
+LEVEL = (4, 2, AT, AT, [LAYER], TO_RGB)  # side, sinusoids, frequency, phase, layers, to-RGB
+MLP_LAYER = (AT, AT, False, 3, 2, 2, 1.0)  # weight, bias, own_biases, outputs, inputs, activation, gain
+
+LINEAR = {"out": AT, "x": AT, "weight": AT, "bias": AT, "own_biases": False, "shape": [2, 3, 4, 5]}
+LINEAR |= {"activation": 2, "gain": 1.0, "clamp": math.inf, "threads": 1}
+COORD = {"out": AT, "base": AT, "frequency": AT, "phase": AT, "weight": AT, "bias": AT, "shape": [2, 2, 3, 4]}
+COORD |= {"grid": [4, 0, 0, 2, 2], "activation": 2, "gain": 1.0, "clamp": math.inf, "threads": 1}
+BIAS = {"outer": 2, "channels": 3, "inner": 4, "activation": 2, "bfloat16": False, "alpha": 0.2, "gain": 1.0}
+BIAS |= {"clamp": math.inf, "threads": 1, "x": AT, "bias": AT, "out": AT}
+FMM = {"weight": AT, "left": AT, "right": AT, "batch": 2, "outputs": 3, "inputs": 4, "rank": 2, "modulation": 1}
+FMM |= {"scale": 1.0, "threads": 1}
+CALLS: dict[str, dict[str, Any]] = {
+    "linear_act_cpu": LINEAR,
+    "linear_act_backward_cpu": LINEAR | dict.fromkeys(("grad", "dx", "dweight", "dbias"), AT),
+    "coord_linear_cpu": COORD,
+    "coord_linear_backward_cpu": COORD
+    | dict.fromkeys(("grad", "dbase", "dfrequency", "dphase", "dweight", "dbias"), AT),
+    "coord_mlp_cpu": {"out": AT, "coordinates": AT, "own_coordinates": False, "sets": 2, "points": 3}
+    | {"layers": [MLP_LAYER], "threads": 1},
+    "render_cpu": {"out": AT, "videos": 1, "frames": 1, "side": 4, "window": [0, 0, 4, 4]}
+    | {"levels": [LEVEL], "precision": 0, "threads": 1},
+    "bias_act_cpu": BIAS,
+    "bias_act_backward_cpu": BIAS | {"dx": AT, "dbias": AT, "grad": AT, "grad_expanded": False, "activation": 3},
+    "fmm_weights_cpu": FMM | {"out": AT},
+    "fmm_weights_backward_cpu": FMM | {"dweight": AT, "dleft": AT, "dright": AT, "grad": AT, "grad_expanded": False},
+    "upfirdn2d_cpu": {"out": AT, "x": AT, "filter": AT, "images": 2, "channels": 1, "size": (4, 4)}
+    | {"out_size": (4, 4), "taps": (1, 1), "before": (0, 0), "up": 1, "down": 1, "bfloat16": False, "threads": 1},
+}
+# Tensors that may be left out.
+OPTIONAL = {"bias", "base", "dbase"}
+# Extents under their names, and what takes a list of them.
+EXTENTS = {"outer", "channels", "inner", "batch", "outputs", "inputs", "rank", "sets", "points", "videos", "frames"}
+EXTENTS |= {"images", "threads", "up", "down"}
+LISTS = {"shape", "size", "out_size", "taps"}
+
+
+def refuses(call: str, message: str, **changes: Any) -> None:
+    with pytest.raises(ValueError, match=message):
+        getattr(dispatch.native_module(), call)(**CALLS[call] | changes)
+
+
+def test_every_call_is_here_and_runs() -> None:
+    module = dispatch.native_module()
+    assert set(CALLS) == {name for name in vars(module) if name.endswith("_cpu")}
+    for call, arguments in CALLS.items():
+        MEMORY.zero_()
+        getattr(module, call)(**arguments)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_addresses(call: str) -> None:
+    for name, value in CALLS[call].items():
+        if value is not AT:
+            continue
+        refuses(call, rf"^{name} is \d+, expected a multiple of 4", **{name: AT + 2})
+        if name not in OPTIONAL:
+            refuses(call, f"^{name} is null", **{name: 0})
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_extents(call: str) -> None:
+    for name, value in CALLS[call].items():
+        if name in EXTENTS:
+            refuses(call, rf"{name}.* is .*-1", **{name: -1})
+        if name in LISTS:
+            for index in range(len(value)):
+                bad = [*value[:index], -1, *value[index + 1 :]]
+                refuses(call, rf"^{name.removeprefix('out_')} is .*-1", **{name: bad})
+    if "threads" in CALLS[call]:
+        refuses(call, "^threads is 0, expected 1 or more", threads=0)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_activations(call: str) -> None:
+    sine, tanh = NATIVE_ACTIVATIONS.index("sine"), NATIVE_ACTIVATIONS.index("tanh")
+    if "activation" in CALLS[call]:
+        for bad in (-1, 10, *([] if "bias_act" in call else [tanh]), *([sine] if "coord" in call else [])):
+            refuses(call, f"^activation is {bad}", activation=bad)
+    if "modulation" in CALLS[call]:
+        for bad in (-1, 4):
+            refuses(call, f"^modulation is {bad}", modulation=bad)
+    if "clamp" in CALLS[call]:
+        refuses(call, "^clamp is -1.* expected 0 or more, or infinity", clamp=-1.0)
+        refuses(call, "^clamp is nan", clamp=math.nan)
+
+
+@pytest.mark.parametrize(
+    ("index", "value", "message"),
+    [
+        (0, 0, "^weight is null"),
+        (1, AT + 1, "^bias is .*a multiple of 4"),
+        (3, 0, "^outputs is 0"),
+        (4, 2, "^inputs is 2, expected the outputs"),
+        (4, -1, "^inputs is -1"),
+        (5, 3, "^activation is 3"),
+    ],
+)
+def test_layers_of_coord_mlp(index: int, value: int, message: str) -> None:
+    layer = (AT, AT, False, 2, 3, 2, 1.0)
+    bad = (*layer[:index], value, *layer[index + 1 :])
+    refuses("coord_mlp_cpu", message, layers=[MLP_LAYER, bad])
+
+
+def test_no_layers() -> None:
+    refuses("coord_mlp_cpu", "^layers is empty", layers=[])
+    refuses("render_cpu", "^layers is empty", levels=[(4, 2, AT, AT, [], TO_RGB)])
+    refuses("render_cpu", "^levels is empty", levels=[])
+    refuses("render_cpu", "^levels is empty or without waves", levels=[(4, 0, 0, 0, [LAYER], TO_RGB)])
+
+
+@pytest.mark.parametrize("of", [LAYER, TO_RGB])
+@pytest.mark.parametrize(
+    ("index", "value", "message"),
+    [
+        (0, 0, "^weight is null"),
+        (1, 0, "^bias is null"),
+        (2, -1, "^outputs is -1"),
+        (3, 0, "^inputs is 0"),
+        (3, 9, "^inputs is 9, expected the channels"),
+        (4, 3, "^activation is 3"),
+        (6, -1.0, "^clamp is -1"),
+    ],
+)
+def test_layers_of_render(of: tuple[Any, ...], index: int, value: float, message: str) -> None:
+    bad = (*of[:index], value, *of[index + 1 :])
+    level = (*LEVEL[:4], [bad if of is LAYER else LAYER], TO_RGB if of is LAYER else bad)
+    refuses("render_cpu", message, levels=[level])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"window": [0, 0, 0, 4]}, "^window is"),
+        ({"window": [0, 0, 4, -4]}, "^window is"),
+        ({"window": [2**63 - 1, 0, 4, 4]}, "^window is"),
+        ({"window": [0, -(2**63), 4, 4]}, "^window is"),
+        ({"window": [0, 0, 4, 2**63 - 1]}, "^window is"),
+        ({"side": 6}, "^side is 6, expected a multiple"),
+        ({"side": 0}, "^side is 0"),
+        ({"precision": 2}, "^precision is 2"),
+        ({"levels": [(0, *LEVEL[1:])]}, "^side is 0"),
+        ({"levels": [(4, -1, *LEVEL[2:])]}, "^sinusoids is -1"),
+        ({"levels": [(4, 2, 0, *LEVEL[3:])]}, "^frequency is null"),
+        ({"levels": [(4, 2, AT, 0, *LEVEL[4:])]}, "^phase is null"),
+        ({"levels": [LEVEL, LEVEL]}, "^side is 4, expected twice"),
+    ],
+)
+def test_pictures_of_render(changes: dict[str, Any], message: str) -> None:
+    refuses("render_cpu", message, **changes)
+
+
+@pytest.mark.parametrize("call", ["coord_linear_cpu", "coord_linear_backward_cpu"])
+@pytest.mark.parametrize(
+    "grid",
+    [
+        [0, 0, 0, 2, 2],
+        [4, 0, 0, 0, 2],
+        [4, 0, 0, 2, -1],
+        [4, 2**63 - 1, 0, 2, 2],
+        [4, 0, -(2**63), 2, 2],
+        [4, 0, 0, 2**63 - 1, 2],
+    ],
+)
+def test_grids_of_coord_linear(call: str, grid: list[int]) -> None:
+    refuses(call, "^grid is", grid=grid)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_products_of_extents_that_overflow(call: str) -> None:
+    """2⁶² of each: refused, or memory that there is not; never a small number by wrapping round."""
+    huge = 2**62
+    for name, value in CALLS[call].items():
+        if name in EXTENTS - {"threads", "up", "down"}:
+            changes: dict[str, Any] = {name: huge}
+        elif name in LISTS - {"taps"}:
+            changes = {name: [huge, *value[1:]]}
+        else:
+            continue
+        with pytest.raises((ValueError, MemoryError)):
+            getattr(dispatch.native_module(), call)(**CALLS[call] | changes)
