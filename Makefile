@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 NATIVE := $(wildcard setup.py pyproject.toml CMakeLists.txt csrc/*/*.cpp csrc/*/*.cu csrc/*/*.h csrc/include/*/*.h)
 
-.PHONY: demo test packaging bench bench-quick lint format clean
+.PHONY: demo test packaging sanitize bench bench-quick lint format clean
 
 ## demo: a video of eight rabbits from the shipped snapshot, in demo/
 demo: $(VENV)/.installed
@@ -27,6 +27,10 @@ bench: $(VENV)/.installed-dev
 ## bench-quick: the same with tiny networks, about two minutes; shows breakage, its numbers mean nothing
 bench-quick: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest bench --quick
+
+## sanitize: the ops' tests under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
+sanitize: $(VENV)/.installed-dev
+	PYTHON=$(BIN)/python .ci/sanitize address thread
 
 ## lint: what a change must pass besides the tests
 lint: $(VENV)/.installed-dev
