@@ -158,7 +158,7 @@ def test_layers_of_render(of: tuple[Any, ...], index: int, value: float, message
         ({"window": [0, 0, 4, 2**63 - 1]}, "^window is"),
         ({"side": 6}, "^side is 6, expected a multiple"),
         ({"side": 0}, "^side is 0"),
-        ({"precision": 2}, "^precision is 2"),
+        ({"precision": 3}, "^precision is 3"),
         ({"levels": [(0, *LEVEL[1:])]}, "^side is 0"),
         ({"levels": [(4, -1, *LEVEL[2:])]}, "^sinusoids is -1"),
         ({"levels": [(4, 2, 0, *LEVEL[3:])]}, "^frequency is null"),

@@ -225,7 +225,7 @@ def test_nan_reaches_what_depends_on_it_alone() -> None:
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("base", [False, True])
-def test_a_penalty_on_the_gradient(activation: str, base: bool) -> None:
+def test_second_derivatives(activation: str, base: bool) -> None:
     """A penalty on the gradient, as of the path length, in float32 against float64; 9e-7 was seen, relative in norm.
 
     The second derivative is the reference's, where phases of up to 30 are rounded to float32 by 2e-6.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from random_inrs import distance
 
 from digan_fast import backends, dispatch
 
@@ -44,9 +45,9 @@ for precision in ("float32", "bfloat16"):
     for name, widths, side, size, window in (
         ("small", SMALL, 8, 32, None),
         ("odd", ODD, 3, 12, (-7, 2, 23, 31)),
-        ("published", PUBLISHED, 32, 64, (10, 20, 2, 3)),
+        ("published", PUBLISHED, 32, 64, (10, 20, 6, 9)),
     ):
-        for activations in (("lrelu",),) if name == "published" else (("lrelu",), ("sine", "relu"), ("linear",)):
+        for activations in (("lrelu",), ("sine", "relu"), ("linear",)):
             for clamp in (None, 0.7):
                 inr = random_inr(2, 2, widths, side, activations=activations, clamp=clamp)
                 found[f"render {name} {activations} {clamp} {precision}"] = [native(inr, size, window, precision)]
@@ -62,7 +63,7 @@ def both(name, op, tensors, *options):
         found[name] = [out, *getattr(ops, op + "_backward")(grad, *tensors, exact, *options)]
 
 
-for shape in ((1, 1, 1, 1), (2, 97, 33, 35), (3, 200, 7, 97), (1, 97, 512, 64)):
+for shape in ((1, 1, 1, 1), (2, 97, 33, 35), (3, 200, 7, 97), (1, 193, 512, 256)):
     videos, rows, inputs, outputs = shape
     for activation in ("linear", "relu", "lrelu", "sine"):
         for clamp in (None, 0.8):
@@ -71,9 +72,9 @@ for shape in ((1, 1, 1, 1), (2, 97, 33, 35), (3, 200, 7, 97), (1, 97, 512, 64)):
                 name = f"linear_act {shape} {activation} {clamp} {None if bias is None else bias.ndim}"
                 both(name, "linear_act", (x, weight, bias), activation, 1.3, clamp)
 
-for grid in ((1, 0, 0, 1, 1), (8, 1, -1, 3, 4), (64, 5, -7, 2, 51), (33, 4, 4, 9, 13)):
+for grid in ((1, 0, 0, 1, 1), (8, 1, -1, 3, 4), (64, 5, -7, 2, 51), (33, 4, 4, 17, 23)):
     parents = [(at + n - 1) // 2 - at // 2 + 1 for at, n in zip(grid[1:3], grid[3:])]
-    for K, outputs in ((1, 1), (5, 37), (32, 66)):
+    for K, outputs in ((1, 1), (5, 37), (64, 66)):
         for activation in ("linear", "relu", "lrelu"):
             for base in (None, torch.randn(2, 3, *parents, outputs)):
                 weight = torch.randn(2, outputs, 2 * K) / math.sqrt(2 * K)
@@ -131,5 +132,5 @@ def test_the_same_but_for_rounding(isa: str, generic: dict[str, list[torch.Tenso
         for value, expected in zip(tensors, generic[key], strict=True):
             assert value.shape == expected.shape
             assert value.isfinite().all()
-            bound = BFLOAT16 if "bfloat16" in key else FLOAT32
-            assert (value - expected).norm() <= bound * expected.norm(), key
+            if expected.numel():
+                assert distance(value, expected) <= (BFLOAT16 if "bfloat16" in key else FLOAT32), key

@@ -193,7 +193,7 @@ def nan_places() -> Tensor:
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_a_penalty_on_the_gradient(activation: str) -> None:
+def test_second_derivatives(activation: str) -> None:
     """A penalty on the gradient, as of the path length, in float32 against float64; 3e-7 was seen, relative in norm."""
     shapes = ((2, 130, 33), (2, 20, 33), (2, 20))
     tensors = [torch.randn(shape) / 3 for shape in shapes]
