@@ -94,5 +94,6 @@ def exact(levels: Sequence[Level], size: int, window: Window | None = None) -> T
 
 
 def distance(found: Tensor, expected: Tensor) -> float:
-    """‖found − expected‖/‖expected‖."""
-    return float((found.double() - expected.double()).norm() / expected.double().norm())
+    """‖found − expected‖/‖expected‖; 0 where both are nought."""
+    difference = float((found.double() - expected.double()).norm())
+    return difference / float(expected.double().norm()) if difference else 0.0
