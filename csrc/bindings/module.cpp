@@ -1,3 +1,4 @@
+#include "../cpu/pages.h"
 #include "../cpu/parallel.h"
 #include "bindings.h"
 #include "digan_fast/cpu.h"
@@ -44,6 +45,9 @@ PYBIND11_MODULE(_C, m) {
     m.def("cpu_features", &cpu_features);
     m.def("isa", [] { return isa_name(selected_isa()); });
     m.def("cuda_info", &cuda_information);
+    m.def("use_huge_pages", [](uintptr_t address, int64_t bytes) {
+        use_huge_pages(reinterpret_cast<void*>(address), bytes);
+    });
     bind_bias_act(m);
     bind_coord_linear(m);
     bind_coord_mlp(m);

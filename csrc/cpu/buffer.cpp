@@ -4,6 +4,8 @@
 #include <new>
 #include <vector>
 
+#include "pages.h"
+
 namespace digan_fast {
 namespace {
 
@@ -78,6 +80,7 @@ float* Buffer::reserve(int64_t size) {
     }
     data_ = static_cast<float*>(::operator new[](size * sizeof(float), kLine));
     size_ = size;
+    use_huge_pages(data_, size * static_cast<int64_t>(sizeof(float)));
     return data_;
 }
 

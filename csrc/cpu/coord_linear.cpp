@@ -137,6 +137,7 @@ void coord_linear_cpu(const CoordLinearParams& p) {
                              p.threads);
     const int64_t step = padded(waves);
     const Buffer scratch(p.threads * kBlockOfRows * step);
+    const bool stream = streams(p.out, p.videos * p.frames * p.height * p.width, p.outputs);
     parallel_for_workers(p.threads, p.videos * p.frames * blocks, [&](int64_t task, int worker) {
         const int64_t video = task / (p.frames * blocks), frame = task / blocks % p.frames;
         const Pixels pixels(p, families, tables, video, frame, task % blocks);
@@ -156,7 +157,9 @@ void coord_linear_cpu(const CoordLinearParams& p) {
                      waves,
                      p.outputs,
                      {p.bias, p.base ? base : nullptr, scale},
-                     {p.activation, p.gain, p.clamp}});
+                     {p.activation, p.gain, p.clamp},
+                     stream,
+                     {}});
     });
 }
 
@@ -221,9 +224,19 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
                          p.outputs,
                          waves,
                          {nullptr, nullptr, 1.0f},
-                         {Activation::linear, 1.0f, INFINITY}});
-            row_gradient({sums, mine, dz_step, mine + at_waves, step, pixels.count, p.outputs,
-                          waves, mine + at_tail});
+                         {Activation::linear, 1.0f, INFINITY},
+                         false,
+                         {}});
+            row_gradient({sums,
+                          mine,
+                          dz_step,
+                          mine + at_waves,
+                          step,
+                          pixels.count,
+                          p.outputs,
+                          waves,
+                          mine + at_tail,
+                          {}});
             row_waves_gradient({mine + at_dwaves, mine + at_waves, step, pixels.x, pixels.y,
                                 pixels.count, p.sinusoids, sums + at_phase + frame * p.sinusoids,
                                 sums + at_x, sums + at_y});

@@ -9,6 +9,10 @@ namespace {
 
 int64_t blocks_of(int64_t rows) { return (rows + kBlockOfRows - 1) / kBlockOfRows; }
 
+Next rows_of(const float* x, int64_t row, int64_t rows, int64_t lanes) {
+    return {x + row * lanes, rows * lanes};
+}
+
 // x·Wᵀ: depth the inputs, lanes the outputs.
 LanePanels forward_panels(const LinearActParams& p, float scale) {
     return {nullptr, p.weight, p.inputs, p.outputs, 1, p.inputs, scale, 0, 0};
@@ -30,21 +34,31 @@ void linear_act_cpu(const LinearActParams& p) {
     if (p.videos * blocks == 0) return;
     const float scale = folded_gain(p.activation, p.gain);
     const VideoPanels panels(forward_panels(p, scale), p.videos, p.threads);
-    parallel_for(p.threads, p.videos * blocks, [&](int64_t task) {
-        const int64_t video = task / blocks, first = task % blocks * kBlockOfRows;
-        const int64_t count = std::min(kBlockOfRows, p.rows - first);
-        const int64_t row = video * p.rows + first;
-        float* out[kBlockOfRows];
-        for (int64_t r = 0; r < count; ++r) out[r] = p.out + (row + r) * p.outputs;
-        row_product({out,
-                     p.x + row * p.inputs,
-                     p.inputs,
-                     count,
-                     panels.of(video),
-                     p.inputs,
-                     p.outputs,
-                     {bias_of(p, video), nullptr, scale},
-                     {p.activation, p.gain, p.clamp}});
+    const bool stream = streams(p.out, p.videos * p.rows, p.outputs);
+    const int64_t together = std::clamp<int64_t>(p.videos * blocks / (8 * p.threads), 1, 8);
+    const int64_t tasks = (blocks + together - 1) / together;
+    parallel_for(p.threads, p.videos * tasks, [&](int64_t task) {
+        const int64_t video = task / tasks,
+                      last = std::min(p.rows, (task % tasks + 1) * together * kBlockOfRows);
+        for (int64_t first = task % tasks * together * kBlockOfRows; first < last;
+             first += kBlockOfRows) {
+            const int64_t count = std::min(kBlockOfRows, last - first);
+            const int64_t row = video * p.rows + first, next = first + count;
+            float* out[kBlockOfRows];
+            for (int64_t r = 0; r < count; ++r) out[r] = p.out + (row + r) * p.outputs;
+            row_product({out,
+                         p.x + row * p.inputs,
+                         p.inputs,
+                         count,
+                         panels.of(video),
+                         p.inputs,
+                         p.outputs,
+                         {bias_of(p, video), nullptr, scale},
+                         {p.activation, p.gain, p.clamp},
+                         stream,
+                         rows_of(p.x, video * p.rows + next, std::min(kBlockOfRows, last - next),
+                                 p.inputs)});
+        }
     });
 }
 
@@ -62,6 +76,7 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
     const int64_t z = tail + 32 * kBlockOfRows;
     const int64_t scratch_step = z + (sine ? kBlockOfRows * p.outputs : 0);
     const Buffer scratch(p.threads * scratch_step);
+    const bool stream = streams(params.dx, p.videos * p.rows, p.inputs);
     parallel_for_workers(p.threads, p.videos * parts.count(), [&](int64_t task, int worker) {
         const int64_t video = task / parts.count();
         float* const dweight = parts.begin(task);
@@ -88,7 +103,9 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
                              p.inputs,
                              p.outputs,
                              {bias_of(p, video), nullptr, 1.0f},
-                             {Activation::linear, 1.0f, INFINITY}});
+                             {Activation::linear, 1.0f, INFINITY},
+                             false,
+                             {}});
             }
             row_slope({mine,
                        dz_step,
@@ -107,9 +124,22 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
                          p.outputs,
                          p.inputs,
                          {nullptr, nullptr, 1.0f},
-                         {Activation::linear, 1.0f, INFINITY}});
-            row_gradient(
-                {dweight, mine, dz_step, x, p.inputs, count, p.outputs, p.inputs, mine + tail});
+                         {Activation::linear, 1.0f, INFINITY},
+                         stream,
+                         rows_of(p.x, row, count, p.inputs)});
+            const int64_t then =
+                block + 1 < end ? std::min(kBlockOfRows, p.rows - (block + 1) * kBlockOfRows) : 0;
+            row_gradient({dweight,
+                          mine,
+                          dz_step,
+                          x,
+                          p.inputs,
+                          count,
+                          p.outputs,
+                          p.inputs,
+                          mine + tail,
+                          {rows_of(params.grad, row + count, then, p.outputs),
+                           rows_of(p.out, row + count, then, p.outputs)}});
         }
     });
     parts.add_up(params.dweight, 0, weights, p.threads);

@@ -35,6 +35,30 @@ DIGAN_FAST_INLINE void store_some(float* p, int64_t count, Vec a) {
     for (int64_t i = 0; i < count; ++i) p[i] = lanes[i];
 }
 
+// Fetches `next` in `times` parts.
+class Fetching {
+  public:
+    Fetching(const Next& next, int64_t times)
+        : at_(reinterpret_cast<const char*>(next.data)),
+          end_(reinterpret_cast<const char*>(next.data + next.size)),
+          part_((next.size * static_cast<int64_t>(sizeof(float)) / times + kLine) / kLine * kLine) {
+    }
+    DIGAN_FAST_INLINE void part() {
+        const char* const end = end_ - at_ > part_ ? at_ + part_ : end_;
+        for (; at_ < end; at_ += kLine) fetch(at_);
+    }
+
+  private:
+    static constexpr int64_t kLine = 64;
+    const char* at_;
+    const char* end_;
+    int64_t part_;
+};
+
+inline int64_t tiles_of(int64_t rows, int64_t lanes) {
+    return (rows + kRows - 1) / kRows * ((lanes + kTile - 1) / kTile);
+}
+
 // The derivative of the activation at z, or at its image `out` for lrelu, relu and linear.
 DIGAN_FAST_INLINE float slope_at(Activation activation, float out) {
     if (activation == Activation::lrelu) return out > 0 ? 1.0f : kSlope;
@@ -92,6 +116,7 @@ void row_panels(const LanePanels& p) {
 void row_product(const RowProduct& p) {
     const Finish how{p.activation.activation, p.activation.gain, p.activation.clamp, false};
     const Vec scale = broadcast(p.start.scale);
+    Fetching next(p.next, tiles_of(p.count, p.lanes));
     for (int64_t n = 0; n < p.lanes;) {
         const int64_t width = panel_width(p.lanes, n);
         const float* const panel = p.panels + n * p.depth;
@@ -99,6 +124,7 @@ void row_product(const RowProduct& p) {
             constexpr int V = decltype(vectors)::count;
             for (int64_t row = 0; row < p.count;) {
                 const int rows = panel_rows(p.count - row);
+                next.part();
                 by_rows(rows, [&](auto rows_of_tile) {
                     constexpr int R = decltype(rows_of_tile)::count;
                     Tile<R, V> tile;
@@ -119,7 +145,11 @@ void row_product(const RowProduct& p) {
                     for (int r = 0; r < R; ++r)
                         for (int v = 0; v < V; ++v) {
                             const int64_t lane = n + v * Vec::width;
-                            store_some(p.out[row + r] + lane, p.lanes - lane, tile.v[r][v]);
+                            if (p.stream) {
+                                DIGAN_FAST_ISA::stream(p.out[row + r] + lane, tile.v[r][v]);
+                            } else {
+                                store_some(p.out[row + r] + lane, p.lanes - lane, tile.v[r][v]);
+                            }
                         }
                 });
                 row += rows;
@@ -127,9 +157,12 @@ void row_product(const RowProduct& p) {
         });
         n += width;
     }
+    if (p.stream) end_of_stream();
 }
 
 void row_gradient(const RowGradient& p) {
+    const int64_t tiles = tiles_of(p.outputs, p.inputs);
+    Fetching next[2] = {{p.next[0], tiles}, {p.next[1], tiles}};
     for (int64_t i = 0; i < p.inputs;) {
         const int64_t width = panel_width(p.inputs, i);
         const int64_t count = p.inputs - i < width ? p.inputs - i : width;
@@ -150,6 +183,7 @@ void row_gradient(const RowGradient& p) {
             constexpr int V = decltype(vectors)::count;
             for (int64_t n = 0; n < p.outputs;) {
                 const int rows = panel_rows(p.outputs - n);
+                for (Fetching& part : next) part.part();
                 by_rows(rows, [&](auto rows_of_tile) {
                     constexpr int R = decltype(rows_of_tile)::count;
                     float* const into = p.into + n * p.inputs + i;
@@ -158,6 +192,9 @@ void row_gradient(const RowGradient& p) {
                         for (int v = 0; v < V; ++v)
                             tile.v[r][v] = load_some(into + r * p.inputs + v * Vec::width,
                                                      count - v * Vec::width);
+                    // The sums of the tile below.
+                    for (int64_t r = R; r < 2 * R && n + r < p.outputs; ++r)
+                        for (int64_t j = 0; j < count; j += 16) fetch(into + r * p.inputs + j);
                     multiply(tile, p.count, p.dz + n, p.dz_step, lanes, step);
                     for (int r = 0; r < R; ++r)
                         for (int v = 0; v < V; ++v)

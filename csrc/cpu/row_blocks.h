@@ -43,6 +43,12 @@ struct RowStart {
     float scale;               // of both
 };
 
+// What is read next: fetched from memory meanwhile, a part of it before each tile.
+struct Next {
+    const float* data;
+    int64_t size;
+};
+
 // out[r] = act(start + x[r] · panels) for `count` rows.
 struct RowProduct {
     float* const* out;  // of each row, [lanes]
@@ -53,6 +59,8 @@ struct RowProduct {
     int64_t depth, lanes;
     RowStart start;
     RowActivation activation;  // the gain of lrelu, relu and linear is in the panels and the scale
+    bool stream;  // past the caches: rows of `out` on lines of 64 bytes, as many as fill them
+    Next next;
 };
 
 // into[n][i] += Σ_r dz[r][n] · x[r][i]: a weight's gradient, [outputs, inputs].
@@ -65,6 +73,7 @@ struct RowGradient {
     int64_t count;
     int64_t outputs, inputs;
     float* tail;  // 32 · kBlockOfRows numbers
+    Next next[2];
 };
 
 // dz = grad · act'(z) · gain, 0 where the clamp is reached, and dbias += Σ_r dz[r].

@@ -91,6 +91,12 @@ class Parts {
     Buffer memory_;
 };
 
+// Whether a matrix is written past the caches: one that does not stay there until it is read.
+inline bool streams(const float* out, int64_t rows, int64_t lanes) {
+    constexpr int64_t kLarge = 1 << 21;
+    return rows * lanes >= kLarge && lanes % 16 == 0 && reinterpret_cast<uintptr_t>(out) % 64 == 0;
+}
+
 // Rows of scratch lie a cache line further apart, so that they do not meet in the same sets.
 inline int64_t padded(int64_t numbers) { return (numbers + 15) / 16 * 16 + 16; }
 

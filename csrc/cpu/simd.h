@@ -27,6 +27,7 @@ struct Vec {
 
 static DIGAN_FAST_INLINE Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
 static DIGAN_FAST_INLINE void store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
+static DIGAN_FAST_INLINE void stream(float* p, Vec a) { _mm512_stream_ps(p, a.v); }
 static DIGAN_FAST_INLINE Vec broadcast(float a) { return {_mm512_set1_ps(a)}; }
 static DIGAN_FAST_INLINE Vec add(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
 static DIGAN_FAST_INLINE Vec mul(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
@@ -58,6 +59,7 @@ struct Vec {
 
 static DIGAN_FAST_INLINE Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
 static DIGAN_FAST_INLINE void store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }
+static DIGAN_FAST_INLINE void stream(float* p, Vec a) { _mm256_stream_ps(p, a.v); }
 static DIGAN_FAST_INLINE Vec broadcast(float a) { return {_mm256_set1_ps(a)}; }
 static DIGAN_FAST_INLINE Vec add(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
 static DIGAN_FAST_INLINE Vec mul(Vec a, Vec b) { return {_mm256_mul_ps(a.v, b.v)}; }
@@ -94,6 +96,7 @@ static DIGAN_FAST_INLINE Vec load(const float* p) { DIGAN_FAST_LANES(p[i]); }
 static DIGAN_FAST_INLINE void store(float* p, Vec a) {
     for (int i = 0; i < 4; ++i) p[i] = a.v[i];
 }
+static DIGAN_FAST_INLINE void stream(float* p, Vec a) { store(p, a); }
 static DIGAN_FAST_INLINE Vec broadcast(float a) { DIGAN_FAST_LANES(a); }
 static DIGAN_FAST_INLINE Vec add(Vec a, Vec b) { DIGAN_FAST_LANES(a.v[i] + b.v[i]); }
 static DIGAN_FAST_INLINE Vec mul(Vec a, Vec b) { DIGAN_FAST_LANES(a.v[i] * b.v[i]); }
@@ -124,6 +127,22 @@ static DIGAN_FAST_INLINE bool any_beyond(Vec a, float reach) {
 #    undef DIGAN_FAST_LANES
 
 #endif
+
+// After the last of a thread's `stream`, which passes the caches by; p is aligned to a vector.
+static DIGAN_FAST_INLINE void end_of_stream() {
+#if defined(__AVX2__)
+    _mm_sfence();
+#endif
+}
+
+// The line at p into the second-level cache.
+static DIGAN_FAST_INLINE void fetch(const void* p) {
+#if defined(__GNUC__)
+    __builtin_prefetch(p, 0, 2);
+#else
+    (void)p;
+#endif
+}
 
 // To the nearest bfloat16, ties to even; NaN stays NaN.
 static DIGAN_FAST_INLINE uint32_t bfloat16_bits(float a) {

@@ -7,10 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from digan_fast import dispatch
+
 # The order of `enum class Activation` in csrc/include/digan_fast/bias_act.h.
 NATIVE_ACTIVATIONS = (
     "linear", "relu", "lrelu", "tanh", "sigmoid", "elu", "selu", "softplus", "swish", "sine",
 )  # fmt: skip
+
+_HUGE_PAGE = 2**21  # bytes
 
 
 def ptr(
@@ -36,6 +40,13 @@ def ptr(
     if address % alignment:
         raise ValueError(f"{name}: address {address:#x} is not aligned to {alignment} bytes")
     return address
+
+
+def fresh(tensor: Tensor) -> Tensor:
+    """The tensor, just allocated on the CPU and about to be written whole, in pages of 2 MiB where there are any."""
+    if tensor.nbytes >= _HUGE_PAGE:
+        dispatch.native_module().use_huge_pages(tensor.data_ptr(), tensor.nbytes)
+    return tensor
 
 
 def one_number(tensor: Tensor) -> Tensor | None:

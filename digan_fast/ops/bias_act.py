@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from digan_fast import dispatch
-from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, one_number, ptr, ptr_wide_or_narrow
+from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, one_number, ptr, ptr_wide_or_narrow
 from digan_fast.ops._registry import define, differentiable, layout
 from digan_fast.reference import bias_act as reference
 from digan_fast.reference.activations import ACTIVATIONS, SLOPE
@@ -54,7 +54,7 @@ def _native(x: Tensor, bias: Tensor | None, dim: int, activation: str, gain: flo
     if dim == 1 and layout(x) == torch.channels_last:
         return _native(x.movedim(1, 3), bias, 3, activation, gain, clamp).movedim(3, 1)
     x = x.contiguous()
-    out = torch.empty_like(x)
+    out = fresh(torch.empty_like(x))
     bias = _wide(bias)
     dispatch.native_module().bias_act_cpu(
         out=ptr_wide_or_narrow(out, "out"),
@@ -83,7 +83,7 @@ def _native_backward(
     x = None if x is None or ACTIVATIONS[activation].homogeneous else x.contiguous()
     number = one_number(grad)
     grad = grad.contiguous() if number is None else number
-    dx = torch.empty_like(out)
+    dx = fresh(torch.empty_like(out))
     dbias = torch.empty(out.shape[dim], dtype=torch.float32)
     bias = _wide(bias)
     dispatch.native_module().bias_act_backward_cpu(

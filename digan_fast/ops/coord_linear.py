@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from digan_fast import dispatch
-from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, ptr, why_not_float32
+from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr, why_not_float32
 from digan_fast.ops._registry import define, differentiable
 from digan_fast.reference import coord_linear as reference
 
@@ -84,7 +84,7 @@ def _contiguous(tensors: Sequence[Tensor | None]) -> list[Any]:
 
 def _native(*args: Any) -> Tensor:
     tensors, options = _contiguous(args[:5]), args[5:]
-    out = _fake(*tensors, *options)
+    out = fresh(_fake(*tensors, *options))
     if out.numel() == 0 or tensors[1].numel() == 0:
         return reference.coord_linear(*args)
     dispatch.native_module().coord_linear_cpu(**_arguments([*tensors, out], *options))
@@ -96,7 +96,7 @@ def _native_backward(grad: Tensor, *args: Any) -> tuple[Tensor, ...]:
     out = tensors[5]
     if out.numel() == 0 or tensors[1].numel() == 0:
         return reference.coord_linear_backward(grad, *args)
-    dbase, dfrequency, dphase, dweight, dbias = gradients = _fake_backward(grad, *tensors)
+    dbase, dfrequency, dphase, dweight, dbias = gradients = tuple(map(fresh, _fake_backward(grad, *tensors)))
     dispatch.native_module().coord_linear_backward_cpu(
         **_arguments(tensors, *options),
         grad=ptr(contiguous_grad, "grad"),

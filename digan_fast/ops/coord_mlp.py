@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from digan_fast import dispatch
-from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, ptr, why_not_float32
+from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr, why_not_float32
 from digan_fast.ops._registry import define
 from digan_fast.ops.linear_act import linear_act
 from digan_fast.reference import coord_mlp as reference
@@ -40,7 +40,7 @@ def _native(
     activations: Sequence[str],
     gains: Sequence[float],
 ) -> Tensor:
-    out = _fake(coordinates, weights)
+    out = fresh(_fake(coordinates, weights))
     if out.numel() == 0 or any(weight.numel() == 0 for weight in weights):
         return reference.coord_mlp(coordinates, weights, biases, activations, gains)
     coordinates = coordinates.contiguous()

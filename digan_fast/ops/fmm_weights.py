@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from digan_fast import dispatch
-from digan_fast.ops._pointers import one_number, ptr
+from digan_fast.ops._pointers import fresh, one_number, ptr
 from digan_fast.ops._registry import define, differentiable
 from digan_fast.reference import fmm_weights as reference
 
@@ -47,7 +47,7 @@ def _options(weight: Tensor, left: Tensor, activation: str) -> dict[str, Any]:
 
 def _native(weight: Tensor, left: Tensor, right: Tensor, activation: str) -> Tensor:
     weight, left, right = weight.contiguous(), left.contiguous(), right.contiguous()
-    out = torch.empty((left.shape[0], *weight.shape), dtype=torch.float32)
+    out = fresh(torch.empty((left.shape[0], *weight.shape), dtype=torch.float32))
     dispatch.native_module().fmm_weights_cpu(
         out=ptr(out, "out"),
         weight=ptr(weight, "weight"),
@@ -64,7 +64,7 @@ def _native_backward(
     weight, left, right = weight.contiguous(), left.contiguous(), right.contiguous()
     number = one_number(grad)
     grad = grad.contiguous() if number is None else number
-    gradients = torch.empty_like(weight), torch.empty_like(left), torch.empty_like(right)
+    gradients = fresh(torch.empty_like(weight)), torch.empty_like(left), torch.empty_like(right)
     dispatch.native_module().fmm_weights_backward_cpu(
         dweight=ptr(gradients[0], "dweight"),
         dleft=ptr(gradients[1], "dleft"),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from digan_fast import dispatch
-from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, ptr, why_not_float32
+from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr, why_not_float32
 from digan_fast.ops._registry import define, differentiable
 from digan_fast.reference import linear_act as reference
 
@@ -62,7 +62,7 @@ def _arguments(
 
 
 def _native(x: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
-    out = _fake(x, weight)
+    out = fresh(_fake(x, weight))
     if out.numel() == 0 or x.shape[-1] == 0:
         return reference.linear_act(x, weight, bias, *options)
     x, weight, bias = x.contiguous(), weight.contiguous(), None if bias is None else bias.contiguous()
@@ -77,7 +77,7 @@ def _native_backward(
         return reference.linear_act_backward(grad, x, weight, bias, out, *options)
     grad, x, weight, out = grad.contiguous(), x.contiguous(), weight.contiguous(), out.contiguous()
     bias = None if bias is None else bias.contiguous()
-    dx, dweight, dbias = gradients = _fake_backward(grad, x, weight, bias)
+    dx, dweight, dbias = gradients = tuple(map(fresh, _fake_backward(grad, x, weight, bias)))
     dispatch.native_module().linear_act_backward_cpu(
         **_arguments(x, weight, bias, out, *options),
         grad=ptr(grad, "grad"),

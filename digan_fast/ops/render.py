@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from digan_fast import dispatch
-from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, ptr
+from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr
 from digan_fast.ops._registry import define
 from digan_fast.reference import render as reference
 from digan_fast.reference.render import Layer, Level, flattened
@@ -38,7 +38,7 @@ def _empty(phases: Sequence[Tensor], weights: Sequence[Tensor], window: Sequence
 
 def _native(*args: Any) -> Tensor:
     *lists, size, window, precision = args
-    out = _empty(lists[1], lists[2], window)
+    out = fresh(_empty(lists[1], lists[2], window))
     if out.numel() == 0:
         return out
     alive: list[Tensor] = []

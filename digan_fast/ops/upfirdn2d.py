@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from digan_fast import dispatch
-from digan_fast.ops._pointers import ptr, ptr_wide_or_narrow
+from digan_fast.ops._pointers import fresh, ptr, ptr_wide_or_narrow
 from digan_fast.ops._registry import define, layout
 from digan_fast.reference import upfirdn2d as reference
 
@@ -27,7 +27,7 @@ def _native(x: Tensor, filter: Tensor, up: int, down: int, padding: Sequence[int
     size = reference.output_size((height, width), taps.shape, up, down, padding)
     last = layout(x) == torch.channels_last
     x = x.contiguous(memory_format=layout(x))
-    out = torch.empty((batch, channels, *size), dtype=x.dtype, memory_format=layout(x))
+    out = fresh(torch.empty((batch, channels, *size), dtype=x.dtype, memory_format=layout(x)))
     dispatch.native_module().upfirdn2d_cpu(
         out=ptr_wide_or_narrow(out.movedim(1, 3) if last else out, "out"),
         x=ptr_wide_or_narrow(x.movedim(1, 3) if last else x, "x"),
