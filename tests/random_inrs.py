@@ -93,6 +93,24 @@ def exact(levels: Sequence[Level], size: int, window: Window | None = None) -> T
     return ops.render(changed(levels, Tensor.double), size, window or (0, 0, size, size), "float32")
 
 
+def size_of_summands(levels: Sequence[Level]) -> float:
+    """The size that a colour would have if no two summands of a sum cancelled: of their squares, what the sum is of."""
+    squares = changed(levels, lambda t: t.double().square())
+    total = x = None
+    for level in squares:
+        videos = level.to_rgb.weight.shape[0]
+        if level.frequency is not None:
+            waves = torch.ones(videos, 2 * level.frequency.shape[1], dtype=torch.float64)
+            x = waves if x is None else torch.cat((x, waves), 1)
+        for layer in (*level.layers, level.to_rgb):
+            assert x is not None
+            y = (torch.einsum("bi,boi->bo", x, layer.weight) + layer.bias) * layer.gain**2
+            x = x if layer is level.to_rgb else y
+        total = y if total is None else total + y
+    assert total is not None
+    return float(total.mean().sqrt())
+
+
 def distance(found: Tensor, expected: Tensor) -> float:
     """‖found − expected‖/‖expected‖; 0 where both are nought."""
     difference = float((found.double() - expected.double()).norm())

@@ -17,10 +17,35 @@ static DIGAN_FAST_INLINE Vec sum_of(Vec a, Vec b, Vec c) {
     return fused ? fma(a, b, c) : add(mul(a, b), c);
 }
 
-#if defined(__AVX512F__)
-// The waves of a block, sin(a + b) and cos(a + b) from those of columns and rows.
+// The waves of lanes, sin(a + b) and cos(a + b) from those of each one's column and row.
+template <bool fused, class Put>
+static inline void waves_of_lanes(const Block& block, const Scattered& lanes, int64_t sinusoids,
+                                  const Put& put) {
+    for (int64_t k = 0; k < sinusoids; ++k) {
+        const float* x = block.across + k * 2 * kBlockColumns;
+        const float* y = block.down + k * 2 * kBlockRows;
+        float sin_x[kLanes], cos_x[kLanes], sin_y[kLanes], cos_y[kLanes];
+        for (int lane = 0; lane < kLanes; ++lane) {
+            sin_x[lane] = x[lanes.across[lane]];
+            cos_x[lane] = x[kBlockColumns + lanes.across[lane]];
+            sin_y[lane] = y[lanes.down[lane]];
+            cos_y[lane] = y[kBlockRows + lanes.down[lane]];
+        }
+        for (int v = 0; v < kLanes / Vec::width; ++v) {
+            const int at = v * Vec::width;
+            const Vec sx = load(sin_x + at), cx = load(cos_x + at);
+            const Vec sy = load(sin_y + at), cy = load(cos_y + at);
+            put(k, v, sum_of<fused>(sy, cx, mul(cy, sx)),
+                sum_of<fused>(mul(broadcast(-1.0f), sy), sx, mul(cy, cx)));
+        }
+    }
+}
+
+// The waves of a block.
 template <bool fused, class Put>
 static inline void waves_of(const Block& block, int64_t sinusoids, const Put& put) {
+    if (block.scattered) return waves_of_lanes<fused>(block, *block.scattered, sinusoids, put);
+#if defined(__AVX512F__)
     const __m512i columns = _mm512_set_epi32(3, 2, 3, 2, 1, 0, 1, 0, 3, 2, 3, 2, 1, 0, 1, 0);
     const __m512i rows = _mm512_set_epi32(3, 3, 2, 2, 3, 3, 2, 2, 1, 1, 0, 0, 1, 1, 0, 0);
     const __m512i four = _mm512_set1_epi32(4), eight = _mm512_set1_epi32(8);
@@ -39,36 +64,27 @@ static inline void waves_of(const Block& block, int64_t sinusoids, const Put& pu
                 sum_of<fused>(minus_sin_y, sin_x, mul(cos_y, cos_x)));
         }
     }
-}
 #else
-template <bool fused, class Put>
-static inline void waves_of(const Block& block, int64_t sinusoids, const Put& put) {
-    for (int64_t k = 0; k < sinusoids; ++k) {
-        const float* x = block.across + k * 2 * kBlockColumns;
-        const float* y = block.down + k * 2 * kBlockRows;
-        float sin_x[kLanes], cos_x[kLanes], sin_y[kLanes], cos_y[kLanes];
-        for (int lane = 0; lane < kLanes; ++lane) {
-            sin_x[lane] = x[lane_column(lane)];
-            cos_x[lane] = x[kBlockColumns + lane_column(lane)];
-            sin_y[lane] = y[lane_row(lane)];
-            cos_y[lane] = y[kBlockRows + lane_row(lane)];
-        }
-        for (int v = 0; v < kLanes / Vec::width; ++v) {
-            const int at = v * Vec::width;
-            const Vec sx = load(sin_x + at), cx = load(cos_x + at);
-            const Vec sy = load(sin_y + at), cy = load(cos_y + at);
-            put(k, v, sum_of<fused>(sy, cx, mul(cy, sx)),
-                sum_of<fused>(mul(broadcast(-1.0f), sy), sx, mul(cy, cx)));
-        }
+    Scattered lanes;
+    for (int lane = 0; lane < kLanes; ++lane) {
+        lanes.across[lane] = lane_column(lane);
+        lanes.down[lane] = lane_row(lane);
     }
-}
+    waves_of_lanes<fused>(block, lanes, sinusoids, put);
 #endif
+}
+
+// Vector v of a row that was handed down to a block.
+static DIGAN_FAST_INLINE Vec upsampled(const Block& block, const float* row, int v) {
+    return block.scattered ? load(row + v * Vec::width)
+                           : each_four_times(row + v * (Vec::width / 4));
+}
 
 // What a product starts from, in the lanes of vector v.
 struct Upsampled {
     const Block* blocks;
     DIGAN_FAST_INLINE Vec operator()(int block, int64_t row, int v) const {
-        return each_four_times(blocks[block].base + row * kLanes + v * (Vec::width / 4));
+        return upsampled(blocks[block], blocks[block].base + row * kLanes, v);
     }
 };
 
@@ -76,8 +92,7 @@ static inline void start_colours(const Block& block, int64_t colours) {
     for (int64_t c = 0; c < colours; ++c) {
         for (int v = 0; v < kLanes / Vec::width; ++v) {
             const Vec start =
-                block.rgb_in ? each_four_times(block.rgb_in + c * kLanes + v * (Vec::width / 4))
-                             : broadcast(0.0f);
+                block.rgb_in ? upsampled(block, block.rgb_in + c * kLanes, v) : broadcast(0.0f);
             store(block.rgb_out + c * kLanes + v * Vec::width, start);
         }
     }

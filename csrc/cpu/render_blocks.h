@@ -46,13 +46,22 @@ struct Stage {
     Precision precision;
 };
 
+// Where the waves of each lane's column and row begin, in a block of any 32 pixels.
+struct Scattered {
+    int64_t across[kBlockLanes];
+    int64_t down[kBlockLanes];
+};
+
+// 4×8 pixels, or with `scattered` any: then `across` and `down` are the grid's, and `base` and
+// `rgb_in` have their own number for each lane.
 struct Block {
     const float* across;  // its columns' waves, [K, 2, 8]
     const float* down;    // its rows' waves, [K, 2, 4]
     const float* base;    // the first layer's other part, [outputs, 32] from lane 8c on, or null
     const float* rgb_in;  // the colours so far, [colours, 32] from lane 8c on, or null
-    float* base_out;      // [stage.base->outputs, 32]
-    float* rgb_out;       // [colours, 32]
+    const Scattered* scattered;
+    float* base_out;  // [stage.base->outputs, 32]
+    float* rgb_out;   // [colours, 32]
 };
 
 struct NodeParams {
