@@ -140,11 +140,11 @@ static DIGAN_FAST_INLINE void multiply(Tile<R>& tile, int64_t depth, const float
 constexpr float kSine[4] = {-1.6666656733e-1f, 8.3330152556e-3f, -1.9806477940e-4f,
                             2.5997510420e-6f};
 
-// sin z, within 1.4e-7 of the exact one up to kSincosReach, and beyond it by the C library.
+// sin z for |z| up to kSincosReach, within 1.4e-7 of the exact one.
 //
 // z = n·π + r, |r| ≤ π/2: π is cut after 8 and 19 bits, so that the products with n < 2¹² are exact
 // whether or not they are fused.
-static DIGAN_FAST_INLINE Vec sine(Vec z) {
+static DIGAN_FAST_INLINE Vec sine_within_reach(Vec z) {
     const Vec shift = broadcast(12582912.0f);  // 1.5 · 2²³: the low bits hold n
     const Vec shifted = fma(z, broadcast(0.318309886f), shift);
     const Vec n = add(shifted, broadcast(-12582912.0f));
@@ -155,8 +155,12 @@ static DIGAN_FAST_INLINE Vec sine(Vec z) {
     Vec p = fma(broadcast(kSine[3]), r2, broadcast(kSine[2]));
     p = fma(p, r2, broadcast(kSine[1]));
     p = fma(p, r2, broadcast(kSine[0]));
-    const Vec near = turn_sign(fma(mul(r, r2), p, r), shifted);
-    if (!any_beyond(z, kSincosReach)) return near;
+    return turn_sign(fma(mul(r, r2), p, r), shifted);
+}
+
+// The same, and beyond it by the C library.
+static inline Vec sine_anywhere(Vec z) {
+    const Vec near = sine_within_reach(z);
     float angles[Vec::width], sines[Vec::width], cosine;
     store(angles, z);
     store(sines, near);
@@ -185,9 +189,20 @@ static DIGAN_FAST_INLINE void finish(Tile<R, V>& tile, const Finish& how) {
         for (int r = 0; r < R; ++r)
             for (Vec& z : tile.v[r]) z = max(broadcast(0.0f), z);
     } else if (how.activation == Activation::sine) {
-        const Vec gain = broadcast(how.gain);
+        Vec reach = broadcast(0.0f);  // stays a number where z is none
         for (int r = 0; r < R; ++r)
-            for (Vec& z : tile.v[r]) z = mul(gain, sine(z));
+            for (const Vec& z : tile.v[r]) reach = max(absolute(z), reach);
+        if (any_beyond(reach, kSincosReach)) {
+            for (int r = 0; r < R; ++r)
+                for (Vec& z : tile.v[r]) z = sine_anywhere(z);
+        } else {
+            for (int r = 0; r < R; ++r)
+                for (Vec& z : tile.v[r]) z = sine_within_reach(z);
+        }
+        if (how.gain != 1) {
+            for (int r = 0; r < R; ++r)
+                for (Vec& z : tile.v[r]) z = mul(broadcast(how.gain), z);
+        }
     }
     if (how.clamp < INFINITY) {
         // The constant comes first: a NaN in the other operand stays.

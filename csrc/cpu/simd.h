@@ -46,8 +46,9 @@ static DIGAN_FAST_INLINE Vec turn_sign(Vec a, Vec b) {
     const __m512i sign = _mm512_slli_epi32(_mm512_castps_si512(b.v), 31);
     return {_mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(a.v), sign))};
 }
+static DIGAN_FAST_INLINE Vec absolute(Vec a) { return {_mm512_abs_ps(a.v)}; }
 static DIGAN_FAST_INLINE bool any_beyond(Vec a, float reach) {
-    return _mm512_cmp_ps_mask(_mm512_abs_ps(a.v), _mm512_set1_ps(reach), _CMP_GT_OQ) != 0;
+    return _mm512_cmp_ps_mask(a.v, _mm512_set1_ps(reach), _CMP_GT_OQ) != 0;
 }
 
 #elif defined(__AVX2__) && defined(__FMA__)
@@ -73,9 +74,11 @@ static DIGAN_FAST_INLINE Vec turn_sign(Vec a, Vec b) {
     const __m256i sign = _mm256_slli_epi32(_mm256_castps_si256(b.v), 31);
     return {_mm256_castsi256_ps(_mm256_xor_si256(_mm256_castps_si256(a.v), sign))};
 }
+static DIGAN_FAST_INLINE Vec absolute(Vec a) {
+    return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)};
+}
 static DIGAN_FAST_INLINE bool any_beyond(Vec a, float reach) {
-    const __m256 size = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v);
-    return _mm256_movemask_ps(_mm256_cmp_ps(size, _mm256_set1_ps(reach), _CMP_GT_OQ)) != 0;
+    return _mm256_movemask_ps(_mm256_cmp_ps(a.v, _mm256_set1_ps(reach), _CMP_GT_OQ)) != 0;
 }
 
 #else
@@ -118,9 +121,10 @@ static DIGAN_FAST_INLINE Vec turn_sign(Vec a, Vec b) {
     }
     return a;
 }
+static DIGAN_FAST_INLINE Vec absolute(Vec a) { DIGAN_FAST_LANES(fabsf(a.v[i])); }
 static DIGAN_FAST_INLINE bool any_beyond(Vec a, float reach) {
     bool any = false;
-    for (int i = 0; i < 4; ++i) any |= fabsf(a.v[i]) > reach;
+    for (int i = 0; i < 4; ++i) any |= a.v[i] > reach;
     return any;
 }
 
