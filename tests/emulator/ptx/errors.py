@@ -2,7 +2,7 @@
 
 
 class PtxError(Exception):
-    """A kernel or its launch is wrong. `kernel`, `line`, `text`, `block` and `thread` are None where they do not apply."""
+    """A kernel or its launch is wrong; attributes that do not apply are None."""
 
     def __init__(
         self,

@@ -31,7 +31,7 @@ class LocalMemory:
         if bad.any():
             n = int(np.flatnonzero(bad)[0])
             message = f"local {what} of {width} bytes at byte {int(address[n])} of {self.size}"
-            machine.fail(LocalOutOfBounds, instruction, message, lanes, n)
+            raise machine.error(LocalOutOfBounds, instruction, message, lanes, n)
         return np.asarray(address + lanes.picked(self._base))
 
     def load(self, machine: Machine, instruction: Instruction, lanes: Lanes, address: Array, width: int) -> Array:
@@ -40,7 +40,7 @@ class LocalMemory:
         if not written.all():
             n = int(np.flatnonzero(~written)[0])
             message = f"read of uninitialised local memory, byte {int(address[n])}"
-            machine.fail(UninitialisedLocal, instruction, message, lanes, n)
+            raise machine.error(UninitialisedLocal, instruction, message, lanes, n)
         return self.bytes.view(WIDE[width]).take(position // width)
 
     def store(

@@ -7,7 +7,7 @@ never modified: writing binds a new array, so values may be shared and remembere
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -89,7 +89,7 @@ class Machine:
             self._continue(block, lanes)
             if counters.steps > budget:
                 instruction = self.kernel.instructions[block.start]
-                self.fail(BudgetExceeded, instruction, f"more than {budget} steps in this launch", lanes, 0)
+                raise self.error(BudgetExceeded, instruction, f"more than {budget} steps in this launch", lanes, 0)
 
     # Control flow
 
@@ -144,7 +144,9 @@ class Machine:
                 mask |= waiting.lanes.marked
         return mask
 
-    def wait_at_barrier(self, lanes: Lanes, block: Block, last: Instruction, barrier: int, finish: Finish) -> None:
+    def wait_at_barrier(
+        self, lanes: Lanes, block: Block, last: Instruction, barrier: int, finish: Finish | None
+    ) -> None:
         for waiting in self._waiting:
             if waiting.instruction is last:
                 waiting.lanes = waiting.lanes.union(lanes)
@@ -169,7 +171,7 @@ class Machine:
         waiting = self._waiting[0]
         others = sorted({w.instruction.line for w in self._waiting})
         message = f"deadlock: threads wait at PTX lines {others} and no barrier can complete"
-        self.fail(BarrierDeadlock, waiting.instruction, message, waiting.lanes, 0)
+        raise self.error(BarrierDeadlock, waiting.instruction, message, waiting.lanes, 0)
 
     def _release_barriers(self) -> bool:
         assert self.live is not None
@@ -229,14 +231,14 @@ class Machine:
             missing = np.flatnonzero(~present[warp]).tolist()
             n = int(np.flatnonzero(lanes.indices // 32 == warp)[0])
             message = f"{instruction.opcode} without lanes {missing} of the warp"
-            self.fail(DivergentCollective, instruction, message, lanes, n)
+            raise self.error(DivergentCollective, instruction, message, lanes, n)
         self.scratch["full warps"] = lanes
 
     def check_alignment(self, instruction: Instruction, lanes: Lanes, address: Array, width: int, what: str) -> None:
         if width > 1 and (address & (width - 1)).any():
             n = int(np.flatnonzero(address & (width - 1))[0])
             message = f"{what} of {width} bytes at {int(address[n]):#x}, which is not aligned"
-            self.fail(MisalignedAccess, instruction, message, lanes, n)
+            raise self.error(MisalignedAccess, instruction, message, lanes, n)
 
     def note_written(self, register: int, lanes: Lanes) -> None:
         if lanes.mask is None:
@@ -251,12 +253,12 @@ class Machine:
             if bad.any():
                 n = int(np.flatnonzero(bad[lanes.indices])[0])
                 name = self.kernel.registers[register].name
-                self.fail(UninitialisedRegister, instruction, f"{name} is read and was not written", lanes, n)
+                raise self.error(UninitialisedRegister, instruction, f"{name} is read and was not written", lanes, n)
 
     def address_of(self, variable: Variable) -> int:
         if variable.space in ("global", "const"):
             return self.launch.variable_address(variable)
-        if variable.space == "shared" and not variable.bytes:
+        if variable.space == "shared" and not variable.size:
             return self.launch.dynamic_start
         return variable.offset
 
@@ -264,7 +266,7 @@ class Machine:
         if name not in self._specials:
             value = self._special(name)
             if value is None:
-                self.fail(UnsupportedInstruction, instruction, f"special register {name}", None, 0)
+                raise self.error(UnsupportedInstruction, instruction, f"special register {name}", None, 0)
             value = np.atleast_1d(value)
             if value.size > 1 and (value == value[0]).all():
                 value = value[:1]
@@ -294,16 +296,16 @@ class Machine:
         }
         return values[base]() if base in values else None
 
-    def fail(
-        self, error: type[PtxError], instruction: Instruction, message: str, lanes: Lanes | None, n: int
-    ) -> NoReturn:
-        """Raises for the n-th thread of the set."""
+    def error(
+        self, kind: type[PtxError], instruction: Instruction, message: str, lanes: Lanes | None, n: int
+    ) -> PtxError:
+        """What to raise for the n-th thread of the set."""
         block = thread = None
         if lanes is not None:
             lane = int(lanes.indices[n])
             block = _coordinates(int(self.block_number[lane]), self.launch.grid)
             thread = _coordinates(int(self.thread[lane]), self.launch.block)
-        raise error(
+        return kind(
             message,
             kernel=self.kernel.name,
             line=instruction.line,
@@ -335,7 +337,7 @@ class Waiting:
 
 
 def trap(machine: Machine, lanes: Lanes, block: Block, last: Instruction) -> None:
-    machine.fail(DeviceTrap, last, "the kernel executed trap", lanes, 0)
+    raise machine.error(DeviceTrap, last, "the kernel executed trap", lanes, 0)
 
 
 def leave(machine: Machine, lanes: Lanes, block: Block, last: Instruction) -> None:

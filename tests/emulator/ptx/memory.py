@@ -154,7 +154,7 @@ class GlobalAccess:
             n = int(np.flatnonzero(bad)[0])
             place = self.memory.nearest(int(offset[n]))
             message = f"global {what} of {width} bytes at {int(offset[n]) + BASE:#x}: {place}"
-            machine.fail(GlobalOutOfBounds, instruction, message, lanes, n)
+            raise machine.error(GlobalOutOfBounds, instruction, message, lanes, n)
         return [self.memory.allocations[n] for n in np.unique(owner)]
 
     def load(self, machine: Machine, instruction: Instruction, lanes: Lanes, address: Array, width: int) -> Array:
@@ -194,7 +194,7 @@ class GlobalAccess:
             if owner.read_only:
                 n = int(np.flatnonzero((offset >= owner.start) & (offset < owner.start + owner.bytes))[0])
                 message = f"global {what} to {owner.name}, which is read-only"
-                machine.fail(ReadOnlyWrite, instruction, message, lanes, n)
+                raise machine.error(ReadOnlyWrite, instruction, message, lanes, n)
             owner.last_store = machine.counters.steps
             if owner.written is not None:
                 if what == "atomic":
@@ -214,7 +214,7 @@ class GlobalAccess:
             other = (self._writer[granules] > 0) & (self._writer[granules] != blocks)
             if other.any():
                 message = "atomic on global bytes that another block stored in this launch"
-                machine.fail(GlobalRace, instruction, message, lanes, int(np.flatnonzero(other.any(axis=1))[0]))
+                raise machine.error(GlobalRace, instruction, message, lanes, int(np.flatnonzero(other.any(axis=1))[0]))
             self._writer[granules] = _ATOMIC
         self._touched["read", width][offset // width] = True
         counters, n = machine.counters, instruction.index
@@ -242,7 +242,7 @@ class GlobalAccess:
         if bad.any():
             n = int(np.flatnonzero(bad)[0])
             message = f"global read of byte {int(inside[n])} of {owner.name}, which was never written"
-            machine.fail(UninitialisedGlobal, instruction, message, lanes, n)
+            raise machine.error(UninitialisedGlobal, instruction, message, lanes, n)
 
     def _note_read(self, machine: Machine, instruction: Instruction, lanes: Lanes, offset: Array, width: int) -> None:
         granules = self._granules(offset, width)
@@ -252,7 +252,7 @@ class GlobalAccess:
         if other.any():
             n = int(np.flatnonzero(other.any(axis=1))[0])
             message = "global read of bytes that another block wrote in this launch"
-            machine.fail(GlobalRace, instruction, message, lanes, n)
+            raise machine.error(GlobalRace, instruction, message, lanes, n)
         reader = self._reader[granules]
         merged = np.where((reader == 0) | (reader == blocks), blocks, _SEVERAL)
         self._reader[granules] = merged
@@ -271,7 +271,7 @@ class GlobalAccess:
         if other.any():
             n = int(np.flatnonzero(other.any(axis=1))[0])
             message = "global store to bytes that another block touches in this launch"
-            machine.fail(GlobalRace, instruction, message, lanes, n)
+            raise machine.error(GlobalRace, instruction, message, lanes, n)
 
     def unique_bytes(self, what: str) -> int:
         merged = np.zeros(0, np.bool_)

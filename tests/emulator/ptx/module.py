@@ -155,7 +155,7 @@ class Module:
                 continue
             key = id(self), variable.name
             if key not in memory.module_variables:
-                data = variable.data or bytes(variable.bytes)
+                data = variable.data or bytes(variable.size)
                 memory.module_variables[key] = memory.array(
                     np.frombuffer(data, np.uint8), read_only=variable.space == "const", name=variable.name
                 )
@@ -261,21 +261,21 @@ def _parameters(kernel: Kernel, args: Sequence[Any]) -> Array:
     formal = kernel.parameters
     if len(args) != len(formal):
         raise WrongLaunch(f"{len(args)} arguments for {len(formal)} parameters", kernel=kernel.name)
-    packed = bytearray(max((p.offset + p.bytes for p in formal), default=0))
+    packed = bytearray(max((p.offset + p.size for p in formal), default=0))
     for parameter, value in zip(formal, args, strict=True):
         assert parameter.type is not None
         if isinstance(value, bytes | bytearray | np.ndarray):
             data = bytes(value) if not isinstance(value, np.ndarray) else value.tobytes()
         elif parameter.is_array:
-            raise WrongLaunch(f"{parameter.name} takes {parameter.bytes} bytes", kernel=kernel.name)
+            raise WrongLaunch(f"{parameter.name} takes {parameter.size} bytes", kernel=kernel.name)
         elif parameter.type.kind == "f":
             data = np.array([value], parameter.type.dtype).tobytes()
         else:
             number = value.address if isinstance(value, Allocation) else int(value)
             if isinstance(value, float | np.floating) and number != value:
                 raise WrongLaunch(f"{parameter.name} takes no {value}", kernel=kernel.name)
-            data = (number & ((1 << 8 * parameter.bytes) - 1)).to_bytes(parameter.bytes, "little")
-        if len(data) != parameter.bytes:
-            raise WrongLaunch(f"{parameter.name} takes {parameter.bytes} bytes, not {len(data)}", kernel=kernel.name)
-        packed[parameter.offset : parameter.offset + parameter.bytes] = data
+            data = (number & ((1 << 8 * parameter.size) - 1)).to_bytes(parameter.size, "little")
+        if len(data) != parameter.size:
+            raise WrongLaunch(f"{parameter.name} takes {parameter.size} bytes, not {len(data)}", kernel=kernel.name)
+        packed[parameter.offset : parameter.offset + parameter.size] = data
     return np.frombuffer(bytes(packed), np.uint8)

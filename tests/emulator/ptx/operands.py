@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -50,9 +50,9 @@ class Decoder:
     def carry(self) -> Register:
         return self.kernel.registers[-1]
 
-    def unsupported(self, what: str) -> NoReturn:
+    def unsupported(self, what: str) -> UnsupportedInstruction:
         instruction = self.instruction
-        raise UnsupportedInstruction(
+        return UnsupportedInstruction(
             what, kernel=self.kernel.name, line=instruction.line, text=instruction.text, source=instruction.source
         )
 
@@ -74,7 +74,7 @@ class Decoder:
     def required(self, *names: str) -> str:
         found = self.one_of(*names)
         if found is None:
-            self.unsupported(f"one of .{', .'.join(names)} is wanted")
+            raise self.unsupported(f"one of .{', .'.join(names)} is wanted")
         return found
 
     def type(self) -> Type:
@@ -83,14 +83,14 @@ class Decoder:
             if name in TYPES:
                 self._modifiers.remove(name)
                 return TYPES[name]
-        self.unsupported("no known type")
+        raise self.unsupported("no known type")
 
     def finish(self, *operand_counts: int) -> None:
         """Nothing may be left over."""
         if self._modifiers:
-            self.unsupported(f"unknown modifier .{' .'.join(self._modifiers)} of {self.name}")
+            raise self.unsupported(f"unknown modifier .{' .'.join(self._modifiers)} of {self.name}")
         if operand_counts and len(self.operands) not in operand_counts:
-            self.unsupported(f"{self.name} with {len(self.operands)} operands")
+            raise self.unsupported(f"{self.name} with {len(self.operands)} operands")
 
     def read(self, operand: Operand | int, type_: Type) -> Read:
         """Values of the operand as `type_`, of the threads that `lanes.select` names: one, or one for each."""
@@ -119,15 +119,15 @@ class Decoder:
                 return lambda machine, lanes: np.full(1, 32, dtype)
             variable = self.kernel.variables.get(operand.name)
             if variable is None:
-                self.unsupported(f"unknown name {operand.name}")
+                raise self.unsupported(f"unknown name {operand.name}")
             return lambda machine, lanes: np.full(1, machine.address_of(variable), np.int64).astype(dtype)
-        self.unsupported("an operand of this kind here")
+        raise self.unsupported("an operand of this kind here")
 
     def _read_register(self, operand: Register, type_: Type) -> Read:
         index, dtype, size = operand.index, type_.dtype, type_.bytes
         held = operand.type
         if (type_.kind == "p") != (held.kind == "p"):
-            self.unsupported(f"register {operand.name} is .{held.name}, not .{type_.name}")
+            raise self.unsupported(f"register {operand.name} is .{held.name}, not .{type_.name}")
         if type_.kind == "p":
             negated = operand.negated
 
@@ -139,7 +139,7 @@ class Decoder:
 
             return read_predicate
         if held.bytes < size:
-            self.unsupported(f"register {operand.name} of {held.bytes} bytes as .{type_.name}")
+            raise self.unsupported(f"register {operand.name} of {held.bytes} bytes as .{type_.name}")
         narrowed = None if held.bytes == size else UNSIGNED[size]
 
         def read_register(machine: Machine, lanes: Lanes) -> Array:
@@ -161,9 +161,9 @@ class Decoder:
                 bits = np.array([operand.value], np.uint32 if operand.float_bytes == 4 else np.uint64)
                 return bits.view(np.float32 if operand.float_bytes == 4 else np.float64).astype(type_.dtype)
             if operand.float_bytes != size:
-                self.unsupported(f"a float of {operand.float_bytes} bytes as .{type_.name}")
+                raise self.unsupported(f"a float of {operand.float_bytes} bytes as .{type_.name}")
         elif type_.kind == "f" and type_.name in ("f32", "f64", "f16"):
-            self.unsupported(f"an integer as .{type_.name}")
+            raise self.unsupported(f"an integer as .{type_.name}")
         return np.array([operand.value & ((1 << 8 * size) - 1)], UNSIGNED[size]).view(type_.dtype)
 
     def write(self, operand: Operand | int, type_: Type) -> Write:
@@ -173,12 +173,12 @@ class Decoder:
         if isinstance(operand, Sink):
             return lambda machine, lanes, value: None
         if not isinstance(operand, Register) or operand.negated:
-            self.unsupported("this destination")
+            raise self.unsupported("this destination")
         index, held = operand.index, operand.type
         if (type_.kind == "p") != (held.kind == "p"):
-            self.unsupported(f"register {operand.name} is .{held.name}, not .{type_.name}")
+            raise self.unsupported(f"register {operand.name} is .{held.name}, not .{type_.name}")
         if held.bytes < type_.bytes:
-            self.unsupported(f".{type_.name} into register {operand.name} of {held.bytes} bytes")
+            raise self.unsupported(f".{type_.name} into register {operand.name} of {held.bytes} bytes")
         stored = np.dtype(np.bool_) if held.kind == "p" else np.dtype(UNSIGNED[held.bytes])
         widened = None
         if held.bytes > type_.bytes:
@@ -204,11 +204,11 @@ class Decoder:
         if isinstance(operand, int):
             operand = self.operands[operand]
         if not isinstance(operand, Address):
-            self.unsupported("an address is wanted")
+            raise self.unsupported("an address is wanted")
         base, offset = operand.base, np.int64(operand.offset)
         if isinstance(base, Register):
             if base.type.kind == "p" or base.type.bytes < 4:
-                self.unsupported(f"an address in register {base.name}")
+                raise self.unsupported(f"an address in register {base.name}")
             narrow = base.type.bytes == 4
             read = self.read(base, TYPES["u32" if narrow else "s64"])
 
@@ -237,7 +237,7 @@ class Decoder:
         """An operand that must be a literal."""
         value = self.operands[operand]
         if not isinstance(value, Immediate) or value.float_bytes:
-            self.unsupported("a literal integer is wanted")
+            raise self.unsupported("a literal integer is wanted")
         return value.value
 
 

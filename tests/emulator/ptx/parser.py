@@ -168,7 +168,7 @@ def _parameters(text: str | None, line: int) -> list[Variable]:
     for variable in found:
         offset = -(-offset // variable.alignment) * variable.alignment
         variable.offset = offset
-        offset += variable.bytes
+        offset += variable.size
     return found
 
 
@@ -191,7 +191,7 @@ def parse_variable(content: str, line: int) -> Variable:
         name=match["name"],
         space=match["space"],
         alignment=int(match["align"] or match["align2"] or type_.bytes),
-        bytes=count * type_.bytes,
+        size=count * type_.bytes,
         data=data,
         type=type_,
         is_array=is_array,

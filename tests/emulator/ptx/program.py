@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from emulator.ptx.errors import PtxError, SyntaxNotUnderstood, UnsupportedInstruction
 from emulator.ptx.flow import Block, blocks_of, maybe_unwritten
 from emulator.ptx.parser import parse_operand, parse_variable, split_operands
-from emulator.ptx.syntax import Function, Instruction, Register, Statement, Symbol, Text, Variable
+from emulator.ptx.syntax import Function, Instruction, Operand, Register, Statement, Symbol, Text, Variable
 from emulator.ptx.types import TYPES, Type
 
 _GUARD = re.compile(r"@\s*(!?)\s*([%$\w]+)\s+(.*)$", re.S)
@@ -38,7 +38,7 @@ class Kernel:
 def build(module: Text, function: Function) -> Kernel:
     kernel = Kernel(function.name, module.target, function.parameters, function.required_block)
     for variable in module.variables.values():
-        if variable.space == "shared" and variable.bytes:
+        if variable.space == "shared" and variable.size:
             _place_shared(kernel, variable, variable.name)
         else:
             kernel.variables[variable.name] = variable
@@ -55,7 +55,7 @@ def build(module: Text, function: Function) -> Kernel:
 
 def _place_shared(kernel: Kernel, variable: Variable, name: str) -> None:
     variable.offset = -(-kernel.shared_bytes // variable.alignment) * variable.alignment
-    kernel.shared_bytes = variable.offset + variable.bytes
+    kernel.shared_bytes = variable.offset + variable.size
     kernel.variables[name] = variable
 
 
@@ -128,7 +128,7 @@ class _Expansion:
             _place_shared(self.kernel, variable, unique)
         else:
             variable.offset = -(-self.kernel.local_bytes // variable.alignment) * variable.alignment
-            self.kernel.local_bytes = variable.offset + variable.bytes
+            self.kernel.local_bytes = variable.offset + variable.size
             self.kernel.variables[unique] = variable
             if variable.space == "param":
                 variable.space = "frame"
@@ -158,14 +158,14 @@ class _Expansion:
             self._call(statement, guard, rest)
             return
         if opcode in ("ret", "ret.uni") and self.depth:
-            opcode, rest = "bra", ["return" + self.suffix]
-            operands = (Symbol(rest[0]),)
+            opcode = "bra"
+            operands: tuple[Operand, ...] = (Symbol("return" + self.suffix),)
         else:
             operands = tuple(parse_operand(part, self._register, self._symbol) for part in rest)
         self._append(statement, opcode, operands, guard)
 
     def _append(
-        self, statement: Statement, opcode: str, operands: tuple[object, ...], guard: Register | None = None
+        self, statement: Statement, opcode: str, operands: tuple[Operand, ...], guard: Register | None = None
     ) -> None:
         self.kernel.instructions.append(
             Instruction(
@@ -175,7 +175,7 @@ class _Expansion:
                 source=statement.source,
                 opcode=opcode,
                 parts=tuple(opcode.split(".")),
-                operands=operands,  # type: ignore[arg-type]
+                operands=operands,
                 guard=guard,
             )
         )

@@ -69,7 +69,7 @@ class SharedMemory:
         if int(address.min()) < 0 or int(address.max()) + width > self.size:
             n = int(np.flatnonzero((address < 0) | (address + width > self.size))[0])
             message = f"shared {what} of {width} bytes at byte {int(address[n])} of {self.size}"
-            machine.fail(SharedOutOfBounds, instruction, message, lanes, n)
+            raise machine.error(SharedOutOfBounds, instruction, message, lanes, n)
         return np.asarray(address + lanes.picked(self.base))
 
     def granules(self, position: Array, width: int) -> Array:
@@ -81,7 +81,7 @@ class SharedMemory:
         stamps = lanes.picked(self._stamps)
         return stamps if granules.ndim == 1 else stamps[:, None]
 
-    def _complain(
+    def _complaint(
         self,
         error: type[PtxError],
         bad: Array,
@@ -90,25 +90,25 @@ class SharedMemory:
         instruction: Instruction,
         lanes: Lanes,
         position: Array,
-    ) -> None:
+    ) -> PtxError:
         n = int(np.flatnonzero(bad if bad.ndim == 1 else bad.any(axis=1))[0])
         where = int(position[n]) % self.stride
-        machine.fail(error, instruction, f"{message}, byte {where}", lanes, n)
+        return machine.error(error, instruction, f"{message}, byte {where}", lanes, n)
 
     def note_read(self, machine: Machine, instruction: Instruction, lanes: Lanes, position: Array, width: int) -> None:
         granules = self.granules(position, width)
         site = machine, instruction, lanes, position
         written = self._written[granules]
         if self.in_flight is not None and (bad := self.in_flight[granules] > 0).any():
-            self._complain(CopyInFlight, bad, "shared read of what a cp.async still writes", *site)
+            raise self._complaint(CopyInFlight, bad, "shared read of what a cp.async still writes", *site)
         if int(written.min()) < 0:
-            self._complain(UninitialisedShared, written < 0, "read of uninitialised shared memory", *site)
+            raise self._complaint(UninitialisedShared, written < 0, "read of uninitialised shared memory", *site)
         mine = self._mine(lanes, granules)
         difference = written ^ mine
         bad = (difference > 0) & (difference <= _SEVERAL)
         if bad.any():
             message = "race: shared read of what another warp wrote, with no barrier between"
-            self._complain(SharedRace, bad, message, *site)
+            raise self._complaint(SharedRace, bad, message, *site)
         before = self._read[granules] ^ mine
         stamps = np.where((before > 0) & (before <= _SEVERAL), mine | _SEVERAL, mine)
         self._read[granules] = stamps
@@ -133,7 +133,7 @@ class SharedMemory:
         lost = self._written[granules] != mine
         if lost.any() and (values is None or not self._alike(position, width, values)):
             site = machine, instruction, lanes, position
-            self._complain(SharedRace, lost, "race: two warps write the same shared bytes", *site)
+            raise self._complaint(SharedRace, lost, "race: two warps write the same shared bytes", *site)
 
     def _note_proxy(self, machine: Machine, granules: Array) -> None:
         if self.written_at is not None:
@@ -161,21 +161,20 @@ class SharedMemory:
         granules = self.granules(position, width)
         site = machine, instruction, lanes, position
         if self.in_flight is not None and (bad := self.in_flight[granules] > 0).any():
-            self._complain(CopyInFlight, bad, "shared write to what a cp.async still writes", *site)
+            raise self._complaint(CopyInFlight, bad, "shared write to what a cp.async still writes", *site)
         if self.matrix_reads is not None and (bad := self.matrix_reads[granules] > 0).any():
-            self._complain(MatrixInFlight, bad, "shared write to what a wgmma still reads", *site)
+            raise self._complaint(MatrixInFlight, bad, "shared write to what a wgmma still reads", *site)
         mine = self._mine(lanes, granules)
         difference = self._read[granules] ^ mine
         bad = (difference > 0) & (difference <= _SEVERAL)
         if bad.any():
             message = "race: shared write to what another warp read, with no barrier between"
-            self._complain(SharedRace, bad, message, *site)
+            raise self._complaint(SharedRace, bad, message, *site)
         difference = self._written[granules] ^ mine
         bad = (difference > 0) & (difference <= _SEVERAL)
-        if bad.any():
-            if values is None or not self._same_as_memory(position, width, values, bad):
-                message = "race: shared write to what another warp wrote, with no barrier between"
-                self._complain(SharedRace, bad, message, *site)
+        if bad.any() and (values is None or not self._same_as_memory(position, width, values, bad)):
+            message = "race: shared write to what another warp wrote, with no barrier between"
+            raise self._complaint(SharedRace, bad, message, *site)
         return granules
 
     def _same_as_memory(self, position: Array, width: int, values: Array, bad: Array) -> bool:
@@ -209,13 +208,13 @@ class SharedMemory:
             site = machine, instruction, lanes, position
             written, mine = self._written[granules], self._mine(lanes, granules)
             if int(written.min()) < 0:
-                self._complain(UninitialisedShared, written < 0, "atomic on uninitialised shared memory", *site)
+                raise self._complaint(UninitialisedShared, written < 0, "atomic on uninitialised shared memory", *site)
             for stamps in (written, self._read[granules]):
                 difference = stamps ^ mine
                 bad = (difference > 0) & (difference <= _SEVERAL) & ((stamps & _SEVERAL) != _ATOMIC)
                 if bad.any():
                     message = "race: shared atomic on what another warp touched, with no barrier between"
-                    self._complain(SharedRace, bad, message, *site)
+                    raise self._complaint(SharedRace, bad, message, *site)
             self._written[granules] = (mine & ~_SEVERAL) | _ATOMIC
         machine.counters.shared_bytes_read[instruction.index] += address.size * width
         machine.counters.shared_bytes_written[instruction.index] += address.size * width
@@ -235,7 +234,7 @@ class SharedMemory:
             if int(self.in_flight[granules].max()) > 1:
                 bad = self.in_flight[granules] > 1
                 site = machine, instruction, lanes, position
-                self._complain(CopyInFlight, bad, "two cp.async write the same shared bytes", *site)
+                raise self._complaint(CopyInFlight, bad, "two cp.async write the same shared bytes", *site)
         machine.counters.shared_bytes_written[instruction.index] += address.size * width
         self.count_banks(machine, instruction, lanes, address, width)
         return position
@@ -255,27 +254,29 @@ class SharedMemory:
     ) -> None:
         """A read by wgmma: `owners` are the threads, of those in `lanes` by number, that lead the groups that read."""
 
-        def complain(error: type[PtxError], bad: Array, message: str) -> None:
+        def complaint(error: type[PtxError], bad: Array, message: str) -> PtxError:
             n = int(np.flatnonzero(bad.any(axis=1))[0])
             where = int(position[n]) % self.stride
-            machine.fail(error, instruction, f"{message}, byte {where}", lanes, int(owners[n]))
+            return machine.error(error, instruction, f"{message}, byte {where}", lanes, int(owners[n]))
 
         granules = granules.reshape(position.size, -1)
         written = self._written[granules]
         if self.in_flight is not None and (bad := self.in_flight[granules] > 0).any():
-            complain(CopyInFlight, bad, "wgmma reads what a cp.async still writes")
+            raise complaint(CopyInFlight, bad, "wgmma reads what a cp.async still writes")
         if int(written.min()) < 0:
-            complain(UninitialisedShared, written < 0, "wgmma reads uninitialised shared memory")
+            raise complaint(UninitialisedShared, written < 0, "wgmma reads uninitialised shared memory")
         mine = self._stamps[lanes.indices[owners]][:, None]
         difference = written ^ mine
         bad = (difference > 0) & (difference <= _SEVERAL)
         if bad.any():
-            complain(SharedRace, bad, "race: wgmma reads what another warp wrote, with no barrier between")
+            raise complaint(SharedRace, bad, "race: wgmma reads what another warp wrote, with no barrier between")
         if self.written_at is not None and machine.fences is not None:
             fenced = machine.fences[self._lane_block[lanes.indices[owners]]][:, None]
             bad = self.written_at[granules] > fenced
             if bad.any():
-                complain(MatrixInFlight, bad, "wgmma reads shared memory with no fence.proxy.async after its write")
+                raise complaint(
+                    MatrixInFlight, bad, "wgmma reads shared memory with no fence.proxy.async after its write"
+                )
         self._read[granules] = mine | _SEVERAL
 
     def count_banks(self, machine: Machine, instruction: Instruction, lanes: Lanes, address: Array, width: int) -> None:

@@ -89,7 +89,7 @@ class Variable:
     name: str
     space: str
     alignment: int
-    bytes: int
+    size: int
     offset: int = 0
     data: bytes | None = None
     type: Type | None = None

@@ -21,7 +21,7 @@ from emulator.ptx.operands import BUILDERS, Decoder, Step
 def build_step(decoder: Decoder) -> Step:
     builder = BUILDERS.get(decoder.name)
     if builder is None:
-        decoder.unsupported(f"unknown opcode {decoder.name}")
+        raise decoder.unsupported(f"unknown opcode {decoder.name}")
     return builder(decoder)
 
 

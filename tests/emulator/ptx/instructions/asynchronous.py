@@ -66,7 +66,7 @@ def copy(decoder: Decoder) -> Step:
     decoder.finish(3, 4, 5)
     width = decoder.integer(2)
     if width not in ((4, 8, 16) if kind == "ca" else (16,)):
-        decoder.unsupported(f"cp.async.{kind} of {width} bytes")
+        raise decoder.unsupported(f"cp.async.{kind} of {width} bytes")
     return _issue(decoder, width, has_policy)
 
 
@@ -92,7 +92,7 @@ def _issue(decoder: Decoder, width: int, has_policy: bool) -> Step:
             sizes = spread(size(machine, lanes), lanes).astype(np.int64)
             if int(sizes.max()) > width:
                 n = int(np.flatnonzero(sizes > width)[0])
-                machine.fail(UnsupportedInstruction, instruction, "a source larger than the copy", lanes, n)
+                raise machine.error(UnsupportedInstruction, instruction, "a source larger than the copy", lanes, n)
         if ignored is not None:
             sizes = np.where(spread(ignored(machine, lanes), lanes), 0, sizes)
         position = machine.shared.begin_copy(machine, instruction, lanes, where, width)
@@ -191,4 +191,4 @@ def _check_source(machine: Machine, entry: Copy) -> None:
         mask = np.zeros(machine.total, np.bool_)
         mask[entry.lanes[used[changed]]] = True
         message = "the source of a cp.async was overwritten before it was waited for"
-        machine.fail(CopyInFlight, entry.instruction, message, Lanes.of(mask), 0)
+        raise machine.error(CopyInFlight, entry.instruction, message, Lanes.of(mask), 0)

@@ -30,19 +30,18 @@ def atomic(decoder: Decoder) -> Step:
     operation = decoder.required(*_OPERATIONS)
     type_ = decoder.type()
     decoder.finish(*((3, 4) if returns else (2,)))
-    if (
-        (type_.kind == "b"
-        and operation in ("add", "min", "max"))
-        or (type_.kind == "f"
-        and operation not in ("add", "exch"))
-    ):
-        if not (type_.kind == "f" and operation in ("min", "max") and type_.bytes <= 4):
-            decoder.unsupported(f"{operation} of .{type_.name}")
+    known: tuple[str, ...]
+    if type_.kind == "f":
+        known = ("add", "exch", "min", "max") if type_.bytes <= 4 else ("add", "exch")
+    else:
+        known = ("and", "or", "xor", "exch", "cas") if type_.kind == "b" else _OPERATIONS
+    if operation not in known:
+        raise decoder.unsupported(f"{operation} of .{type_.name}")
     at = 1 if returns else 0
     address, value = decoder.address(at), decoder.read(at + 1, type_)
     other: Read | None = decoder.read(at + 2, type_) if operation == "cas" else None
     if (len(decoder.operands) == at + 3) != (operation == "cas"):
-        decoder.unsupported("this number of operands")
+        raise decoder.unsupported("this number of operands")
     wants = returns and not isinstance(decoder.operands[0], Sink)
     write = decoder.write(0, type_) if wants else None
     combine, whole = _combination(operation, type_)
@@ -53,7 +52,7 @@ def atomic(decoder: Decoder) -> Step:
         where = spread(address(machine, lanes), lanes)
         parts = [(space, lanes, where)] if space else generic_spaces(where, lanes)
         if len(parts) > 1:
-            machine.fail(UnsupportedInstruction, instruction, "an atomic on several spaces at once", lanes, 0)
+            raise machine.error(UnsupportedInstruction, instruction, "an atomic on several spaces at once", lanes, 0)
         name, _, inside = parts[0]
         if name == "global":
             element = machine.memory.atomic(machine, instruction, lanes, inside, type_.bytes)
@@ -62,7 +61,7 @@ def atomic(decoder: Decoder) -> Step:
             element = machine.shared.atomic(machine, instruction, lanes, inside, type_.bytes)
             view = machine.shared.view(type_.bytes).view(type_.dtype)
         else:
-            machine.fail(UnsupportedInstruction, instruction, f"an atomic on .{name}", lanes, 0)
+            raise machine.error(UnsupportedInstruction, instruction, f"an atomic on .{name}", lanes, 0)
         values = spread(value(machine, lanes), lanes)
         seconds = values if other is None else spread(other(machine, lanes), lanes)
         if write is None and whole is not None:

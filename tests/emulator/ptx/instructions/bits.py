@@ -68,6 +68,13 @@ def funnel_shift(decoder: Decoder) -> Step:
     return pure(decoder, type_, [(n, TYPES["u32"]) for n in (1, 2, 3)], compute)
 
 
+def _ones(count: Array, width: int) -> Array:
+    """Words of so many low bits."""
+    plain = np.dtype(UNSIGNED[width // 8])
+    every = np.array((1 << width) - 1, plain)
+    return np.where(count > 0, every >> np.clip(width - count, 0, width - 1).astype(plain), np.array(0, plain))
+
+
 @opcode("bfe")
 def extract(decoder: Decoder) -> Step:
     """Bits beyond the top are the sign for signed types."""
@@ -77,19 +84,16 @@ def extract(decoder: Decoder) -> Step:
 
     def compute(a: Array, position: Array, length: Array) -> Array:
         start, count = (position & 0xFF).astype(np.int64), (length & 0xFF).astype(np.int64)
-        plain = UNSIGNED[type_.bytes]
+        plain = np.dtype(UNSIGNED[type_.bytes]).type
         bits = a.view(plain)
         field = np.where(start < width, bits >> np.minimum(start, width - 1).astype(plain), plain(0))
-        kept = np.where(count >= width, ~plain(0), (plain(1) << np.minimum(count, width - 1).astype(plain)) - plain(1))
+        kept = _ones(count, width)
         if not type_.signed:
             return (field & kept).astype(plain).view(type_.dtype)
         top = np.minimum(start + count - 1, width - 1)
         negative = ((bits >> np.maximum(top, 0).astype(plain)) & plain(1)).astype(np.bool_) & (count > 0)
         available = np.clip(width - start, 0, width)
-        real = np.where(
-            available >= width, ~plain(0), (plain(1) << np.minimum(available, width - 1).astype(plain)) - plain(1)
-        )
-        used = kept & real
+        used = kept & _ones(available, width)
         return np.where(negative, (field & used) | ~used, field & used).astype(plain).view(type_.dtype)
 
     return pure(decoder, type_, [(1, type_), (2, TYPES["u32"]), (3, TYPES["u32"])], compute)
@@ -99,11 +103,11 @@ def extract(decoder: Decoder) -> Step:
 def insert(decoder: Decoder) -> Step:
     type_ = decoder.type()
     decoder.finish(5)
-    plain, width = UNSIGNED[type_.bytes], type_.bytes * 8
+    plain, width = np.dtype(UNSIGNED[type_.bytes]).type, type_.bytes * 8
 
     def compute(a: Array, b: Array, position: Array, length: Array) -> Array:
         start, count = (position & 0xFF).astype(np.int64), (length & 0xFF).astype(np.int64)
-        ones = np.where(count >= width, ~plain(0), (plain(1) << np.minimum(count, width - 1).astype(plain)) - plain(1))
+        ones = _ones(count, width)
         clipped = np.minimum(start, width - 1).astype(plain)
         mask = np.where(start < width, ones << clipped, plain(0))
         return ((b & ~mask) | ((a << clipped) & mask)).astype(plain)
@@ -117,7 +121,7 @@ def permute(decoder: Decoder) -> Step:
     type_ = decoder.type()
     decoder.finish(4)
     if mode is not None:
-        decoder.unsupported(f"prmt.{mode}")
+        raise decoder.unsupported(f"prmt.{mode}")
 
     def compute(a: Array, b: Array, selector: Array) -> Array:
         both = (b.astype(np.uint64) << np.uint64(32)) | a

@@ -21,9 +21,9 @@ def bits_of(mask: Array) -> Array:
 
 def check_members(machine: Machine, instruction: Instruction, lanes: Lanes, members: Array) -> None:
     """Each thread must be in its own mask, and all that the mask names and that have not left must be here."""
-    if lanes.mask is None or machine.live is None or lanes.count == machine.live.count:
-        if members.size == 1 and int(members[0]) == 0xFFFFFFFF:
-            return
+    together = lanes.mask is None or machine.live is None or lanes.count == machine.live.count
+    if together and members.size == 1 and int(members[0]) == 0xFFFFFFFF:
+        return
     named = spread(members, lanes)
     warp, lane = lanes.indices // 32, lanes.indices % 32
     live = machine.live.marked if machine.live is not None else lanes.marked
@@ -36,7 +36,7 @@ def check_members(machine: Machine, instruction: Instruction, lanes: Lanes, memb
             message = f"{instruction.opcode} by a thread that its mask {int(named[n]):#x} does not name"
         else:
             message = f"{instruction.opcode} with mask {int(named[n]):#x} without lanes {int(absent[n]):#x} of the warp"
-        machine.fail(DivergentCollective, instruction, message, lanes, n)
+        raise machine.error(DivergentCollective, instruction, message, lanes, n)
 
 
 def everywhere(lanes: Lanes, values: Array, fill: int = 0) -> Array:
@@ -69,12 +69,14 @@ def shuffle(decoder: Decoder) -> Step:
         segment = (c >> 8) & 31
         most = (lane & segment) | (c & 31 & ~segment)
         least = lane & segment
-        target: Array = {
-            "up": lambda: lane - b,
-            "down": lambda: lane + b,
-            "bfly": lambda: lane ^ b,
-            "idx": lambda: least | (b & ~segment),
-        }[mode]()
+        if mode == "up":
+            target = lane - b
+        elif mode == "down":
+            target = lane + b
+        elif mode == "bfly":
+            target = lane ^ b
+        else:
+            target = least | (b & ~segment)
         valid = target >= most if mode == "up" else target <= most
         target = np.where(valid, target, lane)
         values = everywhere(lanes, source(machine, lanes))
@@ -84,7 +86,7 @@ def shuffle(decoder: Decoder) -> Step:
             if bad.any() and wants_value:
                 n = int(np.flatnonzero(bad[lanes.indices])[0])
                 message = "shfl reads a lane that does not take part"
-                machine.fail(DivergentCollective, instruction, message, lanes, n)
+                raise machine.error(DivergentCollective, instruction, message, lanes, n)
         write(machine, lanes, lanes.picked(np.take_along_axis(values, target, axis=1).reshape(-1)))
         write_valid(machine, lanes, lanes.picked(np.broadcast_to(valid, values.shape).reshape(-1)))
 
@@ -107,12 +109,14 @@ def vote(decoder: Decoder) -> Step:
         warp = lanes.indices // 32
         votes = bits_of(yes)[warp] & named
         present = bits_of(lanes.marked)[warp] & named
-        value: Array = {
-            "ballot": lambda: votes,
-            "any": lambda: votes != 0,
-            "all": lambda: votes == present,
-            "uni": lambda: (votes == 0) | (votes == present),
-        }[kind]()
+        if kind == "ballot":
+            value = votes
+        elif kind == "any":
+            value = votes != 0
+        elif kind == "all":
+            value = votes == present
+        else:
+            value = (votes == 0) | (votes == present)
         write(machine, lanes, value)
 
     return step
@@ -162,7 +166,7 @@ def reduce(decoder: Decoder) -> Step:
     type_ = decoder.type()
     decoder.finish(3)
     if type_.kind == "f":
-        decoder.unsupported("redux of floats")
+        raise decoder.unsupported("redux of floats")
     value, members = decoder.read(1, type_), decoder.read(2, TYPES["u32"])
     write, instruction = decoder.write(0, type_), decoder.instruction
     functions: dict[str, np.ufunc] = {
@@ -181,7 +185,7 @@ def reduce(decoder: Decoder) -> Step:
         named = members(machine, lanes)
         check_members(machine, instruction, lanes, named)
         if named.size > 1 and (named != named[0]).any():
-            machine.fail(DivergentCollective, instruction, "redux with masks that differ", lanes, 0)
+            raise machine.error(DivergentCollective, instruction, "redux with masks that differ", lanes, 0)
         values = everywhere(lanes, value(machine, lanes), neutral)
         if lanes.select is None:
             inside = machine.exists.reshape(-1, 32)
@@ -216,7 +220,7 @@ def synchronise_warp(decoder: Decoder) -> Step:
     """bar.warp.sync: the barriers of blocks end a basic block and are built elsewhere."""
     decoder.flag("cta")
     if not decoder.flag("warp"):
-        decoder.unsupported(f"{decoder.instruction.opcode} is not modelled")
+        raise decoder.unsupported(f"{decoder.instruction.opcode} is not modelled")
     decoder.required("sync")
     decoder.finish(1)
     members, instruction = decoder.read(0, TYPES["u32"]), decoder.instruction

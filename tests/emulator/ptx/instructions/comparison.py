@@ -34,7 +34,7 @@ def comparison(decoder: Decoder, name: str, type_: Type, flush: bool) -> Callabl
         if name in _UNSIGNED and type_.kind != "s":
             return _ORDERED[_UNSIGNED[name]]
         if name not in _ORDERED or (type_.kind == "b" and name not in ("eq", "ne")):
-            decoder.unsupported(f".{name} of .{type_.name}")
+            raise decoder.unsupported(f".{name} of .{type_.name}")
         return _ORDERED[name]
     values = unpack(type_.name)
 
@@ -50,7 +50,7 @@ def comparison(decoder: Decoder, name: str, type_: Type, flush: bool) -> Callabl
     for ordered in ("eq", "ne", "lt", "le", "gt", "ge"):
         by_name[ordered + "u"] = _or_unordered(_ORDERED[ordered], unordered)
     if name not in by_name:
-        decoder.unsupported(f".{name} of .{type_.name}")
+        raise decoder.unsupported(f".{name} of .{type_.name}")
     compare = by_name[name]
 
     def compute(a: Array, b: Array) -> Array:
@@ -108,7 +108,7 @@ def set_value(decoder: Decoder) -> Step:
     result, type_ = decoder.type(), decoder.type()
     decoder.finish(3)
     if result.name not in ("u32", "s32", "f32") or type_.name.endswith("x2"):
-        decoder.unsupported("set of these types")
+        raise decoder.unsupported("set of these types")
     yes = np.float32(1) if result.name == "f32" else np.array(-1).astype(result.dtype)
     compare = comparison(decoder, name, type_, flush and type_.name == "f32")
     no = result.dtype.type(0)
@@ -119,7 +119,11 @@ def set_value(decoder: Decoder) -> Step:
 def select(decoder: Decoder) -> Step:
     type_ = decoder.type()
     decoder.finish(4)
-    return pure(decoder, type_, [(1, type_), (2, type_), (3, TYPES["pred"])], lambda a, b, p: np.where(p, a, b))
+
+    def compute(a: Array, b: Array, p: Array) -> Array:
+        return np.where(p, a, b)
+
+    return pure(decoder, type_, [(1, type_), (2, type_), (3, TYPES["pred"])], compute)
 
 
 @opcode("slct")
@@ -128,7 +132,7 @@ def select_by_sign(decoder: Decoder) -> Step:
     type_, by = decoder.type(), decoder.type()
     decoder.finish(4)
     if by.name not in ("s32", "f32"):
-        decoder.unsupported("slct by this type")
+        raise decoder.unsupported("slct by this type")
 
     def compute(a: Array, b: Array, c: Array) -> Array:
         return np.where((flushed(c) if flush else c) >= 0, a, b)

@@ -28,7 +28,7 @@ def build_ending(decoder: Decoder) -> Ending:
         return trap
     if name in ("bar", "barrier"):
         return _barrier(decoder)
-    decoder.unsupported(f"unknown opcode {decoder.instruction.opcode}")
+    raise decoder.unsupported(f"unknown opcode {decoder.instruction.opcode}")
 
 
 def _barrier(decoder: Decoder) -> Ending:
@@ -54,7 +54,7 @@ def _barrier(decoder: Decoder) -> Ending:
         if expected is not None:
             counts = expected(machine, lanes)
             if (counts != int(np.prod(machine.launch.block))).any():
-                machine.fail(UnsupportedInstruction, last, "a barrier of some of the block's threads", lanes, 0)
+                raise machine.error(UnsupportedInstruction, last, "a barrier of some of the block's threads", lanes, 0)
         machine.wait_at_barrier(lanes, block, last, number, finish)
 
     return ending
@@ -69,7 +69,7 @@ def _check_aligned(machine: Machine, lanes: Lanes, last: Instruction) -> None:
     if torn.any():
         n = int(np.flatnonzero(torn[lanes.indices // 32])[0])
         message = "a barrier that some threads of the warp do not reach with the others"
-        machine.fail(DivergentCollective, last, message, lanes, n)
+        raise machine.error(DivergentCollective, last, message, lanes, n)
 
 
 def _reduction(decoder: Decoder) -> Finish:
@@ -86,7 +86,9 @@ def _reduction(decoder: Decoder) -> Finish:
         size = machine.lanes_per_block
         count = (values & present).reshape(-1, size).sum(axis=1)
         everyone = present.reshape(-1, size).sum(axis=1)
-        by_block: Array = {"popc": count, "and": count == everyone, "or": count > 0}[operation]
+        by_block: Array = np.asarray(count)
+        if operation != "popc":
+            by_block = np.asarray(count == everyone if operation == "and" else count > 0)
         result = by_block.astype(type_.dtype)[machine.block_index]
         write(machine, lanes, result if lanes.select is None else result[lanes.select])
 
@@ -102,8 +104,8 @@ def call_outside(decoder: Decoder) -> Step:
 
     def step(machine: Machine, lanes: Lanes) -> None:
         if name == "__assertfail":
-            machine.fail(DeviceTrap, instruction, "an assertion failed", lanes, 0)
-        machine.fail(UnsupportedInstruction, instruction, f"a call of {name}, which has no body", lanes, 0)
+            raise machine.error(DeviceTrap, instruction, "an assertion failed", lanes, 0)
+        raise machine.error(UnsupportedInstruction, instruction, f"a call of {name}, which has no body", lanes, 0)
 
     return step
 
@@ -124,7 +126,7 @@ def without_effect(decoder: Decoder) -> Step:
         "setmaxnreg": ("inc", "dec", "sync", "aligned", "u32"),
     }
     if decoder.name not in known:
-        decoder.unsupported(f"unknown opcode {decoder.name}")
+        raise decoder.unsupported(f"unknown opcode {decoder.name}")
     for name in known[decoder.name]:
         decoder.flag(name)
     decoder.finish()
@@ -147,6 +149,6 @@ def fence(decoder: Decoder) -> Step:
     for name in ("acq_rel", "sc", "acquire", "release", "cta", "cluster", "gpu", "sys"):
         decoder.flag(name)
     if decoder.flag("mbarrier_init"):
-        decoder.unsupported("mbarrier")
+        raise decoder.unsupported("mbarrier")
     decoder.finish(0)
     return _nothing

@@ -28,7 +28,7 @@ def convert(decoder: Decoder) -> Step:
     relu, finite = decoder.flag("relu"), decoder.flag("satfinite")
     result, source = decoder.type(), decoder.type()
     if finite:
-        decoder.unsupported(".satfinite")
+        raise decoder.unsupported(".satfinite")
     if result.name in ("f16x2", "bf16x2"):
         return _pair(decoder, result, source, rounding or "", relu)
     decoder.finish(2)
@@ -40,7 +40,7 @@ def convert(decoder: Decoder) -> Step:
             return plain(np.where(np.isnan(a) | (a > 0), a, np.zeros_like(a)))
 
         if source.name != "f32":
-            decoder.unsupported(".relu of this source")
+            raise decoder.unsupported(".relu of this source")
     return pure(decoder, result, [(1, source)], compute)
 
 
@@ -48,7 +48,7 @@ def _conversion(
     decoder: Decoder, result: Type, source: Type, rounding: str | None, saturates: bool, flush: bool
 ) -> Callable[[Array], Array]:
     if "b" in (result.kind, source.kind) or "x2" in source.name:
-        decoder.unsupported("conversion of these types")
+        raise decoder.unsupported("conversion of these types")
     if source.kind in "us" and result.kind in "us":
         return _integer_to_integer(result, saturates)
     if source.kind in "us":
@@ -82,7 +82,7 @@ def _limits_of(values: Array) -> tuple[int, int]:
 
 def _integer_to_float(decoder: Decoder, result: Type, rounding: str, saturates: bool) -> Callable[[Array], Array]:
     if rounding not in ("rn", "rz", "rm", "rp"):
-        decoder.unsupported("an integer to a float wants a rounding")
+        raise decoder.unsupported("an integer to a float wants a rounding")
 
     def compute(a: Array) -> Array:
         exact = a.astype(np.longdouble)
@@ -90,13 +90,13 @@ def _integer_to_float(decoder: Decoder, result: Type, rounding: str, saturates: 
             value = directed(a.astype(result.dtype), exact, rounding)
         else:
             if rounding != "rn":
-                decoder.unsupported("this rounding of this type")
+                raise decoder.unsupported("this rounding of this type")
             odd = to_f32_odd(a.astype(np.float64))
             value = to_bf16(odd) if result.name == "bf16" else odd.astype(np.float16)
         return np.clip(value, 0, 1) if saturates else value
 
     if saturates and result.name not in ("f32", "f64"):
-        decoder.unsupported(".sat of this type")
+        raise decoder.unsupported(".sat of this type")
     return compute
 
 
@@ -105,7 +105,7 @@ def _float_to_integer(
 ) -> Callable[[Array], Array]:
     """Clamped to the integer's range; NaN becomes 0, or the least s64 in 64 bits."""
     if rounding not in _TO_INTEGER:
-        decoder.unsupported("a float to an integer wants an integer rounding")
+        raise decoder.unsupported("a float to an integer wants an integer rounding")
     low, high = _limits(result)
     of_nan = 0 if result.bytes < 8 else (1 << 63)
 
@@ -140,14 +140,14 @@ def _float_to_float(
 ) -> Callable[[Array], Array]:
     to_whole = rounding in _TO_INTEGER
     if source.name == "tf32":
-        decoder.unsupported("conversion from .tf32")
+        raise decoder.unsupported("conversion from .tf32")
     if result.name == "tf32":
         if source.name != "f32" or rounding not in ("rna", "rn", "rz") or saturates:
-            decoder.unsupported("this conversion to .tf32")
+            raise decoder.unsupported("this conversion to .tf32")
         kind = rounding
         return lambda a: to_tf32(a, kind)
     if result.bytes < source.bytes and rounding is None:
-        decoder.unsupported("a narrowing conversion wants a rounding")
+        raise decoder.unsupported("a narrowing conversion wants a rounding")
     direction = rounding if rounding in ("rz", "rm", "rp") else "rn"
 
     def compute(a: Array) -> Array:
@@ -160,7 +160,7 @@ def _float_to_float(
         return flushed(converted) if flush and result.name == "f32" else converted
 
     if result.name == "bf16" and direction not in ("rn", "rz"):
-        decoder.unsupported(f".{direction} to .bf16")
+        raise decoder.unsupported(f".{direction} to .bf16")
     return compute
 
 
@@ -181,7 +181,7 @@ def _pair(decoder: Decoder, result: Type, source: Type, rounding: str, relu: boo
     """Two floats to one register, the first of them in the upper half."""
     decoder.finish(3)
     if source.name != "f32" or rounding not in ("rn", "rz"):
-        decoder.unsupported("conversion of these types")
+        raise decoder.unsupported("conversion of these types")
     half = TYPES["bf16" if result.name == "bf16x2" else "f16"]
 
     def one(a: Array) -> Array:
@@ -201,7 +201,7 @@ def convert_address(decoder: Decoder) -> Step:
     type_ = decoder.type()
     decoder.finish(2)
     if type_.bytes != 8 and window:
-        decoder.unsupported("32-bit generic addresses")
+        raise decoder.unsupported("32-bit generic addresses")
     return pure(decoder, type_, [(1, type_)], lambda a: a - window if leaves else a + window)
 
 

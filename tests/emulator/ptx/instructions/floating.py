@@ -36,7 +36,7 @@ def finished(
     unpacked, packed = unpack(type_.name), pack(type_.name)
     is_plain = type_.name in ("f32", "f64")
     if flush and type_.name not in ("f32", "f16", "f16x2"):
-        decoder.unsupported(f".ftz of .{type_.name}")
+        raise decoder.unsupported(f".ftz of .{type_.name}")
     flush = flush and type_.name == "f32"
 
     def values(*arguments: Array) -> Array:
@@ -70,7 +70,7 @@ def arithmetic(decoder: Decoder, type_: Type) -> Step:
     if rounding == "rn":
         return finished(decoder, type_, 2, plain, flush=flush)
     if type_.name != "f32":
-        decoder.unsupported(f".{rounding} of .{type_.name}")
+        raise decoder.unsupported(f".{rounding} of .{type_.name}")
 
     def exactly(a: Array, b: Array) -> Array:
         return a * b if name == "mul" else add_to_odd(a, b if name == "add" else -b)
@@ -90,7 +90,7 @@ def fused(decoder: Decoder, type_: Type) -> Step:
     if type_.name == "f32":
         return finished(decoder, type_, 3, lambda a, b, c: fma_f32(a, b, c, rounding), flush=flush)
     if rounding != "rn":
-        decoder.unsupported(f".{rounding} of .{type_.name}")
+        raise decoder.unsupported(f".{rounding} of .{type_.name}")
     if type_.name == "f64":
         return finished(decoder, type_, 3, fma_f64)
 
@@ -102,14 +102,14 @@ def fused(decoder: Decoder, type_: Type) -> Step:
 
 def divide(decoder: Decoder, type_: Type) -> Step:
     if decoder.name == "rem":
-        decoder.unsupported("rem of floats")
+        raise decoder.unsupported("rem of floats")
     rounding = decoder.required("approx", "full", *ROUNDINGS)
     flush = decoder.flag("ftz")
     decoder.flops = 1
     if rounding in ("approx", "full"):
         rounding = "rn"
     if type_.name not in ("f32", "f64") or (type_.name == "f64" and rounding != "rn"):
-        decoder.unsupported(f"division .{rounding} of .{type_.name}")
+        raise decoder.unsupported(f"division .{rounding} of .{type_.name}")
     return finished(decoder, type_, 2, _rounded(rounding, np.divide), flush=flush)
 
 
@@ -129,10 +129,10 @@ def extreme(decoder: Decoder, type_: Type) -> Step:
     """min and max: a NaN loses against a number, except with .NaN; −0 is less than +0."""
     flush, propagates = decoder.flag("ftz"), decoder.flag("NaN")
     if decoder.flag("xorsign", "abs"):
-        decoder.unsupported(".xorsign.abs")
+        raise decoder.unsupported(".xorsign.abs")
     is_min = decoder.name == "min"
     if len(decoder.operands) == 4:
-        decoder.unsupported("three inputs")
+        raise decoder.unsupported("three inputs")
 
     def compute(a: Array, b: Array) -> Array:
         a, b = np.broadcast_arrays(a, b)
@@ -163,15 +163,15 @@ def test_property(decoder: Decoder) -> Step:
     type_ = decoder.type()
     decoder.finish(2)
     least = np.finfo(type_.dtype).tiny
-    compute: Callable[[Array], Array] = {
+    properties: dict[str, Callable[[Array], Array]] = {
         "finite": np.isfinite,
         "infinite": np.isinf,
         "number": lambda a: ~np.isnan(a),
         "notanumber": np.isnan,
         "normal": lambda a: np.isfinite(a) & (np.abs(a) >= least),
         "subnormal": lambda a: (a != 0) & (np.abs(a) < least),
-    }[name]
-    return pure(decoder, TYPES["pred"], [(1, type_)], compute)
+    }
+    return pure(decoder, TYPES["pred"], [(1, type_)], properties[name])
 
 
 _FUNCTIONS: dict[str, Callable[[Array], Array]] = {
@@ -195,7 +195,7 @@ def function(decoder: Decoder) -> Step:
     compute = _FUNCTIONS[decoder.name]
     if type_.name == "f64":
         if rounding not in ("approx", "rn"):
-            decoder.unsupported(f".{rounding} of .f64")
+            raise decoder.unsupported(f".{rounding} of .f64")
         decoder.finish(2)
         return pure(decoder, type_, [(1, type_)], compute)
     if rounding == "approx":
@@ -207,7 +207,7 @@ def function(decoder: Decoder) -> Step:
 
         return finished(decoder, type_, 1, approximate, flush=flush)
     if type_.name != "f32":
-        decoder.unsupported(f".{rounding} of .{type_.name}")
+        raise decoder.unsupported(f".{rounding} of .{type_.name}")
     return finished(
         decoder, type_, 1, _rounded(rounding, np.sqrt if decoder.name == "sqrt" else _reciprocal), flush=flush
     )

@@ -64,7 +64,7 @@ def add(decoder: Decoder) -> Step:
     compute: Callable[..., Array] = np.add if decoder.name == "add" else np.subtract
     if saturates:
         if type_.name != "s32":
-            decoder.unsupported("saturation of this type")
+            raise decoder.unsupported("saturation of this type")
         plain = compute
 
         def compute(a: Array, b: Array) -> Array:
@@ -110,7 +110,7 @@ def multiply(decoder: Decoder) -> Step:
     if type_.kind == "f":
         return floating.arithmetic(decoder, type_)
     if decoder.name == "mul24":
-        decoder.unsupported("mul24")
+        raise decoder.unsupported("mul24")
     part = decoder.required("lo", "hi", "wide")
     decoder.finish(3)
     arguments = [(1, type_), (2, type_)]
@@ -132,7 +132,7 @@ def multiply_add(decoder: Decoder) -> Step:
     saturates = decoder.flag("sat")
     decoder.finish(4)
     if saturates:
-        decoder.unsupported("saturation")
+        raise decoder.unsupported("saturation")
     if takes or gives:
         return multiply_with_carry(decoder, type_, part, takes=takes, gives=gives)
     result = double(type_) if part == "wide" else type_
@@ -147,7 +147,7 @@ def multiply_add(decoder: Decoder) -> Step:
 
 def multiply_with_carry(decoder: Decoder, type_: Type, part: str, *, takes: bool, gives: bool) -> Step:
     if part == "wide":
-        decoder.unsupported("mad.wide with a carry")
+        raise decoder.unsupported("mad.wide with a carry")
     plain = unsigned(type_)
     reads = [decoder.read(n, type_) for n in (1, 2, 3)]
     carry = decoder.read(decoder.carry, TYPES["pred"])
@@ -187,7 +187,7 @@ def extreme(decoder: Decoder) -> Step:
     compute: Callable[..., Array] = np.minimum if decoder.name == "min" else np.maximum
     if relu:
         if not type_.signed:
-            decoder.unsupported("relu of an unsigned type")
+            raise decoder.unsupported("relu of an unsigned type")
         return pure(
             decoder, type_, [(1, type_), (2, type_)], lambda a, b: np.maximum(compute(a, b), type_.dtype.type(0))
         )

@@ -48,7 +48,7 @@ def load_matrices(decoder: Decoder) -> Step:
     count, transposed = _shape(decoder)
     writes = [decoder.write(element, _WORD) for element in decoder.elements(0)]
     if len(writes) != count:
-        decoder.unsupported(f"{len(writes)} registers for {count} matrices")
+        raise decoder.unsupported(f"{len(writes)} registers for {count} matrices")
     address, instruction = decoder.address(1), decoder.instruction
 
     def step(machine: Machine, lanes: Lanes) -> None:
@@ -71,7 +71,7 @@ def store_matrices(decoder: Decoder) -> Step:
     count, transposed = _shape(decoder)
     reads = [decoder.read(element, _WORD) for element in decoder.elements(1)]
     if len(reads) != count:
-        decoder.unsupported(f"{len(reads)} registers for {count} matrices")
+        raise decoder.unsupported(f"{len(reads)} registers for {count} matrices")
     address, instruction = decoder.address(0), decoder.instruction
 
     def step(machine: Machine, lanes: Lanes) -> None:
@@ -146,7 +146,7 @@ def multiply(decoder: Decoder) -> Step:
     decoder.required("aligned")
     shape = next((re.fullmatch(r"m16n8k(\d+)", p) for p in decoder.instruction.parts if p.startswith("m16n8k")), None)
     if shape is None:
-        decoder.unsupported("this shape")
+        raise decoder.unsupported("this shape")
     decoder.required(shape[0])
     decoder.required("row")
     decoder.required("col")
@@ -157,14 +157,14 @@ def multiply(decoder: Decoder) -> Step:
     is_integer = left.kind in "us"
     accumulators = ("s32",) if is_integer else ("f32", "f16") if left.name == "f16" else ("f32",)
     if left.name not in _DEPTHS or depth not in _DEPTHS[left.name] or result != sum_ or result.name not in accumulators:
-        decoder.unsupported("this combination of types and shape")
+        raise decoder.unsupported("this combination of types and shape")
     if (right != left and not is_integer) or finite:
-        decoder.unsupported("this combination of types")
+        raise decoder.unsupported("this combination of types")
     per_register = ELEMENTS[left.name][0]
     counts = (2 if result.name == "f16" else 4, 2 * depth // (4 * per_register), depth // (4 * per_register))
     operands = [decoder.elements(n) for n in range(4)]
     if tuple(len(o) for o in operands) != (counts[0], counts[1], counts[2], counts[0]):
-        decoder.unsupported("this number of registers")
+        raise decoder.unsupported("this number of registers")
     writes: list[Write] = [decoder.write(o, _WORD) for o in operands[0]]
     reads: list[list[Read]] = [[decoder.read(o, _WORD) for o in group] for group in operands[1:]]
     instruction, flops = decoder.instruction, 2 * 16 * 8 * depth

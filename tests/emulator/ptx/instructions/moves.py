@@ -60,7 +60,7 @@ def move(decoder: Decoder) -> Step:
 
 def _part(decoder: Decoder, type_: Type, count: int) -> Type:
     if type_.bytes % count or type_.bytes // count not in UNSIGNED:
-        decoder.unsupported(f"{count} parts of .{type_.name}")
+        raise decoder.unsupported(f"{count} parts of .{type_.name}")
     return TYPES[f"b{type_.bytes // count * 8}"]
 
 
@@ -108,7 +108,7 @@ def element_type(decoder: Decoder) -> tuple[Type, int]:
     count = int((decoder.one_of("v2", "v4", "v8") or "v1")[1:])
     type_ = decoder.type()
     if type_.bytes * count not in WIDE:
-        decoder.unsupported(f"accesses of {type_.bytes * count} bytes")
+        raise decoder.unsupported(f"accesses of {type_.bytes * count} bytes")
     return type_, count
 
 
@@ -149,7 +149,7 @@ def fetch(machine: Machine, instruction: Instruction, lanes: Lanes, space: str, 
     data = machine.parameters
     bad = (address < 0) | (address + width > data.size)
     if bad.any():
-        machine.fail(LocalOutOfBounds, instruction, "outside the parameters", lanes, int(np.flatnonzero(bad)[0]))
+        raise machine.error(LocalOutOfBounds, instruction, "outside the parameters", lanes, int(np.flatnonzero(bad)[0]))
     return np.ascontiguousarray(data[address[:, None] + np.arange(width)]).view(WIDE[width]).reshape(-1)
 
 
@@ -172,7 +172,7 @@ def put(
     elif space == "local":
         machine.local.store(machine, instruction, lanes, address, width, values)
     else:
-        machine.fail(UnsupportedInstruction, instruction, f"a store to .{space}", lanes, 0)
+        raise machine.error(UnsupportedInstruction, instruction, f"a store to .{space}", lanes, 0)
 
 
 def _is_frame(decoder: Decoder, operand: int) -> bool:
@@ -192,7 +192,7 @@ def load(decoder: Decoder) -> Step:
     decoder.finish(2, 3)
     elements = decoder.elements(0)
     if len(elements) != count:
-        decoder.unsupported(f"{len(elements)} destinations for {count} elements")
+        raise decoder.unsupported(f"{len(elements)} destinations for {count} elements")
     address = decoder.address(1)
     held = UNSIGNED[type_.bytes]
     writes = [decoder.write(element, type_) for element in elements]
@@ -228,7 +228,7 @@ def _load_parameter(decoder: Decoder, type_: Type, count: int) -> Step:
         else:
             start = int(where[0])
             if start < 0 or start + width > machine.parameters.size:
-                machine.fail(LocalOutOfBounds, instruction, "outside the parameters", lanes, 0)
+                raise machine.error(LocalOutOfBounds, instruction, "outside the parameters", lanes, 0)
             raw = np.array(machine.parameters[start : start + width])
         columns = raw.view(UNSIGNED[type_.bytes]).reshape(-1, count)
         for n, write in enumerate(writes):
@@ -245,13 +245,13 @@ def store(decoder: Decoder) -> Step:
     decoder.finish(2, 3)
     elements = decoder.elements(1)
     if len(elements) != count:
-        decoder.unsupported(f"{len(elements)} sources for {count} elements")
+        raise decoder.unsupported(f"{len(elements)} sources for {count} elements")
     address = decoder.address(0)
     reads: list[Read] = [decoder.read(element, TYPES[f"b{type_.bytes * 8}"]) for element in elements]
     width, plain, instruction = type_.bytes * count, UNSIGNED[type_.bytes], decoder.instruction
     if space == "param":
         if not _is_frame(decoder, 0):
-            decoder.unsupported("a store to the kernel's parameters")
+            raise decoder.unsupported("a store to the kernel's parameters")
         space = "local"
 
     def step(machine: Machine, lanes: Lanes) -> None:

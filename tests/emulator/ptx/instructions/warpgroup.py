@@ -60,7 +60,7 @@ def check_group(machine: Machine, instruction: Instruction, lanes: Lanes) -> Non
     machine.full_warps(instruction, lanes)
     groups = lanes.marked.reshape(-1, 128) if machine.lanes_per_block % 128 == 0 else None
     if groups is None or (groups.any(axis=1) & ~groups.all(axis=1)).any():
-        machine.fail(DivergentCollective, instruction, "wgmma without all four warps of the group", lanes, 0)
+        raise machine.error(DivergentCollective, instruction, "wgmma without all four warps of the group", lanes, 0)
 
 
 def _commit(machine: Machine) -> None:
@@ -87,30 +87,30 @@ def check_accumulators(machine: Machine, instruction: Instruction, lanes: Lanes,
         if touched:
             name = machine.kernel.registers[min(touched)].name
             message = f"{name} is touched before the wgmma that accumulates in it was waited for"
-            machine.fail(MatrixInFlight, instruction, message, lanes, 0)
+            raise machine.error(MatrixInFlight, instruction, message, lanes, 0)
 
 
 def _product(decoder: Decoder) -> Step:
     shape = next((re.fullmatch(r"m64n(\d+)k(\d+)", p) for p in decoder.instruction.parts if p.startswith("m64n")), None)
     if shape is None:
-        decoder.unsupported("this shape")
+        raise decoder.unsupported("this shape")
     decoder.required(shape[0])
     result, left, right = (decoder.type() for _ in range(3))
     columns, depth = int(shape[1]), int(shape[2])
     if result.name != "f32" or left != right or depth != {"f16": 16, "bf16": 16, "tf32": 8}.get(left.name):
-        decoder.unsupported("this combination of types and shape")
+        raise decoder.unsupported("this combination of types and shape")
     operands = decoder.operands
     has_transposes = left.name != "tf32"
     from_registers = isinstance(operands[1], Vector)
     scales = 6 + (0 if not has_transposes else 1 if from_registers else 2)
     decoder.finish(scales)
     if decoder.integer(4) != 1 or decoder.integer(5) != 1:
-        decoder.unsupported("a negated operand")
+        raise decoder.unsupported("a negated operand")
     transposed_left = has_transposes and not from_registers and decoder.integer(6) == 1
     transposed_right = has_transposes and decoder.integer(scales - 1) == 1
     accumulators = decoder.elements(0)
     if len(accumulators) != columns // 2 or not all(isinstance(r, Register) for r in accumulators):
-        decoder.unsupported("these accumulators")
+        raise decoder.unsupported("these accumulators")
     writes = [decoder.write(r, TYPES["f32"]) for r in accumulators]
     before = [decoder.read(r, TYPES["f32"]) for r in accumulators]
     registers = {r.index for r in accumulators if isinstance(r, Register)}
@@ -158,15 +158,17 @@ def _tile(
     """The [rows, depth] operand of each group that a descriptor means, in float64."""
     per_group = spread(described, lanes).reshape(-1, 128)
     if (per_group != per_group[:, :1]).any():
-        machine.fail(DivergentCollective, instruction, "a matrix descriptor that differs within the group", lanes, 0)
+        raise machine.error(
+            DivergentCollective, instruction, "a matrix descriptor that differs within the group", lanes, 0
+        )
     descriptor = per_group[:, 0].astype(np.uint64)
     field = np.uint64(0x3FFF)
     start, leading, stride = (((descriptor >> np.uint64(s)) & field).astype(np.int64) << 4 for s in (0, 16, 32))
     if ((descriptor >> np.uint64(49)) & np.uint64(7)).any():
-        machine.fail(UnsupportedInstruction, instruction, "a matrix descriptor with a base offset", lanes, 0)
+        raise machine.error(UnsupportedInstruction, instruction, "a matrix descriptor with a base offset", lanes, 0)
     modes = np.unique(descriptor >> np.uint64(62))
     if modes.size != 1:
-        machine.fail(UnsupportedInstruction, instruction, "several swizzles at once", lanes, 0)
+        raise machine.error(UnsupportedInstruction, instruction, "several swizzles at once", lanes, 0)
     width, mixed = _SWIZZLES[int(modes[0])]
     size = 4 // ELEMENTS[name][0]
     inside = _offsets(rows, depth, size, width, transposed, leading, stride)
@@ -175,7 +177,7 @@ def _tile(
     leaders = lanes.indices[::128]
     if int(address.max()) + size > machine.shared.size:
         message = f"wgmma reads byte {int(address.max())} of {machine.shared.size}"
-        machine.fail(SharedOutOfBounds, instruction, message, lanes, 0)
+        raise machine.error(SharedOutOfBounds, instruction, message, lanes, 0)
     position = address + machine.shared.base[leaders][:, None, None]
     if machine.checks:
         _note_reads(machine, instruction, lanes, leaders, position, touched)
@@ -210,7 +212,9 @@ def _note_reads(
     mask[leaders] = True
     order = np.searchsorted(leaders, owner)
     granules = shared.granules(flat, 16)
-    shared.check_proxy_read(machine, instruction, Lanes.of(mask), order, flat, granules)
+    together = Lanes.of(mask)
+    assert together is not None
+    shared.check_proxy_read(machine, instruction, together, order, flat, granules)
     if shared.matrix_reads is None:
         shared.matrix_reads = np.zeros(shared.bytes.size // shared.granule, np.int16)
     np.add.at(shared.matrix_reads, granules, 1)
