@@ -55,7 +55,7 @@ _PREFIX = {1: "%r", 2: "%h", 4: "%r", 8: "%d"}
 _FIRST = {"%r": 20, "%h": 10, "%d": 20}
 
 
-def apply(code: str, inputs: Sequence[Array], result: Any, *, target: str = "sm_80") -> Array:
+def apply(code: str, inputs: Sequence[Array], result: Any, **options: Any) -> Array:
     """Runs `code` once for each element: {0}, {1}, … in it are the inputs' registers and {out} is the result's.
 
     Registers are untyped bits, as Triton's are; %r0 holds the element's number, %r1 to %r9 are free.
@@ -80,7 +80,7 @@ def apply(code: str, inputs: Sequence[Array], result: Any, *, target: str = "sm_
     memory = ptx.Memory()
     arrays = [memory.array(np.broadcast_to(a, count), read_only=True) for a in inputs]
     target_array = memory.empty(count, result)
-    run("\n".join(lines), [*arrays, target_array], grid=-(-count // 128), block=128, memory=memory, target=target)
+    run("\n".join(lines), [*arrays, target_array], grid=-(-count // 128), block=128, memory=memory, **options)
     return target_array.array
 
 

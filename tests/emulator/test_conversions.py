@@ -39,7 +39,9 @@ def test_floats_to_integers_clamp(mode, kind):
 
 @pytest.mark.parametrize("mode", ["rn", "rz", "rm", "rp"])
 def test_integers_to_floats(mode):
-    wide = np.array([0, 1, 16777217, (1 << 53) + 1, (1 << 63) - 1, 1 << 63, (1 << 64) - 1, (1 << 40) + (1 << 16)], np.uint64)
+    wide = np.array(
+        [0, 1, 16777217, (1 << 53) + 1, (1 << 63) - 1, 1 << 63, (1 << 64) - 1, (1 << 40) + (1 << 16)], np.uint64
+    )
     for kind, values in (("u32", WORDS), ("s32", WORDS.view(np.int32)), ("u64", wide), ("s64", wide.view(np.int64))):
         single = np.array([rounded(Fraction(int(v)), mode) for v in values]).astype(np.float32)
         check(f"cvt.{mode}.f32.{kind} {{out}}, {{0}};", [values], single)
@@ -102,7 +104,9 @@ def test_two_floats_to_a_pair():
     expected = ptx.to_bf16(a).astype(np.uint32) << 16 | ptx.to_bf16(b)
     check("cvt.rn.bf16x2.f32 {out}, {0}, {1};", [a, b], expected)
     with np.errstate(over="ignore"):
-        high, low = (np.where(np.isnan(v), 0x7FFF, v.astype(np.float16).view(np.uint16)).astype(np.uint32) for v in (a, b))
+        high, low = (
+            np.where(np.isnan(v), 0x7FFF, v.astype(np.float16).view(np.uint16)).astype(np.uint32) for v in (a, b)
+        )
         relu = np.where(np.isnan(a), 0x7FFF, np.where(a > 0, a, 0).astype(np.float16).view(np.uint16)).astype(np.uint32)
     check("cvt.rn.f16x2.f32 {out}, {0}, {1};", [a, b], high << 16 | low)
     found = apply("cvt.rn.relu.f16x2.f32 {out}, {0}, {1};", [a, b], np.uint32)

@@ -51,7 +51,9 @@ CASES = [
         "16",
         [np.zeros(10, np.uint32)],
     ),
-    Case("misaligned global vector", ptx.MisalignedAccess, "ld.global.v4.u32 {%r1, %r2, %r3, %r4}, [%d0+…];", "8", "16"),
+    Case(
+        "misaligned global vector", ptx.MisalignedAccess, "ld.global.v4.u32 {%r1, %r2, %r3, %r4}, [%d0+…];", "8", "16"
+    ),
     Case("misaligned shared store", ptx.MisalignedAccess, TID + ROOM + "st.shared.u32 [%r11+…], %r0;", "2", "4"),
     Case(
         "misaligned cp.async source",
@@ -105,7 +107,14 @@ CASES = [
         "",
         "mov.u32 %r30, 0;",
     ),
-    Case("write to an input", ptx.ReadOnlyWrite, TID + OUT + "… [%d9], %r0;", "st.global.u32", "prefetch.global.L2 [%d9]; //", read_only=True),
+    Case(
+        "write to an input",
+        ptx.ReadOnlyWrite,
+        TID + OUT + "… [%d9], %r0;",
+        "st.global.u32",
+        "prefetch.global.L2 [%d9]; //",
+        read_only=True,
+    ),
     Case(
         "no barrier before the neighbour's value",
         ptx.SharedRace,
@@ -139,7 +148,9 @@ CASES = [
     Case(
         "atomic and plain store",
         ptx.SharedRace,
-        TID + ROOM + "st.shared.u32 [%r11], 0; bar.sync 0; atom.shared.add.u32 %r3, [%r10], 1; … setp.eq.u32 %p1, %r0, 63;"
+        TID
+        + ROOM
+        + "st.shared.u32 [%r11], 0; bar.sync 0; atom.shared.add.u32 %r3, [%r10], 1; … setp.eq.u32 %p1, %r0, 63;"
         "@%p1 st.shared.u32 [%r10], 5;",
         "",
         "bar.sync 0;",
@@ -155,7 +166,9 @@ CASES = [
     Case(
         "one block reads another's",
         ptx.GlobalRace,
-        TID + OUT + "mul.wide.u32 %d7, %r1, 256; add.s64 %d9, %d9, %d7; st.global.u32 [%d9], %r0; ld.global.u32 %r5, [%d…];",
+        TID
+        + OUT
+        + "mul.wide.u32 %d7, %r1, 256; add.s64 %d9, %d9, %d7; st.global.u32 [%d9], %r0; ld.global.u32 %r5, [%d…];",
         "0",
         "9",
         grid=2,
@@ -277,7 +290,13 @@ CASES = [
     Case("trap", ptx.DeviceTrap, TID + "setp.eq.u32 %p1, %r0, …; @%p1 trap;", "63", "64"),
     Case("unknown opcode", ptx.UnsupportedInstruction, "…", "frobnicate.b32 %r1, 3;", "mov.b32 %r1, 3;"),
     Case("unknown modifier", ptx.UnsupportedInstruction, "mov.u32 %r2, 1; add…u32 %r1, %r2, 3;", ".frob.", "."),
-    Case("unknown rounding", ptx.UnsupportedInstruction, "mov.f32 %f2, 0f3F800000; fma…f32 %f1, %f2, %f2, %f2;", ".", ".rn."),
+    Case(
+        "unknown rounding",
+        ptx.UnsupportedInstruction,
+        "mov.f32 %f2, 0f3F800000; fma…f32 %f1, %f2, %f2, %f2;",
+        ".",
+        ".rn.",
+    ),
     Case("barrier of some warps", ptx.UnsupportedInstruction, "bar.sync 0, …;", "32", "64"),
     Case("undeclared register", ptx.UnsupportedInstruction, "mov.b32 %r1, …;", "%r99", "3"),
     Case("register too narrow", ptx.UnsupportedInstruction, "mov.u32 …, 3;", "%h1", "%r1"),

@@ -73,7 +73,11 @@ def test_fma_rounds_once(mode):
     a, b, c = a[keep], b[keep], c[keep]
     expected = np.array([rounded(v, mode) for v in exact if 0 < abs(v) < 2**127]).astype(np.float32)
     sign = np.array([v < 0 for v in exact if 0 < abs(v) < 2**127])
-    check(f"fma.{mode}.f32 {{out}}, {{0}}, {{1}}, {{2}};", [a, b, c], np.copysign(expected, np.where(sign, -1, 1).astype(np.float32)))
+    check(
+        f"fma.{mode}.f32 {{out}}, {{0}}, {{1}}, {{2}};",
+        [a, b, c],
+        np.copysign(expected, np.where(sign, -1, 1).astype(np.float32)),
+    )
 
 
 def test_fma_needs_more_than_float64():
@@ -225,7 +229,9 @@ def test_halves_round_once(name):
         keep = np.array([v != 0 for v in exact])
         np.testing.assert_array_equal(apply(code, inputs, np.uint16)[keep], expected[keep])
 
-    equal(f"fma.rn.{name} {{out}}, {{0}}, {{1}}, {{2}};", [a, b, c], [p * q + r for p, q, r in zip(x, y, z, strict=True)])
+    equal(
+        f"fma.rn.{name} {{out}}, {{0}}, {{1}}, {{2}};", [a, b, c], [p * q + r for p, q, r in zip(x, y, z, strict=True)]
+    )
     equal(f"add.{name} {{out}}, {{0}}, {{1}};", [a, b], [p + q for p, q in zip(x, y, strict=True)])
     equal(f"mul.{name} {{out}}, {{0}}, {{1}};", [a, b], [p * q for p, q in zip(x, y, strict=True)])
 
@@ -236,9 +242,13 @@ def test_pairs_of_halves_are_two_halves(name):
     a, b, c = rng.integers(0, 1 << 32, (3, 1000), np.uint32)
     for code in (f"fma.rn.{name}{{0}}", f"add.{name}{{0}}", f"max.{name}{{0}}", f"min.NaN.{name}{{0}}"):
         operands = "{{0}}, {{1}}, {{2}}" if code.startswith("fma") else "{{0}}, {{1}}"
-        both = apply(f"{code.format('x2')} {{out}}, {operands};".replace("{{", "{").replace("}}", "}"), [a, b, c], np.uint32)
+        both = apply(
+            f"{code.format('x2')} {{out}}, {operands};".replace("{{", "{").replace("}}", "}"), [a, b, c], np.uint32
+        )
         split = [v.view(np.uint16) for v in (a, b, c)]
-        single = apply(f"{code.format('')} {{out}}, {operands};".replace("{{", "{").replace("}}", "}"), split, np.uint16)
+        single = apply(
+            f"{code.format('')} {{out}}, {operands};".replace("{{", "{").replace("}}", "}"), split, np.uint16
+        )
         np.testing.assert_array_equal(both.view(np.uint16), single)
 
 

@@ -168,11 +168,21 @@ def test_permutations_and_funnels():
         return result
 
     check("prmt.b32 {out}, {0}, {1}, {2};", [a, b, c], python(permuted, a, b, c))
-    check("shf.l.wrap.b32 {out}, {0}, {1}, {2};", [a, b, c], python(lambda x, y, n: (x | y << 32) << (n & 31) >> 32, a, b, c))
+    check(
+        "shf.l.wrap.b32 {out}, {0}, {1}, {2};",
+        [a, b, c],
+        python(lambda x, y, n: (x | y << 32) << (n & 31) >> 32, a, b, c),
+    )
     check("shf.r.wrap.b32 {out}, {0}, {1}, {2};", [a, b, c], python(lambda x, y, n: (x | y << 32) >> (n & 31), a, b, c))
     n = c % 40
-    check("shf.l.clamp.b32 {out}, {0}, {1}, {2};", [a, b, n], python(lambda x, y, n: (x | y << 32) << min(n, 32) >> 32, a, b, n))
-    check("shf.r.clamp.b32 {out}, {0}, {1}, {2};", [a, b, n], python(lambda x, y, n: (x | y << 32) >> min(n, 32), a, b, n))
+    check(
+        "shf.l.clamp.b32 {out}, {0}, {1}, {2};",
+        [a, b, n],
+        python(lambda x, y, n: (x | y << 32) << min(n, 32) >> 32, a, b, n),
+    )
+    check(
+        "shf.r.clamp.b32 {out}, {0}, {1}, {2};", [a, b, n], python(lambda x, y, n: (x | y << 32) >> min(n, 32), a, b, n)
+    )
 
 
 @pytest.mark.parametrize("table", [0x80, 0xFE, 0x96, 0xE8, 0xCA, 0x00, 0xFF, 0x1D])

@@ -72,7 +72,9 @@ def test_half_accumulators():
     encode, decode = HALVES["f16"]
     a, b = encode(RNG.standard_normal((16, 16))), encode(RNG.standard_normal((16, 8)))
     c = encode(RNG.standard_normal((16, 8)))
-    pairs = np.stack([np.ascontiguousarray(np.stack([c[GROUP + 8 * i, 2 * QUAD + e] for e in (0, 1)], 1)) for i in (0, 1)])
+    pairs = np.stack(
+        [np.ascontiguousarray(np.stack([c[GROUP + 8 * i, 2 * QUAD + e] for e in (0, 1)], 1)) for i in (0, 1)]
+    )
     words = pairs.view(np.uint32)[:, :, 0]
     _, found = mma("m16n8k16", "f16.f16.f16.f16", fragments(a, 2, left=True), fragments(b, 2, left=False), words)
     expected = (decode(a) @ decode(b) + decode(c)).astype(np.float16)
@@ -121,10 +123,13 @@ def test_ldmatrix(count, transposed):
     registers = ", ".join(f"%r{20 + n}" for n in range(count))
     kind = ".trans" if transposed else ""
     stores = "".join(f"st.global.b32 [%d10+{128 * n}], %r{20 + n};" for n in range(count))
-    body = ROWS + f"""
+    body = (
+        ROWS
+        + f"""
     ldmatrix.sync.aligned.m8n8.x{count}{kind}.shared.b16 {{{registers}}}, [%r3];
     mul.wide.u32 %d8, %r0, 4; add.s64 %d10, %d1, %d8; {stores}
     """
+    )
     _, (_, found) = run(body, [data, np.zeros((count, 32), np.uint32)])
     for n in range(count):
         matrix = data[8 * n : 8 * n + 8, :8]
@@ -137,13 +142,16 @@ def test_ldmatrix(count, transposed):
 def test_stmatrix_undoes_ldmatrix(transposed):
     data = RNG.integers(0, 1 << 16, (32, 16)).astype(np.uint16)
     kind = ".trans" if transposed else ""
-    body = ROWS + f"""
+    body = (
+        ROWS
+        + f"""
     ldmatrix.sync.aligned.m8n8.x4{kind}.shared.b16 {{%r20, %r21, %r22, %r23}}, [%r3];
     stmatrix.sync.aligned.m8n8.x4{kind}.shared.b16 [%r3+16], {{%r20, %r21, %r22, %r23}};
     bar.warp.sync -1;
     ld.shared.v4.b32 {{%r10, %r11, %r12, %r13}}, [%r3+16];
     add.s64 %d9, %d1, %d8; st.global.v4.b32 [%d9], {{%r10, %r11, %r12, %r13}};
     """
+    )
     _, (_, found) = run(body, [data, np.zeros_like(data)], target="sm_90")
     np.testing.assert_array_equal(found[:, :8], data[:, :8])
 
@@ -181,11 +189,14 @@ def test_wgmma_descriptors(swizzle, transposed):
     width = {0: 16, 1: 128, 2: 64, 3: 32}[swizzle]
     room = np.zeros(8192, np.uint16)
     if swizzle == 0:
-        strides = {"a": (128, 256) if not transposed else (1024, 128), "b": (128, 256) if not transposed else (256, 128)}
+        strides = {
+            "a": (128, 256) if not transposed else (1024, 128),
+            "b": (128, 256) if not transposed else (256, 128),
+        }
     elif transposed:
-        strides = {name: (16 * width, 8 * width) for name in "ab"}
+        strides = dict.fromkeys("ab", (16 * width, 8 * width))
     else:
-        strides = {name: (16, 8 * width) for name in "ab"}
+        strides = dict.fromkeys("ab", (16, 8 * width))
     place(room, a, 0, *strides["a"], swizzle, transposed)
     place(room, b, 8192, *strides["b"], swizzle, transposed)
     flag = int(transposed)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from emulator.ptx.syntax import Instruction
 
 _PER_INSTRUCTION = (
+    "reached",
     "executed",
     "global_bytes_read",
     "global_bytes_written",
@@ -30,6 +31,7 @@ class LineCount:
     line: int
     text: str
     source: str | None
+    reached: int
     executed: int
     global_bytes_read: int
     global_bytes_written: int
@@ -48,13 +50,14 @@ class LineCount:
 class Counters:
     """Counts of one launch.
 
-    `executed` counts threads, not warps. `flops` are the scalar ones (an fma is two), `tensor_flops` the tensor cores'.
+    `reached` and `executed` count threads, not warps, before and after predicates. `flops` are the scalar ones (an fma is two), `tensor_flops` the tensor cores'.
     `sectors_*` are the distinct 32-byte sectors of each warp's access. `bank_conflicts` are the wavefronts of shared
     memory beyond the fewest that the access could take. `unique_bytes_*` are distinct bytes of global memory.
     """
 
     instructions: list[Instruction]
     flops_per_thread: list[int]
+    reached: list[int] = field(init=False)
     executed: list[int] = field(init=False)
     global_bytes_read: list[int] = field(init=False)
     global_bytes_written: list[int] = field(init=False)
@@ -109,9 +112,9 @@ class Counters:
         return sum(getattr(line, name) for line in self.lines(pattern))
 
     def main_loop(self) -> list[LineCount]:
-        """The instructions that each thread executes most often: the innermost loop's body."""
-        most = max(self.executed, default=0)
-        return [self._line(i) for i in self.instructions if most and self.executed[i.index] == most]
+        """The instructions that threads reach most often, whatever their predicates: the innermost loop's body."""
+        most = max(self.reached, default=0)
+        return [self._line(i) for i in self.instructions if most and self.reached[i.index] == most]
 
     def _line(self, instruction: Instruction) -> LineCount:
         n = instruction.index

@@ -198,7 +198,11 @@ def writes(instruction: Instruction) -> set[int]:
 
 
 def reads(instruction: Instruction) -> set[int]:
-    found = _all_registers(instruction.operands[1 if _has_destination(instruction) else 0 :])
+    """Registers that are read; not a wgmma's accumulators where a predicate decides whether it adds to them."""
+    first = 1 if _has_destination(instruction) else 0
+    if instruction.parts[:2] == ("wgmma", "mma_async") and isinstance(instruction.operands[3], Register):
+        first = 1
+    found = _all_registers(instruction.operands[first:])
     if instruction.guard is not None:
         found.add(instruction.guard.index)
     return found

@@ -81,6 +81,7 @@ class Machine:
             number = min(runnable, key=lambda n: blocks[n].priority)
             lanes, block = runnable.pop(number), blocks[number]
             for n in range(block.start, block.end):
+                counters.reached[n] += lanes.count
                 step = steps[n]
                 if step is None:
                     continue
