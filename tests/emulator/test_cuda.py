@@ -156,7 +156,10 @@ def test_gemm(modules, kind, m, n, k):
 
 GEMM_BUGS = [
     ("a barrier is missing", "bar.sync", None, (ptx.SharedRace, ptx.CopyInFlight)),
-    ("a stage too few is waited for", "cp.async.wait_group 1;", "cp.async.wait_group 2;", (ptx.CopyInFlight, ptx.UninitialisedShared)),
+    (
+        "a stage too few is waited for", "cp.async.wait_group 1;", "cp.async.wait_group 2;",
+        (ptx.CopyInFlight, ptx.UninitialisedShared),
+    ),
     ("a store has no guard", "st.global.f32", "unguarded", (ptx.GlobalOutOfBounds,)),
 ]  # fmt: skip
 

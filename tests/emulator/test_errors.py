@@ -217,7 +217,8 @@ CASES = [
         "cp.async seen by another warp without a barrier",
         ptx.SharedRace,
         TID + ROOM + "and.b32 %r3, %r0, 31; mul.wide.u32 %d8, %r3, 4; add.s64 %d9, %d0, %d8;"
-        "cp.async.ca.shared.global [%r11], [%d9], 4; cp.async.wait_all; … xor.b32 %r3, %r11, 128; ld.shared.u32 %r4, [%r3];",
+        "cp.async.ca.shared.global [%r11], [%d9], 4; cp.async.wait_all; …"
+        "xor.b32 %r3, %r11, 128; ld.shared.u32 %r4, [%r3];",
         "",
         "bar.sync 0;",
     ),

@@ -195,8 +195,7 @@ HALVES = np.arange(0, 1 << 16, 37, dtype=np.uint16)
 
 def halves_to(name, values):
     """Exact values of 16-bit floats, and from float64 to their bits by the book."""
-    wide = values.view(np.float16).astype(np.float64) if name == "f16" else ptx.from_bf16(values).astype(np.float64)
-    return wide
+    return values.view(np.float16).astype(np.float64) if name == "f16" else ptx.from_bf16(values).astype(np.float64)
 
 
 def to_half(name, exact):

@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import os
 import re
 
 import numpy as np
@@ -20,6 +21,7 @@ def compiled(name, arch, signature, constants, multiples, warps=4, stages=3):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource, compile
 
+    os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
     kernel = getattr(importlib.import_module("emulator.kernels.triton_kernels"), name)
     attributes = {(kernel.arg_names.index(a),): [["tt.divisibility", 16]] for a in multiples}
     types = {**dict(signature), **{n: "constexpr" for n, _ in constants}}
@@ -111,7 +113,7 @@ PRODUCTS = [
 @pytest.mark.parametrize(("kind", "precision", "tile", "shape", "is_kn", "warps"), PRODUCTS)
 def test_products(arch, kind, precision, tile, shape, is_kn, warps):
     (m, n, k), (bm, bn, bk) = shape, tile
-    signature = tuple((p, f"*{kind}") for p in "ab") + (("out", "*fp32"),)
+    signature = (*((p, f"*{kind}") for p in "ab"), ("out", "*fp32"))
     signature += tuple((p, "i32") for p in ("m", "n", "k", "a_m", "b_n" if not is_kn else "b_k"))
     constants = (("M", bm), ("N", bn), ("K", bk), ("PRECISION", precision), ("a_k", 1), ("b_n" if is_kn else "b_k", 1))
     multiples = ("a", "b", "out", "n", "k", "a_m", "b_k" if is_kn else "b_n")
@@ -161,7 +163,7 @@ BUGS = [
 @pytest.mark.parametrize(("arch", "pattern", "replacement", "count", "errors"), BUGS)
 def test_bugs_in_a_product(arch, pattern, replacement, count, errors):
     """Triton's own PTX, damaged; undamaged it runs above, and here."""
-    signature = tuple((p, "*bf16") for p in "ab") + (("out", "*fp32"),)
+    signature = (*((p, "*bf16") for p in "ab"), ("out", "*fp32"))
     signature += tuple((p, "i32") for p in ("m", "n", "k", "a_m", "b_n"))
     constants = (("M", 64), ("N", 64), ("K", 32), ("PRECISION", "ieee"), ("a_k", 1), ("b_k", 1))
     kernel = compiled("product", arch, signature, constants, ("a", "b", "out", "n", "k", "a_m", "b_n"))

@@ -50,9 +50,10 @@ class LineCount:
 class Counters:
     """Counts of one launch.
 
-    `reached` and `executed` count threads, not warps, before and after predicates. `flops` are the scalar ones (an fma is two), `tensor_flops` the tensor cores'.
-    `sectors_*` are the distinct 32-byte sectors of each warp's access. `bank_conflicts` are the wavefronts of shared
-    memory beyond the fewest that the access could take. `unique_bytes_*` are distinct bytes of global memory.
+    `reached` and `executed` count threads, not warps, before and after predicates. `flops` are the scalar ones (an fma
+    is two), `tensor_flops` the tensor cores'. `sectors_*` are the distinct 32-byte sectors of each warp's access.
+    `bank_conflicts` are the wavefronts of shared memory beyond the fewest that the access could take. `unique_bytes_*`
+    are distinct bytes of global memory.
     """
 
     instructions: list[Instruction]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from emulator.ptx.errors import SyntaxNotUnderstood
-from emulator.ptx.syntax import Address, Instruction, Operand, Pair, Register, Symbol, Vector
+from emulator.ptx.syntax import Address, Immediate, Instruction, Operand, Pair, Register, Symbol, Vector
 
 # Opcodes whose first operand is no destination.
 _NO_DESTINATION = {
@@ -197,11 +197,19 @@ def writes(instruction: Instruction) -> set[int]:
     return _all_registers(instruction.operands[:1]) if _has_destination(instruction) else set()
 
 
+def left_operand(instruction: Instruction) -> set[int]:
+    """Registers that a wgmma reads until it is waited for."""
+    if instruction.parts[:2] != ("wgmma", "mma_async") or not isinstance(instruction.operands[1], Vector):
+        return set()
+    return _all_registers(instruction.operands[1:2])
+
+
 def reads(instruction: Instruction) -> set[int]:
-    """Registers that are read; not a wgmma's accumulators where a predicate decides whether it adds to them."""
+    """Registers that are read; a wgmma's accumulators only where it always adds to them."""
     first = 1 if _has_destination(instruction) else 0
-    if instruction.parts[:2] == ("wgmma", "mma_async") and isinstance(instruction.operands[3], Register):
-        first = 1
+    if instruction.parts[:2] == ("wgmma", "mma_async"):
+        adds = instruction.operands[3]
+        first = 0 if isinstance(adds, Immediate) and adds.value else 1
     found = _all_registers(instruction.operands[first:])
     if instruction.guard is not None:
         found.add(instruction.guard.index)

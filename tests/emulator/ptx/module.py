@@ -12,8 +12,8 @@ import numpy as np
 from emulator.ptx import instructions
 from emulator.ptx.counters import Counters
 from emulator.ptx.errors import WrongLaunch
-from emulator.ptx.flow import ends_block, reads, writes
-from emulator.ptx.instructions.warpgroup import check_accumulators
+from emulator.ptx.flow import ends_block, left_operand, reads, writes
+from emulator.ptx.instructions.warpgroup import check_registers_in_use
 from emulator.ptx.lanes import Array, Lanes
 from emulator.ptx.machine import Ending, Machine, guarded, watched
 from emulator.ptx.memory import Allocation, GlobalAccess, Memory
@@ -169,9 +169,11 @@ def _compile(kernel: Kernel) -> Compiled:
     for index, register in sorted(kernel.unsure):
         unsure.setdefault(index, []).append(register)
     accumulators: set[int] = set()
+    left: set[int] = set()
     for instruction in kernel.instructions:
         if instruction.parts[:2] == ("wgmma", "mma_async"):
             accumulators |= writes(instruction)
+            left |= left_operand(instruction)
     steps: list[Step | None] = []
     flops = []
     endings: list[Ending | None] = [None] * len(kernel.blocks)
@@ -182,7 +184,7 @@ def _compile(kernel: Kernel) -> Compiled:
                 endings[block.number] = instructions.build_ending(decoder)
                 steps.append(None)
             else:
-                steps.append(_step(decoder, unsure, accumulators))
+                steps.append(_step(decoder, unsure, accumulators, left))
             flops.append(decoder.flops)
     return Compiled(
         kernel=kernel,
@@ -196,7 +198,7 @@ def _compile(kernel: Kernel) -> Compiled:
     )
 
 
-def _step(decoder: Decoder, unsure: dict[int, list[int]], accumulators: set[int]) -> Step:
+def _step(decoder: Decoder, unsure: dict[int, list[int]], accumulators: set[int], left: set[int]) -> Step:
     instruction = decoder.instruction
     step = instructions.build_step(decoder)
     registers = unsure.get(instruction.index, [])
@@ -204,19 +206,19 @@ def _step(decoder: Decoder, unsure: dict[int, list[int]], accumulators: set[int]
     if registers:
         step = watched(step, instruction, [r for r in registers if guard is None or r != guard.index])
     step = guarded(step, instruction)
-    touched = accumulators & (reads(instruction) | writes(instruction))
-    if touched and instruction.parts[0] != "wgmma":
-        step = _waited_for(step, instruction, touched)
+    read, written = reads(instruction), writes(instruction)
+    if instruction.parts[0] != "wgmma" and (accumulators & (read | written) or left & written):
+        step = _waited_for(step, instruction, read, written)
     if guard is not None and guard.index in registers:
         step = watched(step, instruction, [guard.index])
     return step
 
 
-def _waited_for(step: Step, instruction: Instruction, registers: set[int]) -> Step:
-    """The step of an instruction that touches accumulators, after a check that no wgmma still uses them."""
+def _waited_for(step: Step, instruction: Instruction, read: set[int], written: set[int]) -> Step:
+    """The step of an instruction that touches wgmma's registers, after a check that none still uses them."""
 
     def check_and_step(machine: Machine, lanes: Lanes) -> None:
-        check_accumulators(machine, instruction, lanes, registers)
+        check_registers_in_use(machine, instruction, lanes, read, written)
         step(machine, lanes)
 
     return check_and_step

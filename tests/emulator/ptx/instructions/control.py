@@ -6,7 +6,7 @@ import numpy as np
 
 from emulator.ptx.errors import DeviceTrap, DivergentCollective, UnsupportedInstruction
 from emulator.ptx.flow import Block
-from emulator.ptx.lanes import Array, Lanes
+from emulator.ptx.lanes import Lanes
 from emulator.ptx.machine import Ending, Finish, Machine, branch, leave, trap
 from emulator.ptx.operands import Decoder, Step, opcode
 from emulator.ptx.syntax import Instruction, Symbol
@@ -84,9 +84,9 @@ def _reduction(decoder: Decoder) -> Finish:
         values[together.indices] = predicate(machine, together)
         present = together.marked
         size = machine.lanes_per_block
-        count = (values & present).reshape(-1, size).sum(axis=1)
-        everyone = present.reshape(-1, size).sum(axis=1)
-        by_block: Array = np.asarray(count)
+        count: Array = (values & present).reshape(-1, size).sum(axis=1)
+        everyone: Array = present.reshape(-1, size).sum(axis=1)
+        by_block = count
         if operation != "popc":
             by_block = np.asarray(count == everyone if operation == "and" else count > 0)
         result = by_block.astype(type_.dtype)[machine.block_index]

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from emulator.ptx.errors import DivergentCollective, MatrixInFlight, SharedOutOfBounds, UnsupportedInstruction
+from emulator.ptx.flow import left_operand
+from emulator.ptx.flow import writes as writes_of
 from emulator.ptx.instructions.matrices import ELEMENTS, fragments
 from emulator.ptx.lanes import Array, Lanes
 from emulator.ptx.machine import Machine
@@ -26,7 +28,8 @@ _SWIZZLES = {0: (16, 0), 1: (128, 0x70), 2: (64, 0x30), 3: (32, 0x10)}
 @dataclass
 class Pending:
     granules: list[Array]
-    registers: set[int]
+    accumulators: set[int]
+    left: set[int]
     committed: bool = False
 
 
@@ -66,7 +69,12 @@ def check_group(machine: Machine, instruction: Instruction, lanes: Lanes) -> Non
 def _commit(machine: Machine) -> None:
     fresh = [p for p in pending(machine) if not p.committed]
     others = [p for p in pending(machine) if p.committed]
-    group = Pending([g for p in fresh for g in p.granules], {r for p in fresh for r in p.registers}, committed=True)
+    group = Pending(
+        [g for p in fresh for g in p.granules],
+        {r for p in fresh for r in p.accumulators},
+        {r for p in fresh for r in p.left},
+        committed=True,
+    )
     machine.scratch["products"] = [*others, group]
 
 
@@ -81,12 +89,15 @@ def _wait(machine: Machine, allowed: int) -> None:
     machine.scratch["products"] = [p for p in pending(machine) if id(p) not in finished]
 
 
-def check_accumulators(machine: Machine, instruction: Instruction, lanes: Lanes, registers: set[int]) -> None:
+def check_registers_in_use(
+    machine: Machine, instruction: Instruction, lanes: Lanes, read: set[int], written: set[int]
+) -> None:
+    """Accumulators must not be touched, left operands not be written, before the wgmma was waited for."""
     for product in pending(machine):
-        touched = product.registers & registers
+        touched = product.accumulators & (read | written) | product.left & written
         if touched:
             name = machine.kernel.registers[min(touched)].name
-            message = f"{name} is touched before the wgmma that accumulates in it was waited for"
+            message = f"{name} is touched before the wgmma that uses it was waited for"
             raise machine.error(MatrixInFlight, instruction, message, lanes, 0)
 
 
@@ -113,7 +124,7 @@ def _product(decoder: Decoder) -> Step:
         raise decoder.unsupported("these accumulators")
     writes = [decoder.write(r, TYPES["f32"]) for r in accumulators]
     before = [decoder.read(r, TYPES["f32"]) for r in accumulators]
-    registers = {r.index for r in accumulators if isinstance(r, Register)}
+    registers, left_registers = writes_of(decoder.instruction), left_operand(decoder.instruction)
     left_reads: list[Read] = [decoder.read(r, TYPES["b32"]) for r in decoder.elements(1)] if from_registers else []
     left_descriptor = None if from_registers else decoder.read(1, TYPES["u64"])
     right_descriptor, adds = decoder.read(2, TYPES["u64"]), decoder.read(3, TYPES["pred"])
@@ -139,7 +150,7 @@ def _product(decoder: Decoder) -> Step:
             old = np.where(keep, before[n](machine, lanes), np.float32(0))
             write(machine, lanes, (flat[n] + old).astype(np.float32))
         machine.counters.tensor_flops[instruction.index] += 2 * 64 * columns * depth * groups
-        pending(machine).append(Pending(touched, registers))
+        pending(machine).append(Pending(touched, registers, left_registers))
 
     return step
 
