@@ -1,0 +1,1 @@
+"""Executes compiled GPU kernels on the CPU; see README.md."""

@@ -1,0 +1,62 @@
+"""An interpreter of PTX: `load` a text, put arrays into a `Memory`, `launch`; see ../README.md."""
+
+from emulator.ptx.counters import Counters, LineCount
+from emulator.ptx.errors import (
+    BarrierDeadlock,
+    BudgetExceeded,
+    CopyInFlight,
+    DeviceTrap,
+    DivergentCollective,
+    GlobalOutOfBounds,
+    GlobalRace,
+    LocalOutOfBounds,
+    MatrixInFlight,
+    MisalignedAccess,
+    PtxError,
+    ReadOnlyWrite,
+    SharedOutOfBounds,
+    SharedRace,
+    SyntaxNotUnderstood,
+    UninitialisedGlobal,
+    UninitialisedLocal,
+    UninitialisedRegister,
+    UninitialisedShared,
+    UnsupportedInstruction,
+    WrongLaunch,
+)
+from emulator.ptx.memory import Allocation, Memory
+from emulator.ptx.module import Module, load
+from emulator.ptx.numerics import from_bf16, to_bf16, to_tf32
+
+__all__ = [
+    "Allocation",
+    "BarrierDeadlock",
+    "BudgetExceeded",
+    "CopyInFlight",
+    "Counters",
+    "DeviceTrap",
+    "DivergentCollective",
+    "GlobalOutOfBounds",
+    "GlobalRace",
+    "LineCount",
+    "LocalOutOfBounds",
+    "MatrixInFlight",
+    "Memory",
+    "MisalignedAccess",
+    "Module",
+    "PtxError",
+    "ReadOnlyWrite",
+    "SharedOutOfBounds",
+    "SharedRace",
+    "SyntaxNotUnderstood",
+    "UninitialisedGlobal",
+    "UninitialisedLocal",
+    "UninitialisedRegister",
+    "UninitialisedShared",
+    "UnsupportedInstruction",
+    "WrongLaunch",
+    "from_bf16",
+    "load",
+    "to_bf16",
+    "to_tf32",
+]
