@@ -43,22 +43,23 @@ CoordLinearParams params_of(std::uintptr_t out, std::uintptr_t base, std::uintpt
             threads};
 }
 
-void forward(std::uintptr_t out, std::uintptr_t base, std::uintptr_t frequency,
-             std::uintptr_t phase, std::uintptr_t weight, std::uintptr_t bias,
-             const std::array<std::int64_t, 4>& shape, const std::array<std::int64_t, 5>& grid,
-             int activation, float gain, float clamp, int threads) {
+void coord_linear(std::uintptr_t out, std::uintptr_t base, std::uintptr_t frequency,
+                  std::uintptr_t phase, std::uintptr_t weight, std::uintptr_t bias,
+                  const std::array<std::int64_t, 4>& shape, const std::array<std::int64_t, 5>& grid,
+                  int activation, float gain, float clamp, int threads) {
     const CoordLinearParams params = params_of(out, base, frequency, phase, weight, bias, shape,
                                                grid, activation, gain, clamp, threads);
     const py::gil_scoped_release release;
     coord_linear_cpu(params);
 }
 
-void backward(std::uintptr_t out, std::uintptr_t base, std::uintptr_t frequency,
-              std::uintptr_t phase, std::uintptr_t weight, std::uintptr_t bias,
-              const std::array<std::int64_t, 4>& shape, const std::array<std::int64_t, 5>& grid,
-              int activation, float gain, float clamp, int threads, std::uintptr_t grad,
-              std::uintptr_t dbase, std::uintptr_t dfrequency, std::uintptr_t dphase,
-              std::uintptr_t dweight, std::uintptr_t dbias) {
+void coord_linear_backward(std::uintptr_t out, std::uintptr_t base, std::uintptr_t frequency,
+                           std::uintptr_t phase, std::uintptr_t weight, std::uintptr_t bias,
+                           const std::array<std::int64_t, 4>& shape,
+                           const std::array<std::int64_t, 5>& grid, int activation, float gain,
+                           float clamp, int threads, std::uintptr_t grad, std::uintptr_t dbase,
+                           std::uintptr_t dfrequency, std::uintptr_t dphase, std::uintptr_t dweight,
+                           std::uintptr_t dbias) {
     const CoordLinearBackwardParams params{params_of(out, base, frequency, phase, weight, bias,
                                                      shape, grid, activation, gain, clamp, threads),
                                            address("grad", grad),
@@ -75,10 +76,11 @@ void backward(std::uintptr_t out, std::uintptr_t base, std::uintptr_t frequency,
 
 void bind_coord_linear(py::module_& m) {
     using namespace py::literals;
-    m.def("coord_linear_cpu", &forward, "out"_a, "base"_a, "frequency"_a, "phase"_a, "weight"_a,
-          "bias"_a, "shape"_a, "grid"_a, "activation"_a, "gain"_a, "clamp"_a, "threads"_a);
-    m.def("coord_linear_backward_cpu", &backward, "out"_a, "base"_a, "frequency"_a, "phase"_a,
+    m.def("coord_linear_cpu", &coord_linear, "out"_a, "base"_a, "frequency"_a, "phase"_a,
           "weight"_a, "bias"_a, "shape"_a, "grid"_a, "activation"_a, "gain"_a, "clamp"_a,
+          "threads"_a);
+    m.def("coord_linear_backward_cpu", &coord_linear_backward, "out"_a, "base"_a, "frequency"_a,
+          "phase"_a, "weight"_a, "bias"_a, "shape"_a, "grid"_a, "activation"_a, "gain"_a, "clamp"_a,
           "threads"_a, "grad"_a, "dbase"_a, "dfrequency"_a, "dphase"_a, "dweight"_a, "dbias"_a);
 }
 

@@ -8,11 +8,11 @@ namespace digan_fast {
 namespace {
 
 // (weight, bias, own_biases, outputs, inputs, activation, gain)
-using LayerTuple =
+using MlpLayerTuple =
     std::tuple<std::uintptr_t, std::uintptr_t, bool, std::int64_t, std::int64_t, int, float>;
 
 void coord_mlp(std::uintptr_t out, std::uintptr_t coordinates, bool own_coordinates,
-               std::int64_t sets, std::int64_t points, const std::vector<LayerTuple>& layers,
+               std::int64_t sets, std::int64_t points, const std::vector<MlpLayerTuple>& layers,
                int threads) {
     require_extent("sets", sets);
     require_extent("points", points);

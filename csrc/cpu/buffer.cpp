@@ -6,16 +6,21 @@
 
 #include "pages.h"
 
+#if defined(__SANITIZE_ADDRESS__)
+#    include <sanitizer/asan_interface.h>
+#endif
+
 namespace digan_fast {
 namespace {
 
 constexpr std::align_val_t kLine{64};
-// Sanitizers see the life of a buffer only where it is really freed.
+// Sanitizers see the life of a buffer only where it is really allocated and freed.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr int64_t kKept = 0;
+constexpr bool kReused = false;
 #else
-constexpr int64_t kKept = (int64_t{64} << 20) / sizeof(float);
+constexpr bool kReused = true;
 #endif
+constexpr int64_t kKept = kReused ? (int64_t{64} << 20) / sizeof(float) : 0;
 
 struct Free {
     float* data;
@@ -70,7 +75,7 @@ bool kept(Free buffer) {
 }  // namespace
 
 float* Buffer::reserve(int64_t size) {
-    if (size <= size_) return data_;
+    if (size <= size_ && kReused) return data_;
     release();
     const Free found = taken(size);
     if (found.data) {
@@ -88,6 +93,25 @@ void Buffer::release() {
     if (data_ && !kept({data_, size_})) ::operator delete[](data_, kLine);
     data_ = nullptr;
     size_ = 0;
+}
+
+#if defined(__SANITIZE_ADDRESS__)
+void forbid(float* begin, const float* end) {
+    ASAN_POISON_MEMORY_REGION(begin, (end - begin) * sizeof(float));
+}
+#endif
+
+Areas::Areas(int64_t copies, const std::vector<int64_t>& sizes) {
+    constexpr int64_t kLineNumbers = static_cast<int64_t>(kLine) / sizeof(float);
+    for (const int64_t size : sizes) {
+        begin_.push_back(step_);
+        step_ += (size + kLineNumbers - 1) / kLineNumbers * kLineNumbers + kGap;
+    }
+    memory_.reserve(copies * step_);
+    for (int64_t copy = 0; copy < copies; ++copy)
+        for (size_t i = 0; i < sizes.size(); ++i)
+            forbid(at(copy, i) + sizes[i],
+                   i + 1 < sizes.size() ? at(copy, i + 1) : at(copy) + step_);
 }
 
 }  // namespace digan_fast

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <vector>
 
 namespace digan_fast {
 
@@ -29,6 +31,31 @@ class Buffer {
 
     float* data_ = nullptr;
     int64_t size_ = 0;
+};
+
+// Numbers that are left free behind each part of a buffer: AddressSanitizer knows the ends of
+// allocations alone, and is told of these.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr int64_t kGap = 16;
+void forbid(float* begin, const float* end);
+#else
+constexpr int64_t kGap = 0;
+inline void forbid(float*, const float*) {}
+#endif
+
+// Areas of numbers in one buffer, each on whole cache lines.
+class Areas {
+  public:
+    // So many copies of areas of these sizes.
+    Areas(int64_t copies, const std::vector<int64_t>& sizes);
+    float* at(int64_t copy, size_t area = 0) const {
+        return memory_.data() + copy * step_ + begin_[area];
+    }
+
+  private:
+    std::vector<int64_t> begin_;
+    int64_t step_ = 0;
+    Buffer memory_;
 };
 
 }  // namespace digan_fast

@@ -65,8 +65,8 @@ class AxisTables {
   public:
     explicit AxisTables(const CoordLinearParams& p)
         : p_(p),
-          across_(p.videos * p.frames * p.width * 2 * p.sinusoids),
-          down_(p.videos * p.height * 2 * p.sinusoids) {
+          across_(p.videos * p.frames, {p.width * 2 * p.sinusoids}),
+          down_(p.videos, {p.height * 2 * p.sinusoids}) {
         parallel_for(p.threads, p.videos * (p.frames + 1), [&](int64_t task) {
             const int64_t video = task / (p.frames + 1), frame = task % (p.frames + 1);
             const float* const frequency = p.frequency + video * p.sinusoids * 2;
@@ -81,16 +81,15 @@ class AxisTables {
         });
     }
     float* column(int64_t video, int64_t frame, int64_t column) const {
-        return across_.data() +
-               ((video * p_.frames + frame) * p_.width + column) * 2 * p_.sinusoids;
+        return across_.at(video * p_.frames + frame) + column * 2 * p_.sinusoids;
     }
     float* row(int64_t video, int64_t row) const {
-        return down_.data() + (video * p_.height + row) * 2 * p_.sinusoids;
+        return down_.at(video) + row * 2 * p_.sinusoids;
     }
 
   private:
     const CoordLinearParams& p_;
-    Buffer across_, down_;
+    Areas across_, down_;
 };
 
 // The pixels of a block: where each finds its waves, its base, its output.
@@ -136,12 +135,12 @@ void coord_linear_cpu(const CoordLinearParams& p) {
     const VideoPanels panels({nullptr, p.weight, waves, p.outputs, 1, waves, scale, 0, 0}, p.videos,
                              p.threads);
     const int64_t step = padded(waves);
-    const Buffer scratch(p.threads * kBlockOfRows * step);
+    const Areas scratch(p.threads, {kBlockOfRows * step});
     const bool stream = streams(p.out, p.videos * p.frames * p.height * p.width, p.outputs);
     parallel_for_workers(p.threads, p.videos * p.frames * blocks, [&](int64_t task, int worker) {
         const int64_t video = task / (p.frames * blocks), frame = task / blocks % p.frames;
         const Pixels pixels(p, families, tables, video, frame, task % blocks);
-        float* const mine = scratch.data() + worker * kBlockOfRows * step;
+        float* const mine = scratch.at(worker);
         float* out[kBlockOfRows];
         const float* base[kBlockOfRows];
         for (int64_t r = 0; r < pixels.count; ++r) {
@@ -170,21 +169,19 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
     const AxisTables tables(p);
     const VideoPanels back({nullptr, p.weight, p.outputs, waves, waves, 1, 1.0f, 0, 0}, p.videos,
                            p.threads);
-    // The sums of a part, one behind the other.
-    const int64_t weights = p.outputs * waves, phases = p.frames * p.sinusoids;
-    const int64_t at_bias = weights, at_phase = at_bias + p.outputs, at_x = at_phase + phases;
-    const int64_t at_y = at_x + p.sinusoids;
-    const Parts parts(p.videos, units, at_y + p.sinusoids);
-    // The scratch of a worker: dz, waves, dwaves, the gradient's tail.
+    enum Sum { kWeight, kBias, kPhase, kX, kY };
+    const Parts parts(
+        p.videos, units,
+        {p.outputs * waves, p.outputs, p.frames * p.sinusoids, p.sinusoids, p.sinusoids});
     const int64_t dz_step = padded(p.outputs), step = padded(waves);
-    const int64_t at_waves = kBlockOfRows * dz_step, at_dwaves = at_waves + kBlockOfRows * step;
-    const int64_t at_tail = at_dwaves + kBlockOfRows * step;
-    const int64_t scratch_step = at_tail + 32 * kBlockOfRows;
-    const Buffer scratch(p.threads * scratch_step);
+    // Of a worker: dz, waves, dwaves, the gradient's tail.
+    const Areas scratch(p.threads, {kBlockOfRows * dz_step, kBlockOfRows * step,
+                                    kBlockOfRows * step, 32 * kBlockOfRows});
     parallel_for_workers(p.threads, p.videos * parts.count(), [&](int64_t task, int worker) {
         const int64_t video = task / parts.count();
-        float* const sums = parts.begin(task);
-        float* const mine = scratch.data() + worker * scratch_step;
+        parts.set_to_zero(task);
+        float *const dz = scratch.at(worker), *const pixel_waves = scratch.at(worker, 1);
+        float *const pixel_dwaves = scratch.at(worker, 2), *const tail = scratch.at(worker, 3);
         const auto [begin, end] = parts.range(task, units);
         for (int64_t unit = begin; unit < end; ++unit) {
             const int64_t frame = unit / blocks;
@@ -194,16 +191,16 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
             for (int64_t r = 0; r < pixels.count; ++r) {
                 grad[r] = params.grad + pixels.offset[r];
                 out[r] = p.out + pixels.offset[r];
-                dwaves[r] = mine + at_dwaves + r * step;
+                dwaves[r] = pixel_dwaves + r * step;
             }
-            row_slope({mine,
+            row_slope({dz,
                        dz_step,
                        grad,
                        out,
                        nullptr,
                        pixels.count,
                        p.outputs,
-                       sums + at_bias,
+                       parts.of(task, kBias),
                        {p.activation, p.gain, p.clamp}});
             if (params.dbase) {
                 // Families are whole: each parent is set by one block.
@@ -211,13 +208,12 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
                     std::fill_n(params.dbase + pixels.parent[r], p.outputs, 0.0f);
                 for (int64_t r = 0; r < pixels.count; ++r) {
                     float* const to = params.dbase + pixels.parent[r];
-                    for (int64_t n = 0; n < p.outputs; ++n) to[n] += mine[r * dz_step + n];
+                    for (int64_t n = 0; n < p.outputs; ++n) to[n] += dz[r * dz_step + n];
                 }
             }
-            row_waves(
-                {mine + at_waves, step, pixels.across, pixels.down, pixels.count, p.sinusoids});
+            row_waves({pixel_waves, step, pixels.across, pixels.down, pixels.count, p.sinusoids});
             row_product({dwaves,
-                         mine,
+                         dz,
                          dz_step,
                          pixels.count,
                          back.of(video),
@@ -227,28 +223,28 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
                          {Activation::linear, 1.0f, INFINITY},
                          false,
                          {}});
-            row_gradient({sums,
-                          mine,
+            row_gradient({parts.of(task, kWeight),
+                          dz,
                           dz_step,
-                          mine + at_waves,
+                          pixel_waves,
                           step,
                           pixels.count,
                           p.outputs,
                           waves,
-                          mine + at_tail,
+                          tail,
                           {}});
-            row_waves_gradient({mine + at_dwaves, mine + at_waves, step, pixels.x, pixels.y,
-                                pixels.count, p.sinusoids, sums + at_phase + frame * p.sinusoids,
-                                sums + at_x, sums + at_y});
+            row_waves_gradient({pixel_dwaves, pixel_waves, step, pixels.x, pixels.y, pixels.count,
+                                p.sinusoids, parts.of(task, kPhase) + frame * p.sinusoids,
+                                parts.of(task, kX), parts.of(task, kY)});
         }
     });
-    parts.add_up(params.dweight, 0, weights, p.threads);
-    parts.add_up(params.dphase, at_phase, phases, p.threads);
-    parts.add_up_all(params.dbias, at_bias, p.outputs);
+    parts.add_up(params.dweight, kWeight, p.threads);
+    parts.add_up(params.dphase, kPhase, p.threads);
+    parts.add_up_all(params.dbias, kBias);
     const Buffer along(2 * p.videos * p.sinusoids);
     float *const by_x = along.data(), *const by_y = by_x + p.videos * p.sinusoids;
-    parts.add_up(by_x, at_x, p.sinusoids, 1);
-    parts.add_up(by_y, at_y, p.sinusoids, 1);
+    parts.add_up(by_x, kX, 1);
+    parts.add_up(by_y, kY, 1);
     for (int64_t i = 0; i < p.videos * p.sinusoids; ++i) {
         params.dfrequency[2 * i] = by_x[i];
         params.dfrequency[2 * i + 1] = by_y[i];

@@ -15,35 +15,29 @@ namespace {
 constexpr int64_t kSetsTogether = 16;
 constexpr int64_t kPointsOfANode = kNodeBlocks * kBlockLanes;
 
-int64_t round_up(int64_t a, int64_t multiple) { return (a + multiple - 1) / multiple * multiple; }
-
 // The layers of some sets, in panels.
 class PackedSets {
   public:
-    explicit PackedSets(const CoordMlpParams& p) : p_(p) {
-        for (const CoordMlpLayer& layer : p.layers)
-            size_ += round_up(layer.outputs * layer.inputs, 16) + round_up(layer.outputs, 16);
-        memory_.reserve(std::min(kSetsTogether, p.sets) * size_);
+    explicit PackedSets(const CoordMlpParams& p)
+        : p_(p), memory_(std::min(kSetsTogether, p.sets), sizes(p)) {
         layers_.resize(kSetsTogether * p.layers.size());
     }
 
     void pack(int64_t first, int64_t sets) {
         std::vector<PackParams> tasks;
         for (int64_t set = 0; set < sets; ++set) {
-            float* free = memory_.data() + set * size_;
             for (size_t i = 0; i < p_.layers.size(); ++i) {
                 const CoordMlpLayer& layer = p_.layers[i];
                 const bool folded = layer.activation != Activation::sine;
-                float* const bias = free + round_up(layer.outputs * layer.inputs, 16);
+                float* const bias = memory_.at(set, 2 * i + 1);
                 PackedLayer& packed = layers_[set * p_.layers.size() + i];
-                packed = {free,
+                packed = {memory_.at(set, 2 * i),
                           bias,
                           layer.outputs,
                           layer.inputs,
                           layer.activation,
                           folded ? 1.0f : layer.gain,
                           INFINITY};
-                free = bias + round_up(layer.outputs, 16);
                 if (!layer.bias) std::fill_n(bias, layer.outputs, 0.0f);
                 const int64_t own = layer.own_biases ? (first + set) * layer.outputs : 0;
                 PackParams task{};
@@ -65,9 +59,18 @@ class PackedSets {
     const PackedLayer* of(int64_t set) const { return layers_.data() + set * p_.layers.size(); }
 
   private:
+    // Of a set: the panels of each layer, and its bias.
+    static std::vector<int64_t> sizes(const CoordMlpParams& p) {
+        std::vector<int64_t> sizes;
+        for (const CoordMlpLayer& layer : p.layers) {
+            sizes.push_back(layer.outputs * layer.inputs);
+            sizes.push_back(layer.outputs);
+        }
+        return sizes;
+    }
+
     const CoordMlpParams& p_;
-    int64_t size_ = 0;
-    Buffer memory_;
+    Areas memory_;
     std::vector<PackedLayer> layers_;
 };
 
@@ -78,8 +81,8 @@ void coord_mlp_cpu(const CoordMlpParams& p) {
     const int64_t nodes = (p.points + kPointsOfANode - 1) / kPointsOfANode;
     int64_t widest = inputs;
     for (const CoordMlpLayer& layer : p.layers) widest = std::max(widest, layer.outputs);
-    const int64_t scratch_step = 2 * kPointsOfANode * widest;
-    const Buffer scratch(p.threads * scratch_step);
+    const int64_t activations = kPointsOfANode * widest;
+    const Areas scratch(p.threads, {activations, activations});
     PackedSets packed(p);
     for (int64_t first = 0; first < p.sets; first += kSetsTogether) {
         if (p.pause) p.pause();
@@ -88,9 +91,12 @@ void coord_mlp_cpu(const CoordMlpParams& p) {
         parallel_for_workers(p.threads, sets * nodes, [&](int64_t task, int worker) {
             const int64_t set = first + task / nodes, point = task % nodes * kPointsOfANode;
             const int64_t row = (p.own_coordinates ? set * p.points : 0) + point;
-            mlp_node({p.out + (set * p.points + point) * outputs, p.coordinates + row * inputs,
-                      std::min(kPointsOfANode, p.points - point), packed.of(set - first),
-                      static_cast<int64_t>(p.layers.size()), scratch.data() + worker * scratch_step,
+            mlp_node({p.out + (set * p.points + point) * outputs,
+                      p.coordinates + row * inputs,
+                      std::min(kPointsOfANode, p.points - point),
+                      packed.of(set - first),
+                      static_cast<int64_t>(p.layers.size()),
+                      {scratch.at(worker), scratch.at(worker, 1)},
                       widest});
         });
     }

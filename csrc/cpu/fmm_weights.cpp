@@ -19,15 +19,21 @@ constexpr int64_t kGrain = 1 << 13;
 
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// Memory of one task.
+// Memory of one task; allocations of their own, whose ends AddressSanitizer knows.
 struct Scratch {
     Scratch(int64_t rank, int64_t inputs)
-        : left(new float[kRows * rank + (2 * kRows + 2) * inputs]),
-          product(left + kRows * rank),
-          gradient(product + kRows * inputs),
-          expanded(gradient + kRows * inputs),
-          modulated(expanded + inputs) {}
-    ~Scratch() { delete[] left; }
+        : left(new float[kRows * rank]),
+          product(new float[kRows * inputs]),
+          gradient(new float[kRows * inputs]),
+          expanded(new float[inputs]),
+          modulated(new float[inputs]) {}
+    ~Scratch() {
+        delete[] left;
+        delete[] product;
+        delete[] gradient;
+        delete[] expanded;
+        delete[] modulated;
+    }
     Scratch(const Scratch&) = delete;
     Scratch& operator=(const Scratch&) = delete;
     float* left;       // [rank, kRows]

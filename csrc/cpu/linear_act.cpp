@@ -69,18 +69,18 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
     const VideoPanels back(backward_panels(p), p.videos, p.threads);
     // sin' needs z, which is computed again.
     const VideoPanels ahead(forward_panels(p, 1.0f), sine ? p.videos : 0, p.threads);
-    const int64_t weights = p.outputs * p.inputs;
-    const Parts parts(p.videos, blocks, weights + p.outputs);
+    enum Sum { kWeight, kBias };
+    const Parts parts(p.videos, blocks, {p.outputs * p.inputs, p.outputs});
     const int64_t dz_step = padded(p.outputs);
-    const int64_t tail = kBlockOfRows * dz_step;
-    const int64_t z = tail + 32 * kBlockOfRows;
-    const int64_t scratch_step = z + (sine ? kBlockOfRows * p.outputs : 0);
-    const Buffer scratch(p.threads * scratch_step);
+    // Of a worker: dz, the gradient's tail, z.
+    const Areas scratch(p.threads, {kBlockOfRows * dz_step, 32 * kBlockOfRows,
+                                    sine ? kBlockOfRows * p.outputs : 0});
     const bool stream = streams(params.dx, p.videos * p.rows, p.inputs);
     parallel_for_workers(p.threads, p.videos * parts.count(), [&](int64_t task, int worker) {
         const int64_t video = task / parts.count();
-        float* const dweight = parts.begin(task);
-        float* const mine = scratch.data() + worker * scratch_step;
+        parts.set_to_zero(task);
+        float *const dz = scratch.at(worker), *const tail = scratch.at(worker, 1);
+        float* const z = scratch.at(worker, 2);
         const auto [begin, end] = parts.range(task, blocks);
         for (int64_t block = begin; block < end; ++block) {
             const int64_t count = std::min(kBlockOfRows, p.rows - block * kBlockOfRows);
@@ -92,7 +92,7 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
                 grad[r] = params.grad + (row + r) * p.outputs;
                 out[r] = p.out + (row + r) * p.outputs;
                 dx[r] = params.dx + (row + r) * p.inputs;
-                again[r] = mine + z + r * p.outputs;
+                again[r] = z + r * p.outputs;
             }
             if (sine) {
                 row_product({again,
@@ -107,17 +107,17 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
                              false,
                              {}});
             }
-            row_slope({mine,
+            row_slope({dz,
                        dz_step,
                        grad,
                        out,
-                       mine + z,
+                       z,
                        count,
                        p.outputs,
-                       dweight + weights,
+                       parts.of(task, kBias),
                        {p.activation, p.gain, p.clamp}});
             row_product({dx,
-                         mine,
+                         dz,
                          dz_step,
                          count,
                          back.of(video),
@@ -129,24 +129,24 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
                          rows_of(p.x, row, count, p.inputs)});
             const int64_t then =
                 block + 1 < end ? std::min(kBlockOfRows, p.rows - (block + 1) * kBlockOfRows) : 0;
-            row_gradient({dweight,
-                          mine,
+            row_gradient({parts.of(task, kWeight),
+                          dz,
                           dz_step,
                           x,
                           p.inputs,
                           count,
                           p.outputs,
                           p.inputs,
-                          mine + tail,
+                          tail,
                           {rows_of(params.grad, row + count, then, p.outputs),
                            rows_of(p.out, row + count, then, p.outputs)}});
         }
     });
-    parts.add_up(params.dweight, 0, weights, p.threads);
+    parts.add_up(params.dweight, kWeight, p.threads);
     if (p.own_biases) {
-        parts.add_up(params.dbias, weights, p.outputs, 1);
+        parts.add_up(params.dbias, kBias, 1);
     } else {
-        parts.add_up_all(params.dbias, weights, p.outputs);
+        parts.add_up_all(params.dbias, kBias);
     }
 }
 

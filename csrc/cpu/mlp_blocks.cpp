@@ -7,7 +7,7 @@ namespace digan_fast::DIGAN_FAST_ISA {
 void mlp_node(const MlpNode& p) {
     const int64_t step = p.widest * kLanes;
     const int blocks = static_cast<int>((p.points + kLanes - 1) / kLanes);
-    float *x = p.scratch, *y = x + kNodeBlocks * step;
+    float *x = p.scratch[0], *y = p.scratch[1];
     const int64_t depth = p.layers[0].depth;
     for (int64_t at = 0; at < blocks * kLanes; ++at) {
         float* const lane = x + at / kLanes * step + at % kLanes;

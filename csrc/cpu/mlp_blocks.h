@@ -13,8 +13,8 @@ struct MlpNode {
     int64_t points;       // 1 to kNodeBlocks · 32
     const PackedLayer* layers;
     int64_t count;
-    float* scratch;  // 2 · kNodeBlocks · widest · 32 numbers, aligned to 64 bytes
-    int64_t widest;  // channels of the widest activations or inputs
+    float* scratch[2];  // kNodeBlocks · widest · 32 numbers each, aligned to 64 bytes
+    int64_t widest;     // channels of the widest activations or inputs
 };
 
 void mlp_node(const MlpNode& params);

@@ -133,13 +133,15 @@ class Renderer {
     int64_t frames_together_;
     int64_t chunk_blocks_;  // of the coarsest grid
     int64_t repeat_;        // pixels of the picture for one of the finest grid, each way
-    Buffer scratch_;
-    int64_t scratch_step_;
+    Areas scratch_;
     Buffer gathered_;  // of each worker's scattered blocks: base and colours, [rows, 32]
     std::vector<Pixel> cut_;
 };
 
-Renderer::Renderer(const RenderParams& p) : p_(p), weights_(p) {
+Renderer::Renderer(const RenderParams& p)
+    : p_(p),
+      weights_(p),
+      scratch_(p.threads, std::vector<int64_t>(3, kNodeBlocks * weights_.widest() * kBlockLanes)) {
     const size_t stages = weights_.stages().size();
     const int64_t finest = weights_.grids().back()->side;
     repeat_ = p.side / finest;
@@ -165,8 +167,6 @@ Renderer::Renderer(const RenderParams& p) : p_(p), weights_(p) {
              {},
              {}});
     }
-    scratch_step_ = 3 * kNodeBlocks * weights_.widest() * kBlockLanes;
-    scratch_.reserve(p.threads * scratch_step_);
 }
 
 void Renderer::run() {
@@ -311,8 +311,11 @@ void Renderer::stage(size_t s, int64_t video, int64_t first, int64_t frames) {
                 block.rgb_in = coarser.rgb.data() + parent * rgb_step + lane;
             }
         }
-        render_node({&stage, inside, static_cast<int>(count),
-                     scratch_.data() + worker * scratch_step_, weights_.widest()});
+        render_node({&stage,
+                     inside,
+                     static_cast<int>(count),
+                     {scratch_.at(worker), scratch_.at(worker, 1), scratch_.at(worker, 2)},
+                     weights_.widest()});
         if (s + 1 < work_.size()) return;
         for (int64_t i = 0; i < count; ++i) {
             const int64_t frame = (begin + i) / work.blocks();

@@ -40,9 +40,8 @@ struct Node {
     const NodeParams& p;
     const bool round;
     const int64_t step = p.widest * kLanes;
-    T* const scratch[3] = {reinterpret_cast<T*>(p.scratch),
-                           reinterpret_cast<T*>(p.scratch) + p.count * step,
-                           reinterpret_cast<T*>(p.scratch) + 2 * p.count * step};
+    T* const scratch[3] = {reinterpret_cast<T*>(p.scratch[0]), reinterpret_cast<T*>(p.scratch[1]),
+                           reinterpret_cast<T*>(p.scratch[2])};
 
     // Activations to the rows of `to`.
     template <class Start>

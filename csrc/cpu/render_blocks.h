@@ -67,9 +67,9 @@ struct Block {
 struct NodeParams {
     const Stage* stage;
     const Block* blocks;
-    int count;       // 1 to kNodeBlocks
-    float* scratch;  // 3 · count · widest · 32 numbers, aligned to 64 bytes
-    int64_t widest;  // rows of the widest activations or waves, packed together
+    int count;          // 1 to kNodeBlocks
+    float* scratch[3];  // count · widest · 32 numbers each, aligned to 64 bytes
+    int64_t widest;     // rows of the widest activations or waves, packed together
 };
 
 void render_waves(const WaveParams& params);

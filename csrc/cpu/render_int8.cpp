@@ -127,8 +127,8 @@ void put_waves(Quad* out, const Block& block, int64_t sinusoids, Lanes& lanes) {
 struct Int8Node {
     const NodeParams& p;
     const int64_t step = p.widest * kLanes;
-    Quad* const quads = reinterpret_cast<Quad*>(p.scratch);
-    float* const x = p.scratch + p.count * step;
+    Quad* const quads = reinterpret_cast<Quad*>(p.scratch[0]);
+    float* const x = p.scratch[1];
     Lanes lanes[kNodeBlocks] = {};
 
     // (Σ q·w − zero·Σ w)·(scale of the lane)·(scale of the row) + start, finished, to out.

@@ -24,7 +24,7 @@ bool folded(Activation activation) { return activation != Activation::sine; }
 
 // All that `add` can take for a layer, its columns split in two.
 int64_t most(const RenderLayer& layer) {
-    return layer.outputs * (layer.inputs + 4) + 6 * layer.outputs + 10 * kLine;
+    return layer.outputs * (layer.inputs + 4) + 6 * layer.outputs + 10 * kLine + 8 * kGap;
 }
 
 }  // namespace
@@ -80,7 +80,8 @@ RenderWeights::RenderWeights(const RenderParams& p) : precision_(p.precision) {
 
 float* RenderWeights::take(int64_t size) {
     float* const begin = memory_.data() + taken_;
-    taken_ += round_up(size, kLine);
+    taken_ += round_up(size, kLine) + kGap;
+    forbid(begin + size, memory_.data() + taken_);
     return begin;
 }
 

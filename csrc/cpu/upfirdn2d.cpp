@@ -210,16 +210,33 @@ void roll(const Plan& plan, float* out, const float* x, int64_t y, int64_t x0, i
     }
 }
 
+// Memory of one task; allocations of their own, whose ends AddressSanitizer knows.
+struct Scratch {
+    Scratch(const Plan& plan, int64_t channels)
+        : line(new float[plan.span * channels]),
+          spare(new float[plan.tile]),
+          wide(new float[plan.tile * channels]) {}
+    ~Scratch() {
+        delete[] line;
+        delete[] spare;
+        delete[] wide;
+    }
+    Scratch(const Scratch&) = delete;
+    Scratch& operator=(const Scratch&) = delete;
+    float* line;   // input columns, filtered vertically
+    float* spare;  // outputs of one phase
+    float* wide;   // outputs that are narrowed
+};
+
 // Rows [y0, y1) of outputs [x0, x1) of one image.
 template <class T>
 void window(const Plan& plan, T* out, const T* x, int64_t y0, int64_t y1, int64_t x0, int64_t x1,
-            float* line) {
+            const Scratch& scratch) {
     const Upfirdn2dParams& p = plan.p;
     const int64_t channels = p.channels, height = p.vertical.size, width = p.horizontal.size;
     const int64_t from = reach(p.horizontal, p.up, p.down, x0).first;
     const int64_t left = most(from, 0), right = least(from + plan.span, width);
-    float* spare = line + plan.span * channels;
-    float* wide = spare + plan.tile;
+    float *line = scratch.line, *spare = scratch.spare, *wide = scratch.wide;
     for (int64_t i = 0; i < plan.span * channels; ++i) line[i] = 0.0f;
     for (int64_t y = y0; y < y1; ++y) {
         const Reach r = reach(p.vertical, p.up, p.down, y);
@@ -270,7 +287,7 @@ void run(const Plan& plan) {
     const int64_t together = most(1, p.images / (16 * wanted));
     const int64_t groups = (p.images + together - 1) / together;
     parallel_for(static_cast<int>(useful), groups * bands, [&](int64_t task) {
-        float* line = new float[plan.span * p.channels + plan.tile * (1 + p.channels)];
+        const Scratch scratch(plan, p.channels);
         const int64_t first = task / bands * together, band = task % bands;
         const int64_t y0 = p.vertical.out * band / bands;
         const int64_t y1 = p.vertical.out * (band + 1) / bands;
@@ -279,10 +296,9 @@ void run(const Plan& plan) {
             const T* x = static_cast<const T*>(p.x) + image * in_image;
             for (int64_t x0 = 0; x0 < p.horizontal.out; x0 += plan.tile) {
                 const int64_t x1 = least(x0 + plan.tile, p.horizontal.out);
-                window(plan, out, x, y0, y1, x0, x1, line);
+                window(plan, out, x, y0, y1, x0, x1, scratch);
             }
         }
-        delete[] line;
     });
 }
 

@@ -16,6 +16,11 @@ def examples(count: int) -> int:
     return min(count, int(os.environ.get("DIGAN_FAST_EXAMPLES", count)))
 
 
+def reduced(full: int, few: int) -> int:
+    """An extent, or the smaller one where DIGAN_FAST_EXAMPLES is set."""
+    return few if "DIGAN_FAST_EXAMPLES" in os.environ else full
+
+
 def normal(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.randn(*shape, dtype=dtype, requires_grad=True)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from checks import check_stride_zero_gradient, examples, layouts, thread_counts
+from checks import check_stride_zero_gradient, examples, layouts, reduced, thread_counts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -140,7 +140,7 @@ def test_any_shape(
 @pytest.mark.usefixtures("poisoned")
 def test_the_published_width() -> None:
     """128 sinusoids, 512 channels; relative in norm roundings that add up at random come to 2⁻²⁴·√256 = 1e-6."""
-    grid = (64, 20, 0, 10, 64)
+    grid = (64, 20, 0, 10, reduced(64, 20))
     tensors = inputs(1, 2, 128, 512, grid)
     check(tensors, grid, "lrelu", None)
     with use_backend("native"):

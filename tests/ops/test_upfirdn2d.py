@@ -10,6 +10,7 @@ from checks import (
     check_views,
     examples,
     normal,
+    reduced,
     sliced,
     thread_counts,
 )
@@ -181,7 +182,7 @@ def test_native_forward_and_gradient_in_tiles_and_bands(
     channels: int, up: int, down: int, padding: tuple[int, ...], channels_last: bool
 ) -> None:
     """Pictures of several tiles of columns; the gradient, of the output and of its sum; any number of threads."""
-    x = torch.randn(2, channels, 21, 47 if channels > 1000 else 90)
+    x = torch.randn(2, channels, reduced(21, 9), 47 if channels > 1000 else 90)
     x = x.contiguous(memory_format=torch.channels_last) if channels_last else x
     options = (up, down, padding, False, 4.0)
     wide = x.double().requires_grad_()
