@@ -15,11 +15,7 @@ namespace {
 
 constexpr std::align_val_t kLine{64};
 // Sanitizers see the life of a buffer only where it is really allocated and freed.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kReused = false;
-#else
-constexpr bool kReused = true;
-#endif
+constexpr bool kReused = !kSanitized;
 constexpr int64_t kKept = kReused ? (int64_t{64} << 20) / sizeof(float) : 0;
 
 struct Free {

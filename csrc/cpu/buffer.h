@@ -6,6 +6,12 @@
 
 namespace digan_fast {
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
+
 // 32-bit numbers on whole cache lines, not initialised.
 //
 // Freed buffers are kept for the next ones, 64 MB of them at most: on a virtual machine a page that

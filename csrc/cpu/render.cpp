@@ -124,7 +124,8 @@ class Renderer {
     void find_blocks(size_t stage);
     void add_block(size_t stage, const Pixel& block);
     void stage(size_t s, int64_t video, int64_t first, int64_t frames);
-    void gather(size_t s, int64_t frame, int64_t begin, Block& block, float* to) const;
+    void gather(size_t s, int64_t frame, int64_t begin, Block& block, const Areas& gathered,
+                int64_t copy) const;
     void put(const Pixel& pixel, const float* rgb, int64_t video, int64_t frame) const;
 
     const RenderParams& p_;
@@ -134,7 +135,6 @@ class Renderer {
     int64_t chunk_blocks_;  // of the coarsest grid
     int64_t repeat_;        // pixels of the picture for one of the finest grid, each way
     Areas scratch_;
-    Buffer gathered_;  // of each worker's scattered blocks: base and colours, [rows, 32]
     std::vector<Pixel> cut_;
 };
 
@@ -229,9 +229,6 @@ void Renderer::chunk(int64_t video, int64_t first, int64_t frames) {
         const int64_t lanes = frames * work_[s].blocks() * kBlockLanes;
         if (stage.base) work_[s].base.reserve(lanes * stage.base->outputs);
         work_[s].rgb.reserve(lanes * stage.colours);
-        if (s && !work_[s].loose.empty())
-            gathered_.reserve(p_.threads * kNodeBlocks * (stage.waves.outputs + stage.colours) *
-                              kBlockLanes);
         this->stage(s, video, first, frames);
     }
 }
@@ -276,7 +273,9 @@ void Renderer::stage(size_t s, int64_t video, int64_t first, int64_t frames) {
     const int64_t node = std::clamp<int64_t>(blocks / (4 * p_.threads), 1, kNodeBlocks);
     const int64_t base_step = stage.base ? stage.base->outputs * kBlockLanes : 0;
     const int64_t rgb_step = stage.colours * kBlockLanes;
-    const int64_t gathered_step = stage.waves.outputs * kBlockLanes + rgb_step;
+    // Of each worker's scattered blocks: base and colours, [rows, 32].
+    const Areas gathered(s && !work.loose.empty() ? p_.threads * kNodeBlocks : 0,
+                         {stage.waves.outputs * kBlockLanes, rgb_step});
     parallel_for_workers(p_.threads, (blocks + node - 1) / node, [&](int64_t task, int worker) {
         Block inside[kNodeBlocks];
         const int64_t begin = task * node;
@@ -295,8 +294,8 @@ void Renderer::stage(size_t s, int64_t video, int64_t first, int64_t frames) {
             if (index >= whole) {
                 block.scattered = &work.scattered[index - whole];
                 if (s)
-                    gather(s, frame, (index - whole) * kBlockLanes, block,
-                           gathered_.data() + (worker * kNodeBlocks + i) * gathered_step);
+                    gather(s, frame, (index - whole) * kBlockLanes, block, gathered,
+                           worker * kNodeBlocks + i);
                 continue;
             }
             const Pixel& place = work.whole[index];
@@ -331,10 +330,11 @@ void Renderer::stage(size_t s, int64_t video, int64_t first, int64_t frames) {
 }
 
 // What was handed down to the loose pixels from `begin` on, a number for each lane.
-void Renderer::gather(size_t s, int64_t frame, int64_t begin, Block& block, float* to) const {
+void Renderer::gather(size_t s, int64_t frame, int64_t begin, Block& block, const Areas& gathered,
+                      int64_t copy) const {
     const StageWork& coarser = work_[s - 1];
     const std::vector<Pixel>& loose = work_[s].loose;
-    const auto rows = [&](const float* from, int64_t count) {
+    const auto rows = [&](const float* from, int64_t count, float* to) {
         const float* lanes[kBlockLanes];
         for (int lane = 0; lane < kBlockLanes; ++lane) {
             const size_t at = std::min(static_cast<size_t>(begin + lane), loose.size() - 1);
@@ -343,13 +343,13 @@ void Renderer::gather(size_t s, int64_t frame, int64_t begin, Block& block, floa
                           (frame * coarser.blocks() + parent / kBlockLanes) * count * kBlockLanes +
                           parent % kBlockLanes;
         }
-        const float* const gathered = to;
         for (int64_t row = 0; row < count; ++row)
             for (int lane = 0; lane < kBlockLanes; ++lane) *to++ = lanes[lane][row * kBlockLanes];
-        return gathered;
     };
-    block.base = rows(coarser.base.data(), weights_.stages()[s].waves.outputs);
-    block.rgb_in = rows(coarser.rgb.data(), weights_.stages()[s].colours);
+    block.base = gathered.at(copy);
+    block.rgb_in = gathered.at(copy, 1);
+    rows(coarser.base.data(), weights_.stages()[s].waves.outputs, gathered.at(copy));
+    rows(coarser.rgb.data(), weights_.stages()[s].colours, gathered.at(copy, 1));
 }
 
 // The colours of a lane of the finest grid's blocks, [colours, 32], into the window.

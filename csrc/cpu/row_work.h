@@ -93,9 +93,10 @@ class Parts {
     Areas memory_;
 };
 
-// Whether a matrix is written past the caches: one that does not stay there until it is read.
+// Whether a matrix is written past the caches: one that does not stay there until it is read. The
+// tests under sanitizers have small ones.
 inline bool streams(const float* out, int64_t rows, int64_t lanes) {
-    constexpr int64_t kLarge = 1 << 21;
+    constexpr int64_t kLarge = kSanitized ? 1 << 10 : 1 << 21;
     return rows * lanes >= kLarge && lanes % 16 == 0 && reinterpret_cast<uintptr_t>(out) % 64 == 0;
 }
 

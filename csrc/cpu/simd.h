@@ -16,6 +16,13 @@
 #    define DIGAN_FAST_INLINE inline
 #endif
 
+// A sanitizer does not see a store past the caches.
+#if defined(__SANITIZE_ADDRESS__)
+#    define DIGAN_FAST_STREAM(width) width##_store_ps
+#else
+#    define DIGAN_FAST_STREAM(width) width##_stream_ps
+#endif
+
 namespace digan_fast::DIGAN_FAST_ISA {
 
 #if defined(__AVX512F__)
@@ -27,7 +34,7 @@ struct Vec {
 
 static DIGAN_FAST_INLINE Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
 static DIGAN_FAST_INLINE void store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
-static DIGAN_FAST_INLINE void stream(float* p, Vec a) { _mm512_stream_ps(p, a.v); }
+static DIGAN_FAST_INLINE void stream(float* p, Vec a) { DIGAN_FAST_STREAM(_mm512)(p, a.v); }
 static DIGAN_FAST_INLINE Vec broadcast(float a) { return {_mm512_set1_ps(a)}; }
 static DIGAN_FAST_INLINE Vec add(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
 static DIGAN_FAST_INLINE Vec mul(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
@@ -60,7 +67,7 @@ struct Vec {
 
 static DIGAN_FAST_INLINE Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
 static DIGAN_FAST_INLINE void store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }
-static DIGAN_FAST_INLINE void stream(float* p, Vec a) { _mm256_stream_ps(p, a.v); }
+static DIGAN_FAST_INLINE void stream(float* p, Vec a) { DIGAN_FAST_STREAM(_mm256)(p, a.v); }
 static DIGAN_FAST_INLINE Vec broadcast(float a) { return {_mm256_set1_ps(a)}; }
 static DIGAN_FAST_INLINE Vec add(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
 static DIGAN_FAST_INLINE Vec mul(Vec a, Vec b) { return {_mm256_mul_ps(a.v, b.v)}; }

@@ -157,6 +157,19 @@ def test_videos_and_rows_are_each_their_own() -> None:
             assert torch.equal(FORWARD(x[one], weight[one], bias, "lrelu", 1.3, None), whole[one])
 
 
+def test_large_results_have_the_bits_of_their_parts() -> None:
+    """From 2²¹ numbers on they are written past the caches."""
+    rows = reduced(4099, 300)
+    parts = slice(0, rows // 2), slice(rows // 2, rows)
+    for wide, outputs in ((3, 512), (512, 3)):
+        x, weight, bias = inputs(1, rows, wide, outputs, 1)
+        grad = torch.randn(1, rows, outputs)
+        out, dx, *_ = both(x, weight, bias, grad, "lrelu")
+        found = [both(x[:, part], weight, bias, grad[:, part], "lrelu")[:2] for part in parts]
+        for whole, pieces in zip((out, dx), zip(*found, strict=True), strict=True):
+            assert torch.equal(torch.cat(pieces, 1), whole)
+
+
 def test_views_give_the_same_bits() -> None:
     tensors: list[Tensor] = [t for t in inputs(2, 100, 17, 9, 2) if t is not None]
     tensors.append(torch.randn(2, 100, 9))
