@@ -366,7 +366,7 @@ def test_wrong_launches():
     with pytest.raises(ptx.WrongLaunch):
         module.launch("nothing", 1, 32, [1, 2.0])
     with pytest.raises(ptx.WrongLaunch):
-        module.launch("test", 1, 32, [1, 2.0], shared_bytes=1 << 20)
+        module.launch("test", 1, 32, [1, 2.0], shared_bytes=163 * 1024 + 1)
     required = ptx.load(kernel("mov.u32 %r1, 1;").replace("test()", "test()\n.reqntid 64"))
     required.launch("test", 1, 64, [])
     with pytest.raises(ptx.WrongLaunch):

@@ -344,3 +344,16 @@ def test_source_lines_reach_the_error():
     with pytest.raises(ptx.UninitialisedRegister) as caught:
         ptx.load(text).launch("test", 1, 32, [])
     assert caught.value.source == "model.py:42"
+
+
+def test_one_warp_may_read_what_its_atomics_made():
+    body = (
+        PLACE
+        + """
+    .shared .align 4 .b8 room[4];
+    st.shared.u32 [room], 0; bar.warp.sync -1; red.shared.add.u32 [room], %r0; bar.warp.sync -1;
+    ld.shared.u32 %r5, [room]; st.global.u32 [%d0], %r5;
+    """
+    )
+    _, (found,) = run(body, [np.zeros(1, np.uint32)])
+    assert found[0] == 31 * 16

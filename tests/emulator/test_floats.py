@@ -257,3 +257,15 @@ def test_relu_of_pairs():
     zero = np.zeros(3, np.uint32)
     found = apply("fma.rn.relu.f16x2 {out}, {0}, {1}, {2};", [a, one, zero], np.uint32)
     np.testing.assert_array_equal(found, np.array([0x3C000000, 0x00003C00, 0], np.uint32))
+
+
+def test_halves_flush_their_own_subnormals():
+    least = np.float16(2.0**-14)
+    values = np.array([least, least / 2, -least / 2, 1, np.nan, 0], np.float16)
+    expected = np.array([least, 0, -0.0, 1, np.nan, 0], np.float16)
+    check("mul.ftz.f16 {out}, {0}, {1};", [values, np.ones(6, np.float16)], expected)
+
+
+def test_flushing_comparisons():
+    code = "setp.eq.ftz.f32 %p1, {0}, {1}; selp.u32 {out}, 1, 0, %p1;"
+    check(code, [A, B], (flush(A) == flush(B)).astype(np.uint32))

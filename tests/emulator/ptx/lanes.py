@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
+REMEMBERED = 32
 
 
 class Lanes:
@@ -83,6 +84,8 @@ class Lanes:
             found = Lanes.of(mask)
             if found is not None and found.count == self.count:
                 found = self
+        if len(self._within) >= REMEMBERED:
+            self._within.clear()
         self._within[key] = predicate, found
         return found
 

@@ -25,7 +25,9 @@ from emulator.ptx.types import TYPES
 
 MAX_LANES = 1 << 14
 BUDGET = 4_000_000
-MAX_SHARED = 232_448  # What a block can have on any GPU so far, in bytes.
+# Shared memory that a block can have, in KiB.
+MAX_SHARED = {"sm_80": 163, "sm_86": 99, "sm_87": 163, "sm_89": 99, "sm_120": 99, "sm_121": 99}
+MAX_SHARED_ELSEWHERE = 227
 
 
 def load(text: str) -> Module:
@@ -254,8 +256,10 @@ def _check_launch(kernel: Kernel, block: tuple[int, int, int], shared_bytes: int
     required = (*kernel.required_block, 1, 1)[:3] if kernel.required_block else block
     if required != block:
         raise WrongLaunch(f"block {block} where the kernel requires {required}", kernel=kernel.name)
-    if kernel.shared_bytes + shared_bytes > MAX_SHARED:
-        raise WrongLaunch(f"{kernel.shared_bytes + shared_bytes} bytes of shared memory", kernel=kernel.name)
+    limit = 1024 * MAX_SHARED.get(kernel.target.rstrip("af"), MAX_SHARED_ELSEWHERE)
+    if kernel.shared_bytes + shared_bytes > limit:
+        message = f"{kernel.shared_bytes + shared_bytes} bytes of shared memory where {kernel.target} has {limit}"
+        raise WrongLaunch(message, kernel=kernel.name)
 
 
 def _parameters(kernel: Kernel, args: Sequence[Any]) -> Array:

@@ -215,7 +215,8 @@ class SharedMemory:
                 if bad.any():
                     message = "race: shared atomic on what another warp touched, with no barrier between"
                     raise self._complaint(SharedRace, bad, message, *site)
-            self._written[granules] = (mine & ~_SEVERAL) | _ATOMIC
+            several = machine.lanes_per_block > 32
+            self._written[granules] = (mine & ~_SEVERAL) | _ATOMIC if several else mine
         machine.counters.shared_bytes_read[instruction.index] += address.size * width
         machine.counters.shared_bytes_written[instruction.index] += address.size * width
         return np.asarray(position // width)

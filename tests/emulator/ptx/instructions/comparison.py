@@ -31,6 +31,8 @@ _JOINED: dict[str, Callable[[Array, Array], Array]] = {
 
 def comparison(decoder: Decoder, name: str, type_: Type, flush: bool) -> Callable[[Array, Array], Array]:
     if type_.kind != "f":
+        if flush:
+            raise decoder.unsupported(f".ftz of .{type_.name}")
         if name in _UNSIGNED and type_.kind != "s":
             return _ORDERED[_UNSIGNED[name]]
         if name not in _ORDERED or (type_.kind == "b" and name not in ("eq", "ne")):
@@ -49,6 +51,8 @@ def comparison(decoder: Decoder, name: str, type_: Type, flush: bool) -> Callabl
     }
     for ordered in ("eq", "ne", "lt", "le", "gt", "ge"):
         by_name[ordered + "u"] = _or_unordered(_ORDERED[ordered], unordered)
+    if flush and type_.name != "f32":
+        raise decoder.unsupported(f".ftz of .{type_.name}")
     if name not in by_name:
         raise decoder.unsupported(f".{name} of .{type_.name}")
     compare = by_name[name]
@@ -83,7 +87,7 @@ def set_predicate(decoder: Decoder) -> Step:
     first, second = decoder.pair(0)
     write, write_other = decoder.write(first, TYPES["pred"]), decoder.write(second, TYPES["pred"])
     has_other = not isinstance(second, Sink)
-    compare = comparison(decoder, name, type_, flush and type_.name == "f32")
+    compare = comparison(decoder, name, type_, flush)
     is_pair = type_.name.endswith("x2")
 
     def step(machine: Machine, lanes: Lanes) -> None:
@@ -110,7 +114,7 @@ def set_value(decoder: Decoder) -> Step:
     if result.name not in ("u32", "s32", "f32") or type_.name.endswith("x2"):
         raise decoder.unsupported("set of these types")
     yes = np.float32(1) if result.name == "f32" else np.array(-1).astype(result.dtype)
-    compare = comparison(decoder, name, type_, flush and type_.name == "f32")
+    compare = comparison(decoder, name, type_, flush)
     no = result.dtype.type(0)
     return pure(decoder, result, [(1, type_), (2, type_)], lambda a, b: np.where(compare(a, b), yes, no))
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from emulator.ptx.errors import DeviceTrap, DivergentCollective, UnsupportedInstruction
 from emulator.ptx.flow import Block
-from emulator.ptx.lanes import Lanes
+from emulator.ptx.lanes import Array, Lanes
 from emulator.ptx.machine import Ending, Finish, Machine, branch, leave, trap
 from emulator.ptx.operands import Decoder, Step, opcode
 from emulator.ptx.syntax import Instruction, Symbol
@@ -65,7 +65,7 @@ def _check_aligned(machine: Machine, lanes: Lanes, last: Instruction) -> None:
     if lanes.mask is None or machine.live is None or lanes.count == machine.live.count:
         return
     missing = (machine.live.marked & ~lanes.mask).reshape(-1, 32).any(axis=1)
-    torn = missing & lanes.mask.reshape(-1, 32).any(axis=1)
+    torn = np.asarray(missing & lanes.mask.reshape(-1, 32).any(axis=1))
     if torn.any():
         n = int(np.flatnonzero(torn[lanes.indices // 32])[0])
         message = "a barrier that some threads of the warp do not reach with the others"

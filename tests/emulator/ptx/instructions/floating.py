@@ -14,7 +14,6 @@ from emulator.ptx.numerics import (
     add_to_odd,
     directed,
     f32_in_f64,
-    flushed,
     fma_f32,
     fma_f64,
     pack,
@@ -35,9 +34,12 @@ def finished(
     decoder.finish(operands + 1)
     unpacked, packed = unpack(type_.name), pack(type_.name)
     is_plain = type_.name in ("f32", "f64")
-    if flush and type_.name not in ("f32", "f16", "f16x2"):
-        raise decoder.unsupported(f".ftz of .{type_.name}")
-    flush = flush and type_.name == "f32"
+    if flush and type_.name == "f64":
+        raise decoder.unsupported(".ftz of .f64")
+    least = 2.0**-14 if type_.name.startswith("f16") else 2.0**-126
+
+    def flushed(values: Array) -> Array:
+        return np.where(np.abs(values) < least, np.copysign(values.dtype.type(0), values), values)
 
     def values(*arguments: Array) -> Array:
         if not is_plain:
