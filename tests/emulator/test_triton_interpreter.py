@@ -118,6 +118,18 @@ def test_bounds():
         copied[(1,)](out[::2][:8], x, 16, 16)
 
 
+@triton.jit
+def first_program_s(out, n):
+    i = tl.arange(0, 16)
+    tl.store(out + i, i.to(tl.float32), mask=(i < n) & (tl.program_id(0) == 0))
+
+
+def test_scalar_comparisons_in_masks():
+    out = torch.full((16,), -1.0)
+    first_program_s[(3,)](out, 2)
+    assert out.tolist() == [0.0, 1.0, *[-1.0] * 14]
+
+
 def test_atomics():
     x, out = torch.randn(16), torch.zeros(16)
     added[(3,)](out, x, 0)

@@ -11,8 +11,8 @@ if os.environ.get("TRITON_INTERPRET") == "1":
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
-from emulator.kernels import triton_kernels
-from emulator.triton_offline import ARCHITECTURES, SHARED_LIMIT, offline
+from emulator.kernels import triton_kernels  # noqa: E402
+from emulator.triton_offline import ARCHITECTURES, SHARED_LIMIT, offline  # noqa: E402
 
 
 def scale_and_add(n, dtype=torch.float32, start=0, **options):

@@ -5,6 +5,7 @@ Left to itself the interpreter multiplies the bit patterns of bfloat16, truncate
 
 - `tl.dot` widens bfloat16 and rounds to tf32 where it is asked to;
 - float32 becomes bfloat16 by rounding to nearest, ties to even;
+- a comparison gives truth values, also where a scalar one is spread over a mask;
 - arithmetic on bfloat16, which a GPU does in another way than numpy can, is an error: widen first;
 - a load, store or atomic outside of the tensors that the launch was given is an error;
 - `counters` counts programs, operations of `tl.dot`, and bytes loaded and stored.
@@ -22,8 +23,8 @@ import numpy as np
 
 assert os.environ.get("TRITON_INTERPRET") == "1", "TRITON_INTERPRET=1 must be set before triton is imported"
 
-import triton.language as tl
-from triton.runtime import interpreter
+import triton.language as tl  # noqa: E402
+from triton.runtime import interpreter  # noqa: E402
 
 _Builder = interpreter.InterpreterBuilder
 _Handle = interpreter.TensorHandle
@@ -118,7 +119,9 @@ def _refuse(*handles: Any) -> None:
 
 def _binary(self: Any, left: Any, right: Any, function: Any) -> Any:
     _refuse(left, right)
-    return _stock_binary(self, left, right, function)
+    result = _stock_binary(self, left, right, function)
+    # Of a comparison; else a scalar one becomes integers where it is spread over a mask.
+    return _Handle(result.data, tl.int1) if result.data.dtype == np.bool_ else result
 
 
 def _unary(self: Any, argument: Any, function: Any) -> Any:
