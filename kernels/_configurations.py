@@ -65,7 +65,8 @@ _GRADIENTS: dict[tuple[int, str], Tile] = {
 }
 # The left operands are sines and cosines, made anew for each tile of columns: wide ones.
 _WAVES = {
-    **{(arch, "half"): Tile(64, 256, 32, 8, 2) for arch in (80, 90, 100, 120)},
+    **{(arch, "half"): Tile(64, 256, 32, 8, 2) for arch in (80, 100, 120)},
+    (90, "half"): Tile(128, 128, 32, 8, 2),
     **{(arch, "tf32"): Tile(64, 128, 32, 8, 2) for arch in (80, 90, 100, 120)},
     **{(arch, "exact"): Tile(32, 128, 16, 4, 2) for arch in (80, 90, 100, 120)},
 }

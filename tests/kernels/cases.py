@@ -21,7 +21,10 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 @dataclass(frozen=True)
 class Case:
-    """``tensors`` makes the inputs in float64; ``wide`` names those by place that stay float32 in lower precisions."""
+    """``tensors`` makes the inputs in float64; ``wide`` names those by place that stay float32 in lower precisions.
+
+    Clamps are numbers of every type, so that the exact result clamps the same outputs.
+    """
 
     op: str
     name: str
@@ -145,10 +148,10 @@ def _transposed(make: Callable[[], list[Tensor | None]]) -> Callable[[], list[Te
 
 LINEAR = [
     Case("linear_act", "one", _linear((1, 1, 1), 1), ("linear", 1.0, None)),
-    Case("linear_act", "odd", _linear((2, 5, 7, 19), 23), ("lrelu", 1.4, 0.9)),
+    Case("linear_act", "odd", _linear((2, 5, 7, 19), 23), ("lrelu", 1.4, 0.875)),
     Case("linear_act", "own-biases", _linear((3, 70, 33), 40, "own"), ("relu", 1.4, None)),
-    Case("linear_act", "tails", _linear((1, 150, 48), 80, None), ("linear", 1.0, 0.8)),
-    Case("linear_act", "sine", _linear((2, 37, 17), 18), ("sine", 1.3, 1.1)),
+    Case("linear_act", "tails", _linear((1, 150, 48), 80, None), ("linear", 1.0, 0.75)),
+    Case("linear_act", "sine", _linear((2, 37, 17), 18), ("sine", 1.3, 1.125)),
     Case("linear_act", "strided", _transposed(_linear((2, 20, 16), 16)), ("lrelu", 1.0, None)),
     Case("linear_act", "rgb", _linear((1, 300, 64), 3), ("linear", 1.0, None)),
     Case("linear_act", "no-video", _linear((0, 3, 4), 5), ("linear", 1.0, None)),
@@ -168,7 +171,7 @@ def _biased(shape: Sequence[int], channels: int | None, last: bool = False) -> C
 
 BIAS = [
     Case("bias_act", "one", _biased((1, 1), 1), (1, "lrelu", 1.4, None)),
-    Case("bias_act", "odd", _biased((3, 5, 7, 11), 5), (1, "lrelu", 1.4, 0.7)),
+    Case("bias_act", "odd", _biased((3, 5, 7, 11), 5), (1, "lrelu", 1.4, 0.6875)),
     Case("bias_act", "last", _biased((2, 24, 6, 5), 24, True), (1, "relu", 1.4, 0.5)),
     Case("bias_act", "no-bias", _biased((2, 3, 40, 40), None), (1, "linear", 2.0, 1.5)),
     Case("bias_act", "no-batch", _biased((0, 3, 4), 3), (1, "lrelu", 1.0, None)),
@@ -178,7 +181,38 @@ BIAS = [
         for name in ("sine", "tanh", "sigmoid", "elu", "selu", "softplus")
     ),
 ]
-CASES = [*LINEAR, *BIAS]
+
+
+def _waves(
+    batch: int, frames: int, sinusoids: int, outputs: int, grid: Sequence[int], based: bool = True, biased: bool = True
+) -> Callable[[], list[Tensor | None]]:
+    def make() -> list[Tensor | None]:
+        _, top, left, height, width = grid
+        above = ((top + height + 1) // 2 - top // 2, (left + width + 1) // 2 - left // 2)
+        return [
+            normal(batch, frames, *above, outputs) if based else None,
+            normal(batch, sinusoids, 2) * 5,
+            normal(batch, frames, sinusoids) * 3,
+            normal(batch, outputs, 2 * sinusoids) / (2 * sinusoids) ** 0.5,
+            normal(outputs) if biased else None,
+        ]
+
+    return make
+
+
+def _coordinates(name: str, shape: tuple[int, ...], grid: list[int], *options: Any, **changes: bool) -> Case:
+    return Case("coord_linear", name, _waves(*shape, grid, **changes), (grid, *options), wide=(1, 2))
+
+
+COORDINATES = [
+    _coordinates("one", (1, 1, 1, 1), [1, 0, 0, 1, 1], "linear", 1.0, None),
+    _coordinates("odd", (2, 3, 17, 19), [16, 3, -2, 5, 7], "lrelu", 1.4, 0.75),
+    _coordinates("tails", (1, 2, 40, 48), [12, 0, 0, 12, 12], "relu", 1.4, None, biased=False),
+    _coordinates("bare", (2, 1, 16, 33), [8, 1, 1, 6, 8], "linear", 1.0, None, based=False),
+    _coordinates("no-video", (0, 2, 4, 5), [8, 0, 0, 4, 4], "lrelu", 1.0, None),
+    _coordinates("no-pixel", (2, 2, 4, 5), [8, 0, 0, 0, 4], "lrelu", 1.0, None),
+]
+CASES = [*LINEAR, *BIAS, *COORDINATES]
 
 
 # Shapes of DIGAN at 128²: what compiled code is recorded for.
@@ -204,9 +238,18 @@ def _real_bias(
     return make
 
 
+def _real_waves(dtype: torch.dtype) -> list[tuple[str, list[Any]]]:
+    base, out = torch.empty(1, 2, 64, 64, 256, dtype=dtype), torch.empty(1, 2, 128, 128, 256, dtype=dtype)
+    waves = [torch.empty(1, 128, 2), torch.empty(1, 2, 128)]
+    args = [base, *waves, torch.empty(1, 256, 256, dtype=dtype), torch.empty(256, dtype=dtype)]
+    options = [[128, 0, 0, 128, 128], "lrelu", 1.4, None]
+    return [("coord_linear", [*args, *options]), ("coord_linear_backward", [out, *args, out, *options])]
+
+
 REAL = {
     "linear 16384x256x256": _real_linear(16384, 256, "lrelu"),
     "linear 16384x3x256": _real_linear(16384, 3, "linear"),
     "bias 4x64x32x32": _real_bias((4, 64, 32, 32), torch.contiguous_format),
+    "waves 128x128": _real_waves,
     "bias channels last": _real_bias((4, 64, 32, 32), torch.channels_last),
 }

@@ -10,6 +10,7 @@ from emulator.triton_offline import offline
 
 EXECUTED = {
     "linear_act": ("odd", "tails", "sine", "rgb"),
+    "coord_linear": ("odd", "tails"),
     "bias_act": ("odd", "last", "no-bias"),
 }
 

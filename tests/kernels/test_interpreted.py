@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cases import CASES, DTYPES, Case, calls, check, check_sines
+from cases import CASES, DTYPES, Case, calls, check, check_sines, kernel
 
 
 @pytest.mark.usefixtures("poisoned")
@@ -22,6 +22,17 @@ def test_tf32_where_torch_is_told_so(case: Case) -> None:
         check(op, args, torch.float32, unit=2.0**-8)
         with pytest.raises(AssertionError):
             check(op, args, torch.float32)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("clamp", [0.7, 0.8, 0.9, 1.1])
+def test_what_was_clamped_has_no_gradient(dtype: str, clamp: float) -> None:
+    """Also where the output's type rounds the clamp towards nought."""
+    x = torch.tensor([[[-5.0], [0.1], [5.0]]], dtype=DTYPES[dtype])
+    args = [x, torch.ones_like(x[:, :1]), None]
+    out = kernel("linear_act")(*args, "linear", 1.0, clamp)
+    dx = kernel("linear_act_backward")(torch.ones_like(out), *args, out, "linear", 1.0, clamp)[0]
+    assert dx.flatten().tolist() == [0.0, 1.0, 0.0]
 
 
 def test_sines() -> None:
