@@ -212,7 +212,44 @@ COORDINATES = [
     _coordinates("no-video", (0, 2, 4, 5), [8, 0, 0, 4, 4], "lrelu", 1.0, None),
     _coordinates("no-pixel", (2, 2, 4, 5), [8, 0, 0, 0, 4], "lrelu", 1.0, None),
 ]
-CASES = [*LINEAR, *BIAS, *COORDINATES]
+
+
+def _factors(batch: int, outputs: int, size: int, rank: int) -> Callable[[], list[Tensor | None]]:
+    return lambda: [normal(outputs, size), normal(batch, outputs, rank), normal(batch, rank, size)]
+
+
+FACTORS = [
+    Case("fmm_weights", "one", _factors(1, 1, 1, 1), ("linear",)),
+    Case("fmm_weights", "odd", _factors(3, 19, 70, 10), ("demod",)),
+    Case("fmm_weights", "tails", _factors(2, 32, 80, 16), ("linear",)),
+    Case("fmm_weights", "tanh", _factors(2, 17, 33, 3), ("tanh",)),
+    Case("fmm_weights", "sigmoid", _factors(1, 20, 16, 40), ("sigmoid",)),
+    Case("fmm_weights", "strided", _transposed(_factors(2, 18, 20, 5)), ("demod",)),
+    Case("fmm_weights", "no-video", _factors(0, 4, 5, 2), ("demod",)),
+]
+
+
+def _filtered(shape: tuple[int, ...], taps: tuple[int, int], last: bool = False) -> Callable[[], list[Tensor | None]]:
+    def make() -> list[Tensor | None]:
+        x = normal(*shape)
+        return [x.contiguous(memory_format=torch.channels_last) if last else x, torch.rand(*taps, dtype=torch.float64)]
+
+    return make
+
+
+def _filter(name: str, shape: tuple[int, ...], taps: tuple[int, int], *options: Any, last: bool = False) -> Case:
+    return Case("upfirdn2d", name, _filtered(shape, taps, last), options, wide=(1,), backward=False)
+
+
+FILTERS = [
+    _filter("one", (1, 1, 1, 1), (1, 1), 1, 1, [0, 0, 0, 0], False, 1.0),
+    _filter("odd", (2, 3, 7, 9), (4, 3), 2, 1, [2, 1, 3, 0], False, 4.0),
+    _filter("down", (1, 2, 12, 10), (4, 4), 1, 2, [1, 1, 1, 1], True, 1.0),
+    _filter("both", (1, 2, 6, 5), (5, 4), 3, 2, [-1, 4, 2, -2], True, 0.5),
+    _filter("last", (2, 8, 6, 7), (4, 4), 2, 1, [2, 1, 2, 1], False, 4.0, last=True),
+    _filter("no-image", (0, 2, 4, 4), (2, 2), 1, 1, [0, 0, 0, 0], False, 1.0),
+]
+CASES = [*LINEAR, *BIAS, *COORDINATES, *FACTORS, *FILTERS]
 
 
 # Shapes of DIGAN at 128²: what compiled code is recorded for.
@@ -246,10 +283,30 @@ def _real_waves(dtype: torch.dtype) -> list[tuple[str, list[Any]]]:
     return [("coord_linear", [*args, *options]), ("coord_linear_backward", [out, *args, out, *options])]
 
 
+def _real_factors(dtype: torch.dtype) -> list[tuple[str, list[Any]]]:
+    factors = [torch.empty(*shape, dtype=dtype) for shape in ((256, 512), (4, 256, 10), (4, 10, 512))]
+    out = torch.empty(4, 256, 512, dtype=dtype)
+    return [("fmm_weights", [*factors, "demod"]), ("fmm_weights_backward", [out, *factors, out, "demod"])]
+
+
+def _real_filter(
+    up: int, down: int, layout: torch.memory_format
+) -> Callable[[torch.dtype], list[tuple[str, list[Any]]]]:
+    def make(dtype: torch.dtype) -> list[tuple[str, list[Any]]]:
+        x = torch.empty(4, 64, 64, 64, dtype=dtype, memory_format=layout)
+        return [("upfirdn2d", [x, torch.empty(4, 4), up, down, [2, 1, 2, 1], False, 1.0])]
+
+    return make
+
+
 REAL = {
     "linear 16384x256x256": _real_linear(16384, 256, "lrelu"),
     "linear 16384x3x256": _real_linear(16384, 3, "linear"),
     "bias 4x64x32x32": _real_bias((4, 64, 32, 32), torch.contiguous_format),
     "waves 128x128": _real_waves,
+    "factors 4x256x512": _real_factors,
+    "filter up": _real_filter(2, 1, torch.contiguous_format),
+    "filter down": _real_filter(1, 2, torch.contiguous_format),
+    "filter up channels last": _real_filter(2, 1, torch.channels_last),
     "bias channels last": _real_bias((4, 64, 32, 32), torch.channels_last),
 }

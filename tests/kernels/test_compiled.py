@@ -17,7 +17,11 @@ from emulator.triton_offline import ARCHITECTURES, SHARED_LIMIT, Launch, offline
 TABLE = Path(__file__).with_name("compiled.txt")
 RECORD = os.environ.get("DIGAN_FAST_RECORD") == "1"
 MATRICES = {80: "mma", 90: "wgmma", 100: "tcgen05", 120: "mma"}
-NO_PRODUCTS = ("bias", "upfirdn2d")
+NO_PRODUCTS = ("bias", "filter")
+# Products in float32 whatever the type of the tensors.
+WIDE_PRODUCTS = (*NO_PRODUCTS, "factors")
+# Their elements lie apart, or their rows are too short for 16 bytes.
+NARROW = ("filter", "factors")
 _seen: dict[str, str] = {}
 
 
@@ -37,7 +41,7 @@ def kinds() -> list[tuple[str, str, int]]:
     every = [
         (shape, kind, arch) for shape in REAL for kind in ("float32", "tf32", "bfloat16") for arch in ARCHITECTURES
     ]
-    every = [entry for entry in every if not (entry[1] == "tf32" and entry[0].startswith(NO_PRODUCTS))]
+    every = [entry for entry in every if not (entry[1] == "tf32" and entry[0].startswith(WIDE_PRODUCTS))]
     return [*every, *((shape, "float16", 80) for shape in REAL)]
 
 
@@ -55,8 +59,9 @@ def test_compiles_well(shape: str, kind: str, arch: int) -> None:
         assert found.stack == found.spills == 0, f"{name}: {found}"
         assert found.shared <= SHARED_LIMIT[arch], name
         assert instructions["atom"] == 0, name
-        assert instructions["cp.async.16"] + instructions["ld.16"] > 0, f"{name}: no loads of 16 bytes"
-        if kind != "float32" and not shape.startswith(NO_PRODUCTS):
+        if not shape.startswith(NARROW):
+            assert instructions["cp.async.16"] + instructions["ld.16"] > 0, f"{name}: no loads of 16 bytes"
+        if kind != "float32" and not shape.startswith(WIDE_PRODUCTS):
             used = instructions[MATRICES[arch]] + instructions["mma"]
             assert used > 0, f"{name}: no tensor cores"
         _seen[name] = row(name, launch)

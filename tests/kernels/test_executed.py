@@ -11,6 +11,8 @@ from emulator.triton_offline import offline
 EXECUTED = {
     "linear_act": ("odd", "tails", "sine", "rgb"),
     "coord_linear": ("odd", "tails"),
+    "fmm_weights": ("odd", "tanh"),
+    "upfirdn2d": ("odd", "both", "last"),
     "bias_act": ("odd", "last", "no-bias"),
 }
 
