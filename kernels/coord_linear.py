@@ -24,7 +24,7 @@ from digan_fast.reference import coord_linear as reference
 
 
 @triton.jit
-def _coordinates(pixel, left, bottom, width, scale):
+def place(pixel, left, bottom, width, scale):
     """x to the right and y upwards of pixels of the rectangle, in [−1, 1) inside the picture."""
     x = tl.fma((left + pixel % width).to(tl.float32), scale, -1.0)
     y = tl.fma((bottom - pixel // width).to(tl.float32), scale, -1.0)
@@ -32,7 +32,7 @@ def _coordinates(pixel, left, bottom, width, scale):
 
 
 @triton.jit
-def _waves(x, y, frequency, phases, video, k, waves):
+def waves_of(x, y, frequency, phases, video, k, waves):
     """sin θ and cos θ, [pixels, sinusoids], of columns x and y and the phases [1 or pixels, sinusoids]."""
     at = frequency + (video * waves + k) * 2
     across = tl.load(at, mask=k < waves, other=0.0).to(tl.float32)[None, :]
@@ -50,7 +50,7 @@ def _forward(
     pixels = height * width
     m, o, frame = block_of(pixels, outputs, TILE_ROWS, TILE_COLUMNS)
     video = frame // frames
-    x, y = _coordinates(m, left, bottom, width, scale)
+    x, y = place(m, left, bottom, width, scale)
     k = tl.arange(0, TILE_DEPTH)
     weight_at = weight + (video * outputs + o[None, :]) * waves * 2 + k[:, None]
     total = tl.zeros((TILE_ROWS, TILE_COLUMNS), tl.float32)
@@ -60,7 +60,7 @@ def _forward(
         by_cosine = tl.load(weight_at + waves, mask=exists, other=0.0)
         at = start + k
         turned = tl.load(phase + frame * waves + at, mask=at < waves, other=0.0).to(tl.float32)[None, :]
-        sine, cosine = _waves(x, y, frequency, turned, video, at, waves)
+        sine, cosine = waves_of(x, y, frequency, turned, video, at, waves)
         total = tl.dot(sine.to(by_sine.dtype), by_sine, total, input_precision=PRECISION)
         total = tl.dot(cosine.to(by_sine.dtype), by_cosine, total, input_precision=PRECISION)
         weight_at += TILE_DEPTH
@@ -118,10 +118,10 @@ def _backward_weight(
         dz = gradient_tile(grad, out, at, exists & (o[None, :] < outputs), gain, clamp, ACTIVATION, CLAMPED)
         rounded = dz.to(grad.dtype.element_ty)
         sums += tl.sum(rounded.to(tl.float32), 0)
-        x, y = _coordinates(m % pixels, left, bottom, width, scale)
+        x, y = place(m % pixels, left, bottom, width, scale)
         turned = phase + (video * frames + (m // pixels)[:, None]) * waves + k[None, :]
         turned = tl.load(turned, mask=exists & (k[None, :] < waves), other=0.0).to(tl.float32)
-        sine, cosine = _waves(x, y, frequency, turned, video, k, waves)
+        sine, cosine = waves_of(x, y, frequency, turned, video, k, waves)
         across = tl.trans(rounded)
         by_sine = tl.dot(across, sine.to(rounded.dtype), by_sine, input_precision=PRECISION)
         by_cosine = tl.dot(across, cosine.to(rounded.dtype), by_cosine, input_precision=PRECISION)
@@ -157,9 +157,9 @@ def _backward_theta(
         by_sine = tl.dot(dz, right_sine, by_sine, input_precision=PRECISION)
         by_cosine = tl.dot(dz, right_cosine, by_cosine, input_precision=PRECISION)
         weight_at += TILE_DEPTH * waves * 2
-    x, y = _coordinates(m, left, bottom, width, scale)
+    x, y = place(m, left, bottom, width, scale)
     turned = tl.load(phase + frame * waves + k, mask=k < waves, other=0.0).to(tl.float32)[None, :]
-    sine, cosine = _waves(x, y, frequency, turned, video, k, waves)
+    sine, cosine = waves_of(x, y, frequency, turned, video, k, waves)
     dtheta = by_sine * cosine - by_cosine * sine
     tiles = tl.cdiv(pixels, TILE_ROWS)
     block = tl.program_id(0) // tl.cdiv(waves, TILE_COLUMNS) % tiles
@@ -169,7 +169,7 @@ def _backward_theta(
     tl.store(to + 2 * waves, tl.sum(dtheta * y[:, None], 0), mask=k < waves)
 
 
-def _rectangle(grid: Sequence[int]) -> tuple[Any, ...]:
+def rectangle(grid: Sequence[int]) -> tuple[Any, ...]:
     """left, bottom, height, width and the step of the coordinates."""
     side, top, left, height, width = grid
     return left, side - 1 - top, height, width, 2 / side
@@ -207,7 +207,7 @@ def coord_linear(
         chosen = tile("waves", weight.dtype, how, pixels, outputs, waves)
         blocks = triton.cdiv(pixels, chosen.rows) * triton.cdiv(outputs, chosen.columns) * batch * frames
         _forward[(blocks,)](
-            out, base, frequency, phase, weight, bias, frames, outputs, waves, *_rectangle(grid),
+            out, base, frequency, phase, weight, bias, frames, outputs, waves, *rectangle(grid),
             *_ancestors(base, grid), gain, limit, ACTIVATION=activation, CLAMPED=clamped, BASED=base is not None,
             BIASED=bias is not None, PRECISION=how, **chosen.named(),
         )  # fmt: skip
@@ -245,7 +245,7 @@ def coord_linear_backward(
                 dbase, grad, before, base.shape[4], *grid[3:], *_ancestors(base, grid), gain, limit,
                 num_warps=4, enable_fp_fusion=True, **size, **how,
             )  # fmt: skip
-        options = (_rectangle(grid), gain, limit, how | {"PRECISION": precision(grad.dtype)})
+        options = (rectangle(grid), gain, limit, how | {"PRECISION": precision(grad.dtype)})
         dweight, dbias = _run_backward_weight(grad, before, frequency, phase, weight, *options)
         dfrequency, dphase = _run_backward_theta(grad, before, frequency, phase, weight, *options)
     return dbase, dfrequency, dphase, dweight, dbias.to(grad.dtype)

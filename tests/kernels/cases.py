@@ -56,9 +56,8 @@ def lowered(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def kernel(op: str) -> Callable[..., Any]:
-    found: Callable[..., Any] = getattr(
-        importlib.import_module(f"digan_fast.kernels.{op.removesuffix('_backward')}"), op
-    )
+    module = "render" if op.startswith("render") else op.removesuffix("_backward")
+    found: Callable[..., Any] = getattr(importlib.import_module(f"digan_fast.kernels.{module}"), op)
     return found
 
 
@@ -299,6 +298,18 @@ def _real_filter(
     return make
 
 
+def _real_render(dtype: torch.dtype) -> list[tuple[str, list[Any]]]:
+    """DIGAN's last level at 128²."""
+    from random_inrs import random_inr
+
+    from digan_fast.reference.render import lowered as level_in
+
+    level = random_inr(1, 1, ((16, (512,)), (128, (256, 256, 256))), side=64)[1]
+    level = level_in(level, "bfloat16" if dtype == torch.bfloat16 else "float32")
+    below, image = torch.empty(1, 1, 64, 64, 512, dtype=dtype), torch.empty(1, 1, 64, 64, 3)
+    return [("render_last_level", [level, below, image, 128, (0, 0, 128, 128)])]
+
+
 REAL = {
     "linear 16384x256x256": _real_linear(16384, 256, "lrelu"),
     "linear 16384x3x256": _real_linear(16384, 3, "linear"),
@@ -308,5 +319,6 @@ REAL = {
     "filter up": _real_filter(2, 1, torch.contiguous_format),
     "filter down": _real_filter(1, 2, torch.contiguous_format),
     "filter up channels last": _real_filter(2, 1, torch.channels_last),
+    "render 128x128": _real_render,
     "bias channels last": _real_bias((4, 64, 32, 32), torch.channels_last),
 }

@@ -42,7 +42,8 @@ def kinds() -> list[tuple[str, str, int]]:
         (shape, kind, arch) for shape in REAL for kind in ("float32", "tf32", "bfloat16") for arch in ARCHITECTURES
     ]
     every = [entry for entry in every if not (entry[1] == "tf32" and entry[0].startswith(WIDE_PRODUCTS))]
-    return [*every, *((shape, "float16", 80) for shape in REAL)]
+    every = [entry for entry in every if not (entry[0].startswith("render") and entry[1] != "bfloat16")]
+    return [*every, *((shape, "float16", 80) for shape in REAL if not shape.startswith("render"))]
 
 
 @pytest.mark.parametrize(("shape", "kind", "arch"), kinds())
@@ -53,7 +54,8 @@ def test_compiles_well(shape: str, kind: str, arch: int) -> None:
             kernel(op)(*args)
     before = recorded()
     assert launches
-    for number, launch in enumerate(launches):
+    # Of a rendering the last level alone is new.
+    for number, launch in enumerate(launches[-1:] if shape.startswith("render") else launches):
         name = f"{shape} {launch.name.strip('_')}.{number} {kind} sm_{arch}"
         found, instructions = launch.resources, launch.instructions
         assert found.stack == found.spills == 0, f"{name}: {found}"
@@ -61,7 +63,7 @@ def test_compiles_well(shape: str, kind: str, arch: int) -> None:
         assert instructions["atom"] == 0, name
         if not shape.startswith(NARROW):
             assert instructions["cp.async.16"] + instructions["ld.16"] > 0, f"{name}: no loads of 16 bytes"
-        if kind != "float32" and not shape.startswith(WIDE_PRODUCTS):
+        if kind != "float32" and not shape.startswith(WIDE_PRODUCTS) and launch.name != "_backward_base":
             used = instructions[MATRICES[arch]] + instructions["mma"]
             assert used > 0, f"{name}: no tensor cores"
         _seen[name] = row(name, launch)

@@ -7,6 +7,7 @@ import torch
 from cases import CASES, DTYPES, Case, calls, check, check_sines
 from conftest import moved
 from emulator.triton_offline import offline
+from renders import check_render
 
 EXECUTED = {
     "linear_act": ("odd", "tails", "sine", "rgb"),
@@ -34,6 +35,18 @@ def test_gives_the_formula_s_values(case: Case, arch: int, kind: str) -> None:
             moved(f"{op}-{case.name} {launch.name.strip('_')}", kind, arch, launch.compulsory_bytes, unique, total)
             if case.name == "no-bias":
                 assert total == unique
+
+
+@pytest.mark.parametrize(("arch", "precision"), [(80, "bfloat16"), (90, "bfloat16")])
+def test_renders(arch: int, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with offline(arch, execute=True) as launches:
+        check_render(monkeypatch, "window", precision)
+    last = launches[-1]
+    assert last.counters is not None
+    unique = last.counters.unique_bytes_read + last.counters.unique_bytes_written
+    total = last.counters.total("global_bytes_read") + last.counters.total("global_bytes_written")
+    moved(f"render-window {last.name.strip('_')}", precision, arch, last.compulsory_bytes, unique, total)
+    assert unique <= last.compulsory_bytes
 
 
 @pytest.mark.parametrize("arch", [80, 90])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from cases import CASES, DTYPES, Case, calls, check, check_sines, kernel
+from renders import RENDERS, check_render
 
 
 @pytest.mark.usefixtures("poisoned")
@@ -33,6 +34,13 @@ def test_what_was_clamped_has_no_gradient(dtype: str, clamp: float) -> None:
     out = kernel("linear_act")(*args, "linear", 1.0, clamp)
     dx = kernel("linear_act_backward")(torch.ones_like(out), *args, out, "linear", 1.0, clamp)[0]
     assert dx.flatten().tolist() == [0.0, 1.0, 0.0]
+
+
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", RENDERS)
+def test_renders(name: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_render(monkeypatch, name, precision)
 
 
 def test_sines() -> None:
