@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 NATIVE := $(wildcard setup.py pyproject.toml CMakeLists.txt csrc/*/*.cpp csrc/*/*.cu csrc/*/*.h csrc/include/*/*.h)
 
-.PHONY: demo test packaging sanitize bench bench-quick lint format clean
+.PHONY: demo test emulate packaging sanitize bench bench-quick lint format clean
 
 ## demo: a video of eight rabbits from the shipped snapshot, in demo/
 demo: $(VENV)/.installed
@@ -17,6 +17,11 @@ test: $(VENV)/.installed-test
 ## packaging: wheels, sdist and editable installs, with and without compilers
 packaging: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m packaging tests/packaging
+
+## emulate: the GPU's kernels without a GPU: interpreted, compiled for four architectures, their PTX executed; ten minutes
+emulate: $(VENV)/.installed-triton
+	TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels tests/emulator/test_triton_interpreter.py
+	$(BIN)/python -m pytest tests/kernels tests/emulator
 
 ## bench: speed, memory and quality, a quarter of an hour; rewrites the tables of README.md and docs/performance.md
 bench: $(VENV)/.installed-dev
@@ -56,6 +61,10 @@ $(VENV)/.installed: $(BIN)/python $(NATIVE) constraints.txt
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[video,test]'
+	touch $@
+
+$(VENV)/.installed-triton: $(VENV)/.installed-test
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[video,test,triton]'
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed-test

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import logging
 import os
 import threading
@@ -73,6 +74,11 @@ def _why_not_native() -> str | None:
     return None
 
 
+@functools.cache
+def _why_not_triton() -> str | None:
+    return None if importlib.util.find_spec("triton") else "triton is not installed"
+
+
 def why_not_built() -> str:
     """What the installation recorded of a compiled module that is not there."""
     record = Path(__file__).with_name("_native.txt")
@@ -90,7 +96,9 @@ def _why_not(backend: str) -> str | None:
         return "this version of digan_fast has no kernels for it"
     if backend == "native":
         return _why_not_native()
-    return None if torch.cuda.is_available() else "torch sees no CUDA device"
+    if not torch.cuda.is_available():
+        return "torch sees no CUDA device"
+    return _why_not_triton() if backend == "triton" else None
 
 
 def backends() -> dict[str, str | None]:

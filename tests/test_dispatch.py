@@ -25,7 +25,17 @@ def test_backends_are_listed_with_reasons() -> None:
     listed = backends()
     assert list(listed) == ["cuda", "triton", "native", "reference"]
     assert listed["reference"] is None
-    assert listed["cuda"] == listed["triton"] == "this version of digan_fast has no kernels for it"
+    assert listed["cuda"] == "this version of digan_fast has no kernels for it"
+    if not torch.cuda.is_available():
+        assert listed["triton"] == "torch sees no CUDA device"
+
+
+def test_triton_is_a_package_that_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(dispatch, "_why_not_triton", lambda: "triton is not installed")
+    assert backends()["triton"] == "triton is not installed"
+    monkeypatch.setattr(dispatch, "_why_not_triton", lambda: None)
+    assert backends()["triton"] is None
 
 
 def test_every_op_has_a_reference() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from digan_fast import dispatch
 from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, one_number, ptr, ptr_wide_or_narrow
 from digan_fast.ops._registry import define, differentiable, layout
+from digan_fast.ops._triton import lazily, why_not_triton
 from digan_fast.reference import bias_act as reference
 from digan_fast.reference.activations import ACTIVATIONS, SLOPE
 
@@ -131,5 +132,19 @@ _backward_op = define(
 )
 dispatch.register("bias_act", "native", _native, _why_not_native)
 dispatch.register("bias_act_backward", "native", _native_backward, _why_not_native_backward)
+
+
+def _why_not_triton(x: Tensor, bias: Tensor | None, dim: int, activation: str, *_: Any) -> str | None:
+    return why_not_triton(tuple(ACTIVATIONS), activation, x=x, bias=bias)
+
+
+def _why_not_triton_backward(
+    grad: Tensor, x: Tensor | None, bias: Tensor | None, out: Tensor, dim: int, activation: str, *_: Any
+) -> str | None:
+    return why_not_triton(tuple(ACTIVATIONS), activation, grad=grad, x=x, bias=bias, out=out)
+
+
+dispatch.register("bias_act", "triton", lazily("bias_act"), _why_not_triton)
+dispatch.register("bias_act_backward", "triton", lazily("bias_act_backward"), _why_not_triton_backward)
 
 bias_act = differentiable(_forward_op, _backward_op, reference.bias_act_backward, tensors=2, keep=_keep)

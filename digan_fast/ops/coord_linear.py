@@ -12,6 +12,7 @@ from torch import Tensor
 from digan_fast import dispatch
 from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr, why_not_float32
 from digan_fast.ops._registry import define, differentiable
+from digan_fast.ops._triton import lazily, why_not_one_dtype, why_not_triton
 from digan_fast.reference import coord_linear as reference
 
 _TENSORS = "Tensor? base, Tensor frequency, Tensor phase, Tensor weight, Tensor? bias"
@@ -55,7 +56,7 @@ _backward_op = define(
     _fake_backward,
 )
 
-# What the native kernels have.
+# What the compiled kernels have.
 _ACTIVATIONS = ("linear", "relu", "lrelu")
 
 
@@ -123,5 +124,21 @@ dispatch.register(
     _native_backward,
     lambda grad, *args: _why_not_native(*args[:5], *args[6:]),
 )
+
+
+def _why_not_triton(
+    base: Tensor | None, frequency: Tensor, phase: Tensor, weight: Tensor, bias: Tensor | None, *options: Any
+) -> str | None:
+    tensors = {"base": base, "frequency": frequency, "phase": phase, "weight": weight, "bias": bias}
+    return why_not_triton(_ACTIVATIONS, options[-3], **tensors)
+
+
+def _why_not_triton_backward(grad: Tensor, *args: Any) -> str | None:
+    reason = _why_not_triton(*args[:5], *args[6:])
+    return reason or why_not_one_dtype(grad=grad, weight=args[3], out=args[5])
+
+
+dispatch.register("coord_linear", "triton", lazily("coord_linear"), _why_not_triton)
+dispatch.register("coord_linear_backward", "triton", lazily("coord_linear_backward"), _why_not_triton_backward)
 
 coord_linear = differentiable(_forward_op, _backward_op, reference.coord_linear_backward, tensors=5)

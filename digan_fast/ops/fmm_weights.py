@@ -10,6 +10,7 @@ from torch import Tensor
 from digan_fast import dispatch
 from digan_fast.ops._pointers import fresh, one_number, ptr
 from digan_fast.ops._registry import define, differentiable
+from digan_fast.ops._triton import lazily, why_not_triton
 from digan_fast.reference import fmm_weights as reference
 
 # The order of `enum class Modulation` in csrc/include/digan_fast/fmm_weights.h.
@@ -105,5 +106,23 @@ _backward_op = define(
 )
 dispatch.register("fmm_weights", "native", _native, _why_not_native)
 dispatch.register("fmm_weights_backward", "native", _native_backward, _why_not_native_backward)
+
+
+def _why_not_triton(weight: Tensor, left: Tensor, right: Tensor, activation: str) -> str | None:
+    if left.shape[-1] > 256:
+        return f"left has rank {left.shape[-1]}; it takes 256 at most"
+    return why_not_triton(_NATIVE_MODULATIONS, activation, weight=weight, left=left, right=right)
+
+
+def _why_not_triton_backward(
+    grad: Tensor, weight: Tensor, left: Tensor, right: Tensor, out: Tensor, activation: str
+) -> str | None:
+    return why_not_triton(_NATIVE_MODULATIONS, activation, grad=grad) or _why_not_triton(
+        weight, left, right, activation
+    )
+
+
+dispatch.register("fmm_weights", "triton", lazily("fmm_weights"), _why_not_triton)
+dispatch.register("fmm_weights_backward", "triton", lazily("fmm_weights_backward"), _why_not_triton_backward)
 
 fmm_weights = differentiable(_forward_op, _backward_op, _reference_backward, tensors=3)

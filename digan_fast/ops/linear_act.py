@@ -11,6 +11,7 @@ from torch import Tensor
 from digan_fast import dispatch
 from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr, why_not_float32
 from digan_fast.ops._registry import define, differentiable
+from digan_fast.ops._triton import lazily, why_not_one_dtype, why_not_triton
 from digan_fast.reference import linear_act as reference
 
 _TENSORS = "Tensor x, Tensor weight, Tensor? bias"
@@ -34,7 +35,7 @@ _backward_op = define(
     _fake_backward,
 )
 
-# What the native kernels have.
+# What the compiled kernels have.
 _ACTIVATIONS = ("linear", "relu", "lrelu", "sine")
 
 
@@ -99,5 +100,20 @@ dispatch.register(
     _native_backward,
     lambda grad, *args: _why_not_native(*args[:3], *args[4:]),
 )
+
+
+def _why_not_triton(x: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> str | None:
+    tensors = {"x": x, "weight": weight, "bias": bias}
+    return why_not_triton(_ACTIVATIONS, options[-3], **tensors) or why_not_one_dtype(x=x, weight=weight)
+
+
+def _why_not_triton_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor, *options: Any
+) -> str | None:
+    return _why_not_triton(x, weight, bias, *options) or why_not_one_dtype(x=x, grad=grad, out=out)
+
+
+dispatch.register("linear_act", "triton", lazily("linear_act"), _why_not_triton)
+dispatch.register("linear_act_backward", "triton", lazily("linear_act_backward"), _why_not_triton_backward)
 
 linear_act = differentiable(_forward_op, _backward_op, reference.linear_act_backward, tensors=3)

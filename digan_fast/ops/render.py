@@ -17,6 +17,7 @@ from torch import Tensor
 from digan_fast import dispatch
 from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr
 from digan_fast.ops._registry import define
+from digan_fast.ops._triton import lazily, why_not_triton
 from digan_fast.reference import render as reference
 from digan_fast.reference.render import Layer, Level, flattened
 
@@ -89,7 +90,17 @@ def _why_not_native(*args: Any) -> str | None:
     return None if other is None else f"it has no activation {other!r}"
 
 
+def _why_not_triton(*args: Any) -> str | None:
+    frequencies, phases, weights, biases, _, _, activations, *_, precision = args
+    if precision == "int8":
+        return "it has no int8"
+    tensors = (*frequencies, *phases, *weights, *biases)
+    other = next((name for name in activations if name not in _RENDERED), "linear")
+    return why_not_triton(_RENDERED, other, **{f"tensor {i} of the INR": each for i, each in enumerate(tensors)})
+
+
 dispatch.register("render", "native", _native, _why_not_native)
+dispatch.register("render", "triton", lazily("render"), _why_not_triton)
 
 
 def render(levels: Sequence[Level], size: int, window: Sequence[int], precision: str) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from digan_fast import dispatch
 from digan_fast.ops._pointers import fresh, ptr, ptr_wide_or_narrow
 from digan_fast.ops._registry import define, layout
+from digan_fast.ops._triton import lazily, why_not_triton
 from digan_fast.reference import upfirdn2d as reference
 
 
@@ -62,6 +63,12 @@ _op = define(
     like=0,
 )
 dispatch.register("upfirdn2d", "native", _native, _why_not_native)
+dispatch.register(
+    "upfirdn2d",
+    "triton",
+    lazily("upfirdn2d"),
+    lambda x, filter, *_: why_not_triton(("linear",), "linear", x=x, filter=filter),
+)
 
 
 class _Upfirdn2d(torch.autograd.Function):

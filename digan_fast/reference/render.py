@@ -66,12 +66,26 @@ def lowered(level: Level, precision: str) -> Level:
 def evaluate(levels: Sequence[Level], size: int, window: Window, products: Products) -> Tensor:
     """The window [B, T, C, H, W] of pictures of side ``size``, every level on the ancestors of its pixels alone."""
     top, left, height, width = window
+    image, _ = evaluate_with_activations(levels, size, window, products)
+    factor = size // levels[-1].side
+    while factor > 1:
+        factor //= 2
+        row, rows = ancestors(top, height, factor)
+        column, columns = ancestors(left, width, factor)
+        image = upsample(image, (size // factor, row, column, rows, columns))
+    return image.movedim(-1, 2)
+
+
+def evaluate_with_activations(
+    levels: Sequence[Level], size: int, window: Window, products: Products
+) -> tuple[Tensor, Tensor]:
+    """Colours [B, T, h, w, C] and what to-RGB read, of the last level, on the ancestors of the window."""
+    top, left, height, width = window
     x = image = None
-    factor = 1
     for level in levels:
         factor = size // level.side
-        row, rows = _ancestors(top, height, factor)
-        column, columns = _ancestors(left, width, factor)
+        row, rows = ancestors(top, height, factor)
+        column, columns = ancestors(left, width, factor)
         grid = [level.side, row, column, rows, columns]
         layers = level.layers
         if level.frequency is not None:
@@ -94,15 +108,11 @@ def evaluate(levels: Sequence[Level], size: int, window: Window, products: Produ
             image = upsample(image, grid)
         image = colours if image is None else image + colours
     assert image is not None
-    while factor > 1:
-        factor //= 2
-        row, rows = _ancestors(top, height, factor)
-        column, columns = _ancestors(left, width, factor)
-        image = upsample(image, (size // factor, row, column, rows, columns))
-    return image.movedim(-1, 2)
+    assert x is not None
+    return image, x
 
 
-def _ancestors(start: int, extent: int, factor: int) -> tuple[int, int]:
+def ancestors(start: int, extent: int, factor: int) -> tuple[int, int]:
     """First and count of the cells, ``factor`` times coarser, under ``extent`` pixels from ``start``."""
     first = start // factor
     return first, -(-(start + extent) // factor) - first

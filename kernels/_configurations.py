@@ -1,0 +1,114 @@
+"""Launch configurations: a table for each class of architecture, and the choice by shape.
+
+A tile computes ``rows``×``columns`` outputs, ``depth`` terms of the sum at a time, with ``stages`` pairs of operand
+tiles in flight.  Nothing here was timed: the entries follow from what fits (accumulator ≤ 128 registers a thread,
+shared memory ≤ 99 KiB on sm_80 and sm_120, ≤ 227 KiB on sm_90 and sm_100), and tests/kernels/compiled.txt records what
+became of them.  :func:`tuned` replaces an entry, for those who have the GPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import triton
+from triton.runtime import driver
+
+
+@dataclass(frozen=True)
+class Tile:
+    rows: int
+    columns: int
+    depth: int
+    warps: int
+    stages: int = 3
+
+    def named(self) -> dict[str, Any]:
+        """As a launch takes it."""
+        extents = {"TILE_ROWS": self.rows, "TILE_COLUMNS": self.columns, "TILE_DEPTH": self.depth}
+        return extents | {"num_warps": self.warps, "num_stages": self.stages, "enable_fp_fusion": True}
+
+    def fitted(self, rows: int, columns: int, depth: int) -> Tile:
+        """Cut down to a product of this shape; tensor cores want 16 of each at least."""
+        small = [
+            max(16, min(most, triton.next_power_of_2(extent)))
+            for most, extent in ((self.rows, rows), (self.columns, columns), (self.depth, depth))
+        ]
+        shrunk = self.rows * self.columns // (small[0] * small[1])
+        return Tile(*small, max(1 if small[0] * small[1] < 1024 else 2, self.warps // max(1, shrunk // 2)), self.stages)
+
+
+# By class of architecture and by the operands: half (bfloat16, float16), tf32, exact (float32).
+_PRODUCTS: dict[tuple[int, str], Tile] = {
+    (80, "half"): Tile(128, 128, 32, 8),
+    (80, "tf32"): Tile(128, 64, 32, 4),
+    (80, "exact"): Tile(64, 64, 16, 4),
+    (90, "half"): Tile(128, 256, 64, 8),
+    (90, "tf32"): Tile(128, 128, 32, 8),
+    (90, "exact"): Tile(64, 64, 16, 4),
+    (100, "half"): Tile(128, 256, 64, 8),
+    (100, "tf32"): Tile(128, 128, 32, 8),
+    (100, "exact"): Tile(64, 64, 16, 4),
+    (120, "half"): Tile(128, 128, 32, 8),
+    (120, "tf32"): Tile(128, 64, 32, 8),
+    (120, "exact"): Tile(64, 64, 16, 4),
+}
+# The left operand is made in registers: of a gradient and an output, or of sines.
+_GRADIENTS: dict[tuple[int, str], Tile] = {
+    **{(arch, "half"): Tile(64, 128, 32, 8, 2) for arch in (80, 90, 120)},
+    (100, "half"): Tile(64, 128, 32, 4, 2),
+    **{(arch, "tf32"): Tile(64, 64, 32, 8, 2) for arch in (80, 90, 100, 120)},
+    **{(arch, "exact"): Tile(32, 64, 16, 4, 2) for arch in (80, 90, 100, 120)},
+}
+# The left operands are sines and cosines, made anew for each tile of columns: wide ones.
+_WAVES = {
+    **{(arch, "half"): Tile(64, 256, 32, 8, 2) for arch in (80, 100, 120)},
+    (90, "half"): Tile(128, 128, 32, 8, 2),
+    **{(arch, "tf32"): Tile(64, 128, 32, 8, 2) for arch in (80, 90, 100, 120)},
+    **{(arch, "exact"): Tile(32, 128, 16, 4, 2) for arch in (80, 90, 100, 120)},
+}
+# The last level of a rendering: ``columns`` is its whole width, ``depth`` of the sines' products.
+_RENDERS = {
+    **{(arch, "half"): Tile(64, 256, 32, 8, 2) for arch in (90, 100)},
+    **{(arch, "half"): Tile(16, 256, 32, 8, 2) for arch in (80, 120)},
+}
+# Where a rendering takes it.  Each tile asks for a layer's weights again: counted, of 64 pixels 2 bytes, mostly of L2, for
+# each byte of activations that is neither stored nor loaded; on sm_80 and sm_120 64 pixels spill, of 16 it is 8 bytes.
+FUSED = {90, 100}
+TABLES = {"product": _PRODUCTS, "gradient": _GRADIENTS, "waves": _WAVES, "render": _RENDERS}
+# Sums over pixels are split until there are about so many programs; an H100 has 132 multiprocessors.
+PROGRAMS = 264
+
+
+def architecture() -> int:
+    """The class of the current device: 80 (and 86, 87, 89), 90, 100 (and 103) or 120."""
+    if triton.knobs.runtime.interpret:
+        return 80
+    found = driver.active.get_current_target().arch
+    return max(known for known in (80, 90, 100, 120) if known <= max(80, found))
+
+
+def tile(table: str, dtype: torch.dtype, precision: str, rows: int, columns: int, depth: int) -> Tile:
+    """The entry for operands of this type, cut down to the shape."""
+    kind = "half" if dtype.itemsize == 2 else "tf32" if precision == "tf32" else "exact"
+    return TABLES[table][architecture(), kind].fitted(rows, columns, depth)
+
+
+def splits(programs: int, rows: int, tile_rows: int) -> int:
+    """Into how many parts a sum over so many rows is cut, each of them whole tiles."""
+    return max(1, min(triton.cdiv(PROGRAMS, max(1, programs)), triton.cdiv(rows, 4 * tile_rows)))
+
+
+@contextlib.contextmanager
+def tuned(table: str, kind: str, **changes: int) -> Iterator[Tile]:
+    """Within the block the entry of this machine's class has these fields changed."""
+    entries, key = TABLES[table], (architecture(), kind)
+    before = entries[key]
+    entries[key] = replace(before, **changes)
+    try:
+        yield entries[key]
+    finally:
+        entries[key] = before

@@ -1,0 +1,192 @@
+"""The INRs of B videos on a window: the last level in one kernel, so that a tile's activations never leave the chip.
+
+A program takes a tile of one frame's pixels through the last level: sines in registers, all layers, to-RGB, the picture
+of the levels below added, planar colours out.  A layer's outputs are made in four parts, o ≡ 0, 1, 2, 3 (mod 4), whose
+joining is their natural order, so that weights pass through shared memory in quarters.  Levels below go layer by layer.
+The last level fits when its layers are as wide as each other, 256 at most, share activation, gain and clamp, and are
+bfloat16 or float16: float32 is bound by its arithmetic, not by memory, and goes layer by layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from digan_fast.kernels import _configurations
+from digan_fast.kernels._activations import finished
+from digan_fast.kernels._launch import on_device, precision
+from digan_fast.kernels.coord_linear import coord_linear, place, rectangle, waves_of
+from digan_fast.kernels.linear_act import linear_act
+from digan_fast.reference import render as reference
+from digan_fast.reference.render import Layer, Level, Window
+
+# Frames × pixels evaluated at once: what is stored between the lower levels is some hundreds of bytes for each.
+PIXELS_AT_ONCE = 1 << 20
+
+
+@triton.jit
+def _joined(first, second, third, fourth, WIDTH: tl.constexpr):
+    """[M, WIDTH] whose column 4j + c is column j of the c-th."""
+    four = tl.join(tl.join(first, third), tl.join(second, fourth))
+    return tl.reshape(four, (first.shape[0], WIDTH))
+
+
+@triton.jit
+def _last_level(
+    out, base, image, frequency, phase, weight, bias, weights, biases, to_rgb, rgb_bias,
+    videos, frames, layers, width, waves, colours, left, bottom, height, columns, scale,
+    row_offset, column_offset, base_height, base_width, gain, clamp, rgb_gain, rgb_clamp,
+    ACTIVATION: tl.constexpr, CLAMPED: tl.constexpr, RGB_ACTIVATION: tl.constexpr, RGB_CLAMPED: tl.constexpr,
+    BASED: tl.constexpr, PRECISION: tl.constexpr,
+    TILE_ROWS: tl.constexpr, WIDTH: tl.constexpr, TILE_DEPTH: tl.constexpr,
+):  # fmt: skip
+    # x₀ = act(weight·[sin θ, cos θ] + up(base) + bias), xₗ₊₁ = act(weights[l]·xₗ + biases[l]); weights [L, B, W, W].
+    pixels = height * columns
+    tiles = tl.cdiv(pixels, TILE_ROWS)
+    m = tl.program_id(0) % tiles * TILE_ROWS + tl.arange(0, TILE_ROWS)
+    frame = (tl.program_id(0) // tiles).to(tl.int64)
+    video = frame // frames
+    x, y = place(m, left, bottom, columns, scale)
+    o, quarter = tl.arange(0, WIDTH), tl.arange(0, WIDTH // 4) * 4
+    k = tl.arange(0, TILE_DEPTH)
+    weight_at = weight + (video * width + quarter[None, :]) * waves * 2 + k[:, None]
+    first = tl.zeros((TILE_ROWS, WIDTH // 4), tl.float32)
+    second, third, fourth = first, first, first
+    for start in range(0, waves, TILE_DEPTH):
+        at = start + k
+        turned = tl.load(phase + frame * waves + at, mask=at < waves, other=0.0).to(tl.float32)[None, :]
+        sine, cosine = waves_of(x, y, frequency, turned, video, at, waves)
+        sine, cosine = sine.to(weight.dtype.element_ty), cosine.to(weight.dtype.element_ty)
+        first = _waves_quarter(first, sine, cosine, weight_at, 0, quarter, at, width, waves, PRECISION)
+        second = _waves_quarter(second, sine, cosine, weight_at, 1, quarter, at, width, waves, PRECISION)
+        third = _waves_quarter(third, sine, cosine, weight_at, 2, quarter, at, width, waves, PRECISION)
+        fourth = _waves_quarter(fourth, sine, cosine, weight_at, 3, quarter, at, width, waves, PRECISION)
+        weight_at += TILE_DEPTH
+    z = _joined(first, second, third, fourth, WIDTH)
+    row, column = (m // columns + row_offset) // 2, (m % columns + column_offset) // 2
+    above = (frame * base_height + row) * base_width + column
+    if BASED:
+        inside = (m[:, None] < pixels) & (o[None, :] < width)
+        z += tl.load(base + above[:, None] * width + o[None, :], mask=inside, other=0.0).to(tl.float32)
+    z += tl.load(bias + o, mask=o < width, other=0.0).to(tl.float32)[None, :]
+    h = finished(z, gain, clamp, ACTIVATION, CLAMPED).to(weight.dtype.element_ty)
+    for layer in tl.range(layers, num_stages=1):
+        # Rows of quarter c of this layer's weights, the inputs across: [W, W/4].
+        own = weights + ((layer * videos + video) * width + quarter[None, :]) * width + o[:, None]
+        first = _quarter(h, own, 0, quarter, o, width, PRECISION)
+        second = _quarter(h, own, 1, quarter, o, width, PRECISION)
+        third = _quarter(h, own, 2, quarter, o, width, PRECISION)
+        fourth = _quarter(h, own, 3, quarter, o, width, PRECISION)
+        z = _joined(first, second, third, fourth, WIDTH)
+        z += tl.load(biases + layer * width + o, mask=o < width, other=0.0).to(tl.float32)[None, :]
+        h = finished(z, gain, clamp, ACTIVATION, CLAMPED).to(weight.dtype.element_ty)
+    z = h.to(tl.float32)
+    for colour in range(colours):
+        mixing = tl.load(to_rgb + (video * colours + colour) * width + o, mask=o < width, other=0.0).to(tl.float32)
+        found = tl.sum(z * mixing[None, :], 1) + tl.load(rgb_bias + colour).to(tl.float32)
+        found = finished(found, rgb_gain, rgb_clamp, RGB_ACTIVATION, RGB_CLAMPED)
+        if BASED:
+            found += tl.load(image + above * colours + colour, mask=m < pixels, other=0.0).to(tl.float32)
+        tl.store(out + (frame * colours + colour) * pixels + m, found.to(out.dtype.element_ty), mask=m < pixels)
+
+
+@triton.jit
+def _waves_quarter(total, sine, cosine, weight_at, part, quarter, at, width, waves, PRECISION: tl.constexpr):
+    exists = (at[:, None] < waves) & (quarter[None, :] + part < width)
+    by_sine = tl.load(weight_at + part * waves * 2, mask=exists, other=0.0)
+    by_cosine = tl.load(weight_at + part * waves * 2 + waves, mask=exists, other=0.0)
+    total = tl.dot(sine, by_sine, total, input_precision=PRECISION)
+    return tl.dot(cosine, by_cosine, total, input_precision=PRECISION)
+
+
+@triton.jit
+def _quarter(h, own, part, quarter, o, width, PRECISION: tl.constexpr):
+    exists = (o[:, None] < width) & (quarter[None, :] + part < width)
+    return tl.dot(h, tl.load(own + part * width, mask=exists, other=0.0), input_precision=PRECISION)
+
+
+def fits(level: Level) -> bool:
+    """Whether the kernel has the whole level."""
+    widths = {extent for layer in level.layers[1:] for extent in layer.weight.shape[1:]} | {
+        level.to_rgb.weight.shape[2]
+    }
+    kinds = {layer[2:] for layer in level.layers}
+    is_half = level.layers[0].weight.dtype.itemsize == 2 and _configurations.architecture() in _configurations.FUSED
+    return is_half and level.frequency is not None and len(widths) == len(kinds) == 1 and max(widths) <= 256
+
+
+def render(*args: Any) -> Tensor:
+    """See :mod:`digan_fast.ops.render` for the arguments."""
+    *lists, size, window, how = args
+    levels = [reference.lowered(level, how) for level in reference.assembled(*lists)]
+    like, to_rgb = levels[0].phase, levels[-1].to_rgb.weight
+    assert like is not None
+    top, left, height, width = window
+    shape = (*like.shape[:2], to_rgb.shape[1], height, width)
+    if 0 in shape:
+        return to_rgb.new_empty(shape)
+    whole = (top, left, height, width)
+    parts = list(reference.tiles(shape[1], whole, size // levels[0].side, max(1, PIXELS_AT_ONCE // shape[0])))
+    if len(parts) == 1:
+        return _evaluated(levels, size, whole)
+    out = to_rgb.new_empty(shape)
+    for part, inner in parts:
+        rows = slice(inner[0] - top, inner[0] - top + inner[2])
+        across = slice(inner[1] - left, inner[1] - left + inner[3])
+        out[:, part, :, rows, across] = _evaluated([level.frames(part) for level in levels], size, inner)
+    return out
+
+
+def _evaluated(levels: Sequence[Level], size: int, window: Window) -> Tensor:
+    products = reference.Products(linear_act, coord_linear, linear_act)
+    if levels[-1].side != size or not fits(levels[-1]):
+        return reference.evaluate(levels, size, window, products)
+    x = image = None
+    if len(levels) > 1:
+        # The level below on the ancestors of the window, without the last doubling.
+        below, side = levels[:-1], levels[-2].side
+        row, rows = reference.ancestors(window[0], window[2], size // side)
+        column, columns = reference.ancestors(window[1], window[3], size // side)
+        image, x = reference.evaluate_with_activations(below, side, (row, column, rows, columns), products)
+    return render_last_level(levels[-1], x, image, size, window)
+
+
+def render_last_level(level: Level, x: Tensor | None, image: Tensor | None, side: int, window: Window) -> Tensor:
+    assert level.frequency is not None
+    assert level.phase is not None
+    first, *rest = level.layers
+    (batch, frames, waves), width, colours = level.phase.shape, first.weight.shape[1], level.to_rgb.weight.shape[1]
+    below = 0 if x is None else x.shape[-1]
+    dtype, device = first.weight.dtype, first.weight.device
+    with on_device(first.weight):
+        base = None if x is None else linear_act(x, first.weight[..., :below], None, "linear", 1.0, None)
+        weights = torch.stack([layer.weight for layer in rest]) if rest else None
+        biases = torch.stack([layer.bias for layer in rest]) if rest else None
+        out = torch.empty((batch, frames, colours, *window[2:]), dtype=level.to_rgb.weight.dtype, device=device)
+        grid = [side, *window]
+        padded = max(64, triton.next_power_of_2(width))
+        how, pixels = precision(dtype), window[2] * window[3]
+        chosen = _configurations.tile("render", dtype, how, pixels, padded, waves)
+        above = (window[0] % 2, window[1] % 2, *(base.shape[2:4] if base is not None else (1, 1)))
+        _last_level[(triton.cdiv(pixels, chosen.rows) * batch * frames,)](
+            out, base, None if image is None else image.contiguous(), level.frequency.contiguous(),
+            level.phase.contiguous(), first.weight[..., below:].contiguous(), first.bias.contiguous(), weights, biases,
+            level.to_rgb.weight.contiguous(), level.to_rgb.bias.contiguous(),
+            batch, frames, len(rest), width, waves, colours, *rectangle(grid), *above,
+            first.gain, _limit(first), level.to_rgb.gain, _limit(level.to_rgb),
+            ACTIVATION=first.activation, CLAMPED=first.clamp is not None, RGB_ACTIVATION=level.to_rgb.activation,
+            RGB_CLAMPED=level.to_rgb.clamp is not None, BASED=base is not None, PRECISION=how,
+            TILE_ROWS=chosen.rows, WIDTH=padded, TILE_DEPTH=chosen.depth,
+            num_warps=chosen.warps, num_stages=chosen.stages, enable_fp_fusion=True,
+        )  # fmt: skip
+    return out
+
+
+def _limit(layer: Layer) -> float:
+    return math.inf if layer.clamp is None else layer.clamp

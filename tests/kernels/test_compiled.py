@@ -1,0 +1,81 @@
+"""What the compilers make of each kernel at real shapes: no stack, no spills, the right instructions; a recorded table.
+
+After a change of kernels, configurations or triton: DIGAN_FAST_RECORD=1 python -m pytest tests/kernels/test_compiled.py
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import triton
+from cases import DTYPES, REAL, kernel
+from emulator.triton_offline import ARCHITECTURES, SHARED_LIMIT, Launch, offline
+
+TABLE = Path(__file__).with_name("compiled.txt")
+RECORD = os.environ.get("DIGAN_FAST_RECORD") == "1"
+MATRICES = {80: "mma", 90: "wgmma", 100: "tcgen05", 120: "mma"}
+NO_PRODUCTS = ("bias", "filter")
+# Products in float32 whatever the type of the tensors.
+WIDE_PRODUCTS = (*NO_PRODUCTS, "factors")
+# Their elements lie apart, or their rows are too short for 16 bytes.
+NARROW = ("filter", "factors")
+_seen: dict[str, str] = {}
+
+
+def recorded() -> dict[str, str]:
+    lines = [line for line in TABLE.read_text().splitlines() if "|" in line] if TABLE.exists() else []
+    return {line.partition(" | ")[0]: line for line in lines}
+
+
+def row(name: str, launch: Launch) -> str:
+    found = launch.resources
+    kinds = ", ".join(f"{kind} {count}" for kind, count in launch.instructions.items() if count)
+    return f"{name} | {found.registers} registers, {found.shared} shared | {kinds}"
+
+
+def kinds() -> list[tuple[str, str, int]]:
+    """float16 differs from bfloat16 in the types of instructions alone: one architecture shows it."""
+    every = [
+        (shape, kind, arch) for shape in REAL for kind in ("float32", "tf32", "bfloat16") for arch in ARCHITECTURES
+    ]
+    every = [entry for entry in every if not (entry[1] == "tf32" and entry[0].startswith(WIDE_PRODUCTS))]
+    every = [entry for entry in every if not (entry[0].startswith("render") and entry[1] != "bfloat16")]
+    return [*every, *((shape, "float16", 80) for shape in REAL if not shape.startswith("render"))]
+
+
+@pytest.mark.parametrize(("shape", "kind", "arch"), kinds())
+def test_compiles_well(shape: str, kind: str, arch: int) -> None:
+    torch.set_float32_matmul_precision("high" if kind == "tf32" else "highest")
+    with offline(arch) as launches:
+        for op, args in REAL[shape](DTYPES.get(kind, torch.float32)):
+            kernel(op)(*args)
+    before = recorded()
+    assert launches
+    # Of a rendering the last level alone is new.
+    for number, launch in enumerate(launches[-1:] if shape.startswith("render") else launches):
+        name = f"{shape} {launch.name.strip('_')}.{number} {kind} sm_{arch}"
+        found, instructions = launch.resources, launch.instructions
+        assert found.stack == found.spills == 0, f"{name}: {found}"
+        assert found.shared <= SHARED_LIMIT[arch], name
+        assert instructions["atom"] == 0, name
+        if not shape.startswith(NARROW):
+            assert instructions["cp.async.16"] + instructions["ld.16"] > 0, f"{name}: no loads of 16 bytes"
+        if kind != "float32" and not shape.startswith(WIDE_PRODUCTS) and launch.name != "_backward_base":
+            used = instructions[MATRICES[arch]] + instructions["mma"]
+            assert used > 0, f"{name}: no tensor cores"
+        _seen[name] = row(name, launch)
+        if not RECORD:
+            assert _seen[name] == before.get(name), f"{TABLE.name} has {before.get(name)}; see the head of this file"
+
+
+def test_the_table_is_of_this_triton() -> None:
+    """Last: everything that was compiled is in the table, and nothing else."""
+    head = f"triton {triton.__version__}"
+    if RECORD:
+        TABLE.write_text("\n".join([head, *(_seen[name] for name in sorted(_seen))]) + "\n")
+    assert TABLE.read_text().splitlines()[0] == head
+    if len(_seen) > 1:
+        assert set(recorded()) >= set(_seen)

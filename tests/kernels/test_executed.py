@@ -1,0 +1,55 @@
+"""The PTX of each kernel, executed: the formula's values at small shapes with tails, and the bytes that it moves."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from cases import CASES, DTYPES, Case, calls, check, check_sines
+from conftest import moved
+from emulator.triton_offline import offline
+from renders import check_render
+
+EXECUTED = {
+    "linear_act": ("odd", "tails", "sine", "rgb"),
+    "coord_linear": ("odd", "tails"),
+    "fmm_weights": ("odd", "tanh"),
+    "upfirdn2d": ("odd", "both", "last"),
+    "bias_act": ("odd", "last", "no-bias"),
+}
+
+
+@pytest.mark.parametrize(("arch", "kind"), [(80, "float32"), (80, "bfloat16"), (80, "tf32"), (90, "bfloat16")])
+@pytest.mark.parametrize("case", [case for case in CASES if case.name in EXECUTED.get(case.op, ())], ids=str)
+def test_gives_the_formula_s_values(case: Case, arch: int, kind: str) -> None:
+    torch.set_float32_matmul_precision("high" if kind == "tf32" else "highest")
+    dtype = DTYPES.get(kind, torch.float32)
+    for op, args in calls(case, dtype):
+        with offline(arch, execute=True) as launches:
+            check(op, args, dtype, unit=2.0**-7 if kind == "tf32" else None)
+        for launch in launches:
+            counters = launch.counters
+            assert counters is not None
+            unique = counters.unique_bytes_read + counters.unique_bytes_written
+            assert unique <= launch.compulsory_bytes
+            total = counters.total("global_bytes_read") + counters.total("global_bytes_written")
+            moved(f"{op}-{case.name} {launch.name.strip('_')}", kind, arch, launch.compulsory_bytes, unique, total)
+            if case.name == "no-bias":
+                assert total == unique
+
+
+@pytest.mark.parametrize(("arch", "precision"), [(80, "bfloat16"), (90, "bfloat16")])
+def test_renders(arch: int, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with offline(arch, execute=True) as launches:
+        check_render(monkeypatch, "window", precision)
+    last = launches[-1]
+    assert last.counters is not None
+    unique = last.counters.unique_bytes_read + last.counters.unique_bytes_written
+    total = last.counters.total("global_bytes_read") + last.counters.total("global_bytes_written")
+    moved(f"render-window {last.name.strip('_')}", precision, arch, last.compulsory_bytes, unique, total)
+    assert unique <= last.compulsory_bytes
+
+
+@pytest.mark.parametrize("arch", [80, 90])
+def test_sines(arch: int) -> None:
+    with offline(arch, execute=True):
+        check_sines()

@@ -1,0 +1,58 @@
+"""The same cases on a device, through the registered ops; skipped where there is none."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from cases import CASES, DTYPES, Case, calls, check, exactly, kernel, reference
+
+from digan_fast.dispatch import use_backend
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device"),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_is_its_formula(case: Case, dtype: str) -> None:
+    for op, args in calls(case, DTYPES[dtype], "cuda"):
+        check(op, args, DTYPES[dtype])
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.name == "odd"], ids=str)
+def test_runs_by_name_on_a_stream_and_in_a_graph(case: Case) -> None:
+    op, args = next(iter(calls(case, torch.float32, "cuda")))
+    expected = kernel(op)(*args)
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream), use_backend("triton"):
+        found = getattr(torch.ops.digan_fast, op)(*args)
+    stream.synchronize()
+    assert torch.equal(found, expected)
+    graph = torch.cuda.CUDAGraph()
+    with use_backend("triton"), torch.cuda.graph(graph):
+        captured = getattr(torch.ops.digan_fast, op)(*args)
+    captured.fill_(float("nan"))
+    graph.replay()
+    assert torch.equal(captured, expected)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.name == "odd"], ids=str)
+def test_every_run_gives_the_same_bits(case: Case) -> None:
+    for op, args in calls(case, torch.bfloat16, "cuda"):
+        first, second = kernel(op)(*args), kernel(op)(*args)
+        torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
+def test_more_than_2_to_the_31_elements() -> None:
+    rows = 2**31 // 256 + 5
+    x = torch.zeros(1, rows, 256, dtype=torch.bfloat16, device="cuda")
+    x[:, -1] = 1
+    weight = torch.ones(1, 8, 256, dtype=torch.bfloat16, device="cuda")
+    out = kernel("linear_act")(x, weight, None, "linear", 1.0, None)
+    assert out[0, -1].unique().tolist() == [256.0]
+    assert not out[0, :-1].any()
+    args = [x[0, -3:], None, 1, "linear", 2.0, None]
+    torch.testing.assert_close(kernel("bias_act")(*args).double().cpu(), reference("bias_act", *exactly(args))[0])

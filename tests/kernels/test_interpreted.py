@@ -1,0 +1,47 @@
+"""Each Triton kernel in the repaired interpreter against its formula in float64, in every type."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from cases import CASES, DTYPES, Case, calls, check, check_sines, kernel
+from renders import RENDERS, check_render
+
+
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_is_its_formula(case: Case, dtype: str) -> None:
+    for op, args in calls(case, DTYPES[dtype]):
+        check(op, args, DTYPES[dtype])
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.name == "tails"], ids=str)
+def test_tf32_where_torch_is_told_so(case: Case) -> None:
+    torch.set_float32_matmul_precision("high")
+    for op, args in calls(case, torch.float32):
+        check(op, args, torch.float32, unit=2.0**-8)
+        with pytest.raises(AssertionError):
+            check(op, args, torch.float32)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("clamp", [0.7, 0.8, 0.9, 1.1])
+def test_what_was_clamped_has_no_gradient(dtype: str, clamp: float) -> None:
+    """Also where the output's type rounds the clamp towards nought."""
+    x = torch.tensor([[[-5.0], [0.1], [5.0]]], dtype=DTYPES[dtype])
+    args = [x, torch.ones_like(x[:, :1]), None]
+    out = kernel("linear_act")(*args, "linear", 1.0, clamp)
+    dx = kernel("linear_act_backward")(torch.ones_like(out), *args, out, "linear", 1.0, clamp)[0]
+    assert dx.flatten().tolist() == [0.0, 1.0, 0.0]
+
+
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", RENDERS)
+def test_renders(name: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_render(monkeypatch, name, precision)
+
+
+def test_sines() -> None:
+    check_sines()
