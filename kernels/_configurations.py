@@ -76,7 +76,8 @@ _RENDERS = {
     **{(arch, "half"): Tile(16, 256, 32, 8, 2) for arch in (80, 120)},
 }
 # Where a rendering takes it.  Each tile asks for a layer's weights again: counted, of 64 pixels 2 bytes, mostly of L2,
-# for each byte of activations that is neither stored nor loaded; on sm_80 and sm_120 64 pixels spill, of 16 it is 8 bytes.
+# for each byte of activations that is neither stored nor loaded; on sm_80 and sm_120 64 pixels spill, and of 16 it is 8
+# bytes.
 FUSED = {90, 100}
 TABLES = {"product": _PRODUCTS, "gradient": _GRADIENTS, "waves": _WAVES, "render": _RENDERS}
 # Sums over pixels are split until there are about so many programs; an H100 has 132 multiprocessors.
