@@ -19,7 +19,7 @@ packaging: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m packaging tests/packaging
 
 ## emulate: the GPU's kernels without a GPU: interpreted, compiled for four architectures, their PTX executed; ten minutes
-emulate: $(VENV)/.installed-triton
+emulate: $(VENV)/.installed-test $(VENV)/.installed-triton
 	TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels tests/emulator/test_triton_interpreter.py
 	$(BIN)/python -m pytest tests/kernels tests/emulator
 
@@ -59,14 +59,7 @@ $(VENV)/.installed: $(BIN)/python $(NATIVE) constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[video]'
 	touch $@
 
-$(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[video,test]'
-	touch $@
-
-$(VENV)/.installed-triton: $(VENV)/.installed-test
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[video,test,triton]'
-	touch $@
-
-$(VENV)/.installed-dev: $(VENV)/.installed-test
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[video,test,bench,dev]'
+# The project is installed by now: its extras add packages without building it again.
+$(VENV)/.installed-%: $(VENV)/.installed
+	$(BIN)/pip install --quiet -c constraints.txt 'digan_fast[$*]'
 	touch $@

@@ -30,7 +30,8 @@ from digan_fast import _C
 x, y = (ctypes.c_float * 6)(-3, -2, -1, 0, 1, 2), (ctypes.c_float * 6)()
 bias = (ctypes.c_float * 2)(0, 1)
 at = ctypes.addressof
-_C.bias_act_cpu(at(y), at(x), at(bias), 1, 2, 3, 1, 0.0, 2.0, 5.0, 2)
+_C.bias_act_cpu(out=at(y), x=at(x), bias=at(bias), outer=1, channels=2, inner=3, activation=1, bfloat16=False,
+                alpha=0.0, gain=2.0, clamp=5.0, threads=2)
 assert list(y) == [0, 0, 0, 2, 4, 5], list(y)
 print(json.dumps({**_C.build_info(), "no_device": _C.cuda_info()["reason"], "file": _C.__file__,
                   "kernels": digan_fast.kernels.__file__}))
@@ -206,11 +207,12 @@ from digan_fast import _C
 random.seed(0)
 n = 100_003
 x, y = array.array("f", [random.gauss(0, 6) for _ in range(n)]), array.array("f", bytes(4 * n))
-at = [a.buffer_info()[0] for a in (y, x)]
+at = {"out": y.buffer_info()[0], "x": x.buffer_info()[0], "bias": 0}
 digest = hashlib.sha256()
 for activation in range(9):
     for threads in (1, 3):
-        _C.bias_act_cpu(*at, 0, 1, 1, n, activation, 0.2, 1.4, 9.0, threads)
+        _C.bias_act_cpu(**at, outer=1, channels=1, inner=n, activation=activation, bfloat16=False,
+                        alpha=0.2, gain=1.4, clamp=9.0, threads=threads)
         digest.update(y)
 print(_C.isa(), digest.hexdigest())
 """
