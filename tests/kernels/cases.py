@@ -175,6 +175,7 @@ BIAS = [
     Case("bias_act", "no-bias", _biased((2, 3, 40, 40), None), (1, "linear", 2.0, 1.5)),
     Case("bias_act", "no-batch", _biased((0, 3, 4), 3), (1, "lrelu", 1.0, None)),
     Case("bias_act", "matrix", _biased((9, 33), 33), (1, "swish", 1.4, None)),
+    Case("bias_act", "wide", _biased((1, 2, 2500), 2), (1, "lrelu", 1.4, 1.5)),
     *(
         Case("bias_act", name, _biased((4, 3, 50), 3), (1, name, 1.2, None))
         for name in ("sine", "tanh", "sigmoid", "elu", "selu", "softplus")

@@ -18,7 +18,7 @@ elif os.environ.get("TRITON_INTERPRET") == "1":
 
     collect_ignore_glob = ["test_compiled.py", "test_executed.py", "test_gpu.py"]
 else:
-    collect_ignore_glob = ["test_interpreted.py"]
+    collect_ignore_glob = ["test_interpreted.py", "test_addresses.py"]
 
 
 @pytest.fixture(autouse=True)
