@@ -2,7 +2,8 @@
 
 A program takes a tile of one frame's pixels through the last level: sines in registers, all layers, to-RGB, the picture
 of the levels below added, planar colours out.  A layer's outputs are made in four parts, o ≡ 0, 1, 2, 3 (mod 4), whose
-joining is their natural order, so that weights pass through shared memory in quarters.  Levels below go layer by layer.
+joining is their natural order, so that weights pass through shared memory in quarters.  Levels below go layer by layer,
+to-RGB with the last one.
 The last level fits when its layers are as wide as each other, 256 at most, share activation, gain and clamp, and are
 bfloat16 or float16: float32 is bound by its arithmetic, not by memory, and goes layer by layer.
 """
@@ -22,7 +23,7 @@ from digan_fast.kernels import _configurations
 from digan_fast.kernels._activations import finished
 from digan_fast.kernels._launch import on_device, precision
 from digan_fast.kernels.coord_linear import coord_linear, pixels_of, place, rectangle, repeated, waves_of
-from digan_fast.kernels.linear_act import block_of, linear_act
+from digan_fast.kernels.linear_act import block_of, coloured, linear_act
 from digan_fast.reference import render as reference
 from digan_fast.reference.render import Layer, Level, Window
 
@@ -147,7 +148,7 @@ def render(*args: Any) -> Tensor:
 
 
 def _evaluated(levels: Sequence[Level], size: int, window: Window) -> Tensor:
-    products = reference.Products(linear_act, coord_linear, linear_act)
+    products = reference.Products(linear_act, coord_linear, linear_act, coloured)
     if levels[-1].side != size or not fits(levels[-1]):
         return reference.evaluate(levels, size, window, products)
     x = image = None

@@ -28,7 +28,7 @@ def main() -> int:
     chosen = [mutant for name in names for mutant in every[name] if re.search(options.only, str(mutant))]
     verdicts = []
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        progress = tqdm(total=len(chosen) + len(selections(chosen)), unit="run", file=sys.stderr, dynamic_ncols=True)
+        progress = tqdm(total=len(chosen) + len(selections(chosen)), unit="run", file=sys.stderr, disable=None)
         try:
             for verdict in run_all(chosen, Path(folder), max(1, options.jobs)):
                 progress.update()
