@@ -1,10 +1,9 @@
 """``y = clamp(act(x·Wᵀ + b)·gain, ±clamp)``, one weight set per video, and its gradients.
 
-Bias, activation, gain and clamp act on the accumulator, and so does a rendering's to-RGB, whose sums over the outputs of
-a tile are all that it stores.  The gradient by z is made of the output's gradient and the
-output where they are read, so that it is never stored (of ``sine``, whose derivative needs z, it is stored once).  Sums
-over rows go in parts, added in a fixed order: results are the same in every run.  Fast where inputs and outputs are
-multiples of 16.
+Bias, activation, gain and clamp act on the accumulator, and so does a rendering's to-RGB, of which a tile stores the
+sums over its outputs.  The gradient by z is made of the output's gradient and the output where they are read, so that
+it is never stored (of ``sine``, whose derivative needs z, it is stored once).  Sums over rows go in parts, added in a
+fixed order: results are the same in every run.  Fast where inputs and outputs are multiples of 16.
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ def block_of(rows, columns, TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr)
 
 @triton.jit
 def _forward(
-    out, x, weight, bias, grad, y, rgb, parts, videos, rows, outputs, inputs, colours, x_video, bias_video, gain, clamp,
-    ACTIVATION: tl.constexpr, CLAMPED: tl.constexpr, BIASED: tl.constexpr, GRADIENT: tl.constexpr,
-    COLOURED: tl.constexpr,
+    out, x, weight, bias, grad, y, rgb, rgb_bias, parts, videos, rows, outputs, inputs, colours, x_video, bias_video,
+    gain, clamp, rgb_gain, ACTIVATION: tl.constexpr, CLAMPED: tl.constexpr, BIASED: tl.constexpr,
+    GRADIENT: tl.constexpr, STORED: tl.constexpr, COLOURED: tl.constexpr,
     PRECISION: tl.constexpr, TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr, TILE_DEPTH: tl.constexpr,
 ):  # fmt: skip
     # out[b, m, o] = act(Σ_i x[b, m, i]·weight[b, o, i] + bias[o]); with GRADIENT grad·act'(…) where y is not clamped.
-    # parts[s, b, m, c] = Σ_o out[b, m, o]·rgb[b, c, o] over the outputs of column tile s.
+    # parts[s, b, m, c] = Σ_o out[b, m, o]·rgb[b, c, o]·rgb_gain over the outputs of column tile s, the bias in one.
     m, o, video = block_of(rows, outputs, TILE_ROWS, TILE_COLUMNS)
     i = tl.arange(0, TILE_DEPTH)
     x_at = x + video * x_video + m[:, None].to(tl.int64) * inputs + i[None, :]
@@ -67,13 +66,16 @@ def _forward(
     else:
         result = finished(total, gain, clamp, ACTIVATION, CLAMPED)
     stored = result.to(out.dtype.element_ty)
-    tl.store(out + at, stored, mask=inside)
+    if STORED:
+        tl.store(out + at, stored, mask=inside)
     if COLOURED:
-        part = (tl.program_id(0) % tl.cdiv(outputs, TILE_COLUMNS) * videos + video) * rows + m
+        column = tl.program_id(0) % tl.cdiv(outputs, TILE_COLUMNS)
+        part = (column * videos + video) * rows + m
         for colour in range(colours):
             mixing = tl.load(rgb + (video * colours + colour) * outputs + o, mask=o < outputs, other=0.0)
             found = tl.sum(stored.to(tl.float32) * mixing.to(tl.float32)[None, :], 1)
-            tl.store(parts + part * colours + colour, found, mask=m < rows)
+            found += tl.where(column == 0, tl.load(rgb_bias + colour).to(tl.float32), 0.0)
+            tl.store(parts + part * colours + colour, found * rgb_gain, mask=m < rows)
 
 
 @triton.jit
@@ -144,15 +146,17 @@ def _run_forward(
     clamp: float | None,
     grad: Tensor | None = None,
     y: Tensor | None = None,
-    rgb: Tensor | None = None,
+    to_rgb: Layer | None = None,
+    keep: bool = True,
 ) -> tuple[Tensor, Tensor]:
     """[B, M, O] of x [B, M, I]: y, or the gradient by z where y and its gradient are given; to-RGB's sums [S, B, M, C].
 
-    x may be narrower than the weights, whose type the products and y have.
+    x may be narrower than the weights, whose type the products and y have; y is empty where it is not to be kept.
     """
     batch, rows, inputs = x.shape
-    outputs, dtype, colours = weight.shape[1], weight.dtype, 0 if rgb is None else rgb.shape[1]
-    out = torch.empty((batch, rows, outputs), dtype=dtype, device=x.device)
+    outputs, dtype, colours = weight.shape[1], weight.dtype, 0 if to_rgb is None else to_rgb.weight.shape[1]
+    rgb, rgb_bias = (None, None) if to_rgb is None else (to_rgb.weight.contiguous(), to_rgb.bias.contiguous())
+    out = torch.empty((batch, rows, outputs if keep else 0), dtype=dtype, device=x.device)
     how = precision(dtype)
     chosen = tile("product", dtype, how, rows, outputs, inputs)
     limit, clamped = limits(clamp, dtype)
@@ -160,9 +164,10 @@ def _run_forward(
     grid = (triton.cdiv(rows, chosen.rows) * triton.cdiv(outputs, chosen.columns) * batch,)
     bias_video = outputs if bias is not None and bias.ndim == 2 else 0
     _forward[grid](
-        out, x, weight, bias, grad, y, rgb, parts, batch, rows, outputs, inputs, colours, x.stride(0), bias_video,
-        gain, limit, ACTIVATION=activation, CLAMPED=clamped, BIASED=bias is not None, GRADIENT=grad is not None,
-        COLOURED=rgb is not None, PRECISION=how, **chosen.named(),
+        out, x, weight, bias, grad, y, rgb, rgb_bias, parts, batch, rows, outputs, inputs, colours, x.stride(0),
+        bias_video, gain, limit, 1.0 if to_rgb is None else to_rgb.gain, ACTIVATION=activation, CLAMPED=clamped,
+        BIASED=bias is not None, GRADIENT=grad is not None, STORED=keep, COLOURED=rgb is not None, PRECISION=how,
+        **chosen.named(),
     )  # fmt: skip
     return out, parts
 
@@ -178,8 +183,8 @@ def linear_act(
         return _run_forward(_rows(x), weight.contiguous(), bias, activation, gain, clamp)[0].view(shape)
 
 
-def coloured(x: Tensor, layer: Layer | None, to_rgb: Layer) -> tuple[Tensor, Tensor]:
-    """A layer's outputs and the colours of its to-RGB, in to-RGB's type; of x itself where there is no layer."""
+def coloured(x: Tensor, layer: Layer | None, to_rgb: Layer, keep: bool) -> tuple[Tensor, Tensor]:
+    """A layer's outputs, to keep, and the colours of its to-RGB, in that one's type; of x where there is no layer."""
     if layer is None or to_rgb.activation != "linear" or to_rgb.clamp is not None:
         x = x if layer is None else linear_act(x, *layer)
         with on_device(x):
@@ -187,11 +192,11 @@ def coloured(x: Tensor, layer: Layer | None, to_rgb: Layer) -> tuple[Tensor, Ten
             colours, _ = _run_forward(_rows(x), weight, bias, *to_rgb[2:])
         return x, colours.view((*x.shape[:-1], -1))
     with on_device(x):
-        weight, bias, rgb = (each.contiguous() for each in (layer.weight, layer.bias, to_rgb.weight))
-        y, parts = _run_forward(_rows(x), weight, bias, *layer[2:], rgb=rgb)
-        colours = (parts[0] if len(parts) == 1 else parts.sum(0)).add_(to_rgb.bias).mul_(to_rgb.gain)
+        weight, bias = layer.weight.contiguous(), layer.bias.contiguous()
+        y, parts = _run_forward(_rows(x), weight, bias, *layer[2:], to_rgb=to_rgb, keep=keep)
+        colours = parts[0] if len(parts) == 1 else parts.sum(0)
     shape = x.shape[:-1]
-    return y.view((*shape, -1)), colours.to(to_rgb.weight.dtype).view((*shape, -1))
+    return y.view((*shape, y.shape[-1])), colours.to(to_rgb.weight.dtype).view((*shape, -1))
 
 
 def linear_act_backward(

@@ -22,12 +22,15 @@ from emulator.triton_offline import Launch, offline
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-PARAMETERS = ("weight", "bias", "weights", "biases", "to_rgb", "rgb_bias", "frequency", "phase")
+PARAMETERS = ("weight", "bias", "weights", "biases", "rgb", "rgb_bias", "to_rgb", "frequency", "phase")
 
 
 @dataclass(frozen=True)
 class Moved:
-    """Bytes of a launch.  ``compulsory``: of each tensor, once; ``activations``: of those that are no parameters."""
+    """Bytes of a launch.  ``compulsory``: of each tensor, once; ``activations``: of those that are no parameters.
+
+    ``weights_per_row``: how often a row of tiles asks L2 for a video's weights.  ``flops`` are those of scalar units.
+    """
 
     kernel: str
     compulsory: int
@@ -37,6 +40,7 @@ class Moved:
     activations_dram: int
     weights_per_row: float
     tensor_flops: int
+    flops: int
 
     @property
     def activation_factor(self) -> float:
@@ -44,9 +48,15 @@ class Moved:
 
 
 def programs_of_a_row(arguments: Mapping[str, Any]) -> int:
-    """The programs of a row of tiles: they come first, and one after the other."""
-    columns = arguments.get("outputs", 1)
-    return -(-columns // arguments["TILE_COLUMNS"]) if "TILE_COLUMNS" in arguments and "outputs" in arguments else 1
+    """The programs of a row of tiles, or of a part of a sum: they come first, and one after the other."""
+    if "outputs" not in arguments:
+        return 1
+    rows, columns = arguments["TILE_ROWS"], arguments["TILE_COLUMNS"]
+    if "part_rows" in arguments:
+        inner = arguments.get("inputs", arguments.get("waves", 1))
+        return -(-arguments["outputs"] // rows) * -(-inner // columns) * arguments["videos"]
+    across = "inputs" if "dx" in arguments else "waves" if "sums" in arguments else "outputs"
+    return -(-arguments[across] // columns)
 
 
 def size(tensor: Tensor) -> int:
@@ -78,6 +88,7 @@ def moved(launch: Launch, programs: int) -> Moved:
         round(own),
         per_row,
         round(launch.counters.total("tensor_flops") * rows),
+        round(launch.counters.flops * rows),
     )
 
 

@@ -49,6 +49,7 @@ __all__ = [
     "SharedOutOfBounds",
     "SharedRace",
     "SyntaxNotUnderstood",
+    "Traffic",
     "UninitialisedGlobal",
     "UninitialisedLocal",
     "UninitialisedRegister",
