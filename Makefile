@@ -23,7 +23,7 @@ emulate: $(VENV)/.installed-test $(VENV)/.installed-triton $(VENV)/.found-nvcc
 	TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels tests/emulator/test_triton_interpreter.py
 	EMULATOR_REQUIRE_COMPILERS=1 $(BIN)/python -m pytest tests/kernels tests/emulator
 
-## mutants: seeded bugs, each of which the tests must catch; ten minutes; the last line is `caught N of M`
+## mutants: seeded bugs, each of which the tests must catch; the last line is `caught N of M`
 mutants: $(VENV)/.installed-test $(VENV)/.installed-triton
 	PYTHONPATH=tests $(BIN)/python -m mutants
 

@@ -35,6 +35,7 @@ def main() -> int:
                 if verdict is not None:
                     verdicts.append(verdict)
                     tqdm.write(str(verdict), file=sys.stdout)
+                    sys.stdout.flush()
         except (RigBroken, ValueError) as error:
             progress.close()
             print(error, file=sys.stderr)

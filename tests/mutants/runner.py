@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 from mutants.mutant import Mutant, Rig
 
 ROOT = Path(__file__).resolve().parents[2]
-# Ten times what the slowest selection takes: a mutant that runs on is caught.
+# Of the processor, ten times what the slowest selection takes: a mutant that runs on is caught.
 SECONDS = 300
 COPIED = ("digan_fast", "kernels", "csrc", "tests", "bench", "pyproject.toml")
 _FAILED, _PASSED = 1, 0
@@ -66,24 +67,15 @@ def first_failure(tree: Path, rig: Rig, tests: str) -> str | None:
         "TRITON_CACHE_DIR": str(tree / ".triton"),
     }
     environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
-    try:
-        run = subprocess.run(
-            command,
-            cwd=tree,
-            env={**environment, **own, **rig.environment},
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"no end after {SECONDS} s"
+    limited = ["sh", "-c", f'ulimit -t {SECONDS}; exec "$@"', "sh", *command]
+    variables = {**environment, **own, **rig.environment}
+    run = subprocess.run(limited, cwd=tree, env=variables, capture_output=True, text=True, check=False)
     if run.returncode == _PASSED:
         return None
     lines = run.stdout.splitlines()
     failed = [line.split()[1].rpartition("::")[2] for line in lines if line.startswith("FAILED ")]
     if run.returncode < 0:
-        return f"the process died of signal {-run.returncode}"
+        return f"the process ended by {signal.Signals(-run.returncode).name}"
     if run.returncode != _FAILED or not failed:
         raise RigBroken(
             f"{rig.name} tests -k {tests!r} ended with {run.returncode}:\n{run.stdout[-2000:]}{run.stderr[-2000:]}"
