@@ -51,7 +51,7 @@ def fresh(tensor: Tensor) -> Tensor:
     if tensor.nbytes < _LARGE:
         return tensor
     native = dispatch.native_module()
-    return torch.from_dlpack(native.result(tensor.shape, tensor.stride(), tensor.dtype == torch.bfloat16))
+    return torch.utils.dlpack.from_dlpack(native.result(tensor.shape, tensor.stride(), tensor.dtype == torch.bfloat16))
 
 
 def one_number(tensor: Tensor) -> Tensor | None:
