@@ -1,5 +1,7 @@
 #include "pages.h"
 
+#include <algorithm>
+#include <atomic>
 #include <mutex>
 #include <new>
 #include <vector>
@@ -27,10 +29,21 @@ struct Free {
 // Never destroyed: results may be freed at the end of the process. A lock that is not to be had at
 // once, as in the child of a fork, means that nothing is kept.
 struct Pool {
+    std::atomic<int64_t> used{0};  // bytes of results that are alive
     std::mutex mutex;
-    std::vector<Free> free;  // the oldest first
-    int64_t bytes = 0;
+    std::vector<Free> free;
+    int64_t bytes = 0;  // of the free ones
+    int64_t most = 0;   // that were ever used
 
+    // The smallest free one that holds so many bytes, or the largest.
+    size_t find(int64_t size) const {
+        size_t best = 0;
+        for (size_t i = 1; i < free.size(); ++i) {
+            const int64_t found = free[i].bytes, so_far = free[best].bytes;
+            if (so_far < size ? found > so_far : found >= size && found < so_far) best = i;
+        }
+        return best;
+    }
     Free remove(size_t index) {
         const Free found = free[index];
         free.erase(free.begin() + static_cast<std::ptrdiff_t>(index));
@@ -46,23 +59,22 @@ Pool& pool() {
 
 void release(const Free& block) { ::operator delete(block.data, kAligned); }
 
-// The smallest that holds so many bytes and is not an eighth larger; else as many go back to the
-// kernel, so that those in use and the free ones together do not grow while free ones are left.
-void* reused(int64_t bytes) {
+// A free one that holds so many bytes and is not an eighth larger. Without one, `used` bytes and
+// the free ones are kept from being more than were ever used.
+void* reused(int64_t size, int64_t used) {
     std::vector<Free> back;
     {
         Pool& kept = pool();
         const std::unique_lock lock(kept.mutex, std::try_to_lock);
         if (!lock) return nullptr;
-        size_t best = kept.free.size();
-        for (size_t i = 0; i < kept.free.size(); ++i) {
-            const int64_t size = kept.free[i].bytes;
-            const bool fits = size >= bytes && size <= bytes + bytes / 8;
-            if (fits && (best == kept.free.size() || size < kept.free[best].bytes)) best = i;
+        kept.most = std::max(kept.most, used);
+        if (!kept.free.empty()) {
+            const size_t best = kept.find(size);
+            const int64_t found = kept.free[best].bytes;
+            if (found >= size && found <= size + size / 8) return kept.remove(best).data;
         }
-        if (best < kept.free.size()) return kept.remove(best).data;
-        for (int64_t given = 0; given < bytes && !kept.free.empty(); given += back.back().bytes)
-            back.push_back(kept.remove(0));
+        while (!kept.free.empty() && used + kept.bytes > kept.most)
+            back.push_back(kept.remove(kept.find(used + kept.bytes - kept.most)));
     }
     for (const Free& block : back) release(block);
     return nullptr;
@@ -82,15 +94,23 @@ void use_huge_pages([[maybe_unused]] void* data, [[maybe_unused]] int64_t bytes)
 
 void* take_pages(int64_t bytes) {
     const int64_t size = whole_pages(bytes);
-    if (void* const found = reused(size)) return found;
-    void* const fresh = ::operator new(size, kAligned);
-    use_huge_pages(fresh, size);
-    return fresh;
+    Pool& kept = pool();
+    const int64_t used = kept.used += size;
+    if (void* const found = reused(size, used)) return found;
+    try {
+        void* const fresh = ::operator new(size, kAligned);
+        use_huge_pages(fresh, size);
+        return fresh;
+    } catch (...) {
+        kept.used -= size;
+        throw;
+    }
 }
 
 void give_pages(void* data, int64_t bytes) {
     const Free block{data, whole_pages(bytes)};
     Pool& kept = pool();
+    kept.used -= block.bytes;
     const std::unique_lock lock(kept.mutex, std::try_to_lock);
     // Sanitizers see the life of a result only where it is really allocated and freed.
     if (kSanitized || !lock || kept.bytes + block.bytes > kMost) return release(block);
