@@ -31,6 +31,7 @@ struct Free {
 struct Pool {
     std::atomic<int64_t> used{0};  // bytes of results that are alive
     std::mutex mutex;
+    bool keeps = true;
     std::vector<Free> free;
     int64_t bytes = 0;  // of the free ones
     int64_t most = 0;   // that were ever used
@@ -113,13 +114,27 @@ void give_pages(void* data, int64_t bytes) {
     kept.used -= block.bytes;
     const std::unique_lock lock(kept.mutex, std::try_to_lock);
     // Sanitizers see the life of a result only where it is really allocated and freed.
-    if (kSanitized || !lock || kept.bytes + block.bytes > kMost) return release(block);
+    if (kSanitized || !lock || !kept.keeps || kept.bytes + block.bytes > kMost)
+        return release(block);
 #if defined(MADV_FREE)
     madvise(block.data, block.bytes, MADV_FREE);
 
 #endif
     kept.free.push_back(block);
     kept.bytes += block.bytes;
+}
+
+void keep_pages(bool keep) {
+    Pool& kept = pool();
+    std::vector<Free> back;
+    {
+        const std::lock_guard lock(kept.mutex);
+        kept.keeps = keep;
+        if (keep) return;
+        back.swap(kept.free);
+        kept.bytes = 0;
+    }
+    for (const Free& block : back) release(block);
 }
 
 }  // namespace digan_fast

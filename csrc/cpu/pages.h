@@ -15,5 +15,7 @@ void use_huge_pages(void* data, int64_t bytes);
 // use. Throws std::bad_alloc.
 void* take_pages(int64_t bytes);
 void give_pages(void* data, int64_t bytes);
+// Whether anything is kept, from now on; at first it is.
+void keep_pages(bool keep);
 
 }  // namespace digan_fast

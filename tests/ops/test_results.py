@@ -7,9 +7,11 @@ import gc
 import io
 import os
 import threading
+from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.dlpack import from_dlpack
 
 from digan_fast import backends, dispatch, functional, use_backend
 from digan_fast.ops._pointers import fresh
@@ -55,6 +57,27 @@ def test_freed_memory_serves_the_next_of_about_its_size() -> None:
     assert address() != first  # a view keeps it
     del view
     assert first in {fresh(torch.empty(LARGE)).data_ptr() for _ in range(2)}
+
+
+@pytest.mark.skipif(SANITIZED, reason="sanitizers see the life of each result: nothing is kept")
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the resident size is read from Linux's /proc")
+def test_nothing_is_kept_where_that_was_asked_for() -> None:
+    native = dispatch.native_module()
+    gib = (2**28,)
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    before = resident()
+    from_dlpack(native.result(gib, (1,), False)).zero_()
+    assert resident() - before > 2**29
+    try:
+        native.keep_freed_results(False)
+        assert resident() - before < 2**29
+        from_dlpack(native.result(gib, (1,), False)).zero_()
+        assert resident() - before < 2**29
+    finally:
+        native.keep_freed_results(True)
 
 
 def test_a_capsule_that_no_tensor_takes_is_freed() -> None:
