@@ -1,0 +1,83 @@
+"""Builds of csrc/cuda without a GPU: by g++ on the simulator, by nvcc into PTX and cubins. Kept by content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pybind11
+
+ROOT = Path(__file__).parents[2]
+SIMULATOR = Path(__file__).parent / "simulator"
+WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas")
+
+
+def kept(name: str, key: Sequence[str], sources: Sequence[Path]) -> Path:
+    """A folder for what is made of these sources with these options."""
+    digest = hashlib.sha256(repr(key).encode())
+    for source in sources:
+        digest.update(source.read_bytes())
+    folder = Path(tempfile.gettempdir()) / f"digan-fast-cuda-{os.getuid()}" / f"{name}-{digest.hexdigest()[:16]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def headers(root: Path) -> list[Path]:
+    found = [*(root / "csrc").rglob("*.h"), *(root / "csrc" / "cuda").glob("*.cuh"), *SIMULATOR.glob("*.h")]
+    return sorted(found)
+
+
+def simulated_module(flags: Sequence[str] = ("-O2",), root: Path = ROOT) -> Path:
+    """``simulated``, a Python module with the bindings of every CUDA kernel of ``root``, run by the simulator."""
+    sources = [SIMULATOR / f"{name}.cpp" for name in ("simulator", "numbers", "module")]
+    sources += sorted((root / "csrc" / "bindings").glob("cuda*.cpp"))
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    includes = (pybind11.get_include(), sysconfig.get_path("include"))
+    options = [*flags, *(f"-I{path}" for path in includes)]
+    return _linked(f"simulated{suffix}", [*sources, *_kernels(root)], [*options, "-fPIC"], ["-shared"], root)
+
+
+def simulated_program(flags: Sequence[str], root: Path = ROOT) -> Path:
+    """Every kernel on random inputs, for sanitizers."""
+    sources = [SIMULATOR / f"{name}.cpp" for name in ("simulator", "numbers", "program")]
+    return _linked("program", [*sources, *_kernels(root)], flags, [flag for flag in flags if "sanitize" in flag], root)
+
+
+def _kernels(root: Path) -> list[Path]:
+    return sorted(path for path in (root / "csrc" / "cuda").glob("*.cu") if path.stem != "device")
+
+
+def _linked(name: str, sources: Sequence[Path], options: Sequence[str], link: Sequence[str], root: Path) -> Path:
+    compiler = os.environ.get("CXX", "g++")
+    command = [compiler, "-x", "c++", "-std=c++17", "-ffp-contract=off", "-DDIGAN_FAST_SIMULATED", *WARNINGS, *options]
+    command += [f"-I{SIMULATOR}", f"-I{root / 'csrc' / 'include'}"]
+    common = headers(root)
+
+    def compiled(source: Path) -> Path:
+        target = kept("object", command, [source, *common]) / f"{source.stem}.o"
+        return target if target.exists() else _made(target, [*command, "-c", str(source)])
+
+    with ThreadPoolExecutor(2) as pool:
+        objects = list(pool.map(compiled, sources))
+    target = kept("linked", [*command, *link], objects) / name
+    return target if target.exists() else _made(target, [compiler, *link, *map(str, objects), "-ldl"])
+
+
+def _made(target: Path, command: Sequence[str]) -> Path:
+    partial = target.with_suffix(f".{os.getpid()}")
+    done = subprocess.run([*command, "-o", str(partial)], text=True, capture_output=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+    partial.replace(target)
+    return target
+
+
+def compiler_is_there() -> bool:
+    return shutil.which(os.environ.get("CXX", "g++")) is not None
