@@ -1,6 +1,6 @@
 #include "../cpu/pages.h"
 #include "../cpu/parallel.h"
-#include "bindings.h"
+#include "cuda.h"
 #include "digan_fast/cpu.h"
 #include "digan_fast/cuda_info.h"
 
@@ -56,4 +56,7 @@ PYBIND11_MODULE(_C, m) {
     bind_render(m);
     bind_fmm_weights(m);
     bind_upfirdn2d(m);
+#if DIGAN_FAST_CUDA
+    bind_cuda(m);
+#endif
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sysconfig
 import tempfile
@@ -70,14 +69,28 @@ def _linked(name: str, sources: Sequence[Path], options: Sequence[str], link: Se
     return target if target.exists() else _made(target, [compiler, *link, *map(str, objects), "-ldl"])
 
 
-def _made(target: Path, command: Sequence[str]) -> Path:
+def _made(target: Path, command: Sequence[str], told: Path | None = None) -> Path:
     partial = target.with_suffix(f".{os.getpid()}")
     done = subprocess.run([*command, "-o", str(partial)], text=True, capture_output=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+    if told is not None:
+        told.write_text(done.stderr)
     partial.replace(target)
     return target
 
 
-def compiler_is_there() -> bool:
-    return shutil.which(os.environ.get("CXX", "g++")) is not None
+def nvcc_output(nvcc: Path, source: Path, kind: str, architecture: str, root: Path = ROOT) -> tuple[Path, str]:
+    """The PTX or cubin (``kind``) of a .cu file, and what ptxas said of it."""
+    command = [str(nvcc), f"-{kind}", "-O3", "-std=c++17", f"-arch={architecture}", f"-I{root / 'csrc' / 'include'}"]
+    command += ["-Xptxas=-v,--warn-on-spills,--warning-as-error"] if kind == "cubin" else []
+    folder = kept("nvcc", command, [source, *headers(root)])
+    target, told = folder / f"{source.stem}.{kind}", folder / f"{source.stem}.txt"
+    if not target.exists():
+        _made(target, [*command, str(source)], told)
+    return target, told.read_text()
+
+
+def cuda_sources(root: Path = ROOT) -> list[Path]:
+    """Those that have kernels."""
+    return [path for path in _kernels(root) if "launch" in path.read_text() and path.stem != "render_plan"]
