@@ -23,14 +23,17 @@ __device__ __forceinline__ void pack_vector(const StageProduct& product,
                                             Vector* packed) {
     const int warp = within / (32 * Tile::VECTORS), vector = within / 32 % Tile::VECTORS;
     const int lane = within % 32;
-    constexpr bool HALF = Tile::ELEMENTS == 8;
+    // A halved product has two steps' inputs in one.
+    const int vectors = product.halved ? Tile::VECTORS / 2 : Tile::VECTORS;
+    const int columns = product.halved ? Tile::WARP_COLUMNS / 2 : Tile::WARP_COLUMNS;
+    const int inputs = product.halved ? 2 * step + vector / vectors : step;
     Vector made;
 #pragma unroll
     for (int word = 0; word < 4; ++word) {
-        const int output =
-            product.first_output + Tile::output(warp, 2 * vector + word / 2, lane / 4);
-        const int first = step * Tile::STEP + word % 2 * Tile::ELEMENTS;
-        if constexpr (HALF) {
+        const int tile = 2 * (vector % vectors) + word / 2;
+        const int output = product.first_output + Tile::output(warp, tile, lane / 4, columns);
+        const int first = inputs * Tile::STEP + word % 2 * Tile::ELEMENTS;
+        if constexpr (Tile::ELEMENTS == 8) {
             const int input = first + lane % 4 * 2;
             made.words[word] = Tile::Number::pack(weight_of(product, video, output, input),
                                                   weight_of(product, video, output, input + 1));

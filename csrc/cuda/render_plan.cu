@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "stage_tile.cuh"
+
 namespace digan_fast {
 namespace cuda {
 namespace {
@@ -159,6 +161,8 @@ class Planner {
     // The part of the next grid's first layer that multiplies what comes from this one.
     void add_base(StageParams& q, int width, int depth, const Levels& next) const {
         q.base_out_width = width_for(next.widest());
+        const bool halved =
+            2 * q.base_out_width <= width && can_halve(width, element_bytes(p_.precision));
         for (int first = 0; first < q.base_out_width; first += width) {
             StageProduct& product = q.product[q.products++];
             product.weight = next.first_layer().weight;
@@ -166,7 +170,8 @@ class Planner {
             product.inputs = static_cast<int>(next.first_layer().inputs);
             product.first_output = first;
             product.depth = depth;
-            product.steps = static_cast<int>(divide_up(depth, step_));
+            product.halved = halved;
+            product.steps = static_cast<int>(divide_up(depth, halved ? 2 * step_ : step_));
         }
     }
 

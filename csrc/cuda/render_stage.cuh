@@ -115,6 +115,31 @@ __device__ __forceinline__ void multiply_tile(Sums<Tile>& sums, const Activation
     }
 }
 
+// The same with half the columns, their weights of two steps side by side.
+template <class Tile, class Stream>
+__device__ __forceinline__ void multiply_tile_halved(Sums<Tile>& sums,
+                                                     const Activations<Tile>& tile, Stream& stream,
+                                                     int steps, int lane) {
+    for (int step = 0; step < steps; ++step) {
+        uint32_t right[4 * Tile::VECTORS];
+        stream.take(right);
+#pragma unroll
+        for (int part = 0; part < 2; ++part) {
+            const int chunk = 4 * step + 2 * part + lane / 16;
+            const int first = part * 2 * Tile::VECTORS;
+#pragma unroll
+            for (int i = 0; i < Tile::ROW_TILES; ++i) {
+                uint32_t left[4];
+                load_matrices(left, tile.chunk(16 * i + lane % 16, chunk));
+#pragma unroll
+                for (int j = 0; j < Tile::COLUMN_TILES / 2; ++j)
+                    Tile::Number::multiply(sums[i][j], left, right[first + 2 * j],
+                                           right[first + 2 * j + 1]);
+            }
+        }
+    }
+}
+
 // The ELEMENTS neighbouring columns that a thread holds of a group, in row half of row tile i.
 template <class Tile, class Visit>
 __device__ __forceinline__ void visit_columns(Sums<Tile>& sums, int group, int i, int half,
@@ -180,10 +205,12 @@ __device__ __forceinline__ void finish_layer(Sums<Tile>& sums, const Activations
     }
 }
 
-// What the grid above takes as its base: columns [first, first + WIDTH) of it.
+// What the grid above takes as its base: columns [first, first + WIDTH) of it, or half as many.
 template <class Tile>
 __device__ __forceinline__ void store_base(Sums<Tile>& sums, const StageParams& p,
-                                           const Place& place, int first) {
+                                           const Place& place, int first, bool halved) {
+    const int groups = halved ? Tile::GROUPS / 2 : Tile::GROUPS;
+    const int columns = halved ? Tile::WARP_COLUMNS / 2 : Tile::WARP_COLUMNS;
     auto* out = static_cast<typename Tile::Number::Element*>(p.base_out);
     const std::int64_t plane = static_cast<std::int64_t>(p.area.height) * p.area.width;
 #pragma unroll
@@ -194,11 +221,11 @@ __device__ __forceinline__ void store_base(Sums<Tile>& sums, const StageParams& 
             auto* row = out + (place.frame * plane + at) * p.base_out_width;
 #pragma unroll
             for (int group = 0; group < Tile::GROUPS; ++group) {
-                const int column = first + Tile::column(place.warp, group, place.lane);
+                const int column = first + Tile::column(place.warp, group, place.lane, columns);
                 float values[Tile::ELEMENTS];
                 visit_columns<Tile>(sums, group, i, half,
                                     [&](int e, float& sum) { values[e] = sum; });
-                if (at >= 0 && column < p.base_out_width)
+                if (at >= 0 && group < groups && column < p.base_out_width)
                     *reinterpret_cast<uint4*>(row + column) =
                         packed<typename Tile::Number>(values).whole;
             }
@@ -308,11 +335,13 @@ __global__ void __launch_bounds__(StageTile<Number, WIDTH>::THREADS)
                 __syncthreads();
                 multiply_tile<Tile>(sums, tile, stream, steps, place.lane);
             }
+        } else if (Tile::HALVES && product.halved) {
+            multiply_tile_halved<Tile>(sums, tile, stream, product.steps, place.lane);
         } else {
             multiply_tile<Tile>(sums, tile, stream, product.steps, place.lane);
         }
         if (n >= p.layers) {
-            store_base<Tile>(sums, p, place, product.first_output);
+            store_base<Tile>(sums, p, place, product.first_output, product.halved);
             continue;
         }
         __syncthreads();

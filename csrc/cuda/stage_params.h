@@ -16,8 +16,9 @@ struct Area {
     int top, left, height, width;
 };
 
-// Outputs [first_output, first_output + WIDTH) of a layer, zero past its last. Weights, biases and
-// to-RGB are those of the INR; `steps`, of 32 bytes of inputs each, is what the packed copy has.
+// Outputs [first_output, first_output + WIDTH) of a layer, or half as many, zero past its last.
+// Weights, biases and to-RGB are those of the INR; `steps`, of 32 bytes of inputs each, is what the
+// packed copy has.
 struct StageProduct {
     const float* weight;      // [B, outputs, inputs]
     const float* bias;        // [outputs], or null
@@ -28,6 +29,7 @@ struct StageProduct {
     int first_input, depth;  // of the inputs, those that this product has
     int sinusoids;  // of the inputs, sines first; 0: activations
     int steps;
+    bool halved;  // WIDTH / 2 outputs and twice the inputs in a step
     Finish finish, rgb_finish;
 };
 

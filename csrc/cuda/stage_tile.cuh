@@ -7,6 +7,10 @@
 
 namespace digan_fast::cuda {
 
+constexpr bool can_halve(int width, int element_bytes) {
+    return width >= 512 || (width >= 64 && element_bytes == 4);
+}
+
 template <class Number_, int WIDTH_>
 struct StageTile {
     using Number = Number_;
@@ -31,17 +35,22 @@ struct StageTile {
 
     // Tiles of 8 columns are laid out so that the two that a thread holds of each of
     // ELEMENTS / 2 neighbours are ELEMENTS columns in a row. The first of them, of `group`:
-    static __device__ __forceinline__ int column(int warp, int group, int lane) {
-        return warp * WARP_COLUMNS + group * 4 * ELEMENTS + lane % 4 * ELEMENTS;
+    static __device__ __forceinline__ int column(int warp, int group, int lane,
+                                                 int warp_columns = WARP_COLUMNS) {
+        return warp * warp_columns + group * 4 * ELEMENTS + lane % 4 * ELEMENTS;
     }
     static constexpr int GROUPS = WARP_COLUMNS / (4 * ELEMENTS);
     static constexpr int GROUP_TILES = ELEMENTS / 2;
 
     // The output that is column n of a warp's tile.
-    static __device__ __forceinline__ int output(int warp, int tile, int n) {
-        return warp * WARP_COLUMNS + tile / GROUP_TILES * 4 * ELEMENTS + n / 2 * ELEMENTS +
+    static __device__ __forceinline__ int output(int warp, int tile, int n,
+                                                 int warp_columns = WARP_COLUMNS) {
+        return warp * warp_columns + tile / GROUP_TILES * 4 * ELEMENTS + n / 2 * ELEMENTS +
                tile % GROUP_TILES * 2 + n % 2;
     }
+
+    // Whether a warp can have half its columns, for a product of WIDTH / 2 outputs.
+    static constexpr bool HALVES = can_halve(WIDTH, sizeof(typename Number::Element));
 };
 
 // Activations [PIXELS][WIDTH] in shared memory. Chunks of a row are exchanged by a number of the

@@ -66,6 +66,23 @@ def simulated(root: Path = builds.ROOT, **settings: Any) -> Iterator[ModuleType]
     module.set()
 
 
+def symbol_name(symbol: str) -> str:
+    """`render_stage<Bfloat16, 64, 4>` of an Itanium name in digan_fast::cuda."""
+    name, rest = _part(symbol.removeprefix("_ZN10digan_fast4cuda").removeprefix("_Z"))
+    arguments = []
+    if rest.startswith("I"):
+        for kind, value in re.findall(r"(NS0_\d+|L[ib])(\w*?)E", rest[1 : rest.index("EE") + 1]):
+            arguments.append(value if kind.startswith("NS0_") else int(value))
+    return f"{name}<{', '.join(map(str, arguments))}>" if arguments else name
+
+
+def _part(symbol: str) -> tuple[str, str]:
+    digits = re.match(r"\d+", symbol)
+    assert digits is not None, symbol
+    end = digits.end() + int(digits[0])
+    return symbol[digits.end() : end], symbol[end:]
+
+
 @dataclass
 class Launch:
     """One kernel's launch, executed; ``tensors`` are those that it was given, by name."""
@@ -76,6 +93,11 @@ class Launch:
     shared_bytes: int
     counters: ptx.Counters
     tensors: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def short_name(self) -> str:
+        """Its name and the numbers and types that it is made for."""
+        return symbol_name(self.kernel)
 
     @property
     def bytes_moved(self) -> int:
