@@ -198,8 +198,7 @@ __device__ __forceinline__ void finish_layer(Sums<Tile>& sums, const Activations
                     values[e] = finish(sum + offsets[e]);
                 });
                 const int pixel = 16 * i + 8 * half + place.lane / 4;
-                tile.vector(pixel, column / Tile::ELEMENTS) =
-                    packed<typename Tile::Number>(values);
+                tile.write(pixel, column / Tile::ELEMENTS, packed<typename Tile::Number>(values));
             }
         }
     }
@@ -262,7 +261,7 @@ __device__ __forceinline__ void add_colours(float* colours, const Activations<Ti
         float sums[kMostColours] = {};
         for (int chunk = part; chunk < Tile::CHUNKS; chunk += 4) {
             float values[Tile::ELEMENTS];
-            unpack<typename Tile::Number>(tile.vector(pixel, chunk), values);
+            unpack<typename Tile::Number>(tile.read(pixel, chunk), values);
 #pragma unroll
             for (int c = 0; c < kMostColours; ++c) {
                 if (c >= count) break;

@@ -66,8 +66,14 @@ class Activations {
         return room_ + (pixel * Tile::CHUNKS + (chunk ^ exchange)) * 16;
     }
 
-    __device__ __forceinline__ Vector& vector(int pixel, int chunk) const {
-        return *reinterpret_cast<Vector*>(this->chunk(pixel, chunk));
+    // In one access of 16 bytes.
+    __device__ __forceinline__ Vector read(int pixel, int chunk) const {
+        Vector vector;
+        vector.whole = *reinterpret_cast<const uint4*>(this->chunk(pixel, chunk));
+        return vector;
+    }
+    __device__ __forceinline__ void write(int pixel, int chunk, const Vector& vector) const {
+        *reinterpret_cast<uint4*>(this->chunk(pixel, chunk)) = vector.whole;
     }
 
   private:

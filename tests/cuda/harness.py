@@ -193,3 +193,19 @@ def executed(
     with _in_place_of_cuda(executing, executing.address):
         yield executing.launches
     module.set()
+
+
+@functools.cache
+def recorded() -> dict[str, tuple[int, int]]:
+    """Threads and dynamic shared memory of every kernel that the tests' cases launch."""
+    import launched
+
+    module = simulated_module(builds.simulated_module())
+    found = {}
+    for limit in (99 * 1024, LARGE_SHARED):
+        module.set(record=True, shared_memory_limit=limit)
+        with _in_place_of_cuda(module, _cuda.address):
+            launched.launch_everything()
+        found.update({kernel: (threads, shared) for kernel, _, threads, shared, _ in module.take_launches()})
+    module.set()
+    return found

@@ -5,32 +5,32 @@
 namespace simulator {
 namespace {
 
-SIMULATOR_UNSEEN std::uint32_t bits_of(float value) {
+std::uint32_t bits_of(float value) {
     std::uint32_t bits;
     __builtin_memcpy(&bits, &value, sizeof bits);
     return bits;
 }
 
-SIMULATOR_UNSEEN float float_of(std::uint32_t bits) {
+float float_of(std::uint32_t bits) {
     float value;
     __builtin_memcpy(&value, &bits, sizeof value);
     return value;
 }
 
-SIMULATOR_UNSEEN float tf32_element(std::uint32_t word, int) { return float_of(word); }
+float tf32_element(std::uint32_t word, int) { return float_of(word); }
 
-SIMULATOR_UNSEEN float bfloat16_element(std::uint32_t word, int which) {
+float bfloat16_element(std::uint32_t word, int which) {
     return bfloat16_to_float(static_cast<std::uint16_t>(word >> 16 * which));
 }
 
-SIMULATOR_UNSEEN float float16_element(std::uint32_t word, int which) {
+float float16_element(std::uint32_t word, int which) {
     return float16_to_float(static_cast<std::uint16_t>(word >> 16 * which));
 }
 
 // Lane 4·g + q holds rows g and g + 8 of the left operand and of the sums, column g of the right
 // one; of k, `Each` neighbours from Each·q, and as many 4·Each further on.
 template <int Each, float (*Element)(std::uint32_t, int)>
-SIMULATOR_UNSEEN void multiply_lanes(const void* const* in, void* const* out) {
+void multiply_lanes(const void* const* in, void* const* out) {
     constexpr int DEPTH = 8 * Each;
     double left[16][DEPTH], right[8][DEPTH];
     for (int lane = 0; lane < 32; ++lane) {
@@ -58,48 +58,48 @@ SIMULATOR_UNSEEN void multiply_lanes(const void* const* in, void* const* out) {
 
 }  // namespace
 
-SIMULATOR_UNSEEN float bfloat16_to_float(std::uint16_t bits) {
+float bfloat16_to_float(std::uint16_t bits) {
     return float_of(static_cast<std::uint32_t>(bits) << 16);
 }
 
-SIMULATOR_UNSEEN std::uint16_t float_to_bfloat16(float value) {
+std::uint16_t float_to_bfloat16(float value) {
     const std::uint32_t bits = bits_of(value);
     if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return 0x7FFF;
     return static_cast<std::uint16_t>((bits + 0x7FFFu + (bits >> 16 & 1)) >> 16);
 }
 
-SIMULATOR_UNSEEN float float16_to_float(std::uint16_t bits) {
+float float16_to_float(std::uint16_t bits) {
     _Float16 value;
     __builtin_memcpy(&value, &bits, sizeof value);
     return static_cast<float>(value);
 }
 
-SIMULATOR_UNSEEN std::uint16_t float_to_float16(float value) {
+std::uint16_t float_to_float16(float value) {
     const auto narrow = static_cast<_Float16>(value);
     std::uint16_t bits;
     __builtin_memcpy(&bits, &narrow, sizeof bits);
     return bits;
 }
 
-SIMULATOR_UNSEEN std::uint32_t float_to_tf32(float value) {
+std::uint32_t float_to_tf32(float value) {
     const std::uint32_t bits = bits_of(value);
     if ((bits & 0x7F800000u) == 0x7F800000u) return bits;
     return (bits + 0x1000u) & 0xFFFFE000u;
 }
 
-SIMULATOR_UNSEEN void multiply_lanes_bfloat16(const void* const* in, void* const* out) {
+void multiply_lanes_bfloat16(const void* const* in, void* const* out) {
     multiply_lanes<2, bfloat16_element>(in, out);
 }
 
-SIMULATOR_UNSEEN void multiply_lanes_float16(const void* const* in, void* const* out) {
+void multiply_lanes_float16(const void* const* in, void* const* out) {
     multiply_lanes<2, float16_element>(in, out);
 }
 
-SIMULATOR_UNSEEN void multiply_lanes_tf32(const void* const* in, void* const* out) {
+void multiply_lanes_tf32(const void* const* in, void* const* out) {
     multiply_lanes<1, tf32_element>(in, out);
 }
 
-SIMULATOR_UNSEEN void exchange_matrices(const void* const* in, void* const* out) {
+void exchange_matrices(const void* const* in, void* const* out) {
     for (int lane = 0; lane < 32; ++lane)
         for (int matrix = 0; matrix < 4; ++matrix)
             static_cast<std::uint32_t*>(out[lane])[matrix] =

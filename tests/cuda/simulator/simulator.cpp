@@ -15,7 +15,7 @@
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/common_interface_defs.h>
 #endif
-#if defined(__SANITIZE_THREAD__)
+#if defined(SIMULATOR_FOR_THREAD_SANITIZER)
 #include <sanitizer/tsan_interface.h>
 #endif
 
@@ -27,6 +27,7 @@ constexpr std::size_t kStack = std::size_t{256} << 10;
 struct Copy {
     void* to;
     const void* from;
+    Move move;
     int group;
     bool done;
 };
@@ -77,31 +78,31 @@ Block block;
     std::abort();
 }
 
-SIMULATOR_UNSEEN Thread& self() { return block.threads[block.current]; }
+Thread& self() { return block.threads[block.current]; }
 
-SIMULATOR_UNSEEN void release(void* tag) {
-#if defined(__SANITIZE_THREAD__)
+void release(void* tag) {
+#if defined(SIMULATOR_FOR_THREAD_SANITIZER)
     __tsan_release(tag);
 #else
     (void)tag;
 #endif
 }
 
-SIMULATOR_UNSEEN void acquire(void* tag) {
-#if defined(__SANITIZE_THREAD__)
+void acquire(void* tag) {
+#if defined(SIMULATOR_FOR_THREAD_SANITIZER)
     __tsan_acquire(tag);
 #else
     (void)tag;
 #endif
 }
 
-SIMULATOR_UNSEEN void to_scheduler() {
+void to_scheduler() {
     Thread& thread = self();
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_start_switch_fiber(thread.done ? nullptr : &thread.fake_stack,
                                    block.scheduler_stack, block.scheduler_stack_size);
 #endif
-#if defined(__SANITIZE_THREAD__)
+#if defined(SIMULATOR_FOR_THREAD_SANITIZER)
     __tsan_switch_to_fiber(block.scheduler_fiber, __tsan_switch_to_fiber_no_sync);
 #endif
     swapcontext(&thread.context, &block.scheduler);
@@ -111,13 +112,13 @@ SIMULATOR_UNSEEN void to_scheduler() {
 #endif
 }
 
-SIMULATOR_UNSEEN void to_thread(int index) {
+void to_thread(int index) {
     block.current = index;
     Thread& thread = self();
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_start_switch_fiber(&block.scheduler_fake_stack, thread.stack, kStack);
 #endif
-#if defined(__SANITIZE_THREAD__)
+#if defined(SIMULATOR_FOR_THREAD_SANITIZER)
     __tsan_switch_to_fiber(thread.fiber, __tsan_switch_to_fiber_no_sync);
 #endif
     swapcontext(&block.scheduler, &thread.context);
@@ -127,13 +128,13 @@ SIMULATOR_UNSEEN void to_thread(int index) {
     block.current = -1;
 }
 
-SIMULATOR_UNSEEN void wait_for(const unsigned* generation, unsigned seen) {
+void wait_for(const unsigned* generation, unsigned seen) {
     self().awaited = generation;
     self().seen = seen;
     to_scheduler();
 }
 
-SIMULATOR_UNSEEN void enter() {
+void enter() {
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_finish_switch_fiber(nullptr, &block.scheduler_stack, &block.scheduler_stack_size);
 #endif
@@ -149,7 +150,7 @@ SIMULATOR_UNSEEN void enter() {
     std::abort();
 }
 
-SIMULATOR_UNSEEN void prepare(Thread& thread) {
+void prepare(Thread& thread) {
     thread.done = false;
     thread.awaited = nullptr;
     thread.copies.clear();
@@ -165,18 +166,18 @@ SIMULATOR_UNSEEN void prepare(Thread& thread) {
     thread.context.uc_stack.ss_size = kStack;
     thread.context.uc_link = nullptr;
     makecontext(&thread.context, enter, 0);
-#if defined(__SANITIZE_THREAD__)
+#if defined(SIMULATOR_FOR_THREAD_SANITIZER)
     if (thread.fiber) __tsan_destroy_fiber(thread.fiber);
     thread.fiber = __tsan_create_fiber(0);
 #endif
 }
 
-SIMULATOR_UNSEEN void run_block(int threads) {
+void run_block(int threads) {
     block.alive = threads;
     block.arrived = 0;
     for (Warp& warp : block.warps) warp.arrived = 0;
     for (Thread& thread : block.threads) prepare(thread);
-#if defined(__SANITIZE_THREAD__)
+#if defined(SIMULATOR_FOR_THREAD_SANITIZER)
     block.scheduler_fiber = __tsan_get_current_fiber();
 #endif
     release(&block.launch_tag);
@@ -209,10 +210,10 @@ std::vector<Launch>& launches() {
     return instance;
 }
 
-SIMULATOR_UNSEEN Index thread_index() { return {static_cast<unsigned>(block.current)}; }
-SIMULATOR_UNSEEN Index block_index() { return {block.index}; }
-SIMULATOR_UNSEEN Index block_extent() { return {block.extent}; }
-SIMULATOR_UNSEEN unsigned char* shared_memory() { return block.shared; }
+Index thread_index() { return {static_cast<unsigned>(block.current)}; }
+Index block_index() { return {block.index}; }
+Index block_extent() { return {block.extent}; }
+unsigned char* shared_memory() { return block.shared; }
 
 void run(const char* op, const void* kernel, std::int64_t blocks, int threads, int shared_bytes,
          const void* params, std::size_t size, const std::function<void()>& body) {
@@ -245,7 +246,7 @@ void run(const char* op, const void* kernel, std::int64_t blocks, int threads, i
     }
 }
 
-SIMULATOR_UNSEEN void synchronise_block() {
+void synchronise_block() {
     for (const Warp& warp : block.warps)
         if (warp.arrived) {
             const auto lane = &warp - block.warps.data();
@@ -262,7 +263,7 @@ SIMULATOR_UNSEEN void synchronise_block() {
     acquire(&block.barrier_tag);
 }
 
-SIMULATOR_UNSEEN void collective(const char* name, const void* in, void* out, Lanes act) {
+void collective(const char* name, const void* in, void* out, Lanes act) {
     Warp& warp = block.warps[block.current / 32];
     const int lane = block.current % 32;
     if (warp.arrived == 0) warp.name = name;
@@ -280,14 +281,14 @@ SIMULATOR_UNSEEN void collective(const char* name, const void* in, void* out, La
     }
 }
 
-void copy_async(void* to, const void* from) {
+void copy_async(void* to, const void* from, Move move) {
     if ((reinterpret_cast<std::uintptr_t>(to) | reinterpret_cast<std::uintptr_t>(from)) % 16)
         fail("a copy is not aligned to 16 bytes");
     Thread& thread = self();
     const Copies when = settings().copies;
     const bool now = when == Copies::eager || (when == Copies::random && block.random() & 1);
-    if (now) *static_cast<uint4*>(to) = *static_cast<const uint4*>(from);
-    thread.copies.push_back({to, from, thread.group, now});
+    if (now) move(to, from);
+    thread.copies.push_back({to, from, move, thread.group, now});
 }
 
 void copy_async_commit() { ++self().group; }
@@ -296,7 +297,7 @@ void copy_async_wait(int pending) {
     Thread& thread = self();
     while (!thread.copies.empty() && thread.copies.front().group < thread.group - pending) {
         const Copy copy = thread.copies.front();
-        if (!copy.done) *static_cast<uint4*>(copy.to) = *static_cast<const uint4*>(copy.from);
+        if (!copy.done) copy.move(copy.to, copy.from);
         thread.copies.pop_front();
     }
 }

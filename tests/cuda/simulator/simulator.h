@@ -1,8 +1,9 @@
 #pragma once
 
 // CUDA as far as csrc/cuda uses it, for a C++ compiler: every thread of a block is a fiber, and
-// blocks run one after another. Barriers, collectives and copies are functions of this header;
-// sanitizers see the kernels' accesses and nothing of the simulator's.
+// blocks run one after another. Barriers, collectives and copies are functions of this header.
+// ThreadSanitizer sees the
+// kernels' accesses and nothing of the simulator's, whose sources are compiled without it.
 
 #include <cmath>
 #include <cstdint>
@@ -21,11 +22,8 @@
 #define __grid_constant__
 #define DIGAN_FAST_DYNAMIC_SHARED(name) unsigned char* const name = simulator::shared_memory()
 
-#if defined(__SANITIZE_THREAD__)
+// Of lanes' data that the simulator moves.
 #define SIMULATOR_UNSEEN __attribute__((no_sanitize("thread"), noinline))
-#else
-#define SIMULATOR_UNSEEN
-#endif
 
 struct alignas(8) uint2 {
     std::uint32_t x, y;
@@ -55,7 +53,9 @@ void synchronise_block();
 using Lanes = void (*)(const void* const* in, void* const* out);
 void collective(const char* name, const void* in, void* out, Lanes act);
 
-void copy_async(void* to, const void* from);
+// `move` is the caller's, so that sanitizers see what it touches.
+using Move = void (*)(void* to, const void* from);
+void copy_async(void* to, const void* from, Move move);
 void copy_async_commit();
 void copy_async_wait(int pending);
 
@@ -145,7 +145,11 @@ constexpr T max(T a, T b) {
 
 namespace digan_fast::cuda {
 
-inline void copy_async_16(void* to, const void* from) { simulator::copy_async(to, from); }
+inline void copy_async_16(void* to, const void* from) {
+    simulator::copy_async(to, from, [](void* there, const void* here) {
+        *static_cast<uint4*>(there) = *static_cast<const uint4*>(here);
+    });
+}
 inline void copy_async_commit() { simulator::copy_async_commit(); }
 template <int Pending>
 void copy_async_wait() {
