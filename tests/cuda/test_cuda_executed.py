@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from cases import CASES, Case
 from conftest import moved
 from harness import Launch, executed, simulated
+from ops import OPS, check_case, kernel
 from random_inrs import random_inr
 from renders import RENDERINGS, arguments, check, op
+
+
+EXECUTED = ("odd", "tails", "both", "last", "tanh", "matrix", "sine", "softplus")
 
 
 def record(name: str, launches: Sequence[Launch]) -> None:
@@ -44,6 +49,28 @@ def test_renderings(name: str, precision: str, nvcc: Path) -> None:
     assert torch.allclose(found, expected, rtol=0, atol=float(expected.abs().max()) * 2.0**-7)
     assert all(launch.counters.total("bank_conflicts") == 0 for launch in launches)
     record(f"{name}, {precision}", launches)
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("case", [case for case in CASES if case.op in OPS and case.name in EXECUTED], ids=str)
+def test_ops(case: Case, kind: str, nvcc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with executed(nvcc) as launches:
+        check_case(case, kind, monkeypatch)
+    assert all(launch.counters.total("bank_conflicts") == 0 for launch in launches)
+    if kind == "bfloat16":
+        record(str(case), launches)
+
+
+def test_bias_act_moves_each_byte_once(nvcc: Path) -> None:
+    x = torch.randn(2, 8, 64).bfloat16()
+    with executed(nvcc) as launches:
+        y = kernel("bias_act")(x, torch.zeros(8), 1, "lrelu", 1.4, None)
+        kernel("bias_act_backward")(x, None, None, y, 1, "lrelu", 1.4, None)
+    forward, backward, *_ = (launch.counters for launch in launches)
+    assert forward.total("global_bytes_read") - x.nbytes == x.numel() // 8 * 8 * 4
+    assert forward.total("global_bytes_written") == x.nbytes
+    assert (backward.total("global_bytes_read"), backward.total("global_bytes_written")) == (2 * x.nbytes, x.nbytes)
+    assert forward.store_efficiency == backward.store_efficiency == 1
 
 
 # Grids as wide as DIGAN's, 16 and 32 pixels a side.

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from harness import LARGE_SHARED, simulated
+from cases import DTYPES, Case, reference
+from harness import LARGE_SHARED, simulated, symbol_name
+from ops import OP_CASES, check_case, kernel, misaligned
 from renders import PRECISIONS, RENDERINGS, arguments, check, op
+
+from digan_fast import dispatch
 
 SETTINGS = ({"copies": 0}, {"copies": 1}, {"copies": 2, "seed": 1})
 
@@ -53,3 +57,50 @@ def test_empty() -> None:
     with simulated():
         assert op._why_not_cuda(*lists, *args[3:]) is None
         assert op._cuda(*lists, *args[3:]).shape == (0, 1, 3, 8, 8)
+
+
+@pytest.mark.parametrize("kind", DTYPES)
+@pytest.mark.parametrize("case", OP_CASES, ids=str)
+def test_ops(case: Case, kind: str, poisoned: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with simulated():
+        check_case(case, kind, monkeypatch)
+
+
+@pytest.mark.parametrize("kind", DTYPES)
+def test_addresses_that_are_no_multiple_of_16(kind: str) -> None:
+    x, bias = torch.randn(3, 8, 16).to(DTYPES[kind]), torch.randn(8).to(DTYPES[kind])
+    options = (1, "lrelu", 1.4, 0.5)
+    with simulated() as module:
+        aligned = kernel("bias_act")(x, bias, *options)
+        found = kernel("bias_act")(misaligned(x), bias, *options)
+        backward = kernel("bias_act_backward")(x, None, None, found, *options)
+        other = kernel("bias_act_backward")(misaligned(x), None, None, misaligned(found), *options)
+        names = [symbol_name(launch[0]) for launch in module.take_launches()]
+    assert torch.equal(found, aligned)
+    assert all(map(torch.equal, backward, other))
+    assert len(set(names)) == 6
+
+
+def test_a_channel_s_sum_in_several_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for shape in ((3, 2, 70, 71), (9001, 33)):
+        x = torch.randn(shape)
+        with simulated():
+            _, dbias = kernel("bias_act_backward")(x, None, None, x, 1, "linear", 1.0, None)
+        dims = [dim for dim in range(x.ndim) if dim != 1]
+        assert torch.allclose(dbias.double(), x.double().sum(dims), rtol=0, atol=2e-4)
+
+
+def test_one_number_in_every_place_of_a_gradient() -> None:
+    x = torch.randn(2, 3, 5)
+    args = (torch.ones(()).expand(2, 3, 5), x, None, x, 1, "swish", 1.0, None)
+    with simulated():
+        found = kernel("bias_act_backward")(*args)
+    assert all(map(torch.allclose, found, reference("bias_act_backward", *args)))
+
+
+def test_wide_rows_of_weights_go_elsewhere() -> None:
+    args = torch.empty(2, 4097), torch.empty(1, 2, 3), torch.empty(1, 3, 4097), "demod"
+    with simulated():
+        for op, rest in (("fmm_weights", ()), ("fmm_weights_backward", (torch.empty(1, 2, 4097),))):
+            reason = dispatch._kernels[op]["cuda"].why_not(*rest, *args[:3], *rest, args[3])
+            assert reason == "weight has 4097 inputs; it takes 4096 at most"
