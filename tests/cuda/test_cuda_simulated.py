@@ -21,7 +21,7 @@ def test_renderings(name: str, precision: str, poisoned: None) -> None:
         check(name, precision)
 
 
-@pytest.mark.parametrize("name", ["two grids", "window", "512"])
+@pytest.mark.parametrize("name", ["two grids", "window", "512", "more waves than channels"])
 def test_the_same_bits_in_any_order(name: str, poisoned: None) -> None:
     """Of threads, and of copies arriving early, late or between."""
     found = []

@@ -7,12 +7,17 @@
 #include <random>
 #include <vector>
 
+#include "digan_fast/fmm_weights.h"
 #include "digan_fast/render.h"
+#include "digan_fast/upfirdn2d.h"
 #include "simulator.h"
 
 namespace {
 
 using digan_fast::Activation;
+using digan_fast::BiasActBackwardParams;
+using digan_fast::BiasActParams;
+using digan_fast::Number;
 using digan_fast::Precision;
 using digan_fast::RenderLayer;
 using digan_fast::RenderLevel;
@@ -71,6 +76,56 @@ void render(Precision precision, const std::vector<std::vector<std::int64_t>>& g
     std::free(workspace);
 }
 
+void bias_act(Number number, std::int64_t outer, std::int64_t channels, std::int64_t inner) {
+    const std::int64_t elements = outer * channels * inner;
+    const float* bias = tensor(channels);
+    const BiasActParams forward{tensor(elements), tensor(elements), bias,   outer, channels, inner,
+                                Activation::swish, number,          1.0f,   1.4f,  0.5f,     1};
+    digan_fast::bias_act_cuda(forward, nullptr);
+    BiasActBackwardParams backward{};
+    backward.dx = tensor(elements);
+    backward.dbias = tensor(channels);
+    backward.partials = tensor(digan_fast::bias_act_cuda_parts(outer, inner) * channels);
+    backward.grad = tensor(elements);
+    backward.x = forward.x;
+    backward.bias = bias;
+    backward.out = forward.out;
+    backward.outer = outer;
+    backward.channels = channels;
+    backward.inner = inner;
+    backward.activation = Activation::swish;
+    backward.number = number;
+    backward.alpha = backward.gain = 1.0f;
+    backward.clamp = kInfinity;
+    digan_fast::bias_act_backward_cuda(backward, nullptr);
+}
+
+void upfirdn2d(Number number) {
+    const digan_fast::UpfirdnAxis vertical{5, 6, 3, 2}, horizontal{4, 6, 4, -1};
+    const digan_fast::Upfirdn2dParams params{tensor(2 * 6 * 6 * 3), tensor(2 * 5 * 4 * 3),
+                                             tensor(3 * 4),         2,
+                                             3,                     vertical,
+                                             horizontal,            3,
+                                             2,                     number,
+                                             1};
+    digan_fast::upfirdn2d_cuda(params, nullptr);
+}
+
+void fmm_weights(digan_fast::Modulation modulation) {
+    constexpr std::int64_t kBatch = 2, kOutputs = 3, kInputs = 131, kRank = 5;
+    const float *weight = tensor(kOutputs * kInputs), *left = tensor(kBatch * kOutputs * kRank),
+                *right = tensor(kBatch * kRank * kInputs);
+    constexpr std::int64_t kElements = kBatch * kOutputs * kInputs;
+    digan_fast::fmm_weights_cuda({tensor(kElements), weight, left, right, kBatch, kOutputs,
+                                  kInputs, kRank, modulation, 0.4f, 1},
+                                 nullptr);
+    digan_fast::fmm_weights_backward_cuda(
+        {tensor(kOutputs * kInputs), tensor(kBatch * kOutputs * kRank),
+         tensor(kBatch * kRank * kInputs), tensor(kElements), tensor(kElements), weight, left,
+         right, kBatch, kOutputs, kInputs, kRank, modulation, false, 0.4f, 1},
+        nullptr);
+}
+
 }  // namespace
 
 int main() {
@@ -85,5 +140,13 @@ int main() {
     render(Precision::bfloat16, {{300, 40}, {200}}, {0, 0, 3, 3}, 1, 99 << 10);
     render(Precision::bfloat16, {{300, 40}, {200}}, {0, 0, 3, 3}, 1, 163 << 10);
     render(Precision::tf32, {{300}, {9}}, {0, 0, 3, 3}, 1, 99 << 10);
+    for (const auto number : {Number::float32, Number::bfloat16, Number::float16}) {
+        bias_act(number, 2, 3, 16);
+        bias_act(number, 41, 40, 1);
+        bias_act(number, 3, 5, 7);
+        upfirdn2d(number);
+    }
+    fmm_weights(digan_fast::Modulation::demod);
+    fmm_weights(digan_fast::Modulation::tanh);
     std::puts("every kernel ran");
 }
