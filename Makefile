@@ -1,7 +1,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-NATIVE := $(wildcard setup.py pyproject.toml CMakeLists.txt csrc/*/*.cpp csrc/*/*.cu csrc/*/*.h csrc/include/*/*.h)
+NATIVE := $(wildcard setup.py pyproject.toml CMakeLists.txt csrc/*/*.cpp csrc/*/*.cu csrc/*/*.cuh csrc/*/*.h csrc/include/*/*.h)
+SIMULATOR := $(wildcard tests/cuda/simulator/*)
 
 .PHONY: demo test emulate packaging sanitize bench bench-quick lint format clean
 
@@ -21,7 +22,7 @@ packaging: $(VENV)/.installed-dev
 ## emulate: the GPU's kernels without a GPU: interpreted, compiled for four architectures, their PTX executed; ten minutes
 emulate: $(VENV)/.installed-test $(VENV)/.installed-triton
 	TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels tests/emulator/test_triton_interpreter.py
-	$(BIN)/python -m pytest tests/kernels tests/emulator
+	$(BIN)/python -m pytest tests/kernels tests/emulator tests/cuda
 
 ## bench: speed, memory and quality, a quarter of an hour; rewrites the tables of README.md and docs/performance.md
 bench: $(VENV)/.installed-dev
@@ -42,12 +43,12 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.cu %.h,$(NATIVE))
+	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.cu %.cuh %.h,$(NATIVE)) $(SIMULATOR)
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $(filter %.cpp %.cu %.h,$(NATIVE))
+	$(BIN)/clang-format -i $(filter %.cpp %.cu %.cuh %.h,$(NATIVE)) $(SIMULATOR)
 
 clean:
 	rm -rf $(VENV) build dist demo *.egg-info digan_fast/_C*.so digan_fast/_native.txt

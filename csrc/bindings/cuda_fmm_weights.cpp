@@ -16,8 +16,8 @@ Modulation checked(const Shape& shape, int modulation) {
     require(inputs <= kFmmWeightsCudaInputs, "inputs", std::to_string(inputs), "4096 or fewer");
     require_tensor("shape", {batch, outputs, inputs});
     require_tensor("shape", {batch, std::max(outputs, inputs), rank});
-    require(modulation >= 0 && modulation < kModulations, "modulation",
-            std::to_string(modulation), "0 to 3");
+    require(modulation >= 0 && modulation < kModulations, "modulation", std::to_string(modulation),
+            "0 to 3");
     return static_cast<Modulation>(modulation);
 }
 

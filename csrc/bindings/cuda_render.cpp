@@ -7,8 +7,7 @@ namespace {
 using Window = std::array<std::int64_t, 4>;
 
 RenderParams params_of(std::int64_t videos, std::int64_t frames, std::int64_t side,
-                       const Window& window, const std::vector<LevelTuple>& levels,
-                       int precision) {
+                       const Window& window, const std::vector<LevelTuple>& levels, int precision) {
     require(precision >= 0 && precision <= 4, "precision", std::to_string(precision), "0 to 4");
     require(videos > 0 && frames > 0, "videos and frames", "0", "1 or more");
     return render_params(videos, frames, side, window, levels, precision);

@@ -10,8 +10,8 @@ void upfirdn2d(std::uintptr_t out, std::uintptr_t x, std::uintptr_t filter, std:
                std::int64_t channels, const Pair& size, const Pair& out_size, const Pair& taps,
                const Pair& before, std::int64_t up, std::int64_t down, int number,
                std::uintptr_t stream) {
-    for (const std::int64_t extent : {images, channels, size[0], size[1], out_size[0],
-                                      out_size[1], taps[0], taps[1], up, down})
+    for (const std::int64_t extent :
+         {images, channels, size[0], size[1], out_size[0], out_size[1], taps[0], taps[1], up, down})
         require(extent > 0, "extents", std::to_string(extent), "1 or more");
     require_tensor("x", {images, channels, size[0], size[1]});
     require_tensor("out", {images, channels, out_size[0], out_size[1]});

@@ -81,18 +81,9 @@ inline RenderParams render_params(std::int64_t videos, std::int64_t frames, std:
     require_extent("videos", videos);
     require_extent("frames", frames);
     require_rectangle("window", top, left, height, width);
-    RenderParams params{nullptr,
-                        videos,
-                        frames,
-                        side,
-                        top,
-                        left,
-                        height,
-                        width,
-                        {},
-                        static_cast<Precision>(precision),
-                        1,
-                        {}};
+    RenderParams params{nullptr, videos, frames, side, top,
+                        left,    height, width,  {},   static_cast<Precision>(precision),
+                        1,       {}};
     for (const LevelTuple& level : levels) params.levels.push_back(level_of(level));
     check(params);
     return params;

@@ -51,17 +51,23 @@ void backward(const BiasActBackwardParams& p, CudaStream stream) {
 
 void bias_act_cuda(const BiasActParams& p, CudaStream stream) {
     switch (p.number) {
-        case Number::float32: return forward<Number::float32>(p, stream);
-        case Number::bfloat16: return forward<Number::bfloat16>(p, stream);
-        case Number::float16: return forward<Number::float16>(p, stream);
+        case Number::float32:
+            return forward<Number::float32>(p, stream);
+        case Number::bfloat16:
+            return forward<Number::bfloat16>(p, stream);
+        case Number::float16:
+            return forward<Number::float16>(p, stream);
     }
 }
 
 void bias_act_backward_cuda(const BiasActBackwardParams& p, CudaStream stream) {
     switch (p.number) {
-        case Number::float32: return backward<Number::float32>(p, stream);
-        case Number::bfloat16: return backward<Number::bfloat16>(p, stream);
-        case Number::float16: return backward<Number::float16>(p, stream);
+        case Number::float32:
+            return backward<Number::float32>(p, stream);
+        case Number::bfloat16:
+            return backward<Number::bfloat16>(p, stream);
+        case Number::float16:
+            return backward<Number::float16>(p, stream);
     }
 }
 

@@ -12,8 +12,8 @@ int row_bytes(std::int64_t inputs) {
 
 void fmm_weights_cuda(const FmmWeightsParams& p, CudaStream stream) {
     using namespace cuda;
-    launch("fmm_weights", fmm_weights_kernel, p.batch * p.outputs, kFmmThreads,
-           row_bytes(p.inputs), stream, p);
+    launch("fmm_weights", fmm_weights_kernel, p.batch * p.outputs, kFmmThreads, row_bytes(p.inputs),
+           stream, p);
 }
 
 void fmm_weights_backward_cuda(const FmmWeightsBackwardParams& p, CudaStream stream) {
@@ -21,8 +21,8 @@ void fmm_weights_backward_cuda(const FmmWeightsBackwardParams& p, CudaStream str
     const char* op = "fmm_weights_backward";
     launch(op, fmm_weights_rows_kernel, p.outputs, kFmmThreads, row_bytes(p.inputs), stream, p);
     const std::int64_t elements = p.batch * p.rank * p.inputs;
-    launch(op, fmm_weights_right_kernel, (elements + kFmmThreads - 1) / kFmmThreads, kFmmThreads,
-           0, stream, p);
+    launch(op, fmm_weights_right_kernel, (elements + kFmmThreads - 1) / kFmmThreads, kFmmThreads, 0,
+           stream, p);
 }
 
 }  // namespace digan_fast

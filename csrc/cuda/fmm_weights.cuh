@@ -24,11 +24,10 @@ __device__ __forceinline__ float block_sum(float value, float* scratch) {
 
 // Σ_r left[r]·right[r, i]·scale.
 template <class Params>
-__device__ __forceinline__ float product_at(const Params& p, const float* left,
-                                            const float* right, std::int64_t i) {
+__device__ __forceinline__ float product_at(const Params& p, const float* left, const float* right,
+                                            std::int64_t i) {
     float total = 0.0f;
-    for (std::int64_t r = 0; r < p.rank; ++r)
-        total = fmaf(left[r], right[r * p.inputs + i], total);
+    for (std::int64_t r = 0; r < p.rank; ++r) total = fmaf(left[r], right[r * p.inputs + i], total);
     return total * p.scale;
 }
 

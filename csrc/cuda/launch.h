@@ -8,9 +8,9 @@
 #include "digan_fast/cuda_info.h"
 
 #if defined(DIGAN_FAST_SIMULATED)
-#include "simulator.h"
+#    include "simulator.h"
 #else
-#include <cuda_runtime_api.h>
+#    include <cuda_runtime_api.h>
 #endif
 
 namespace digan_fast::cuda {
@@ -44,7 +44,7 @@ void launch(const char* op, void (*kernel)(Params), std::int64_t blocks, int thr
     if (shared_bytes > kWithoutAsking)
         check(op, cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                                        cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
-    kernel<<<static_cast<unsigned>(blocks), threads, shared_bytes, stream>>>(params);
+    kernel<<<static_cast<unsigned>(blocks), threads, shared_bytes, stream> > >(params);
     check(op, cudaGetLastError());
 }
 

@@ -9,8 +9,7 @@ namespace digan_fast::cuda {
 __device__ __forceinline__ float weight_of(const StageProduct& product, std::int64_t video,
                                            int output, int input) {
     int column = product.first_input + input;
-    if (product.sinusoids)
-        column = product.first_input + input / 2 + input % 2 * product.sinusoids;
+    if (product.sinusoids) column = product.first_input + input / 2 + input % 2 * product.sinusoids;
     const bool exists = output < product.outputs && input < product.depth;
     return exists ? product.weight[(video * product.outputs + output) * product.inputs + column]
                   : 0.0f;
@@ -18,9 +17,8 @@ __device__ __forceinline__ float weight_of(const StageProduct& product, std::int
 
 // A thread makes one vector of fragments: both halves of a step for two tiles of 8 columns.
 template <class Tile>
-__device__ __forceinline__ void pack_vector(const StageProduct& product,
-                                            std::int64_t video, int step, int within,
-                                            Vector* packed) {
+__device__ __forceinline__ void pack_vector(const StageProduct& product, std::int64_t video,
+                                            int step, int within, Vector* packed) {
     const int warp = within / (32 * Tile::VECTORS), vector = within / 32 % Tile::VECTORS;
     const int lane = within % 32;
     // A halved product has two steps' inputs in one.

@@ -16,17 +16,28 @@ __device__ __forceinline__ float sigmoid(float z) { return 1.0f / (1.0f + expf(-
 __device__ __forceinline__ float activated(float z, Activation activation, float alpha) {
     float sine, cosine;
     switch (activation) {
-        case Activation::relu: return z > 0.0f ? z : z * 0.0f;
-        case Activation::lrelu: return z > 0.0f ? z : z * alpha;
-        case Activation::tanh: return tanhf(z);
-        case Activation::sigmoid: return sigmoid(z);
-        case Activation::elu: return z > 0.0f ? z : expm1f(z);
-        case Activation::selu: return kSeluScale * (z > 0.0f ? z : kSeluAlpha * expm1f(z));
+        case Activation::relu:
+            return z > 0.0f ? z : z * 0.0f;
+        case Activation::lrelu:
+            return z > 0.0f ? z : z * alpha;
+        case Activation::tanh:
+            return tanhf(z);
+        case Activation::sigmoid:
+            return sigmoid(z);
+        case Activation::elu:
+            return z > 0.0f ? z : expm1f(z);
+        case Activation::selu:
+            return kSeluScale * (z > 0.0f ? z : kSeluAlpha * expm1f(z));
         // Above 20 torch takes z.
-        case Activation::softplus: return z > 20.0f ? z : log1pf(expf(z));
-        case Activation::swish: return z * sigmoid(z);
-        case Activation::sine: sin_cos(z, sine, cosine); return sine;
-        default: return z;
+        case Activation::softplus:
+            return z > 20.0f ? z : log1pf(expf(z));
+        case Activation::swish:
+            return z * sigmoid(z);
+        case Activation::sine:
+            sin_cos(z, sine, cosine);
+            return sine;
+        default:
+            return z;
     }
 }
 
@@ -34,16 +45,27 @@ __device__ __forceinline__ float activated(float z, Activation activation, float
 __device__ __forceinline__ float derivative(float z, Activation activation, float alpha) {
     float sine, cosine;
     switch (activation) {
-        case Activation::relu: return z > 0.0f ? 1.0f : 0.0f;
-        case Activation::lrelu: return z > 0.0f ? 1.0f : alpha;
-        case Activation::tanh: return 1.0f - tanhf(z) * tanhf(z);
-        case Activation::sigmoid: return sigmoid(z) * sigmoid(-z);
-        case Activation::elu: return z > 0.0f ? 1.0f : expf(z);
-        case Activation::selu: return kSeluScale * (z > 0.0f ? 1.0f : kSeluAlpha * expf(z));
-        case Activation::softplus: return sigmoid(z);
-        case Activation::swish: return sigmoid(z) * (1.0f + z * sigmoid(-z));
-        case Activation::sine: sin_cos(z, sine, cosine); return cosine;
-        default: return 1.0f;
+        case Activation::relu:
+            return z > 0.0f ? 1.0f : 0.0f;
+        case Activation::lrelu:
+            return z > 0.0f ? 1.0f : alpha;
+        case Activation::tanh:
+            return 1.0f - tanhf(z) * tanhf(z);
+        case Activation::sigmoid:
+            return sigmoid(z) * sigmoid(-z);
+        case Activation::elu:
+            return z > 0.0f ? 1.0f : expf(z);
+        case Activation::selu:
+            return kSeluScale * (z > 0.0f ? 1.0f : kSeluAlpha * expf(z));
+        case Activation::softplus:
+            return sigmoid(z);
+        case Activation::swish:
+            return sigmoid(z) * (1.0f + z * sigmoid(-z));
+        case Activation::sine:
+            sin_cos(z, sine, cosine);
+            return cosine;
+        default:
+            return 1.0f;
     }
 }
 

@@ -7,10 +7,10 @@
 #include <cstdint>
 
 #if defined(DIGAN_FAST_SIMULATED)
-#include "simulator.h"
+#    include "simulator.h"
 #else
 
-#define DIGAN_FAST_DYNAMIC_SHARED(name) extern __shared__ __align__(128) unsigned char name[]
+#    define DIGAN_FAST_DYNAMIC_SHARED(name) extern __shared__ __align__(128) unsigned char name[]
 
 namespace digan_fast::cuda {
 
@@ -44,21 +44,21 @@ __device__ __forceinline__ void load_matrices(uint32_t (&matrices)[4], const voi
                  : "memory");
 }
 
-#define DIGAN_FAST_MULTIPLY(name, shape, types)                                                 \
-    __device__ __forceinline__ void name(float(&sum)[4], const uint32_t(&left)[4],              \
-                                         uint32_t right0, uint32_t right1) {                    \
-        asm volatile("mma.sync.aligned." shape ".row.col." types                                \
-                     " {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"                   \
-                     : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])                   \
-                     : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(right0),     \
-                       "r"(right1));                                                            \
-    }
+#    define DIGAN_FAST_MULTIPLY(name, shape, types)                                             \
+        __device__ __forceinline__ void name(float (&sum)[4], const uint32_t (&left)[4],        \
+                                             uint32_t right0, uint32_t right1) {                \
+            asm volatile("mma.sync.aligned." shape ".row.col." types                            \
+                         " {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"               \
+                         : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])               \
+                         : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(right0), \
+                           "r"(right1));                                                        \
+        }
 
 // sum[16, 8] += left[16, k] · right[k, 8]: k = 16 of half precision, 8 of tf32.
 DIGAN_FAST_MULTIPLY(multiply_bfloat16, "m16n8k16", "f32.bf16.bf16.f32")
 DIGAN_FAST_MULTIPLY(multiply_float16, "m16n8k16", "f32.f16.f16.f32")
 DIGAN_FAST_MULTIPLY(multiply_tf32, "m16n8k8", "f32.tf32.tf32.f32")
-#undef DIGAN_FAST_MULTIPLY
+#    undef DIGAN_FAST_MULTIPLY
 
 // Two numbers, rounded to nearest, the first one in the low bits.
 __device__ __forceinline__ uint32_t to_bfloat16(float low, float high) {

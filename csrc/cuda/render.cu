@@ -32,8 +32,9 @@ void render_cuda(const RenderParams& p, void* workspace, CudaStream stream) {
     const Area window{static_cast<int>(p.top), static_cast<int>(p.left), static_cast<int>(p.height),
                       static_cast<int>(p.width)};
     const std::int64_t elements = p.videos * p.frames * last.colours * p.height * p.width;
-    const RepeatParams repeated{p.out, reinterpret_cast<const float*>(room + before->image), window,
-                                last.area, plan.repeat, elements};
+    const RepeatParams repeated{p.out,       reinterpret_cast<const float*>(room + before->image),
+                                window,      last.area,
+                                plan.repeat, elements};
     constexpr int kThreads = 256;
     launch("render", repeat_pixels, (elements + kThreads - 1) / kThreads, kThreads, 0, stream,
            repeated);

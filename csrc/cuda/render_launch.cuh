@@ -37,10 +37,14 @@ void pack_and_launch(const StageParams& p, CudaStream stream) {
 template <class Number>
 void launch_width(const StageParams& p, int width, CudaStream stream) {
     switch (width) {
-        case 64: return pack_and_launch<Number, 64>(p, stream);
-        case 128: return pack_and_launch<Number, 128>(p, stream);
-        case 256: return pack_and_launch<Number, 256>(p, stream);
-        default: return pack_and_launch<Number, 512>(p, stream);
+        case 64:
+            return pack_and_launch<Number, 64>(p, stream);
+        case 128:
+            return pack_and_launch<Number, 128>(p, stream);
+        case 256:
+            return pack_and_launch<Number, 256>(p, stream);
+        default:
+            return pack_and_launch<Number, 512>(p, stream);
     }
 }
 

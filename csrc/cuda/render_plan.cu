@@ -1,8 +1,7 @@
-#include "render_plan.h"
-
 #include <algorithm>
 #include <cstddef>
 
+#include "render_plan.h"
 #include "stage_tile.cuh"
 
 namespace digan_fast {
@@ -95,8 +94,8 @@ class Planner {
             const bool is_last = s + 1 == levels_.size();
             stage.packed = reserve(params.packed_stride * params.videos);
             if (!is_last)
-                stage.base_out = reserve(pixels(params) * params.base_out_width *
-                                         element_bytes(p_.precision));
+                stage.base_out =
+                    reserve(pixels(params) * params.base_out_width * element_bytes(p_.precision));
             if (!is_last || plan.repeat > 1)
                 stage.image = reserve(pixels(params) * params.colours * 4);
             plan.stages.push_back(stage);
@@ -204,8 +203,8 @@ std::string render_cuda_why_not(const RenderParams& p) {
     for (const Levels& levels : stages) {
         if (levels.begin->sinusoids > kFarthestPlace) return "there are more than 2^23 sinusoids";
         if (!width_for(levels.widest()))
-            return "a layer has " + std::to_string(levels.widest()) +
-                   " outputs; a tile holds " + std::to_string(kWidths[3]);
+            return "a layer has " + std::to_string(levels.widest()) + " outputs; a tile holds " +
+                   std::to_string(kWidths[3]);
     }
     for (std::size_t s = 0; s < stages.size(); ++s)
         if (products_of(stages, s) > kMostProducts)

@@ -158,8 +158,7 @@ __device__ __forceinline__ void begin_sums(Sums<Tile>& sums, const StageParams& 
 #pragma unroll
     for (int i = 0; i < Tile::ROW_TILES; ++i) {
         const int pixel = 16 * i + place.lane / 4;
-        const std::int64_t parent =
-            based ? place.frame * plane + place.parent(p.below, pixel) : 0;
+        const std::int64_t parent = based ? place.frame * plane + place.parent(p.below, pixel) : 0;
 #pragma unroll
         for (int group = 0; group < Tile::GROUPS; ++group) {
             float values[Tile::ELEMENTS] = {};
@@ -265,8 +264,8 @@ __device__ __forceinline__ void add_colours(float* colours, const Activations<Ti
 #pragma unroll
             for (int c = 0; c < kMostColours; ++c) {
                 if (c >= count) break;
-                const auto* row = reinterpret_cast<const float4*>(rgb + c * Tile::WIDTH +
-                                                                  chunk * Tile::ELEMENTS);
+                const auto* row =
+                    reinterpret_cast<const float4*>(rgb + c * Tile::WIDTH + chunk * Tile::ELEMENTS);
 #pragma unroll
                 for (int e = 0; e < Tile::ELEMENTS; e += 4) {
                     const float4 four = row[e / 4];

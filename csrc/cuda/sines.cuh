@@ -7,7 +7,8 @@ namespace digan_fast::cuda {
 // sin θ and cos θ, both within 2⁻²³ for |θ| < 10⁵, and of no use beyond 4·10⁶; no stack, no branch.
 //
 // r = θ − n·π/2 in [−π/4, π/4], π/2 in three parts so that each fma is exact or nearly so. The
-// polynomials are minimax: sin r = r + r³·p(r²), 2·10⁻⁹ off; cos r = 1 − r²/2 + r⁴·q(r²), 10⁻¹⁰ off.
+// polynomials are minimax: sin r = r + r³·p(r²), 2·10⁻⁹ off; cos r = 1 − r²/2 + r⁴·q(r²), 10⁻¹⁰
+// off.
 __device__ __forceinline__ void sin_cos(float theta, float& sine, float& cosine) {
     const float n = floorf(fmaf(theta, 0.6366197466850281f, 0.5f));
     float r = fmaf(n, -1.5707963705062866f, theta);

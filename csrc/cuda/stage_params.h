@@ -27,7 +27,7 @@ struct StageProduct {
     int outputs, inputs;
     int first_output;
     int first_input, depth;  // of the inputs, those that this product has
-    int sinusoids;  // of the inputs, sines first; 0: activations
+    int sinusoids;           // of the inputs, sines first; 0: activations
     int steps;
     bool halved;  // WIDTH / 2 outputs and twice the inputs in a step
     Finish finish, rgb_finish;

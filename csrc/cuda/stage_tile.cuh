@@ -16,8 +16,8 @@ struct StageTile {
     using Number = Number_;
     static constexpr int WIDTH = WIDTH_;
     static constexpr int ELEMENTS = kVectorElements<Number>;  // of 16 bytes
-    static constexpr int CHUNKS = WIDTH / ELEMENTS;           // of 16 bytes in a pixel's activations
-    static constexpr int STEP = 2 * ELEMENTS;                 // inputs that one instruction multiplies
+    static constexpr int CHUNKS = WIDTH / ELEMENTS;  // of 16 bytes in a pixel's activations
+    static constexpr int STEP = 2 * ELEMENTS;        // inputs that one instruction multiplies
     static constexpr int WARP_COLUMNS = WIDTH >= 512 ? 64 : 32;
     static constexpr int WARPS = WIDTH / WARP_COLUMNS;
     static constexpr int THREADS = 32 * WARPS;
@@ -25,7 +25,8 @@ struct StageTile {
     static constexpr int VECTORS = COLUMN_TILES / 2;  // of weights that a thread reads for a step
     static constexpr int STEP_BYTES = THREADS * VECTORS * 16;
     // A tile's pixels lie in 8 columns; activations of 64 KiB at the two largest widths.
-    static constexpr int PIXELS = (WIDTH >= 512 ? 64 : 128) / (sizeof(typename Number::Element) / 2);
+    static constexpr int PIXELS =
+        (WIDTH >= 512 ? 64 : 128) / (sizeof(typename Number::Element) / 2);
     static constexpr int ROWS = PIXELS / 8;
     static constexpr int ROW_TILES = PIXELS / 16;
     static constexpr int ACTIVATION_BYTES = PIXELS * CHUNKS * 16;

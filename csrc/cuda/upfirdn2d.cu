@@ -16,9 +16,12 @@ void run(const Upfirdn2dParams& p, CudaStream stream) {
 
 void upfirdn2d_cuda(const Upfirdn2dParams& p, CudaStream stream) {
     switch (p.number) {
-        case Number::float32: return run<Number::float32>(p, stream);
-        case Number::bfloat16: return run<Number::bfloat16>(p, stream);
-        case Number::float16: return run<Number::float16>(p, stream);
+        case Number::float32:
+            return run<Number::float32>(p, stream);
+        case Number::bfloat16:
+            return run<Number::bfloat16>(p, stream);
+        case Number::float16:
+            return run<Number::float16>(p, stream);
     }
 }
 

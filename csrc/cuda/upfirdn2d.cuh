@@ -26,8 +26,7 @@ __global__ void __launch_bounds__(kUpfirdnThreads)
     upfirdn2d_kernel(const __grid_constant__ Upfirdn2dParams p) {
     using Stored = Storage<NUMBER>;
     const UpfirdnAxis &v = p.vertical, &h = p.horizontal;
-    const std::int64_t at =
-        static_cast<std::int64_t>(blockIdx.x) * kUpfirdnThreads + threadIdx.x;
+    const std::int64_t at = static_cast<std::int64_t>(blockIdx.x) * kUpfirdnThreads + threadIdx.x;
     if (at >= p.images * v.out * h.out * p.channels) return;
     const std::int64_t channel = at % p.channels, column = at / p.channels % h.out;
     const std::int64_t row = at / p.channels / h.out % v.out;

@@ -93,7 +93,10 @@ def _cuda_options(weight: Tensor, left: Tensor, activation: str) -> dict[str, An
 
 
 def _cuda(weight: Tensor, left: Tensor, right: Tensor, activation: str) -> Tensor:
-    wide, out = [tensor.float().contiguous() for tensor in (weight, left, right)], _fake(weight, left, right, activation)
+    wide, out = (
+        [tensor.float().contiguous() for tensor in (weight, left, right)],
+        _fake(weight, left, right, activation),
+    )
     if 0 in (*out.shape, left.shape[-1]):
         return reference.fmm_weights(weight, left, right, activation)
     made = out if out.dtype == torch.float32 else torch.empty_like(out, dtype=torch.float32)

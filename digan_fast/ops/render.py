@@ -181,9 +181,12 @@ def _why_not_cuda(*args: Any) -> str | None:
     reason = why_not_cuda(_RENDERED, other, **tensors)
     if reason or 0 in (*lists[1][0].shape[:2], *window[2:]):
         return reason
-    levels = _level_tuples(reference.assembled(*lists), lambda tensor, _: max(4, tensor.data_ptr() & ~3))
+    # Extents alone decide: any address will do.
+    levels = _level_tuples(reference.assembled(*lists), lambda *_: 4)
     precision = _CUDA_PRECISIONS.index(_cuda_precision(lists, precision))
-    found: str = _cuda_border.module().render_cuda_why_not(*lists[1][0].shape[:2], size, list(window), levels, precision)
+    found: str = _cuda_border.module().render_cuda_why_not(
+        *lists[1][0].shape[:2], size, list(window), levels, precision
+    )
     return found or None
 
 

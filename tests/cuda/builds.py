@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sysconfig
 import tempfile
@@ -22,7 +23,7 @@ WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas")
 
 def kept(name: str, key: Sequence[str], sources: Sequence[Path]) -> Path:
     """A folder for what is made of these sources with these options."""
-    digest = hashlib.sha256(repr(key).encode())
+    digest = hashlib.sha256(repr([part for part in key if not part.startswith("-I")]).encode())
     for source in sources:
         digest.update(source.read_bytes())
     folder = Path(tempfile.gettempdir()) / f"digan-fast-cuda-{os.getuid()}" / f"{name}-{digest.hexdigest()[:16]}"
@@ -30,18 +31,31 @@ def kept(name: str, key: Sequence[str], sources: Sequence[Path]) -> Path:
     return folder
 
 
-def headers(root: Path) -> list[Path]:
-    found = [*(root / "csrc").rglob("*.h"), *(root / "csrc" / "cuda").glob("*.cuh"), *SIMULATOR.glob("*.h")]
+def with_headers(source: Path, root: Path) -> list[Path]:
+    """The file and what it includes of the project, in the order of their names."""
+    found, left = {source}, [source]
+    while left:
+        for name in re.findall(r'#include "(.+)"', (file := left.pop()).read_text()):
+            for folder in (file.parent, root / "csrc" / "include", SIMULATOR):
+                header = (folder / name).resolve()
+                if header.is_file() and header not in found:
+                    found.add(header)
+                    left.append(header)
     return sorted(found)
 
 
-def simulated_module(flags: Sequence[str] = ("-O2",), root: Path = ROOT) -> Path:
+def optimisation() -> str:
+    """-O2, unless SIMULATOR_OPTIMISATION has it compile sooner and run longer."""
+    return os.environ.get("SIMULATOR_OPTIMISATION", "-O2")
+
+
+def simulated_module(root: Path = ROOT) -> Path:
     """``simulated``, a Python module with the bindings of every CUDA kernel of ``root``, run by the simulator."""
     sources = [SIMULATOR / f"{name}.cpp" for name in ("simulator", "numbers", "module")]
     sources += sorted((root / "csrc" / "bindings").glob("cuda*.cpp"))
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     includes = (pybind11.get_include(), sysconfig.get_path("include"))
-    options = [*flags, *(f"-I{path}" for path in includes)]
+    options = [optimisation(), *(f"-I{path}" for path in includes)]
     return _linked(f"simulated{suffix}", [*sources, *_kernels(root)], [*options, "-fPIC"], ["-shared"], root)
 
 
@@ -59,11 +73,10 @@ def _linked(name: str, sources: Sequence[Path], options: Sequence[str], link: Se
     compiler = os.environ.get("CXX", "g++")
     command = [compiler, "-x", "c++", "-std=c++17", "-ffp-contract=off", "-DDIGAN_FAST_SIMULATED", *WARNINGS, *options]
     command += [f"-I{SIMULATOR}", f"-I{root / 'csrc' / 'include'}"]
-    common = headers(root)
 
     def compiled(source: Path) -> Path:
         own = _UNSEEN if "-fsanitize=thread" in options and source.stem in ("simulator", "numbers") else ()
-        target = kept("object", [*command, *own], [source, *common]) / f"{source.stem}.o"
+        target = kept("object", [*command, *own], with_headers(source, root)) / f"{source.stem}.o"
         return target if target.exists() else _made(target, [*command, *own, "-c", str(source)])
 
     with ThreadPoolExecutor(2) as pool:
@@ -87,7 +100,7 @@ def nvcc_output(nvcc: Path, source: Path, kind: str, architecture: str, root: Pa
     """The PTX or cubin (``kind``) of a .cu file, and what ptxas said of it."""
     command = [str(nvcc), f"-{kind}", "-O3", "-std=c++17", f"-arch={architecture}", f"-I{root / 'csrc' / 'include'}"]
     command += ["-Xptxas=-v,--warn-on-spills,--warning-as-error"] if kind == "cubin" else []
-    folder = kept("nvcc", command, [source, *headers(root)])
+    folder = kept("nvcc", command, with_headers(source, root))
     target, told = folder / f"{source.stem}.{kind}", folder / f"{source.stem}.txt"
     if not target.exists():
         _made(target, [*command, str(source)], told)

@@ -61,6 +61,7 @@ def first_failure(tree: Path, rig: str, tests: str) -> str | None:
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=no", "-rfE"]
     command += [TESTS[rig], "-k", tests]
     own = {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    own["SIMULATOR_OPTIMISATION"] = "-O0"
     try:
         done = subprocess.run(
             command, cwd=tree, env={**os.environ, **own}, capture_output=True, text=True, timeout=SECONDS

@@ -27,9 +27,9 @@ def kernel(op: str) -> Callable[..., Any]:
     return run
 
 
-def check_case(case: Case, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def check_case(case: Case, kind: str, monkeypatch: pytest.MonkeyPatch, device: str = "cpu") -> None:
     monkeypatch.setattr(cases, "kernel", kernel)
-    for op, args in calls(case, DTYPES[kind]):
+    for op, args in calls(case, DTYPES[kind], device):
         cases.check(op, args, DTYPES[kind])
 
 

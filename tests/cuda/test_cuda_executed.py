@@ -14,14 +14,16 @@ from ops import OPS, check_case, kernel
 from random_inrs import random_inr
 from renders import RENDERINGS, arguments, check, op
 
-
 EXECUTED = ("odd", "tails", "both", "last", "tanh", "matrix", "sine", "softplus")
 
 
 def record(name: str, launches: Sequence[Launch]) -> None:
     for launch in launches:
         counters = launch.counters
-        touched, asked = launch.bytes_moved, counters.total("global_bytes_read") + counters.total("global_bytes_written")
+        touched, asked = (
+            launch.bytes_moved,
+            counters.total("global_bytes_read") + counters.total("global_bytes_written"),
+        )
         work = counters.total("tensor_flops"), counters.flops
         moved(f"{name}: {launch.short_name}", touched, asked, *work, counters.total("bank_conflicts"))
 

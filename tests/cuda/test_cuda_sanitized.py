@@ -12,7 +12,7 @@ SANITIZERS = {
     "address and undefined behaviour": ("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
     "thread": ("-fsanitize=thread",),
 }
-FLAGS = ("-O1", "-g1", "-fno-omit-frame-pointer")
+FLAGS = (builds.optimisation(), "-g1", "-fno-omit-frame-pointer")
 
 
 @pytest.mark.parametrize("name", SANITIZERS)

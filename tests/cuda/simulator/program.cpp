@@ -38,7 +38,12 @@ float* tensor(std::int64_t elements) {
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 RenderLayer layer(int videos, std::int64_t outputs, std::int64_t inputs, Activation activation) {
-    return {tensor(videos * outputs * inputs), tensor(outputs), outputs, inputs, activation, 1.0f,
+    return {tensor(videos * outputs * inputs),
+            tensor(outputs),
+            outputs,
+            inputs,
+            activation,
+            1.0f,
             kInfinity};
 }
 
@@ -66,8 +71,8 @@ void render(Precision precision, const std::vector<std::vector<std::int64_t>>& g
         level.to_rgb = layer(kVideos, kColours, channels, Activation::linear);
         levels.push_back(level);
     }
-    RenderParams params{nullptr,   kVideos,   kFrames,   side * repeat, window[0], window[1],
-                        window[2], window[3], levels,    precision,     1,         {}};
+    RenderParams params{nullptr,   kVideos,   kFrames, side * repeat, window[0], window[1],
+                        window[2], window[3], levels,  precision,     1,         {}};
     params.out = tensor(kVideos * kFrames * kColours * window[2] * window[3]);
     const std::int64_t bytes = digan_fast::render_cuda_workspace(params);
     void* workspace = nullptr;
@@ -79,8 +84,8 @@ void render(Precision precision, const std::vector<std::vector<std::int64_t>>& g
 void bias_act(Number number, std::int64_t outer, std::int64_t channels, std::int64_t inner) {
     const std::int64_t elements = outer * channels * inner;
     const float* bias = tensor(channels);
-    const BiasActParams forward{tensor(elements), tensor(elements), bias,   outer, channels, inner,
-                                Activation::swish, number,          1.0f,   1.4f,  0.5f,     1};
+    const BiasActParams forward{tensor(elements),  tensor(elements), bias, outer, channels, inner,
+                                Activation::swish, number,           1.0f, 1.4f,  0.5f,     1};
     digan_fast::bias_act_cuda(forward, nullptr);
     BiasActBackwardParams backward{};
     backward.dx = tensor(elements);
@@ -102,11 +107,16 @@ void bias_act(Number number, std::int64_t outer, std::int64_t channels, std::int
 
 void upfirdn2d(Number number) {
     const digan_fast::UpfirdnAxis vertical{5, 6, 3, 2}, horizontal{4, 6, 4, -1};
-    const digan_fast::Upfirdn2dParams params{tensor(2 * 6 * 6 * 3), tensor(2 * 5 * 4 * 3),
-                                             tensor(3 * 4),         2,
-                                             3,                     vertical,
-                                             horizontal,            3,
-                                             2,                     number,
+    const digan_fast::Upfirdn2dParams params{tensor(2 * 6 * 6 * 3),
+                                             tensor(2 * 5 * 4 * 3),
+                                             tensor(3 * 4),
+                                             2,
+                                             3,
+                                             vertical,
+                                             horizontal,
+                                             3,
+                                             2,
+                                             number,
                                              1};
     digan_fast::upfirdn2d_cuda(params, nullptr);
 }
@@ -116,8 +126,8 @@ void fmm_weights(digan_fast::Modulation modulation) {
     const float *weight = tensor(kOutputs * kInputs), *left = tensor(kBatch * kOutputs * kRank),
                 *right = tensor(kBatch * kRank * kInputs);
     constexpr std::int64_t kElements = kBatch * kOutputs * kInputs;
-    digan_fast::fmm_weights_cuda({tensor(kElements), weight, left, right, kBatch, kOutputs,
-                                  kInputs, kRank, modulation, 0.4f, 1},
+    digan_fast::fmm_weights_cuda({tensor(kElements), weight, left, right, kBatch, kOutputs, kInputs,
+                                  kRank, modulation, 0.4f, 1},
                                  nullptr);
     digan_fast::fmm_weights_backward_cuda(
         {tensor(kOutputs * kInputs), tensor(kBatch * kOutputs * kRank),

@@ -13,10 +13,10 @@
 #include <stdexcept>
 
 #if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/common_interface_defs.h>
+#    include <sanitizer/common_interface_defs.h>
 #endif
 #if defined(SIMULATOR_FOR_THREAD_SANITIZER)
-#include <sanitizer/tsan_interface.h>
+#    include <sanitizer/tsan_interface.h>
 #endif
 
 namespace simulator {
@@ -267,8 +267,7 @@ void collective(const char* name, const void* in, void* out, Lanes act) {
     Warp& warp = block.warps[block.current / 32];
     const int lane = block.current % 32;
     if (warp.arrived == 0) warp.name = name;
-    if (warp.name != name)
-        fail(std::string("lanes of a warp in ") + warp.name + " and " + name);
+    if (warp.name != name) fail(std::string("lanes of a warp in ") + warp.name + " and " + name);
     warp.in[lane] = in;
     warp.out[lane] = out;
     const unsigned seen = warp.generation;

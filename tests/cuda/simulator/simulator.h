@@ -162,11 +162,11 @@ inline void load_matrices(std::uint32_t (&matrices)[4], const void* row) {
     simulator::collective("ldmatrix", &own, matrices, simulator::exchange_matrices);
 }
 
-#define SIMULATED_MULTIPLY(type)                                                               \
-    inline void multiply_##type(float(&sum)[4], const std::uint32_t(&left)[4],                 \
-                                std::uint32_t right0, std::uint32_t right1) {                  \
-        simulator::Operands own{{left[0], left[1], left[2], left[3]}, {right0, right1}};       \
-        simulator::collective("mma " #type, &own, sum, simulator::multiply_lanes_##type);      \
+#define SIMULATED_MULTIPLY(type)                                                          \
+    inline void multiply_##type(float (&sum)[4], const std::uint32_t (&left)[4],          \
+                                std::uint32_t right0, std::uint32_t right1) {             \
+        simulator::Operands own{{left[0], left[1], left[2], left[3]}, {right0, right1}};  \
+        simulator::collective("mma " #type, &own, sum, simulator::multiply_lanes_##type); \
     }
 SIMULATED_MULTIPLY(bfloat16)
 SIMULATED_MULTIPLY(float16)
