@@ -189,3 +189,32 @@ def fmm_weights_backward_cpu(
     scale: float,
     threads: int,
 ) -> None: ...
+
+# Where build_info()["cuda"]; addresses are the device's.
+def render_cuda_why_not(
+    videos: int,
+    frames: int,
+    side: int,
+    window: list[int],
+    levels: list[tuple[object, ...]],
+    precision: int,
+) -> str: ...
+def render_cuda_workspace(
+    videos: int,
+    frames: int,
+    side: int,
+    window: list[int],
+    levels: list[tuple[object, ...]],
+    precision: int,
+) -> int: ...
+def render_cuda(
+    videos: int,
+    frames: int,
+    side: int,
+    window: list[int],
+    levels: list[tuple[object, ...]],
+    precision: int,
+    out: int,
+    workspace: int,
+    stream: int,
+) -> None: ...

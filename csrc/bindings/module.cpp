@@ -1,5 +1,5 @@
 #include "../cpu/parallel.h"
-#include "bindings.h"
+#include "cuda.h"
 #include "digan_fast/cpu.h"
 #include "digan_fast/cuda_info.h"
 
@@ -53,4 +53,7 @@ PYBIND11_MODULE(_C, m) {
     bind_results(m);
     bind_fmm_weights(m);
     bind_upfirdn2d(m);
+#if DIGAN_FAST_CUDA
+    bind_cuda(m);
+#endif
 }
