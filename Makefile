@@ -1,7 +1,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-NATIVE := $(wildcard setup.py pyproject.toml CMakeLists.txt csrc/*/*.cpp csrc/*/*.cu csrc/*/*.h csrc/include/*/*.h)
+NATIVE := $(wildcard setup.py pyproject.toml CMakeLists.txt csrc/*/*.cpp csrc/*/*.cu csrc/*/*.cuh csrc/*/*.h csrc/include/*/*.h)
+SIMULATOR := $(wildcard tests/cuda/simulator/*)
 
 .PHONY: demo test emulate mutants packaging sanitize bench bench-quick lint format clean
 
@@ -21,7 +22,7 @@ packaging: $(VENV)/.installed-dev
 ## emulate: the GPU's kernels without a GPU: interpreted, compiled for four architectures, their PTX executed; ten minutes
 emulate: $(VENV)/.installed-test $(VENV)/.installed-triton $(VENV)/.found-nvcc
 	TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels tests/emulator/test_triton_interpreter.py
-	EMULATOR_REQUIRE_COMPILERS=1 $(BIN)/python -m pytest tests/kernels tests/emulator
+	EMULATOR_REQUIRE_COMPILERS=1 $(BIN)/python -m pytest tests/kernels tests/emulator tests/cuda
 
 ## mutants: seeded bugs, each of which the tests must catch; the last line is `caught N of M`
 mutants: $(VENV)/.installed-test $(VENV)/.installed-triton
@@ -46,12 +47,12 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.cu %.h,$(NATIVE))
+	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.cu %.cuh %.h,$(NATIVE)) $(SIMULATOR)
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $(filter %.cpp %.cu %.h,$(NATIVE))
+	$(BIN)/clang-format -i $(filter %.cpp %.cu %.cuh %.h,$(NATIVE)) $(SIMULATOR)
 
 clean:
 	rm -rf $(VENV) build dist demo *.egg-info digan_fast/_C*.so digan_fast/_native.txt

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import TypedDict
 
 class BuildInfo(TypedDict):
@@ -17,7 +18,8 @@ def build_info() -> BuildInfo: ...
 def cpu_features() -> list[str]: ...
 def isa() -> str: ...
 def cuda_info() -> CudaInfo: ...
-def use_huge_pages(address: int, bytes: int) -> None: ...
+def result(shape: Sequence[int], strides: Sequence[int], bfloat16: bool) -> object: ...
+def keep_freed_results(keep: bool) -> None: ...
 def peak_rate(instruction: str, threads: int, seconds: float) -> float: ...
 def bias_act_cpu(
     out: int,
@@ -186,4 +188,33 @@ def fmm_weights_backward_cpu(
     grad_expanded: bool,
     scale: float,
     threads: int,
+) -> None: ...
+
+# Where build_info()["cuda"]; addresses are the device's.
+def render_cuda_why_not(
+    videos: int,
+    frames: int,
+    side: int,
+    window: list[int],
+    levels: list[tuple[object, ...]],
+    precision: int,
+) -> str: ...
+def render_cuda_workspace(
+    videos: int,
+    frames: int,
+    side: int,
+    window: list[int],
+    levels: list[tuple[object, ...]],
+    precision: int,
+) -> int: ...
+def render_cuda(
+    videos: int,
+    frames: int,
+    side: int,
+    window: list[int],
+    levels: list[tuple[object, ...]],
+    precision: int,
+    out: int,
+    workspace: int,
+    stream: int,
 ) -> None: ...

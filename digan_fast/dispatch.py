@@ -75,6 +75,15 @@ def _why_not_native() -> str | None:
 
 
 @functools.cache
+def _why_not_cuda() -> str | None:
+    if (reason := _why_not_native()) is not None:
+        return reason
+    if not native_module().build_info()["cuda"]:
+        return "the compiled module was built without CUDA"
+    return native_module().cuda_info()["reason"] or None
+
+
+@functools.cache
 def _why_not_triton() -> str | None:
     return None if importlib.util.find_spec("triton") else "triton is not installed"
 
@@ -96,6 +105,8 @@ def _why_not(backend: str) -> str | None:
         return "this version of digan_fast has no kernels for it"
     if backend == "native":
         return _why_not_native()
+    if backend == "cuda" and (reason := _why_not_cuda()) is not None:
+        return reason
     if not torch.cuda.is_available():
         return "torch sees no CUDA device"
     return _why_not_triton() if backend == "triton" else None

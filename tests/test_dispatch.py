@@ -25,9 +25,32 @@ def test_backends_are_listed_with_reasons() -> None:
     listed = backends()
     assert list(listed) == ["cuda", "triton", "native", "reference"]
     assert listed["reference"] is None
-    assert listed["cuda"] == "this version of digan_fast has no kernels for it"
     if not torch.cuda.is_available():
+        assert listed["cuda"] is not None
         assert listed["triton"] == "torch sees no CUDA device"
+
+
+def test_cuda_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Module:
+        def __init__(self, cuda: bool, reason: str) -> None:
+            self.build_info, self.cuda_info = lambda: {"cuda": cuda}, lambda: {"reason": reason}
+
+    def reason(module: Module) -> str | None:
+        dispatch._why_not_cuda.cache_clear()
+        monkeypatch.setattr(dispatch, "native_module", lambda: module)
+        return backends()["cuda"]
+
+    monkeypatch.setattr(dispatch, "_why_not_native", lambda: None)
+    assert reason(Module(False, "")) == "the compiled module was built without CUDA"
+    assert reason(Module(True, "no CUDA driver is installed")) == "no CUDA driver is installed"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert reason(Module(True, "")) == "torch sees no CUDA device"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert reason(Module(True, "")) is None
+    dispatch._why_not_cuda.cache_clear()
+    monkeypatch.setattr(dispatch, "_why_not_native", lambda: "no compiler was found")
+    assert backends()["cuda"] == "no compiler was found"
+    dispatch._why_not_cuda.cache_clear()
 
 
 def test_triton_is_a_package_that_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,97 +1,20 @@
 #include "digan_fast/render.h"
 
-#include "bindings.h"
+#include "render_levels.h"
 
 namespace digan_fast {
 namespace {
 
-// (weight, bias, outputs, inputs, activation, gain, clamp)
-using LayerTuple =
-    std::tuple<std::uintptr_t, std::uintptr_t, std::int64_t, std::int64_t, int, float, float>;
-// (side, sinusoids, frequency, phase, layers, to_rgb)
-using LevelTuple = std::tuple<std::int64_t, std::int64_t, std::uintptr_t, std::uintptr_t,
-                              std::vector<LayerTuple>, LayerTuple>;
-
-RenderLayer layer_of(const LayerTuple& tuple) {
-    const auto& [weight, bias, outputs, inputs, activation, gain, clamp] = tuple;
-    require(outputs > 0, "outputs", std::to_string(outputs), "1 or more");
-    require(inputs > 0, "inputs", std::to_string(inputs), "1 or more");
-    require_clamp(clamp);
-    const Activation kind = activation_of(
-        activation, {Activation::linear, Activation::relu, Activation::lrelu, Activation::sine});
-    return {address("weight", weight), address("bias", bias), outputs, inputs, kind, gain, clamp};
-}
-
-RenderLevel level_of(const LevelTuple& tuple) {
-    const auto& [side, sinusoids, frequency, phase, layers, to_rgb] = tuple;
-    require_side(side);
-    require_extent("sinusoids", sinusoids);
-    require(!layers.empty(), "layers", "empty", "a layer or more");
-    RenderLevel level{side, sinusoids, nullptr, nullptr, {}, layer_of(to_rgb)};
-    if (sinusoids) {
-        level.frequency = address("frequency", frequency);
-        level.phase = address("phase", phase);
-    }
-    for (const LayerTuple& layer : layers) level.layers.push_back(layer_of(layer));
-    return level;
-}
-
-// Channels and sides follow from one level to the next.
-void check(const RenderParams& p) {
-    require(!p.levels.empty() && p.levels.front().sinusoids > 0, "levels", "empty or without waves",
-            "a first level with sinusoids");
-    std::int64_t channels = 0, side = 0;
-    for (const RenderLevel& level : p.levels) {
-        if (side) {
-            require(level.side == side * (level.sinusoids ? 2 : 1), "side",
-                    std::to_string(level.side), "twice the coarser one where there are sinusoids");
-        }
-        side = level.side;
-        require_tensor("sinusoids", {level.sinusoids, p.videos, p.frames});
-        channels += 2 * level.sinusoids;
-        for (const RenderLayer& layer : level.layers) {
-            require(layer.inputs == channels, "inputs", std::to_string(layer.inputs),
-                    "the channels of the layer before, and two for each sinusoid");
-            require(p.precision != Precision::int8 || layer.inputs <= kInt8Inputs, "inputs",
-                    std::to_string(layer.inputs), "65536 or fewer in int8");
-            channels = layer.outputs;
-            require_tensor("outputs", {p.videos, layer.outputs, layer.inputs});
-        }
-        require(level.to_rgb.inputs == channels, "inputs", std::to_string(level.to_rgb.inputs),
-                "the channels of the layer before");
-        require(level.to_rgb.outputs == p.levels.front().to_rgb.outputs, "outputs",
-                std::to_string(level.to_rgb.outputs), "the same number of colours at each level");
-    }
-    require_side(p.side);
-    require(p.side % side == 0, "side", std::to_string(p.side), "a multiple of the last level's");
-    require_tensor("window",
-                   {p.videos, p.frames, p.levels.front().to_rgb.outputs, p.height, p.width});
-}
-
 void render(std::uintptr_t out, std::int64_t videos, std::int64_t frames, std::int64_t side,
             const std::array<std::int64_t, 4>& window, const std::vector<LevelTuple>& levels,
             int precision, int threads) {
-    const auto [top, left, height, width] = window;
-    require_extent("videos", videos);
-    require_extent("frames", frames);
-    require_rectangle("window", top, left, height, width);
     require(precision >= 0 && precision <= 2, "precision", std::to_string(precision), "0, 1 or 2");
     require_threads(threads);
+    RenderParams params = render_params(videos, frames, side, window, levels, precision);
     if (videos == 0 || frames == 0) return;
-    RenderParams params{address("out", out),
-                        videos,
-                        frames,
-                        side,
-                        top,
-                        left,
-                        height,
-                        width,
-                        {},
-                        static_cast<Precision>(precision),
-                        threads,
-                        check_signals};
-    for (const LevelTuple& level : levels) params.levels.push_back(level_of(level));
-    check(params);
+    params.out = address("out", out);
+    params.threads = threads;
+    params.pause = check_signals;
     const py::gil_scoped_release release;
     render_cpu(params);
 }

@@ -35,7 +35,7 @@ void upfirdn2d(std::uintptr_t out, std::uintptr_t x, std::uintptr_t filter, std:
                                  {size.second, out_size.second, taps.second, before.second},
                                  up,
                                  down,
-                                 bfloat16,
+                                 bfloat16 ? Number::bfloat16 : Number::float32,
                                  threads};
     const py::gil_scoped_release release;
     upfirdn2d_cpu(params);

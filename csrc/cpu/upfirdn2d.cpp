@@ -326,7 +326,7 @@ void upfirdn2d_cpu(const Upfirdn2dParams& p) {
     plan.span = (plan.tile * p.down + p.horizontal.taps) / p.up + 2;
     plan.rolls = plan.column && p.vertical.taps == 4 && p.horizontal.taps == 4 && p.up == 1 &&
                  p.down <= 2 && p.channels % kLanes == 0;
-    if (p.bfloat16) {
+    if (p.number == Number::bfloat16) {
         run<uint16_t>(plan);
     } else {
         run<float>(plan);

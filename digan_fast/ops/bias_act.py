@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from digan_fast import dispatch
+from digan_fast.ops import _cuda as _cuda_border
+from digan_fast.ops._cuda import why_not_cuda
 from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, one_number, ptr, ptr_wide_or_narrow
 from digan_fast.ops._registry import define, differentiable, layout
-from digan_fast.ops._triton import lazily, why_not_triton
+from digan_fast.ops._triton import lazily, why_not_one_dtype, why_not_triton
 from digan_fast.reference import bias_act as reference
 from digan_fast.reference.activations import ACTIVATIONS, SLOPE
 
@@ -132,6 +134,83 @@ _backward_op = define(
 )
 dispatch.register("bias_act", "native", _native, _why_not_native)
 dispatch.register("bias_act_backward", "native", _native_backward, _why_not_native_backward)
+
+
+def _cuda_options(x: Tensor, *options: Any) -> dict[str, Any]:
+    """The same for the CUDA kernels."""
+    named = _options(x, *options)
+    shape = [named.pop(name) for name in ("outer", "channels", "inner")]
+    del named["threads"], named["bfloat16"]
+    return {**named, "shape": shape, "number": _cuda_border.DTYPES.index(x.dtype), "stream": _cuda_border.stream(x)}
+
+
+def _cuda(x: Tensor, bias: Tensor | None, dim: int, activation: str, gain: float, clamp: float | None) -> Tensor:
+    if dim == 1 and layout(x) == torch.channels_last:
+        return _cuda(x.movedim(1, 3), bias, 3, activation, gain, clamp).movedim(3, 1)
+    x = x.contiguous()
+    out, bias = torch.empty_like(x), _wide(bias)
+    if out.numel() == 0:
+        return out
+    with _cuda_border.on_device(x):
+        _cuda_border.module().bias_act_cuda(
+            out=_cuda_border.address(out, "out"),
+            x=_cuda_border.address(x, "x"),
+            bias=_cuda_border.address(bias, "bias"),
+            **_cuda_options(x, dim, activation, gain, clamp),
+        )
+    return out
+
+
+def _cuda_backward(
+    grad: Tensor,
+    x: Tensor | None,
+    bias: Tensor | None,
+    out: Tensor,
+    dim: int,
+    activation: str,
+    gain: float,
+    clamp: float | None,
+) -> tuple[Tensor, Tensor]:
+    if dim == 1 and layout(out) == torch.channels_last:
+        last = None if x is None else x.movedim(1, 3)
+        dx, dbias = _cuda_backward(grad.movedim(1, 3), last, bias, out.movedim(1, 3), 3, activation, gain, clamp)
+        return dx.movedim(3, 1), dbias
+    out, grad, bias = out.contiguous(), grad.contiguous(), _wide(bias)
+    x = None if x is None or ACTIVATIONS[activation].homogeneous else x.contiguous()
+    if out.numel() == 0:
+        return torch.empty_like(out), out.new_zeros(out.shape[dim])
+    options, module = _cuda_options(out, dim, activation, gain, clamp), _cuda_border.module()
+    outer, channels, inner = options["shape"]
+    parts = module.bias_act_cuda_parts(outer, inner)
+    dx = torch.empty_like(out)
+    dbias, partials = dx.new_empty(channels, dtype=torch.float32), dx.new_empty(parts * channels, dtype=torch.float32)
+    with _cuda_border.on_device(dx):
+        module.bias_act_backward_cuda(
+            dx=_cuda_border.address(dx, "dx"),
+            dbias=_cuda_border.address(dbias, "dbias"),
+            partials=_cuda_border.address(partials, "partials"),
+            grad=_cuda_border.address(grad, "grad"),
+            x=_cuda_border.address(x, "x"),
+            bias=_cuda_border.address(bias, "bias"),
+            saved=_cuda_border.address(out, "saved"),
+            **options,
+        )
+    return dx, dbias.to(out.dtype)
+
+
+def _why_not_cuda(x: Tensor, bias: Tensor | None, dim: int, activation: str, *_: Any) -> str | None:
+    return why_not_cuda(tuple(ACTIVATIONS), activation, x=x, bias=bias)
+
+
+def _why_not_cuda_backward(
+    grad: Tensor, x: Tensor | None, bias: Tensor | None, out: Tensor, dim: int, activation: str, *_: Any
+) -> str | None:
+    reason = why_not_cuda(tuple(ACTIVATIONS), activation, grad=grad, x=x, bias=bias, out=out)
+    return reason or why_not_one_dtype(grad=grad, x=x, out=out)
+
+
+dispatch.register("bias_act", "cuda", _cuda, _why_not_cuda)
+dispatch.register("bias_act_backward", "cuda", _cuda_backward, _why_not_cuda_backward)
 
 
 def _why_not_triton(x: Tensor, bias: Tensor | None, dim: int, activation: str, *_: Any) -> str | None:

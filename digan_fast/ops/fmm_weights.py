@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from digan_fast import dispatch
+from digan_fast.ops import _cuda as _cuda_border
+from digan_fast.ops._cuda import why_not_cuda
 from digan_fast.ops._pointers import fresh, one_number, ptr
 from digan_fast.ops._registry import define, differentiable
 from digan_fast.ops._triton import lazily, why_not_triton
@@ -15,6 +17,9 @@ from digan_fast.reference import fmm_weights as reference
 
 # The order of `enum class Modulation` in csrc/include/digan_fast/fmm_weights.h.
 _NATIVE_MODULATIONS = ("linear", "demod", "tanh", "sigmoid")
+
+# kFmmWeightsCudaInputs there.
+_CUDA_INPUTS = 4096
 
 _TENSORS = "Tensor weight, Tensor left, Tensor right"
 
@@ -80,6 +85,66 @@ def _native_backward(
     return gradients
 
 
+def _cuda_options(weight: Tensor, left: Tensor, activation: str) -> dict[str, Any]:
+    named = _options(weight, left, activation)
+    shape = [named.pop(name) for name in ("batch", "outputs", "inputs", "rank")]
+    del named["threads"]
+    return {**named, "shape": shape, "stream": _cuda_border.stream(weight)}
+
+
+def _cuda(weight: Tensor, left: Tensor, right: Tensor, activation: str) -> Tensor:
+    wide, out = (
+        [tensor.float().contiguous() for tensor in (weight, left, right)],
+        _fake(weight, left, right, activation),
+    )
+    if 0 in (*out.shape, left.shape[-1]):
+        return reference.fmm_weights(weight, left, right, activation)
+    made = out if out.dtype == torch.float32 else torch.empty_like(out, dtype=torch.float32)
+    with _cuda_border.on_device(out):
+        _cuda_border.module().fmm_weights_cuda(
+            out=_cuda_border.address(made, "out"),
+            weight=_cuda_border.address(wide[0], "weight"),
+            left=_cuda_border.address(wide[1], "left"),
+            right=_cuda_border.address(wide[2], "right"),
+            **_cuda_options(wide[0], wide[1], activation),
+        )
+    return made.to(out.dtype)
+
+
+def _cuda_backward(
+    grad: Tensor, weight: Tensor, left: Tensor, right: Tensor, out: Tensor, activation: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    if 0 in (*grad.shape, left.shape[-1]):
+        return reference.fmm_weights_backward(grad, weight, left, right, activation)
+    wide = [tensor.float().contiguous() for tensor in (weight, left, right, grad)]
+    dweight, dleft, dright, partials = (torch.empty_like(tensor) for tensor in wide)
+    with _cuda_border.on_device(grad):
+        _cuda_border.module().fmm_weights_backward_cuda(
+            dweight=_cuda_border.address(dweight, "dweight"),
+            dleft=_cuda_border.address(dleft, "dleft"),
+            dright=_cuda_border.address(dright, "dright"),
+            partials=_cuda_border.address(partials, "partials"),
+            grad=_cuda_border.address(wide[3], "grad"),
+            weight=_cuda_border.address(wide[0], "weight"),
+            left=_cuda_border.address(wide[1], "left"),
+            right=_cuda_border.address(wide[2], "right"),
+            **_cuda_options(wide[0], wide[1], activation),
+        )
+    return dweight.to(weight.dtype), dleft.to(left.dtype), dright.to(right.dtype)
+
+
+def _why_not_cuda(weight: Tensor, left: Tensor, right: Tensor, activation: str) -> str | None:
+    if weight.shape[1] > _CUDA_INPUTS:
+        return f"weight has {weight.shape[1]} inputs; it takes {_CUDA_INPUTS} at most"
+    return why_not_cuda(_NATIVE_MODULATIONS, activation, weight=weight, left=left, right=right)
+
+
+def _why_not_cuda_backward(
+    grad: Tensor, weight: Tensor, left: Tensor, right: Tensor, out: Tensor, activation: str
+) -> str | None:
+    return why_not_cuda(_NATIVE_MODULATIONS, activation, grad=grad) or _why_not_cuda(weight, left, right, activation)
+
+
 def _why_not_native(weight: Tensor, left: Tensor, right: Tensor, activation: str) -> str | None:
     for name, tensor in (("weight", weight), ("left", left), ("right", right)):
         if tensor.device.type != "cpu":
@@ -104,6 +169,8 @@ _backward_op = define(
     _reference_backward,
     _fake_backward,
 )
+dispatch.register("fmm_weights", "cuda", _cuda, _why_not_cuda)
+dispatch.register("fmm_weights_backward", "cuda", _cuda_backward, _why_not_cuda_backward)
 dispatch.register("fmm_weights", "native", _native, _why_not_native)
 dispatch.register("fmm_weights_backward", "native", _native_backward, _why_not_native_backward)
 

@@ -8,20 +8,28 @@ precision, float32, bfloat16 or int8, of everything but phases, to-RGB and colou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from digan_fast import dispatch
+from digan_fast.ops import _cuda as _cuda_border
+from digan_fast.ops._cuda import why_not_cuda
 from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr
 from digan_fast.ops._registry import define
 from digan_fast.ops._triton import lazily, why_not_triton
 from digan_fast.reference import render as reference
-from digan_fast.reference.render import Layer, Level, flattened
+from digan_fast.reference.render import Layer, Level, Window, flattened
 
 _NATIVE_PRECISIONS = ("float32", "bfloat16", "int8")
+# The order of `enum class Precision` in csrc/include/digan_fast/render.h.
+_CUDA_PRECISIONS = (*_NATIVE_PRECISIONS, "float16", "tf32")
+# Frames × pixels that the CUDA kernels take at once: between two grids 512 bytes are stored for four of them.
+_PIXELS_AT_ONCE = 1 << 20
 _RENDERED = ("linear", "relu", "lrelu", "sine")
 
 _op = define(
@@ -37,6 +45,30 @@ def _empty(phases: Sequence[Tensor], weights: Sequence[Tensor], window: Sequence
     return weights[-1].new_empty((*phases[0].shape[:2], weights[-1].shape[1], *window[2:]))
 
 
+def _level_tuples(levels: Sequence[Level], address: Callable[[Tensor, str], int]) -> list[tuple[object, ...]]:
+    """Levels as the compiled module takes them."""
+
+    def layer(entry: Layer, name: str) -> tuple[object, ...]:
+        return (
+            address(entry.weight, f"{name}.weight"),
+            address(entry.bias, f"{name}.bias"),
+            *entry.weight.shape[1:],
+            NATIVE_ACTIVATIONS.index(entry.activation),
+            entry.gain,
+            math.inf if entry.clamp is None else entry.clamp,
+        )
+
+    def level(entry: Level, name: str) -> tuple[object, ...]:
+        waves: tuple[int, int, int] = (0, 0, 0)
+        if entry.frequency is not None and entry.phase is not None:
+            addresses = address(entry.frequency, f"{name}.frequency"), address(entry.phase, f"{name}.phase")
+            waves = (entry.frequency.shape[1], *addresses)
+        layers = [layer(each, f"{name}.layers.{i}") for i, each in enumerate(entry.layers)]
+        return (entry.side, *waves, layers, layer(entry.to_rgb, f"{name}.to_rgb"))
+
+    return [level(each, f"levels.{i}") for i, each in enumerate(levels)]
+
+
 def _native(*args: Any) -> Tensor:
     *lists, size, window, precision = args
     out = fresh(_empty(lists[1], lists[2], window))
@@ -48,35 +80,78 @@ def _native(*args: Any) -> Tensor:
         alive.append(tensor.contiguous())
         return ptr(alive[-1], name)
 
-    def layer(entry: Layer, name: str) -> tuple[object, ...]:
-        return (
-            address(entry.weight, f"{name}.weight"),
-            address(entry.bias, f"{name}.bias"),
-            *entry.weight.shape[1:],
-            NATIVE_ACTIVATIONS.index(entry.activation),
-            entry.gain,
-            float("inf") if entry.clamp is None else entry.clamp,
-        )
-
-    def level(entry: Level, name: str) -> tuple[object, ...]:
-        waves: tuple[int, int, int] = (0, 0, 0)
-        if entry.frequency is not None and entry.phase is not None:
-            addresses = address(entry.frequency, f"{name}.frequency"), address(entry.phase, f"{name}.phase")
-            waves = (entry.frequency.shape[1], *addresses)
-        layers = [layer(each, f"{name}.layers.{i}") for i, each in enumerate(entry.layers)]
-        return (entry.side, *waves, layers, layer(entry.to_rgb, f"{name}.to_rgb"))
-
     dispatch.native_module().render_cpu(
         out=ptr(out, "out"),
         videos=out.shape[0],
         frames=out.shape[1],
         side=size,
         window=list(window),
-        levels=[level(each, f"levels.{i}") for i, each in enumerate(reference.assembled(*lists))],
+        levels=_level_tuples(reference.assembled(*lists), address),
         precision=_NATIVE_PRECISIONS.index(precision),
         threads=torch.get_num_threads(),
     )
     return out
+
+
+def _cuda(*args: Any) -> Tensor:
+    *lists, size, window, precision = args
+    out = _empty(lists[1], lists[2], window)
+    if out.numel() == 0:
+        return out
+    how, levels = _cuda_precision(lists, precision), reference.assembled(*map(_wide, lists))
+    budget = max(1, _PIXELS_AT_ONCE // len(out))
+    parts = list(reference.tiles(out.shape[1], tuple(window), size // levels[0].side, budget))
+    if len(parts) == 1:
+        return _cuda_part(levels, size, tuple(window), how).to(out.dtype)
+    top, left = window[:2]
+    for frames, part in parts:
+        rows = slice(part[0] - top, part[0] - top + part[2])
+        columns = slice(part[1] - left, part[1] - left + part[3])
+        chosen = [level.frames(frames) for level in levels]
+        out[:, frames, :, rows, columns] = _cuda_part(chosen, size, part, how)
+    return out
+
+
+def _cuda_part(levels: Sequence[Level], size: int, window: Window, precision: str) -> Tensor:
+    phase, to_rgb = levels[0].phase, levels[-1].to_rgb.weight
+    assert phase is not None
+    alive: list[Tensor] = []
+
+    def address(tensor: Tensor, name: str) -> int:
+        alive.append(tensor.contiguous())
+        return _cuda_border.address(alive[-1], name, torch.float32)
+
+    out = to_rgb.new_empty((*phase.shape[:2], to_rgb.shape[1], *window[2:]))
+    call = {
+        "videos": out.shape[0],
+        "frames": out.shape[1],
+        "side": size,
+        "window": list(window),
+        "levels": _level_tuples(levels, address),
+        "precision": _CUDA_PRECISIONS.index(precision),
+    }
+    module = _cuda_border.module()
+    with _cuda_border.on_device(out):
+        workspace = out.new_empty(module.render_cuda_workspace(**call), dtype=torch.uint8)
+        module.render_cuda(
+            **call,
+            out=_cuda_border.address(out, "out"),
+            workspace=_cuda_border.address(workspace, "workspace", alignment=16),
+            stream=_cuda_border.stream(out),
+        )
+    return out
+
+
+def _wide(entries: Sequence[Any]) -> Sequence[Any]:
+    return [entry.float() if isinstance(entry, Tensor) else entry for entry in entries]
+
+
+def _cuda_precision(lists: Sequence[Any], precision: str) -> str:
+    """float32 multiplies as tf32 where torch was told so; a lower type is its own precision."""
+    own = str(lists[2][0].dtype).removeprefix("torch.")
+    if precision != "float32" or own != "float32":
+        return own if precision == "float32" else precision
+    return "float32" if torch.get_float32_matmul_precision() == "highest" else "tf32"
 
 
 def _why_not_native(*args: Any) -> str | None:
@@ -99,6 +174,23 @@ def _why_not_triton(*args: Any) -> str | None:
     return why_not_triton(_RENDERED, other, **{f"tensor {i} of the INR": each for i, each in enumerate(tensors)})
 
 
+def _why_not_cuda(*args: Any) -> str | None:
+    *lists, size, window, precision = args
+    other = next((name for name in lists[6] if name not in _RENDERED), "linear")
+    tensors = {f"tensor {i} of the INR": each for i, each in enumerate(itertools.chain(*lists[:4]))}
+    reason = why_not_cuda(_RENDERED, other, **tensors)
+    if reason or 0 in (*lists[1][0].shape[:2], *window[2:]):
+        return reason
+    # Extents alone decide: any address will do.
+    levels = _level_tuples(reference.assembled(*lists), lambda *_: 4)
+    precision = _CUDA_PRECISIONS.index(_cuda_precision(lists, precision))
+    found: str = _cuda_border.module().render_cuda_why_not(
+        *lists[1][0].shape[:2], size, list(window), levels, precision
+    )
+    return found or None
+
+
+dispatch.register("render", "cuda", _cuda, _why_not_cuda)
 dispatch.register("render", "native", _native, _why_not_native)
 dispatch.register("render", "triton", lazily("render"), _why_not_triton)
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from digan_fast import dispatch
+from digan_fast.ops import _cuda as _cuda_border
+from digan_fast.ops._cuda import why_not_cuda
 from digan_fast.ops._pointers import fresh, ptr, ptr_wide_or_narrow
 from digan_fast.ops._registry import define, layout
 from digan_fast.ops._triton import lazily, why_not_triton
@@ -20,10 +22,14 @@ def _fake(x: Tensor, filter: Tensor, up: int, down: int, padding: Sequence[int],
     return torch.empty((*x.shape[:2], *size), dtype=x.dtype, device=x.device, memory_format=layout(x))
 
 
-def _native(x: Tensor, filter: Tensor, up: int, down: int, padding: Sequence[int], flip: bool, gain: float) -> Tensor:
+def _taps(filter: Tensor, flip: bool, gain: float) -> Tensor:
+    """In float32, in the order of a correlation."""
     taps = (filter.to(torch.float32) * gain).contiguous()
-    if not flip:
-        taps = taps.flip((0, 1))
+    return taps if flip else taps.flip((0, 1))
+
+
+def _native(x: Tensor, filter: Tensor, up: int, down: int, padding: Sequence[int], flip: bool, gain: float) -> Tensor:
+    taps = _taps(filter, flip, gain)
     batch, channels, height, width = x.shape
     size = reference.output_size((height, width), taps.shape, up, down, padding)
     last = layout(x) == torch.channels_last
@@ -55,12 +61,46 @@ def _why_not_native(x: Tensor, filter: Tensor, *_: Any) -> str | None:
     return None
 
 
+def _cuda(x: Tensor, filter: Tensor, up: int, down: int, padding: Sequence[int], flip: bool, gain: float) -> Tensor:
+    taps = _taps(filter, flip, gain)
+    batch, channels, height, width = x.shape
+    size = reference.output_size((height, width), taps.shape, up, down, padding)
+    last = layout(x) == torch.channels_last
+    x = x.contiguous(memory_format=layout(x))
+    out = torch.empty((batch, channels, *size), dtype=x.dtype, device=x.device, memory_format=layout(x))
+    if 0 in (*x.shape, *out.shape):
+        return out.zero_()
+    with _cuda_border.on_device(x):
+        _cuda_border.module().upfirdn2d_cuda(
+            out=_cuda_border.address(out.movedim(1, 3) if last else out, "out"),
+            x=_cuda_border.address(x.movedim(1, 3) if last else x, "x"),
+            filter=_cuda_border.address(taps, "filter"),
+            images=batch if last else batch * channels,
+            channels=channels if last else 1,
+            size=(height, width),
+            out_size=size,
+            taps=tuple(taps.shape),
+            before=(padding[2], padding[0]),
+            up=up,
+            down=down,
+            number=_cuda_border.DTYPES.index(x.dtype),
+            stream=_cuda_border.stream(x),
+        )
+    return out
+
+
 _op = define(
     "upfirdn2d",
     "(Tensor x, Tensor filter, int up, int down, int[] padding, bool flip, float gain) -> Tensor",
     reference.upfirdn2d,
     _fake,
     like=0,
+)
+dispatch.register(
+    "upfirdn2d",
+    "cuda",
+    _cuda,
+    lambda x, filter, *_: why_not_cuda(("linear",), "linear", x=x, filter=filter),
 )
 dispatch.register("upfirdn2d", "native", _native, _why_not_native)
 dispatch.register(

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "digan_fast/cuda_info.h"
+
 namespace digan_fast {
 
 enum class Activation : int {
@@ -19,8 +21,8 @@ enum class Activation : int {
 
 constexpr int kActivations = 10;
 
-// How tensors are stored; the arithmetic is float32's in either case.
-enum class Number : int { float32, bfloat16 };
+// How tensors are stored; the arithmetic is float32's in each case. float16 is CUDA's alone.
+enum class Number : int { float32, bfloat16, float16 };
 
 // y = clamp(act(x + b[c]) · gain, ±clamp) over contiguous [outer, channels, inner].
 struct BiasActParams {
@@ -39,6 +41,7 @@ struct BiasActParams {
 };
 
 void bias_act_cpu(const BiasActParams& params);
+void bias_act_cuda(const BiasActParams& params, CudaStream stream);
 
 // dx = grad · act'(x + b[c]) · gain where |y| < clamp, else 0; dbias[c] = Σ dx over the other two.
 // linear, relu and lrelu take act' from the sign of y; the others take x and bias.
@@ -92,5 +95,15 @@ static inline std::int64_t bias_act_partials(std::int64_t outer, std::int64_t ch
 }
 
 void bias_act_backward_cpu(const BiasActBackwardParams& params);
+
+// `partials` has bias_act_cuda_parts(…) · channels numbers; nothing is expanded.
+void bias_act_backward_cuda(const BiasActBackwardParams& params, CudaStream stream);
+
+// Parts of a channel's sum, each of them one block's.
+static inline std::int64_t bias_act_cuda_parts(std::int64_t outer, std::int64_t inner) {
+    constexpr std::int64_t kElements = 4096, kMost = 64;
+    const std::int64_t parts = (outer * inner + kElements - 1) / kElements;
+    return parts < 1 ? 1 : parts > kMost ? kMost : parts;
+}
 
 }  // namespace digan_fast

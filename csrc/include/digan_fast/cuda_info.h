@@ -1,6 +1,10 @@
 #pragma once
 
+struct CUstream_st;
+
 namespace digan_fast {
+
+using CudaStream = CUstream_st*;  // cudaStream_t, without CUDA's header
 
 struct CudaInfo {
     int devices;

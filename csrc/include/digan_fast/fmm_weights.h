@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "digan_fast/cuda_info.h"
+
 namespace digan_fast {
 
 enum class Modulation : int { linear, demod, tanh, sigmoid };
@@ -25,6 +27,11 @@ struct FmmWeightsParams {
 };
 
 void fmm_weights_cpu(const FmmWeightsParams& params);
+
+// The most inputs that a row of weights may have on a CUDA device: it is kept in shared memory.
+constexpr std::int64_t kFmmWeightsCudaInputs = 4096;
+
+void fmm_weights_cuda(const FmmWeightsParams& params, CudaStream stream);
 
 struct FmmWeightsBackwardParams {
     float* dweight;     // [outputs, inputs]
@@ -53,5 +60,8 @@ static inline std::int64_t fmm_weights_chunks(std::int64_t outputs) {
 }
 
 void fmm_weights_backward_cpu(const FmmWeightsBackwardParams& params);
+
+// `partials` has batch · outputs · inputs numbers; nothing is expanded.
+void fmm_weights_backward_cuda(const FmmWeightsBackwardParams& params, CudaStream stream);
 
 }  // namespace digan_fast

@@ -2,15 +2,18 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "digan_fast/bias_act.h"
+#include "digan_fast/cuda_info.h"
 
 namespace digan_fast {
 
 // int8: products of 8-bit weights, with a scale for each row, and 8-bit activations, with a scale
 // and a zero for each pixel; sums of 32 bits; bases, to-RGB and colours in float32.
-enum class Precision : int { float32, bfloat16, int8 };
+// float16 and tf32 are CUDA's alone.
+enum class Precision : int { float32, bfloat16, int8, float16, tf32 };
 
 // The most inputs of a layer in int8: a sum of inputs·255·127 is below 2³¹.
 constexpr std::int64_t kInt8Inputs = 65536;
@@ -50,5 +53,15 @@ struct RenderParams {
 };
 
 void render_cpu(const RenderParams& params);
+
+// Why the kernel that takes a grid's levels at once cannot render this; empty if it can.
+std::string render_cuda_why_not(const RenderParams& params);
+
+// Bytes that render_cuda needs besides `out`.
+std::int64_t render_cuda_workspace(const RenderParams& params);
+
+// Two launches for each grid, on the current device, and one more where pixels are repeated. All
+// addresses are the device's; `workspace` is a multiple of 16.
+void render_cuda(const RenderParams& params, void* workspace, CudaStream stream);
 
 }  // namespace digan_fast

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "digan_fast/bias_act.h"
+
 namespace digan_fast {
 
 // One of the two axes of a picture.
@@ -26,10 +28,11 @@ struct Upfirdn2dParams {
     UpfirdnAxis horizontal;
     std::int64_t up;
     std::int64_t down;
-    bool bfloat16;  // x and out; the arithmetic is float32's in either case
+    Number number;  // of x and out
     int threads;
 };
 
 void upfirdn2d_cpu(const Upfirdn2dParams& params);
+void upfirdn2d_cuda(const Upfirdn2dParams& params, CudaStream stream);
 
 }  // namespace digan_fast

@@ -1,0 +1,12 @@
+#include "cuda.h"
+
+namespace digan_fast {
+
+void bind_cuda(py::module_& m) {
+    bind_cuda_bias_act(m);
+    bind_cuda_fmm_weights(m);
+    bind_cuda_render(m);
+    bind_cuda_upfirdn2d(m);
+}
+
+}  // namespace digan_fast

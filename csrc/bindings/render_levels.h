@@ -1,0 +1,92 @@
+#pragma once
+
+#include <tuple>
+#include <vector>
+
+#include "bindings.h"
+#include "digan_fast/render.h"
+
+// Levels as Python passes them, checked.
+
+namespace digan_fast {
+
+// (weight, bias, outputs, inputs, activation, gain, clamp)
+using LayerTuple =
+    std::tuple<std::uintptr_t, std::uintptr_t, std::int64_t, std::int64_t, int, float, float>;
+// (side, sinusoids, frequency, phase, layers, to_rgb)
+using LevelTuple = std::tuple<std::int64_t, std::int64_t, std::uintptr_t, std::uintptr_t,
+                              std::vector<LayerTuple>, LayerTuple>;
+
+inline RenderLayer layer_of(const LayerTuple& tuple) {
+    const auto& [weight, bias, outputs, inputs, activation, gain, clamp] = tuple;
+    require(outputs > 0, "outputs", std::to_string(outputs), "1 or more");
+    require(inputs > 0, "inputs", std::to_string(inputs), "1 or more");
+    require_clamp(clamp);
+    const Activation kind = activation_of(
+        activation, {Activation::linear, Activation::relu, Activation::lrelu, Activation::sine});
+    return {address("weight", weight), address("bias", bias), outputs, inputs, kind, gain, clamp};
+}
+
+inline RenderLevel level_of(const LevelTuple& tuple) {
+    const auto& [side, sinusoids, frequency, phase, layers, to_rgb] = tuple;
+    require_side(side);
+    require_extent("sinusoids", sinusoids);
+    require(!layers.empty(), "layers", "empty", "a layer or more");
+    RenderLevel level{side, sinusoids, nullptr, nullptr, {}, layer_of(to_rgb)};
+    if (sinusoids) {
+        level.frequency = address("frequency", frequency);
+        level.phase = address("phase", phase);
+    }
+    for (const LayerTuple& layer : layers) level.layers.push_back(layer_of(layer));
+    return level;
+}
+
+// Channels and sides follow from one level to the next.
+inline void check(const RenderParams& p) {
+    require(!p.levels.empty() && p.levels.front().sinusoids > 0, "levels", "empty or without waves",
+            "a first level with sinusoids");
+    std::int64_t channels = 0, side = 0;
+    for (const RenderLevel& level : p.levels) {
+        if (side) {
+            require(level.side == side * (level.sinusoids ? 2 : 1), "side",
+                    std::to_string(level.side), "twice the coarser one where there are sinusoids");
+        }
+        side = level.side;
+        require_tensor("sinusoids", {level.sinusoids, p.videos, p.frames});
+        channels += 2 * level.sinusoids;
+        for (const RenderLayer& layer : level.layers) {
+            require(layer.inputs == channels, "inputs", std::to_string(layer.inputs),
+                    "the channels of the layer before, and two for each sinusoid");
+            require(p.precision != Precision::int8 || layer.inputs <= kInt8Inputs, "inputs",
+                    std::to_string(layer.inputs), "65536 or fewer in int8");
+            channels = layer.outputs;
+            require_tensor("outputs", {p.videos, layer.outputs, layer.inputs});
+        }
+        require(level.to_rgb.inputs == channels, "inputs", std::to_string(level.to_rgb.inputs),
+                "the channels of the layer before");
+        require(level.to_rgb.outputs == p.levels.front().to_rgb.outputs, "outputs",
+                std::to_string(level.to_rgb.outputs), "the same number of colours at each level");
+    }
+    require_side(p.side);
+    require(p.side % side == 0, "side", std::to_string(p.side), "a multiple of the last level's");
+    require_tensor("window",
+                   {p.videos, p.frames, p.levels.front().to_rgb.outputs, p.height, p.width});
+}
+
+// Everything but `out`, `threads` and `pause`.
+inline RenderParams render_params(std::int64_t videos, std::int64_t frames, std::int64_t side,
+                                  const std::array<std::int64_t, 4>& window,
+                                  const std::vector<LevelTuple>& levels, int precision) {
+    const auto [top, left, height, width] = window;
+    require_extent("videos", videos);
+    require_extent("frames", frames);
+    require_rectangle("window", top, left, height, width);
+    RenderParams params{nullptr, videos, frames, side, top,
+                        left,    height, width,  {},   static_cast<Precision>(precision),
+                        1,       {}};
+    for (const LevelTuple& level : levels) params.levels.push_back(level_of(level));
+    check(params);
+    return params;
+}
+
+}  // namespace digan_fast

@@ -1,0 +1,91 @@
+#pragma once
+
+// What kernels ask of the hardware below CUDA C++: the only inline PTX there is, all of it in the
+// baseline of sm_80. Compiled by a C++ compiler, with DIGAN_FAST_SIMULATED defined, the same names
+// are functions of tests/cuda/simulator.
+
+#include <cstdint>
+
+#if defined(DIGAN_FAST_SIMULATED)
+#    include "simulator.h"
+#else
+
+#    define DIGAN_FAST_DYNAMIC_SHARED(name) extern __shared__ __align__(128) unsigned char name[]
+
+namespace digan_fast::cuda {
+
+__device__ __forceinline__ uint32_t shared_address(const void* pointer) {
+    return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
+}
+
+// 16 bytes from global to shared memory, past the first-level cache, without waiting for them.
+__device__ __forceinline__ void copy_async_16(void* to, const void* from) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to)), "l"(from)
+                 : "memory");
+}
+
+// The copies that this thread issued since its last commit are one group from here on.
+__device__ __forceinline__ void copy_async_commit() {
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+// Until all but the last `Pending` groups of this thread have arrived.
+template <int Pending>
+__device__ __forceinline__ void copy_async_wait() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
+}
+
+// Four 8×8 matrices of 16-bit elements; lane l gives the address of row l % 8 of matrix l / 8 and
+// gets elements (l / 4, 2·(l % 4)) and the next of each.
+__device__ __forceinline__ void load_matrices(uint32_t (&matrices)[4], const void* row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(matrices[0]), "=r"(matrices[1]), "=r"(matrices[2]), "=r"(matrices[3])
+                 : "r"(shared_address(row))
+                 : "memory");
+}
+
+#    define DIGAN_FAST_MULTIPLY(name, shape, types)                                             \
+        __device__ __forceinline__ void name(float (&sum)[4], const uint32_t (&left)[4],        \
+                                             uint32_t right0, uint32_t right1) {                \
+            asm volatile("mma.sync.aligned." shape ".row.col." types                            \
+                         " {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"               \
+                         : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])               \
+                         : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(right0), \
+                           "r"(right1));                                                        \
+        }
+
+// sum[16, 8] += left[16, k] · right[k, 8]: k = 16 of half precision, 8 of tf32.
+DIGAN_FAST_MULTIPLY(multiply_bfloat16, "m16n8k16", "f32.bf16.bf16.f32")
+DIGAN_FAST_MULTIPLY(multiply_float16, "m16n8k16", "f32.f16.f16.f32")
+DIGAN_FAST_MULTIPLY(multiply_tf32, "m16n8k8", "f32.tf32.tf32.f32")
+#    undef DIGAN_FAST_MULTIPLY
+
+// Two numbers, rounded to nearest, the first one in the low bits.
+__device__ __forceinline__ uint32_t to_bfloat16(float low, float high) {
+    uint32_t both;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+    return both;
+}
+
+__device__ __forceinline__ uint32_t to_float16(float low, float high) {
+    uint32_t both;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+    return both;
+}
+
+__device__ __forceinline__ float from_float16(uint16_t bits) {
+    float value;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
+    return value;
+}
+
+// Rounded to 10 bits after the leading one, ties away from zero.
+__device__ __forceinline__ uint32_t to_tf32(float value) {
+    uint32_t bits;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(value));
+    return bits;
+}
+
+}  // namespace digan_fast::cuda
+
+#endif

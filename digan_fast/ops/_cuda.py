@@ -1,0 +1,56 @@
+"""The border to csrc/cuda: addresses on a CUDA device, its current stream, and why not."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from digan_fast import dispatch
+from digan_fast.ops._pointers import ptr
+
+DEVICE = "cuda"
+# The order of `enum class Number` in csrc/include/digan_fast/bias_act.h.
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def module() -> Any:
+    """What has the CUDA kernels' bindings."""
+    return dispatch.native_module()
+
+
+def address(tensor: Tensor | None, name: str, dtype: torch.dtype | None = None, alignment: int | None = None) -> int:
+    """:func:`ptr` on the CUDA device; the type is the tensor's own if none is asked for."""
+    if tensor is None:
+        return 0
+    dtype = dtype or tensor.dtype
+    return ptr(tensor, name, DEVICE, dtype, alignment or dtype.itemsize)
+
+
+def stream(tensor: Tensor) -> int:
+    """The current stream of the tensor's device, as the address of what CUDA knows it by."""
+    return int(torch.cuda.current_stream(tensor.device).cuda_stream)
+
+
+def on_device(tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
+    """Launches in this block go to the tensor's device."""
+    return torch.cuda.device(tensor.device)
+
+
+def why_not_cuda(allowed: Sequence[str], activation: str, **tensors: Tensor | None) -> str | None:
+    """Why kernels with these activations cannot take the tensors; None if they can."""
+    devices = set()
+    for name, tensor in tensors.items():
+        if tensor is None:
+            continue
+        if tensor.device.type != DEVICE:
+            return f"{name} is on {tensor.device}"
+        if tensor.dtype not in DTYPES:
+            return f"{name} is {tensor.dtype}; it takes float32, bfloat16 and float16"
+        devices.add(tensor.device)
+    if len(devices) > 1:
+        return f"the tensors are on {', '.join(sorted(map(str, devices)))}"
+    return None if activation in allowed else f"it has no activation {activation!r}"

@@ -1,0 +1,112 @@
+"""Builds of csrc/cuda without a GPU: by g++ on the simulator, by nvcc into PTX and cubins. Kept by content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sysconfig
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pybind11
+
+ROOT = Path(__file__).parents[2]
+SIMULATOR = Path(__file__).parent / "simulator"
+# The scheduler of threads is none of ThreadSanitizer's business.
+_UNSEEN = ("-fno-sanitize=thread", "-DSIMULATOR_FOR_THREAD_SANITIZER")
+WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas")
+
+
+def kept(name: str, key: Sequence[str], sources: Sequence[Path]) -> Path:
+    """A folder for what is made of these sources with these options."""
+    digest = hashlib.sha256(repr([part for part in key if not part.startswith("-I")]).encode())
+    for source in sources:
+        digest.update(source.read_bytes())
+    folder = Path(tempfile.gettempdir()) / f"digan-fast-cuda-{os.getuid()}" / f"{name}-{digest.hexdigest()[:16]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def with_headers(source: Path, root: Path) -> list[Path]:
+    """The file and what it includes of the project, in the order of their names."""
+    found, left = {source}, [source]
+    while left:
+        for name in re.findall(r'#include "(.+)"', (file := left.pop()).read_text()):
+            for folder in (file.parent, root / "csrc" / "include", SIMULATOR):
+                header = (folder / name).resolve()
+                if header.is_file() and header not in found:
+                    found.add(header)
+                    left.append(header)
+    return sorted(found)
+
+
+def optimisation() -> str:
+    """-O2, unless SIMULATOR_OPTIMISATION has it compile sooner and run longer."""
+    return os.environ.get("SIMULATOR_OPTIMISATION", "-O2")
+
+
+def simulated_module(root: Path = ROOT) -> Path:
+    """``simulated``, a Python module with the bindings of every CUDA kernel of ``root``, run by the simulator."""
+    sources = [SIMULATOR / f"{name}.cpp" for name in ("simulator", "numbers", "module")]
+    sources += sorted((root / "csrc" / "bindings").glob("cuda*.cpp"))
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    includes = (pybind11.get_include(), sysconfig.get_path("include"))
+    options = [optimisation(), *(f"-I{path}" for path in includes)]
+    return _linked(f"simulated{suffix}", [*sources, *_kernels(root)], [*options, "-fPIC"], ["-shared"], root)
+
+
+def simulated_program(flags: Sequence[str], root: Path = ROOT) -> Path:
+    """Every kernel on random inputs, for sanitizers."""
+    sources = [SIMULATOR / f"{name}.cpp" for name in ("simulator", "numbers", "program")]
+    return _linked("program", [*sources, *_kernels(root)], flags, [flag for flag in flags if "sanitize" in flag], root)
+
+
+def _kernels(root: Path) -> list[Path]:
+    return sorted(path for path in (root / "csrc" / "cuda").glob("*.cu") if path.stem != "device")
+
+
+def _linked(name: str, sources: Sequence[Path], options: Sequence[str], link: Sequence[str], root: Path) -> Path:
+    compiler = os.environ.get("CXX", "g++")
+    command = [compiler, "-x", "c++", "-std=c++17", "-ffp-contract=off", "-DDIGAN_FAST_SIMULATED", *WARNINGS, *options]
+    command += [f"-I{SIMULATOR}", f"-I{root / 'csrc' / 'include'}"]
+
+    def compiled(source: Path) -> Path:
+        own = _UNSEEN if "-fsanitize=thread" in options and source.stem in ("simulator", "numbers") else ()
+        target = kept("object", [*command, *own], with_headers(source, root)) / f"{source.stem}.o"
+        return target if target.exists() else _made(target, [*command, *own, "-c", str(source)])
+
+    with ThreadPoolExecutor(2) as pool:
+        objects = list(pool.map(compiled, sources))
+    target = kept("linked", [*command, *link], objects) / name
+    return target if target.exists() else _made(target, [compiler, *link, *map(str, objects), "-ldl"])
+
+
+def _made(target: Path, command: Sequence[str], told: Path | None = None) -> Path:
+    partial = target.with_suffix(f".{os.getpid()}")
+    done = subprocess.run([*command, "-o", str(partial)], text=True, capture_output=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+    if told is not None:
+        told.write_text(done.stderr)
+    partial.replace(target)
+    return target
+
+
+def nvcc_output(nvcc: Path, source: Path, kind: str, architecture: str, root: Path = ROOT) -> tuple[Path, str]:
+    """The PTX or cubin (``kind``) of a .cu file, and what ptxas said of it."""
+    command = [str(nvcc), f"-{kind}", "-O3", "-std=c++17", f"-arch={architecture}", f"-I{root / 'csrc' / 'include'}"]
+    command += ["-Xptxas=-v,--warn-on-spills,--warning-as-error"] if kind == "cubin" else []
+    folder = kept("nvcc", command, with_headers(source, root))
+    target, told = folder / f"{source.stem}.{kind}", folder / f"{source.stem}.txt"
+    if not target.exists():
+        _made(target, [*command, str(source)], told)
+    return target, told.read_text()
+
+
+def cuda_sources(root: Path = ROOT) -> list[Path]:
+    """Those that have kernels."""
+    return [path for path in _kernels(root) if "launch" in path.read_text() and path.stem != "render_plan"]

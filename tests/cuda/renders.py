@@ -1,0 +1,74 @@
+"""Renderings for the fused kernel: every width that it is compiled for, tails, windows, activations."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from random_inrs import SMALL, Widths, changed, distance, exact, lowered, random_inr
+from torch import Tensor
+
+from digan_fast.reference.render import Level, Window, flattened
+
+op: Any = importlib.import_module("digan_fast.ops.render")
+PRECISIONS = ("bfloat16", "float16", "tf32")
+# Of a rounding to nearest, relative.
+UNITS = {"bfloat16": 2.0**-9, "float16": 2.0**-12, "tf32": 2.0**-12}
+
+
+@dataclass(frozen=True)
+class Rendering:
+    widths: Widths
+    size: int
+    window: Window
+    videos: int = 1
+    frames: int = 1
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def levels(self) -> list[Level]:
+        return random_inr(self.videos, self.frames, self.widths, **self.options)
+
+
+RENDERINGS = {
+    "one pixel": Rendering(((1, (1,)),), 1, (0, 0, 1, 1), options={"side": 1, "colours": 1}),
+    "one level": Rendering(((20, (40, 40)),), 8, (0, 0, 8, 8)),
+    "two grids": Rendering(((20, (70, 40)), (5, (60, 40))), 16, (0, 0, 16, 16), 2, 2),
+    "window": Rendering(((4, (24,)), (0, (30,)), (5, (40, 33))), 16, (3, -2, 5, 9), 2, 3, {"clamp": 1.5}),
+    "repeated pixels": Rendering(SMALL, 128, (5, 66, 39, 70), options={"colours": 4}),
+    "wider below": Rendering(((3, (150,)), (2, (20,))), 16, (0, 0, 16, 16)),
+    "wider above": Rendering(((3, (20,)), (2, (150,))), 16, (1, 1, 8, 9)),
+    "more waves than channels": Rendering(((150, (9, 7)),), 8, (0, 0, 8, 8), options={"activations": ("sine", "relu")}),
+    "512": Rendering(((9, (300, 512)),), 8, (0, 0, 8, 8)),
+    "512 to 256": Rendering(((9, (300,)), (9, (256, 200))), 16, (0, 0, 16, 8)),
+}
+
+
+def arguments(levels: list[Level], size: int, window: Window, precision: str) -> tuple[Any, ...]:
+    """Of the op; float16 is the type of the INR, tf32 what torch makes of float32."""
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    if precision == "float16":
+        levels = changed(levels, Tensor.half)
+    return *flattened(levels), size, list(window), "bfloat16" if precision == "bfloat16" else "float32"
+
+
+def check(name: str, precision: str) -> Tensor:
+    """At most twice the error of the reference in the same precision, or three roundings of it."""
+    case = RENDERINGS[name]
+    levels = case.levels()
+    args = arguments(levels, case.size, case.window, precision)
+    assert op._why_not_cuda(*args) is None
+    found: Tensor = op._cuda(*args)
+    if precision == "float16":
+        levels = changed(levels, lambda tensor: tensor.half().float())
+        assert found.dtype == torch.float16
+    right = exact(levels, case.size, case.window)
+    own = distance(lowered(levels, case.size, case.window), right) if precision == "bfloat16" else 0.0
+    assert found.shape == right.shape
+    assert found.isfinite().all()
+    bound = max(2 * own, 3 * UNITS[precision])
+    assert distance(found, right) <= bound, f"{distance(found, right):.2g} off, bound {bound:.2g}"
+    worst = (found.double() - right).abs().max() / right.abs().max()
+    assert worst <= 4 * bound, f"a colour is {worst:.2g} off, bound {4 * bound:.2g}"
+    return found

@@ -1,0 +1,162 @@
+// Every kernel once in the simulator, on memory of exactly the size that it is promised: a program
+// for sanitizers. Values are the business of the tests in Python.
+
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "digan_fast/fmm_weights.h"
+#include "digan_fast/render.h"
+#include "digan_fast/upfirdn2d.h"
+#include "simulator.h"
+
+namespace {
+
+using digan_fast::Activation;
+using digan_fast::BiasActBackwardParams;
+using digan_fast::BiasActParams;
+using digan_fast::Number;
+using digan_fast::Precision;
+using digan_fast::RenderLayer;
+using digan_fast::RenderLevel;
+using digan_fast::RenderParams;
+
+std::mt19937 random_engine{1};
+
+// Tensors that live until the end, each an allocation of its own.
+std::vector<std::unique_ptr<float[]>> tensors;
+
+float* tensor(std::int64_t elements) {
+    std::normal_distribution<float> normal;
+    tensors.push_back(std::make_unique<float[]>(elements));
+    for (std::int64_t i = 0; i < elements; ++i) tensors.back()[i] = normal(random_engine);
+    return tensors.back().get();
+}
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+RenderLayer layer(int videos, std::int64_t outputs, std::int64_t inputs, Activation activation) {
+    return {tensor(videos * outputs * inputs),
+            tensor(outputs),
+            outputs,
+            inputs,
+            activation,
+            1.0f,
+            kInfinity};
+}
+
+void render(Precision precision, const std::vector<std::vector<std::int64_t>>& grids,
+            std::array<std::int64_t, 4> window, int repeat, int shared_memory_limit) {
+    simulator::settings().shared_memory_limit = shared_memory_limit;
+    constexpr int kVideos = 2, kFrames = 1, kSinusoids = 5, kColours = 3;
+    std::vector<RenderLevel> levels;
+    std::int64_t side = 8, channels = 0;
+    for (const auto& outputs : grids) {
+        if (channels) side *= 2;
+        RenderLevel level{side,
+                          kSinusoids,
+                          tensor(kVideos * kSinusoids * 2),
+                          tensor(kVideos * kFrames * kSinusoids),
+                          {},
+                          {}};
+        channels += 2 * kSinusoids;
+        for (const std::int64_t width : outputs) {
+            const Activation activation =
+                level.layers.empty() ? Activation::lrelu : Activation::sine;
+            level.layers.push_back(layer(kVideos, width, channels, activation));
+            channels = width;
+        }
+        level.to_rgb = layer(kVideos, kColours, channels, Activation::linear);
+        levels.push_back(level);
+    }
+    RenderParams params{nullptr,   kVideos,   kFrames, side * repeat, window[0], window[1],
+                        window[2], window[3], levels,  precision,     1,         {}};
+    params.out = tensor(kVideos * kFrames * kColours * window[2] * window[3]);
+    const std::int64_t bytes = digan_fast::render_cuda_workspace(params);
+    void* workspace = nullptr;
+    if (posix_memalign(&workspace, 256, bytes)) std::abort();
+    digan_fast::render_cuda(params, workspace, nullptr);
+    std::free(workspace);
+}
+
+void bias_act(Number number, std::int64_t outer, std::int64_t channels, std::int64_t inner) {
+    const std::int64_t elements = outer * channels * inner;
+    const float* bias = tensor(channels);
+    const BiasActParams forward{tensor(elements),  tensor(elements), bias, outer, channels, inner,
+                                Activation::swish, number,           1.0f, 1.4f,  0.5f,     1};
+    digan_fast::bias_act_cuda(forward, nullptr);
+    BiasActBackwardParams backward{};
+    backward.dx = tensor(elements);
+    backward.dbias = tensor(channels);
+    backward.partials = tensor(digan_fast::bias_act_cuda_parts(outer, inner) * channels);
+    backward.grad = tensor(elements);
+    backward.x = forward.x;
+    backward.bias = bias;
+    backward.out = forward.out;
+    backward.outer = outer;
+    backward.channels = channels;
+    backward.inner = inner;
+    backward.activation = Activation::swish;
+    backward.number = number;
+    backward.alpha = backward.gain = 1.0f;
+    backward.clamp = kInfinity;
+    digan_fast::bias_act_backward_cuda(backward, nullptr);
+}
+
+void upfirdn2d(Number number) {
+    const digan_fast::UpfirdnAxis vertical{5, 6, 3, 2}, horizontal{4, 6, 4, -1};
+    const digan_fast::Upfirdn2dParams params{tensor(2 * 6 * 6 * 3),
+                                             tensor(2 * 5 * 4 * 3),
+                                             tensor(3 * 4),
+                                             2,
+                                             3,
+                                             vertical,
+                                             horizontal,
+                                             3,
+                                             2,
+                                             number,
+                                             1};
+    digan_fast::upfirdn2d_cuda(params, nullptr);
+}
+
+void fmm_weights(digan_fast::Modulation modulation) {
+    constexpr std::int64_t kBatch = 2, kOutputs = 3, kInputs = 131, kRank = 5;
+    const float *weight = tensor(kOutputs * kInputs), *left = tensor(kBatch * kOutputs * kRank),
+                *right = tensor(kBatch * kRank * kInputs);
+    constexpr std::int64_t kElements = kBatch * kOutputs * kInputs;
+    digan_fast::fmm_weights_cuda({tensor(kElements), weight, left, right, kBatch, kOutputs, kInputs,
+                                  kRank, modulation, 0.4f, 1},
+                                 nullptr);
+    digan_fast::fmm_weights_backward_cuda(
+        {tensor(kOutputs * kInputs), tensor(kBatch * kOutputs * kRank),
+         tensor(kBatch * kRank * kInputs), tensor(kElements), tensor(kElements), weight, left,
+         right, kBatch, kOutputs, kInputs, kRank, modulation, false, 0.4f, 1},
+        nullptr);
+}
+
+}  // namespace
+
+int main() {
+    for (const auto copies :
+         {simulator::Copies::eager, simulator::Copies::late, simulator::Copies::random}) {
+        simulator::settings().copies = copies;
+        simulator::settings().seed = static_cast<unsigned>(copies);
+        for (const auto precision : {Precision::bfloat16, Precision::float16, Precision::tf32})
+            render(precision, {{24, 20}, {33, 9}}, {3, -2, 6, 9}, 1, 99 << 10);
+        render(Precision::bfloat16, {{70}, {9}}, {1, 2, 17, 3}, 2, 99 << 10);
+    }
+    render(Precision::bfloat16, {{300, 40}, {200}}, {0, 0, 3, 3}, 1, 99 << 10);
+    render(Precision::bfloat16, {{300, 40}, {200}}, {0, 0, 3, 3}, 1, 163 << 10);
+    render(Precision::tf32, {{300}, {9}}, {0, 0, 3, 3}, 1, 99 << 10);
+    for (const auto number : {Number::float32, Number::bfloat16, Number::float16}) {
+        bias_act(number, 2, 3, 16);
+        bias_act(number, 41, 40, 1);
+        bias_act(number, 3, 5, 7);
+        upfirdn2d(number);
+    }
+    fmm_weights(digan_fast::Modulation::demod);
+    fmm_weights(digan_fast::Modulation::tanh);
+    std::puts("every kernel ran");
+}

@@ -1,0 +1,187 @@
+#pragma once
+
+// CUDA as far as csrc/cuda uses it, for a C++ compiler: every thread of a block is a fiber, and
+// blocks run one after another. Barriers, collectives and copies are functions of this header.
+// ThreadSanitizer sees the
+// kernels' accesses and nothing of the simulator's, whose sources are compiled without it.
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "digan_fast/cuda_info.h"
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline __attribute__((always_inline))
+#define __launch_bounds__(...)
+#define __grid_constant__
+#define DIGAN_FAST_DYNAMIC_SHARED(name) unsigned char* const name = simulator::shared_memory()
+
+// Of lanes' data that the simulator moves.
+#define SIMULATOR_UNSEEN __attribute__((no_sanitize("thread"), noinline))
+
+struct alignas(8) uint2 {
+    std::uint32_t x, y;
+};
+struct alignas(16) uint4 {
+    std::uint32_t x, y, z, w;
+};
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+
+namespace simulator {
+
+struct Index {
+    unsigned x;
+};
+
+Index thread_index();
+Index block_index();
+Index block_extent();
+unsigned char* shared_memory();
+
+void synchronise_block();
+
+// What the threads of a warp do together. `in` and `out` are the lane's own; `act` runs once, when
+// all 32 lanes are there. A lane in another collective, or a missing one, ends the program.
+using Lanes = void (*)(const void* const* in, void* const* out);
+void collective(const char* name, const void* in, void* out, Lanes act);
+
+// `move` is the caller's, so that sanitizers see what it touches.
+using Move = void (*)(void* to, const void* from);
+void copy_async(void* to, const void* from, Move move);
+void copy_async_commit();
+void copy_async_wait(int pending);
+
+// When copies happen: when issued, when waited for, or either, by chance.
+enum class Copies { eager, late, random };
+
+struct Settings {
+    bool record = false;  // launches, instead of running them
+    Copies copies = Copies::late;
+    unsigned seed = 0;  // of the order in which threads run; 0: that of their numbers
+    int shared_memory_limit = 99 * 1024;
+};
+Settings& settings();
+
+struct Launch {
+    std::string kernel;  // its symbol
+    std::int64_t blocks;
+    int threads, shared_bytes;
+    std::string params;  // the bytes of its one parameter
+};
+std::vector<Launch>& launches();
+
+void run(const char* op, const void* kernel, std::int64_t blocks, int threads, int shared_bytes,
+         const void* params, std::size_t size, const std::function<void()>& body);
+
+template <class Params>
+void launch(const char* op, void (*kernel)(Params), std::int64_t blocks, int threads,
+            int shared_bytes, digan_fast::CudaStream, const Params& params) {
+    run(op, reinterpret_cast<const void*>(kernel), blocks, threads, shared_bytes, &params,
+        sizeof(Params), [&] { kernel(params); });
+}
+
+inline int shared_memory_limit(const char*) { return settings().shared_memory_limit; }
+
+float bfloat16_to_float(std::uint16_t bits);
+std::uint16_t float_to_bfloat16(float value);
+float float16_to_float(std::uint16_t bits);
+std::uint16_t float_to_float16(float value);
+std::uint32_t float_to_tf32(float value);
+
+// Of fragments as the hardware deals them to lanes.
+struct Operands {
+    std::uint32_t left[4], right[2];
+};
+void multiply_lanes_bfloat16(const void* const* in, void* const* out);
+void multiply_lanes_float16(const void* const* in, void* const* out);
+void multiply_lanes_tf32(const void* const* in, void* const* out);
+void exchange_matrices(const void* const* in, void* const* out);
+
+template <int Mask>
+SIMULATOR_UNSEEN void exchange_xor(const void* const* in, void* const* out) {
+    for (int lane = 0; lane < 32; ++lane)
+        *static_cast<float*>(out[lane]) = *static_cast<const float*>(in[lane ^ Mask]);
+}
+
+}  // namespace simulator
+
+#define threadIdx (simulator::thread_index())
+#define blockIdx (simulator::block_index())
+#define blockDim (simulator::block_extent())
+
+inline void __syncthreads() { simulator::synchronise_block(); }
+
+inline float __shfl_xor_sync(unsigned, float value, int mask) {
+    float result = 0;
+    const simulator::Lanes act[] = {simulator::exchange_xor<1>, simulator::exchange_xor<2>,
+                                    simulator::exchange_xor<4>, simulator::exchange_xor<8>,
+                                    simulator::exchange_xor<16>};
+    simulator::collective("shfl.xor", &value, &result, act[__builtin_ctz(mask)]);
+    return result;
+}
+
+inline float __uint_as_float(std::uint32_t bits) {
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+template <class T>
+constexpr T min(T a, T b) {
+    return b < a ? b : a;
+}
+template <class T>
+constexpr T max(T a, T b) {
+    return a < b ? b : a;
+}
+
+namespace digan_fast::cuda {
+
+inline void copy_async_16(void* to, const void* from) {
+    simulator::copy_async(to, from, [](void* there, const void* here) {
+        *static_cast<uint4*>(there) = *static_cast<const uint4*>(here);
+    });
+}
+inline void copy_async_commit() { simulator::copy_async_commit(); }
+template <int Pending>
+void copy_async_wait() {
+    simulator::copy_async_wait(Pending);
+}
+
+// Each lane reads its own row, where sanitizers see it.
+inline void load_matrices(std::uint32_t (&matrices)[4], const void* row) {
+    uint4 own = *static_cast<const uint4*>(row);
+    simulator::collective("ldmatrix", &own, matrices, simulator::exchange_matrices);
+}
+
+#define SIMULATED_MULTIPLY(type)                                                          \
+    inline void multiply_##type(float (&sum)[4], const std::uint32_t (&left)[4],          \
+                                std::uint32_t right0, std::uint32_t right1) {             \
+        simulator::Operands own{{left[0], left[1], left[2], left[3]}, {right0, right1}};  \
+        simulator::collective("mma " #type, &own, sum, simulator::multiply_lanes_##type); \
+    }
+SIMULATED_MULTIPLY(bfloat16)
+SIMULATED_MULTIPLY(float16)
+SIMULATED_MULTIPLY(tf32)
+#undef SIMULATED_MULTIPLY
+
+inline std::uint32_t to_bfloat16(float low, float high) {
+    return simulator::float_to_bfloat16(low) |
+           static_cast<std::uint32_t>(simulator::float_to_bfloat16(high)) << 16;
+}
+inline std::uint32_t to_float16(float low, float high) {
+    return simulator::float_to_float16(low) |
+           static_cast<std::uint32_t>(simulator::float_to_float16(high)) << 16;
+}
+inline float from_float16(std::uint16_t bits) { return simulator::float16_to_float(bits); }
+inline std::uint32_t to_tf32(float value) { return simulator::float_to_tf32(value); }
+
+}  // namespace digan_fast::cuda

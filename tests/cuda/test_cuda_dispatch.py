@@ -1,0 +1,128 @@
+"""Which backend a call on a CUDA device takes, the device being faked: cuda, then triton, then the reference."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+import torch
+from harness import simulated
+from random_inrs import Widths, random_inr
+from renders import RENDERINGS, arguments
+from torch import Tensor
+
+from digan_fast import dispatch
+
+
+@pytest.fixture
+def on_cuda(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """CPU tensors are where cuda and triton are; triton's own predicate, which is not, has nothing against them."""
+    kernels = {op: dict(found) for op, found in dispatch._kernels.items()}
+    for found in kernels.values():
+        if "triton" in found:
+            found["triton"] = dispatch._Kernel(found["triton"].run, lambda *_: None)
+    monkeypatch.setattr(dispatch, "_kernels", kernels)
+    monkeypatch.setattr(dispatch, "_said", set())
+    monkeypatch.setattr(dispatch, "_why_not", lambda backend: None)
+    with simulated() as module:
+        yield module
+
+
+def chosen(op: str, *args: Any) -> str:
+    return dispatch.select(op, *args)[0]
+
+
+def rendering(widths: Widths, precision: str = "bfloat16", **options: Any) -> tuple[Any, ...]:
+    side = options.get("side", 8) * 2 ** (len(widths) - 1)
+    return arguments(random_inr(1, 1, widths, **options), side, (0, 0, side, side), precision)
+
+
+def test_cuda_comes_first(on_cuda: Any) -> None:
+    case = RENDERINGS["two grids"]
+    assert chosen("render", *arguments(case.levels(), 16, case.window, "bfloat16")) == "cuda"
+    x = torch.randn(2, 3, 4, 4)
+    assert chosen("bias_act", x, None, 1, "swish", 1.0, None) == "cuda"
+    assert chosen("bias_act_backward", x, x, None, x, 1, "swish", 1.0, None) == "cuda"
+    assert chosen("upfirdn2d", x, torch.ones(2, 2), 1, 1, [0, 0, 0, 0], False, 1.0) == "cuda"
+    factors = torch.randn(5, 6), torch.randn(1, 5, 2), torch.randn(1, 2, 6)
+    assert chosen("fmm_weights", *factors, "demod") == "cuda"
+    assert chosen("fmm_weights_backward", torch.randn(1, 5, 6), *factors, torch.randn(1, 5, 6), "demod") == "cuda"
+
+
+def test_what_has_no_kernel_goes_to_triton(on_cuda: Any) -> None:
+    x, weight = torch.randn(1, 4, 3), torch.randn(1, 5, 3)
+    assert chosen("linear_act", x, weight, None, "lrelu", 1.0, None) == "triton"
+
+
+@pytest.mark.parametrize(
+    ("args", "reason"),
+    [
+        (rendering(((4, (513,)),)), "a layer has 513 outputs; a tile holds 512"),
+        (rendering(((4, (8,)),), colours=5), "pictures have 5 colours; a tile holds 4"),
+        (rendering(((4, (8,) * 25),)), "a grid has 25 products; a launch takes 24"),
+        (rendering(((4, (8,) * 23), (4, (512,)))), "a grid has 31 products; a launch takes 24"),
+        (rendering(((4, (8,)),), "float32"), "float32 is bound by its arithmetic and goes layer by layer"),
+        ((*rendering(((4, (8,)),))[:-1], "int8"), "it has no int8"),
+        (
+            (*rendering(((4, (8,)),))[:-2], [1 << 24, 0, 4, 4], "bfloat16"),
+            "the window or the picture reaches beyond 2^23",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_does_not_fit_goes_to_triton_and_says_why(
+    on_cuda: Any, args: tuple[Any, ...], reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.set_float32_matmul_precision("highest")
+    with caplog.at_level(logging.WARNING, "digan_fast"):
+        assert chosen("render", *args) == "triton"
+    assert [record.getMessage() for record in caplog.records] == [f"render: backend cuda passed over: {reason}"]
+
+
+def test_other_devices_and_types_are_refused_by_name(on_cuda: Any) -> None:
+    x = torch.empty(2, 3, device="meta")
+    reason = dispatch._kernels["bias_act"]["cuda"].why_not(x, None, 1, "linear", 1.0, None)
+    assert reason == "x is on meta"
+    reason = dispatch._kernels["bias_act"]["cuda"].why_not(torch.ones(2, 3, dtype=torch.int32), None, 1, "linear")
+    assert reason == "x is torch.int32; it takes float32, bfloat16 and float16"
+
+
+# DIGAN at 128².
+PUBLISHED: Widths = (
+    (128, (512,)), (0, (512, 512)), (0, (512, 512)), (0, (512, 512)), (128, (512, 512)), (128, (256, 256, 256)),
+)  # fmt: skip
+
+
+def test_sixteen_frames_are_six_launches_that_share_the_weights(on_cuda: Any) -> None:
+    levels = random_inr(1, 16, PUBLISHED, side=32)
+    on_cuda.set(record=True)
+    dispatch.call("render", *arguments(levels, 128, (0, 0, 128, 128), "bfloat16"))
+    packed, floating = 0, 0
+    launches = on_cuda.take_launches()
+    for pack, stage in zip(launches[::2], launches[1::2], strict=True):
+        assert ("pack_stage" in pack[0], "render_stage" in stage[0]) == (True, True)
+        wide = "Li512E" in stage[0]
+        # Its first two fields are the copy's address and a video's bytes, the third is where fragments end.
+        fragments = int.from_bytes(stage[4][16:24], "little")
+        packed += fragments * stage[1]
+        floating += fragments * stage[1] * (64 if wide else 128)
+    assert [launch[1] for launch in launches[1::2]] == [256, 1024, 2048]
+    # As many operations as the algebra has, no padding: 7.38 G multiplications with their additions a frame.
+    macs = 32**2 * 512 * (256 + 6 * 512 + 512) + 64**2 * 512 * (256 + 512 + 256) + 128**2 * 256 * (256 + 512)
+    assert floating == 2 * 16 * macs
+    assert packed == 2_885_681_152
+
+
+def test_errors_name_the_op(on_cuda: Any) -> None:
+    on_cuda.set(shared_memory_limit=1024)
+    with pytest.raises(RuntimeError, match=r"render: shared memory of \d+"):
+        dispatch.call("render", *rendering(((4, (8,)),)))
+
+
+def test_addresses_are_checked(on_cuda: Any) -> None:
+    x: Tensor = torch.randn(2, 3)
+    with pytest.raises(ValueError, match="out is null"):
+        on_cuda.bias_act_cuda(0, x.data_ptr(), 0, [2, 3, 1], 0, 0, 1.0, 1.0, 1.0, 0)
+    with pytest.raises(ValueError, match="number is 3"):
+        on_cuda.bias_act_cuda(x.data_ptr(), x.data_ptr(), 0, [2, 3, 1], 0, 3, 1.0, 1.0, 1.0, 0)

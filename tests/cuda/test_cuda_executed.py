@@ -1,0 +1,126 @@
+"""nvcc's PTX, executed: the same bits as on the simulator, and what the fused kernel moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from cases import CASES, Case
+from conftest import moved
+from harness import Launch, executed, simulated
+from ops import OPS, check_case, kernel
+from random_inrs import random_inr
+from renders import RENDERINGS, arguments, check, op
+
+EXECUTED = ("odd", "tails", "both", "last", "tanh", "matrix", "sine", "softplus")
+
+
+def record(name: str, launches: Sequence[Launch]) -> None:
+    for launch in launches:
+        counters = launch.counters
+        touched, asked = (
+            launch.bytes_moved,
+            counters.total("global_bytes_read") + counters.total("global_bytes_written"),
+        )
+        work = counters.total("tensor_flops"), counters.flops
+        moved(f"{name}: {launch.short_name}", touched, asked, *work, counters.total("bank_conflicts"))
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        ("one pixel", "bfloat16"),
+        ("two grids", "bfloat16"),
+        ("two grids", "float16"),
+        ("two grids", "tf32"),
+        ("window", "bfloat16"),
+        ("window", "tf32"),
+        ("repeated pixels", "bfloat16"),
+        ("512 to 256", "bfloat16"),
+        ("512 to 256", "tf32"),
+    ],
+)
+def test_renderings(name: str, precision: str, nvcc: Path) -> None:
+    with executed(nvcc) as launches:
+        found = check(name, precision)
+    with simulated():
+        expected = check(name, precision)
+    # Sums of products round once on both; sines and to-RGB may contract differently.
+    assert torch.allclose(found, expected, rtol=0, atol=float(expected.abs().max()) * 2.0**-7)
+    assert all(launch.counters.total("bank_conflicts") == 0 for launch in launches)
+    record(f"{name}, {precision}", launches)
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("case", [case for case in CASES if case.op in OPS and case.name in EXECUTED], ids=str)
+def test_ops(case: Case, kind: str, nvcc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with executed(nvcc) as launches:
+        check_case(case, kind, monkeypatch)
+    assert all(launch.counters.total("bank_conflicts") == 0 for launch in launches)
+    if kind == "bfloat16":
+        record(str(case), launches)
+
+
+def test_bias_act_moves_each_byte_once(nvcc: Path) -> None:
+    x = torch.randn(2, 8, 64).bfloat16()
+    with executed(nvcc) as launches:
+        y = kernel("bias_act")(x, torch.zeros(8), 1, "lrelu", 1.4, None)
+        kernel("bias_act_backward")(x, None, None, y, 1, "lrelu", 1.4, None)
+    forward, backward, *_ = (launch.counters for launch in launches)
+    assert forward.total("global_bytes_read") - x.nbytes == x.numel() // 8 * 8 * 4
+    assert forward.total("global_bytes_written") == x.nbytes
+    assert (backward.total("global_bytes_read"), backward.total("global_bytes_written")) == (2 * x.nbytes, x.nbytes)
+    assert forward.store_efficiency == backward.store_efficiency == 1
+
+
+# Grids as wide as DIGAN's, 16 and 32 pixels a side.
+LEVELS = ((128, (512, 512)), (128, (256, 256, 256)))
+
+
+@pytest.mark.parametrize("slots", [2, 4])
+def test_activations_touch_global_memory_as_base_and_image_alone(slots: int, nvcc: Path) -> None:
+    side, colours, waves = 16, 3, 128
+    levels = random_inr(1, 1, LEVELS, side=side, colours=colours)
+    args = arguments(levels, 2 * side, (0, 0, 2 * side, 2 * side), "bfloat16")
+    with executed(nvcc, shared_memory_limit=(99 if slots == 2 else 163) * 1024) as launches:
+        op._cuda(*args)
+    (_, below, _, above), pixels = launches, side * side
+    assert f"Li512ELi{slots}E" in below.kernel
+    wave_bytes, image = waves * 3 * 4, colours * 4
+    # Weights of the products in fragments, then a bias of each and to-RGB of the last one.
+    packed_below = (256 + 512) * 512 * 2 + 512 * 256 * 2, (2 + colours) * 512 * 4
+    packed_above = (256 + 256 + 256) * 256 * 2, (3 + colours) * 256 * 4
+    base = 256 * 2
+    for launch, packed, count, read, written in (
+        (below, packed_below, pixels, 0, base + image),
+        (above, packed_above, 4 * pixels, pixels * (base + image), image),
+    ):
+        counters = launch.counters
+        assert counters.unique_bytes_written == counters.total("global_bytes_written") == count * written
+        assert counters.unique_bytes_read == sum(packed) + wave_bytes + colours * 4 + read
+        assert counters.where("global_bytes_read", r"^cp\.async") == launch.blocks * packed[0]
+        assert counters.total("bank_conflicts") == 0
+        assert counters.store_efficiency == 1
+        pixels_of_a_tile = count // launch.blocks
+        assert counters.total("tensor_flops") == launch.blocks * pixels_of_a_tile * packed[0]
+    record("DIGAN's widths", launches)
+
+
+def test_the_main_loop_is_products_and_copies(nvcc: Path) -> None:
+    with executed(nvcc) as launches:
+        check("512", "bfloat16")
+    loop = launches[1].counters.main_loop()
+    opcodes = [line.text.split()[0] for line in loop]
+    assert sum(opcode.startswith("mma.sync") for opcode in opcodes) == 32
+    assert sum(opcode.startswith("ldmatrix") for opcode in opcodes) == 4
+    assert sum(opcode.startswith("ld.shared.v4") for opcode in opcodes) == 4
+    assert sum(line.bank_conflicts for line in loop) == 0
+    assert not any(opcode.startswith(("ld.global", "ld.local", "st.", "bar.")) for opcode in opcodes)
+
+
+def test_cases_cover_every_width() -> None:
+    widths = {width for case in RENDERINGS.values() for _, outputs in case.widths for width in outputs}
+    for low, high in ((0, 64), (64, 128), (128, 256), (256, 512)):
+        assert any(low < width <= high for width in widths)

@@ -1,0 +1,67 @@
+"""The CUDA kernels on a device, through the registered ops; skipped where there is none."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from cases import DTYPES, Case, calls
+from ops import OP_CASES, check_case
+from random_inrs import changed, distance, exact, lowered
+from renders import PRECISIONS, RENDERINGS, UNITS, arguments
+from torch import Tensor
+
+from digan_fast import backends, dispatch
+from digan_fast.dispatch import use_backend
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(backends()["cuda"] is not None, reason=str(backends()["cuda"])),
+]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", RENDERINGS)
+def test_renderings(name: str, precision: str) -> None:
+    case = RENDERINGS[name]
+    levels = case.levels()
+    args = arguments(changed(levels, Tensor.cuda), case.size, case.window, precision)
+    with use_backend("cuda"):
+        found = dispatch.call("render", *args).cpu()
+    if precision == "float16":
+        levels = changed(levels, lambda tensor: tensor.half().float())
+    right = exact(levels, case.size, case.window)
+    own = distance(lowered(levels, case.size, case.window), right) if precision == "bfloat16" else 0.0
+    assert distance(found, right) <= max(2 * own, 3 * UNITS[precision])
+
+
+@pytest.mark.parametrize("kind", DTYPES)
+@pytest.mark.parametrize("case", OP_CASES, ids=str)
+def test_ops(case: Case, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_case(case, kind, monkeypatch, "cuda")
+
+
+def test_renders_on_a_stream_and_in_a_graph() -> None:
+    case = RENDERINGS["two grids"]
+    args = arguments(changed(case.levels(), Tensor.cuda), case.size, case.window, "bfloat16")
+    with use_backend("cuda"):
+        expected = dispatch.call("render", *args)
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            found = dispatch.call("render", *args)
+        stream.synchronize()
+        assert torch.equal(found, expected)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            captured = dispatch.call("render", *args)
+    captured.fill_(float("nan"))
+    graph.replay()
+    assert torch.equal(captured, expected)
+
+
+@pytest.mark.parametrize("case", [case for case in OP_CASES if case.name == "odd"], ids=str)
+def test_every_run_gives_the_same_bits(case: Case) -> None:
+    for op, args in calls(case, torch.bfloat16, "cuda"):
+        with use_backend("cuda"):
+            first, second = dispatch.call(op, *args), dispatch.call(op, *args)
+        torch.testing.assert_close(first, second, rtol=0, atol=0)
