@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 NATIVE := $(wildcard setup.py pyproject.toml CMakeLists.txt csrc/*/*.cpp csrc/*/*.cu csrc/*/*.cuh csrc/*/*.h csrc/include/*/*.h)
 SIMULATOR := $(wildcard tests/cuda/simulator/*)
 
-.PHONY: demo test emulate packaging sanitize bench bench-quick lint format clean
+.PHONY: demo test emulate mutants packaging sanitize bench bench-quick lint format clean
 
 ## demo: a video of eight rabbits from the shipped snapshot, in demo/
 demo: $(VENV)/.installed
@@ -20,9 +20,13 @@ packaging: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m packaging tests/packaging
 
 ## emulate: the GPU's kernels without a GPU: interpreted, compiled for four architectures, their PTX executed; ten minutes
-emulate: $(VENV)/.installed-test $(VENV)/.installed-triton
+emulate: $(VENV)/.installed-test $(VENV)/.installed-triton $(VENV)/.found-nvcc
 	TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels tests/emulator/test_triton_interpreter.py
-	$(BIN)/python -m pytest tests/kernels tests/emulator tests/cuda
+	EMULATOR_REQUIRE_COMPILERS=1 $(BIN)/python -m pytest tests/kernels tests/emulator tests/cuda
+
+## mutants: seeded bugs, each of which the tests must catch; ten minutes; the last line is `caught N of M`
+mutants: $(VENV)/.installed-test $(VENV)/.installed-triton
+	PYTHONPATH=tests $(BIN)/python -m mutants
 
 ## bench: speed, memory and quality, a quarter of an hour; rewrites the tables of README.md and docs/performance.md
 bench: $(VENV)/.installed-dev
@@ -55,6 +59,11 @@ clean:
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
+
+# nvcc, from PyPI where there is no toolkit.
+$(VENV)/.found-nvcc: $(VENV)/.installed
+	PYTHONPATH=tests $(BIN)/python -m toolkit
+	touch $@
 
 $(VENV)/.installed: $(BIN)/python $(NATIVE) constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[video]'

@@ -23,6 +23,7 @@ void bind_coord_mlp(py::module_& m);
 void bind_linear_act(py::module_& m);
 void bind_peak(py::module_& m);
 void bind_render(py::module_& m);
+void bind_results(py::module_& m);
 void bind_fmm_weights(py::module_& m);
 void bind_upfirdn2d(py::module_& m);
 

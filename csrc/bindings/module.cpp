@@ -1,4 +1,3 @@
-#include "../cpu/pages.h"
 #include "../cpu/parallel.h"
 #include "cuda.h"
 #include "digan_fast/cpu.h"
@@ -45,15 +44,13 @@ PYBIND11_MODULE(_C, m) {
     m.def("cpu_features", &cpu_features);
     m.def("isa", [] { return isa_name(selected_isa()); });
     m.def("cuda_info", &cuda_information);
-    m.def("use_huge_pages", [](uintptr_t address, int64_t bytes) {
-        use_huge_pages(reinterpret_cast<void*>(address), bytes);
-    });
     bind_bias_act(m);
     bind_coord_linear(m);
     bind_coord_mlp(m);
     bind_linear_act(m);
     bind_peak(m);
     bind_render(m);
+    bind_results(m);
     bind_fmm_weights(m);
     bind_upfirdn2d(m);
 #if DIGAN_FAST_CUDA

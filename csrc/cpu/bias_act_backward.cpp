@@ -115,11 +115,14 @@ void rows(const BiasActBackwardParams& p, const BiasActChunks& chunks, int64_t f
 }
 
 // inner = 1: rows of channels, which leave one sum per channel. Few channels are taken in runs of
-// several rows, as if they were more.
+// several rows, as if they were more. Sums of so many terms lose digits, the same way each time
+// where the terms are equal: they go into double after every 64.
 template <Activation A, bool Clamped>
 void columns(const BiasActBackwardParams& p, int64_t first, int64_t last, float* sums) {
     Blocks<A, true, Clamped> blocks(p);
+    constexpr int64_t kRuns = 64;
     float biases[kBlock], totals[kBlock];
+    double exact[kBlock];
     const int64_t channels = p.channels;
     const int64_t tile = channels < kBlock ? channels : kBlock;
     const int64_t repeat = channels < kBlock / 2 ? kBlock / 2 / channels : 1;
@@ -127,18 +130,24 @@ void columns(const BiasActBackwardParams& p, int64_t first, int64_t last, float*
         const int64_t width = channels - c < tile ? channels - c : tile;
         for (int64_t i = 0; i < repeat * width; ++i) {
             biases[i] = p.bias ? p.bias[c + i % width] : 0.0f;
-            totals[i] = 0.0f;
+            exact[i] = 0;
         }
-        for (int64_t row = first; row < last; row += repeat) {
-            const int64_t n = (last - row < repeat ? last - row : repeat) * width;
-            const float* dx = blocks.run(row * channels + c, n, biases);
+        for (int64_t begin = first; begin < last; begin += kRuns * repeat) {
+            const int64_t end = last - begin < kRuns * repeat ? last : begin + kRuns * repeat;
+            for (int64_t i = 0; i < repeat * width; ++i) totals[i] = 0.0f;
+            for (int64_t row = begin; row < end; row += repeat) {
+                const int64_t n = (end - row < repeat ? end - row : repeat) * width;
+                const float* dx = blocks.run(row * channels + c, n, biases);
 #pragma omp simd
-            for (int64_t i = 0; i < n; ++i) totals[i] += dx[i];
+                for (int64_t i = 0; i < n; ++i) totals[i] += dx[i];
+            }
+#pragma omp simd
+            for (int64_t i = 0; i < repeat * width; ++i) exact[i] += totals[i];
         }
         for (int64_t k = 1; k < repeat; ++k) {
-            for (int64_t i = 0; i < width; ++i) totals[i] += totals[k * width + i];
+            for (int64_t i = 0; i < width; ++i) exact[i] += exact[k * width + i];
         }
-        for (int64_t i = 0; i < width; ++i) sums[c + i] = totals[i];
+        for (int64_t i = 0; i < width; ++i) sums[c + i] = static_cast<float>(exact[i]);
     }
 }
 

@@ -6,6 +6,7 @@
 #include "digan_fast/fmm_weights.h"
 #include "digan_fast/peak.h"
 #include "digan_fast/upfirdn2d.h"
+#include "mirror_rows.h"
 #include "mlp_blocks.h"
 #include "render_blocks.h"
 #include "row_blocks.h"
@@ -41,7 +42,10 @@
 
 namespace digan_fast {
 
+DIGAN_FAST_DISPATCH(axis_table, AxisWaves)
 DIGAN_FAST_DISPATCH(bias_act_cpu, BiasActParams)
+DIGAN_FAST_DISPATCH(mirror_product, MirrorProduct)
+DIGAN_FAST_DISPATCH(mirror_sums, MirrorSums)
 DIGAN_FAST_DISPATCH(mlp_node, MlpNode)
 DIGAN_FAST_DISPATCH(pack_layer, PackParams)
 DIGAN_FAST_DISPATCH(peak_cpu, PeakParams)
@@ -53,7 +57,8 @@ DIGAN_FAST_DISPATCH(row_gradient, RowGradient)
 DIGAN_FAST_DISPATCH(row_slope, RowSlope)
 DIGAN_FAST_DISPATCH(row_waves, RowWaves)
 DIGAN_FAST_DISPATCH(row_waves_gradient, RowWavesGradient)
-DIGAN_FAST_DISPATCH(axis_table, AxisWaves)
+DIGAN_FAST_DISPATCH(turn_back, TurnBack)
+DIGAN_FAST_DISPATCH(turned_panels, TurnedPanels)
 DIGAN_FAST_DISPATCH(bias_act_backward_cpu, BiasActBackwardParams)
 DIGAN_FAST_DISPATCH(fmm_weights_cpu, FmmWeightsParams)
 DIGAN_FAST_DISPATCH(fmm_weights_backward_cpu, FmmWeightsBackwardParams)

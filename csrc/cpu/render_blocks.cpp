@@ -86,7 +86,9 @@ struct Node {
 }  // namespace
 
 void render_waves(const WaveParams& p) {
-    const Axis axis{p.frequency, p.phase, p.sinusoids, p.axis, p.side};
+    // x = 2i/side − 1 to the right, or y = 2(side − 1 − i)/side − 1 upwards.
+    const int64_t start = p.axis ? p.side - 2 : -p.side, step = p.axis ? -2 : 2;
+    const Axis axis{p.frequency, p.phase, p.sinusoids, p.axis, start, step, p.side};
     for (int64_t g = 0; g < p.groups; ++g) {
         float* const waves = p.waves + g * p.sinusoids * 2 * p.group;
         axis_waves(axis, p.first + g * p.group, p.group,

@@ -1,39 +1,9 @@
 #include "row_blocks.h"
 
-#include "product.h"
-#include "waves.h"
+#include "row_tiles.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
-
-// Lanes of the panel that begins at lane n: a tile, or a vector for the last few.
-inline int64_t panel_width(int64_t lanes, int64_t n) {
-    return lanes - n > Vec::width ? kTile : Vec::width;
-}
-
-// call(V) with the vectors of the panel.
-template <class Call>
-DIGAN_FAST_INLINE void by_vectors(int64_t width, const Call& call) {
-    if (width == kTile) {
-        call(Rows<2>{});
-    } else {
-        call(Rows<1>{});
-    }
-}
-
-DIGAN_FAST_INLINE Vec load_some(const float* p, int64_t count) {
-    if (count >= Vec::width) return load(p);
-    float lanes[Vec::width] = {};
-    for (int64_t i = 0; i < count; ++i) lanes[i] = p[i];
-    return load(lanes);
-}
-
-DIGAN_FAST_INLINE void store_some(float* p, int64_t count, Vec a) {
-    if (count >= Vec::width) return store(p, a);
-    float lanes[Vec::width];
-    store(lanes, a);
-    for (int64_t i = 0; i < count; ++i) p[i] = lanes[i];
-}
 
 // Fetches `next` in `times` parts.
 class Fetching {
@@ -72,6 +42,10 @@ void slope(const RowSlope& p) {
     for (int64_t r = 0; r < p.count; ++r) {
         const float *const grad = p.grad[r], *const out = p.out[r];
         float* const dz = p.dz + r * p.dz_step;
+        if (!grad) {
+            for (int64_t n = 0; n < p.lanes; ++n) dz[n] = 0;
+            continue;
+        }
         if constexpr (A == Activation::sine) {
             const float* const z = p.z + r * p.lanes;
             constexpr int64_t kChunk = 64;
@@ -218,50 +192,6 @@ void row_slope(const RowSlope& p) {
             return slope<Activation::sine>(p);
         default:
             return slope<Activation::linear>(p);
-    }
-}
-
-void row_waves(const RowWaves& p) {
-    const int64_t K = p.sinusoids;
-    for (int64_t r = 0; r < p.count; ++r) {
-        const float *const sin_x = p.across[r], *const cos_x = sin_x + K;
-        const float *const sin_y = p.down[r], *const cos_y = sin_y + K;
-        float *const sine = p.waves + r * p.step, *const cosine = sine + K;
-#pragma omp simd
-        for (int64_t k = 0; k < K; ++k) {
-            sine[k] = sin_y[k] * cos_x[k] + cos_y[k] * sin_x[k];
-            cosine[k] = cos_y[k] * cos_x[k] - sin_y[k] * sin_x[k];
-        }
-    }
-}
-
-void row_waves_gradient(const RowWavesGradient& p) {
-    const int64_t K = p.sinusoids;
-    for (int64_t r = 0; r < p.count; ++r) {
-        const float *const sine = p.waves + r * p.step, *const cosine = sine + K;
-        const float *const dsin = p.dwaves + r * p.step, *const dcos = dsin + K;
-        const float x = p.x[r], y = p.y[r];
-        float *const dphase = p.dphase, *const by_x = p.by_x, *const by_y = p.by_y;
-#pragma omp simd
-        for (int64_t k = 0; k < K; ++k) {
-            const float dtheta = dsin[k] * cosine[k] - dcos[k] * sine[k];
-            dphase[k] += dtheta;
-            by_x[k] += dtheta * x;
-            by_y[k] += dtheta * y;
-        }
-    }
-}
-
-void axis_table(const AxisWaves& p) {
-    const Axis axis{p.frequency, p.phase, p.sinusoids, p.axis, p.side};
-    for (int64_t begin = 0; begin < p.count; begin += 8) {
-        const int64_t count = p.count - begin < 8 ? p.count - begin : 8;
-        axis_waves(axis, p.first + begin, count,
-                   [&](int64_t k, int64_t i, float sine, float cosine) {
-                       float* const pixel = p.waves + (begin + i) * 2 * p.sinusoids;
-                       pixel[k] = sine;
-                       pixel[p.sinusoids + k] = cosine;
-                   });
     }
 }
 

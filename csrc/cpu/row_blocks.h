@@ -80,7 +80,7 @@ struct RowGradient {
 struct RowSlope {
     float* dz;
     int64_t dz_step;
-    const float* const* grad;  // of each row
+    const float* const* grad;  // of each row; null: a row of zeros
     const float* const* out;   // of each row
     const float* z;            // [count, lanes], for sine
     int64_t count, lanes;
@@ -88,45 +88,9 @@ struct RowSlope {
     RowActivation activation;
 };
 
-// The waves of pixels, [count, (sin, cos), K], from those of their columns and rows.
-struct RowWaves {
-    float* waves;
-    int64_t step;
-    const float* const* across;  // of each pixel's column, [2, K]
-    const float* const* down;    // of each pixel's row, [2, K]
-    int64_t count, sinusoids;
-};
-
-// dθ = d sin · cos θ − d cos · sin θ, summed over pixels as dphase, dθ·x and dθ·y.
-struct RowWavesGradient {
-    const float* dwaves;
-    const float* waves;
-    int64_t step;
-    const float* x;
-    const float* y;
-    int64_t count, sinusoids;
-    float* dphase;  // [K]
-    float* by_x;    // [K]
-    float* by_y;    // [K]
-};
-
-// The waves [count, 2, K] of pixels along an axis.
-struct AxisWaves {
-    float* waves;
-    const float* frequency;  // [K, 2]
-    const float* phase;      // [K], or null
-    int64_t sinusoids;
-    int axis;
-    int64_t side;
-    int64_t first, count;
-};
-
 void row_panels(const LanePanels& params);
 void row_product(const RowProduct& params);
 void row_gradient(const RowGradient& params);
 void row_slope(const RowSlope& params);
-void row_waves(const RowWaves& params);
-void row_waves_gradient(const RowWavesGradient& params);
-void axis_table(const AxisWaves& params);
 
 }  // namespace digan_fast

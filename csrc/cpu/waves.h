@@ -4,20 +4,14 @@
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
-// Sines and cosines of the pixels of an axis of a grid: θ = F·x + φ with x = 2i/side − 1 to the
-// right, or y = 2(side − 1 − i)/side − 1 upwards.
+// Sines and cosines of pixels along an axis: θ = F·x + φ with x = (start + step·i)/side.
 struct Axis {
     const float* frequency;  // [K, 2], in radians
     const float* phase;      // [K], or null
     int64_t sinusoids;
-    int axis;      // 0: x, 1: y
-    int64_t side;  // of the whole grid
+    int axis;  // 0: x, 1: y
+    int64_t start, step, side;
 };
-
-static inline double coordinate(int axis, int64_t side, int64_t index) {
-    const int64_t along = axis ? side - 1 - index : index;
-    return 2 * static_cast<double>(along) / static_cast<double>(side) - 1;
-}
 
 // put(k, i, sin, cos) for the pixels first … first + count − 1, at most 8, of every sinusoid.
 //
@@ -31,7 +25,8 @@ static inline void axis_waves(const Axis& a, int64_t first, int64_t count, const
     constexpr int64_t kChunk = 32;                 // sinusoids
     double x[8], theta[kChunk * 8];
     float turned[kChunk * 8], sine[kChunk * 8], cosine[kChunk * 8];
-    for (int64_t i = 0; i < count; ++i) x[i] = coordinate(a.axis, a.side, first + i);
+    for (int64_t i = 0; i < count; ++i)
+        x[i] = static_cast<double>(a.start + a.step * (first + i)) / static_cast<double>(a.side);
     for (int64_t begin = 0; begin < a.sinusoids; begin += kChunk) {
         const int64_t end = begin + kChunk < a.sinusoids ? begin + kChunk : a.sinusoids;
         const int64_t n = (end - begin) * count;

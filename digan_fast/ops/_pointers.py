@@ -14,7 +14,7 @@ NATIVE_ACTIVATIONS = (
     "linear", "relu", "lrelu", "tanh", "sigmoid", "elu", "selu", "softplus", "swish", "sine",
 )  # fmt: skip
 
-_HUGE_PAGE = 2**21  # bytes
+_LARGE = 2**21  # bytes
 
 
 def ptr(
@@ -43,10 +43,15 @@ def ptr(
 
 
 def fresh(tensor: Tensor) -> Tensor:
-    """The tensor, just allocated on the CPU and about to be written whole, in pages of 2 MiB where there are any."""
-    if tensor.nbytes >= _HUGE_PAGE:
-        dispatch.native_module().use_huge_pages(tensor.data_ptr(), tensor.nbytes)
-    return tensor
+    """A tensor on the CPU that is about to be written whole; a large one in memory of freed ones, in pages of 2 MiB.
+
+    What the C library gives for as large a tensor, the kernel clears first, page by page: 12 % of a training step of
+    DIGAN's generator at 128².
+    """
+    if tensor.nbytes < _LARGE:
+        return tensor
+    native = dispatch.native_module()
+    return torch.utils.dlpack.from_dlpack(native.result(tensor.shape, tensor.stride(), tensor.dtype == torch.bfloat16))
 
 
 def one_number(tensor: Tensor) -> Tensor | None:

@@ -2,22 +2,17 @@
 
 import os
 import shutil
-import subprocess
 import sys
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from emulator.compilers import find_nvcc
+from toolkit import find_nvcc, install_nvcc
 
 # The cases of the Triton kernels are those of every backend.
 sys.path.append(str(Path(__file__).parents[1] / "kernels"))
-
-_TOOLKIT = ("nvidia-cuda-nvcc==13.0.88", "nvidia-nvvm==13.0.88", "nvidia-cuda-crt==13.0.88")
-_LIBRARIES = ("nvidia-cuda-runtime==13.0.*", "nvidia-cuda-cccl==13.0.*")
 
 
 @pytest.fixture(scope="session")
@@ -28,15 +23,10 @@ def nvcc() -> Path:
     """
     if found := find_nvcc():
         return found
-    if os.environ.get("EMULATOR_REQUIRE_COMPILERS") != "1":
-        warnings.warn("nvcc is not installed: CUDA KERNELS WERE NOT COMPILED", stacklevel=2)
-        pytest.skip("nvcc is not installed")
-    home = Path(tempfile.gettempdir()) / f"digan-fast-nvcc-{os.getuid()}" / "nvidia" / "cu13"
-    if not (home / "lib64").exists():
-        pip = (sys.executable, "-m", "pip", "install", "--no-deps", "--target", home.parents[1])
-        subprocess.run([*map(str, pip), *_TOOLKIT, *_LIBRARIES], check=True)
-        (home / "lib64").symlink_to("lib")
-    return home / "bin" / "nvcc"
+    if os.environ.get("EMULATOR_REQUIRE_COMPILERS") == "1":
+        return install_nvcc()
+    warnings.warn("nvcc is not installed: CUDA KERNELS WERE NOT COMPILED", stacklevel=2)
+    pytest.skip("nvcc is not installed")
 
 
 @pytest.fixture(scope="session", autouse=True)

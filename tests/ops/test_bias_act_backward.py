@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from checks import examples, sliced, thread_counts
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -60,6 +60,12 @@ def magnitude(grad: Tensor, x: Tensor, bias: Tensor | None, dim: int) -> Tensor:
     dtype=st.sampled_from([torch.float32, torch.bfloat16]),
     expanded=st.booleans(),
     seed=st.integers(0, 2**31),
+)
+@example(
+    "linear", [2, 2, 3, 33], 1, False, None, 1.0, ("contiguous", "contiguous", "channels_last"), torch.float32, True, 0
+)
+@example(
+    "linear", [4, 3, 90, 99], 1, False, None, 1.0, ("contiguous", "contiguous", "channels_last"), torch.float32, True, 0
 )
 def test_is_the_reference(
     name: str,

@@ -1,0 +1,141 @@
+"""Large results lie in memory that freed ones left, in tensors like any other."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import io
+import os
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.dlpack import from_dlpack
+
+from digan_fast import backends, dispatch, functional, use_backend
+from digan_fast.ops._pointers import fresh
+
+pytestmark = pytest.mark.skipif(backends()["native"] is not None, reason="the compiled module was not built")
+
+LARGE = (3, 1024, 1024)  # 12 MiB of float32
+HUGE_PAGE = 2**21
+SANITIZED = any(name in os.environ.get("LD_PRELOAD", "") for name in ("libasan", "libtsan"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_a_result_is_the_tensor_it_stands_for(dtype: torch.dtype, memory_format: torch.memory_format) -> None:
+    empty = torch.empty((2, 3, 1024, 1024), dtype=dtype, memory_format=memory_format)
+    found = fresh(empty)
+    assert (found.shape, found.stride(), found.dtype) == (empty.shape, empty.stride(), dtype)
+    assert found._base is None
+    assert found.data_ptr() != empty.data_ptr()
+    assert found.data_ptr() % HUGE_PAGE == 0
+    assert torch.equal(found.fill_(3), torch.full_like(empty, 3))
+
+
+def test_a_small_one_stays() -> None:
+    small = torch.empty(100)
+    assert fresh(small) is small
+
+
+def address() -> int:
+    return fresh(torch.empty(LARGE)).data_ptr()
+
+
+@pytest.mark.skipif(SANITIZED, reason="sanitizers see the life of each result: nothing is kept")
+def test_freed_memory_serves_the_next_of_about_its_size() -> None:
+    gc.collect()
+    first = address()
+    assert address() == first
+    alive = fresh(torch.empty(LARGE))
+    assert alive.data_ptr() == first
+    assert address() != first
+    view = alive[1, 5:]
+    del alive
+    assert address() != first  # a view keeps it
+    del view
+    assert first in {fresh(torch.empty(LARGE)).data_ptr() for _ in range(2)}
+
+
+@pytest.mark.skipif(SANITIZED, reason="sanitizers see the life of each result: nothing is kept")
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the resident size is read from Linux's /proc")
+def test_nothing_is_kept_where_that_was_asked_for() -> None:
+    native = dispatch.native_module()
+    gib = (2**28,)
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    before = resident()
+    from_dlpack(native.result(gib, (1,), False)).zero_()
+    assert resident() - before > 2**29
+    try:
+        native.keep_freed_results(False)
+        assert resident() - before < 2**29
+        from_dlpack(native.result(gib, (1,), False)).zero_()
+        assert resident() - before < 2**29
+    finally:
+        native.keep_freed_results(True)
+
+
+def test_a_capsule_that_no_tensor_takes_is_freed() -> None:
+    native = dispatch.native_module()
+    for _ in range(100):  # 100 GB otherwise
+        native.result((2**28,), (1,), False)
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0, 2)])
+def test_no_elements(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="shape is of 0 elements, expected 1 or more"):
+        dispatch.native_module().result(shape, (1,) * len(shape), False)
+
+
+def test_it_is_like_any_tensor() -> None:
+    """In a graph, copied, saved, sent to memory that processes share."""
+    x = torch.randn(2, 3, 700, 500, requires_grad=True)
+    with use_backend("native"):
+        out = functional.bias_act(x, None, activation="linear", gain=2.0)
+        out.square().sum().backward()
+    assert x.grad is not None
+    assert torch.equal(x.grad, 8 * x)
+    found = out.detach()
+    assert torch.equal(copy.deepcopy(found), found)
+    file = io.BytesIO()
+    torch.save(found, file)
+    file.seek(0)
+    assert torch.equal(torch.load(file), found)
+    expected = found.clone()
+    assert torch.equal(found.share_memory_(), expected)
+
+
+def test_threads_get_memory_of_their_own() -> None:
+    wrong: list[int] = []
+
+    def work(number: int) -> None:
+        for _ in range(30):
+            mine = fresh(torch.empty(LARGE)).fill_(number)
+            if not bool((mine == number).all()):
+                wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork() is of Unix")
+@pytest.mark.skipif(SANITIZED, reason="libasan of GCC 12 does not hold its allocator's locks over a fork")
+def test_a_child_of_a_fork_leaves_the_parents_alone() -> None:
+    kept = fresh(torch.empty(LARGE)).fill_(1)
+    address()
+    child = os.fork()
+    if child == 0:
+        torch.set_num_threads(1)  # torch's own threads do not survive a fork
+        mine = fresh(torch.empty(LARGE)).fill_(2)
+        os._exit(0 if bool((mine == 2).all()) and bool((kept == 1).all()) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert bool((kept == 1).all())
