@@ -218,3 +218,74 @@ def render_cuda(
     workspace: int,
     stream: int,
 ) -> None: ...
+def bias_act_cuda(
+    out: int,
+    x: int,
+    bias: int,
+    shape: list[int],
+    activation: int,
+    number: int,
+    alpha: float,
+    gain: float,
+    clamp: float,
+    stream: int,
+) -> None: ...
+def bias_act_cuda_parts(outer: int, inner: int) -> int: ...
+def bias_act_backward_cuda(
+    dx: int,
+    dbias: int,
+    partials: int,
+    grad: int,
+    x: int,
+    bias: int,
+    saved: int,
+    shape: list[int],
+    activation: int,
+    number: int,
+    alpha: float,
+    gain: float,
+    clamp: float,
+    stream: int,
+) -> None: ...
+def upfirdn2d_cuda(
+    out: int,
+    x: int,
+    filter: int,
+    images: int,
+    channels: int,
+    size: tuple[int, int],
+    out_size: tuple[int, int],
+    taps: tuple[int, int],
+    before: tuple[int, int],
+    up: int,
+    down: int,
+    number: int,
+    stream: int,
+) -> None: ...
+
+FMM_WEIGHTS_CUDA_INPUTS: int
+
+def fmm_weights_cuda(
+    out: int,
+    weight: int,
+    left: int,
+    right: int,
+    shape: list[int],
+    modulation: int,
+    scale: float,
+    stream: int,
+) -> None: ...
+def fmm_weights_backward_cuda(
+    dweight: int,
+    dleft: int,
+    dright: int,
+    partials: int,
+    grad: int,
+    weight: int,
+    left: int,
+    right: int,
+    shape: list[int],
+    modulation: int,
+    scale: float,
+    stream: int,
+) -> None: ...

@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(kBiasActThreads)
     if (at >= p.outer * p.channels * p.inner) return;
     // The clamp as the output's type rounds it.
     const float clamp = Stored::widened(Stored::narrowed(p.clamp));
-    float grads[COUNT], outs[COUNT], places[COUNT], biases[COUNT];
+    float grads[COUNT], outs[COUNT], places[COUNT] = {}, biases[COUNT] = {};
     Stored::load(p.grad, at, grads);
     Stored::load(p.out, at, outs);
     if (p.x) {

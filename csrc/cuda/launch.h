@@ -44,8 +44,10 @@ void launch(const char* op, void (*kernel)(Params), std::int64_t blocks, int thr
     if (shared_bytes > kWithoutAsking)
         check(op, cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                                        cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
-    kernel<<<static_cast<unsigned>(blocks), threads, shared_bytes, stream> > >(params);
-    check(op, cudaGetLastError());
+    void* arguments[] = {const_cast<Params*>(&params)};
+    check(op, cudaLaunchKernel(reinterpret_cast<const void*>(kernel),
+                               dim3(static_cast<unsigned>(blocks)), dim3(threads), arguments,
+                               shared_bytes, stream));
 }
 
 #endif

@@ -1,4 +1,4 @@
-"""Compilers, and a table of the bytes that kernels moved. Names here are its own: tests/kernels has its like."""
+"""Compilers, and a table of the bytes that kernels moved."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What nvcc makes of each kernel for each architecture: registers, shared memory, occupancy; spills are errors.
+"""What nvcc makes of each kernel for each class of architecture: registers, shared memory, occupancy; no spills.
 
 The table is compiled.txt; DIGAN_FAST_RECORD=1 writes it anew, for the version of nvcc that it names.
 """
@@ -48,8 +48,8 @@ class Compiled:
 def compiled(nvcc: Path, source: Path, arch: int) -> list[Compiled]:
     _, told = builds.nvcc_output(nvcc, source, "cubin", f"sm_{arch}")
     pattern = (
-        r"Compiling entry function '(\w+)' for[^\n]*\n(?:[^\n]*\n)?\s*(\d+) bytes stack frame,"
-        r" (\d+) bytes spill stores, (\d+) bytes spill loads\n[^\n]*Used (\d+) registers([^\n]*)"
+        r"Compiling entry function '(\w+)' for[^\n]*\n(?:[^\n]*\n)?\s*(\d+) bytes stack frame, "
+        r"(\d+) bytes spill stores, (\d+) bytes spill loads\n[^\n]*Used (\d+) registers([^\n]*)"
     )
     rows = []
     for symbol, stack, stores, loads, registers, rest in re.findall(pattern, told):

@@ -38,6 +38,7 @@ def record(name: str, launches: Sequence[Launch]) -> None:
         ("window", "bfloat16"),
         ("window", "tf32"),
         ("repeated pixels", "bfloat16"),
+        ("more waves than channels", "bfloat16"),
         ("512 to 256", "bfloat16"),
         ("512 to 256", "tf32"),
     ],

@@ -17,6 +17,8 @@ class Rig:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
+# What is compiled for one mutant runs for a moment.
+_SOON = {"SIMULATOR_OPTIMISATION": "-O0"}
 RIGS = {
     rig.name: rig
     for rig in (
@@ -26,6 +28,9 @@ RIGS = {
             {"TRITON_INTERPRET": "1"},
         ),
         Rig("executed", ("tests/kernels/test_executed.py",)),
+        Rig("cuda_simulated", ("tests/cuda/test_cuda_simulated.py",), _SOON),
+        Rig("cuda_sanitized", ("tests/cuda/test_cuda_sanitized.py",), _SOON),
+        Rig("cuda_executed", ("tests/cuda/test_cuda_executed.py",), _SOON),
     )
 }
 
