@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 NATIVE := $(wildcard setup.py pyproject.toml CMakeLists.txt csrc/*/*.cpp csrc/*/*.cu csrc/*/*.h csrc/include/*/*.h)
 
-.PHONY: demo test emulate packaging sanitize bench bench-quick lint format clean
+.PHONY: demo test emulate mutants packaging sanitize bench bench-quick lint format clean
 
 ## demo: a video of eight rabbits from the shipped snapshot, in demo/
 demo: $(VENV)/.installed
@@ -19,9 +19,13 @@ packaging: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m packaging tests/packaging
 
 ## emulate: the GPU's kernels without a GPU: interpreted, compiled for four architectures, their PTX executed; ten minutes
-emulate: $(VENV)/.installed-test $(VENV)/.installed-triton
+emulate: $(VENV)/.installed-test $(VENV)/.installed-triton $(VENV)/.found-nvcc
 	TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels tests/emulator/test_triton_interpreter.py
-	$(BIN)/python -m pytest tests/kernels tests/emulator
+	EMULATOR_REQUIRE_COMPILERS=1 $(BIN)/python -m pytest tests/kernels tests/emulator
+
+## mutants: seeded bugs, each of which the tests must catch; the last line is `caught N of M`
+mutants: $(VENV)/.installed-test $(VENV)/.installed-triton
+	PYTHONPATH=tests $(BIN)/python -m mutants
 
 ## bench: speed, memory and quality, a quarter of an hour; rewrites the tables of README.md and docs/performance.md
 bench: $(VENV)/.installed-dev
@@ -54,6 +58,11 @@ clean:
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
+
+# nvcc, from PyPI where there is no toolkit.
+$(VENV)/.found-nvcc: $(VENV)/.installed
+	PYTHONPATH=tests $(BIN)/python -m toolkit
+	touch $@
 
 $(VENV)/.installed: $(BIN)/python $(NATIVE) constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[video]'

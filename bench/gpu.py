@@ -28,6 +28,26 @@ def synchronised(run: Callable[[], Any]) -> Callable[[], Any]:
     return whole
 
 
+def captured(run: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
+    """The work as a CUDA graph, captured at the first call, and the wait for it."""
+    graphs: list[tuple[torch.cuda.CUDAGraph, torch.Tensor]] = []
+
+    def whole() -> torch.Tensor:
+        if not graphs:
+            run()
+            torch.cuda.synchronize()
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                result = run()
+            graphs.append((graph, result))
+        graph, result = graphs[0]
+        graph.replay()
+        torch.cuda.synchronize()
+        return result
+
+    return whole
+
+
 def drawn(run: Callable[[], Any], seconds: float = 1.0) -> dict[str, float | None]:
     """Mean watts over ``seconds`` of repeated work, and the peak of torch's memory beyond what was held, in bytes.
 

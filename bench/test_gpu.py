@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.cases import Video, reference
-from bench.gpu import drawn, synchronised, why_not
+from bench.gpu import captured, drawn, synchronised, why_not
 from bench.harness import Effort, Form, Row, error_against, race, report
 from bench.work import render_flops
 from digan_fast import use_backend
@@ -43,8 +43,10 @@ def test_video_on_gpu(benchmark: Any, case: Video, effort: Effort) -> None:
     forms = [Form(name, synchronised(run), check, BOUNDS["float32"]) for name, run in published.items()]
     for backend in (name for name in BACKENDS if name in kernel_table()["render"] or name == "reference"):
         for precision, bound in BOUNDS.items():
-            run = synchronised(partial(render, backend, precision))
-            forms.append(Form(f"{backend}, {precision}", run, check, bound))
+            run = partial(render, backend, precision)
+            forms.append(Form(f"{backend}, {precision}", synchronised(run), check, bound))
+            if backend != "reference":
+                forms.append(Form(f"{backend}, {precision}, graph", captured(run), check, bound))
     times = race(benchmark, forms, effort)
     device = torch.cuda.get_device_name()
     draws = {form.name: drawn(form.run) for form in forms}

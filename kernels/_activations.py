@@ -10,13 +10,12 @@ import triton.language as tl
 def sin_cos(theta):
     """sin θ and cos θ of float32, both within 2⁻²³ for |θ| < 10⁵; beyond 4·10⁶ they are of no use.
 
-    r = θ − n·π/2 in [−π/4, π/4], π/2 in three parts so that each fma is exact or nearly so.  The polynomials are
-    minimax: sin r = r + r³·p(r²), 2·10⁻⁹ off; cos r = 1 − r²/2 + r⁴·q(r²), 10⁻¹⁰ off.
+    r = θ − n·π/2 in [−π/4, π/4], π/2 in two parts, 2·10⁻¹⁵ off.  The polynomials are minimax:
+    sin r = r + r³·p(r²), 2·10⁻⁹ off; cos r = 1 − r²/2 + r⁴·q(r²), 10⁻¹⁰ off.
     """
     n = tl.floor(tl.fma(theta, 0.6366197466850281, 0.5))
     r = tl.fma(n, -1.5707963705062866, theta)
     r = tl.fma(n, 4.371138828673793e-08, r)
-    r = tl.fma(n, 1.7151245100058819e-15, r)
     square = r * r
     p = tl.fma(tl.fma(square, -0.0001948179124156013, 0.00833186786621809), square, -0.16666649281978607)
     q = tl.fma(tl.fma(square, 2.4423887225566432e-05, -0.0013887243112549186), square, 0.04166664555668831)

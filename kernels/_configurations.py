@@ -65,19 +65,19 @@ _GRADIENTS: dict[tuple[int, str], Tile] = {
 }
 # The left operands are sines and cosines, made anew for each tile of columns: wide ones.
 _WAVES = {
-    **{(arch, "half"): Tile(64, 256, 32, 8, 2) for arch in (80, 100, 120)},
-    (90, "half"): Tile(128, 128, 32, 8, 2),
+    **{(arch, "half"): Tile(64, 256, 32, 8, 2) for arch in (80, 120)},
+    **{(arch, "half"): Tile(128, 128, 32, 8, 2) for arch in (90, 100)},
     **{(arch, "tf32"): Tile(64, 128, 32, 8, 2) for arch in (80, 90, 100, 120)},
-    **{(arch, "exact"): Tile(32, 128, 16, 4, 2) for arch in (80, 90, 100, 120)},
+    **{(arch, "exact"): Tile(32, 128, 16, 8, 2) for arch in (80, 90, 100, 120)},
 }
 # The last level of a rendering: ``columns`` is its whole width, ``depth`` of the sines' products.
 _RENDERS = {
-    **{(arch, "half"): Tile(64, 256, 32, 8, 2) for arch in (90, 100)},
+    (90, "half"): Tile(64, 256, 32, 8, 2),
+    (100, "half"): Tile(128, 256, 32, 8, 2),
     **{(arch, "half"): Tile(16, 256, 32, 8, 2) for arch in (80, 120)},
 }
-# Where a rendering takes it.  Each tile asks for a layer's weights again: counted, of 64 pixels 2 bytes, mostly of L2,
-# for each byte of activations that is neither stored nor loaded; on sm_80 and sm_120 64 pixels spill, and of 16 it is 8
-# bytes.
+# Where a rendering takes it.  Each tile asks L2 for a layer's weights again: 256 KiB a layer and 128 pixels, for the
+# 128 KiB of activations that are neither stored nor loaded.  On sm_80 and sm_120 more than 16 pixels spill: 1 MiB.
 FUSED = {90, 100}
 TABLES = {"product": _PRODUCTS, "gradient": _GRADIENTS, "waves": _WAVES, "render": _RENDERS}
 # Sums over pixels are split until there are about so many programs; an H100 has 132 multiprocessors.

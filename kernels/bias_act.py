@@ -69,7 +69,7 @@ def _backward(
         if BIASED:
             z = _biased(z, bias, row, column, inside, channels, BIAS_OF_ROWS)
     found = pre_activation_gradient(found, z, y, gain, clamp, ACTIVATION, CLAMPED)
-    found = tl.where(inside, found, 0.0).to(dx.dtype.element_ty)
+    found = found.to(dx.dtype.element_ty)
     tl.store(dx + at, found, mask=inside)
     found = found.to(tl.float32)
     tiles = tl.cdiv(columns, TILE_COLUMNS)

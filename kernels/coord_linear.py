@@ -1,9 +1,10 @@
 """``act(W·[sin θ, cos θ] + up(base) + b)·gain``, θ = F·(x, y) + φ(t): sines are made in registers and never stored.
 
 A tile is pixels of one frame by outputs; its sines and cosines, the left operands, come from the coordinates, so that
-only base, weights and output move.  Backward: dW = dzᵀ·[S, C] makes the sines again; dθ = (dz·W_s)∘C − (dz·W_c)∘S is
-summed over a tile's pixels, alone and times x and y, before it is stored.  All sums have a fixed order.  Fast where
-sinusoids and outputs are multiples of 16.
+only base, weights and output move.  Above a base the pixels go four by four, the children of one base pixel together,
+so that a tile reads each of its base pixels once.  Backward: dW = dzᵀ·[S, C] makes the sines again;
+dθ = (dz·W_s)∘C − (dz·W_c)∘S is summed over a tile's pixels, alone and times x and y, before it is stored.  All sums
+have a fixed order.  Fast where sinusoids and outputs are multiples of 16.
 """
 
 from __future__ import annotations
@@ -24,11 +25,29 @@ from digan_fast.reference import coord_linear as reference
 
 
 @triton.jit
-def place(pixel, left, bottom, width, scale):
+def place(row, column, left, bottom, scale):
     """x to the right and y upwards of pixels of the rectangle, in [−1, 1) inside the picture."""
-    x = tl.fma((left + pixel % width).to(tl.float32), scale, -1.0)
-    y = tl.fma((bottom - pixel // width).to(tl.float32), scale, -1.0)
+    x = tl.fma((left + column).to(tl.float32), scale, -1.0)
+    y = tl.fma((bottom - row).to(tl.float32), scale, -1.0)
     return x, y
+
+
+@triton.jit
+def pixels_of(m, height, width, row_offset, column_offset, base_width, BASED: tl.constexpr):
+    """Row and column of the m-th pixels, and which exist: row by row, or the children of base pixel m // 4 in turn."""
+    if BASED:
+        row = m // 4 // base_width * 2 + m % 4 // 2 - row_offset
+        column = m // 4 % base_width * 2 + m % 2 - column_offset
+    else:
+        row, column = m // width, m % width
+    return row, column, (row >= 0) & (row < height) & (column >= 0) & (column < width)
+
+
+@triton.jit
+def repeated(above):
+    """[M/4, C] → [M, C]: each base pixel's row for its four children."""
+    four = tl.broadcast_to(above[:, None, :], (above.shape[0], 4, above.shape[1]))
+    return tl.reshape(four, (above.shape[0] * 4, above.shape[1]))
 
 
 @triton.jit
@@ -47,31 +66,33 @@ def _forward(
     ACTIVATION: tl.constexpr, CLAMPED: tl.constexpr, BASED: tl.constexpr, BIASED: tl.constexpr,
     PRECISION: tl.constexpr, TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr, TILE_DEPTH: tl.constexpr,
 ):  # fmt: skip
-    pixels = height * width
-    m, o, frame = block_of(pixels, outputs, TILE_ROWS, TILE_COLUMNS)
+    pixels, above = height * width, base_height * base_width
+    m, o, frame = block_of(above * 4 if BASED else pixels, outputs, TILE_ROWS, TILE_COLUMNS)
     video = frame // frames
-    x, y = place(m, left, bottom, width, scale)
+    row, column, exists = pixels_of(m, height, width, row_offset, column_offset, base_width, BASED)
+    x, y = place(row, column, left, bottom, scale)
     k = tl.arange(0, TILE_DEPTH)
     weight_at = weight + (video * outputs + o[None, :]) * waves * 2 + k[:, None]
     total = tl.zeros((TILE_ROWS, TILE_COLUMNS), tl.float32)
     for start in range(0, waves, TILE_DEPTH):
-        exists = (k[:, None] < waves - start) & (o[None, :] < outputs)
-        by_sine = tl.load(weight_at, mask=exists, other=0.0)
-        by_cosine = tl.load(weight_at + waves, mask=exists, other=0.0)
+        inside = (k[:, None] < waves - start) & (o[None, :] < outputs)
+        by_sine = tl.load(weight_at, mask=inside, other=0.0)
+        by_cosine = tl.load(weight_at + waves, mask=inside, other=0.0)
         at = start + k
         turned = tl.load(phase + frame * waves + at, mask=at < waves, other=0.0).to(tl.float32)[None, :]
         sine, cosine = waves_of(x, y, frequency, turned, video, at, waves)
         total = tl.dot(sine.to(by_sine.dtype), by_sine, total, input_precision=PRECISION)
         total = tl.dot(cosine.to(by_sine.dtype), by_cosine, total, input_precision=PRECISION)
         weight_at += TILE_DEPTH
-    inside = (m[:, None] < pixels) & (o[None, :] < outputs)
     if BASED:
-        row, column = (m // width + row_offset) // 2, (m % width + column_offset) // 2
-        above = (frame * base_height + row) * base_width + column
-        total += tl.load(base + above[:, None] * outputs + o[None, :], mask=inside, other=0.0).to(tl.float32)
+        a, _o, _frame = block_of(above, outputs, TILE_ROWS // 4, TILE_COLUMNS)
+        inside = (a[:, None] < above) & (o[None, :] < outputs)
+        at = (frame * above + a[:, None]) * outputs + o[None, :]
+        total += repeated(tl.load(base + at, mask=inside, other=0.0)).to(tl.float32)
     if BIASED:
         total += tl.load(bias + o, mask=o < outputs, other=0.0).to(tl.float32)[None, :]
-    at = (frame * pixels + m[:, None]) * outputs + o[None, :]
+    inside = exists[:, None] & (o[None, :] < outputs)
+    at = (frame * pixels + (row * width + column)[:, None]) * outputs + o[None, :]
     tl.store(out + at, finished(total, gain, clamp, ACTIVATION, CLAMPED).to(out.dtype.element_ty), mask=inside)
 
 
@@ -118,7 +139,7 @@ def _backward_weight(
         dz = gradient_tile(grad, out, at, exists & (o[None, :] < outputs), gain, clamp, ACTIVATION, CLAMPED)
         rounded = dz.to(grad.dtype.element_ty)
         sums += tl.sum(rounded.to(tl.float32), 0)
-        x, y = place(m % pixels, left, bottom, width, scale)
+        x, y = place(m % pixels // width, m % width, left, bottom, scale)
         turned = phase + (video * frames + (m // pixels)[:, None]) * waves + k[None, :]
         turned = tl.load(turned, mask=exists & (k[None, :] < waves), other=0.0).to(tl.float32)
         sine, cosine = waves_of(x, y, frequency, turned, video, k, waves)
@@ -157,7 +178,7 @@ def _backward_theta(
         by_sine = tl.dot(dz, right_sine, by_sine, input_precision=PRECISION)
         by_cosine = tl.dot(dz, right_cosine, by_cosine, input_precision=PRECISION)
         weight_at += TILE_DEPTH * waves * 2
-    x, y = place(m, left, bottom, width, scale)
+    x, y = place(m // width, m % width, left, bottom, scale)
     turned = tl.load(phase + frame * waves + k, mask=k < waves, other=0.0).to(tl.float32)[None, :]
     sine, cosine = waves_of(x, y, frequency, turned, video, k, waves)
     dtheta = by_sine * cosine - by_cosine * sine
@@ -202,7 +223,7 @@ def coord_linear(
     frequency, phase, weight = frequency.contiguous(), phase.contiguous(), weight.contiguous()
     out = torch.empty((batch, frames, *grid[3:], outputs), dtype=weight.dtype, device=weight.device)
     how, (limit, clamped) = precision(weight.dtype), limits(clamp, weight.dtype)
-    pixels = grid[3] * grid[4]
+    pixels = grid[3] * grid[4] if base is None else 4 * base.shape[2] * base.shape[3]
     with on_device(weight):
         chosen = tile("waves", weight.dtype, how, pixels, outputs, waves)
         blocks = triton.cdiv(pixels, chosen.rows) * triton.cdiv(outputs, chosen.columns) * batch * frames

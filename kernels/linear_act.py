@@ -1,9 +1,9 @@
 """``y = clamp(act(x·Wᵀ + b)·gain, ±clamp)``, one weight set per video, and its gradients.
 
-Bias, activation, gain and clamp act on the accumulator.  The gradient by z is made of the output's gradient and the
-output where they are read, so that it is never stored (of ``sine``, whose derivative needs z, it is stored once).  Sums
-over rows go in parts, added in a fixed order: results are the same in every run.  Fast where inputs and outputs are
-multiples of 16.
+Bias, activation, gain and clamp act on the accumulator, and so does a rendering's to-RGB, of which a tile stores the
+sums over its outputs.  The gradient by z is made of the output's gradient and the output where they are read, so that
+it is never stored (of ``sine``, whose derivative needs z, it is stored once).  Sums over rows go in parts, added in a
+fixed order: results are the same in every run.  Fast where inputs and outputs are multiples of 16.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from digan_fast.kernels._configurations import splits, tile
 from digan_fast.kernels._launch import limits, on_device, precision
 from digan_fast.reference import linear_act as reference
 from digan_fast.reference.activations import ACTIVATIONS
+from digan_fast.reference.render import Layer
 
 
 @triton.jit
@@ -34,11 +35,13 @@ def block_of(rows, columns, TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr)
 
 @triton.jit
 def _forward(
-    out, x, weight, bias, grad, y, rows, outputs, inputs, x_video, bias_video, gain, clamp,
-    ACTIVATION: tl.constexpr, CLAMPED: tl.constexpr, BIASED: tl.constexpr, GRADIENT: tl.constexpr,
+    out, x, weight, bias, grad, y, rgb, rgb_bias, parts, videos, rows, outputs, inputs, colours, x_video, bias_video,
+    gain, clamp, rgb_gain, ACTIVATION: tl.constexpr, CLAMPED: tl.constexpr, BIASED: tl.constexpr,
+    GRADIENT: tl.constexpr, STORED: tl.constexpr, COLOURED: tl.constexpr,
     PRECISION: tl.constexpr, TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr, TILE_DEPTH: tl.constexpr,
 ):  # fmt: skip
     # out[b, m, o] = act(Σ_i x[b, m, i]·weight[b, o, i] + bias[o]); with GRADIENT grad·act'(…) where y is not clamped.
+    # parts[s, b, m, c] = Σ_o out[b, m, o]·rgb[b, c, o]·rgb_gain over the outputs of column tile s, the bias in one.
     m, o, video = block_of(rows, outputs, TILE_ROWS, TILE_COLUMNS)
     i = tl.arange(0, TILE_DEPTH)
     x_at = x + video * x_video + m[:, None].to(tl.int64) * inputs + i[None, :]
@@ -47,7 +50,7 @@ def _forward(
     for start in range(0, inputs, TILE_DEPTH):
         left = tl.load(x_at, mask=(m[:, None] < rows) & (i[None, :] < inputs - start), other=0.0)
         right = tl.load(weight_at, mask=(o[None, :] < outputs) & (i[:, None] < inputs - start), other=0.0)
-        total = tl.dot(left, right, total, input_precision=PRECISION)
+        total = tl.dot(left.to(right.dtype), right, total, input_precision=PRECISION)
         x_at += TILE_DEPTH
         weight_at += TILE_DEPTH
     if BIASED:
@@ -62,7 +65,17 @@ def _forward(
         result = pre_activation_gradient(dy, total, before, gain, clamp, ACTIVATION, CLAMPED)
     else:
         result = finished(total, gain, clamp, ACTIVATION, CLAMPED)
-    tl.store(out + at, result.to(out.dtype.element_ty), mask=inside)
+    stored = result.to(out.dtype.element_ty)
+    if STORED:
+        tl.store(out + at, stored, mask=inside)
+    if COLOURED:
+        column = tl.program_id(0) % tl.cdiv(outputs, TILE_COLUMNS)
+        part = (column * videos + video) * rows + m
+        for colour in range(colours):
+            mixing = tl.load(rgb + (video * colours + colour) * outputs + o, mask=o < outputs, other=0.0)
+            found = tl.sum(stored.to(tl.float32) * mixing.to(tl.float32)[None, :], 1)
+            found += tl.where(column == 0, tl.load(rgb_bias + colour).to(tl.float32), 0.0)
+            tl.store(parts + part * colours + colour, found * rgb_gain, mask=m < rows)
 
 
 @triton.jit
@@ -133,22 +146,30 @@ def _run_forward(
     clamp: float | None,
     grad: Tensor | None = None,
     y: Tensor | None = None,
-) -> Tensor:
-    """y, or the gradient by z where y and its gradient are given: [B, M, O] of x [B, M, I]."""
+    to_rgb: Layer | None = None,
+    keep: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """[B, M, O] of x [B, M, I]: y, or the gradient by z where y and its gradient are given; to-RGB's sums [S, B, M, C].
+
+    x may be narrower than the weights, whose type the products and y have; y is empty where it is not to be kept.
+    """
     batch, rows, inputs = x.shape
-    outputs = weight.shape[1]
-    out = torch.empty((batch, rows, outputs), dtype=x.dtype, device=x.device)
-    how = precision(x.dtype)
-    chosen = tile("product", x.dtype, how, rows, outputs, inputs)
-    limit, clamped = limits(clamp, x.dtype)
+    outputs, dtype, colours = weight.shape[1], weight.dtype, 0 if to_rgb is None else to_rgb.weight.shape[1]
+    rgb, rgb_bias = (None, None) if to_rgb is None else (to_rgb.weight.contiguous(), to_rgb.bias.contiguous())
+    out = torch.empty((batch, rows, outputs if keep else 0), dtype=dtype, device=x.device)
+    how = precision(dtype)
+    chosen = tile("product", dtype, how, rows, outputs, inputs)
+    limit, clamped = limits(clamp, dtype)
+    parts = x.new_empty((triton.cdiv(outputs, chosen.columns), batch, rows, colours), dtype=torch.float32)
     grid = (triton.cdiv(rows, chosen.rows) * triton.cdiv(outputs, chosen.columns) * batch,)
     bias_video = outputs if bias is not None and bias.ndim == 2 else 0
     _forward[grid](
-        out, x, weight, bias, grad, y, rows, outputs, inputs, x.stride(0), bias_video, gain, limit,
-        ACTIVATION=activation, CLAMPED=clamped, BIASED=bias is not None, GRADIENT=grad is not None, PRECISION=how,
+        out, x, weight, bias, grad, y, rgb, rgb_bias, parts, batch, rows, outputs, inputs, colours, x.stride(0),
+        bias_video, gain, limit, 1.0 if to_rgb is None else to_rgb.gain, ACTIVATION=activation, CLAMPED=clamped,
+        BIASED=bias is not None, GRADIENT=grad is not None, STORED=keep, COLOURED=rgb is not None, PRECISION=how,
         **chosen.named(),
     )  # fmt: skip
-    return out
+    return out, parts
 
 
 def linear_act(
@@ -159,7 +180,23 @@ def linear_act(
         return reference.linear_act(x, weight, bias, activation, gain, clamp)
     bias = None if bias is None else bias.contiguous()
     with on_device(x):
-        return _run_forward(_rows(x), weight.contiguous(), bias, activation, gain, clamp).view(shape)
+        return _run_forward(_rows(x), weight.contiguous(), bias, activation, gain, clamp)[0].view(shape)
+
+
+def coloured(x: Tensor, layer: Layer | None, to_rgb: Layer, keep: bool) -> tuple[Tensor, Tensor]:
+    """A layer's outputs, to keep, and the colours of its to-RGB, in that one's type; of x where there is no layer."""
+    if layer is None or to_rgb.activation != "linear" or to_rgb.clamp is not None:
+        x = x if layer is None else linear_act(x, *layer)
+        with on_device(x):
+            weight, bias = to_rgb.weight.contiguous(), to_rgb.bias.contiguous()
+            colours, _ = _run_forward(_rows(x), weight, bias, *to_rgb[2:])
+        return x, colours.view((*x.shape[:-1], -1))
+    with on_device(x):
+        weight, bias = layer.weight.contiguous(), layer.bias.contiguous()
+        y, parts = _run_forward(_rows(x), weight, bias, *layer[2:], to_rgb=to_rgb, keep=keep)
+        colours = parts[0] if len(parts) == 1 else parts.sum(0)
+    shape = x.shape[:-1]
+    return y.view((*shape, y.shape[-1])), colours.to(to_rgb.weight.dtype).view((*shape, -1))
 
 
 def linear_act_backward(
@@ -180,7 +217,7 @@ def linear_act_backward(
     bias = None if bias is None else bias.contiguous()
     with on_device(x):
         if not ACTIVATIONS[activation].homogeneous:
-            grad = _run_forward(flat, weight, bias, activation, gain, clamp, grad, out)
+            grad, _ = _run_forward(flat, weight, bias, activation, gain, clamp, grad, out)
             activation, gain, clamp = "linear", 1.0, None
         out = None if activation == "linear" and clamp is None else out
         dx = _run_backward_x(grad, weight, out, activation, gain, clamp)

@@ -2,7 +2,8 @@
 
 A program takes a tile of one frame's pixels through the last level: sines in registers, all layers, to-RGB, the picture
 of the levels below added, planar colours out.  A layer's outputs are made in four parts, o ≡ 0, 1, 2, 3 (mod 4), whose
-joining is their natural order, so that weights pass through shared memory in quarters.  Levels below go layer by layer.
+joining is their natural order, so that weights pass through shared memory in quarters.  Levels below go layer by layer,
+to-RGB with the last one.
 The last level fits when its layers are as wide as each other, 256 at most, share activation, gain and clamp, and are
 bfloat16 or float16: float32 is bound by its arithmetic, not by memory, and goes layer by layer.
 """
@@ -21,8 +22,8 @@ from torch import Tensor
 from digan_fast.kernels import _configurations
 from digan_fast.kernels._activations import finished
 from digan_fast.kernels._launch import on_device, precision
-from digan_fast.kernels.coord_linear import coord_linear, place, rectangle, waves_of
-from digan_fast.kernels.linear_act import linear_act
+from digan_fast.kernels.coord_linear import coord_linear, pixels_of, place, rectangle, repeated, waves_of
+from digan_fast.kernels.linear_act import block_of, coloured, linear_act
 from digan_fast.reference import render as reference
 from digan_fast.reference.render import Layer, Level, Window
 
@@ -40,22 +41,21 @@ def _joined(first, second, third, fourth, WIDTH: tl.constexpr):
 @triton.jit
 def _last_level(
     out, base, image, frequency, phase, weight, bias, weights, biases, to_rgb, rgb_bias,
-    videos, frames, layers, width, waves, colours, left, bottom, height, columns, scale,
+    videos, frames, layers, channels, waves, colours, left, bottom, height, width, scale,
     row_offset, column_offset, base_height, base_width, gain, clamp, rgb_gain, rgb_clamp,
     ACTIVATION: tl.constexpr, CLAMPED: tl.constexpr, RGB_ACTIVATION: tl.constexpr, RGB_CLAMPED: tl.constexpr,
     BASED: tl.constexpr, PRECISION: tl.constexpr,
     TILE_ROWS: tl.constexpr, WIDTH: tl.constexpr, TILE_DEPTH: tl.constexpr,
 ):  # fmt: skip
     # x₀ = act(weight·[sin θ, cos θ] + up(base) + bias), xₗ₊₁ = act(weights[l]·xₗ + biases[l]); weights [L, B, W, W].
-    pixels = height * columns
-    tiles = tl.cdiv(pixels, TILE_ROWS)
-    m = tl.program_id(0) % tiles * TILE_ROWS + tl.arange(0, TILE_ROWS)
-    frame = (tl.program_id(0) // tiles).to(tl.int64)
+    pixels, ancestors = height * width, base_height * base_width
+    m, _column, frame = block_of(ancestors * 4 if BASED else pixels, 1, TILE_ROWS, 1)
     video = frame // frames
-    x, y = place(m, left, bottom, columns, scale)
+    row, column, exists = pixels_of(m, height, width, row_offset, column_offset, base_width, BASED)
+    x, y = place(row, column, left, bottom, scale)
     o, quarter = tl.arange(0, WIDTH), tl.arange(0, WIDTH // 4) * 4
     k = tl.arange(0, TILE_DEPTH)
-    weight_at = weight + (video * width + quarter[None, :]) * waves * 2 + k[:, None]
+    weight_at = weight + (video * channels + quarter[None, :]) * waves * 2 + k[:, None]
     first = tl.zeros((TILE_ROWS, WIDTH // 4), tl.float32)
     second, third, fourth = first, first, first
     for start in range(0, waves, TILE_DEPTH):
@@ -63,42 +63,46 @@ def _last_level(
         turned = tl.load(phase + frame * waves + at, mask=at < waves, other=0.0).to(tl.float32)[None, :]
         sine, cosine = waves_of(x, y, frequency, turned, video, at, waves)
         sine, cosine = sine.to(weight.dtype.element_ty), cosine.to(weight.dtype.element_ty)
-        first = _waves_quarter(first, sine, cosine, weight_at, 0, quarter, at, width, waves, PRECISION)
-        second = _waves_quarter(second, sine, cosine, weight_at, 1, quarter, at, width, waves, PRECISION)
-        third = _waves_quarter(third, sine, cosine, weight_at, 2, quarter, at, width, waves, PRECISION)
-        fourth = _waves_quarter(fourth, sine, cosine, weight_at, 3, quarter, at, width, waves, PRECISION)
+        first = _waves_quarter(first, sine, cosine, weight_at, 0, quarter, at, channels, waves, PRECISION)
+        second = _waves_quarter(second, sine, cosine, weight_at, 1, quarter, at, channels, waves, PRECISION)
+        third = _waves_quarter(third, sine, cosine, weight_at, 2, quarter, at, channels, waves, PRECISION)
+        fourth = _waves_quarter(fourth, sine, cosine, weight_at, 3, quarter, at, channels, waves, PRECISION)
         weight_at += TILE_DEPTH
     z = _joined(first, second, third, fourth, WIDTH)
-    row, column = (m // columns + row_offset) // 2, (m % columns + column_offset) // 2
-    above = (frame * base_height + row) * base_width + column
     if BASED:
-        inside = (m[:, None] < pixels) & (o[None, :] < width)
-        z += tl.load(base + above[:, None] * width + o[None, :], mask=inside, other=0.0).to(tl.float32)
-    z += tl.load(bias + o, mask=o < width, other=0.0).to(tl.float32)[None, :]
+        a, _column, _frame = block_of(ancestors, 1, TILE_ROWS // 4, 1)
+        inside = (a[:, None] < ancestors) & (o[None, :] < channels)
+        above = tl.load(base + (frame * ancestors + a[:, None]) * channels + o[None, :], mask=inside, other=0.0)
+        z += repeated(above).to(tl.float32)
+    z += tl.load(bias + o, mask=o < channels, other=0.0).to(tl.float32)[None, :]
     h = finished(z, gain, clamp, ACTIVATION, CLAMPED).to(weight.dtype.element_ty)
     for layer in tl.range(layers, num_stages=1):
         # Rows of quarter c of this layer's weights, the inputs across: [W, W/4].
-        own = weights + ((layer * videos + video) * width + quarter[None, :]) * width + o[:, None]
-        first = _quarter(h, own, 0, quarter, o, width, PRECISION)
-        second = _quarter(h, own, 1, quarter, o, width, PRECISION)
-        third = _quarter(h, own, 2, quarter, o, width, PRECISION)
-        fourth = _quarter(h, own, 3, quarter, o, width, PRECISION)
+        own = weights + ((layer * videos + video) * channels + quarter[None, :]) * channels + o[:, None]
+        first = _quarter(h, own, 0, quarter, o, channels, PRECISION)
+        second = _quarter(h, own, 1, quarter, o, channels, PRECISION)
+        third = _quarter(h, own, 2, quarter, o, channels, PRECISION)
+        fourth = _quarter(h, own, 3, quarter, o, channels, PRECISION)
         z = _joined(first, second, third, fourth, WIDTH)
-        z += tl.load(biases + layer * width + o, mask=o < width, other=0.0).to(tl.float32)[None, :]
+        z += tl.load(biases + layer * channels + o, mask=o < channels, other=0.0).to(tl.float32)[None, :]
         h = finished(z, gain, clamp, ACTIVATION, CLAMPED).to(weight.dtype.element_ty)
     z = h.to(tl.float32)
     for colour in range(colours):
-        mixing = tl.load(to_rgb + (video * colours + colour) * width + o, mask=o < width, other=0.0).to(tl.float32)
+        mixing = tl.load(to_rgb + (video * colours + colour) * channels + o, mask=o < channels, other=0.0).to(
+            tl.float32
+        )
         found = tl.sum(z * mixing[None, :], 1) + tl.load(rgb_bias + colour).to(tl.float32)
         found = finished(found, rgb_gain, rgb_clamp, RGB_ACTIVATION, RGB_CLAMPED)
         if BASED:
-            found += tl.load(image + above * colours + colour, mask=m < pixels, other=0.0).to(tl.float32)
-        tl.store(out + (frame * colours + colour) * pixels + m, found.to(out.dtype.element_ty), mask=m < pixels)
+            under = image + (frame * ancestors + m // 4) * colours + colour
+            found += tl.load(under, mask=exists, other=0.0).to(tl.float32)
+        at = (frame * colours + colour) * pixels + row * width + column
+        tl.store(out + at, found.to(out.dtype.element_ty), mask=exists)
 
 
 @triton.jit
-def _waves_quarter(total, sine, cosine, weight_at, part, quarter, at, width, waves, PRECISION: tl.constexpr):
-    exists = (at[:, None] < waves) & (quarter[None, :] + part < width)
+def _waves_quarter(total, sine, cosine, weight_at, part, quarter, at, channels, waves, PRECISION: tl.constexpr):
+    exists = (at[:, None] < waves) & (quarter[None, :] + part < channels)
     by_sine = tl.load(weight_at + part * waves * 2, mask=exists, other=0.0)
     by_cosine = tl.load(weight_at + part * waves * 2 + waves, mask=exists, other=0.0)
     total = tl.dot(sine, by_sine, total, input_precision=PRECISION)
@@ -106,9 +110,9 @@ def _waves_quarter(total, sine, cosine, weight_at, part, quarter, at, width, wav
 
 
 @triton.jit
-def _quarter(h, own, part, quarter, o, width, PRECISION: tl.constexpr):
-    exists = (o[:, None] < width) & (quarter[None, :] + part < width)
-    return tl.dot(h, tl.load(own + part * width, mask=exists, other=0.0), input_precision=PRECISION)
+def _quarter(h, own, part, quarter, o, channels, PRECISION: tl.constexpr):
+    exists = (o[:, None] < channels) & (quarter[None, :] + part < channels)
+    return tl.dot(h, tl.load(own + part * channels, mask=exists, other=0.0), input_precision=PRECISION)
 
 
 def fits(level: Level) -> bool:
@@ -144,7 +148,7 @@ def render(*args: Any) -> Tensor:
 
 
 def _evaluated(levels: Sequence[Level], size: int, window: Window) -> Tensor:
-    products = reference.Products(linear_act, coord_linear, linear_act)
+    products = reference.Products(linear_act, coord_linear, linear_act, coloured)
     if levels[-1].side != size or not fits(levels[-1]):
         return reference.evaluate(levels, size, window, products)
     x = image = None
@@ -171,7 +175,8 @@ def render_last_level(level: Level, x: Tensor | None, image: Tensor | None, side
         out = torch.empty((batch, frames, colours, *window[2:]), dtype=level.to_rgb.weight.dtype, device=device)
         grid = [side, *window]
         padded = max(64, triton.next_power_of_2(width))
-        how, pixels = precision(dtype), window[2] * window[3]
+        how = precision(dtype)
+        pixels = window[2] * window[3] if base is None else 4 * base.shape[2] * base.shape[3]
         chosen = _configurations.tile("render", dtype, how, pixels, padded, waves)
         above = (window[0] % 2, window[1] % 2, *(base.shape[2:4] if base is not None else (1, 1)))
         _last_level[(triton.cdiv(pixels, chosen.rows) * batch * frames,)](

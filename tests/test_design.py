@@ -76,7 +76,7 @@ def test_every_op_has_its_rooms() -> None:
     assert len(ops) >= 5
     assert ops <= stems(PACKAGE / "reference"), "an op without its meaning"
     assert {f"test_{op}" for op in ops} <= stems(ROOT / "tests" / "ops"), "an op without its tests"
-    assert stems(ROOT / "kernels") <= ops, "a Triton kernel without an op"
+    assert stems(ROOT / "kernels") - {"tune"} <= ops, "a Triton kernel without an op"
     headers = {path.stem for path in (ROOT / "csrc" / "include" / "digan_fast").glob("*.h")} - COMMON_HEADERS
     assert headers
     assert headers <= ops, "a header without an op"

@@ -44,11 +44,16 @@ class Level(NamedTuple):
 
 
 class Products(NamedTuple):
-    """The ops that a rendering is made of, or their references: for layers, for a grid's first layer, for to-RGB."""
+    """The ops that a rendering is made of, or their references: for layers, for a grid's first layer, for to-RGB.
+
+    ``coloured(x, layer, to_rgb, keep)``, where there is one, makes of a level's last layer, or of x where the layer is
+    None, the outputs and the colours at once; outputs that are not kept may be left out.
+    """
 
     linear_act: Callable[..., Tensor]
     coord_linear: Callable[..., Tensor]
     to_rgb: Callable[..., Tensor]
+    coloured: Callable[[Tensor, Layer | None, Layer, bool], tuple[Tensor, Tensor]] | None = None
 
 
 PRODUCTS = Products(linear_act, coord_linear, linear_act)
@@ -66,7 +71,7 @@ def lowered(level: Level, precision: str) -> Level:
 def evaluate(levels: Sequence[Level], size: int, window: Window, products: Products) -> Tensor:
     """The window [B, T, C, H, W] of pictures of side ``size``, every level on the ancestors of its pixels alone."""
     top, left, height, width = window
-    image, _ = evaluate_with_activations(levels, size, window, products)
+    image, _ = evaluate_with_activations(levels, size, window, products, keep=False)
     factor = size // levels[-1].side
     while factor > 1:
         factor //= 2
@@ -77,9 +82,9 @@ def evaluate(levels: Sequence[Level], size: int, window: Window, products: Produ
 
 
 def evaluate_with_activations(
-    levels: Sequence[Level], size: int, window: Window, products: Products
+    levels: Sequence[Level], size: int, window: Window, products: Products, keep: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Colours [B, T, h, w, C] and what to-RGB read, of the last level, on the ancestors of the window."""
+    """Colours [B, T, h, w, C] and, to ``keep``, what to-RGB read, of the last level, on the ancestors of the window."""
     top, left, height, width = window
     x = image = None
     for level in levels:
@@ -87,9 +92,9 @@ def evaluate_with_activations(
         row, rows = ancestors(top, height, factor)
         column, columns = ancestors(left, width, factor)
         grid = [level.side, row, column, rows, columns]
-        layers = level.layers
+        layers = [*level.layers]
         if level.frequency is not None:
-            first, layers = layers[0], layers[1:]
+            first, *layers = layers
             below = 0 if x is None else x.shape[-1]
             base: Tensor | None = (
                 None if x is None else products.linear_act(x, first.weight[..., :below], None, "linear", 1.0, None)
@@ -100,10 +105,14 @@ def evaluate_with_activations(
             options = ("linear", 1.0, None) if after else own[2:]
             x = products.coord_linear(base, level.frequency, level.phase, own.weight, own.bias, grid, *options)
             x = activate(x, *after) if after else x
+        last = layers.pop() if layers and products.coloured is not None else None
         for layer in layers:
             x = products.linear_act(x, *layer)
         assert x is not None
-        colours = products.to_rgb(x.to(level.to_rgb.weight.dtype), *level.to_rgb)
+        if products.coloured is None:
+            colours = products.to_rgb(x.to(level.to_rgb.weight.dtype), *level.to_rgb)
+        else:
+            x, colours = products.coloured(x, last, level.to_rgb, keep or level is not levels[-1])
         if image is not None and level.frequency is not None:
             image = upsample(image, grid)
         image = colours if image is None else image + colours

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from toolkit import find_nvcc
+
 from emulator import ptx
-
-
-def find_nvcc() -> Path | None:
-    """$CUDA_HOME, the path, /usr/local/cuda, or the compiler of the package nvidia-cuda-nvcc."""
-    candidates = [Path(os.environ[name]) / "bin" for name in ("CUDA_HOME", "CUDA_PATH") if name in os.environ]
-    if found := shutil.which("nvcc"):
-        candidates.append(Path(found).parent)
-    candidates.append(Path("/usr/local/cuda/bin"))
-    spec = importlib.util.find_spec("nvidia")
-    for root in (spec.submodule_search_locations or []) if spec else []:
-        candidates += [Path(root) / "cu13" / "bin", Path(root) / "cuda_nvcc" / "bin"]
-    return next((folder / "nvcc" for folder in candidates if (folder / "nvcc").is_file()), None)
 
 
 def nvcc_ptx(source: Path, architecture: str = "compute_80", flags: Sequence[str] = ()) -> str:

@@ -6,8 +6,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-
-from emulator.compilers import find_nvcc
+from toolkit import find_nvcc
 
 
 def _missing(what: str) -> None:

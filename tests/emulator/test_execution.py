@@ -294,6 +294,16 @@ def test_sectors_and_unique_bytes():
     assert counters.unique_bytes_read == 4 * 256
     assert counters.total("global_bytes_read") == 2 * 4 * 256
     assert counters.load_efficiency == 2 * 4 * 256 / (32 * 264)
+    (traffic,) = counters.traffic.values()
+    assert (traffic.asked_read, traffic.asked_written) == (32 * 264, 0)
+    assert (traffic.distinct_read, traffic.distinct_written) == (4 * 256, 0)
+
+
+def test_some_blocks_alone():
+    body = PLACE + "mul.wide.u32 %d8, %r3, 4; add.s64 %d9, %d0, %d8; st.global.u32 [%d9], %r3;"
+    counters, (found,) = run(body, [np.zeros(256, np.uint32)], grid=4, block=64, blocks=[1, 3])
+    assert found.tolist() == [i if i // 64 in (1, 3) else 0 for i in range(256)]
+    assert counters.unique_bytes_written == 2 * 256
 
 
 def test_the_main_loop_is_found():

@@ -84,6 +84,10 @@ def test_products_of_twice_the_width():
 
 def test_sixteen_bits():
     x, y = pairs(np.array([0, 1, 255, 256, 0x7FFF, 0x8000, 0xFFFF], np.uint16))
+    both = [(x[0::2].astype(np.uint32) | x[1::2].astype(np.uint32) << 16) for x in (x[: x.size & ~1], y[: y.size & ~1])]
+    low, high = ((both[0] >> n) + (both[1] >> n) & 0xFFFF for n in (0, 16))
+    for type_ in ("s16x2", "u16x2"):
+        check(f"add.{type_} {{out}}, {{0}}, {{1}};", both, low | high << 16)
     check("add.s16 {out}, {0}, {1};", [x, y], python(lambda a, b: a + b, x, y, width=16))
     check("mul.lo.s16 {out}, {0}, {1};", [x, y], python(lambda a, b: a * b, x, y, width=16))
     check("mul.wide.u16 {out}, {0}, {1};", [x, y], python(lambda a, b: a * b, x, y))

@@ -14,7 +14,7 @@ import contextlib
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ from emulator.compilers import launch_triton
 ARCHITECTURES = (80, 90, 100, 120)
 # Shared memory that one block can have.
 SHARED_LIMIT = {80: 99 << 10, 90: 227 << 10, 100: 227 << 10, 120: 99 << 10}
+# Address space of a launch's tensors, in bytes.
+CAPACITY = 1 << 30
 
 _TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 _INSTRUCTIONS = {
@@ -134,10 +136,16 @@ class _OfflineDriver(DriverBase):
 
 
 @contextlib.contextmanager
-def offline(architecture: int, execute: bool = False, **options: Any) -> Iterator[list[Launch]]:
+def offline(
+    architecture: int,
+    execute: bool = False,
+    programs: Callable[[Mapping[str, Any]], int] | None = None,
+    **options: Any,
+) -> Iterator[list[Launch]]:
     """Launches in this block compile for sm_``architecture``; with ``execute`` the emulator runs their PTX.
 
-    Tensors are on the CPU.  ``options`` are those of the emulator's launch.
+    Tensors are on the CPU.  Of a launch with these arguments the first ``programs(arguments)`` run, or all of them.
+    ``options`` are those of the emulator's launch.
     """
     launches: list[Launch] = []
     stock = JITFunction.run
@@ -148,7 +156,8 @@ def offline(architecture: int, execute: bool = False, **options: Any) -> Iterato
         bound = kernel.signature.bind(*args, **{key: value for key, value in named.items() if key in parameters})
         bound.apply_defaults()
         blocks = grid(bound.arguments) if callable(grid) else grid
-        counters = _execute(compiled, blocks, bound.arguments, options) if execute else None
+        chosen = {} if programs is None else {"blocks": range(programs(bound.arguments))}
+        counters = _execute(compiled, blocks, bound.arguments, {**options, **chosen}) if execute else None
         launches.append(Launch(kernel.fn.__name__, compiled, tuple(blocks), dict(bound.arguments), counters))
         return compiled
 
@@ -172,7 +181,7 @@ def _bytes(tensor: torch.Tensor) -> np.ndarray:
 def _execute(
     compiled: Any, grid: tuple[int, ...], arguments: Mapping[str, Any], options: Mapping[str, Any]
 ) -> ptx.Counters:
-    memory = ptx.Memory(options.get("capacity", 1 << 28))
+    memory = ptx.Memory(CAPACITY)
     passed: dict[str, Any] = dict(arguments)
     allocations: dict[str, ptx.Allocation] = {}
     for name, value in arguments.items():

@@ -152,7 +152,7 @@ LINEAR = [
     Case("linear_act", "tails", _linear((1, 150, 48), 80, None), ("linear", 1.0, 0.75)),
     Case("linear_act", "sine", _linear((2, 37, 17), 18), ("sine", 1.3, 1.125)),
     Case("linear_act", "strided", _transposed(_linear((2, 20, 16), 16)), ("lrelu", 1.0, None)),
-    Case("linear_act", "rgb", _linear((1, 300, 64), 3), ("linear", 1.0, None)),
+    Case("linear_act", "rgb", _linear((1, 300, 64), 3), ("linear", 1.25, None)),
     Case("linear_act", "no-video", _linear((0, 3, 4), 5), ("linear", 1.0, None)),
     Case("linear_act", "no-row", _linear((2, 0, 4), 5), ("lrelu", 1.0, None)),
     Case("linear_act", "no-input", _linear((2, 3, 0), 5), ("lrelu", 1.0, None)),
@@ -174,7 +174,9 @@ BIAS = [
     Case("bias_act", "last", _biased((2, 24, 6, 5), 24, True), (1, "relu", 1.4, 0.5)),
     Case("bias_act", "no-bias", _biased((2, 3, 40, 40), None), (1, "linear", 2.0, 1.5)),
     Case("bias_act", "no-batch", _biased((0, 3, 4), 3), (1, "lrelu", 1.0, None)),
+    Case("bias_act", "view", _transposed(_biased((3, 4, 6, 9), 4)), (1, "lrelu", 1.4, None)),
     Case("bias_act", "matrix", _biased((9, 33), 33), (1, "swish", 1.4, None)),
+    Case("bias_act", "wide", _biased((1, 2, 2500), 2), (1, "lrelu", 1.4, 1.5)),
     *(
         Case("bias_act", name, _biased((4, 3, 50), 3), (1, name, 1.2, None))
         for name in ("sine", "tanh", "sigmoid", "elu", "selu", "softplus")
@@ -205,9 +207,16 @@ def _coordinates(name: str, shape: tuple[int, ...], grid: list[int], *options: A
 
 COORDINATES = [
     _coordinates("one", (1, 1, 1, 1), [1, 0, 0, 1, 1], "linear", 1.0, None),
-    _coordinates("odd", (2, 3, 17, 19), [16, 3, -2, 5, 7], "lrelu", 1.4, 0.75),
+    _coordinates("odd", (2, 3, 17, 19), [16, 3, -3, 5, 7], "lrelu", 1.4, 0.75),
     _coordinates("tails", (1, 2, 40, 48), [12, 0, 0, 12, 12], "relu", 1.4, None, biased=False),
-    _coordinates("bare", (2, 1, 16, 33), [8, 1, 1, 6, 8], "linear", 1.0, None, based=False),
+    _coordinates("bare", (2, 1, 16, 33), [8, 1, 1, 6, 8], "linear", 1.25, None, based=False),
+    Case(
+        "coord_linear",
+        "view",
+        _transposed(_waves(2, 2, 6, 9, [8, 2, 1, 5, 4])),
+        ([8, 2, 1, 5, 4], "lrelu", 1.4, None),
+        wide=(1, 2),
+    ),
     _coordinates("no-video", (0, 2, 4, 5), [8, 0, 0, 4, 4], "lrelu", 1.0, None),
     _coordinates("no-pixel", (2, 2, 4, 5), [8, 0, 0, 0, 4], "lrelu", 1.0, None),
 ]
@@ -246,6 +255,14 @@ FILTERS = [
     _filter("down", (1, 2, 12, 10), (4, 4), 1, 2, [1, 1, 1, 1], True, 1.0),
     _filter("both", (1, 2, 6, 5), (5, 4), 3, 2, [-1, 4, 2, -2], True, 0.5),
     _filter("last", (2, 8, 6, 7), (4, 4), 2, 1, [2, 1, 2, 1], False, 4.0, last=True),
+    Case(
+        "upfirdn2d",
+        "view",
+        _transposed(_filtered((2, 3, 7, 5), (4, 3))),
+        (1, 2, [1, 1, 2, 0], False, 1.0),
+        wide=(1,),
+        backward=False,
+    ),
     _filter("no-image", (0, 2, 4, 4), (2, 2), 1, 1, [0, 0, 0, 0], False, 1.0),
 ]
 CASES = [*LINEAR, *BIAS, *COORDINATES, *FACTORS, *FILTERS]

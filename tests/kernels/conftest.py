@@ -1,4 +1,4 @@
-"""Two runs share this folder: under TRITON_INTERPRET=1 test_interpreted.py alone, without it the rest.
+"""Two runs share this folder: under TRITON_INTERPRET=1 what is interpreted, without it what is compiled.
 
 Triton's interpreter and its compiler cannot share a process. `make emulate` runs both.
 """
@@ -16,9 +16,9 @@ if importlib.util.find_spec("triton") is None:
 elif os.environ.get("TRITON_INTERPRET") == "1":
     import emulator.triton_interpreter  # noqa: F401  (before any kernel)
 
-    collect_ignore_glob = ["test_compiled.py", "test_executed.py", "test_gpu.py"]
+    collect_ignore_glob = ["test_compiled.py", "test_executed.py", "test_gpu.py", "test_traffic.py"]
 else:
-    collect_ignore_glob = ["test_interpreted.py"]
+    collect_ignore_glob = ["test_interpreted.py", "test_addresses.py", "test_tune.py"]
 
 
 @pytest.fixture(autouse=True)

@@ -20,8 +20,8 @@ MATRICES = {80: "mma", 90: "wgmma", 100: "tcgen05", 120: "mma"}
 NO_PRODUCTS = ("bias", "filter")
 # Products in float32 whatever the type of the tensors.
 WIDE_PRODUCTS = (*NO_PRODUCTS, "factors")
-# Their elements lie apart, or their rows are too short for 16 bytes.
-NARROW = ("filter", "factors")
+# Neighbours of a filtered picture may be other elements' neighbours too: loads of single ones.
+NARROW = ("filter",)
 _seen: dict[str, str] = {}
 
 
@@ -37,13 +37,19 @@ def row(name: str, launch: Launch) -> str:
 
 
 def kinds() -> list[tuple[str, str, int]]:
-    """float16 differs from bfloat16 in the types of instructions alone: one architecture shows it."""
-    every = [
-        (shape, kind, arch) for shape in REAL for kind in ("float32", "tf32", "bfloat16") for arch in ARCHITECTURES
-    ]
-    every = [entry for entry in every if not (entry[1] == "tf32" and entry[0].startswith(WIDE_PRODUCTS))]
-    every = [entry for entry in every if not (entry[0].startswith("render") and entry[1] != "bfloat16")]
-    return [*every, *((shape, "float16", 80) for shape in REAL if not shape.startswith("render"))]
+    """float16 differs from bfloat16 in the types of instructions alone: beyond products one architecture shows it."""
+    found = []
+    for shape in REAL:
+        has_products = not shape.startswith(WIDE_PRODUCTS)
+        for kind, archs in {
+            "float32": ARCHITECTURES,
+            "tf32": ARCHITECTURES if has_products else (),
+            "bfloat16": ARCHITECTURES,
+            "float16": ARCHITECTURES if has_products else (80,),
+        }.items():
+            if kind == "bfloat16" or not shape.startswith("render"):
+                found += [(shape, kind, arch) for arch in archs]
+    return found
 
 
 @pytest.mark.parametrize(("shape", "kind", "arch"), kinds())
@@ -72,10 +78,12 @@ def test_compiles_well(shape: str, kind: str, arch: int) -> None:
 
 
 def test_the_table_is_of_this_triton() -> None:
-    """Last: everything that was compiled is in the table, and nothing else."""
+    """Last: where everything was compiled, the table has it and nothing else."""
     head = f"triton {triton.__version__}"
+    is_whole = len({tuple(name.rsplit(" ", 2)[1:]) for name in _seen}) > 1 and len(_seen) >= len(kinds())
     if RECORD:
+        assert is_whole, "only the whole file records"
         TABLE.write_text("\n".join([head, *(_seen[name] for name in sorted(_seen))]) + "\n")
     assert TABLE.read_text().splitlines()[0] == head
-    if len(_seen) > 1:
-        assert set(recorded()) >= set(_seen)
+    if is_whole:
+        assert set(recorded()) == set(_seen)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+import triton
 from cases import CASES, DTYPES, Case, calls, check, exactly, kernel, reference
+from random_inrs import changed, random_inr
+from torch import Tensor
 
 from digan_fast.dispatch import use_backend
+from digan_fast.kernels import tune
+from digan_fast.ops.render import render
 
 pytestmark = [
     pytest.mark.gpu,
@@ -44,6 +49,48 @@ def test_every_run_gives_the_same_bits(case: Case) -> None:
     for op, args in calls(case, torch.bfloat16, "cuda"):
         first, second = kernel(op)(*args), kernel(op)(*args)
         torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there is one device")
+@pytest.mark.parametrize("case", [case for case in CASES if case.name == "odd"], ids=str)
+def test_runs_where_its_tensors_are(case: Case) -> None:
+    for op, args in calls(case, torch.float32, "cuda:1"):
+        found = kernel(op)(*args)
+        for tensor in found if isinstance(found, tuple) else (found,):
+            assert tensor.device == torch.device("cuda:1")
+        check(op, args, torch.float32)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_captured_rendering_gives_the_same_bits(precision: str) -> None:
+    levels = changed(random_inr(2, 3, ((16, (64, 64)), (16, (64, 64)))), Tensor.cuda)
+    args = (levels, 16, (1, 2, 9, 13), precision)
+    with use_backend("triton"):
+        expected = render(*args)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            captured = render(*args)
+    captured.fill_(float("nan"))
+    graph.replay()
+    assert torch.equal(captured, expected)
+
+
+def test_is_one_graph_under_torch_compile() -> None:
+    x, weight = torch.randn(2, 33, 48, device="cuda"), torch.randn(2, 24, 48, device="cuda", requires_grad=True)
+
+    def loss(x: Tensor, weight: Tensor) -> Tensor:
+        return torch.ops.digan_fast.linear_act(x, weight, None, "lrelu", 1.4, None).square().sum()
+
+    with use_backend("triton"):
+        expected = torch.autograd.grad(loss(x, weight), weight)[0]
+        found = torch.autograd.grad(torch.compile(loss, fullgraph=True)(x, weight), weight)[0]
+    torch.testing.assert_close(found, expected)
+
+
+def test_tunes() -> None:
+    tiles = tune.candidates(2)[:3]
+    call = tune.work("product", (512, 128, 128), torch.bfloat16, "cuda")
+    assert len(tune.times("product", "half", call, tiles, triton.testing.do_bench)) == 3
 
 
 def test_more_than_2_to_the_31_elements() -> None:

@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from toolkit import find_nvcc, install_nvcc
 
 pytestmark = pytest.mark.packaging
 
@@ -130,17 +131,7 @@ def no_tools(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def nvcc(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The installed nvcc, or the one of PyPI's packages (300 MB)."""
-    found = shutil.which("nvcc") or shutil.which(Path(os.environ.get("CUDA_HOME", "/usr/local/cuda"), "bin/nvcc"))
-    if found:
-        return found
-    folder = tmp_path_factory.mktemp("cuda")
-    packages = [f"nvidia-{name}==13.0.88" for name in ("cuda-nvcc", "nvvm", "cuda-crt")]
-    packages += [f"nvidia-{name}==13.0.*" for name in ("cuda-runtime", "cuda-cccl")]
-    pip = (sys.executable, "-m", "pip", "install", "--no-deps", "--target", folder)
-    run(*pip, *packages, cwd=folder, env=environment())
-    home = folder / "nvidia" / "cu13"
-    (home / "lib64").symlink_to("lib")
-    return str(home / "bin" / "nvcc")
+    return str(find_nvcc() or install_nvcc(tmp_path_factory.mktemp("cuda"), environment()))
 
 
 def contents(wheel: Path) -> set[str]:

@@ -1,6 +1,6 @@
 """An interpreter of PTX: `load` a text, put arrays into a `Memory`, `launch`; see ../README.md."""
 
-from emulator.ptx.counters import Counters, LineCount
+from emulator.ptx.counters import Counters, LineCount, Traffic
 from emulator.ptx.errors import (
     BarrierDeadlock,
     BudgetExceeded,
@@ -49,6 +49,7 @@ __all__ = [
     "SharedOutOfBounds",
     "SharedRace",
     "SyntaxNotUnderstood",
+    "Traffic",
     "UninitialisedGlobal",
     "UninitialisedLocal",
     "UninitialisedRegister",

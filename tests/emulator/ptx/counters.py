@@ -47,13 +47,23 @@ class LineCount:
 
 
 @dataclass
+class Traffic:
+    """Of one allocation: bytes of the 32-byte sectors that warps asked for, and distinct bytes."""
+
+    asked_read: int = 0
+    asked_written: int = 0
+    distinct_read: int = 0
+    distinct_written: int = 0
+
+
+@dataclass
 class Counters:
     """Counts of one launch.
 
     `reached` and `executed` count threads, not warps, before and after predicates. `flops` are the scalar ones (an fma
     is two), `tensor_flops` the tensor cores'. `sectors_*` are the distinct 32-byte sectors of each warp's access.
     `bank_conflicts` are the wavefronts of shared memory beyond the fewest that the access could take. `unique_bytes_*`
-    are distinct bytes of global memory.
+    are distinct bytes of global memory, `traffic` is that of each allocation by its name.
     """
 
     instructions: list[Instruction]
@@ -72,6 +82,7 @@ class Counters:
     tensor_flops: list[int] = field(init=False)
     unique_bytes_read: int = 0
     unique_bytes_written: int = 0
+    traffic: dict[str, Traffic] = field(default_factory=dict)
     barriers: int = 0
     steps: int = 0
 

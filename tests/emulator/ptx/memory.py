@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from emulator.ptx.counters import Counters, Traffic
 from emulator.ptx.errors import GlobalOutOfBounds, GlobalRace, ReadOnlyWrite, UninitialisedGlobal, WrongLaunch
 from emulator.ptx.lanes import Array, Lanes
 from emulator.ptx.syntax import Instruction
@@ -170,27 +171,32 @@ class GlobalAccess:
         counters, n = machine.counters, instruction.index
         counters.global_bytes_read[n] += offset.size * width
         counters.global_requests[n] += lanes.warps.size
-        counters.sectors_loaded[n] += _sectors(lanes, offset)
+        sectors = _sectors(lanes, offset)
+        counters.sectors_loaded[n] += sectors
+        counters.traffic.setdefault(owners[0].name, Traffic()).asked_read += 32 * sectors
         return self.memory._views[width].take(element)
 
     def store(
         self, machine: Machine, instruction: Instruction, lanes: Lanes, address: Array, width: int, values: Array
     ) -> None:
         offset = address - BASE
-        self.prepare_write(machine, instruction, lanes, offset, width, "store")
+        owners = self.prepare_write(machine, instruction, lanes, offset, width, "store")
         if self.races:
             self._note_write(machine, instruction, lanes, offset, width)
         element = offset // width
         self.memory._views[width][element] = values
         counters, n = machine.counters, instruction.index
+        sectors = _sectors(lanes, offset)
         counters.global_bytes_written[n] += offset.size * width
         counters.global_requests[n] += lanes.warps.size
-        counters.sectors_stored[n] += _sectors(lanes, offset)
+        counters.sectors_stored[n] += sectors
+        counters.traffic.setdefault(owners[0].name, Traffic()).asked_written += 32 * sectors
 
     def prepare_write(
         self, machine: Machine, instruction: Instruction, lanes: Lanes, offset: Array, width: int, what: str
-    ) -> None:
-        for owner in self.check(machine, instruction, lanes, offset, width, what):
+    ) -> list[Allocation]:
+        owners = self.check(machine, instruction, lanes, offset, width, what)
+        for owner in owners:
             if owner.read_only:
                 n = int(np.flatnonzero((offset >= owner.start) & (offset < owner.start + owner.bytes))[0])
                 message = f"global {what} to {owner.name}, which is read-only"
@@ -203,11 +209,12 @@ class GlobalAccess:
                 inside = inside[(inside >= 0) & (inside < owner.bytes)]
                 owner.written[inside[:, None] + np.arange(width)] = True
         self._touched["written", width][offset // width] = True
+        return owners
 
     def atomic(self, machine: Machine, instruction: Instruction, lanes: Lanes, address: Array, width: int) -> Array:
         """Checks and counts; the elements of the arena's view that the atomics act on."""
         offset = address - BASE
-        self.prepare_write(machine, instruction, lanes, offset, width, "atomic")
+        owners = self.prepare_write(machine, instruction, lanes, offset, width, "atomic")
         if self.races:
             granules = self._granules(offset, width)
             blocks = machine.block_number[lanes.indices][:, None] + 1
@@ -221,7 +228,9 @@ class GlobalAccess:
         counters.global_bytes_read[n] += offset.size * width
         counters.global_bytes_written[n] += offset.size * width
         counters.global_requests[n] += lanes.warps.size
-        counters.sectors_stored[n] += _sectors(lanes, offset)
+        sectors = _sectors(lanes, offset)
+        counters.sectors_stored[n] += sectors
+        counters.traffic.setdefault(owners[0].name, Traffic()).asked_written += 32 * sectors
         return np.asarray(offset // width)
 
     def view(self, width: int) -> Array:
@@ -273,11 +282,22 @@ class GlobalAccess:
             message = "global store to bytes that another block touches in this launch"
             raise machine.error(GlobalRace, instruction, message, lanes, n)
 
-    def unique_bytes(self, what: str) -> int:
-        merged = np.zeros(0, np.bool_)
+    def count_distinct(self, counters: Counters) -> None:
+        """The distinct bytes of the launch, and of each allocation."""
+        for what in ("read", "written"):
+            total = 0
+            for owner in self.memory.allocations:
+                if found := self._distinct(what, owner):
+                    setattr(counters.traffic.setdefault(owner.name, Traffic()), f"distinct_{what}", found)
+                    total += found
+            setattr(counters, f"unique_bytes_{what}", total)
+
+    def _distinct(self, what: str, owner: Allocation) -> int:
+        first, last = owner.start // 16, -(-(owner.start + owner.bytes) // 16)
+        merged = np.zeros(last - first, np.bool_)
         for size in sorted(WIDE, reverse=True):
-            flags = self._touched[what, size]
-            merged = flags if merged.size == 0 else np.repeat(merged, flags.size // merged.size) | flags
+            flags = self._touched[what, size][first * 16 // size : last * 16 // size]
+            merged = np.repeat(merged, flags.size // max(1, merged.size)) | flags
         return int(np.count_nonzero(merged))
 
 

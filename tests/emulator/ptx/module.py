@@ -113,12 +113,14 @@ class Module:
         count_conflicts: bool = True,
         budget: int = BUDGET,
         max_lanes: int = MAX_LANES,
+        blocks: Sequence[int] | None = None,
     ) -> Counters:
         """Executes the kernel on allocations and numbers, and returns what it did.
 
         `args` are allocations, integers (a pointer may be one, see `Allocation.at`), floats, or bytes for a struct.
         `checks=False` drops the checks of shared memory; `block_races=False` those of races between blocks.
-        `budget` bounds the steps, an instruction for a batch of blocks being one; `max_lanes` the threads of a batch.
+        `budget` bounds the steps, an instruction for a batch of blocks being one; `max_lanes` the threads of a batch;
+        `blocks` are the only ones of the grid that run, by number.
         """
         compiled = self.compiled(name)
         memory = memory or next((a.memory for a in args if isinstance(a, Allocation)), None) or Memory()
@@ -138,15 +140,14 @@ class Module:
         )
         counters = Counters(compiled.kernel.instructions, compiled.flops_per_thread)
         access = GlobalAccess(memory, compiled.global_granule, races=block_races)
-        blocks = np.arange(int(np.prod(full_grid)))
+        chosen = np.arange(int(np.prod(full_grid))) if blocks is None else np.asarray(blocks)
         per_batch = max(1, max_lanes // (-(-int(np.prod(full_block)) // 32) * 32))
         for allocation in memory.allocations:
             allocation.last_store = -1
         with np.errstate(all="ignore"):
-            for first in range(0, blocks.size, per_batch):
-                Machine(launch, blocks[first : first + per_batch], counters, access).run()
-        counters.unique_bytes_read = access.unique_bytes("read")
-        counters.unique_bytes_written = access.unique_bytes("written")
+            for first in range(0, chosen.size, per_batch):
+                Machine(launch, chosen[first : first + per_batch], counters, access).run()
+        access.count_distinct(counters)
         return counters
 
     def _variables(self, memory: Memory) -> dict[str, Allocation]:

@@ -52,8 +52,23 @@ def remainder(a: Array, b: Array, type_: Type) -> Array:
     return np.where(b == 0, a, a - quotient(a, b, type_) * b).astype(type_.dtype)
 
 
+def in_halves(compute: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+    """Of 32 bits that hold two numbers of 16."""
+
+    def both(a: Array, b: Array) -> Array:
+        count = max(a.size, b.size)
+        x, y = (np.ascontiguousarray(np.broadcast_to(each, count)).view(np.uint16) for each in (a, b))
+        return compute(x, y).view(np.uint32)
+
+    return both
+
+
 @opcode("add", "sub")
 def add(decoder: Decoder) -> Step:
+    if decoder.name == "add" and decoder.one_of("s16x2", "u16x2"):
+        decoder.finish(3)
+        pair = TYPES["b32"]
+        return pure(decoder, pair, [(1, pair), (2, pair)], in_halves(np.add))
     type_ = decoder.type()
     if type_.kind == "f":
         return floating.arithmetic(decoder, type_)

@@ -1,0 +1,201 @@
+"""The tables of docs/gpu.md: a page marks where one goes by ``<!-- counted: NAME -->`` … ``<!-- counted: end -->``."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from cases import REAL, kernel
+from mutants.mutant import tables
+from traffic import CountsBytes, Moved, measured
+
+from bench.cases import generator, video
+from digan_fast import Generator, use_backend
+from digan_fast.reference.render import flattened
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "gpu.md"
+FRAMES = 16
+# Architectures whose PTX the emulator executes.
+EXECUTED = (80, 90)
+# Bytes and operations a second by the vendors' data sheets: memory, bfloat16 tensor cores without sparsity, float32.
+PEAKS = {
+    "A100 SXM 80 GB": (80, 2.039e12, 312e12, 19.5e12),
+    "H100 SXM": (90, 3.35e12, 989e12, 67e12),
+    "B200": (90, 8.0e12, 2250e12, 80e12),
+}
+
+
+@cache
+def generator_of_full_size() -> Generator:
+    return generator(quick=False)
+
+
+@cache
+def published_bytes() -> tuple[int, int]:
+    """Of the published formulation in float32 each operation's inputs and outputs, once: the frames', and all from ws.
+
+    What does not grow with the frames are the affine layers, whose outputs modulate each frame's weights.
+    """
+    counted = []
+    for frames in (1, 2):
+        made = video(generator_of_full_size(), frames)
+        with use_backend("reference"), torch.no_grad(), CountsBytes() as counts:
+            made.published()
+        counted.append(counts.bytes)
+    frame = counted[1] - counted[0]
+    return FRAMES * frame, counted[0] + (FRAMES - 1) * frame
+
+
+@cache
+def inr_bytes() -> int:
+    """Of what makes the INR from ws, once for a video."""
+    made = video(generator_of_full_size(), FRAMES)
+    with use_backend("reference"), torch.no_grad(), CountsBytes() as counted:
+        made.inr()
+    return counted.bytes
+
+
+@cache
+def rendering(architecture: int) -> tuple[list[Moved], int]:
+    """Of 16 frames at 128² in bfloat16: each launch, and the bytes of torch's own operations between them."""
+    made = video(generator_of_full_size(), FRAMES)
+    module = sys.modules["digan_fast.rendering"]
+    with torch.no_grad():
+        levels = [module._at(level, made.times[None], level.side) for level in made.inr().levels]
+        with CountsBytes() as between:
+            call = partial(kernel("render"), *flattened(levels), 128, [0, 0, 128, 128], "bfloat16")
+            launches = measured(architecture, call)
+    return launches, between.bytes
+
+
+def rendered_bytes(architecture: int) -> int:
+    """From DRAM: the launches', and torch's between them."""
+    launches, between = rendering(architecture)
+    return sum(launch.dram for launch in launches) + between
+
+
+@cache
+def single_kernels(architecture: int) -> list[tuple[str, Moved]]:
+    """At shapes of DIGAN at 128², in bfloat16."""
+    found = []
+    for shape in ("linear 16384x256x256", "waves 128x128", "render 128x128", "bias 4x64x32x32", "bias channels last"):
+
+        def work(shape: str = shape) -> None:
+            for op, args in REAL[shape](torch.bfloat16):
+                kernel(op)(*(each.zero_() if isinstance(each, torch.Tensor) else each for each in args))
+
+        found += [(shape, moved) for moved in measured(architecture, work)]
+    return found
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def megabytes(count: float) -> str:
+    return f"{count / 1e6:,.1f}"
+
+
+def kernels_table() -> str:
+    rows = []
+    for architecture in EXECUTED:
+        for shape, moved in single_kernels(architecture):
+            rows.append(
+                (
+                    f"{shape}, {moved.kernel}",
+                    f"sm_{architecture}",
+                    megabytes(moved.compulsory),
+                    megabytes(moved.dram),
+                    f"{moved.activation_factor:.2f}",
+                    f"{moved.weights_per_row:.2f}" if moved.weights_per_row else "–",
+                    megabytes(moved.asked),
+                )
+            )
+    head = (
+        "kernel",
+        "for",
+        "each tensor once, MB",
+        "from DRAM, MB",
+        "activations, ×",
+        "weights a row, ×",
+        "asked of L2, MB",
+    )
+    return markdown(head, rows)
+
+
+def render_table() -> str:
+    published, from_ws = published_bytes()
+    rows = [("published formulation, float32", megabytes(published), "", "1.0", megabytes(from_ws), "1.0")]
+    rows.append(("the same, were all of its bytes halved", megabytes(published / 2), "", "2.0", "", ""))
+    for architecture in EXECUTED:
+        launches, _ = rendering(architecture)
+        ours, whole = rendered_bytes(architecture), rendered_bytes(architecture) + inr_bytes()
+        asked = megabytes(sum(launch.asked for launch in launches))
+        times = f"{published / ours:.1f}", f"{from_ws / whole:.1f}"
+        name = f"`render`, bfloat16, sm_{architecture}, {len(launches)} launches"
+        rows.append((name, megabytes(ours), asked, times[0], megabytes(whole), times[1]))
+    head = ("16 frames at 128²", "from DRAM, MB", "asked of L2, MB", "times fewer", "from ws, MB", "times fewer")
+    return markdown(head, rows)
+
+
+def predictions_table() -> str:
+    rows = []
+    for name, (architecture, memory, tensor, scalar) in PEAKS.items():
+        launches, between = rendering(architecture)
+        bounds = [(m.dram / memory, m.tensor_flops / tensor, m.flops / scalar) for m in launches]
+        total = sum(map(max, bounds)) + between / memory
+        by = [sum(max(bound) for bound in bounds if max(bound) == bound[kind]) for kind in range(3)]
+        by[0] += between / memory
+        shares = ", ".join(
+            f"{what} {part / total:.0%}" for what, part in zip(("memory", "tensor", "float32"), by, strict=True)
+        )
+        baseline = published_bytes()[0] / memory
+        rows.append((name, f"{total * 1e3:.2f}", shares, f"{baseline * 1e3:.2f}"))
+    head = ("GPU", "16 frames, ms at least", "bound by", "published formulation's bytes alone, ms at least")
+    return markdown(head, rows)
+
+
+def compiled_table() -> str:
+    found: dict[str, dict[str, str]] = {}
+    for line in (ROOT / "tests" / "kernels" / "compiled.txt").read_text().splitlines()[1:]:
+        name, resources, instructions = line.split(" | ")
+        what, kind, arch = name.rsplit(" ", 2)
+        if kind == "bfloat16":
+            registers, shared = re.findall(r"\d+", resources)
+            tensor = next((word for word in ("wgmma", "tcgen05", "mma") if f"{word} " in f" {instructions} "), "")
+            found.setdefault(what, {})[arch] = f"{registers}, {int(shared) / 1024:.0f} KiB{', ' * bool(tensor)}{tensor}"
+    archs = ("sm_80", "sm_90", "sm_100", "sm_120")
+    return markdown(("kernel, bfloat16", *archs), [(what, *(by[arch] for arch in archs)) for what, by in found.items()])
+
+
+def mutants_table() -> str:
+    rows = []
+    for name, table in tables(ROOT / "tests" / "mutants"):
+        equivalent = sum(mutant.equivalent is not None for mutant in table)
+        rows.append((name, len(table), len(table) - equivalent, equivalent))
+    return markdown(("table", "seeded bugs", "caught", "equivalent"), rows)
+
+
+SECTIONS: dict[str, Callable[[], str]] = {
+    "kernels": kernels_table,
+    "render": render_table,
+    "predictions": predictions_table,
+    "compiled": compiled_table,
+    "mutants": mutants_table,
+}
+
+
+def filled(page: str) -> str:
+    """The page with its tables made anew."""
+
+    def replaced(match: re.Match[str]) -> str:
+        return f"<!-- counted: {match[1]} -->\n{SECTIONS[match[1]]()}\n<!-- counted: end -->"
+
+    return re.sub(r"<!-- counted: (?!end)(\w+) -->\n.*?<!-- counted: end -->", replaced, page, flags=re.DOTALL)

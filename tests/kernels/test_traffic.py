@@ -1,0 +1,70 @@
+"""Bytes of global memory, counted while PTX is executed; docs/gpu.md has them as tables.
+
+After a change of kernels or configurations: DIGAN_FAST_RECORD=1 python -m pytest tests/kernels/test_traffic.py
+"""
+
+from __future__ import annotations
+
+import math
+import os
+
+import page
+import pytest
+import torch
+from cases import kernel
+from emulator.triton_offline import offline
+from random_inrs import random_inr
+from traffic import CountsBytes, moved, programs_of_a_row, size
+
+from digan_fast.reference.render import flattened
+
+
+@pytest.mark.parametrize("arch", page.EXECUTED)
+def test_a_tile_s_bytes_times_their_number_are_the_whole_s(arch: int) -> None:
+    """A rendering of three levels, whose extents are whole tiles, executed whole."""
+    levels = random_inr(1, 2, ((16, (64, 64)), (0, (64,)), (16, (64, 64))), side=16)
+    with offline(arch, execute=True, checks=False) as launches, torch.no_grad():
+        kernel("render")(*flattened(levels), 32, [0, 0, 32, 32], "bfloat16")
+    assert len(launches) > 4
+    whole = [moved(launch, math.prod(launch.grid)) for launch in launches]
+    with offline(arch, True, programs_of_a_row, checks=False) as launches, torch.no_grad():
+        kernel("render")(*flattened(levels), 32, [0, 0, 32, 32], "bfloat16")
+    for launch, expected in zip(launches, whole, strict=True):
+        rows = math.prod(launch.grid) // programs_of_a_row(launch.arguments)
+        found = moved(launch, programs_of_a_row(launch.arguments))
+        assert rows > 1
+        assert (found.asked, found.dram, found.flops) == (expected.asked, expected.dram, expected.flops)
+        assert found.dram == expected.compulsory
+
+
+def test_operations_are_counted_once() -> None:
+    x = torch.ones(4, 8)
+    with CountsBytes() as counted:
+        y = x.t().expand(3, 8, 4) + 1
+        y += x.t()
+    assert size(x.expand(5, 4, 8)) == 128
+    assert counted.bytes == (128 + 3 * 128) + (2 * 384 + 128)
+
+
+@pytest.mark.parametrize("arch", page.EXECUTED)
+def test_each_kernel_moves_little_more_than_it_must(arch: int) -> None:
+    """Activations at most 1.1 times, weights once for a row of tiles."""
+    for shape, found in page.single_kernels(arch):
+        assert found.activation_factor <= 1.1, f"{shape}: {found}"
+        assert found.weights_per_row <= 1.0, f"{shape}: {found}"
+
+
+@pytest.mark.parametrize(("arch", "times"), [(80, 9), (90, 16)])
+def test_a_rendering_moves_a_fraction_of_the_published_form_s_bytes(arch: int, times: int) -> None:
+    """The last level in one kernel on sm_90, layer by layer on sm_80."""
+    launches, _ = page.rendering(arch)
+    assert all(launch.activation_factor <= 1.1 and launch.weights_per_row <= 1.0 for launch in launches)
+    assert page.published_bytes()[0] > times * page.rendered_bytes(arch)
+
+
+def test_the_page_has_these_numbers() -> None:
+    text = page.PAGE.read_text()
+    found = page.filled(text)
+    if os.environ.get("DIGAN_FAST_RECORD") == "1":
+        page.PAGE.write_text(found)
+    assert page.PAGE.read_text() == found, f"{page.PAGE.name} has other numbers; see the head of this file"

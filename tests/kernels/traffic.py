@@ -1,0 +1,127 @@
+"""Bytes that launches move: counted of some tiles by executing their PTX, and multiplied by the number of tiles.
+
+All tiles of a launch whose extents are whole tiles do the same to other addresses, so that
+
+    asked of L2 = (bytes of the sectors asked for by one row of tiles) × (rows of tiles),
+    from DRAM   = (distinct bytes of activations of one row of tiles) × (rows of tiles) + parameters, once.
+
+A row of tiles are the programs that make all outputs of the same pixels.  Their numbers follow each other, so that they
+run together and what one of them read the others find in L2; and parameters, 2.5 MB of DIGAN's largest level, stay in
+L2 (40 MB on an A100, 50 MB on an H100).  No activation that another launch wrote is taken to be in L2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from emulator.triton_offline import Launch, offline
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+PARAMETERS = ("weight", "bias", "weights", "biases", "rgb", "rgb_bias", "to_rgb", "frequency", "phase")
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Bytes of a launch.  ``compulsory``: of each tensor, once; ``activations``: of those that are no parameters.
+
+    ``weights_per_row``: how often a row of tiles asks L2 for a video's weights.  ``flops`` are those of scalar units.
+    """
+
+    kernel: str
+    compulsory: int
+    dram: int
+    asked: int
+    activations: int
+    activations_dram: int
+    weights_per_row: float
+    tensor_flops: int
+    flops: int
+
+    @property
+    def activation_factor(self) -> float:
+        return self.activations_dram / self.activations
+
+
+def programs_of_a_row(arguments: Mapping[str, Any]) -> int:
+    """The programs of a row of tiles, or of a part of a sum: they come first, and one after the other."""
+    if "outputs" not in arguments:
+        return 1
+    rows, columns = arguments["TILE_ROWS"], arguments["TILE_COLUMNS"]
+    if "part_rows" in arguments:
+        inner = arguments.get("inputs", arguments.get("waves", 1))
+        return -(-arguments["outputs"] // rows) * -(-inner // columns) * arguments["videos"]
+    across = "inputs" if "dx" in arguments else "waves" if "sums" in arguments else "outputs"
+    return -(-arguments[across] // columns)
+
+
+def size(tensor: Tensor) -> int:
+    """Bytes in memory: an expanded dimension is there once."""
+    extents = [n for n, step in zip(tensor.shape, tensor.stride(), strict=True) if step or n < 2]
+    return math.prod(extents) * tensor.element_size() if tensor.numel() else 0
+
+
+def moved(launch: Launch, programs: int) -> Moved:
+    """Of a whole launch, of which so many programs ran."""
+    assert launch.counters is not None
+    rows = math.prod(launch.grid) / programs
+    tensors = {name: a for name, a in launch.arguments.items() if isinstance(a, Tensor)}
+    compulsory = {name: size(tensor) for name, tensor in tensors.items()}
+    traffic = {name: launch.counters.traffic[name] for name in tensors if name in launch.counters.traffic}
+    parameters = [name for name in traffic if name in PARAMETERS]
+    others = [name for name in traffic if name not in PARAMETERS]
+    own = sum(traffic[name].distinct_read + traffic[name].distinct_written for name in others) * rows
+    asked = sum(each.asked_read + each.asked_written for each in traffic.values()) * rows
+    weights = [name for name in ("weight", "weights") if name in traffic]
+    videos = max((tensors[name].shape[-3] for name in weights), default=1)
+    per_row = sum(traffic[name].asked_read for name in weights) / max(1, sum(compulsory[n] for n in weights) / videos)
+    return Moved(
+        launch.name.strip("_"),
+        sum(compulsory.values()),
+        round(own) + sum(compulsory[name] for name in parameters),
+        round(asked),
+        sum(compulsory[name] for name in others),
+        round(own),
+        per_row,
+        round(launch.counters.total("tensor_flops") * rows),
+        round(launch.counters.flops * rows),
+    )
+
+
+def measured(architecture: int, work: Callable[[], Any]) -> list[Moved]:
+    """Of each launch of ``work`` one row of tiles is executed."""
+    with offline(architecture, True, programs_of_a_row, checks=False, block_races=False) as launches, torch.no_grad():
+        work()
+    return [moved(launch, programs_of_a_row(launch.arguments)) for launch in launches]
+
+
+class CountsBytes(TorchDispatchMode):
+    """Bytes of each operation's inputs and outputs, once each; views and what only makes memory move none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+        self.operations = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        returns = func._schema.returns
+        is_view = any(each.alias_info is not None and not each.alias_info.is_write for each in returns)
+        if not is_view and "empty" not in func._schema.name and func._schema.name != "aten::detach":
+            self.bytes += sum(map(size, _tensors([*args, *(kwargs or {}).values(), result])))
+            self.operations += 1
+        return result
+
+
+def _tensors(values: Iterable[Any]) -> list[Tensor]:
+    found: list[Tensor] = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, list | tuple):
+            found += _tensors(value)
+    return found
