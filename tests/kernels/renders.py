@@ -19,7 +19,7 @@ WIDE: Widths = ((4, (24,)), (5, (40, 40, 40)))
 # name: widths, what random_inr takes besides, size, window, and whether the last level is fused.
 RENDERS: dict[str, tuple[Widths, dict[str, Any], int, Window, bool]] = {
     "whole": (WIDE, {}, 16, (0, 0, 16, 16), True),
-    "window": (WIDE, {"clamp": 1.5}, 16, (3, -3, 5, 9), True),
+    "window": (WIDE, {"clamp": 1.5}, 16, (2, -3, 5, 9), True),
     "one level": (((20, (70, 70)),), {}, 8, (0, 0, 8, 8), True),
     "one layer": (((3, (12,)), (3, (100,))), {"activations": ("relu",)}, 16, (1, 1, 4, 4), True),
     "repeated": (WIDE, {}, 32, (1, 2, 7, 5), False),
