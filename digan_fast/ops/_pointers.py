@@ -45,8 +45,7 @@ def ptr(
 def fresh(tensor: Tensor) -> Tensor:
     """A tensor on the CPU that is about to be written whole; a large one in memory of freed ones, in pages of 2 MiB.
 
-    What the C library gives for as large a tensor, the kernel clears first, page by page: 12 % of a training step of
-    DIGAN's generator at 128².
+    What the C library gives for as large a tensor, the kernel clears first, page by page.
     """
     if tensor.nbytes < _LARGE:
         return tensor
