@@ -32,16 +32,16 @@ class Rendering:
 
 
 RENDERINGS = {
-    "one pixel": Rendering(((1, (1,)),), 1, (0, 0, 1, 1), options={"side": 1, "colours": 1}),
-    "one level": Rendering(((20, (40, 40)),), 8, (0, 0, 8, 8)),
-    "two grids": Rendering(((20, (70, 40)), (5, (60, 40))), 16, (0, 0, 16, 16), 2, 2),
+    "one-pixel": Rendering(((1, (1,)),), 1, (0, 0, 1, 1), options={"side": 1, "colours": 1}),
+    "one-level": Rendering(((20, (40, 40)),), 8, (0, 0, 8, 8)),
+    "two-grids": Rendering(((20, (70, 40)), (5, (60, 40))), 16, (0, 0, 16, 16), 2, 2),
     "window": Rendering(((4, (24,)), (0, (30,)), (5, (40, 33))), 16, (3, -2, 5, 9), 2, 3, {"clamp": 1.5}),
-    "repeated pixels": Rendering(SMALL, 128, (5, 66, 39, 70), options={"colours": 4}),
-    "wider below": Rendering(((3, (150,)), (2, (20,))), 16, (0, 0, 16, 16)),
-    "wider above": Rendering(((3, (20,)), (2, (150,))), 16, (1, 1, 8, 9)),
-    "more waves than channels": Rendering(((150, (9, 7)),), 8, (0, 0, 8, 8), options={"activations": ("sine", "relu")}),
+    "repeated-pixels": Rendering(SMALL, 128, (5, 66, 39, 70), options={"colours": 4}),
+    "wider-below": Rendering(((3, (150,)), (2, (20,))), 16, (0, 0, 16, 16)),
+    "wider-above": Rendering(((3, (20,)), (2, (150,))), 16, (1, 1, 8, 9)),
+    "more-waves-than-channels": Rendering(((150, (9, 7)),), 8, (0, 0, 8, 8), options={"activations": ("sine", "relu")}),
     "512": Rendering(((9, (300, 512)),), 8, (0, 0, 8, 8)),
-    "512 to 256": Rendering(((9, (300,)), (9, (256, 200))), 16, (0, 0, 16, 8)),
+    "512-to-256": Rendering(((9, (300,)), (9, (256, 200))), 16, (0, 0, 16, 8)),
 }
 
 

@@ -39,7 +39,7 @@ def rendering(widths: Widths, precision: str = "bfloat16", **options: Any) -> tu
 
 
 def test_cuda_comes_first(on_cuda: Any) -> None:
-    case = RENDERINGS["two grids"]
+    case = RENDERINGS["two-grids"]
     assert chosen("render", *arguments(case.levels(), 16, case.window, "bfloat16")) == "cuda"
     x = torch.randn(2, 3, 4, 4)
     assert chosen("bias_act", x, None, 1, "swish", 1.0, None) == "cuda"

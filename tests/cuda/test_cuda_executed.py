@@ -31,16 +31,16 @@ def record(name: str, launches: Sequence[Launch]) -> None:
 @pytest.mark.parametrize(
     ("name", "precision"),
     [
-        ("one pixel", "bfloat16"),
-        ("two grids", "bfloat16"),
-        ("two grids", "float16"),
-        ("two grids", "tf32"),
+        ("one-pixel", "bfloat16"),
+        ("two-grids", "bfloat16"),
+        ("two-grids", "float16"),
+        ("two-grids", "tf32"),
         ("window", "bfloat16"),
         ("window", "tf32"),
-        ("repeated pixels", "bfloat16"),
-        ("more waves than channels", "bfloat16"),
-        ("512 to 256", "bfloat16"),
-        ("512 to 256", "tf32"),
+        ("repeated-pixels", "bfloat16"),
+        ("more-waves-than-channels", "bfloat16"),
+        ("512-to-256", "bfloat16"),
+        ("512-to-256", "tf32"),
     ],
 )
 def test_renderings(name: str, precision: str, nvcc: Path) -> None:

@@ -41,7 +41,7 @@ def test_ops(case: Case, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_renders_on_a_stream_and_in_a_graph() -> None:
-    case = RENDERINGS["two grids"]
+    case = RENDERINGS["two-grids"]
     args = arguments(changed(case.levels(), Tensor.cuda), case.size, case.window, "bfloat16")
     with use_backend("cuda"):
         expected = dispatch.call("render", *args)

@@ -21,7 +21,7 @@ def test_renderings(name: str, precision: str, poisoned: None) -> None:
         check(name, precision)
 
 
-@pytest.mark.parametrize("name", ["two grids", "window", "512", "more waves than channels"])
+@pytest.mark.parametrize("name", ["two-grids", "window", "512", "more-waves-than-channels"])
 def test_the_same_bits_in_any_order(name: str, poisoned: None) -> None:
     """Of threads, and of copies arriving early, late or between."""
     found = []
@@ -34,7 +34,7 @@ def test_the_same_bits_in_any_order(name: str, poisoned: None) -> None:
 
 
 def test_a_window_has_the_bits_of_the_picture() -> None:
-    case = RENDERINGS["two grids"]
+    case = RENDERINGS["two-grids"]
     levels = case.levels()
     with simulated():
         whole = op._cuda(*arguments(levels, 16, (0, 0, 16, 16), "bfloat16"))
@@ -44,7 +44,7 @@ def test_a_window_has_the_bits_of_the_picture() -> None:
 
 
 def test_parts_have_the_bits_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    args = arguments(RENDERINGS["two grids"].levels(), 16, (0, 0, 16, 16), "bfloat16")
+    args = arguments(RENDERINGS["two-grids"].levels(), 16, (0, 0, 16, 16), "bfloat16")
     with simulated():
         whole = op._cuda(*args)
         monkeypatch.setattr(op, "_PIXELS_AT_ONCE", 128)
@@ -52,7 +52,7 @@ def test_parts_have_the_bits_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_empty() -> None:
-    args = arguments(RENDERINGS["one level"].levels(), 8, (0, 0, 8, 8), "bfloat16")
+    args = arguments(RENDERINGS["one-level"].levels(), 8, (0, 0, 8, 8), "bfloat16")
     lists = [[tensor[:0] for tensor in tensors] for tensors in args[:3]]
     with simulated():
         assert op._why_not_cuda(*lists, *args[3:]) is None
