@@ -16,6 +16,7 @@ __device__ __forceinline__ float bits_to_float(uint32_t bits) { return __uint_as
 
 struct Bfloat16 {
     using Element = uint16_t;
+    static constexpr bool ON_TENSOR_CORES = true;
     static __device__ __forceinline__ uint32_t pack(float low, float high) {
         return to_bfloat16(low, high);
     }
@@ -33,6 +34,7 @@ struct Bfloat16 {
 
 struct Float16 {
     using Element = uint16_t;
+    static constexpr bool ON_TENSOR_CORES = true;
     static __device__ __forceinline__ uint32_t pack(float low, float high) {
         return to_float16(low, high);
     }
@@ -51,10 +53,19 @@ struct Float16 {
 // float32 that a product reads to 10 bits after the leading one.
 struct Tf32 {
     using Element = float;
+    static constexpr bool ON_TENSOR_CORES = true;
+    static __device__ __forceinline__ uint32_t word(float value) { return to_tf32(value); }
     static __device__ __forceinline__ void multiply(float (&sum)[4], const uint32_t (&left)[4],
                                                     uint32_t right0, uint32_t right1) {
         multiply_tf32(sum, left, right0, right1);
     }
+};
+
+// float32 as it is, in products of fused multiply-adds.
+struct Float32 {
+    using Element = float;
+    static constexpr bool ON_TENSOR_CORES = false;
+    static __device__ __forceinline__ uint32_t word(float value) { return __float_as_uint(value); }
 };
 
 template <class Number>
@@ -69,7 +80,7 @@ __device__ __forceinline__ Vector packed(const float* values) {
         if constexpr (sizeof(typename Number::Element) == 2)
             vector.words[i] = Number::pack(values[2 * i], values[2 * i + 1]);
         else
-            vector.words[i] = to_tf32(values[i]);
+            vector.words[i] = Number::word(values[i]);
     }
     return vector;
 }
@@ -93,7 +104,7 @@ __device__ __forceinline__ float rounded(float value) {
     if constexpr (sizeof(typename Number::Element) == 2)
         return Number::first(Number::pack(value, 0.0f));
     else
-        return bits_to_float(to_tf32(value));
+        return bits_to_float(Number::word(value));
 }
 
 }  // namespace digan_fast::cuda

@@ -15,10 +15,10 @@ __device__ __forceinline__ float weight_of(const StageProduct& product, std::int
                   : 0.0f;
 }
 
-// A thread makes one vector of fragments: both halves of a step for two tiles of 8 columns.
+// A vector of fragments for tensor cores: both halves of a step for two tiles of 8 columns.
 template <class Tile>
-__device__ __forceinline__ void pack_vector(const StageProduct& product, std::int64_t video,
-                                            int step, int within, Vector* packed) {
+__device__ __forceinline__ Vector fragments(const StageProduct& product, std::int64_t video,
+                                            int step, int within) {
     const int warp = within / (32 * Tile::VECTORS), vector = within / 32 % Tile::VECTORS;
     const int lane = within % 32;
     // A halved product has two steps' inputs in one.
@@ -36,10 +36,27 @@ __device__ __forceinline__ void pack_vector(const StageProduct& product, std::in
             made.words[word] = Tile::Number::pack(weight_of(product, video, output, input),
                                                   weight_of(product, video, output, input + 1));
         } else {
-            made.words[word] = to_tf32(weight_of(product, video, output, first + lane % 4));
+            made.words[word] =
+                Tile::Number::word(weight_of(product, video, output, first + lane % 4));
         }
     }
-    packed[within] = made;
+    return made;
+}
+
+// Four columns of an input. A warp's vectors go input by input.
+template <class Tile>
+__device__ __forceinline__ Vector columns_of_an_input(const StageProduct& product,
+                                                      std::int64_t video, int step, int within) {
+    const int warp = within / (32 * Tile::VECTORS), vector = within % (32 * Tile::VECTORS);
+    const int columns = product.halved ? Tile::WARP_COLUMNS / 2 : Tile::WARP_COLUMNS;
+    const int inputs = product.halved ? 2 * Tile::STEP : Tile::STEP;
+    const int input = step * inputs + vector / (columns / 4);
+    const int output = product.first_output + warp * columns + vector % (columns / 4) * 4;
+    Vector made;
+#pragma unroll
+    for (int word = 0; word < 4; ++word)
+        made.words[word] = Tile::Number::word(weight_of(product, video, output + word, input));
+    return made;
 }
 
 // Biases, rounded as weights are, and to-RGB, in float32; zero past the last output.
@@ -71,11 +88,16 @@ __global__ void pack_stage(const __grid_constant__ StageParams p) {
         pack_tables<Tile>(p, video, step - p.steps, reinterpret_cast<float*>(packed + p.tables));
         return;
     }
-    packed += static_cast<std::int64_t>(step) * Tile::STEP_BYTES;
+    auto* vectors =
+        reinterpret_cast<Vector*>(packed + static_cast<std::int64_t>(step) * Tile::STEP_BYTES);
     int n = 0;
     while (step >= p.product[n].steps) step -= p.product[n++].steps;
-    for (int i = threadIdx.x; i < Tile::THREADS * Tile::VECTORS; i += blockDim.x)
-        pack_vector<Tile>(p.product[n], video, step, i, reinterpret_cast<Vector*>(packed));
+    for (int i = threadIdx.x; i < Tile::THREADS * Tile::VECTORS; i += blockDim.x) {
+        if constexpr (Number::ON_TENSOR_CORES)
+            vectors[i] = fragments<Tile>(p.product[n], video, step, i);
+        else
+            vectors[i] = columns_of_an_input<Tile>(p.product[n], video, step, i);
+    }
 }
 
 }  // namespace digan_fast::cuda

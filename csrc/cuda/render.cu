@@ -23,6 +23,8 @@ void render_cuda(const RenderParams& p, void* workspace, CudaStream stream) {
             render_bfloat16(q, stage.width, stream);
         else if (p.precision == Precision::float16)
             render_float16(q, stage.width, stream);
+        else if (p.precision == Precision::float32)
+            render_float32(q, stage.width, stream);
         else
             render_tf32(q, stage.width, stream);
         before = &stage;

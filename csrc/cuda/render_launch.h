@@ -9,6 +9,7 @@ namespace digan_fast::cuda {
 // to compile.
 void render_bfloat16(const StageParams& params, int width, CudaStream stream);
 void render_float16(const StageParams& params, int width, CudaStream stream);
+void render_float32(const StageParams& params, int width, CudaStream stream);
 void render_tf32(const StageParams& params, int width, CudaStream stream);
 
 }  // namespace digan_fast::cuda

@@ -17,7 +17,9 @@ std::int64_t floor_divide(std::int64_t a, std::int64_t b) { return a / b - (a % 
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-int element_bytes(Precision precision) { return precision == Precision::tf32 ? 4 : 2; }
+int element_bytes(Precision precision) {
+    return precision == Precision::tf32 || precision == Precision::float32 ? 4 : 2;
+}
 
 Finish finish_of(const RenderLayer& layer) {
     const float slope = layer.activation == Activation::lrelu  ? 0.2f
@@ -188,8 +190,6 @@ RenderPlan plan_render(const RenderParams& params) { return Planner(params).plan
 
 std::string render_cuda_why_not(const RenderParams& p) {
     using namespace cuda;
-    if (p.precision == Precision::float32)
-        return "float32 is bound by its arithmetic and goes layer by layer";
     if (p.precision == Precision::int8) return "it has no int8";
     const std::int64_t colours = p.levels.front().to_rgb.outputs;
     if (colours > kMostColours)

@@ -4,13 +4,10 @@
 // coordinates, base and image of the grid below to the image and the base of the grid above.
 // Activations never leave the multiprocessor.
 
+#include "multiply_tile.cuh"
 #include "stage_params.h"
-#include "weight_stream.cuh"
 
 namespace digan_fast::cuda {
-
-template <class Tile>
-using Sums = float[Tile::ROW_TILES][Tile::COLUMN_TILES][4];
 
 // Where a block's tile lies. Its corner is even, so that two neighbouring rows share their parents.
 struct Place {
@@ -91,62 +88,11 @@ __device__ __forceinline__ void make_waves(const StageParams& p, const Place& pl
                 if constexpr (PAIRS == 4)
                     reinterpret_cast<uint32_t*>(chunk)[within % 4] = Tile::Number::pack(s, c);
                 else
-                    reinterpret_cast<uint2*>(chunk)[within % 2] = {to_tf32(s), to_tf32(c)};
+                    reinterpret_cast<uint2*>(chunk)[within % 2] = {Tile::Number::word(s),
+                                                                   Tile::Number::word(c)};
             }
         }
     }
-}
-
-// sums += tile · weightsᵀ over the next `steps` steps.
-template <class Tile, class Stream>
-__device__ __forceinline__ void multiply_tile(Sums<Tile>& sums, const Activations<Tile>& tile,
-                                              Stream& stream, int steps, int lane) {
-    for (int step = 0; step < steps; ++step) {
-        uint32_t right[4 * Tile::VECTORS];
-        stream.take(right);
-#pragma unroll
-        for (int i = 0; i < Tile::ROW_TILES; ++i) {
-            uint32_t left[4];
-            load_matrices(left, tile.chunk(16 * i + lane % 16, 2 * step + lane / 16));
-#pragma unroll
-            for (int j = 0; j < Tile::COLUMN_TILES; ++j)
-                Tile::Number::multiply(sums[i][j], left, right[2 * j], right[2 * j + 1]);
-        }
-    }
-}
-
-// The same with half the columns, their weights of two steps side by side.
-template <class Tile, class Stream>
-__device__ __forceinline__ void multiply_tile_halved(Sums<Tile>& sums,
-                                                     const Activations<Tile>& tile, Stream& stream,
-                                                     int steps, int lane) {
-    for (int step = 0; step < steps; ++step) {
-        uint32_t right[4 * Tile::VECTORS];
-        stream.take(right);
-#pragma unroll
-        for (int part = 0; part < 2; ++part) {
-            const int chunk = 4 * step + 2 * part + lane / 16;
-            const int first = part * 2 * Tile::VECTORS;
-#pragma unroll
-            for (int i = 0; i < Tile::ROW_TILES; ++i) {
-                uint32_t left[4];
-                load_matrices(left, tile.chunk(16 * i + lane % 16, chunk));
-#pragma unroll
-                for (int j = 0; j < Tile::COLUMN_TILES / 2; ++j)
-                    Tile::Number::multiply(sums[i][j], left, right[first + 2 * j],
-                                           right[first + 2 * j + 1]);
-            }
-        }
-    }
-}
-
-// The ELEMENTS neighbouring columns that a thread holds of a group, in row half of row tile i.
-template <class Tile, class Visit>
-__device__ __forceinline__ void visit_columns(Sums<Tile>& sums, int group, int i, int half,
-                                              Visit&& visit) {
-#pragma unroll
-    for (int e = 0; e < Tile::ELEMENTS; ++e)
-        visit(e, sums[i][group * Tile::GROUP_TILES + e / 2][2 * half + e % 2]);
 }
 
 // The base at the parents, or zero.
@@ -334,7 +280,7 @@ __global__ void __launch_bounds__(StageTile<Number, WIDTH>::THREADS)
                 multiply_tile<Tile>(sums, tile, stream, steps, place.lane);
             }
         } else if (Tile::HALVES && product.halved) {
-            multiply_tile_halved<Tile>(sums, tile, stream, product.steps, place.lane);
+            multiply_tile<Tile, true>(sums, tile, stream, product.steps, place.lane);
         } else {
             multiply_tile<Tile>(sums, tile, stream, product.steps, place.lane);
         }

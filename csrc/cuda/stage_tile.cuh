@@ -17,7 +17,7 @@ struct StageTile {
     static constexpr int WIDTH = WIDTH_;
     static constexpr int ELEMENTS = kVectorElements<Number>;  // of 16 bytes
     static constexpr int CHUNKS = WIDTH / ELEMENTS;  // of 16 bytes in a pixel's activations
-    static constexpr int STEP = 2 * ELEMENTS;        // inputs that one instruction multiplies
+    static constexpr int STEP = 2 * ELEMENTS;        // inputs; tensor cores' one instruction
     static constexpr int WARP_COLUMNS = WIDTH >= 512 ? 64 : 32;
     static constexpr int WARPS = WIDTH / WARP_COLUMNS;
     static constexpr int THREADS = 32 * WARPS;

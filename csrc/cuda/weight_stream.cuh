@@ -5,8 +5,8 @@
 namespace digan_fast::cuda {
 
 // A stage's packed weights, from global through shared memory into registers, `SLOTS` steps ahead
-// and across the products' borders. Every thread copies what it reads itself, so that no other
-// waits for it.
+// and across the products' borders. A warp's weights are its own: what tensor cores take every
+// thread copies itself, so that no other waits for it; of the others lanes wait for each other.
 template <class Tile, int SLOTS>
 class WeightStream {
   public:
@@ -38,6 +38,18 @@ class WeightStream {
             weights[4 * v + 2] = read.z;
             weights[4 * v + 3] = read.w;
         }
+        issue();
+        advance();
+    }
+
+    // The next step's of the whole warp, four columns of an input in a float4, until released.
+    __device__ __forceinline__ const float4* hold() const {
+        copy_async_wait<SLOTS - 1>();
+        __syncwarp();
+        return reinterpret_cast<const float4*>(slot_ - threadIdx.x % 32 * 16);
+    }
+    __device__ __forceinline__ void release() {
+        __syncwarp();
         issue();
         advance();
     }

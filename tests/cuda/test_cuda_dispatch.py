@@ -9,7 +9,7 @@ import pytest
 import torch
 from harness import simulated
 from random_inrs import Widths, random_inr
-from renders import RENDERINGS, arguments
+from renders import PRECISIONS, RENDERINGS, arguments
 from torch import Tensor
 
 from digan_fast import dispatch
@@ -40,7 +40,8 @@ def rendering(widths: Widths, precision: str = "bfloat16", **options: Any) -> tu
 
 def test_cuda_comes_first(on_cuda: Any) -> None:
     case = RENDERINGS["two-grids"]
-    assert chosen("render", *arguments(case.levels(), 16, case.window, "bfloat16")) == "cuda"
+    for precision in PRECISIONS:
+        assert chosen("render", *arguments(case.levels(), 16, case.window, precision)) == "cuda"
     x = torch.randn(2, 3, 4, 4)
     assert chosen("bias_act", x, None, 1, "swish", 1.0, None) == "cuda"
     assert chosen("bias_act_backward", x, x, None, x, 1, "swish", 1.0, None) == "cuda"
@@ -62,7 +63,7 @@ def test_what_has_no_kernel_goes_to_triton(on_cuda: Any) -> None:
         (rendering(((4, (8,)),), colours=5), "pictures have 5 colours; a tile holds 4"),
         (rendering(((4, (8,) * 25),)), "a grid has 25 products; a launch takes 24"),
         (rendering(((4, (8,) * 23), (4, (512,)))), "a grid has 31 products; a launch takes 24"),
-        (rendering(((4, (8,)),), "float32"), "float32 is bound by its arithmetic and goes layer by layer"),
+        (rendering(((4, (513,)),), "float32"), "a layer has 513 outputs; a tile holds 512"),
         ((*rendering(((4, (8,)),))[:-1], "int8"), "it has no int8"),
         (
             (*rendering(((4, (8,)),))[:-2], [1 << 24, 0, 4, 4], "bfloat16"),

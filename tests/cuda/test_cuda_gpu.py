@@ -6,8 +6,8 @@ import pytest
 import torch
 from cases import DTYPES, Case, calls
 from ops import OP_CASES, check_case
-from random_inrs import changed, distance, exact, lowered
-from renders import PRECISIONS, RENDERINGS, UNITS, arguments
+from random_inrs import changed
+from renders import PRECISIONS, RENDERINGS, arguments, error_and_bound
 from torch import Tensor
 
 from digan_fast import backends, dispatch
@@ -27,11 +27,8 @@ def test_renderings(name: str, precision: str) -> None:
     args = arguments(changed(levels, Tensor.cuda), case.size, case.window, precision)
     with use_backend("cuda"):
         found = dispatch.call("render", *args).cpu()
-    if precision == "float16":
-        levels = changed(levels, lambda tensor: tensor.half().float())
-    right = exact(levels, case.size, case.window)
-    own = distance(lowered(levels, case.size, case.window), right) if precision == "bfloat16" else 0.0
-    assert distance(found, right) <= max(2 * own, 3 * UNITS[precision])
+    error, bound = error_and_bound(found, levels, case, precision)
+    assert error <= bound, f"{error:.2g} off, bound {bound:.2g}"
 
 
 @pytest.mark.parametrize("kind", DTYPES)

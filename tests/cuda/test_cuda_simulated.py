@@ -21,25 +21,27 @@ def test_renderings(name: str, precision: str, poisoned: None) -> None:
         check(name, precision)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", ["two-grids", "window", "512", "more-waves-than-channels"])
-def test_the_same_bits_in_any_order(name: str, poisoned: None) -> None:
+def test_the_same_bits_in_any_order(name: str, precision: str, poisoned: None) -> None:
     """Of threads, and of copies arriving early, late or between."""
     found = []
     for settings in SETTINGS:
         with simulated(**settings):
-            found.append(check(name, "bfloat16"))
+            found.append(check(name, precision))
     with simulated(shared_memory_limit=LARGE_SHARED):
-        found.append(check(name, "bfloat16"))
+        found.append(check(name, precision))
     assert all(torch.equal(found[0], other) for other in found[1:])
 
 
-def test_a_window_has_the_bits_of_the_picture() -> None:
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_window_has_the_bits_of_the_picture(precision: str) -> None:
     case = RENDERINGS["two-grids"]
     levels = case.levels()
     with simulated():
-        whole = op._cuda(*arguments(levels, 16, (0, 0, 16, 16), "bfloat16"))
+        whole = op._cuda(*arguments(levels, 16, (0, 0, 16, 16), precision))
         for top, left, height, width in ((0, 0, 1, 1), (3, 5, 7, 9), (15, 2, 1, 14)):
-            part = op._cuda(*arguments(levels, 16, (top, left, height, width), "bfloat16"))
+            part = op._cuda(*arguments(levels, 16, (top, left, height, width), precision))
             assert torch.equal(part, whole[..., top : top + height, left : left + width])
 
 

@@ -143,13 +143,15 @@ int main() {
          {simulator::Copies::eager, simulator::Copies::late, simulator::Copies::random}) {
         simulator::settings().copies = copies;
         simulator::settings().seed = static_cast<unsigned>(copies);
-        for (const auto precision : {Precision::bfloat16, Precision::float16, Precision::tf32})
+        for (const auto precision :
+             {Precision::float32, Precision::bfloat16, Precision::float16, Precision::tf32})
             render(precision, {{24, 20}, {33, 9}}, {3, -2, 6, 9}, 1, 99 << 10);
         render(Precision::bfloat16, {{70}, {9}}, {1, 2, 17, 3}, 2, 99 << 10);
     }
     render(Precision::bfloat16, {{300, 40}, {200}}, {0, 0, 3, 3}, 1, 99 << 10);
     render(Precision::bfloat16, {{300, 40}, {200}}, {0, 0, 3, 3}, 1, 163 << 10);
-    render(Precision::tf32, {{300}, {9}}, {0, 0, 3, 3}, 1, 99 << 10);
+    for (const auto precision : {Precision::float32, Precision::tf32})
+        render(precision, {{300}, {9}}, {0, 0, 3, 3}, 1, 99 << 10);
     for (const auto number : {Number::float32, Number::bfloat16, Number::float16}) {
         bias_act(number, 2, 3, 16);
         bias_act(number, 41, 40, 1);

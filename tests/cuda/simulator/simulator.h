@@ -119,6 +119,10 @@ SIMULATOR_UNSEEN void exchange_xor(const void* const* in, void* const* out) {
 
 inline void __syncthreads() { simulator::synchronise_block(); }
 
+inline void __syncwarp() {
+    simulator::collective("syncwarp", nullptr, nullptr, [](const void* const*, void* const*) {});
+}
+
 inline float __shfl_xor_sync(unsigned, float value, int mask) {
     float result = 0;
     const simulator::Lanes act[] = {simulator::exchange_xor<1>, simulator::exchange_xor<2>,
@@ -132,6 +136,12 @@ inline float __uint_as_float(std::uint32_t bits) {
     float value;
     std::memcpy(&value, &bits, sizeof value);
     return value;
+}
+
+inline std::uint32_t __float_as_uint(float value) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return bits;
 }
 
 template <class T>
