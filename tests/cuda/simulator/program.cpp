@@ -150,6 +150,8 @@ int main() {
     }
     render(Precision::bfloat16, {{300, 40}, {200}}, {0, 0, 3, 3}, 1, 99 << 10);
     render(Precision::bfloat16, {{300, 40}, {200}}, {0, 0, 3, 3}, 1, 163 << 10);
+    // Tiles that reach below a window so wide that the base's next rows were behind the workspace.
+    render(Precision::bfloat16, {{9}, {9}}, {0, 0, 1, 300}, 1, 99 << 10);
     for (const auto precision : {Precision::float32, Precision::tf32})
         render(precision, {{300}, {9}}, {0, 0, 3, 3}, 1, 99 << 10);
     for (const auto number : {Number::float32, Number::bfloat16, Number::float16}) {
