@@ -35,7 +35,7 @@ def with_headers(source: Path, root: Path) -> list[Path]:
     """The file and what it includes of the project, in the order of their names."""
     found, left = {source}, [source]
     while left:
-        for name in re.findall(r'#include "(.+)"', (file := left.pop()).read_text()):
+        for name in re.findall(r'#\s*include "(.+)"', (file := left.pop()).read_text()):
             for folder in (file.parent, root / "csrc" / "include", SIMULATOR):
                 header = (folder / name).resolve()
                 if header.is_file() and header not in found:

@@ -50,6 +50,7 @@ struct Warp {
     const char* name = nullptr;
     const void* in[32];
     void* out[32];
+    char barrier_tag = 0;
 };
 
 struct Block {
@@ -278,6 +279,14 @@ void collective(const char* name, const void* in, void* out, Lanes act) {
     } else {
         wait_for(&warp.generation, seen);
     }
+}
+
+// Of all collectives the one that orders what lanes do with memory.
+void synchronise_warp() {
+    char* const tag = &block.warps[block.current / 32].barrier_tag;
+    release(tag);
+    collective("syncwarp", nullptr, nullptr, [](const void* const*, void* const*) {});
+    acquire(tag);
 }
 
 void copy_async(void* to, const void* from, Move move) {

@@ -47,6 +47,7 @@ Index block_extent();
 unsigned char* shared_memory();
 
 void synchronise_block();
+void synchronise_warp();
 
 // What the threads of a warp do together. `in` and `out` are the lane's own; `act` runs once, when
 // all 32 lanes are there. A lane in another collective, or a missing one, ends the program.
@@ -119,9 +120,7 @@ SIMULATOR_UNSEEN void exchange_xor(const void* const* in, void* const* out) {
 
 inline void __syncthreads() { simulator::synchronise_block(); }
 
-inline void __syncwarp() {
-    simulator::collective("syncwarp", nullptr, nullptr, [](const void* const*, void* const*) {});
-}
+inline void __syncwarp() { simulator::synchronise_warp(); }
 
 inline float __shfl_xor_sync(unsigned, float value, int mask) {
     float result = 0;
