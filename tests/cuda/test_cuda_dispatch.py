@@ -95,24 +95,26 @@ PUBLISHED: Widths = (
 )  # fmt: skip
 
 
-def test_sixteen_frames_are_six_launches_that_share_the_weights(on_cuda: Any) -> None:
+@pytest.mark.parametrize(("precision", "size"), [("bfloat16", 2), ("float32", 4)])
+def test_sixteen_frames_are_six_launches_that_share_the_weights(precision: str, size: int, on_cuda: Any) -> None:
+    """Operations are those of the algebra, without padding: 7.38 G multiplications with their additions a frame."""
     levels = random_inr(1, 16, PUBLISHED, side=32)
     on_cuda.set(record=True)
-    dispatch.call("render", *arguments(levels, 128, (0, 0, 128, 128), "bfloat16"))
-    packed, floating = 0, 0
+    dispatch.call("render", *arguments(levels, 128, (0, 0, 128, 128), precision))
+    packed, multiplied = 0, 0
     launches = on_cuda.take_launches()
     for pack, stage in zip(launches[::2], launches[1::2], strict=True):
         assert ("pack_stage" in pack[0], "render_stage" in stage[0]) == (True, True)
-        wide = "Li512E" in stage[0]
+        pixels = (64 if "Li512E" in stage[0] else 128) * 2 // size
         # Its first two fields are the copy's address and a video's bytes, the third is where fragments end.
         fragments = int.from_bytes(stage[4][16:24], "little")
         packed += fragments * stage[1]
-        floating += fragments * stage[1] * (64 if wide else 128)
-    assert [launch[1] for launch in launches[1::2]] == [256, 1024, 2048]
-    # As many operations as the algebra has, no padding: 7.38 G multiplications with their additions a frame.
+        multiplied += fragments // size * stage[1] * pixels
+    assert [launch[1] for launch in launches[1::2]] == [blocks * size // 2 for blocks in (256, 1024, 2048)]
     macs = 32**2 * 512 * (256 + 6 * 512 + 512) + 64**2 * 512 * (256 + 512 + 256) + 128**2 * 256 * (256 + 512)
-    assert floating == 2 * 16 * macs
-    assert packed == 2_885_681_152
+    assert multiplied == 16 * macs
+    # Twice the bytes of a weight, for half the pixels.
+    assert packed == 2_885_681_152 * (size // 2) ** 2
 
 
 def test_errors_name_the_op(on_cuda: Any) -> None:
