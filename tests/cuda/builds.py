@@ -96,14 +96,21 @@ def _made(target: Path, command: Sequence[str], told: Path | None = None) -> Pat
     return target
 
 
-def nvcc_output(nvcc: Path, source: Path, kind: str, architecture: str, root: Path = ROOT) -> tuple[Path, str]:
-    """The PTX or cubin (``kind``) of a .cu file, and what ptxas said of it."""
-    command = [str(nvcc), f"-{kind}", "-O3", "-std=c++17", f"-arch={architecture}", f"-I{root / 'csrc' / 'include'}"]
-    command += ["-Xptxas=-v,--warn-on-spills,--warning-as-error"] if kind == "cubin" else []
-    folder = kept("nvcc", command, with_headers(source, root))
-    target, told = folder / f"{source.stem}.{kind}", folder / f"{source.stem}.txt"
+def nvcc_ptx(nvcc: Path, source: Path, root: Path = ROOT) -> Path:
+    """The PTX of a .cu file, the one from which CMakeLists.txt has the code of every architecture made."""
+    command = [str(nvcc), "-ptx", "-O3", "-std=c++17", "-arch=compute_80", f"-I{root / 'csrc' / 'include'}"]
+    target = kept("nvcc", command, with_headers(source, root)) / f"{source.stem}.ptx"
+    return target if target.exists() else _made(target, [*command, str(source)])
+
+
+def nvcc_cubin(nvcc: Path, source: Path, architecture: str, root: Path = ROOT) -> tuple[Path, str]:
+    """The machine code for sm_80 and its like, and what ptxas said of it."""
+    ptx = nvcc_ptx(nvcc, source, root)
+    command = [str(nvcc), "-cubin", f"-arch={architecture}", "-Xptxas=-v,--warn-on-spills,--warning-as-error"]
+    folder = kept("nvcc", command, [ptx])
+    target, told = folder / f"{source.stem}.cubin", folder / f"{source.stem}.txt"
     if not target.exists():
-        _made(target, [*command, str(source)], told)
+        _made(target, [*command, str(ptx)], told)
     return target, told.read_text()
 
 

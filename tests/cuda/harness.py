@@ -110,8 +110,8 @@ class Launch:
 class _Executing:
     """The module's functions, whose launches are recorded and executed one after another."""
 
-    def __init__(self, module: ModuleType, nvcc: Path, root: Path, architecture: str) -> None:
-        self.module, self.nvcc, self.root, self.architecture = module, nvcc, root, architecture
+    def __init__(self, module: ModuleType, nvcc: Path, root: Path) -> None:
+        self.module, self.nvcc, self.root = module, nvcc, root
         self.tensors: list[tuple[str, Tensor]] = []
         self.launches: list[Launch] = []
 
@@ -146,7 +146,7 @@ class _Executing:
             places.append((tensor.data_ptr(), flat, found, written))
         sizes = {name: tensor.nbytes for name, tensor in self.tensors}
         for kernel, blocks, threads, shared_bytes, params in taken:
-            module = _ptx_with(kernel, self.nvcc, self.root, self.architecture)
+            module = _ptx_with(kernel, self.nvcc, self.root)
             moved = _moved(params, [(start, flat.size, found.address) for start, flat, found, _ in places])
             counters = module.launch(
                 kernel, blocks, threads, [moved], memory=gpu, shared_bytes=shared_bytes, budget=1 << 30
@@ -167,10 +167,10 @@ def _moved(params: bytes, places: list[tuple[int, int, int]]) -> bytes:
 
 
 @functools.cache
-def _ptx_modules(nvcc: Path, root: Path, architecture: str) -> dict[str, tuple[str, Path]]:
+def _ptx_modules(nvcc: Path, root: Path) -> dict[str, tuple[str, Path]]:
     found = {}
     for source in builds.cuda_sources(root):
-        path, _ = builds.nvcc_output(nvcc, source, "ptx", architecture, root)
+        path = builds.nvcc_ptx(nvcc, source, root)
         for name in re.findall(r"\.entry (\w+)", path.read_text()):
             found[name] = (name, path)
     return found
@@ -181,18 +181,16 @@ def _loaded(path: Path) -> ptx.Module:
     return ptx.load(path.read_text())
 
 
-def _ptx_with(kernel: str, nvcc: Path, root: Path, architecture: str) -> ptx.Module:
-    return _loaded(_ptx_modules(nvcc, root, architecture)[kernel][1])
+def _ptx_with(kernel: str, nvcc: Path, root: Path) -> ptx.Module:
+    return _loaded(_ptx_modules(nvcc, root)[kernel][1])
 
 
 @contextlib.contextmanager
-def executed(
-    nvcc: Path, root: Path = builds.ROOT, architecture: str = "compute_80", **settings: Any
-) -> Iterator[list[Launch]]:
+def executed(nvcc: Path, root: Path = builds.ROOT, **settings: Any) -> Iterator[list[Launch]]:
     """Calls of the CUDA backend run as nvcc's PTX in the interpreter; the list fills with their launches."""
     module = simulated_module(builds.simulated_module(root=root))
     module.set(record=True, **settings)
-    executing = _Executing(module, nvcc, root, architecture)
+    executing = _Executing(module, nvcc, root)
     with _in_place_of_cuda(executing, executing.address):
         yield executing.launches
     module.set()

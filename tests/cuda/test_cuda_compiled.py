@@ -46,7 +46,7 @@ class Compiled:
 
 
 def compiled(nvcc: Path, source: Path, arch: int) -> list[Compiled]:
-    _, told = builds.nvcc_output(nvcc, source, "cubin", f"sm_{arch}")
+    _, told = builds.nvcc_cubin(nvcc, source, f"sm_{arch}")
     pattern = (
         r"Compiling entry function '(\w+)' for[^\n]*\n(?:[^\n]*\n)?\s*(\d+) bytes stack frame, "
         r"(\d+) bytes spill stores, (\d+) bytes spill loads\n[^\n]*Used (\d+) registers([^\n]*)"
