@@ -56,7 +56,7 @@ def arguments(levels: list[Level], size: int, window: Window, precision: str) ->
 
 
 def error_and_bound(found: Tensor, levels: list[Level], case: Rendering, precision: str) -> tuple[float, float]:
-    """Of the picture's norm, and of its worst colour a quarter: twice what torch errs in the type, or three roundings."""
+    """Relative, in norm or of the worst colour a quarter; at most twice torch's in the type, or three roundings."""
     if precision == "float16":
         levels = changed(levels, lambda tensor: tensor.half().float())
     right, own = exact(levels, case.size, case.window), 0.0

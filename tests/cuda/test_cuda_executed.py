@@ -52,7 +52,7 @@ def test_renderings(name: str, precision: str, nvcc: Path) -> None:
         found = check(name, precision)
     with simulated():
         expected = check(name, precision)
-    # Products are rounded alike on both; sines and to-RGB may contract differently, and be rounded to another neighbour.
+    # Products round alike on both; sines and to-RGB may contract differently, and then round to another neighbour.
     unit = 2.0**-20 if precision == "float32" else 2.0**-7
     assert torch.allclose(found, expected, rtol=0, atol=float(expected.abs().max()) * unit)
     assert all(launch.counters.total("bank_conflicts") == 0 for launch in launches)
