@@ -24,6 +24,13 @@ __device__ __forceinline__ void copy_async_16(void* to, const void* from) {
                  : "memory");
 }
 
+// The same, or zero, without reading, where there is nothing.
+__device__ __forceinline__ void copy_async_16_or_zero(void* to, const void* from, bool exists) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)),
+                 "l"(from), "r"(exists ? 16 : 0)
+                 : "memory");
+}
+
 // The copies that this thread issued since its last commit are one group from here on.
 __device__ __forceinline__ void copy_async_commit() {
     asm volatile("cp.async.commit_group;" ::: "memory");
@@ -36,13 +43,19 @@ __device__ __forceinline__ void copy_async_wait() {
 }
 
 // Four 8×8 matrices of 16-bit elements; lane l gives the address of row l % 8 of matrix l / 8 and
-// gets elements (l / 4, 2·(l % 4)) and the next of each.
-__device__ __forceinline__ void load_matrices(uint32_t (&matrices)[4], const void* row) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(matrices[0]), "=r"(matrices[1]), "=r"(matrices[2]), "=r"(matrices[3])
-                 : "r"(shared_address(row))
-                 : "memory");
-}
+// gets elements (l / 4, 2·(l % 4)) and the next of each, or of each transposed.
+#    define DIGAN_FAST_LOAD_MATRICES(name, variant)                                          \
+        __device__ __forceinline__ void name(uint32_t (&matrices)[4], const void* row) {     \
+            asm volatile(                                                                    \
+                "ldmatrix.sync.aligned.m8n8.x4" variant ".shared.b16 {%0,%1,%2,%3}, [%4];"   \
+                : "=r"(matrices[0]), "=r"(matrices[1]), "=r"(matrices[2]), "=r"(matrices[3]) \
+                : "r"(shared_address(row))                                                   \
+                : "memory");                                                                 \
+        }
+
+DIGAN_FAST_LOAD_MATRICES(load_matrices, "")
+DIGAN_FAST_LOAD_MATRICES(load_matrices_transposed, ".trans")
+#    undef DIGAN_FAST_LOAD_MATRICES
 
 #    define DIGAN_FAST_MULTIPLY(name, shape, types)                                             \
         __device__ __forceinline__ void name(float (&sum)[4], const uint32_t (&left)[4],        \

@@ -12,7 +12,7 @@ from cases import CASES, DTYPES, Case, calls
 
 from digan_fast import dispatch
 
-OPS = ("bias_act", "fmm_weights", "upfirdn2d")
+OPS = ("bias_act", "coord_linear", "fmm_weights", "linear_act", "upfirdn2d")
 OP_CASES = [case for case in CASES if case.op in OPS]
 
 

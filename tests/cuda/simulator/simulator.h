@@ -28,6 +28,9 @@
 struct alignas(8) uint2 {
     std::uint32_t x, y;
 };
+struct alignas(8) float2 {
+    float x, y;
+};
 struct alignas(16) uint4 {
     std::uint32_t x, y, z, w;
 };
@@ -104,6 +107,7 @@ void multiply_lanes_bfloat16(const void* const* in, void* const* out);
 void multiply_lanes_float16(const void* const* in, void* const* out);
 void multiply_lanes_tf32(const void* const* in, void* const* out);
 void exchange_matrices(const void* const* in, void* const* out);
+void exchange_matrices_transposed(const void* const* in, void* const* out);
 
 template <int Mask>
 SIMULATOR_UNSEEN void exchange_xor(const void* const* in, void* const* out) {
@@ -134,6 +138,12 @@ inline float __uint_as_float(std::uint32_t bits) {
     return value;
 }
 
+inline std::uint32_t __float_as_uint(float value) {
+    std::uint32_t bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
 template <class T>
 constexpr T min(T a, T b) {
     return b < a ? b : a;
@@ -150,6 +160,10 @@ inline void copy_async_16(void* to, const void* from) {
         *static_cast<uint4*>(there) = *static_cast<const uint4*>(here);
     });
 }
+inline void copy_async_16_or_zero(void* to, const void* from, bool exists) {
+    static const uint4 zero{};
+    copy_async_16(to, exists ? from : &zero);
+}
 inline void copy_async_commit() { simulator::copy_async_commit(); }
 template <int Pending>
 void copy_async_wait() {
@@ -160,6 +174,11 @@ void copy_async_wait() {
 inline void load_matrices(std::uint32_t (&matrices)[4], const void* row) {
     uint4 own = *static_cast<const uint4*>(row);
     simulator::collective("ldmatrix", &own, matrices, simulator::exchange_matrices);
+}
+inline void load_matrices_transposed(std::uint32_t (&matrices)[4], const void* row) {
+    uint4 own = *static_cast<const uint4*>(row);
+    simulator::collective("ldmatrix.trans", &own, matrices,
+                          simulator::exchange_matrices_transposed);
 }
 
 #define SIMULATED_MULTIPLY(type)                                                          \
