@@ -44,6 +44,7 @@ Operand weights_of(const CoordLinearCudaParams& p, bool across) {
 void coord_linear_cuda(const CoordLinearCudaParams& p, CudaStream stream) {
     ProductParams q{};
     q.out = p.out;
+    q.left.shared_by = 1;
     q.right = weights_of(p, false);
     q.batches = p.videos * p.frames;
     q.rows = p.height * p.width;
@@ -92,6 +93,7 @@ void coord_linear_backward_cuda(const CoordLinearCudaBackwardParams& b, CudaStre
     dw.out = is_cut ? weight_partials : b.dweight;
     dw.left = {dz, p.frames * plan.pixels * p.outputs, p.outputs, 1, 0, true, false};
     dw.right.across = true;
+    dw.right.shared_by = 1;
     dw.batches = p.videos;
     dw.rows = p.outputs;
     dw.columns = p.sinusoids;

@@ -41,10 +41,11 @@ Finish finish_of(Activation activation, float gain, float clamp) {
 void run_product(const char* op, Number number, bool tf32, ProductParams p, bool waves,
                  CudaStream stream) {
     const int elements = number == Number::float32 ? 4 : 8;
-    p.left.vectors = p.left.data && has_vectors(p.left, p.rows, p.depth, elements);
-    p.right.vectors = p.right.data && has_vectors(p.right, p.columns, p.depth, elements);
-    const bool wide = number == Number::float32 || p.result == Result::partial;
-    p.vectors = is_aligned(p.out) && p.columns % (wide ? 2 : 4) == 0;
+    p.left.vectors = has_vectors(p.left, p.rows, p.depth, elements);
+    p.right.vectors = has_vectors(p.right, p.columns, p.depth, elements);
+    p.vectors = p.columns % 4 == 0;
+    for (const void* tensor : {static_cast<const void*>(p.out), p.grad, p.saved, p.waves.base})
+        p.vectors = p.vectors && is_aligned(tensor);
     if (number == Number::bfloat16)
         product_bfloat16(op, p, waves, stream);
     else if (number == Number::float16)

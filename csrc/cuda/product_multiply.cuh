@@ -120,7 +120,7 @@ __device__ __forceinline__ void multiply_step(ProductSums<Tile>& sums, unsigned 
     if constexpr (std::is_same_v<typename Tile::Number, Float32>) {
         multiply_exactly<Tile>(sums, left, left_across, right, right_across, warp, lane);
     } else {
-#pragma unroll
+#pragma unroll 1
         for (int step = 0; step < 2; ++step) {
             uint32_t rows[Tile::ROW_TILES][4];
 #pragma unroll

@@ -9,7 +9,7 @@ namespace digan_fast::cuda {
 // One side of a batch of products: rows (the right side's are the output's columns) by terms of
 // their sums, in memory in either order.
 struct Operand {
-    const void* data;
+    const void* data;        // null: waves, which the kernel makes
     std::int64_t batch;      // elements from one batch entry to the next
     std::int64_t stride;     // elements from one row, or one term where `across`, to the next
     std::int64_t shared_by;  // batch entries, one behind the other, that have the same one
@@ -44,7 +44,7 @@ struct ProductParams {
     std::int64_t batches, rows, columns, depth;
     std::int64_t parts, part_depth;  // terms of a part: whole steps
     Result result;
-    bool vectors;       // outputs go in 8 bytes
+    bool vectors;       // four outputs lie aligned, and are all inside or all outside
     const float* bias;  // [columns], or null
     std::int64_t bias_batch;
     Finish finish;

@@ -32,181 +32,214 @@ struct ProductPlace {
     }
 };
 
-// Of the tile's column `local`, how many elements into an output's row; −1: there is none.
+// A warp's sums of 16 rows, [16][PITCH] in shared memory, behind each other its columns in the
+// first and in the second half of the tile.
 template <class Tile>
-__device__ __forceinline__ std::int64_t place_of(const ProductParams& p, const ProductPlace& place,
-                                                 int local, bool has_cosines) {
-    const bool second = has_cosines && local >= Tile::EXTENT / 2;
-    const std::int64_t column = place.column + (second ? local - Tile::EXTENT / 2 : local);
-    return column < p.columns ? column + (second ? p.columns : 0) : -1;
-}
+struct WarpRows {
+    // Rows begin 8 banks apart: pairs of columns of four rows lie in all 32.
+    static constexpr int COLUMNS = Tile::COLUMN_TILES * 8, PITCH = COLUMNS + 8;
 
-// Two neighbours. The places are of two in a row where outputs go in 8 bytes.
-template <class Element_, class Number>
-__device__ __forceinline__ void store_two(void* out, std::int64_t row, std::int64_t first,
-                                          std::int64_t second, bool vectors, float a, float b) {
-    auto* to = static_cast<Element_*>(out) + row;
-    if constexpr (sizeof(Element_) == 2) {
-        const uint32_t both = Number::pack(a, b);
-        if (first >= 0) to[first] = static_cast<uint16_t>(both & 0xFFFFu);
-        if (second >= 0) to[second] = static_cast<uint16_t>(both >> 16);
-    } else if (vectors) {
-        if (first >= 0) *reinterpret_cast<float2*>(to + first) = {a, b};
-    } else {
-        if (first >= 0) to[first] = a;
-        if (second >= 0) to[second] = b;
+    static __device__ __forceinline__ void write(float* room,
+                                                 const float (&sums)[Tile::COLUMN_TILES][4],
+                                                 int lane) {
+#pragma unroll
+        for (int j = 0; j < Tile::COLUMN_TILES; ++j)
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                float* to = room + (lane / 4 + 8 * half) * PITCH + 8 * j + lane % 4 * 2;
+                *reinterpret_cast<float2*>(to) = {sums[j][2 * half], sums[j][2 * half + 1]};
+            }
     }
-}
+};
 
-// A row's values of two neighbouring tiles of 8 columns, by the whole warp. In half precision
-// lanes exchange pairs, so that each has four neighbours, and a row's 32 bytes are stored at once.
+// Four neighbours of a tensor of the product's elements, or of float32.
 template <class Tile>
-__device__ __forceinline__ void store_row(const ProductParams& p, const ProductPlace& place,
-                                          bool exists, std::int64_t row, int local,
-                                          bool has_cosines, const float (&values)[4]) {
-    using Number = typename Tile::Number;
-    const int mine = local + place.lane % 4 * 2;
-    if constexpr (Tile::HALF) {
-        if (p.vectors && p.result != Result::partial) {
-            const bool odd = place.lane & 1;
-            const uint32_t low = Number::pack(values[0], values[1]);
-            const uint32_t high = Number::pack(values[2], values[3]);
-            const uint32_t theirs =
-                __float_as_uint(__shfl_xor_sync(0xFFFFFFFFu, __uint_as_float(odd ? low : high), 1));
-            const std::int64_t at = place_of<Tile>(p, place, odd ? mine + 6 : mine, has_cosines);
-            if (exists && at >= 0)
-                *reinterpret_cast<uint2*>(static_cast<uint16_t*>(p.out) + row + at) = {
-                    odd ? theirs : low, odd ? high : theirs};
+struct Four {
+    float values[4];
+
+    // Of which `count` exist.
+    static __device__ __forceinline__ Four load(const void* data, std::int64_t at, int count,
+                                                bool vectors) {
+        const auto* from = static_cast<const typename Tile::Element*>(data) + at;
+        Four four = {};
+        if constexpr (Tile::HALF) {
+            uint2 words = {0, 0};
+            if (vectors) {
+                if (count) words = *reinterpret_cast<const uint2*>(from);
+            } else {
+                if (count > 0) words.x = from[0];
+                if (count > 1) words.x |= static_cast<uint32_t>(from[1]) << 16;
+                if (count > 2) words.y = from[2];
+                if (count > 3) words.y |= static_cast<uint32_t>(from[3]) << 16;
+            }
+            four.values[0] = Tile::Number::first(words.x);
+            four.values[1] = Tile::Number::second(words.x);
+            four.values[2] = Tile::Number::first(words.y);
+            four.values[3] = Tile::Number::second(words.y);
+        } else {
+#pragma unroll
+            for (int e = 0; e < 4; ++e)
+                if (e < count) four.values[e] = from[e];
+        }
+        return four;
+    }
+
+    __device__ __forceinline__ void store(void* data, std::int64_t at, int count, bool vectors,
+                                          bool is_wide) const {
+        if (Tile::HALF && !is_wide) {
+            if constexpr (Tile::HALF) {
+                auto* to = static_cast<uint16_t*>(data) + at;
+                const uint2 words = {Tile::Number::pack(values[0], values[1]),
+                                     Tile::Number::pack(values[2], values[3])};
+                if (vectors) {
+                    if (count) *reinterpret_cast<uint2*>(to) = words;
+                    return;
+                }
+                if (count > 0) to[0] = static_cast<uint16_t>(words.x & 0xFFFFu);
+                if (count > 1) to[1] = static_cast<uint16_t>(words.x >> 16);
+                if (count > 2) to[2] = static_cast<uint16_t>(words.y & 0xFFFFu);
+                if (count > 3) to[3] = static_cast<uint16_t>(words.y >> 16);
+            }
             return;
         }
-    }
-    if (!exists) return;
+        auto* to = static_cast<float*>(data) + at;
+        if (vectors) {
+            if (count)
+                *reinterpret_cast<float4*>(to) = {values[0], values[1], values[2], values[3]};
+            return;
+        }
 #pragma unroll
-    for (int tile = 0; tile < 2; ++tile) {
-        const std::int64_t first = place_of<Tile>(p, place, mine + 8 * tile, has_cosines);
-        const std::int64_t second = place_of<Tile>(p, place, mine + 8 * tile + 1, has_cosines);
-        if (p.result == Result::partial)
-            store_two<float, Number>(p.out, row, first, second, p.vectors, values[2 * tile],
-                                     values[2 * tile + 1]);
-        else
-            store_two<typename Tile::Element, Number>(p.out, row, first, second, p.vectors,
-                                                      values[2 * tile], values[2 * tile + 1]);
+        for (int e = 0; e < 4; ++e)
+            if (e < count) to[e] = values[e];
     }
-}
+};
 
-template <class Tile>
-__device__ __forceinline__ float widened(const void* data, std::int64_t at) {
-    const auto element = static_cast<const typename Tile::Element*>(data)[at];
-    if constexpr (Tile::HALF)
-        return Tile::Number::first(element);
-    else
-        return element;
-}
-
+// A lane has four neighbouring columns, half a warp a row.
 template <class Tile, bool WAVES>
-__device__ __forceinline__ void store_sums(ProductSums<Tile>& sums, const ProductParams& p,
-                                           const ProductPlace& place) {
+__device__ __forceinline__ void store_rows(const float* room, const ProductParams& p,
+                                           const ProductPlace& place, int first_row) {
     const bool is_sum = p.result == Result::plain || p.result == Result::partial;
     const bool has_cosines = WAVES && is_sum;
     const std::int64_t columns = has_cosines ? 2 * p.columns : p.columns;
+    const int local = place.lane % 16 * 4,
+              tile_column = Tile::column(place.warp, local / 8) + local % 8;
+    const bool second = has_cosines && tile_column >= Tile::EXTENT / 2;
+    const std::int64_t column =
+        place.column + (second ? tile_column - Tile::EXTENT / 2 : tile_column);
+    const std::int64_t behind = second ? p.columns : 0, after = p.columns - column;
+    const int most = after < 0 ? 0 : after < 4 ? static_cast<int>(after) : 4;
     const std::int64_t entry = place.part * p.batches + place.batch;
-    const float* bias = p.bias ? p.bias + place.batch * p.bias_batch : nullptr;
-    const float limit = [&] {
-        if constexpr (Tile::HALF) return rounded<typename Tile::Number>(p.finish.clamp);
-        return p.finish.clamp;
-    }();
+    const float* bias = is_sum || !p.bias ? nullptr : p.bias + place.batch * p.bias_batch + column;
+    float limit = p.finish.clamp;
+    if constexpr (Tile::HALF) limit = rounded<typename Tile::Number>(limit);
+#pragma unroll 1
+    for (int step = place.lane / 16; step < 16; step += 2) {
+        const std::int64_t row = place.row + first_row + step;
+        const int count = row < p.rows ? most : 0;
+        const float4 read =
+            *reinterpret_cast<const float4*>(room + step * WarpRows<Tile>::PITCH + local);
+        Four<Tile> four = {{read.x, read.y, read.z, read.w}};
+        const std::int64_t at = (entry * p.rows + row) * columns + behind + column;
+        if (bias)
 #pragma unroll
-    for (int i = 0; i < 2 * Tile::ROW_TILES; ++i) {
-        const std::int64_t row = place.row + Tile::row(place.warp) + 8 * i + place.lane / 4;
-        const bool exists = row < p.rows;
-        const std::int64_t at = (entry * p.rows + row) * columns;
-        std::int64_t parent = -1;
+            for (int e = 0; e < 4; ++e)
+                if (e < count) four.values[e] += bias[e];
         if constexpr (WAVES) {
             const Waves& waves = p.waves;
-            if (waves.base && exists && !is_sum)
-                parent = (place.batch * waves.base_height * waves.base_width +
-                          Pixel(waves, row).parent(waves)) *
-                         columns;
-        }
+            if (!is_sum && waves.base && count) {
+                const std::int64_t parent = place.batch * waves.base_height * waves.base_width +
+                                            Pixel(waves, row).parent(waves);
+                const auto base =
+                    Four<Tile>::load(waves.base, parent * columns + column, count, p.vectors);
 #pragma unroll
-        for (int j = 0; j < Tile::COLUMN_TILES; j += 2) {
-            const int local = Tile::column(place.warp, j);
-            float values[4];
-#pragma unroll
-            for (int v = 0; v < 4; ++v) {
-                const std::int64_t column =
-                    place.column + local + v / 2 * 8 + place.lane % 4 * 2 + v % 2;
-                float value = sums[i / 2][j + v / 2][i % 2 * 2 + v % 2];
-                if (!is_sum) {
-                    const bool inside = exists && column < p.columns;
-                    if (bias && inside) value += bias[column];
-                    if (WAVES && parent >= 0 && inside)
-                        value += widened<Tile>(p.waves.base, parent + column);
-                    if (!WAVES && p.result == Result::gradient) {
-                        const float grad = inside ? widened<Tile>(p.grad, at + column) : 0.0f;
-                        const float saved = inside ? widened<Tile>(p.saved, at + column) : 0.0f;
-                        value = fabsf(saved) < limit ? grad * p.finish.slope(value) : 0.0f;
-                    } else {
-                        value = p.finish(value);
-                    }
-                }
-                values[v] = value;
+                for (int e = 0; e < 4; ++e) four.values[e] += base.values[e];
             }
-            store_row<Tile>(p, place, exists, at, local, has_cosines, values);
         }
+        if (!WAVES && p.result == Result::gradient) {
+            const auto grad = Four<Tile>::load(p.grad, at, count, p.vectors);
+            const auto saved = Four<Tile>::load(p.saved, at, count, p.vectors);
+#pragma unroll
+            for (int e = 0; e < 4; ++e)
+                four.values[e] = fabsf(saved.values[e]) < limit
+                                     ? grad.values[e] * p.finish.slope(four.values[e])
+                                     : 0.0f;
+        } else if (!is_sum) {
+#pragma unroll
+            for (int e = 0; e < 4; ++e) four.values[e] = p.finish(four.values[e]);
+        }
+        four.store(p.out, at, count, p.vectors, p.result == Result::partial);
     }
 }
 
-// dθ = (Σ by sin θ)·cos θ − (Σ by cos θ)·sin θ, summed over the tile's pixels.
+// dθ = (Σ by sin θ)·cos θ − (Σ by cos θ)·sin θ, alone and times x and y, of a lane's sinusoid over
+// 16 rows.
 template <class Tile>
-__device__ __forceinline__ void store_theta(ProductSums<Tile>& sums, const ProductParams& p,
-                                            const ProductPlace& place, float* room) {
-    constexpr int HALF = Tile::EXTENT / 2, ROWS = Tile::WARPS / 2;
-    float totals[3][Tile::COLUMN_TILES / 2][2] = {};
-#pragma unroll
-    for (int i = 0; i < 2 * Tile::ROW_TILES; ++i) {
-        const std::int64_t row = place.row + Tile::row(place.warp) + 8 * i + place.lane / 4;
+__device__ __forceinline__ void add_theta(float (&totals)[3], const float* room,
+                                          const ProductParams& p, const ProductPlace& place,
+                                          int first_row) {
+    const std::int64_t k = place.column + Tile::column(place.warp, 0) + place.lane;
+    if (k >= p.columns) return;
+    const Sinusoids sinusoid(p.waves, place.batch, k);
+#pragma unroll 1
+    for (int step = 0; step < 16; ++step) {
+        const std::int64_t row = place.row + first_row + step;
+        if (row >= p.rows) break;
         const Pixel pixel(p.waves, row);
-#pragma unroll
-        for (int j = 0; j < Tile::COLUMN_TILES / 2; ++j)
-#pragma unroll
-            for (int n = 0; n < 2; ++n) {
-                const std::int64_t k =
-                    place.column + Tile::column(place.warp, j) + place.lane % 4 * 2 + n;
-                if (row >= p.rows || k >= p.columns) continue;
-                float sine, cosine;
-                wave_at(p.waves, pixel, place.batch, k, sine, cosine);
-                const float by_sine = sums[i / 2][j][i % 2 * 2 + n];
-                const float by_cosine = sums[i / 2][j + Tile::COLUMN_TILES / 2][i % 2 * 2 + n];
-                const float dtheta = by_sine * cosine - by_cosine * sine;
-                totals[0][j][n] += dtheta;
-                totals[1][j][n] = fmaf(dtheta, pixel.x, totals[1][j][n]);
-                totals[2][j][n] = fmaf(dtheta, pixel.y, totals[2][j][n]);
-            }
+        float sine, cosine;
+        sinusoid.at(pixel, 0, sine, cosine);
+        const float* sums = room + step * WarpRows<Tile>::PITCH + place.lane;
+        const float dtheta = sums[0] * cosine - sums[WarpRows<Tile>::COLUMNS / 2] * sine;
+        totals[0] += dtheta;
+        totals[1] = fmaf(dtheta, pixel.x, totals[1]);
+        totals[2] = fmaf(dtheta, pixel.y, totals[2]);
     }
-    // room[warp's row][3][HALF]
+}
+
+// The warps' totals added, those of one column in the order of their rows.
+template <class Tile>
+__device__ __forceinline__ void store_theta(const float (&totals)[3], float* room,
+                                            const ProductParams& p, const ProductPlace& place) {
+    constexpr int HALF = Tile::EXTENT / 2, ROWS = Tile::WARPS / 2;
+    __syncthreads();
 #pragma unroll
     for (int kind = 0; kind < 3; ++kind)
-#pragma unroll
-        for (int j = 0; j < Tile::COLUMN_TILES / 2; ++j)
-#pragma unroll
-            for (int n = 0; n < 2; ++n) {
-                float total = totals[kind][j][n];
-#pragma unroll
-                for (int mask = 4; mask < 32; mask *= 2)
-                    total += __shfl_xor_sync(0xFFFFFFFFu, total, mask);
-                const int column = Tile::column(place.warp, j) + place.lane % 4 * 2 + n;
-                if (place.lane < 4) room[(place.warp / 2 * 3 + kind) * HALF + column] = total;
-            }
+        room[(place.warp / 2 * 3 + kind) * HALF + Tile::column(place.warp, 0) + place.lane] =
+            totals[kind];
     __syncthreads();
     const int kind = threadIdx.x / HALF, column = threadIdx.x % HALF;
     if (kind >= 3 || place.column + column >= p.columns) return;
     float total = 0.0f;
 #pragma unroll
-    for (int warp = 0; warp < ROWS; ++warp) total += room[(warp * 3 + kind) * HALF + column];
+    for (int row = 0; row < ROWS; ++row) total += room[(row * 3 + kind) * HALF + column];
     const std::int64_t at =
         ((place.batch * place.row_tiles + place.row_tile) * 3 + kind) * p.columns;
     static_cast<float*>(p.out)[at + place.column + column] = total;
+}
+
+// Through shared memory, which nothing else needs any more.
+template <class Tile, bool WAVES>
+__device__ __forceinline__ void store_sums(const ProductSums<Tile>& sums, float* room,
+                                           const ProductParams& p, const ProductPlace& place) {
+    static_assert(Tile::ROW_TILES == 2);
+    float* own = room + place.warp * 16 * WarpRows<Tile>::PITCH;
+    float totals[3] = {};
+    __syncthreads();
+#pragma unroll 1
+    for (int i = 0; i < Tile::ROW_TILES; ++i) {
+        // Registers are not indexed.
+        if (i == 0)
+            WarpRows<Tile>::write(own, sums[0], place.lane);
+        else
+            WarpRows<Tile>::write(own, sums[1], place.lane);
+        __syncwarp();
+        const int first_row = Tile::row(place.warp) + 16 * i;
+        if (WAVES && p.result == Result::theta)
+            add_theta<Tile>(totals, own, p, place, first_row);
+        else
+            store_rows<Tile, WAVES>(own, p, place, first_row);
+        __syncwarp();
+    }
+    if (WAVES && p.result == Result::theta) store_theta<Tile>(totals, room, p, place);
 }
 
 }  // namespace digan_fast::cuda

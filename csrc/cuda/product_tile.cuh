@@ -45,7 +45,8 @@ struct ProductTile {
     }
 };
 
-// An operand's tiles, step by step, from global into shared memory. Zero past its borders.
+// An operand's tiles, step by step, from global into shared memory. Zero past its borders. Of a
+// step a thread copies COPIES chunks, a number of rows, or terms across, apart.
 template <class Tile>
 class OperandStream {
     using Element = typename Tile::Element;
@@ -55,57 +56,53 @@ class OperandStream {
     __device__ __forceinline__ OperandStream(const Operand& operand, std::int64_t batch,
                                              std::int64_t first, std::int64_t rows,
                                              std::int64_t begin, std::int64_t end)
-        : across_(operand.across), vectors_(operand.vectors), left_(end - begin) {
-        const bool halved = operand.cosines != 0;
-        const auto* data =
-            static_cast<const Element*>(operand.data) + batch / operand.shared_by * operand.batch;
-        terms_ = halved && !across_ ? Tile::DEPTH / 2 : Tile::DEPTH;
-        advance_ = terms_ * (across_ ? operand.stride : 1);
-#pragma unroll
-        for (int i = 0; i < Tile::COPIES; ++i) {
-            const int chunk = inner(i), half = chunks() / 2;
-            const bool second = halved && chunk >= half;
-            const int along = (second ? chunk - half : chunk) * Tile::ELEMENTS;
-            const std::int64_t row = first + (across_ ? along : outer(i));
-            first_term_[i] = across_ ? outer(i) : along;
-            const std::int64_t term = begin + first_term_[i];
-            source_[i] = data +
-                         (across_ ? term * operand.stride + row : row * operand.stride + term) +
-                         (second ? operand.cosines : 0);
-            const std::int64_t inside = rows - row, most = across_ ? Tile::ELEMENTS : 1;
-            rows_[i] = static_cast<int>(inside < 0 ? 0 : inside < most ? inside : most);
-        }
+        : operand_(operand) {
+        const int half = chunks() / 2;
+        const bool second = operand.cosines != 0 && inner() >= half;
+        const int along = (second ? inner() - half : inner()) * Tile::ELEMENTS;
+        const std::int64_t row = first + (operand.across ? along : outer());
+        const std::int64_t term = begin + (operand.across ? outer() : along);
+        source_ = static_cast<const Element*>(operand.data) +
+                  batch / operand.shared_by * operand.batch +
+                  (operand.across ? term * operand.stride + row : row * operand.stride + term) +
+                  (second ? operand.cosines : 0);
+        terms_left_ = static_cast<int>(end - term);
+        rows_left_ = static_cast<int>(min(rows - row, std::int64_t{Tile::EXTENT}));
     }
 
     // The next step's; copies are of the group that is committed next.
     __device__ __forceinline__ void issue(unsigned char* room) {
+        const int apart = Tile::THREADS / chunks();
 #pragma unroll
         for (int i = 0; i < Tile::COPIES; ++i) {
-            unsigned char* to = Tile::chunk(room, across_, outer(i), inner(i));
-            const std::int64_t terms = left_ - first_term_[i];
-            if (vectors_)
-                copy_async_16_or_zero(to, source_[i], terms > 0 && rows_[i] > 0);
+            unsigned char* to = Tile::chunk(room, operand_.across, outer() + i * apart, inner());
+            const Element* from = source_ + i * apart * operand_.stride;
+            const int rows = rows_left_ - (operand_.across ? 0 : i * apart);
+            const int terms = terms_left_ - (operand_.across ? i * apart : 0);
+            if (operand_.vectors)
+                copy_async_16_or_zero(to, from, rows > 0 && terms > 0);
             else
-                gather(to, source_[i], terms > 0 ? terms : 0, rows_[i]);
-            source_[i] += advance_;
+                gather(to, from, rows, terms);
         }
-        left_ -= terms_;
+        const int terms = operand_.cosines && !operand_.across ? Tile::DEPTH / 2 : Tile::DEPTH;
+        source_ += terms * (operand_.across ? operand_.stride : 1);
+        terms_left_ -= terms;
     }
 
   private:
     __device__ __forceinline__ int chunks() const {
-        return across_ ? Tile::EXTENT / Tile::ELEMENTS : 4;
+        return operand_.across ? Tile::EXTENT / Tile::ELEMENTS : 4;
     }
-    __device__ __forceinline__ int outer(int i) const {
-        return (threadIdx.x + i * Tile::THREADS) / static_cast<unsigned>(chunks());
+    __device__ __forceinline__ int outer() const {
+        return threadIdx.x / static_cast<unsigned>(chunks());
     }
-    __device__ __forceinline__ int inner(int i) const {
-        return (threadIdx.x + i * Tile::THREADS) % static_cast<unsigned>(chunks());
+    __device__ __forceinline__ int inner() const {
+        return threadIdx.x % static_cast<unsigned>(chunks());
     }
 
-    __device__ __forceinline__ void gather(unsigned char* to, const Element* from,
-                                           std::int64_t terms, int rows) const {
-        const std::int64_t count = across_ ? (terms > 0 ? rows : 0) : (rows > 0 ? terms : 0);
+    __device__ __forceinline__ void gather(unsigned char* to, const Element* from, int rows,
+                                           int terms) const {
+        const int count = rows <= 0 || terms <= 0 ? 0 : operand_.across ? rows : terms;
         union {
             uint4 whole;
             Element elements[Tile::ELEMENTS];
@@ -116,11 +113,9 @@ class OperandStream {
         *reinterpret_cast<uint4*>(to) = vector.whole;
     }
 
-    bool across_, vectors_;
-    int terms_;
-    std::int64_t left_, advance_;
-    const Element* source_[Tile::COPIES];
-    int first_term_[Tile::COPIES], rows_[Tile::COPIES];
+    const Operand& operand_;
+    const Element* source_;
+    int rows_left_, terms_left_;
 };
 
 }  // namespace digan_fast::cuda

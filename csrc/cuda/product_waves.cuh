@@ -31,25 +31,35 @@ struct Pixel {
     }
 };
 
-__device__ __forceinline__ void wave_at(const Waves& waves, const Pixel& pixel, std::int64_t frame,
-                                        std::int64_t k, float& sine, float& cosine) {
-    const std::int64_t video = divided(frame, waves.frames);
-    const float* frequency = waves.frequency + (video * waves.sinusoids + k) * 2;
-    const float phase = waves.phase[frame * waves.sinusoids + k];
-    sin_cos(fmaf(pixel.y, frequency[1], fmaf(pixel.x, frequency[0], phase)), sine, cosine);
-}
+// A frame's sinusoids from k.
+struct Sinusoids {
+    const float* frequency;
+    const float* phase;
+
+    __device__ __forceinline__ Sinusoids(const Waves& waves, std::int64_t frame, std::int64_t k) {
+        frequency = waves.frequency + (divided(frame, waves.frames) * waves.sinusoids + k) * 2;
+        phase = waves.phase + frame * waves.sinusoids + k;
+    }
+
+    __device__ __forceinline__ void at(const Pixel& pixel, int e, float& sine,
+                                       float& cosine) const {
+        const float across = frequency[2 * e], up = frequency[2 * e + 1];
+        sin_cos(fmaf(pixel.y, up, fmaf(pixel.x, across, phase[e])), sine, cosine);
+    }
+};
 
 // A chunk of sines and one of their cosines, of sinusoids from k; zero past the last, and
 // everywhere where there is no pixel.
 template <class Tile>
 __device__ __forceinline__ void make_chunks(const Waves& waves, const Pixel& pixel, bool exists,
-                                            std::int64_t frame, std::int64_t k,
-                                            unsigned char* sines, unsigned char* cosines) {
+                                            std::int64_t frame, int k, unsigned char* sines,
+                                            unsigned char* cosines) {
+    const Sinusoids sinusoids(waves, frame, k);
     float s[Tile::ELEMENTS], c[Tile::ELEMENTS];
 #pragma unroll
     for (int e = 0; e < Tile::ELEMENTS; ++e) {
         s[e] = c[e] = 0.0f;
-        if (exists && k + e < waves.sinusoids) wave_at(waves, pixel, frame, k + e, s[e], c[e]);
+        if (exists && k + e < waves.sinusoids) sinusoids.at(pixel, e, s[e], c[e]);
     }
     if constexpr (Tile::HALF) {
         *reinterpret_cast<uint4*>(sines) = packed<typename Tile::Number>(s).whole;
@@ -60,61 +70,49 @@ __device__ __forceinline__ void make_chunks(const Waves& waves, const Pixel& pix
     }
 }
 
-// A left operand: rows are a frame's pixels, a step's terms the sines of some sinusoids and then
-// their cosines. A thread has one pixel and half of its sines.
+// The waves of pixels, step by step. As a left operand rows are a frame's pixels, and terms the
+// sines of some sinusoids and then their cosines; as a right one columns are the sines of some
+// sinusoids and then their cosines, and terms the pixels of a video's frames. A thread has a pixel
+// of a step and a chunk of its sines.
 template <class Tile>
-class PixelWaves {
+class WaveStream {
   public:
-    __device__ __forceinline__ PixelWaves(const Waves& waves, std::int64_t frame,
-                                          std::int64_t first)
-        : waves_(waves),
-          frame_(frame),
-          pixel_(waves, first + threadIdx.x % Tile::EXTENT),
-          exists_(first + threadIdx.x % Tile::EXTENT < waves.height * waves.width) {}
+    // Pixels [pixel, end), counted from the first one of `frame`, and sinusoids from `k`.
+    __device__ __forceinline__ WaveStream(const Waves& waves, bool is_left, std::int64_t frame,
+                                          std::int64_t pixel, std::int64_t end, std::int64_t k)
+        : waves_(waves), is_left_(is_left), frame_(frame) {
+        pixel_ = pixel + outer();
+        pixels_left_ = static_cast<int>(min(end - pixel_, std::int64_t{1} << 30));
+        k_ = static_cast<int>(k) + chunk() * Tile::ELEMENTS;
+    }
 
     __device__ __forceinline__ void issue(unsigned char* room) {
-        const int row = threadIdx.x % Tile::EXTENT, half = threadIdx.x / Tile::EXTENT;
-        make_chunks<Tile>(waves_, pixel_, exists_, frame_, next_ + half * Tile::ELEMENTS,
-                          Tile::chunk(room, false, row, half),
-                          Tile::chunk(room, false, row, 2 + half));
-        next_ += 2 * Tile::ELEMENTS;
+        const std::int64_t pixels = waves_.height * waves_.width, frame = divided(pixel_, pixels);
+        make_chunks<Tile>(waves_, Pixel(waves_, pixel_ - frame * pixels), pixels_left_ > 0,
+                          frame_ + frame, k_, Tile::chunk(room, !is_left_, outer(), chunk()),
+                          Tile::chunk(room, !is_left_, outer(), chunk() + (is_left_ ? 2 : ACROSS)));
+        if (is_left_) {
+            k_ += 2 * Tile::ELEMENTS;
+        } else {
+            pixel_ += Tile::DEPTH;
+            pixels_left_ -= Tile::DEPTH;
+        }
     }
 
   private:
-    const Waves& waves_;
-    std::int64_t frame_;
-    Pixel pixel_;
-    bool exists_;
-    std::int64_t next_ = 0;
-};
+    static constexpr int ACROSS = Tile::EXTENT / 2 / Tile::ELEMENTS;  // chunks of sines
 
-// A right operand: columns are the sines of sinusoids from `first` and then their cosines, terms
-// the pixels of a video's frames. A thread has one pixel of a step and a chunk of its sines.
-template <class Tile>
-class SinusoidWaves {
-  public:
-    __device__ __forceinline__ SinusoidWaves(const Waves& waves, std::int64_t video,
-                                             std::int64_t first, std::int64_t begin,
-                                             std::int64_t end)
-        : waves_(waves),
-          first_frame_(video * waves.frames),
-          k_(first + threadIdx.x % HALF * Tile::ELEMENTS),
-          next_(begin + threadIdx.x / HALF),
-          end_(end) {}
-
-    __device__ __forceinline__ void issue(unsigned char* room) {
-        const int term = threadIdx.x / HALF, chunk = threadIdx.x % HALF;
-        const std::int64_t pixels = waves_.height * waves_.width, frame = divided(next_, pixels);
-        make_chunks<Tile>(waves_, Pixel(waves_, next_ - frame * pixels), next_ < end_,
-                          first_frame_ + frame, k_, Tile::chunk(room, true, term, chunk),
-                          Tile::chunk(room, true, term, HALF + chunk));
-        next_ += Tile::DEPTH;
+    __device__ __forceinline__ int outer() const {
+        return is_left_ ? threadIdx.x % Tile::EXTENT : threadIdx.x / ACROSS;
+    }
+    __device__ __forceinline__ int chunk() const {
+        return is_left_ ? threadIdx.x / Tile::EXTENT : threadIdx.x % ACROSS;
     }
 
-  private:
-    static constexpr int HALF = Tile::EXTENT / 2 / Tile::ELEMENTS;
     const Waves& waves_;
-    std::int64_t first_frame_, k_, next_, end_;
+    bool is_left_;
+    std::int64_t frame_, pixel_;
+    int pixels_left_, k_;
 };
 
 }  // namespace digan_fast::cuda

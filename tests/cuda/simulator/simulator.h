@@ -56,6 +56,8 @@ void synchronise_block();
 using Lanes = void (*)(const void* const* in, void* const* out);
 void collective(const char* name, const void* in, void* out, Lanes act);
 
+void synchronise_warp();
+
 // `move` is the caller's, so that sanitizers see what it touches.
 using Move = void (*)(void* to, const void* from);
 void copy_async(void* to, const void* from, Move move);
@@ -122,6 +124,8 @@ SIMULATOR_UNSEEN void exchange_xor(const void* const* in, void* const* out) {
 #define blockDim (simulator::block_extent())
 
 inline void __syncthreads() { simulator::synchronise_block(); }
+
+inline void __syncwarp() { simulator::synchronise_warp(); }
 
 inline float __shfl_xor_sync(unsigned, float value, int mask) {
     float result = 0;
