@@ -73,6 +73,26 @@ DIGAN_FAST_MULTIPLY(multiply_float16, "m16n8k16", "f32.f16.f16.f32")
 DIGAN_FAST_MULTIPLY(multiply_tf32, "m16n8k8", "f32.tf32.tf32.f32")
 #    undef DIGAN_FAST_MULTIPLY
 
+// Stores of 8 and 16 bytes that stay one: from both sides of a branch the compiler takes what they
+// have in common, and leaves single words.
+__device__ __forceinline__ void store_shared(float2* to, float2 value) {
+    asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(shared_address(to)), "f"(value.x),
+                 "f"(value.y)
+                 : "memory");
+}
+
+__device__ __forceinline__ void store_global(uint2* to, uint2 value) {
+    asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(to)),
+                 "r"(value.x), "r"(value.y)
+                 : "memory");
+}
+
+__device__ __forceinline__ void store_global(float4* to, float4 value) {
+    asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)),
+                 "f"(value.x), "f"(value.y), "f"(value.z), "f"(value.w)
+                 : "memory");
+}
+
 // Two numbers, rounded to nearest, the first one in the low bits.
 __device__ __forceinline__ uint32_t to_bfloat16(float low, float high) {
     uint32_t both;

@@ -39,15 +39,17 @@ struct WarpRows {
     // Rows begin 8 banks apart: pairs of columns of four rows lie in all 32.
     static constexpr int COLUMNS = Tile::COLUMN_TILES * 8, PITCH = COLUMNS + 8;
 
-    static __device__ __forceinline__ void write(float* room,
-                                                 const float (&sums)[Tile::COLUMN_TILES][4],
+    // Those of row tile i. Registers are not indexed.
+    static __device__ __forceinline__ void write(float* room, const ProductSums<Tile>& sums, int i,
                                                  int lane) {
 #pragma unroll
         for (int j = 0; j < Tile::COLUMN_TILES; ++j)
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
                 float* to = room + (lane / 4 + 8 * half) * PITCH + 8 * j + lane % 4 * 2;
-                *reinterpret_cast<float2*>(to) = {sums[j][2 * half], sums[j][2 * half + 1]};
+                const float first = i ? sums[1][j][2 * half] : sums[0][j][2 * half];
+                const float second = i ? sums[1][j][2 * half + 1] : sums[0][j][2 * half + 1];
+                store_shared(reinterpret_cast<float2*>(to), {first, second});
             }
     }
 };
@@ -92,7 +94,7 @@ struct Four {
                 const uint2 words = {Tile::Number::pack(values[0], values[1]),
                                      Tile::Number::pack(values[2], values[3])};
                 if (vectors) {
-                    if (count) *reinterpret_cast<uint2*>(to) = words;
+                    if (count) store_global(reinterpret_cast<uint2*>(to), words);
                     return;
                 }
                 if (count > 0) to[0] = static_cast<uint16_t>(words.x & 0xFFFFu);
@@ -105,7 +107,8 @@ struct Four {
         auto* to = static_cast<float*>(data) + at;
         if (vectors) {
             if (count)
-                *reinterpret_cast<float4*>(to) = {values[0], values[1], values[2], values[3]};
+                store_global(reinterpret_cast<float4*>(to),
+                             {values[0], values[1], values[2], values[3]});
             return;
         }
 #pragma unroll
@@ -226,11 +229,7 @@ __device__ __forceinline__ void store_sums(const ProductSums<Tile>& sums, float*
     __syncthreads();
 #pragma unroll 1
     for (int i = 0; i < Tile::ROW_TILES; ++i) {
-        // Registers are not indexed.
-        if (i == 0)
-            WarpRows<Tile>::write(own, sums[0], place.lane);
-        else
-            WarpRows<Tile>::write(own, sums[1], place.lane);
+        WarpRows<Tile>::write(own, sums, i, place.lane);
         __syncwarp();
         const int first_row = Tile::row(place.warp) + 16 * i;
         if (WAVES && p.result == Result::theta)

@@ -196,6 +196,10 @@ SIMULATED_MULTIPLY(float16)
 SIMULATED_MULTIPLY(tf32)
 #undef SIMULATED_MULTIPLY
 
+inline void store_shared(float2* to, float2 value) { *to = value; }
+inline void store_global(uint2* to, uint2 value) { *to = value; }
+inline void store_global(float4* to, float4 value) { *to = value; }
+
 inline std::uint32_t to_bfloat16(float low, float high) {
     return simulator::float_to_bfloat16(low) |
            static_cast<std::uint32_t>(simulator::float_to_bfloat16(high)) << 16;
