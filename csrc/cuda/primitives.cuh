@@ -87,6 +87,12 @@ __device__ __forceinline__ void store_global(uint2* to, uint2 value) {
                  : "memory");
 }
 
+__device__ __forceinline__ void store_global(uint4* to, uint4 value) {
+    asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)),
+                 "r"(value.x), "r"(value.y), "r"(value.z), "r"(value.w)
+                 : "memory");
+}
+
 __device__ __forceinline__ void store_global(float4* to, float4 value) {
     asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)),
                  "f"(value.x), "f"(value.y), "f"(value.z), "f"(value.w)

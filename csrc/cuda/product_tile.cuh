@@ -38,16 +38,19 @@ struct ProductTile {
     // Sixteen bytes of an operand: [row][4] or, across, [term][EXTENT / ELEMENTS]. They are
     // exchanged so that eight rows', or eight terms', same chunk lie in all 32 banks, as do four
     // terms of float32 and two neighbouring chunks.
+    static __device__ __forceinline__ int exchanged(bool across, int outer, int chunk) {
+        return chunk ^ (!across ? outer >> 1 & 3 : HALF ? outer & 7 : (outer & 3) << 1);
+    }
     static __device__ __forceinline__ unsigned char* chunk(unsigned char* room, bool across,
                                                            int outer, int chunk) {
-        const int exchange = !across ? outer >> 1 & 3 : HALF ? outer & 7 : (outer & 3) << 1;
-        return room + (outer * (across ? EXTENT / ELEMENTS : 4) + (chunk ^ exchange)) * 16;
+        const int chunks = across ? EXTENT / ELEMENTS : 4;
+        return room + (outer * chunks + exchanged(across, outer, chunk)) * 16;
     }
 };
 
 // An operand's tiles, step by step, from global into shared memory. Zero past its borders. Of a
 // step a thread copies COPIES chunks, a number of rows, or terms across, apart.
-template <class Tile>
+template <class Tile, bool ACROSS>
 class OperandStream {
     using Element = typename Tile::Element;
 
@@ -57,14 +60,14 @@ class OperandStream {
                                              std::int64_t first, std::int64_t rows,
                                              std::int64_t begin, std::int64_t end)
         : operand_(operand) {
-        const int half = chunks() / 2;
+        const int half = CHUNKS / 2;
         const bool second = operand.cosines != 0 && inner() >= half;
         const int along = (second ? inner() - half : inner()) * Tile::ELEMENTS;
-        const std::int64_t row = first + (operand.across ? along : outer());
-        const std::int64_t term = begin + (operand.across ? outer() : along);
+        const std::int64_t row = first + (ACROSS ? along : outer());
+        const std::int64_t term = begin + (ACROSS ? outer() : along);
         source_ = static_cast<const Element*>(operand.data) +
                   batch / operand.shared_by * operand.batch +
-                  (operand.across ? term * operand.stride + row : row * operand.stride + term) +
+                  (ACROSS ? term * operand.stride + row : row * operand.stride + term) +
                   (second ? operand.cosines : 0);
         terms_left_ = static_cast<int>(end - term);
         rows_left_ = static_cast<int>(min(rows - row, std::int64_t{Tile::EXTENT}));
@@ -72,37 +75,32 @@ class OperandStream {
 
     // The next step's; copies are of the group that is committed next.
     __device__ __forceinline__ void issue(unsigned char* room) {
-        const int apart = Tile::THREADS / chunks();
 #pragma unroll
         for (int i = 0; i < Tile::COPIES; ++i) {
-            unsigned char* to = Tile::chunk(room, operand_.across, outer() + i * apart, inner());
-            const Element* from = source_ + i * apart * operand_.stride;
-            const int rows = rows_left_ - (operand_.across ? 0 : i * apart);
-            const int terms = terms_left_ - (operand_.across ? i * apart : 0);
+            unsigned char* to = Tile::chunk(room, ACROSS, outer() + i * APART, inner());
+            const Element* from = source_ + i * APART * operand_.stride;
+            const int rows = rows_left_ - (ACROSS ? 0 : i * APART);
+            const int terms = terms_left_ - (ACROSS ? i * APART : 0);
             if (operand_.vectors)
                 copy_async_16_or_zero(to, from, rows > 0 && terms > 0);
             else
                 gather(to, from, rows, terms);
         }
-        const int terms = operand_.cosines && !operand_.across ? Tile::DEPTH / 2 : Tile::DEPTH;
-        source_ += terms * (operand_.across ? operand_.stride : 1);
+        const int terms = operand_.cosines && !ACROSS ? Tile::DEPTH / 2 : Tile::DEPTH;
+        source_ += terms * (ACROSS ? operand_.stride : 1);
         terms_left_ -= terms;
     }
 
   private:
-    __device__ __forceinline__ int chunks() const {
-        return operand_.across ? Tile::EXTENT / Tile::ELEMENTS : 4;
-    }
-    __device__ __forceinline__ int outer() const {
-        return threadIdx.x / static_cast<unsigned>(chunks());
-    }
-    __device__ __forceinline__ int inner() const {
-        return threadIdx.x % static_cast<unsigned>(chunks());
-    }
+    static constexpr int CHUNKS = ACROSS ? Tile::EXTENT / Tile::ELEMENTS : 4;
+    static constexpr int APART = Tile::THREADS / CHUNKS;
+
+    __device__ __forceinline__ int outer() const { return threadIdx.x / CHUNKS; }
+    __device__ __forceinline__ int inner() const { return threadIdx.x % CHUNKS; }
 
     __device__ __forceinline__ void gather(unsigned char* to, const Element* from, int rows,
                                            int terms) const {
-        const int count = rows <= 0 || terms <= 0 ? 0 : operand_.across ? rows : terms;
+        const int count = rows <= 0 || terms <= 0 ? 0 : ACROSS ? rows : terms;
         union {
             uint4 whole;
             Element elements[Tile::ELEMENTS];

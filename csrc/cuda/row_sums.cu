@@ -8,7 +8,7 @@ template <Number NUMBER, int COUNT>
 void run(const char* op, const GradientParams& p, CudaStream stream) {
     const std::int64_t across = (p.columns + kRowSumLanes * COUNT - 1) / (kRowSumLanes * COUNT);
     launch(op, gradient_kernel<NUMBER, COUNT>, across * p.parts * p.groups, kRowSumThreads,
-           COUNT * kRowSumThreads * 4, stream, p);
+           ThreadSums<COUNT>::BYTES, stream, p);
 }
 
 template <Number NUMBER>
@@ -26,7 +26,7 @@ template <Number NUMBER>
 void run_sum(const char* op, const RowSumParams& p, CudaStream stream) {
     const int lanes = p.rows < kRowSumThreads / kRowSumLanes ? kRowSumThreads : kRowSumLanes;
     launch(op, row_sum_kernel<NUMBER>, (p.columns + lanes - 1) / lanes * p.groups, kRowSumThreads,
-           kRowSumThreads * 4, stream, p);
+           ThreadSums<1>::BYTES, stream, p);
 }
 
 }  // namespace

@@ -8,19 +8,29 @@ namespace digan_fast::cuda {
 
 constexpr int kRowSumThreads = 256, kRowSumLanes = 32;
 
-// The sums of `sums[·][thread]` over threads that are `lanes` apart, left to the first `lanes`.
+// Numbers of each thread, [COUNT][threads], such that neither a warp's numbers of one kind nor all
+// kinds of some neighbours meet in a bank.
 template <int COUNT>
-__device__ __forceinline__ void add_rows(float* sums, int lanes) {
-    __syncthreads();
-    for (int half = kRowSumThreads / 2; half >= lanes; half /= 2) {
-        if (static_cast<int>(threadIdx.x) < half)
-#pragma unroll
-            for (int e = 0; e < COUNT; ++e)
-                sums[e * kRowSumThreads + threadIdx.x] +=
-                    sums[e * kRowSumThreads + threadIdx.x + half];
-        __syncthreads();
+struct ThreadSums {
+    static constexpr int PITCH = kRowSumThreads + 32 / COUNT, BYTES = COUNT * PITCH * 4;
+    float* room;
+
+    __device__ __forceinline__ float& at(int kind, int thread) const {
+        return room[kind * PITCH + thread];
     }
-}
+
+    // Those of threads that are `lanes` apart are added up, for the first `lanes`.
+    __device__ __forceinline__ void add(int lanes) const {
+        __syncthreads();
+        for (int half = kRowSumThreads / 2; half >= lanes; half /= 2) {
+            const int thread = threadIdx.x;
+            if (thread < half)
+#pragma unroll
+                for (int e = 0; e < COUNT; ++e) at(e, thread) += at(e, thread + half);
+            __syncthreads();
+        }
+    }
+};
 
 // COUNT neighbouring columns' dz at an element, added to `totals`.
 template <Number NUMBER, int COUNT>
@@ -45,7 +55,7 @@ __global__ void __launch_bounds__(kRowSumThreads)
     gradient_kernel(const __grid_constant__ GradientParams p) {
     using Stored = Storage<NUMBER>;
     DIGAN_FAST_DYNAMIC_SHARED(room);
-    float* sums = reinterpret_cast<float*>(room);  // [COUNT][kRowSumThreads]
+    const ThreadSums<COUNT> sums{reinterpret_cast<float*>(room)};
     const std::int64_t across = (p.columns + kRowSumLanes * COUNT - 1) / (kRowSumLanes * COUNT);
     const std::int64_t column =
         (blockIdx.x % across * kRowSumLanes + threadIdx.x % kRowSumLanes) * COUNT;
@@ -78,13 +88,13 @@ __global__ void __launch_bounds__(kRowSumThreads)
         for (int e = 0; e < COUNT; ++e) totals[e] += own[e];
     }
 #pragma unroll
-    for (int e = 0; e < COUNT; ++e) sums[e * kRowSumThreads + threadIdx.x] = totals[e];
-    add_rows<COUNT>(sums, kRowSumLanes);
-    if (threadIdx.x >= kRowSumLanes || !exists) return;
-#pragma unroll
-    for (int e = 0; e < COUNT; ++e)
-        p.partials[(group * p.parts + part) * p.columns + column + e] =
-            sums[e * kRowSumThreads + threadIdx.x];
+    for (int e = 0; e < COUNT; ++e) sums.at(e, threadIdx.x) = totals[e];
+    sums.add(kRowSumLanes);
+    const int own = threadIdx.x;
+    const std::int64_t first = blockIdx.x % across * kRowSumLanes * COUNT;
+    if (own < kRowSumLanes * COUNT && first + own < p.columns)
+        p.partials[(group * p.parts + part) * p.columns + first + own] =
+            sums.at(own % COUNT, own / COUNT);
 }
 
 // A block has `lanes` columns of a group: as many as there are threads for a few rows, 32 for many.
@@ -92,7 +102,7 @@ template <Number NUMBER>
 __global__ void __launch_bounds__(kRowSumThreads)
     row_sum_kernel(const __grid_constant__ RowSumParams p) {
     DIGAN_FAST_DYNAMIC_SHARED(room);
-    float* sums = reinterpret_cast<float*>(room);  // [kRowSumThreads]
+    const ThreadSums<1> sums{reinterpret_cast<float*>(room)};
     const int lanes = p.rows < kRowSumThreads / kRowSumLanes ? kRowSumThreads : kRowSumLanes;
     const std::int64_t across = (p.columns + lanes - 1) / lanes;
     const std::int64_t column = blockIdx.x % across * lanes + threadIdx.x % lanes;
@@ -101,10 +111,10 @@ __global__ void __launch_bounds__(kRowSumThreads)
     if (column < p.columns)
         for (std::int64_t row = threadIdx.x / lanes; row < p.rows; row += kRowSumThreads / lanes)
             total += p.in[(group * p.rows + row) * p.columns + column];
-    sums[threadIdx.x] = total;
-    add_rows<1>(sums, lanes);
+    sums.at(0, threadIdx.x) = total;
+    sums.add(lanes);
     if (static_cast<int>(threadIdx.x) < lanes && column < p.columns)
-        Storage<NUMBER>::store(p.out, group * p.columns + column, sums[threadIdx.x]);
+        Storage<NUMBER>::store(p.out, group * p.columns + column, sums.at(0, threadIdx.x));
 }
 
 }  // namespace digan_fast::cuda

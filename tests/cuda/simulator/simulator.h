@@ -198,6 +198,7 @@ SIMULATED_MULTIPLY(tf32)
 
 inline void store_shared(float2* to, float2 value) { *to = value; }
 inline void store_global(uint2* to, uint2 value) { *to = value; }
+inline void store_global(uint4* to, uint4 value) { *to = value; }
 inline void store_global(float4* to, float4 value) { *to = value; }
 
 inline std::uint32_t to_bfloat16(float low, float high) {
