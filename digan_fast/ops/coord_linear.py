@@ -149,13 +149,13 @@ def _cuda(*args: Any) -> Tensor:
     if out.numel() == 0 or frequency.numel() == 0:
         return reference.coord_linear(*args)
     base, weight = _contiguous([base, weight])
-    frequency, phase, bias = map(_cuda_border.wide, (frequency, phase, bias))
+    bias, waves = _cuda_border.wide(bias), [_cuda_border.wide(tensor) for tensor in (frequency, phase)]
     with _cuda_border.on_device(weight):
         _cuda_border.module().coord_linear_cuda(
             out=_cuda_border.address(out, "out"),
             base=_cuda_border.address(base, "base"),
-            frequency=_cuda_border.address(frequency, "frequency"),
-            phase=_cuda_border.address(phase, "phase"),
+            frequency=_cuda_border.address(waves[0], "frequency"),
+            phase=_cuda_border.address(waves[1], "phase"),
             weight=_cuda_border.address(weight, "weight"),
             bias=_cuda_border.address(bias, "bias"),
             **_cuda_options(phase, weight, *options),

@@ -79,7 +79,7 @@ def test_bias_act_moves_each_byte_once(nvcc: Path) -> None:
 
 
 def test_products_move_operands_once_a_tile_of_the_other(nvcc: Path) -> None:
-    """Of one linear layer, forward and backward: a block's 128 rows ask L2 for the weights, its columns for the rows."""
+    """Of a linear layer, forward and backward: a block's 128 rows ask L2 for the weights, its columns for the rows."""
     rows, inputs, outputs = 512, 256, 128
     x, weight, bias = torch.randn(1, rows, inputs), torch.randn(1, outputs, inputs), torch.randn(outputs)
     args = x.bfloat16(), weight.bfloat16(), bias

@@ -71,11 +71,11 @@ def test_products_as_tf32(case: Case, poisoned: None, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("case", [case for case in PRODUCT_CASES if case.name in ("odd", "tails", "sine")], ids=str)
 def test_products_have_the_same_bits_in_any_order(case: Case, poisoned: None) -> None:
-    for op, args in calls(case, torch.bfloat16):
+    for name, args in calls(case, torch.bfloat16):
         found = []
         for settings in SETTINGS:
             with simulated(**settings):
-                result = kernel(op)(*args)
+                result = kernel(name)(*args)
                 found.append(result if isinstance(result, tuple) else (result,))
         assert all(all(map(torch.equal, found[0], other)) for other in found[1:])
 
