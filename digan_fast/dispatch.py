@@ -163,6 +163,13 @@ def _tensors(args: Iterable[Any]) -> Iterator[torch.Tensor]:
             yield from (item for item in arg if isinstance(item, torch.Tensor))
 
 
+def passed_over(op: str, what: str, reason: str) -> None:
+    """Say, the first time, why a backend or a kernel does not run a call."""
+    if (op, what, reason) not in _said:
+        _said.add((op, what, reason))
+        logger.warning("%s: %s passed over: %s", op, what, reason)
+
+
 def select(op: str, *args: Any) -> tuple[str, Callable[..., Any]]:
     """The backend that runs this call, and its function."""
     kernels = _kernels[op]
@@ -186,9 +193,7 @@ def select(op: str, *args: Any) -> tuple[str, Callable[..., Any]]:
         reason = kernel.why_not(*args)
         if reason is None:
             return name, kernel.run
-        if (op, name, reason) not in _said:
-            _said.add((op, name, reason))
-            logger.warning("%s: backend %s passed over: %s", op, name, reason)
+        passed_over(op, f"backend {name}", reason)
     raise BackendUnavailable(f"{op}: no backend can run this call")
 
 

@@ -4,7 +4,9 @@ namespace digan_fast {
 
 void bind_cuda(py::module_& m) {
     bind_cuda_bias_act(m);
+    bind_cuda_coord_linear(m);
     bind_cuda_fmm_weights(m);
+    bind_cuda_linear_act(m);
     bind_cuda_render(m);
     bind_cuda_upfirdn2d(m);
 }

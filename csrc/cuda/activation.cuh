@@ -24,6 +24,14 @@ struct Finish {
         y = y > clamp ? clamp : y;
         return y < -clamp ? -clamp : y;
     }
+
+    // act'(z)·gain.
+    __device__ __forceinline__ float slope(float z) const {
+        if (!sine) return z > 0.0f ? above : below;
+        float unused, cosine;
+        sin_cos(z, unused, cosine);
+        return cosine * above;
+    }
 };
 
 }  // namespace digan_fast::cuda

@@ -24,6 +24,13 @@ __device__ __forceinline__ void copy_async_16(void* to, const void* from) {
                  : "memory");
 }
 
+// The same, or zero, without reading, where there is nothing.
+__device__ __forceinline__ void copy_async_16_or_zero(void* to, const void* from, bool exists) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)),
+                 "l"(from), "r"(exists ? 16 : 0)
+                 : "memory");
+}
+
 // The copies that this thread issued since its last commit are one group from here on.
 __device__ __forceinline__ void copy_async_commit() {
     asm volatile("cp.async.commit_group;" ::: "memory");
@@ -36,13 +43,19 @@ __device__ __forceinline__ void copy_async_wait() {
 }
 
 // Four 8×8 matrices of 16-bit elements; lane l gives the address of row l % 8 of matrix l / 8 and
-// gets elements (l / 4, 2·(l % 4)) and the next of each.
-__device__ __forceinline__ void load_matrices(uint32_t (&matrices)[4], const void* row) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(matrices[0]), "=r"(matrices[1]), "=r"(matrices[2]), "=r"(matrices[3])
-                 : "r"(shared_address(row))
-                 : "memory");
-}
+// gets elements (l / 4, 2·(l % 4)) and the next of each, or of each transposed.
+#    define DIGAN_FAST_LOAD_MATRICES(name, variant)                                          \
+        __device__ __forceinline__ void name(uint32_t (&matrices)[4], const void* row) {     \
+            asm volatile(                                                                    \
+                "ldmatrix.sync.aligned.m8n8.x4" variant ".shared.b16 {%0,%1,%2,%3}, [%4];"   \
+                : "=r"(matrices[0]), "=r"(matrices[1]), "=r"(matrices[2]), "=r"(matrices[3]) \
+                : "r"(shared_address(row))                                                   \
+                : "memory");                                                                 \
+        }
+
+DIGAN_FAST_LOAD_MATRICES(load_matrices, "")
+DIGAN_FAST_LOAD_MATRICES(load_matrices_transposed, ".trans")
+#    undef DIGAN_FAST_LOAD_MATRICES
 
 #    define DIGAN_FAST_MULTIPLY(name, shape, types)                                             \
         __device__ __forceinline__ void name(float (&sum)[4], const uint32_t (&left)[4],        \
@@ -59,6 +72,32 @@ DIGAN_FAST_MULTIPLY(multiply_bfloat16, "m16n8k16", "f32.bf16.bf16.f32")
 DIGAN_FAST_MULTIPLY(multiply_float16, "m16n8k16", "f32.f16.f16.f32")
 DIGAN_FAST_MULTIPLY(multiply_tf32, "m16n8k8", "f32.tf32.tf32.f32")
 #    undef DIGAN_FAST_MULTIPLY
+
+// Stores of 8 and 16 bytes that stay one: from both sides of a branch the compiler takes what they
+// have in common, and leaves single words.
+__device__ __forceinline__ void store_shared(float2* to, float2 value) {
+    asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(shared_address(to)), "f"(value.x),
+                 "f"(value.y)
+                 : "memory");
+}
+
+__device__ __forceinline__ void store_global(uint2* to, uint2 value) {
+    asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(to)),
+                 "r"(value.x), "r"(value.y)
+                 : "memory");
+}
+
+__device__ __forceinline__ void store_global(uint4* to, uint4 value) {
+    asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)),
+                 "r"(value.x), "r"(value.y), "r"(value.z), "r"(value.w)
+                 : "memory");
+}
+
+__device__ __forceinline__ void store_global(float4* to, float4 value) {
+    asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(__cvta_generic_to_global(to)),
+                 "f"(value.x), "f"(value.y), "f"(value.z), "f"(value.w)
+                 : "memory");
+}
 
 // Two numbers, rounded to nearest, the first one in the low bits.
 __device__ __forceinline__ uint32_t to_bfloat16(float low, float high) {

@@ -65,7 +65,7 @@ struct Storage {
             } vector;
 #pragma unroll
             for (int i = 0; i < COUNT; ++i) vector.elements[i] = narrowed(values[i]);
-            *reinterpret_cast<uint4*>(static_cast<Element*>(to) + at) = vector.whole;
+            store_global(reinterpret_cast<uint4*>(static_cast<Element*>(to) + at), vector.whole);
         }
     }
 };

@@ -30,6 +30,16 @@ def address(tensor: Tensor | None, name: str, dtype: torch.dtype | None = None, 
     return ptr(tensor, name, DEVICE, dtype, alignment or dtype.itemsize)
 
 
+def multiplies_as_tf32(dtype: torch.dtype) -> bool:
+    """Whether torch was told, by name, to multiply float32 with 10 bits after the leading one."""
+    return dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest"
+
+
+def wide(tensor: Tensor | None) -> Tensor | None:
+    """Contiguous and float32, as kernels take what is small."""
+    return None if tensor is None else tensor.to(torch.float32).contiguous()
+
+
 def stream(tensor: Tensor) -> int:
     """The current stream of the tensor's device, as the address of what CUDA knows it by."""
     return int(torch.cuda.current_stream(tensor.device).cuda_stream)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from digan_fast import dispatch
+from digan_fast.ops import _cuda as _cuda_border
+from digan_fast.ops._cuda import why_not_cuda
 from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr, why_not_float32
 from digan_fast.ops._registry import define, differentiable
 from digan_fast.ops._triton import lazily, why_not_one_dtype, why_not_triton
@@ -124,6 +126,93 @@ dispatch.register(
     _native_backward,
     lambda grad, *args: _why_not_native(*args[:5], *args[6:]),
 )
+
+
+def _cuda_options(phase: Tensor, weight: Tensor, grid: Sequence[int], *options: Any) -> dict[str, Any]:
+    """What the CUDA kernels take besides addresses."""
+    activation, gain, clamp = options
+    return {
+        "shape": [*phase.shape, weight.shape[1]],
+        "grid": list(grid),
+        "activation": NATIVE_ACTIVATIONS.index(activation),
+        "number": _cuda_border.DTYPES.index(weight.dtype),
+        "tf32": _cuda_border.multiplies_as_tf32(weight.dtype),
+        "gain": gain,
+        "clamp": math.inf if clamp is None else clamp,
+        "stream": _cuda_border.stream(weight),
+    }
+
+
+def _cuda(*args: Any) -> Tensor:
+    (base, frequency, phase, weight, bias), options = args[:5], args[5:]
+    out = _fake(*args)
+    if out.numel() == 0 or frequency.numel() == 0:
+        return reference.coord_linear(*args)
+    base, weight = _contiguous([base, weight])
+    bias, waves = _cuda_border.wide(bias), [_cuda_border.wide(tensor) for tensor in (frequency, phase)]
+    with _cuda_border.on_device(weight):
+        _cuda_border.module().coord_linear_cuda(
+            out=_cuda_border.address(out, "out"),
+            base=_cuda_border.address(base, "base"),
+            frequency=_cuda_border.address(waves[0], "frequency"),
+            phase=_cuda_border.address(waves[1], "phase"),
+            weight=_cuda_border.address(weight, "weight"),
+            bias=_cuda_border.address(bias, "bias"),
+            **_cuda_options(phase, weight, *options),
+        )
+    return out
+
+
+def _cuda_backward(grad: Tensor, *args: Any) -> tuple[Tensor, ...]:
+    (base, frequency, phase, weight, _, out), options = args[:6], args[6:]
+    if out.numel() == 0 or frequency.numel() == 0:
+        return reference.coord_linear_backward(grad, *args)
+    grad, base, weight, out = _contiguous([grad, base, weight, out])
+    waves = [_cuda_border.wide(tensor) for tensor in (frequency, phase)]
+    dbase, _, _, dweight, dbias = _fake_backward(grad, *args)
+    dbias = torch.empty_like(dbias, dtype=torch.float32)
+    (batch, frames, sinusoids), module = phase.shape, _cuda_border.module()
+    dtheta = dbias.new_empty((batch, frames, 3, sinusoids))
+    dvideo = dbias.new_empty((batch, 3, sinusoids))
+    named = _cuda_options(phase, weight, *options)
+    extents = {key: named[key] for key in ("shape", "grid", "number")}
+    partials = dbias.new_empty(module.coord_linear_cuda_partials(**extents, based=base is not None))
+    dz = None if options[1:] == ("linear", 1.0, None) else torch.empty_like(grad)
+    with _cuda_border.on_device(weight):
+        module.coord_linear_backward_cuda(
+            dbase=0 if base is None else _cuda_border.address(dbase, "dbase"),
+            dtheta=_cuda_border.address(dtheta, "dtheta"),
+            dvideo=_cuda_border.address(dvideo, "dvideo"),
+            dweight=_cuda_border.address(dweight, "dweight"),
+            dbias=_cuda_border.address(dbias, "dbias"),
+            dz=_cuda_border.address(dz, "dz"),
+            partials=_cuda_border.address(partials, "partials"),
+            grad=_cuda_border.address(grad, "grad"),
+            base=_cuda_border.address(base, "base"),
+            frequency=_cuda_border.address(waves[0], "frequency"),
+            phase=_cuda_border.address(waves[1], "phase"),
+            weight=_cuda_border.address(weight, "weight"),
+            saved=_cuda_border.address(out, "saved"),
+            **named,
+        )
+    dfrequency = dvideo[:, 1:].transpose(1, 2).to(frequency.dtype)
+    return dbase, dfrequency, dtheta[:, :, 0].to(phase.dtype), dweight, dbias.to(grad.dtype)
+
+
+def _why_not_cuda(
+    base: Tensor | None, frequency: Tensor, phase: Tensor, weight: Tensor, bias: Tensor | None, *options: Any
+) -> str | None:
+    tensors = {"base": base, "frequency": frequency, "phase": phase, "weight": weight, "bias": bias}
+    return why_not_cuda(_ACTIVATIONS, options[-3], **tensors) or why_not_one_dtype(base=base, weight=weight)
+
+
+def _why_not_cuda_backward(grad: Tensor, *args: Any) -> str | None:
+    reason = _why_not_cuda(*args[:5], *args[6:]) or why_not_cuda(_ACTIVATIONS, args[-3], grad=grad, out=args[5])
+    return reason or why_not_one_dtype(grad=grad, weight=args[3], out=args[5])
+
+
+dispatch.register("coord_linear", "cuda", _cuda, _why_not_cuda)
+dispatch.register("coord_linear_backward", "cuda", _cuda_backward, _why_not_cuda_backward)
 
 
 def _why_not_triton(

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from digan_fast import dispatch
+from digan_fast.ops import _cuda as _cuda_border
+from digan_fast.ops._cuda import why_not_cuda
 from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr, why_not_float32
 from digan_fast.ops._registry import define, differentiable
 from digan_fast.ops._triton import lazily, why_not_one_dtype, why_not_triton
@@ -100,6 +102,101 @@ dispatch.register(
     _native_backward,
     lambda grad, *args: _why_not_native(*args[:3], *args[4:]),
 )
+
+
+def _rows(x: Tensor) -> tuple[Tensor, bool]:
+    """[B, M, I] contiguous, or [M, I] where the videos share it."""
+    flat = x.flatten(1, -2)
+    shared = len(flat) > 1 and flat.stride(0) == 0
+    return (flat[0] if shared else flat).contiguous(), shared
+
+
+def _cuda_options(
+    shape: list[int],
+    x: Tensor,
+    bias: Tensor | None,
+    shared: bool,
+    activation: str,
+    gain: float,
+    clamp: float | None,
+) -> dict[str, Any]:
+    """What the CUDA kernels take besides addresses."""
+    return {
+        "shape": shape,
+        "shared_x": shared,
+        "own_biases": bias is not None and bias.ndim == 2,
+        "activation": NATIVE_ACTIVATIONS.index(activation),
+        "number": _cuda_border.DTYPES.index(x.dtype),
+        "tf32": _cuda_border.multiplies_as_tf32(x.dtype),
+        "gain": gain,
+        "clamp": math.inf if clamp is None else clamp,
+        "stream": _cuda_border.stream(x),
+    }
+
+
+def _cuda(x: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
+    out = _fake(x, weight)
+    if out.numel() == 0 or x.shape[-1] == 0:
+        return reference.linear_act(x, weight, bias, *options)
+    (rows, shared), weight, bias = _rows(x), weight.contiguous(), _cuda_border.wide(bias)
+    shape = [len(x), rows.shape[-2], *weight.shape[:0:-1]]
+    with _cuda_border.on_device(x):
+        _cuda_border.module().linear_act_cuda(
+            out=_cuda_border.address(out, "out"),
+            x=_cuda_border.address(rows, "x"),
+            weight=_cuda_border.address(weight, "weight"),
+            bias=_cuda_border.address(bias, "bias"),
+            **_cuda_options(shape, rows, bias, shared, *options),
+        )
+    return out
+
+
+def _cuda_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor, *options: Any
+) -> tuple[Tensor, ...]:
+    if out.numel() == 0 or x.shape[-1] == 0:
+        return reference.linear_act_backward(grad, x, weight, bias, out, *options)
+    (rows, shared), weight, wide = _rows(x), weight.contiguous(), _cuda_border.wide(bias)
+    grad, out = grad.contiguous(), out.contiguous()
+    dx, dweight, dbias = _fake_backward(grad, x, weight, bias)
+    dbias = torch.empty_like(dbias, dtype=torch.float32)
+    shape = [len(x), rows.shape[-2], *weight.shape[:0:-1]]
+    named = _cuda_options(shape, rows, wide, shared, *options)
+    module = _cuda_border.module()
+    count = module.linear_act_cuda_partials(**{key: named[key] for key in ("shape", "own_biases", "number")})
+    partials = x.new_empty(count, dtype=torch.float32)
+    dz = None if options == ("linear", 1.0, None) else torch.empty_like(grad)
+    with _cuda_border.on_device(x):
+        module.linear_act_backward_cuda(
+            dx=_cuda_border.address(dx, "dx"),
+            dweight=_cuda_border.address(dweight, "dweight"),
+            dbias=_cuda_border.address(dbias, "dbias"),
+            dz=_cuda_border.address(dz, "dz"),
+            partials=_cuda_border.address(partials, "partials"),
+            grad=_cuda_border.address(grad, "grad"),
+            x=_cuda_border.address(rows, "x"),
+            weight=_cuda_border.address(weight, "weight"),
+            bias=_cuda_border.address(wide, "bias"),
+            saved=_cuda_border.address(out, "saved"),
+            **named,
+        )
+    return dx, dweight, dbias.to(grad.dtype)
+
+
+def _why_not_cuda(x: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> str | None:
+    reason = why_not_cuda(_ACTIVATIONS, options[-3], x=x, weight=weight, bias=bias)
+    return reason or why_not_one_dtype(x=x, weight=weight)
+
+
+def _why_not_cuda_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor, *options: Any
+) -> str | None:
+    reason = why_not_cuda(_ACTIVATIONS, options[-3], grad=grad, x=x, weight=weight, bias=bias, out=out)
+    return reason or why_not_one_dtype(grad=grad, x=x, weight=weight, out=out)
+
+
+dispatch.register("linear_act", "cuda", _cuda, _why_not_cuda)
+dispatch.register("linear_act_backward", "cuda", _cuda_backward, _why_not_cuda_backward)
 
 
 def _why_not_triton(x: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> str | None:

@@ -8,6 +8,7 @@ precision, float32, bfloat16 or int8, of everything but phases, to-RGB and colou
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -31,6 +32,11 @@ _CUDA_PRECISIONS = (*_NATIVE_PRECISIONS, "float16", "tf32")
 # Frames × pixels that the CUDA kernels take at once: between two grids 512 bytes are stored for four of them.
 _PIXELS_AT_ONCE = 1 << 20
 _RENDERED = ("linear", "relu", "lrelu", "sine")
+_LAYER_BY_LAYER = reference.Products(
+    functools.partial(dispatch.call, "linear_act"),
+    functools.partial(dispatch.call, "coord_linear"),
+    functools.partial(dispatch.call, "linear_act"),
+)
 
 _op = define(
     "render",
@@ -98,7 +104,12 @@ def _cuda(*args: Any) -> Tensor:
     out = _empty(lists[1], lists[2], window)
     if out.numel() == 0:
         return out
-    how, levels = _cuda_precision(lists, precision), reference.assembled(*map(_wide, lists))
+    how = _cuda_precision(lists, precision)
+    if reason := _why_not_fused(*args):
+        dispatch.passed_over("render", "the fused kernel", reason)
+        layered = [reference.lowered(level, precision) for level in reference.assembled(*lists)]
+        return reference.in_tiles(layered, size, tuple(window), _LAYER_BY_LAYER)
+    levels = reference.assembled(*map(_wide, lists))
     budget = max(1, _PIXELS_AT_ONCE // len(out))
     parts = list(reference.tiles(out.shape[1], tuple(window), size // levels[0].side, budget))
     if len(parts) == 1:
@@ -175,18 +186,20 @@ def _why_not_triton(*args: Any) -> str | None:
 
 
 def _why_not_cuda(*args: Any) -> str | None:
-    *lists, size, window, precision = args
+    *lists, _, _, precision = args
+    if precision == "int8":
+        return "it has no int8"
     other = next((name for name in lists[6] if name not in _RENDERED), "linear")
     tensors = {f"tensor {i} of the INR": each for i, each in enumerate(itertools.chain(*lists[:4]))}
-    reason = why_not_cuda(_RENDERED, other, **tensors)
-    if reason or 0 in (*lists[1][0].shape[:2], *window[2:]):
-        return reason
-    # Extents alone decide: any address will do.
+    return why_not_cuda(_RENDERED, other, **tensors)
+
+
+def _why_not_fused(*args: Any) -> str | None:
+    """Why the levels of a grid do not go into one kernel; extents alone decide, so that any address will do."""
+    *lists, size, window, precision = args
     levels = _level_tuples(reference.assembled(*lists), lambda *_: 4)
-    precision = _CUDA_PRECISIONS.index(_cuda_precision(lists, precision))
-    found: str = _cuda_border.module().render_cuda_why_not(
-        *lists[1][0].shape[:2], size, list(window), levels, precision
-    )
+    how = _CUDA_PRECISIONS.index(_cuda_precision(lists, precision))
+    found: str = _cuda_border.module().render_cuda_why_not(*lists[1][0].shape[:2], size, list(window), levels, how)
     return found or None
 
 

@@ -86,7 +86,7 @@ def _part(symbol: str) -> tuple[str, str]:
     return symbol[digits.end() : end], symbol[end:]
 
 
-@dataclass
+@dataclass(eq=False)
 class Launch:
     """One kernel's launch, executed; ``tensors`` are those that it was given, by name."""
 

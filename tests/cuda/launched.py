@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from cases import DTYPES, calls
 from ops import OP_CASES, kernel
 from renders import PRECISIONS, RENDERINGS, arguments, op
@@ -11,7 +12,9 @@ def launch_everything() -> None:
     for case in RENDERINGS.values():
         for precision in PRECISIONS:
             op._cuda(*arguments(case.levels(), case.size, case.window, precision))
-    for case in OP_CASES:
-        for dtype in DTYPES.values():
-            for name, args in calls(case, dtype):
-                kernel(name)(*args)
+    for how in ("highest", "high"):
+        torch.set_float32_matmul_precision(how)
+        for case in OP_CASES:
+            for dtype in DTYPES.values() if how == "highest" else (torch.float32,):
+                for name, args in calls(case, dtype):
+                    kernel(name)(*args)

@@ -12,8 +12,10 @@ from cases import CASES, DTYPES, Case, calls
 
 from digan_fast import dispatch
 
-OPS = ("bias_act", "fmm_weights", "upfirdn2d")
+OPS = ("bias_act", "coord_linear", "fmm_weights", "linear_act", "upfirdn2d")
 OP_CASES = [case for case in CASES if case.op in OPS]
+# Those that multiply matrices.
+PRODUCT_CASES = [case for case in OP_CASES if case.op in ("coord_linear", "linear_act")]
 
 
 def kernel(op: str) -> Callable[..., Any]:
@@ -28,9 +30,13 @@ def kernel(op: str) -> Callable[..., Any]:
 
 
 def check_case(case: Case, kind: str, monkeypatch: pytest.MonkeyPatch, device: str = "cpu") -> None:
+    """Of a kind in DTYPES, or of float32 that is multiplied as tf32."""
     monkeypatch.setattr(cases, "kernel", kernel)
-    for op, args in calls(case, DTYPES[kind], device):
-        cases.check(op, args, DTYPES[kind])
+    torch.set_float32_matmul_precision("high" if kind == "tf32" else "highest")
+    dtype = DTYPES.get(kind, torch.float32)
+    for op, args in calls(case, dtype, device):
+        # As of the Triton kernels.
+        cases.check(op, args, dtype, unit=2.0**-7 if kind == "tf32" else None)
 
 
 def misaligned(tensor: torch.Tensor) -> torch.Tensor:

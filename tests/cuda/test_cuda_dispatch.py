@@ -49,11 +49,31 @@ def test_cuda_comes_first(on_cuda: Any) -> None:
     factors = torch.randn(5, 6), torch.randn(1, 5, 2), torch.randn(1, 2, 6)
     assert chosen("fmm_weights", *factors, "demod") == "cuda"
     assert chosen("fmm_weights_backward", torch.randn(1, 5, 6), *factors, torch.randn(1, 5, 6), "demod") == "cuda"
+    x, weight, out = torch.randn(1, 4, 3), torch.randn(1, 5, 3), torch.randn(1, 4, 5)
+    assert chosen("linear_act", x, weight, None, "sine", 1.0, None) == "cuda"
+    assert chosen("linear_act_backward", out, x, weight, None, out, "sine", 1.0, None) == "cuda"
+    waves = None, torch.randn(1, 2, 2), torch.randn(1, 3, 2), torch.randn(1, 5, 4), None
+    options, out = ([4, 0, 0, 4, 4], "lrelu", 1.0, None), torch.randn(1, 3, 4, 4, 5)
+    assert chosen("coord_linear", *waves, *options) == "cuda"
+    assert chosen("coord_linear_backward", out, *waves, out, *options) == "cuda"
 
 
-def test_what_has_no_kernel_goes_to_triton(on_cuda: Any) -> None:
-    x, weight = torch.randn(1, 4, 3), torch.randn(1, 5, 3)
-    assert chosen("linear_act", x, weight, None, "lrelu", 1.0, None) == "triton"
+def test_what_kernels_do_not_take_goes_to_triton_and_says_why(on_cuda: Any, caplog: pytest.LogCaptureFixture) -> None:
+    x, weight = torch.randn(1, 4, 3), torch.randn(1, 5, 3).bfloat16()
+    base, frequency, phase = torch.randn(1, 1, 1, 1, 5), torch.randn(1, 2, 2), torch.randn(1, 1, 2)
+    waves = frequency, phase, torch.randn(1, 5, 4)
+    options = [4, 0, 0, 2, 2], "tanh", 1.0, None
+    with caplog.at_level(logging.WARNING, "digan_fast"):
+        assert chosen("linear_act", x, weight, None, "lrelu", 1.0, None) == "triton"
+        assert chosen("linear_act", x, weight.float(), None, "swish", 1.0, None) == "triton"
+        assert chosen("coord_linear", base.half(), *waves, None, options[0], "relu", 1.0, None) == "triton"
+        assert chosen("coord_linear", base, *waves, None, *options) == "triton"
+    assert [record.getMessage().split(": backend cuda passed over: ") for record in caplog.records] == [
+        ["linear_act", "x is torch.float32, weight is torch.bfloat16"],
+        ["linear_act", "it has no activation 'swish'"],
+        ["coord_linear", "base is torch.float16, weight is torch.float32"],
+        ["coord_linear", "it has no activation 'tanh'"],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +84,6 @@ def test_what_has_no_kernel_goes_to_triton(on_cuda: Any) -> None:
         (rendering(((4, (8,) * 25),)), "a grid has 25 products; a launch takes 24"),
         (rendering(((4, (8,) * 23), (4, (512,)))), "a grid has 31 products; a launch takes 24"),
         (rendering(((4, (513,)),), "float32"), "a layer has 513 outputs; a tile holds 512"),
-        ((*rendering(((4, (8,)),))[:-1], "int8"), "it has no int8"),
         (
             (*rendering(((4, (8,)),))[:-2], [1 << 24, 0, 4, 4], "bfloat16"),
             "the window or the picture reaches beyond 2^23",
@@ -72,13 +91,25 @@ def test_what_has_no_kernel_goes_to_triton(on_cuda: Any) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_does_not_fit_goes_to_triton_and_says_why(
+def test_what_does_not_fit_goes_layer_by_layer_and_says_why(
     on_cuda: Any, args: tuple[Any, ...], reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     torch.set_float32_matmul_precision("highest")
+    on_cuda.set(record=True)
     with caplog.at_level(logging.WARNING, "digan_fast"):
-        assert chosen("render", *args) == "triton"
-    assert [record.getMessage() for record in caplog.records] == [f"render: backend cuda passed over: {reason}"]
+        assert chosen("render", *args) == "cuda"
+        for _ in range(2):
+            dispatch.call("render", *args)
+    assert [record.getMessage() for record in caplog.records] == [f"render: the fused kernel passed over: {reason}"]
+    launches = on_cuda.take_launches()
+    assert launches
+    assert all("product_kernel" in launch[0] for launch in launches)
+
+
+def test_int8_goes_to_triton_and_says_why(on_cuda: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "digan_fast"):
+        assert chosen("render", *rendering(((4, (8,)),))[:-1], "int8") == "triton"
+    assert [record.getMessage() for record in caplog.records] == ["render: backend cuda passed over: it has no int8"]
 
 
 def test_other_devices_and_types_are_refused_by_name(on_cuda: Any) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from cases import CASES, Case
+from cases import CASES, DTYPES, Case
 from conftest import moved
 from harness import Launch, executed, simulated
-from ops import OPS, check_case, kernel
+from ops import OPS, PRODUCT_CASES, check_case, kernel
 from random_inrs import random_inr
 from renders import RENDERINGS, arguments, check, op
 
@@ -59,9 +59,11 @@ def test_renderings(name: str, precision: str, nvcc: Path) -> None:
     record(f"{name}, {precision}", launches)
 
 
-@pytest.mark.parametrize("kind", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("kind", ["float32", "tf32", "bfloat16", "float16"])
 @pytest.mark.parametrize("case", [case for case in CASES if case.op in OPS and case.name in EXECUTED], ids=str)
 def test_ops(case: Case, kind: str, nvcc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if kind == "tf32" and case not in PRODUCT_CASES:
+        return
     with executed(nvcc) as launches:
         check_case(case, kind, monkeypatch)
     assert all(launch.counters.total("bank_conflicts") == 0 for launch in launches)
@@ -79,6 +81,90 @@ def test_bias_act_moves_each_byte_once(nvcc: Path) -> None:
     assert forward.total("global_bytes_written") == x.nbytes
     assert (backward.total("global_bytes_read"), backward.total("global_bytes_written")) == (2 * x.nbytes, x.nbytes)
     assert forward.store_efficiency == backward.store_efficiency == 1
+
+
+def test_products_move_operands_once_a_tile_of_the_other(nvcc: Path) -> None:
+    """Of a linear layer, forward and backward: a block's 128 rows ask L2 for the weights, its columns for the rows."""
+    rows, inputs, outputs = 512, 256, 128
+    x, weight, bias = torch.randn(1, rows, inputs), torch.randn(1, outputs, inputs), torch.randn(outputs)
+    args = x.bfloat16(), weight.bfloat16(), bias
+    with executed(nvcc) as launches:
+        y = kernel("linear_act")(*args, "lrelu", 1.4, None)
+        kernel("linear_act_backward")(y, *args, y, "lrelu", 1.4, None)
+    forward, gradient, bias_sum, by_x, by_weight, weight_sum = launches
+    x_bytes, weight_bytes, y_bytes = (2 * tensor.numel() for tensor in (x, weight, y))
+    parts = by_weight.blocks // 2
+    copied = {
+        forward: x_bytes + rows // 128 * weight_bytes,
+        by_x: inputs // 128 * y_bytes + rows // 128 * weight_bytes,
+        by_weight: inputs // 128 * y_bytes + x_bytes,
+    }
+    touched = {
+        forward: (x_bytes + weight_bytes + 4 * outputs, y_bytes),
+        gradient: (y_bytes, y_bytes + 4 * outputs * 4),
+        bias_sum: (4 * outputs * 4, 4 * outputs),
+        by_x: (y_bytes + weight_bytes, x_bytes),
+        by_weight: (y_bytes + x_bytes, 2 * weight_bytes * parts),
+        weight_sum: (2 * weight_bytes * parts, weight_bytes),
+    }
+    for launch, (read, written) in touched.items():
+        counters = launch.counters
+        assert (counters.unique_bytes_read, counters.unique_bytes_written) == (read, written)
+        assert counters.total("global_bytes_written") == written
+        assert counters.store_efficiency == 1
+        assert counters.total("bank_conflicts") == 0
+    for launch, asked in copied.items():
+        assert launch.counters.where("global_bytes_read", r"^cp\.async") == asked
+        assert launch.counters.total("tensor_flops") == 2 * rows * inputs * outputs
+    record("512 × 256 to 128", launches)
+
+
+def test_waves_are_never_stored(nvcc: Path) -> None:
+    frames, waves, outputs, side = 2, 64, 128, 16
+    base, frequency = torch.randn(1, frames, 8, 8, outputs).bfloat16(), torch.randn(1, waves, 2)
+    phase, weight = torch.randn(1, frames, waves), torch.randn(1, outputs, 2 * waves).bfloat16()
+    inputs, options = (base, frequency, phase, weight, None), ([side, 0, 0, side, side], "lrelu", 1.4, None)
+    with executed(nvcc) as launches:
+        y = kernel("coord_linear")(*inputs, *options)
+        kernel("coord_linear_backward")(y, *inputs, y, *options)
+    forward, gradient, bias_sum, by_weight, weight_sum, by_theta, by_frame, by_video = launches
+    wave_bytes, base_bytes, weight_bytes, y_bytes = 12 * waves + 4 * waves, base.nbytes, weight.nbytes, y.nbytes
+    parts, tiles = by_weight.blocks, frames * 2
+    for launch, read, written in (
+        (forward, wave_bytes + base_bytes + weight_bytes, y_bytes),
+        (gradient, y_bytes, y_bytes + base_bytes + 4 * outputs),
+        (bias_sum, 4 * outputs, 4 * outputs),
+        (by_weight, wave_bytes + y_bytes, 2 * weight_bytes * parts),
+        (weight_sum, 2 * weight_bytes * parts, weight_bytes),
+        (by_theta, wave_bytes + y_bytes + weight_bytes, 12 * waves * tiles),
+        (by_frame, 12 * waves * tiles, 12 * waves * frames),
+        (by_video, 12 * waves * frames, 12 * waves),
+    ):
+        counters = launch.counters
+        assert (counters.unique_bytes_read, counters.unique_bytes_written) == (read, written)
+        assert counters.total("bank_conflicts") == 0
+        assert counters.store_efficiency == 1
+    record("64 sinusoids to 128 at 16², 2 frames", launches)
+
+
+@pytest.mark.parametrize(("kind", "multiplications"), [("bfloat16", 32), ("tf32", 32), ("float32", 256)])
+def test_a_step_of_a_product_is_multiplications_and_loads_of_operands(
+    kind: str, multiplications: int, nvcc: Path
+) -> None:
+    torch.set_float32_matmul_precision("high" if kind == "tf32" else "highest")
+    x, weight = (torch.randn(1, 128, 1024, dtype=DTYPES.get(kind, torch.float32)) for _ in range(2))
+    with executed(nvcc) as launches:
+        kernel("linear_act")(x, weight, None, "linear", 1.0, None)
+    # Steps of float32 are of 16 terms, four at a time; of bfloat16 of 32.
+    steps = {"bfloat16": 1024 // 32, "tf32": 1024 // 16, "float32": 1024 // 4}[kind]
+    loop = [line for line in launches[0].counters.lines() if line.reached == steps * launches[0].threads]
+    opcodes = [line.text.split()[0] for line in loop]
+    assert sum(opcode.startswith(("mma.sync", "fma.rn.f32")) for opcode in opcodes) == multiplications
+    loads = sum(opcode.startswith(("ldmatrix", "ld.shared")) for opcode in opcodes)
+    assert loads == (20 if kind == "float32" else 12)
+    assert sum(line.bank_conflicts for line in loop) == 0
+    assert sum(opcode.startswith("bar.") for opcode in opcodes) == (0 if kind == "float32" else 1)
+    assert not any(opcode.startswith(("ld.global", "ld.local", "st.")) for opcode in opcodes)
 
 
 # Grids as wide as DIGAN's, 16 and 32 pixels a side.

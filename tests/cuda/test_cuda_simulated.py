@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cases import DTYPES, Case, reference
+from cases import DTYPES, Case, calls, reference
 from harness import LARGE_SHARED, simulated, symbol_name
-from ops import OP_CASES, check_case, kernel, misaligned
+from ops import OP_CASES, PRODUCT_CASES, check_case, kernel, misaligned
+from random_inrs import changed, distance, exact, random_inr
 from renders import PRECISIONS, RENDERINGS, arguments, check, op
 
 from digan_fast import dispatch
@@ -59,6 +60,89 @@ def test_empty() -> None:
     with simulated():
         assert op._why_not_cuda(*lists, *args[3:]) is None
         assert op._cuda(*lists, *args[3:]).shape == (0, 1, 3, 8, 8)
+
+
+# The bound is on sums: of a single term most is cancelled by the bias.
+@pytest.mark.parametrize("case", [case for case in PRODUCT_CASES if str(case) != "linear_act-one"], ids=str)
+def test_products_as_tf32(case: Case, poisoned: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with simulated() as module:
+        check_case(case, "tf32", monkeypatch)
+        names = {symbol_name(launch[0]) for launch in module.take_launches()}
+    assert not any("Float32" in name for name in names)
+
+
+@pytest.mark.parametrize("case", [case for case in PRODUCT_CASES if case.name in ("odd", "tails", "sine")], ids=str)
+def test_products_have_the_same_bits_in_any_order(case: Case, poisoned: None) -> None:
+    for name, args in calls(case, torch.bfloat16):
+        found = []
+        for settings in SETTINGS:
+            with simulated(**settings):
+                result = kernel(name)(*args)
+                found.append(result if isinstance(result, tuple) else (result,))
+        assert all(all(map(torch.equal, found[0], other)) for other in found[1:])
+
+
+@pytest.mark.parametrize("kind", DTYPES)
+def test_products_of_addresses_that_are_no_multiple_of_16(kind: str) -> None:
+    """Element by element, where otherwise sixteen bytes are copied: the same bits."""
+    linear = [torch.randn(shape).to(DTYPES[kind]) for shape in ((2, 70, 64), (2, 48, 64), (48,), (2, 70, 48))]
+    waves = [torch.randn(shape).to(DTYPES[kind]) for shape in ((1, 2, 3, 3, 16), (1, 16, 64), (1, 2, 6, 6, 16))]
+    fixed, options = (torch.randn(1, 32, 2), torch.randn(1, 2, 32)), ("lrelu", 1.4, 0.5)
+    found = []
+    for place in (lambda tensor: tensor, misaligned):
+        x, weight, bias, grad = map(place, linear)
+        base, wave_weight, wave_grad = map(place, waves)
+        own = (base, *fixed, wave_weight, None)
+        grid = [8, 0, 2, 6, 6]
+        with simulated():
+            y = kernel("linear_act")(x, weight, bias, *options)
+            z = kernel("coord_linear")(*own, grid, *options)
+            found.append(
+                (
+                    y,
+                    z,
+                    *kernel("linear_act_backward")(grad, x, weight, bias, y, *options),
+                    *kernel("coord_linear_backward")(wave_grad, *own, z, grid, *options),
+                )
+            )
+    # Sums over rows are of other threads where a thread has one column.
+    close = {"rtol": 0, "atol": 1e-5} if kind == "float32" else {"rtol": 0.02, "atol": 0.02}
+    for index, (aligned, other) in enumerate(zip(*found, strict=True)):
+        if index in (4, 9):
+            torch.testing.assert_close(other, aligned, **close)
+        else:
+            assert torch.equal(other, aligned), index
+
+
+def test_rows_that_videos_share() -> None:
+    rows, weight, grad = torch.randn(5, 33), torch.randn(3, 20, 33), torch.randn(3, 5, 20)
+    for x in (rows.expand(3, 5, 33), rows.expand(3, 5, 33).contiguous()):
+        with simulated():
+            y = kernel("linear_act")(x, weight, None, "relu", 1.4, None)
+            dx, dweight, _ = kernel("linear_act_backward")(grad, x, weight, None, y, "relu", 1.4, None)
+        assert torch.allclose(y, reference("linear_act", x, weight, None, "relu", 1.4, None)[0], atol=1e-5)
+        right = reference("linear_act_backward", grad, x, weight, None, y, "relu", 1.4, None)
+        assert torch.allclose(dx, right[0], atol=1e-5)
+        assert torch.allclose(dweight, right[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_layer_by_layer(precision: str, poisoned: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Renderings that the fused kernel does not take, by the kernels of the ops."""
+    levels = random_inr(1, 2, ((20, (530, 24)), (5, (30,))), colours=5)
+    args = arguments(levels, 16, (3, 2, 9, 11), precision)
+    monkeypatch.setattr(dispatch, "_why_not", lambda backend: "there is none" if backend == "triton" else None)
+    with simulated() as module, dispatch.use_backend("cuda"):
+        assert op._why_not_fused(*args) is not None
+        assert op._why_not_cuda(*args) is None
+        found = op._cuda(*args)
+        kernels = {symbol_name(launch[0]).split("<")[0] for launch in module.take_launches()}
+    assert kernels == {"product_kernel"}
+    if precision == "float16":
+        levels = changed(levels, lambda tensor: tensor.half().float())
+    right = exact(levels, 16, (3, 2, 9, 11))
+    unit = {"float32": 2.0**-22, "bfloat16": 2.0**-8, "float16": 2.0**-11}[precision]
+    assert distance(found, right) <= 3 * unit
 
 
 @pytest.mark.parametrize("kind", DTYPES)

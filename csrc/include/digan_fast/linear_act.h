@@ -33,4 +33,35 @@ struct LinearActBackwardParams {
 void linear_act_cpu(const LinearActParams& params);
 void linear_act_backward_cpu(const LinearActBackwardParams& params);
 
+// The same of tensors of `number` on a CUDA device.
+struct LinearActCudaParams {
+    void* out;           // [B, M, O]
+    const void* x;       // [B, M, I], or [M, I]
+    const void* weight;  // [B, O, I]
+    const float* bias;   // [O] or [B, O], or null
+    bool shared_x;       // [M, I]
+    bool own_biases;     // [B, O]
+    std::int64_t videos, rows, inputs, outputs;
+    Activation activation;
+    Number number;
+    bool tf32;  // float32 is multiplied with 10 bits after the leading one
+    float gain;
+    float clamp;  // infinity: none
+};
+
+struct LinearActCudaBackwardParams {
+    LinearActCudaParams forward;  // `out` as computed
+    const void* grad;             // [B, M, O]
+    void* dz;       // room for one like it; null: the gradient by z is `grad` itself, as of linear
+                    // without gain and clamp
+    void* dx;       // [B, M, I], also where x is shared
+    void* dweight;  // [B, O, I]
+    float* dbias;   // [B, O] with own_biases, else [O]
+    float* partials;  // [linear_act_cuda_partials(forward)]
+};
+
+void linear_act_cuda(const LinearActCudaParams& params, CudaStream stream);
+void linear_act_backward_cuda(const LinearActCudaBackwardParams& params, CudaStream stream);
+std::int64_t linear_act_cuda_partials(const LinearActCudaParams& params);
+
 }  // namespace digan_fast

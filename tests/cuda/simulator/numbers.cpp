@@ -106,4 +106,17 @@ void exchange_matrices(const void* const* in, void* const* out) {
                 static_cast<const std::uint32_t*>(in[8 * matrix + lane / 4])[lane % 4];
 }
 
+void exchange_matrices_transposed(const void* const* in, void* const* out) {
+    for (int lane = 0; lane < 32; ++lane)
+        for (int matrix = 0; matrix < 4; ++matrix) {
+            std::uint32_t word = 0;
+            for (int half = 0; half < 2; ++half) {
+                const void* row = in[8 * matrix + lane % 4 * 2 + half];
+                word |= std::uint32_t{static_cast<const std::uint16_t*>(row)[lane / 4]}
+                        << 16 * half;
+            }
+            static_cast<std::uint32_t*>(out[lane])[matrix] = word;
+        }
+}
+
 }  // namespace simulator

@@ -7,7 +7,9 @@
 #include <random>
 #include <vector>
 
+#include "digan_fast/coord_linear.h"
 #include "digan_fast/fmm_weights.h"
+#include "digan_fast/linear_act.h"
 #include "digan_fast/render.h"
 #include "digan_fast/upfirdn2d.h"
 #include "simulator.h"
@@ -136,6 +138,76 @@ void fmm_weights(digan_fast::Modulation modulation) {
         nullptr);
 }
 
+// Inputs, outputs and rows; all in whole vectors, or none.
+void linear_act(Number number, bool tf32, Activation activation,
+                std::array<std::int64_t, 3> extents) {
+    constexpr std::int64_t kVideos = 2;
+    const auto [inputs, outputs, rows] = extents;
+    digan_fast::LinearActCudaParams p{};
+    p.out = tensor(kVideos * rows * outputs);
+    p.x = tensor(kVideos * rows * inputs);
+    p.weight = tensor(kVideos * outputs * inputs);
+    p.bias = tensor(kVideos * outputs);
+    p.own_biases = true;
+    p.videos = kVideos;
+    p.rows = rows;
+    p.inputs = inputs;
+    p.outputs = outputs;
+    p.activation = activation;
+    p.number = number;
+    p.tf32 = tf32;
+    p.gain = 1.4f;
+    p.clamp = 2.0f;
+    digan_fast::linear_act_cuda(p, nullptr);
+    const std::int64_t elements = kVideos * rows * outputs;
+    digan_fast::linear_act_backward_cuda(
+        {p, tensor(elements), tensor(elements), tensor(kVideos * rows * inputs),
+         tensor(kVideos * outputs * inputs), tensor(kVideos * outputs),
+         tensor(digan_fast::linear_act_cuda_partials(p))},
+        nullptr);
+}
+
+void coord_linear(Number number, bool tf32, bool based, std::int64_t sinusoids,
+                  std::int64_t outputs) {
+    constexpr std::int64_t kVideos = 2, kFrames = 2, kHeight = 9, kWidth = 13, kAncestors = 5 * 7;
+    digan_fast::CoordLinearCudaParams p{};
+    const std::int64_t elements = kVideos * kFrames * kHeight * kWidth * outputs;
+    p.out = tensor(elements);
+    p.base = based ? tensor(kVideos * kFrames * kAncestors * outputs) : nullptr;
+    p.frequency = tensor(kVideos * sinusoids * 2);
+    p.phase = tensor(kVideos * kFrames * sinusoids);
+    p.weight = tensor(kVideos * outputs * 2 * sinusoids);
+    p.bias = tensor(outputs);
+    p.videos = kVideos;
+    p.frames = kFrames;
+    p.sinusoids = sinusoids;
+    p.outputs = outputs;
+    p.side = 16;
+    p.top = -3;
+    p.left = 2;
+    p.height = kHeight;
+    p.width = kWidth;
+    p.base_height = 5;
+    p.base_width = 7;
+    p.activation = Activation::lrelu;
+    p.number = number;
+    p.tf32 = tf32;
+    p.gain = 1.4f;
+    p.clamp = kInfinity;
+    digan_fast::coord_linear_cuda(p, nullptr);
+    digan_fast::CoordLinearCudaBackwardParams b{};
+    b.forward = p;
+    b.grad = tensor(elements);
+    b.dz = tensor(elements);
+    b.dbase = based ? tensor(kVideos * kFrames * kAncestors * outputs) : nullptr;
+    b.dweight = tensor(kVideos * outputs * 2 * sinusoids);
+    b.dtheta = tensor(kVideos * kFrames * 3 * sinusoids);
+    b.dvideo = tensor(kVideos * 3 * sinusoids);
+    b.dbias = tensor(outputs);
+    b.partials = tensor(digan_fast::coord_linear_cuda_partials(p));
+    digan_fast::coord_linear_backward_cuda(b, nullptr);
+}
+
 }  // namespace
 
 int main() {
@@ -159,7 +231,13 @@ int main() {
         bias_act(number, 41, 40, 1);
         bias_act(number, 3, 5, 7);
         upfirdn2d(number);
+        linear_act(number, false, Activation::sine, {19, 23, 5});
+        linear_act(number, false, Activation::lrelu, {72, 24, 130});
+        coord_linear(number, false, true, 5, 7);
+        coord_linear(number, false, false, 24, 16);
     }
+    linear_act(Number::float32, true, Activation::relu, {20, 16, 5});
+    coord_linear(Number::float32, true, true, 8, 16);
     fmm_weights(digan_fast::Modulation::demod);
     fmm_weights(digan_fast::Modulation::tanh);
     std::puts("every kernel ran");

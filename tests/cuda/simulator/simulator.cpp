@@ -48,9 +48,9 @@ struct Warp {
     unsigned generation = 0;
     int arrived = 0;
     const char* name = nullptr;
+    char tag = 0;
     const void* in[32];
     void* out[32];
-    char barrier_tag = 0;
 };
 
 struct Block {
@@ -281,12 +281,12 @@ void collective(const char* name, const void* in, void* out, Lanes act) {
     }
 }
 
-// Of all collectives the one that orders what lanes do with memory.
+// ThreadSanitizer learns of this order, as of a barrier's.
 void synchronise_warp() {
-    char* const tag = &block.warps[block.current / 32].barrier_tag;
-    release(tag);
+    Warp& warp = block.warps[block.current / 32];
+    release(&warp.tag);
     collective("syncwarp", nullptr, nullptr, [](const void* const*, void* const*) {});
-    acquire(tag);
+    acquire(&warp.tag);
 }
 
 void copy_async(void* to, const void* from, Move move) {

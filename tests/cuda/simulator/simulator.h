@@ -28,6 +28,9 @@
 struct alignas(8) uint2 {
     std::uint32_t x, y;
 };
+struct alignas(8) float2 {
+    float x, y;
+};
 struct alignas(16) uint4 {
     std::uint32_t x, y, z, w;
 };
@@ -105,6 +108,7 @@ void multiply_lanes_bfloat16(const void* const* in, void* const* out);
 void multiply_lanes_float16(const void* const* in, void* const* out);
 void multiply_lanes_tf32(const void* const* in, void* const* out);
 void exchange_matrices(const void* const* in, void* const* out);
+void exchange_matrices_transposed(const void* const* in, void* const* out);
 
 template <int Mask>
 SIMULATOR_UNSEEN void exchange_xor(const void* const* in, void* const* out) {
@@ -159,6 +163,10 @@ inline void copy_async_16(void* to, const void* from) {
         *static_cast<uint4*>(there) = *static_cast<const uint4*>(here);
     });
 }
+inline void copy_async_16_or_zero(void* to, const void* from, bool exists) {
+    static const uint4 zero{};
+    copy_async_16(to, exists ? from : &zero);
+}
 inline void copy_async_commit() { simulator::copy_async_commit(); }
 template <int Pending>
 void copy_async_wait() {
@@ -169,6 +177,11 @@ void copy_async_wait() {
 inline void load_matrices(std::uint32_t (&matrices)[4], const void* row) {
     uint4 own = *static_cast<const uint4*>(row);
     simulator::collective("ldmatrix", &own, matrices, simulator::exchange_matrices);
+}
+inline void load_matrices_transposed(std::uint32_t (&matrices)[4], const void* row) {
+    uint4 own = *static_cast<const uint4*>(row);
+    simulator::collective("ldmatrix.trans", &own, matrices,
+                          simulator::exchange_matrices_transposed);
 }
 
 #define SIMULATED_MULTIPLY(type)                                                          \
@@ -181,6 +194,11 @@ SIMULATED_MULTIPLY(bfloat16)
 SIMULATED_MULTIPLY(float16)
 SIMULATED_MULTIPLY(tf32)
 #undef SIMULATED_MULTIPLY
+
+inline void store_shared(float2* to, float2 value) { *to = value; }
+inline void store_global(uint2* to, uint2 value) { *to = value; }
+inline void store_global(uint4* to, uint4 value) { *to = value; }
+inline void store_global(float4* to, float4 value) { *to = value; }
 
 inline std::uint32_t to_bfloat16(float low, float high) {
     return simulator::float_to_bfloat16(low) |
