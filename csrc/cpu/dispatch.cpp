@@ -6,6 +6,7 @@
 #include "digan_fast/fmm_weights.h"
 #include "digan_fast/peak.h"
 #include "digan_fast/upfirdn2d.h"
+#include "few_rows.h"
 #include "mirror_rows.h"
 #include "mlp_blocks.h"
 #include "render_blocks.h"
@@ -44,6 +45,8 @@ namespace digan_fast {
 
 DIGAN_FAST_DISPATCH(axis_table, AxisWaves)
 DIGAN_FAST_DISPATCH(bias_act_cpu, BiasActParams)
+DIGAN_FAST_DISPATCH(few_gradient, FewGradient)
+DIGAN_FAST_DISPATCH(few_product, FewProduct)
 DIGAN_FAST_DISPATCH(mirror_product, MirrorProduct)
 DIGAN_FAST_DISPATCH(mirror_sums, MirrorSums)
 DIGAN_FAST_DISPATCH(mlp_node, MlpNode)

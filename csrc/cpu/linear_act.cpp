@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "linear_act_few.h"
 #include "row_work.h"
 
 namespace digan_fast {
@@ -32,6 +33,7 @@ const float* bias_of(const LinearActParams& p, int64_t video) {
 void linear_act_cpu(const LinearActParams& p) {
     const int64_t blocks = blocks_of(p.rows);
     if (p.videos * blocks == 0) return;
+    if (has_few(p)) return linear_act_few(p);
     const float scale = folded_gain(p.activation, p.gain);
     const VideoPanels panels(forward_panels(p, scale), p.videos, p.threads);
     const bool stream = streams(p.out, p.videos * p.rows, p.outputs);
@@ -66,6 +68,7 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
     const LinearActParams& p = params.forward;
     const int64_t blocks = blocks_of(p.rows);
     const bool sine = p.activation == Activation::sine;
+    if (has_few(p) && !sine) return linear_act_few_backward(params);
     const VideoPanels back(backward_panels(p), p.videos, p.threads);
     // sin' needs z, which is computed again.
     const VideoPanels ahead(forward_panels(p, 1.0f), sine ? p.videos : 0, p.threads);
