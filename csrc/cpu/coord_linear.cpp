@@ -65,7 +65,7 @@ void coord_linear_cpu(const CoordLinearParams& p) {
     const Areas turns = turns_of(p, grid);
     const PicturePanels panels(p, turns, false, scale);
     const int64_t step = padded(2 * p.sinusoids);
-    const Areas scratch(p.threads, {kPairs * step});
+    const Areas scratch(p.threads, {kPairs * step, kPairs * 2 * p.sinusoids});
     const bool stream = streams(p.out, p.videos * p.frames * p.height * p.width, p.outputs);
     parallel_for_workers(p.threads, p.videos * p.frames * blocks, [&](int64_t task, int worker) {
         const int64_t picture = task / blocks;
@@ -85,6 +85,7 @@ void coord_linear_cpu(const CoordLinearParams& p) {
                         waves,
                         step,
                         pairs.count,
+                        scratch.at(worker, 1),
                         {panels.of(picture, 0), panels.of(picture, 1)},
                         p.sinusoids,
                         p.outputs,
@@ -105,10 +106,10 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
     enum Sum { kWeight, kBias, kPhase, kX, kY };
     const Parts parts(p.videos, units, {p.outputs * 2 * K, p.outputs, p.frames * K, K, K});
     const int64_t dz_step = padded(p.outputs), step = padded(2 * K);
-    enum Area { kDz, kMirroredDz, kWaves, kDwaves, kTail, kDsine, kDcosine };
+    enum Area { kDz, kMirroredDz, kWaves, kDwaves, kTail, kPacked, kDsine, kDcosine };
     const Areas scratch(p.threads,
                         {kPairs * dz_step, kPairs * dz_step, kPairs * step, kPairs * step,
-                         32 * kBlockOfRows, p.outputs * K, p.outputs * K});
+                         32 * kBlockOfRows, kPairs * p.outputs, p.outputs * K, p.outputs * K});
     parallel_for_workers(p.threads, p.videos * parts.count(), [&](int64_t task, int worker) {
         const int64_t video = task / parts.count();
         const float* const weight = p.weight + video * p.outputs * 2 * K;
@@ -157,6 +158,7 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
                              dz[half],
                              dz_step,
                              pairs.count,
+                             scratch.at(worker, kPacked),
                              back.of(picture, half),
                              p.outputs,
                              K,

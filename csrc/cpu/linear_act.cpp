@@ -36,10 +36,11 @@ void linear_act_cpu(const LinearActParams& p) {
     if (has_few(p)) return linear_act_few(p);
     const float scale = folded_gain(p.activation, p.gain);
     const VideoPanels panels(forward_panels(p, scale), p.videos, p.threads);
+    const Areas scratch(p.threads, {kBlockOfRows * p.inputs});
     const bool stream = streams(p.out, p.videos * p.rows, p.outputs);
     const int64_t together = std::clamp<int64_t>(p.videos * blocks / (8 * p.threads), 1, 8);
     const int64_t tasks = (blocks + together - 1) / together;
-    parallel_for(p.threads, p.videos * tasks, [&](int64_t task) {
+    parallel_for_workers(p.threads, p.videos * tasks, [&](int64_t task, int worker) {
         const int64_t video = task / tasks,
                       last = std::min(p.rows, (task % tasks + 1) * together * kBlockOfRows);
         for (int64_t first = task % tasks * together * kBlockOfRows; first < last;
@@ -52,6 +53,7 @@ void linear_act_cpu(const LinearActParams& p) {
                          p.x + row * p.inputs,
                          p.inputs,
                          count,
+                         scratch.at(worker),
                          panels.of(video),
                          p.inputs,
                          p.outputs,
@@ -75,15 +77,17 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
     enum Sum { kWeight, kBias };
     const Parts parts(p.videos, blocks, {p.outputs * p.inputs, p.outputs});
     const int64_t dz_step = padded(p.outputs);
-    // Of a worker: dz, the gradient's tail, z.
-    const Areas scratch(p.threads, {kBlockOfRows * dz_step, 32 * kBlockOfRows,
-                                    sine ? kBlockOfRows * p.outputs : 0});
+    enum Area { kDz, kTail, kPacked, kZ };
+    const Areas scratch(p.threads,
+                        {kBlockOfRows * dz_step, 32 * kBlockOfRows,
+                         kBlockOfRows * (sine ? std::max(p.inputs, p.outputs) : p.outputs),
+                         sine ? kBlockOfRows * p.outputs : 0});
     const bool stream = streams(params.dx, p.videos * p.rows, p.inputs);
     parallel_for_workers(p.threads, p.videos * parts.count(), [&](int64_t task, int worker) {
         const int64_t video = task / parts.count();
         parts.set_to_zero(task);
-        float *const dz = scratch.at(worker), *const tail = scratch.at(worker, 1);
-        float* const z = scratch.at(worker, 2);
+        float *const dz = scratch.at(worker, kDz), *const tail = scratch.at(worker, kTail);
+        float *const packed = scratch.at(worker, kPacked), *const z = scratch.at(worker, kZ);
         const auto [begin, end] = parts.range(task, blocks);
         for (int64_t block = begin; block < end; ++block) {
             const int64_t count = std::min(kBlockOfRows, p.rows - block * kBlockOfRows);
@@ -102,6 +106,7 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
                              x,
                              p.inputs,
                              count,
+                             packed,
                              ahead.of(video),
                              p.inputs,
                              p.outputs,
@@ -123,6 +128,7 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
                          dz,
                          dz_step,
                          count,
+                         packed,
                          back.of(video),
                          p.outputs,
                          p.inputs,

@@ -91,6 +91,7 @@ void row_product(const RowProduct& p) {
     const Finish how{p.activation.activation, p.activation.gain, p.activation.clamp, false};
     const Vec scale = broadcast(p.start.scale);
     Fetching next(p.next, tiles_of(p.count, p.lanes));
+    pack_rows(p.x, p.x_step, p.count, p.depth, p.packed);
     for (int64_t n = 0; n < p.lanes;) {
         const int64_t width = panel_width(p.lanes, n);
         const float* const panel = p.panels + n * p.depth;
@@ -114,7 +115,7 @@ void row_product(const RowProduct& p) {
                                           bias)
                                     : bias;
                     }
-                    multiply_rows(tile, p.depth, p.x + row * p.x_step, p.x_step, panel, width);
+                    multiply(tile, p.depth, p.packed + row * p.depth, R, panel, width);
                     finish(tile, how);
                     for (int r = 0; r < R; ++r)
                         for (int v = 0; v < V; ++v) {

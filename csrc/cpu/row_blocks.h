@@ -55,6 +55,7 @@ struct RowProduct {
     const float* x;
     int64_t x_step;
     int64_t count;
+    float* packed;  // count · depth numbers
     const float* panels;
     int64_t depth, lanes;
     RowStart start;
