@@ -10,9 +10,17 @@ namespace {
 
 int64_t blocks_of(int64_t rows) { return (rows + kBlockOfRows - 1) / kBlockOfRows; }
 
-Next rows_of(const float* x, int64_t row, int64_t rows, int64_t lanes) {
-    return {x + row * lanes, rows * lanes};
-}
+// Some rows of a matrix.
+template <class T>
+struct RowsOf {
+    T* rows[kBlockOfRows];
+    int64_t count, lanes;
+
+    RowsOf(T* matrix, int64_t first, int64_t count, int64_t lanes) : count(count), lanes(lanes) {
+        for (int64_t r = 0; r < count; ++r) rows[r] = matrix + (first + r) * lanes;
+    }
+    Next next() const { return {rows, count, lanes}; }
+};
 
 // x·Wᵀ: depth the inputs, lanes the outputs.
 LanePanels forward_panels(const LinearActParams& p, float scale) {
@@ -47,9 +55,9 @@ void linear_act_cpu(const LinearActParams& p) {
              first += kBlockOfRows) {
             const int64_t count = std::min(kBlockOfRows, last - first);
             const int64_t row = video * p.rows + first, next = first + count;
-            float* out[kBlockOfRows];
-            for (int64_t r = 0; r < count; ++r) out[r] = p.out + (row + r) * p.outputs;
-            row_product({out,
+            const RowsOf out(p.out, row, count, p.outputs);
+            const RowsOf following(p.x, row + count, std::min(kBlockOfRows, last - next), p.inputs);
+            row_product({out.rows,
                          p.x + row * p.inputs,
                          p.inputs,
                          count,
@@ -60,8 +68,7 @@ void linear_act_cpu(const LinearActParams& p) {
                          {bias_of(p, video), nullptr, scale},
                          {p.activation, p.gain, p.clamp},
                          stream,
-                         rows_of(p.x, video * p.rows + next, std::min(kBlockOfRows, last - next),
-                                 p.inputs)});
+                         following.next()});
         }
     });
 }
@@ -93,16 +100,12 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
             const int64_t count = std::min(kBlockOfRows, p.rows - block * kBlockOfRows);
             const int64_t row = video * p.rows + block * kBlockOfRows;
             const float* const x = p.x + row * p.inputs;
-            const float *grad[kBlockOfRows], *out[kBlockOfRows];
-            float *dx[kBlockOfRows], *again[kBlockOfRows];
-            for (int64_t r = 0; r < count; ++r) {
-                grad[r] = params.grad + (row + r) * p.outputs;
-                out[r] = p.out + (row + r) * p.outputs;
-                dx[r] = params.dx + (row + r) * p.inputs;
-                again[r] = z + r * p.outputs;
-            }
+            const RowsOf grad(params.grad, row, count, p.outputs);
+            const RowsOf out(p.out, row, count, p.outputs);
+            const RowsOf inputs(p.x, row, count, p.inputs);
+            const RowsOf dx(params.dx, row, count, p.inputs);
             if (sine) {
-                row_product({again,
+                row_product({RowsOf(z, 0, count, p.outputs).rows,
                              x,
                              p.inputs,
                              count,
@@ -117,14 +120,14 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
             }
             row_slope({dz,
                        dz_step,
-                       grad,
-                       out,
+                       grad.rows,
+                       out.rows,
                        z,
                        count,
                        p.outputs,
                        parts.of(task, kBias),
                        {p.activation, p.gain, p.clamp}});
-            row_product({dx,
+            row_product({dx.rows,
                          dz,
                          dz_step,
                          count,
@@ -135,9 +138,11 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
                          {nullptr, nullptr, 1.0f},
                          {Activation::linear, 1.0f, INFINITY},
                          stream,
-                         rows_of(p.x, row, count, p.inputs)});
+                         inputs.next()});
             const int64_t then =
                 block + 1 < end ? std::min(kBlockOfRows, p.rows - (block + 1) * kBlockOfRows) : 0;
+            const RowsOf next_grad(params.grad, row + count, then, p.outputs);
+            const RowsOf next_out(p.out, row + count, then, p.outputs);
             row_gradient({parts.of(task, kWeight),
                           dz,
                           dz_step,
@@ -147,8 +152,7 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
                           p.outputs,
                           p.inputs,
                           tail,
-                          {rows_of(params.grad, row + count, then, p.outputs),
-                           rows_of(p.out, row + count, then, p.outputs)}});
+                          {next_grad.next(), next_out.next()}});
         }
     });
     parts.add_up(params.dweight, kWeight, p.threads);

@@ -79,6 +79,10 @@ void mirror_product(const MirrorProduct& p) {
                 by_rows(rows, [&](auto rows_of_tile) {
                     constexpr int R = decltype(rows_of_tile)::count;
                     const float* const waves = p.packed + row * 2 * K;
+                    for (int half = 0; p.base[0] && half < 2; ++half)
+                        for (int r = 0; r < R; r += 4)
+                            if (const float* const base = p.base[half][row + r])
+                                for (int v = 0; v < V; ++v) fetch(base + n + v * Vec::width);
                     // The sines' products wait in memory: both would take twice the registers.
                     alignas(64) float odd[R * V * Vec::width];
                     Tile<R, V> tile;
