@@ -85,6 +85,10 @@ struct Pair {
 template <>
 constexpr int kTogether<Pair> = 2;
 
+static DIGAN_FAST_INLINE Pair packed(float even, float odd) {
+    return {bfloat16_bits(odd) << 16 | bfloat16_bits(even)};
+}
+
 static DIGAN_FAST_INLINE __m512bh load_pairs(const Pair* p) {
     return (__m512bh)_mm512_loadu_si512(p);
 }
