@@ -117,6 +117,11 @@ def backends() -> dict[str, str | None]:
     return {name: _why_not(name) for name in ORDER}
 
 
+def runs_natively() -> bool:
+    """Whether calls on the CPU take native kernels; in a graph that torch.compile traces, torch's own are taken for it."""
+    return not torch.compiler.is_compiling() and requested() in (None, "native") and _why_not_native() is None
+
+
 def kernel_table() -> dict[str, list[str]]:
     """The backends that have a kernel for each op, in the order they are tried."""
     return {op: [name for name in ORDER if name in kernels] for op, kernels in _kernels.items()}

@@ -55,6 +55,25 @@ class PicturePanels {
     Areas memory_;
 };
 
+// The pixel pairs of a block and their rows of two tensors shaped as the output.
+struct GradientRows {
+    PixelPairs pairs;
+    const float* grad[2][kPairs];
+    const float* out[2][kPairs];
+
+    GradientRows(const CoordLinearBackwardParams& p, const GridRows& grid, int64_t video,
+                 int64_t frame, int64_t block)
+        : pairs(grid, video, frame, block) {
+        for (int half = 0; half < 2; ++half) {
+            for (int64_t r = 0; r < pairs.count; ++r) {
+                const int64_t offset = pairs.offset[half][r];
+                grad[half][r] = offset < 0 ? nullptr : p.grad + offset;
+                out[half][r] = offset < 0 ? nullptr : p.forward.out + offset;
+            }
+        }
+    }
+};
+
 }  // namespace
 
 void coord_linear_cpu(const CoordLinearParams& p) {
@@ -65,7 +84,7 @@ void coord_linear_cpu(const CoordLinearParams& p) {
     const Areas turns = turns_of(p, grid);
     const PicturePanels panels(p, turns, false, scale);
     const int64_t step = padded(2 * p.sinusoids);
-    const Areas scratch(p.threads, {kPairs * step});
+    const Areas scratch(p.threads, {kPairs * step, kPairs * 2 * p.sinusoids});
     const bool stream = streams(p.out, p.videos * p.frames * p.height * p.width, p.outputs);
     parallel_for_workers(p.threads, p.videos * p.frames * blocks, [&](int64_t task, int worker) {
         const int64_t picture = task / blocks;
@@ -85,6 +104,7 @@ void coord_linear_cpu(const CoordLinearParams& p) {
                         waves,
                         step,
                         pairs.count,
+                        scratch.at(worker, 1),
                         {panels.of(picture, 0), panels.of(picture, 1)},
                         p.sinusoids,
                         p.outputs,
@@ -105,10 +125,10 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
     enum Sum { kWeight, kBias, kPhase, kX, kY };
     const Parts parts(p.videos, units, {p.outputs * 2 * K, p.outputs, p.frames * K, K, K});
     const int64_t dz_step = padded(p.outputs), step = padded(2 * K);
-    enum Area { kDz, kMirroredDz, kWaves, kDwaves, kTail, kDsine, kDcosine };
+    enum Area { kDz, kMirroredDz, kWaves, kDwaves, kTail, kPacked, kDsine, kDcosine };
     const Areas scratch(p.threads,
                         {kPairs * dz_step, kPairs * dz_step, kPairs * step, kPairs * step,
-                         32 * kBlockOfRows, p.outputs * K, p.outputs * K});
+                         32 * kBlockOfRows, kPairs * p.outputs, p.outputs * K, p.outputs * K});
     parallel_for_workers(p.threads, p.videos * parts.count(), [&](int64_t task, int worker) {
         const int64_t video = task / parts.count();
         const float* const weight = p.weight + video * p.outputs * 2 * K;
@@ -118,21 +138,20 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
         float *const waves = scratch.at(worker, kWaves), *const dwaves =
                                                              scratch.at(worker, kDwaves);
         const auto [begin, end] = parts.range(task, units);
+        const auto rows_of = [&](int64_t unit) {
+            return GradientRows(params, grid, video, unit / blocks, unit % blocks);
+        };
+        GradientRows rows = rows_of(begin);
         for (int64_t unit = begin; unit < end; ++unit) {
             const int64_t frame = unit / blocks, picture = video * p.frames + frame;
-            const PixelPairs pairs(grid, video, frame, unit % blocks);
+            const PixelPairs& pairs = rows.pairs;
+            const GradientRows next = rows_of(std::min(unit + 1, end - 1));
             const bool first = unit == begin || unit % blocks == 0;
             const bool last = unit + 1 == end || (unit + 1) % blocks == 0;
             if (first)
                 for (float* const sum : dturned) std::fill_n(sum, p.outputs * K, 0.0f);
             float* dbase[2][kFamilies];
             for (int half = 0; half < 2; ++half) {
-                const float *grad[kPairs], *out[kPairs];
-                for (int64_t r = 0; r < pairs.count; ++r) {
-                    const int64_t offset = pairs.offset[half][r];
-                    grad[r] = offset < 0 ? nullptr : params.grad + offset;
-                    out[r] = offset < 0 ? nullptr : p.out + offset;
-                }
                 for (int64_t family = 0; family < pairs.count / 4; ++family) {
                     const int64_t parent = pairs.parent[half][family];
                     dbase[half][family] =
@@ -140,8 +159,8 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
                 }
                 row_slope({dz[half],
                            dz_step,
-                           grad,
-                           out,
+                           rows.grad[half],
+                           rows.out[half],
                            nullptr,
                            pairs.count,
                            p.outputs,
@@ -157,6 +176,7 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
                              dz[half],
                              dz_step,
                              pairs.count,
+                             scratch.at(worker, kPacked),
                              back.of(picture, half),
                              p.outputs,
                              K,
@@ -173,7 +193,8 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
                               p.outputs,
                               K,
                               scratch.at(worker, kTail),
-                              {}});
+                              {{next.grad[half], next.pairs.count, p.outputs},
+                               {next.out[half], next.pairs.count, p.outputs}}});
             }
             row_waves_gradient({dwaves, waves, step, pairs.x, pairs.y, pairs.count, K,
                                 parts.of(task, kX), parts.of(task, kY)});
@@ -185,6 +206,7 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
                            K,
                            parts.of(task, kWeight),
                            parts.of(task, kPhase) + frame * K});
+            rows = next;
         }
     });
     parts.add_up(params.dweight, kWeight, p.threads);

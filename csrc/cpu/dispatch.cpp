@@ -6,6 +6,7 @@
 #include "digan_fast/fmm_weights.h"
 #include "digan_fast/peak.h"
 #include "digan_fast/upfirdn2d.h"
+#include "few_rows.h"
 #include "mirror_rows.h"
 #include "mlp_blocks.h"
 #include "render_blocks.h"
@@ -44,6 +45,8 @@ namespace digan_fast {
 
 DIGAN_FAST_DISPATCH(axis_table, AxisWaves)
 DIGAN_FAST_DISPATCH(bias_act_cpu, BiasActParams)
+DIGAN_FAST_DISPATCH(few_gradient, FewGradient)
+DIGAN_FAST_DISPATCH(few_product, FewProduct)
 DIGAN_FAST_DISPATCH(mirror_product, MirrorProduct)
 DIGAN_FAST_DISPATCH(mirror_sums, MirrorSums)
 DIGAN_FAST_DISPATCH(mlp_node, MlpNode)
@@ -58,6 +61,7 @@ DIGAN_FAST_DISPATCH(row_slope, RowSlope)
 DIGAN_FAST_DISPATCH(row_waves, RowWaves)
 DIGAN_FAST_DISPATCH(row_waves_gradient, RowWavesGradient)
 DIGAN_FAST_DISPATCH(turn_back, TurnBack)
+DIGAN_FAST_DISPATCH(turn_waves, TurnParams)
 DIGAN_FAST_DISPATCH(turned_panels, TurnedPanels)
 DIGAN_FAST_DISPATCH(bias_act_backward_cpu, BiasActBackwardParams)
 DIGAN_FAST_DISPATCH(fmm_weights_cpu, FmmWeightsParams)

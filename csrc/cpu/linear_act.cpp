@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "linear_act_few.h"
 #include "row_work.h"
 
 namespace digan_fast {
@@ -9,9 +10,17 @@ namespace {
 
 int64_t blocks_of(int64_t rows) { return (rows + kBlockOfRows - 1) / kBlockOfRows; }
 
-Next rows_of(const float* x, int64_t row, int64_t rows, int64_t lanes) {
-    return {x + row * lanes, rows * lanes};
-}
+// Some rows of a matrix.
+template <class T>
+struct RowsOf {
+    T* rows[kBlockOfRows];
+    int64_t count, lanes;
+
+    RowsOf(T* matrix, int64_t first, int64_t count, int64_t lanes) : count(count), lanes(lanes) {
+        for (int64_t r = 0; r < count; ++r) rows[r] = matrix + (first + r) * lanes;
+    }
+    Next next() const { return {rows, count, lanes}; }
+};
 
 // x·Wᵀ: depth the inputs, lanes the outputs.
 LanePanels forward_panels(const LinearActParams& p, float scale) {
@@ -32,32 +41,34 @@ const float* bias_of(const LinearActParams& p, int64_t video) {
 void linear_act_cpu(const LinearActParams& p) {
     const int64_t blocks = blocks_of(p.rows);
     if (p.videos * blocks == 0) return;
+    if (has_few(p)) return linear_act_few(p);
     const float scale = folded_gain(p.activation, p.gain);
     const VideoPanels panels(forward_panels(p, scale), p.videos, p.threads);
+    const Areas scratch(p.threads, {kBlockOfRows * p.inputs});
     const bool stream = streams(p.out, p.videos * p.rows, p.outputs);
     const int64_t together = std::clamp<int64_t>(p.videos * blocks / (8 * p.threads), 1, 8);
     const int64_t tasks = (blocks + together - 1) / together;
-    parallel_for(p.threads, p.videos * tasks, [&](int64_t task) {
+    parallel_for_workers(p.threads, p.videos * tasks, [&](int64_t task, int worker) {
         const int64_t video = task / tasks,
                       last = std::min(p.rows, (task % tasks + 1) * together * kBlockOfRows);
         for (int64_t first = task % tasks * together * kBlockOfRows; first < last;
              first += kBlockOfRows) {
             const int64_t count = std::min(kBlockOfRows, last - first);
             const int64_t row = video * p.rows + first, next = first + count;
-            float* out[kBlockOfRows];
-            for (int64_t r = 0; r < count; ++r) out[r] = p.out + (row + r) * p.outputs;
-            row_product({out,
+            const RowsOf out(p.out, row, count, p.outputs);
+            const RowsOf following(p.x, row + count, std::min(kBlockOfRows, last - next), p.inputs);
+            row_product({out.rows,
                          p.x + row * p.inputs,
                          p.inputs,
                          count,
+                         scratch.at(worker),
                          panels.of(video),
                          p.inputs,
                          p.outputs,
                          {bias_of(p, video), nullptr, scale},
                          {p.activation, p.gain, p.clamp},
                          stream,
-                         rows_of(p.x, video * p.rows + next, std::min(kBlockOfRows, last - next),
-                                 p.inputs)});
+                         following.next()});
         }
     });
 }
@@ -66,39 +77,39 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
     const LinearActParams& p = params.forward;
     const int64_t blocks = blocks_of(p.rows);
     const bool sine = p.activation == Activation::sine;
+    if (has_few(p) && !sine) return linear_act_few_backward(params);
     const VideoPanels back(backward_panels(p), p.videos, p.threads);
     // sin' needs z, which is computed again.
     const VideoPanels ahead(forward_panels(p, 1.0f), sine ? p.videos : 0, p.threads);
     enum Sum { kWeight, kBias };
     const Parts parts(p.videos, blocks, {p.outputs * p.inputs, p.outputs});
     const int64_t dz_step = padded(p.outputs);
-    // Of a worker: dz, the gradient's tail, z.
-    const Areas scratch(p.threads, {kBlockOfRows * dz_step, 32 * kBlockOfRows,
-                                    sine ? kBlockOfRows * p.outputs : 0});
+    enum Area { kDz, kTail, kPacked, kZ };
+    const Areas scratch(p.threads,
+                        {kBlockOfRows * dz_step, 32 * kBlockOfRows,
+                         kBlockOfRows * (sine ? std::max(p.inputs, p.outputs) : p.outputs),
+                         sine ? kBlockOfRows * p.outputs : 0});
     const bool stream = streams(params.dx, p.videos * p.rows, p.inputs);
     parallel_for_workers(p.threads, p.videos * parts.count(), [&](int64_t task, int worker) {
         const int64_t video = task / parts.count();
         parts.set_to_zero(task);
-        float *const dz = scratch.at(worker), *const tail = scratch.at(worker, 1);
-        float* const z = scratch.at(worker, 2);
+        float *const dz = scratch.at(worker, kDz), *const tail = scratch.at(worker, kTail);
+        float *const packed = scratch.at(worker, kPacked), *const z = scratch.at(worker, kZ);
         const auto [begin, end] = parts.range(task, blocks);
         for (int64_t block = begin; block < end; ++block) {
             const int64_t count = std::min(kBlockOfRows, p.rows - block * kBlockOfRows);
             const int64_t row = video * p.rows + block * kBlockOfRows;
             const float* const x = p.x + row * p.inputs;
-            const float *grad[kBlockOfRows], *out[kBlockOfRows];
-            float *dx[kBlockOfRows], *again[kBlockOfRows];
-            for (int64_t r = 0; r < count; ++r) {
-                grad[r] = params.grad + (row + r) * p.outputs;
-                out[r] = p.out + (row + r) * p.outputs;
-                dx[r] = params.dx + (row + r) * p.inputs;
-                again[r] = z + r * p.outputs;
-            }
+            const RowsOf grad(params.grad, row, count, p.outputs);
+            const RowsOf out(p.out, row, count, p.outputs);
+            const RowsOf inputs(p.x, row, count, p.inputs);
+            const RowsOf dx(params.dx, row, count, p.inputs);
             if (sine) {
-                row_product({again,
+                row_product({RowsOf(z, 0, count, p.outputs).rows,
                              x,
                              p.inputs,
                              count,
+                             packed,
                              ahead.of(video),
                              p.inputs,
                              p.outputs,
@@ -109,26 +120,29 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
             }
             row_slope({dz,
                        dz_step,
-                       grad,
-                       out,
+                       grad.rows,
+                       out.rows,
                        z,
                        count,
                        p.outputs,
                        parts.of(task, kBias),
                        {p.activation, p.gain, p.clamp}});
-            row_product({dx,
+            row_product({dx.rows,
                          dz,
                          dz_step,
                          count,
+                         packed,
                          back.of(video),
                          p.outputs,
                          p.inputs,
                          {nullptr, nullptr, 1.0f},
                          {Activation::linear, 1.0f, INFINITY},
                          stream,
-                         rows_of(p.x, row, count, p.inputs)});
+                         inputs.next()});
             const int64_t then =
                 block + 1 < end ? std::min(kBlockOfRows, p.rows - (block + 1) * kBlockOfRows) : 0;
+            const RowsOf next_grad(params.grad, row + count, then, p.outputs);
+            const RowsOf next_out(p.out, row + count, then, p.outputs);
             row_gradient({parts.of(task, kWeight),
                           dz,
                           dz_step,
@@ -138,8 +152,7 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
                           p.outputs,
                           p.inputs,
                           tail,
-                          {rows_of(params.grad, row + count, then, p.outputs),
-                           rows_of(p.out, row + count, then, p.outputs)}});
+                          {next_grad.next(), next_out.next()}});
         }
     });
     parts.add_up(params.dweight, kWeight, p.threads);

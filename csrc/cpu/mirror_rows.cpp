@@ -69,6 +69,7 @@ void mirror_product(const MirrorProduct& p) {
     const Finish how{p.activation.activation, p.activation.gain, p.activation.clamp, false};
     const Vec scale = broadcast(p.scale), minus = broadcast(-1.0f);
     const int64_t K = p.sinusoids;
+    pack_rows(p.waves, p.step, p.count, 2 * K, p.packed);
     for (int64_t n = 0; n < p.lanes;) {
         const int64_t width = panel_width(p.lanes, n);
         by_vectors(width, [&](auto vectors) {
@@ -77,15 +78,18 @@ void mirror_product(const MirrorProduct& p) {
                 const int rows = panel_rows(p.count - row);
                 by_rows(rows, [&](auto rows_of_tile) {
                     constexpr int R = decltype(rows_of_tile)::count;
-                    const float* const waves = p.waves + row * p.step;
+                    const float* const waves = p.packed + row * 2 * K;
+                    for (int half = 0; p.base[0] && half < 2; ++half)
+                        for (int r = 0; r < R; r += 4)
+                            if (const float* const base = p.base[half][row + r])
+                                for (int v = 0; v < V; ++v) fetch(base + n + v * Vec::width);
                     // The sines' products wait in memory: both would take twice the registers.
                     alignas(64) float odd[R * V * Vec::width];
                     Tile<R, V> tile;
                     const auto multiplied = [&](int half) {
                         for (auto& z : tile.v)
                             for (Vec& lanes : z) lanes = broadcast(0.0f);
-                        multiply_rows(tile, K, waves + half * K, p.step, p.panels[half] + n * K,
-                                      width);
+                        multiply(tile, K, waves + half * K * R, R, p.panels[half] + n * K, width);
                     };
                     multiplied(0);
                     put(tile, odd, V * Vec::width);

@@ -44,6 +44,7 @@ struct MirrorProduct {
     const float* waves;
     int64_t step;
     int64_t count;
+    float* packed;  // count · 2K numbers
     const float* panels[2];
     int64_t sinusoids, lanes;
     const float* bias;            // [lanes], or null

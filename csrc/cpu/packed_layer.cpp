@@ -10,12 +10,6 @@
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
 
-#if defined(__AVX512BF16__)
-inline Pair packed(float even, float odd) {
-    return {bfloat16_bits(odd) << 16 | bfloat16_bits(even)};
-}
-#endif
-
 // Panels of `count` numbers of a row together, given by element(row, depth, index).
 template <class T, class Element>
 void pack(T* panels, int64_t first, int64_t last, int64_t depth, const Element& element) {

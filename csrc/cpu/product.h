@@ -76,21 +76,6 @@ static DIGAN_FAST_INLINE void multiply(Tile<R, V>& tile, int64_t depth, const fl
     }
 }
 
-// tile[r] += Σ_k rows[r · row_step + k] · lanes[k]: rows as they lie in a matrix
-template <int R, int V>
-static DIGAN_FAST_INLINE void multiply_rows(Tile<R, V>& tile, int64_t depth, const float* rows,
-                                            int64_t row_step, const float* lanes,
-                                            int64_t lane_step) {
-    for (int64_t k = 0; k < depth; ++k, lanes += lane_step) {
-        Vec a[V];
-        for (int v = 0; v < V; ++v) a[v] = load(lanes + v * Vec::width);
-        for (int r = 0; r < R; ++r) {
-            const Vec s = broadcast(rows[r * row_step + k]);
-            for (int v = 0; v < V; ++v) tile.v[r][v] = fma(s, a[v], tile.v[r][v]);
-        }
-    }
-}
-
 #if defined(__AVX512BF16__)
 // Two bfloat16 numbers of neighbouring channels, the even one in the low half.
 struct Pair {
@@ -99,6 +84,10 @@ struct Pair {
 
 template <>
 constexpr int kTogether<Pair> = 2;
+
+static DIGAN_FAST_INLINE Pair packed(float even, float odd) {
+    return {bfloat16_bits(odd) << 16 | bfloat16_bits(even)};
+}
 
 static DIGAN_FAST_INLINE __m512bh load_pairs(const Pair* p) {
     return (__m512bh)_mm512_loadu_si512(p);

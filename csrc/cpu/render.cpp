@@ -1,10 +1,13 @@
 #include "digan_fast/render.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "buffer.h"
 #include "parallel.h"
 #include "render_weights.h"
+#include "render_window.h"
+#include "turned_waves.h"
 
 namespace digan_fast {
 namespace {
@@ -12,106 +15,9 @@ namespace {
 // Pixels of the finest grid that go through all stages together: what a stage hands to the next,
 // 4 bytes for each of its pixels and of the next one's channels, stays in the last cache.
 constexpr int64_t kChunkPixels = 16384;
-
-int64_t floor_divide(int64_t a, int64_t b) { return a / b - (a % b < 0); }
-
-// A rectangle of pixels, its ends included.
-struct Area {
-    int64_t top, left, bottom, right;
-
-    Area coarser(int64_t factor) const {
-        return {floor_divide(top, factor), floor_divide(left, factor), floor_divide(bottom, factor),
-                floor_divide(right, factor)};
-    }
-    bool holds(int64_t row, int64_t column) const {
-        return row >= top && row <= bottom && column >= left && column <= right;
-    }
-    // Pixels of the block at (row, column) that lie inside.
-    int64_t share(int64_t row, int64_t column) const {
-        const int64_t rows = std::min(bottom + 1, row + kBlockRows) - std::max(top, row);
-        const int64_t columns =
-            std::min(right + 1, column + kBlockColumns) - std::max(left, column);
-        return rows > 0 && columns > 0 ? rows * columns : 0;
-    }
-    int64_t pixels() const { return (bottom - top + 1) * (right - left + 1); }
-};
-
-// A pixel of a grid, or the first one of a block. Its parent is a lane of the coarser grid's blocks
-// in the chunk: 32 · block + lane.
-struct Pixel {
-    int64_t row, column, parent;
-
-    Pixel of_lane(int lane) const {
-        return {row + (lane >> 1 & 1) + (lane >> 2 & 2),
-                column + (lane & 1) + (lane >> 1 & 2) + (lane >> 2 & 4), parent + lane / 4};
-    }
-};
-
-int64_t blocks_of(size_t pixels) {
-    return (static_cast<int64_t>(pixels) + kBlockLanes - 1) / kBlockLanes;
-}
-
-// Waves along one axis of a stage's part of the grid, in groups of a block's rows or columns.
-struct Waves {
-    Buffer memory;
-    int64_t first;  // the first group's first pixel
-    int64_t groups;
-    int64_t group;  // pixels
-    int64_t step;   // numbers of a group
-
-    // Pixels from `begin` to `end`, which is included.
-    Waves(int64_t begin, int64_t end, int64_t pixels, int64_t sinusoids, int64_t copies)
-        : first(begin),
-          groups((end - begin) / pixels + 1),
-          group(pixels),
-          step(2 * sinusoids * pixels) {
-        memory.reserve(copies * groups * step);
-    }
-    float* copy(int64_t index) const { return memory.data() + index * groups * step; }
-    // Where a pixel's numbers begin.
-    int64_t of(int64_t pixel) const {
-        return (pixel - first) / group * step + (pixel - first) % group;
-    }
-};
-
-struct StageWork {
-    Area area;
-    Waves across;  // of each frame that is rendered together
-    Waves down;
-    // The blocks of a chunk: whole ones, and behind them the pixels that the window's border leaves
-    // apart, 32 by 32.
-    std::vector<Pixel> whole;
-    std::vector<Pixel> loose;
-    std::vector<Scattered> scattered;
-    Buffer base;  // [frame, block, the next stage's first outputs, 32]
-    Buffer rgb;   // [frame, block, colours, 32]
-
-    int64_t blocks() const { return static_cast<int64_t>(whole.size()) + blocks_of(loose.size()); }
-    void divide(const std::vector<Pixel>& cut);
-};
-
-// Blocks that the window's border cuts, into their pixels where that makes fewer blocks.
-void StageWork::divide(const std::vector<Pixel>& cut) {
-    int64_t pixels = static_cast<int64_t>(loose.size());
-    for (const Pixel& block : cut) pixels += area.share(block.row, block.column);
-    if (blocks_of(pixels) < static_cast<int64_t>(cut.size()) + blocks_of(loose.size())) {
-        for (const Pixel& block : cut) {
-            for (int lane = 0; lane < kBlockLanes; ++lane) {
-                const Pixel pixel = block.of_lane(lane);
-                if (area.holds(pixel.row, pixel.column)) loose.push_back(pixel);
-            }
-        }
-    } else {
-        whole.insert(whole.end(), cut.begin(), cut.end());
-    }
-    scattered.resize(blocks_of(loose.size()));
-    for (size_t i = 0; i < scattered.size() * kBlockLanes; ++i) {
-        const Pixel& pixel = loose[std::min(i, loose.size() - 1)];  // the last one's fill up
-        Scattered& lanes = scattered[i / kBlockLanes];
-        lanes.across[i % kBlockLanes] = across.of(pixel.column);
-        lanes.down[i % kBlockLanes] = down.of(pixel.row);
-    }
-}
+// Frames of a small window that are rendered together: their turned weights are 1.3 MB each at
+// DIGAN's widths.
+constexpr int64_t kTurnedFrames = 8;
 
 class Renderer {
   public:
@@ -120,6 +26,7 @@ class Renderer {
 
   private:
     void waves(int64_t video, int64_t first, int64_t frames, bool down);
+    std::vector<Pixel> coarsest_blocks();
     void chunk(int64_t video, int64_t first, int64_t frames);
     void find_blocks(size_t stage);
     void add_block(size_t stage, const Pixel& block);
@@ -130,12 +37,17 @@ class Renderer {
 
     const RenderParams& p_;
     RenderWeights weights_;
+    // Weights are turned by the phase of each frame; in int8 waves have it.
+    const bool turned_ = p_.precision != Precision::int8;
     std::vector<StageWork> work_;
+    Area window_{};  // of the finest grid
     int64_t frames_together_;
     int64_t chunk_blocks_;  // of the coarsest grid
     int64_t repeat_;        // pixels of the picture for one of the finest grid, each way
     Areas scratch_;
+    std::optional<TurnedWaves> turned_waves_;
     std::vector<Pixel> cut_;
+    size_t paired_ = 0;  // of the coarsest grid's blocks
 };
 
 Renderer::Renderer(const RenderParams& p)
@@ -146,59 +58,102 @@ Renderer::Renderer(const RenderParams& p)
     const int64_t finest = weights_.grids().back()->side;
     repeat_ = p.side / finest;
     chunk_blocks_ =
-        std::max<int64_t>(1, kChunkPixels / kBlockLanes >> std::min<size_t>(62, 2 * (stages - 1)));
+        std::max<int64_t>(2, kChunkPixels / kBlockLanes >> std::min<size_t>(62, 2 * (stages - 1)));
     const Area last =
         Area{p.top, p.left, p.top + p.height - 1, p.left + p.width - 1}.coarser(repeat_);
+    window_ = last;
     const Area first = last.coarser(int64_t{1} << (stages - 1));
     frames_together_ = std::clamp<int64_t>(kChunkPixels / last.pixels(), 1, p.frames);
     frames_together_ = std::max(frames_together_, std::min<int64_t>(p.frames, p.threads / 4));
+    if (turned_) {
+        frames_together_ =
+            std::min(frames_together_, std::max<int64_t>(kTurnedFrames, p.threads / 4));
+        turned_waves_.emplace(p, weights_, frames_together_);
+    }
     for (size_t s = 0; s < stages; ++s) {
         const Area area = last.coarser(int64_t{1} << (stages - 1 - s));
         const int64_t sinusoids = weights_.stages()[s].sinusoids;
         // Blocks are counted from the coarsest grid's first pixel, and their children with them.
         const int64_t scale = int64_t{1} << s;
-        work_.push_back(
-            {area,
-             {first.left * scale, area.right, kBlockColumns, sinusoids, frames_together_},
-             {first.top * scale, area.bottom, kBlockRows, sinusoids, 1},
-             {},
-             {},
-             {},
-             {},
-             {}});
+        work_.push_back({area,
+                         {first.left * scale, area.right, kBlockColumns, sinusoids,
+                          turned_ ? 1 : frames_together_},
+                         {first.top * scale, area.bottom, kBlockRows, sinusoids, 1},
+                         {},
+                         0,
+                         {},
+                         {},
+                         {},
+                         {}});
     }
 }
 
 void Renderer::run() {
     StageWork& work = work_.front();
-    const auto start = [&] {
-        work.whole.clear();
-        work.loose.clear();
-        cut_.clear();
-    };
+    const std::vector<Pixel> blocks = coarsest_blocks();
     for (int64_t video = 0; video < p_.videos; ++video) {
         weights_.pack(video, p_.threads);
         waves(video, 0, 1, true);
+        if (turned_) waves(video, 0, 1, false);
         for (int64_t first = 0; first < p_.frames; first += frames_together_) {
             const int64_t frames = std::min(frames_together_, p_.frames - first);
-            waves(video, first, frames, false);
-            int64_t blocks = 0;
-            start();
-            for (int64_t row = work.area.top; row <= work.area.bottom; row += kBlockRows) {
-                for (int64_t column = work.area.left; column <= work.area.right;
-                     column += kBlockColumns) {
-                    add_block(0, {row, column, 0});
-                    if (++blocks % chunk_blocks_) continue;
-                    chunk(video, first, frames);
-                    start();
-                }
+            if (turned_) {
+                turned_waves_->turn(video, first, frames);
+            } else {
+                waves(video, first, frames, false);
             }
-            if (blocks % chunk_blocks_) chunk(video, first, frames);
+            for (size_t begin = 0; begin < blocks.size(); begin += chunk_blocks_) {
+                work.whole.clear();
+                work.loose.clear();
+                work.paired = 0;
+                cut_.clear();
+                const size_t end = std::min(blocks.size(), begin + chunk_blocks_);
+                for (size_t i = begin; i < end; ++i) {
+                    if (i < paired_) {
+                        work.whole.push_back(blocks[i]);
+                        ++work.paired;
+                    } else {
+                        add_block(0, blocks[i]);
+                    }
+                }
+                chunk(video, first, frames);
+            }
         }
     }
 }
 
-// The waves along the rows, of one video, or along the columns, of frames with their phases.
+// The blocks of the coarsest grid: first those that lie in the window, and so do all their
+// descendants, with mirror images of which the same holds, by turns.
+std::vector<Pixel> Renderer::coarsest_blocks() {
+    const Area& area = work_.front().area;
+    const int64_t side = weights_.grids().front()->side;
+    const int64_t scale = int64_t{1} << (work_.size() - 1);
+    const auto inside = [&](int64_t row, int64_t column) {
+        return (row - area.top) % kBlockRows == 0 && (column - area.left) % kBlockColumns == 0 &&
+               window_.holds(row * scale, column * scale) &&
+               window_.holds((row + kBlockRows) * scale - 1, (column + kBlockColumns) * scale - 1);
+    };
+    std::vector<Pixel> pairs, others;
+    for (int64_t row = area.top; row <= area.bottom; row += kBlockRows) {
+        for (int64_t column = area.left; column <= area.right; column += kBlockColumns) {
+            const int64_t across = side - kBlockRows - row, along = side - kBlockColumns - column;
+            const bool paired = turned_ && inside(row, column) && inside(across, along) &&
+                                (row != across || column != along);
+            if (!paired) {
+                others.push_back({row, column, 0});
+            } else if (std::pair(row, column) < std::pair(across, along)) {
+                pairs.push_back({row, column, 0});
+                pairs.push_back({row, column, 0, true});
+            }
+        }
+    }
+    paired_ = pairs.size();
+    pairs.insert(pairs.end(), others.begin(), others.end());
+    return pairs;
+}
+
+// The waves along the rows, of one video, or along the columns: for weights that are not turned, of
+// frames with their phases.
 void Renderer::waves(int64_t video, int64_t first, int64_t frames, bool down) {
     std::vector<WaveParams> tasks;
     for (size_t s = 0; s < work_.size(); ++s) {
@@ -206,11 +161,12 @@ void Renderer::waves(int64_t video, int64_t first, int64_t frames, bool down) {
         const Waves& waves = down ? work_[s].down : work_[s].across;
         for (int64_t frame = 0; frame < frames; ++frame) {
             const float* phase =
-                down ? nullptr : grid.phase + (video * p_.frames + first + frame) * grid.sinusoids;
+                down || turned_ ? nullptr
+                                : grid.phase + (video * p_.frames + first + frame) * grid.sinusoids;
             for (int64_t g = 0; g < waves.groups; ++g) {
                 tasks.push_back({waves.copy(frame) + g * waves.step,
                                  grid.frequency + video * grid.sinusoids * 2, phase, grid.sinusoids,
-                                 down ? 1 : 0, grid.side, waves.first + g * waves.group, 1,
+                                 down ? 1 : 0, grid.side, turned_, waves.first + g * waves.group, 1,
                                  waves.group});
             }
         }
@@ -240,11 +196,25 @@ void Renderer::find_blocks(size_t s) {
     work.whole.clear();
     work.loose.clear();
     cut_.clear();
+    const auto child_of = [](const Pixel& block, int child, int64_t parent) {
+        return Pixel{2 * block.row + (child & 1) * kBlockRows,
+                     2 * block.column + (child >> 1) * kBlockColumns,
+                     parent + child * kBlockLanes / 4, block.mirrored};
+    };
     int64_t parent = 0;
-    for (const Pixel& block : coarser.whole) {
-        for (int child = 0; child < 4; ++child, parent += kBlockLanes / 4)
-            add_block(s, {2 * block.row + (child & 1) * kBlockRows,
-                          2 * block.column + (child >> 1) * kBlockColumns, parent});
+    for (; parent < coarser.paired * kBlockLanes; parent += 2 * kBlockLanes) {
+        const Pixel& block = coarser.whole[parent / kBlockLanes];
+        const Pixel& image = coarser.whole[parent / kBlockLanes + 1];
+        for (int child = 0; child < 4; ++child) {
+            work.whole.push_back(child_of(block, child, parent));
+            work.whole.push_back(child_of(image, child, parent + kBlockLanes));
+        }
+    }
+    work.paired = 4 * coarser.paired;
+    for (; parent < static_cast<int64_t>(coarser.whole.size()) * kBlockLanes;
+         parent += kBlockLanes) {
+        for (int child = 0; child < 4; ++child)
+            add_block(s, child_of(coarser.whole[parent / kBlockLanes], child, parent));
     }
     for (const Pixel& pixel : coarser.loose) {
         for (int child = 0; child < 4; ++child) {
@@ -269,28 +239,39 @@ void Renderer::stage(size_t s, int64_t video, int64_t first, int64_t frames) {
     const Stage& stage = weights_.stages()[s];
     const StageWork& work = work_[s];
     const int64_t whole = static_cast<int64_t>(work.whole.size());
-    const int64_t blocks = frames * work.blocks();
-    const int64_t node = std::clamp<int64_t>(blocks / (4 * p_.threads), 1, kNodeBlocks);
+    // The frames' pairs of blocks go in nodes of their own, before all others.
+    const int64_t blocks = work.blocks(), others = blocks - work.paired;
+    const int64_t node = std::clamp<int64_t>(frames * blocks / (4 * p_.threads), 1, kNodeBlocks);
+    const int64_t pair_node = (node + 1) / 2 * 2;
+    const int64_t pair_nodes = (frames * work.paired + pair_node - 1) / pair_node;
+    const int64_t nodes = pair_nodes + (frames * others + node - 1) / node;
     const int64_t base_step = stage.base ? stage.base->outputs * kBlockLanes : 0;
     const int64_t rgb_step = stage.colours * kBlockLanes;
     // Of each worker's scattered blocks: base and colours, [rows, 32].
     const Areas gathered(s && !work.loose.empty() ? p_.threads * kNodeBlocks : 0,
-                         {stage.waves.outputs * kBlockLanes, rgb_step});
-    parallel_for_workers(p_.threads, (blocks + node - 1) / node, [&](int64_t task, int worker) {
+                         {stage.outputs * kBlockLanes, rgb_step});
+    parallel_for_workers(p_.threads, nodes, [&](int64_t task, int worker) {
         Block inside[kNodeBlocks];
-        const int64_t begin = task * node;
-        const int64_t count = std::min(node, blocks - begin);
+        const bool pairs = task < pair_nodes;
+        const int64_t begin = pairs ? task * pair_node : (task - pair_nodes) * node;
+        const int64_t count = pairs ? std::min(pair_node, frames * work.paired - begin)
+                                    : std::min(node, frames * others - begin);
+        const auto place_of = [&](int64_t i) {
+            const int64_t first_block = pairs ? 0 : work.paired,
+                          some = pairs ? work.paired : others;
+            return std::pair((begin + i) / some, first_block + (begin + i) % some);
+        };
         for (int64_t i = 0; i < count; ++i) {
-            const int64_t frame = (begin + i) / work.blocks();
-            const int64_t index = (begin + i) % work.blocks();
+            const auto [frame, index] = place_of(i);
             Block& block = inside[i];
-            block = {work.across.copy(frame),
+            block = {work.across.copy(turned_ ? 0 : frame),
                      work.down.copy(0),
                      nullptr,
                      nullptr,
                      nullptr,
-                     work.base.data() + (begin + i) * base_step,
-                     work.rgb.data() + (begin + i) * rgb_step};
+                     turned_ ? &turned_waves_->of(s, frame) : nullptr,
+                     work.base.data() + (frame * blocks + index) * base_step,
+                     work.rgb.data() + (frame * blocks + index) * rgb_step};
             if (index >= whole) {
                 block.scattered = &work.scattered[index - whole];
                 if (s)
@@ -305,20 +286,19 @@ void Renderer::stage(size_t s, int64_t video, int64_t first, int64_t frames) {
                 const StageWork& coarser = work_[s - 1];
                 const int64_t parent = frame * coarser.blocks() + place.parent / kBlockLanes;
                 const int64_t lane = place.parent % kBlockLanes;
-                block.base =
-                    coarser.base.data() + parent * stage.waves.outputs * kBlockLanes + lane;
+                block.base = coarser.base.data() + parent * stage.outputs * kBlockLanes + lane;
                 block.rgb_in = coarser.rgb.data() + parent * rgb_step + lane;
             }
         }
         render_node({&stage,
                      inside,
                      static_cast<int>(count),
+                     pairs,
                      {scratch_.at(worker), scratch_.at(worker, 1), scratch_.at(worker, 2)},
                      weights_.widest()});
         if (s + 1 < work_.size()) return;
         for (int64_t i = 0; i < count; ++i) {
-            const int64_t frame = (begin + i) / work.blocks();
-            const int64_t index = (begin + i) % work.blocks();
+            const auto [frame, index] = place_of(i);
             for (int lane = 0; lane < kBlockLanes; ++lane) {
                 const size_t at = static_cast<size_t>((index - whole) * kBlockLanes + lane);
                 if (index >= whole && at >= work.loose.size()) break;
@@ -348,18 +328,21 @@ void Renderer::gather(size_t s, int64_t frame, int64_t begin, Block& block, cons
     };
     block.base = gathered.at(copy);
     block.rgb_in = gathered.at(copy, 1);
-    rows(coarser.base.data(), weights_.stages()[s].waves.outputs, gathered.at(copy));
+    rows(coarser.base.data(), weights_.stages()[s].outputs, gathered.at(copy));
     rows(coarser.rgb.data(), weights_.stages()[s].colours, gathered.at(copy, 1));
 }
 
 // The colours of a lane of the finest grid's blocks, [colours, 32], into the window.
 void Renderer::put(const Pixel& pixel, const float* rgb, int64_t video, int64_t frame) const {
     const int64_t colours = weights_.stages().back().colours;
+    const int64_t end = weights_.grids().back()->side - 1;
+    const int64_t row = pixel.mirrored ? end - pixel.row : pixel.row;
+    const int64_t column = pixel.mirrored ? end - pixel.column : pixel.column;
     const auto clipped = [](int64_t begin, int64_t length, int64_t extent) {
         return std::pair(std::max<int64_t>(0, begin), std::min(extent, begin + length));
     };
-    const auto [top, bottom] = clipped(pixel.row * repeat_ - p_.top, repeat_, p_.height);
-    const auto [left, right] = clipped(pixel.column * repeat_ - p_.left, repeat_, p_.width);
+    const auto [top, bottom] = clipped(row * repeat_ - p_.top, repeat_, p_.height);
+    const auto [left, right] = clipped(column * repeat_ - p_.left, repeat_, p_.width);
     for (int64_t colour = 0; colour < colours; ++colour) {
         float* const picture =
             p_.out + ((video * p_.frames + frame) * colours + colour) * p_.height * p_.width;

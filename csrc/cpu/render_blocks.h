@@ -24,6 +24,7 @@ struct WaveParams {
     int64_t sinusoids;
     int axis;               // 0: x grows to the right; 1: y grows upwards
     int64_t side;           // of the whole grid
+    bool centred;           // places about the grid's centre
     int64_t first;          // index of the first pixel
     int64_t groups, group;  // group: 4 or 8 pixels
 };
@@ -35,10 +36,19 @@ struct PackedLevel {
     PackedLayer to_rgb;
 };
 
+// A frame's products with sines and with cosines, P and Q of turned_waves.h, in panels.
+struct FrameWaves {
+    float* sine;
+    float* cosine;
+};
+
 // The levels of one grid.
 struct Stage {
-    PackedLayer waves;  // the product with sines and cosines
+    PackedLayer waves;         // int8: the product with sines and cosines, by turns
+    PackedLayer sine, cosine;  // else float32, to be turned
+    int64_t turned_depth;      // of these in the stage's precision
     int64_t sinusoids;
+    int64_t outputs;  // of the product with waves
     const PackedLevel* levels;
     int64_t count;
     const PackedLayer* base;  // the next stage's product with this one's activations, or null
@@ -52,6 +62,17 @@ struct Scattered {
     int64_t down[kBlockLanes];
 };
 
+// Rows [first, last) of the turned weights of a frame.
+struct TurnParams {
+    PackedLayer sine, cosine;  // as they are packed, float32
+    FrameWaves to;
+    const float* turn;  // sin φ′, cos φ′: [2, K]
+    int64_t sinusoids;
+    int64_t depth;  // of the turned ones
+    int64_t first, last;
+    Precision precision;
+};
+
 // 4×8 pixels, or with `scattered` any: then `across` and `down` are the grid's, and `base` and
 // `rgb_in` have their own number for each lane.
 struct Block {
@@ -60,19 +81,22 @@ struct Block {
     const float* base;    // the first layer's other part, [outputs, 32] from lane 8c on, or null
     const float* rgb_in;  // the colours so far, [colours, 32] from lane 8c on, or null
     const Scattered* scattered;
-    float* base_out;  // [stage.base->outputs, 32]
-    float* rgb_out;   // [colours, 32]
+    const FrameWaves* waves;  // its frame's; not for int8
+    float* base_out;          // [stage.base->outputs, 32]
+    float* rgb_out;           // [colours, 32]
 };
 
 struct NodeParams {
     const Stage* stage;
     const Block* blocks;
-    int count;          // 1 to kNodeBlocks
+    int count;   // 1 to kNodeBlocks
+    bool pairs;  // every second block holds the mirror images of the one before, lane by lane
     float* scratch[3];  // count · widest · 32 numbers each, aligned to 64 bytes
     int64_t widest;     // rows of the widest activations or waves, packed together
 };
 
 void render_waves(const WaveParams& params);
+void turn_waves(const TurnParams& params);
 void render_node(const NodeParams& params);
 
 }  // namespace digan_fast

@@ -52,9 +52,18 @@ RenderWeights::RenderWeights(const RenderParams& p) : precision_(p.precision) {
                 bases_.push_back(add(linear, 0, below, 0, true, precision_));
                 stages_.back().base = &bases_.back();
             }
-            stage.waves =
-                add(first, below, 2 * level.sinusoids, level.sinusoids, !below, precision_);
-            stage.sinusoids = level.sinusoids;
+            const int64_t K = level.sinusoids;
+            if (precision_ == Precision::int8) {
+                stage.waves = add(first, below, 2 * K, K, !below, precision_);
+            } else {
+                stage.sine = add(first, below, K, 0, !below, Precision::float32, 1);
+                stage.cosine = add(first, below + K, K, 0, false, Precision::float32, 1);
+                const int64_t pairs = together(precision_);
+                stage.turned_depth = round_up(K, pairs) / pairs;
+                widest_ = std::max(widest_, 2 * stage.turned_depth);
+            }
+            stage.sinusoids = K;
+            stage.outputs = first.outputs;
             stage.colours = level.to_rgb.outputs;
             stage.precision = precision_;
             stages_.push_back(stage);
@@ -86,11 +95,13 @@ float* RenderWeights::take(int64_t size) {
 }
 
 PackedLayer RenderWeights::add(const RenderLayer& layer, int64_t first_column, int64_t inputs,
-                               int64_t sinusoids, bool with_bias, Precision precision) {
+                               int64_t sinusoids, bool with_bias, Precision precision,
+                               int64_t multiple) {
     // A float32 product with activations in pairs takes the pair of an odd last one too; in int8 it
     // takes float32.
     const bool quads = precision_ == Precision::int8;
-    const int64_t pairs = quads ? together(precision) : together(precision_);
+    const int64_t own = quads ? together(precision) : together(precision_);
+    const int64_t pairs = multiple ? multiple : own;
     const int64_t depth = round_up(inputs, pairs) / together(precision);
     PackedLayer packed{};
     packed.panels = take(layer.outputs * depth);

@@ -29,8 +29,9 @@ class RenderWeights {
         int64_t video_step;
     };
 
+    // `multiple`: of the packed inputs, 0 for what the activations have.
     PackedLayer add(const RenderLayer& layer, int64_t first_column, int64_t inputs,
-                    int64_t sinusoids, bool with_bias, Precision precision);
+                    int64_t sinusoids, bool with_bias, Precision precision, int64_t multiple = 0);
     float* take(int64_t size);
 
     Buffer memory_;

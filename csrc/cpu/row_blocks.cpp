@@ -9,20 +9,26 @@ namespace {
 class Fetching {
   public:
     Fetching(const Next& next, int64_t times)
-        : at_(reinterpret_cast<const char*>(next.data)),
-          end_(reinterpret_cast<const char*>(next.data + next.size)),
-          part_((next.size * static_cast<int64_t>(sizeof(float)) / times + kLine) / kLine * kLine) {
-    }
+        : row_(next.rows),
+          end_(next.rows + next.count),
+          size_(next.size),
+          part_((next.count * ((next.size + kLine - 1) / kLine) + times - 1) / times) {}
     DIGAN_FAST_INLINE void part() {
-        const char* const end = end_ - at_ > part_ ? at_ + part_ : end_;
-        for (; at_ < end; at_ += kLine) fetch(at_);
+        for (int64_t i = 0; i < part_ && row_ < end_; ++i) {
+            if (*row_) fetch(*row_ + at_);
+            at_ += kLine;
+            if (at_ < size_) continue;
+            at_ = 0;
+            ++row_;
+        }
     }
 
   private:
-    static constexpr int64_t kLine = 64;
-    const char* at_;
-    const char* end_;
-    int64_t part_;
+    static constexpr int64_t kLine = 16;
+    const float* const* row_;
+    const float* const* end_;
+    int64_t size_, part_;
+    int64_t at_ = 0;  // in the row
 };
 
 inline int64_t tiles_of(int64_t rows, int64_t lanes) {
@@ -91,6 +97,7 @@ void row_product(const RowProduct& p) {
     const Finish how{p.activation.activation, p.activation.gain, p.activation.clamp, false};
     const Vec scale = broadcast(p.start.scale);
     Fetching next(p.next, tiles_of(p.count, p.lanes));
+    pack_rows(p.x, p.x_step, p.count, p.depth, p.packed);
     for (int64_t n = 0; n < p.lanes;) {
         const int64_t width = panel_width(p.lanes, n);
         const float* const panel = p.panels + n * p.depth;
@@ -114,7 +121,7 @@ void row_product(const RowProduct& p) {
                                           bias)
                                     : bias;
                     }
-                    multiply_rows(tile, p.depth, p.x + row * p.x_step, p.x_step, panel, width);
+                    multiply(tile, p.depth, p.packed + row * p.depth, R, panel, width);
                     finish(tile, how);
                     for (int r = 0; r < R; ++r)
                         for (int v = 0; v < V; ++v) {

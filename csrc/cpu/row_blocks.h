@@ -43,10 +43,11 @@ struct RowStart {
     float scale;               // of both
 };
 
-// What is read next: fetched from memory meanwhile, a part of it before each tile.
+// Rows that are read next: fetched from memory meanwhile, a part of them before each tile.
 struct Next {
-    const float* data;
-    int64_t size;
+    const float* const* rows;  // null: none
+    int64_t count;
+    int64_t size;  // numbers of each
 };
 
 // out[r] = act(start + x[r] · panels) for `count` rows.
@@ -55,6 +56,7 @@ struct RowProduct {
     const float* x;
     int64_t x_step;
     int64_t count;
+    float* packed;  // count · depth numbers
     const float* panels;
     int64_t depth, lanes;
     RowStart start;

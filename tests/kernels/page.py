@@ -80,11 +80,17 @@ def rendered_bytes(architecture: int) -> int:
     return sum(launch.dram for launch in launches) + between
 
 
+SINGLE = (
+    *("linear 16384x256x256", "waves 128x128", "render 128x128", "bias 4x64x32x32", "bias channels last"),
+    *("factors 4x256x512", "filter up", "filter down", "filter up channels last"),
+)
+
+
 @cache
 def single_kernels(architecture: int) -> list[tuple[str, Moved]]:
     """At shapes of DIGAN at 128², in bfloat16."""
     found = []
-    for shape in ("linear 16384x256x256", "waves 128x128", "render 128x128", "bias 4x64x32x32", "bias channels last"):
+    for shape in SINGLE:
 
         def work(shape: str = shape) -> None:
             for op, args in REAL[shape](torch.bfloat16):

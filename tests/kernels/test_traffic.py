@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 
 import page
 import pytest
@@ -18,21 +19,45 @@ from traffic import CountsBytes, moved, programs_of_a_row, size
 
 from digan_fast.reference.render import flattened
 
+# A first walk over 16 rows of weights for their norms, a second for the values.
+NORMALISED = (("factors 4x256x512", "forward"), ("factors 4x256x512", "backward_left"))
+
+
+def _rendering() -> None:
+    """Of three levels."""
+    levels = random_inr(1, 2, ((16, (64, 64)), (0, (64,)), (16, (64, 64))), side=16)
+    kernel("render")(*flattened(levels), 32, [0, 0, 32, 32], "bfloat16")
+
+
+def _modulation() -> None:
+    shapes = ((64, 128), (3, 64, 16), (3, 16, 128), (3, 64, 128))
+    weight, left, right, out = (torch.ones(*shape, dtype=torch.bfloat16) for shape in shapes)
+    kernel("fmm_weights")(weight, left, right, "demod")
+    kernel("fmm_weights_backward")(out, weight, left, right, out, "demod")
+
+
+def _filtering() -> None:
+    """Four tiles a picture, whose edges overlap; planes, and channels last."""
+    x = torch.ones(2, 4, 16, 64, dtype=torch.bfloat16)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        x = x.contiguous(memory_format=layout)
+        kernel("upfirdn2d")(x, torch.ones(4, 4), 2, 1, [2, 1, 2, 1], False, 4.0)
+
 
 @pytest.mark.parametrize("arch", page.EXECUTED)
-def test_a_tile_s_bytes_times_their_number_are_the_whole_s(arch: int) -> None:
-    """A rendering of three levels, whose extents are whole tiles, executed whole."""
-    levels = random_inr(1, 2, ((16, (64, 64)), (0, (64,)), (16, (64, 64))), side=16)
-    with offline(arch, execute=True, checks=False) as launches, torch.no_grad():
-        kernel("render")(*flattened(levels), 32, [0, 0, 32, 32], "bfloat16")
-    assert len(launches) > 4
+@pytest.mark.parametrize(("work", "count"), [(_rendering, 5), (_modulation, 4), (_filtering, 2)])
+def test_a_row_s_bytes_times_their_number_are_the_whole_s(arch: int, work: Callable[[], None], count: int) -> None:
+    """Launches whose extents are whole tiles, executed whole."""
+    with offline(arch, execute=True, checks=False, block_races=False) as launches, torch.no_grad():
+        work()
+    assert len(launches) >= count
     whole = [moved(launch, math.prod(launch.grid)) for launch in launches]
-    with offline(arch, True, programs_of_a_row, checks=False) as launches, torch.no_grad():
-        kernel("render")(*flattened(levels), 32, [0, 0, 32, 32], "bfloat16")
+    with offline(arch, True, programs_of_a_row, checks=False, block_races=False) as launches, torch.no_grad():
+        work()
     for launch, expected in zip(launches, whole, strict=True):
         rows = math.prod(launch.grid) // programs_of_a_row(launch.arguments)
         found = moved(launch, programs_of_a_row(launch.arguments))
-        assert rows > 1
+        assert rows > 1 or "dweight" in launch.arguments
         assert (found.asked, found.dram, found.flops) == (expected.asked, expected.dram, expected.flops)
         assert found.dram == expected.compulsory
 
@@ -48,10 +73,11 @@ def test_operations_are_counted_once() -> None:
 
 @pytest.mark.parametrize("arch", page.EXECUTED)
 def test_each_kernel_moves_little_more_than_it_must(arch: int) -> None:
-    """Activations at most 1.1 times, weights once for a row of tiles."""
+    """Activations at most 1.1 times, weights once for a row of tiles, or twice where rows are normalised."""
     for shape, found in page.single_kernels(arch):
+        walks = 2.0 if (shape, found.kernel) in NORMALISED else 1.0
         assert found.activation_factor <= 1.1, f"{shape}: {found}"
-        assert found.weights_per_row <= 1.0, f"{shape}: {found}"
+        assert found.weights_per_row <= walks, f"{shape}: {found}"
 
 
 @pytest.mark.parametrize(("arch", "times"), [(80, 9), (90, 16)])

@@ -8,6 +8,12 @@ All tiles of a launch whose extents are whole tiles do the same to other address
 A row of tiles are the programs that make all outputs of the same pixels.  Their numbers follow each other, so that they
 run together and what one of them read the others find in L2; and parameters, 2.5 MB of DIGAN's largest level, stay in
 L2 (40 MB on an A100, 50 MB on an H100).  No activation that another launch wrote is taken to be in L2.
+
+Two kernels have other rows.  Tiles of ``upfirdn2d`` overlap by the filter's taps: a row is a whole picture, within
+which L2 serves the edge that neighbours share; pictures share nothing but the filter.  A row of ``fmm_weights`` is a
+video's programs or, where gradients are summed over videos, the whole launch.  Its parameters are the shared weights
+and the thin factors (0.5 MB, and 20 KB a video, of a layer 512 wide in bfloat16); its activations are the modulated
+weights, their gradient, and all results.
 """
 
 from __future__ import annotations
@@ -22,7 +28,10 @@ from emulator.triton_offline import Launch, offline
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-PARAMETERS = ("weight", "bias", "weights", "biases", "rgb", "rgb_bias", "to_rgb", "frequency", "phase")
+PARAMETERS = (
+    *("weight", "bias", "weights", "biases", "rgb", "rgb_bias", "to_rgb", "frequency", "phase"),
+    *("left", "right", "filter"),
+)
 
 
 @dataclass(frozen=True)
@@ -49,14 +58,22 @@ class Moved:
 
 def programs_of_a_row(arguments: Mapping[str, Any]) -> int:
     """The programs of a row of tiles, or of a part of a sum: they come first, and one after the other."""
-    if "outputs" not in arguments:
+    a = arguments
+    if "filter" in a:
+        return _tiles(a["out_height"], a["TILE_ROWS"]) * _tiles(a["out_width"] * a["channels"], a["TILE_COLUMNS"])
+    if "outputs" not in a:
         return 1
-    rows, columns = arguments["TILE_ROWS"], arguments["TILE_COLUMNS"]
-    if "part_rows" in arguments:
-        inner = arguments.get("inputs", arguments.get("waves", 1))
-        return -(-arguments["outputs"] // rows) * -(-inner // columns) * arguments["videos"]
-    across = "inputs" if "dx" in arguments else "waves" if "sums" in arguments else "outputs"
-    return -(-arguments[across] // columns)
+    rows, columns = a["TILE_ROWS"], a["TILE_COLUMNS"]
+    if "rank" in a:
+        down, across = _tiles(a["outputs"], rows), _tiles(a["inputs"], columns)
+        return down * across if "dweight" in a else across if "dright" in a else down
+    if "part_rows" in a:
+        return _tiles(a["outputs"], rows) * _tiles(a.get("inputs", a.get("waves", 1)), columns) * a["videos"]
+    return _tiles(a["inputs" if "dx" in a else "waves" if "sums" in a else "outputs"], columns)
+
+
+def _tiles(extent: int, tile: int) -> int:
+    return -(-extent // tile)
 
 
 def size(tensor: Tensor) -> int:
@@ -77,7 +94,7 @@ def moved(launch: Launch, programs: int) -> Moved:
     own = sum(traffic[name].distinct_read + traffic[name].distinct_written for name in others) * rows
     asked = sum(each.asked_read + each.asked_written for each in traffic.values()) * rows
     weights = [name for name in ("weight", "weights") if name in traffic]
-    videos = max((tensors[name].shape[-3] for name in weights), default=1)
+    videos = max((math.prod(tensors[name].shape[-3:-2]) for name in weights), default=1)
     per_row = sum(traffic[name].asked_read for name in weights) / max(1, sum(compulsory[n] for n in weights) / videos)
     return Moved(
         launch.name.strip("_"),

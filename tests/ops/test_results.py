@@ -6,6 +6,7 @@ import copy
 import gc
 import io
 import os
+import sys
 import threading
 from pathlib import Path
 
@@ -40,13 +41,29 @@ def test_a_small_one_stays() -> None:
     assert fresh(small) is small
 
 
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def address() -> int:
     return fresh(torch.empty(LARGE)).data_ptr()
 
 
-@pytest.mark.skipif(SANITIZED, reason="sanitizers see the life of each result: nothing is kept")
-def test_freed_memory_serves_the_next_of_about_its_size() -> None:
+KEPT = pytest.mark.skipif(
+    SANITIZED or sys.platform != "linux", reason="pages are kept on Linux, and sanitizers see the life of each result"
+)
+
+
+@pytest.fixture
+def nothing_kept() -> None:
     gc.collect()
+    dispatch.native_module().keep_freed_results(False)
+    dispatch.native_module().keep_freed_results(True)
+
+
+@KEPT
+@pytest.mark.usefixtures("nothing_kept")
+def test_freed_memory_serves_the_next() -> None:
     first = address()
     assert address() == first
     alive = fresh(torch.empty(LARGE))
@@ -59,14 +76,38 @@ def test_freed_memory_serves_the_next_of_about_its_size() -> None:
     assert first in {fresh(torch.empty(LARGE)).data_ptr() for _ in range(2)}
 
 
-@pytest.mark.skipif(SANITIZED, reason="sanitizers see the life of each result: nothing is kept")
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the resident size is read from Linux's /proc")
+@KEPT
+@pytest.mark.usefixtures("nothing_kept")
+def test_several_serve_a_larger_one_and_it_serves_several() -> None:
+    """12 + 20 + 6 MiB become 26 and 12 MiB, then 8, 18 and 12 MiB, of the same pages."""
+
+    def results(*mebibytes: int) -> list[torch.Tensor]:
+        return [fresh(torch.empty(size * 2**18)).fill_(size) for size in mebibytes]
+
+    def kept(tensors: list[torch.Tensor]) -> bool:
+        return all(list(tensor.aminmax()) == [tensor.nbytes / 2**20] * 2 for tensor in tensors)
+
+    alive = results(12, 20, 6)
+    assert kept(alive)
+    before = resident()
+    for sizes in ((26, 12), (8, 18, 12), (38,), (2, 2, 34)):
+        assert kept(alive)
+        alive.clear()
+        alive += results(*sizes)
+        assert resident() - before < 2**20
+    part = alive[0]
+    alive.clear()
+    alive += results(36)  # the pages of all but one
+    assert resident() - before < 2**20
+    assert bool((part == 2).all())
+    assert kept(alive)
+
+
+@KEPT
+@pytest.mark.usefixtures("nothing_kept")
 def test_nothing_is_kept_where_that_was_asked_for() -> None:
     native = dispatch.native_module()
     gib = (2**28,)
-
-    def resident() -> int:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     before = resident()
     from_dlpack(native.result(gib, (1,), False)).zero_()
