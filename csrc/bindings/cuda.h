@@ -16,6 +16,9 @@ void bind_cuda_linear_act(py::module_& m);
 void bind_cuda_render(py::module_& m);
 void bind_cuda_upfirdn2d(py::module_& m);
 
+// Of a product's sums, which a thread counts.
+constexpr std::int64_t kMostCudaTerms = std::int64_t{1} << 30;
+
 inline Number number_of(int value) {
     require(value >= 0 && value <= 2, "number", std::to_string(value), "0, 1 or 2");
     return static_cast<Number>(value);

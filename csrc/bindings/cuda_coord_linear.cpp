@@ -21,6 +21,8 @@ CoordLinearCudaParams checked(const Shape& shape, const Grid& grid, int activati
     require_rectangle("grid", top, left, height, width);
     require_tensor("shape", {videos, frames, height, width, std::max(outputs, sinusoids)});
     require_tensor("shape", {videos, outputs, sinusoids});
+    for (const std::int64_t terms : {sinusoids, outputs})
+        require(terms <= kMostCudaTerms, "shape", std::to_string(terms), "2^30 or fewer channels");
     require_clamp(clamp);
     CoordLinearCudaParams params{};
     params.videos = videos;

@@ -16,6 +16,8 @@ LinearActCudaParams checked(const Shape& shape, bool shared_x, bool own_biases, 
         require(extent > 0, "shape", std::to_string(extent), "extents of 1 or more");
     require_tensor("shape", {videos, rows, std::max(inputs, outputs)});
     require_tensor("shape", {videos, outputs, inputs});
+    for (const std::int64_t terms : {inputs, outputs})
+        require(terms <= kMostCudaTerms, "shape", std::to_string(terms), "2^30 or fewer channels");
     require_clamp(clamp);
     LinearActCudaParams params{};
     params.shared_x = shared_x;

@@ -26,7 +26,8 @@ Parts parts_of(std::int64_t rows, std::int64_t columns, std::int64_t batches, st
     const std::int64_t blocks = divided_up(rows, kExtent) * divided_up(columns, kExtent) * batches;
     const std::int64_t most =
         std::min(divided_up(kBlocks, blocks), divided_up(depth, kSteps * step));
-    const std::int64_t each = divided_up(divided_up(depth, most), step) * step;
+    const std::int64_t count = std::max(most, divided_up(depth, kMostTerms));
+    const std::int64_t each = divided_up(divided_up(depth, count), step) * step;
     return {divided_up(depth, each), each};
 }
 

@@ -20,6 +20,7 @@ void run_product(const char* op, Number number, bool tf32, ProductParams params,
 struct Parts {
     std::int64_t count, depth;
 };
+constexpr std::int64_t kMostTerms = std::int64_t{1} << 30;  // of a part, which a thread counts
 Parts parts_of(std::int64_t rows, std::int64_t columns, std::int64_t batches, std::int64_t depth,
                Number number);
 

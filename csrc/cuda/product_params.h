@@ -53,4 +53,10 @@ struct ProductParams {
     Waves waves;
 };
 
+// Whether the gradient goes through an output, the clamp being as its type rounds it. A NaN has one
+// where there is no clamp.
+__device__ __forceinline__ bool passes_clamp(float output, float clamp) {
+    return clamp == __uint_as_float(0x7F800000u) || fabsf(output) < clamp;
+}
+
 }  // namespace digan_fast::cuda

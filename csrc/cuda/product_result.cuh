@@ -163,7 +163,7 @@ __device__ __forceinline__ void store_rows(const float* room, const ProductParam
             const auto saved = Four<Tile>::load(p.saved, at, count, p.vectors);
 #pragma unroll
             for (int e = 0; e < 4; ++e)
-                four.values[e] = fabsf(saved.values[e]) < limit
+                four.values[e] = passes_clamp(saved.values[e], limit)
                                      ? grad.values[e] * p.finish.slope(four.values[e])
                                      : 0.0f;
         } else if (!is_sum) {

@@ -43,7 +43,7 @@ __device__ __forceinline__ void add_gradients(const GradientParams& p, float lim
 #pragma unroll
     for (int e = 0; e < COUNT; ++e) {
         const float dz = grads[e] * (!p.saved || saved[e] > 0.0f ? p.finish.above : p.finish.below);
-        grads[e] = fabsf(saved[e]) < limit ? dz : 0.0f;
+        grads[e] = passes_clamp(saved[e], limit) ? dz : 0.0f;
         totals[e] += grads[e];
     }
     if (p.dz) Stored::store(p.dz, at, grads);

@@ -114,6 +114,18 @@ def test_products_of_addresses_that_are_no_multiple_of_16(kind: str) -> None:
             assert torch.equal(other, aligned), index
 
 
+@pytest.mark.parametrize("activation", ["lrelu", "sine"])
+def test_a_nan_has_a_gradient(activation: str) -> None:
+    x, weight, options = torch.full((1, 2, 3), float("nan")), torch.ones(1, 4, 3), (activation, 1.0, None)
+    with simulated():
+        y = kernel("linear_act")(x, weight, None, *options)
+        dx, dweight, _ = kernel("linear_act_backward")(torch.ones_like(y), x, weight, None, y, *options)
+    assert y.isnan().all()
+    assert dweight.isnan().all()
+    assert bool(dx.isnan().all()) == (activation == "sine")
+    assert (dx != 0).all()
+
+
 def test_rows_that_videos_share() -> None:
     rows, weight, grad = torch.randn(5, 33), torch.randn(3, 20, 33), torch.randn(3, 5, 20)
     for x in (rows.expand(3, 5, 33), rows.expand(3, 5, 33).contiguous()):
