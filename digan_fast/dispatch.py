@@ -118,7 +118,7 @@ def backends() -> dict[str, str | None]:
 
 
 def runs_natively() -> bool:
-    """Whether calls on the CPU take native kernels; in a graph that torch.compile traces, torch's own are taken for it."""
+    """Whether calls on the CPU take native kernels.  False while torch.compile traces."""
     return not torch.compiler.is_compiling() and requested() in (None, "native") and _why_not_native() is None
 
 

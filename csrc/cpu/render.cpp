@@ -256,10 +256,11 @@ void Renderer::stage(size_t s, int64_t video, int64_t first, int64_t frames) {
         const int64_t begin = pairs ? task * pair_node : (task - pair_nodes) * node;
         const int64_t count = pairs ? std::min(pair_node, frames * work.paired - begin)
                                     : std::min(node, frames * others - begin);
+        // A block of one frame after the other: they have the same waves.
         const auto place_of = [&](int64_t i) {
-            const int64_t first_block = pairs ? 0 : work.paired,
-                          some = pairs ? work.paired : others;
-            return std::pair((begin + i) / some, first_block + (begin + i) % some);
+            const int64_t each = pairs ? 2 : 1, at = (begin + i) / each;
+            const int64_t index = at / frames * each + (begin + i) % each;
+            return std::pair(at % frames, pairs ? index : work.paired + index);
         };
         for (int64_t i = 0; i < count; ++i) {
             const auto [frame, index] = place_of(i);

@@ -36,11 +36,10 @@ void put_waves(Pair* out, const Block& block, int64_t sinusoids, int64_t depth, 
 }
 #endif
 
-// act(start + Q·cos ± P·sin) of a node's blocks, or of pairs of them: waves [blocks][in_step] of
-// lanes.
+// act(start + Q·cos ± P·sin) of a node's blocks, or of pairs of them, with the waves `in` of each.
 template <class T, class Start, class Out>
-void wave_product(const NodeParams& p, const Start& start, const T* in, int64_t in_step,
-                  const Finish& how, const Out& out) {
+void wave_product(const NodeParams& p, const Start& start, const T* const* in, const Finish& how,
+                  const Out& out) {
     const int64_t depth = p.stage->turned_depth, outputs = p.stage->outputs;
     const int images = p.pairs ? 2 : 1;
     for (int64_t row = 0; row < outputs;) {
@@ -52,7 +51,7 @@ void wave_product(const NodeParams& p, const Start& start, const T* in, int64_t 
                 const T* const sine = reinterpret_cast<const T*>(waves.sine) + row * depth;
                 const T* const cosine = reinterpret_cast<const T*>(waves.cosine) + row * depth;
                 for (int lane = 0; lane < kLanes; lane += kTile) {
-                    const T* const at = in + block * in_step + lane;
+                    const T* const at = in[block] + lane;
                     // The sines' products wait in memory: both would take twice the registers.
                     alignas(64) float odd[R * kTile];
                     Tile<R> tile = {};
@@ -155,10 +154,20 @@ struct Node {
     template <class Start>
     void waves(const Start& start, T* to) const {
         const Stage& stage = *p.stage;
-        for (int b = 0; b < p.count; b += p.pairs ? 2 : 1)
-            put_waves(scratch[0] + b * step, p.blocks[b], stage.sinusoids, stage.turned_depth,
-                      round);
-        wave_product(p, start, scratch[0], step, finishing(stage.sine, round),
+        // The same block of several frames has the same waves.
+        const int images = p.pairs ? 2 : 1;
+        const T* in[kNodeBlocks];
+        for (int b = 0; b < p.count; b += images) {
+            const Block &block = p.blocks[b], &before = p.blocks[b ? b - images : 0];
+            if (b && block.across == before.across && block.down == before.down &&
+                block.scattered == before.scattered) {
+                in[b] = in[b - images];
+                continue;
+            }
+            in[b] = scratch[0] + b * step;
+            put_waves(scratch[0] + b * step, block, stage.sinusoids, stage.turned_depth, round);
+        }
+        wave_product(p, start, in, finishing(stage.sine, round),
                      [&](const auto& tile, int block, int64_t row, int lane) {
                          put(tile, to + block * step + row / kTogether<T> * kLanes + lane, kLanes);
                      });
