@@ -13,7 +13,7 @@ demo: $(VENV)/.installed
 
 ## test: every test that needs no GPU and no build of its own
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore=tests/cuda
 
 ## packaging: wheels, sdist and editable installs, with and without compilers
 packaging: $(VENV)/.installed-dev
