@@ -50,7 +50,7 @@ struct Warp {
     const char* name = nullptr;
     const void* in[32];
     void* out[32];
-    char barrier_tag = 0;
+    char barrier_tags[2] = {};
 };
 
 struct Block {
@@ -68,7 +68,9 @@ struct Block {
     unsigned extent = 0, index = 0;
     unsigned char* shared = nullptr;
     std::mt19937 random;
-    char barrier_tag = 0, launch_tag = 0;
+    // Of barriers by turns: who leaves one late learns nothing of who arrived at the next.
+    char barrier_tags[2] = {};
+    char launch_tag = 0;
 };
 
 Block block;
@@ -253,15 +255,15 @@ void synchronise_block() {
             const auto lane = &warp - block.warps.data();
             if (lane == block.current / 32) fail("a barrier within a collective");
         }
-    release(&block.barrier_tag);
     const unsigned seen = block.barriers;
+    release(&block.barrier_tags[seen % 2]);
     if (++block.arrived == block.alive) {
         block.arrived = 0;
         ++block.barriers;
     } else {
         wait_for(&block.barriers, seen);
     }
-    acquire(&block.barrier_tag);
+    acquire(&block.barrier_tags[seen % 2]);
 }
 
 void collective(const char* name, const void* in, void* out, Lanes act) {
@@ -283,7 +285,8 @@ void collective(const char* name, const void* in, void* out, Lanes act) {
 
 // Of all collectives the one that orders what lanes do with memory.
 void synchronise_warp() {
-    char* const tag = &block.warps[block.current / 32].barrier_tag;
+    Warp& warp = block.warps[block.current / 32];
+    char* const tag = &warp.barrier_tags[warp.generation % 2];
     release(tag);
     collective("syncwarp", nullptr, nullptr, [](const void* const*, void* const*) {});
     acquire(tag);
