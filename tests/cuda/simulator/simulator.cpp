@@ -51,6 +51,10 @@ struct Warp {
     char tag = 0;
     const void* in[32];
     void* out[32];
+<<<<<<< HEAD
+=======
+    char barrier_tags[2] = {};
+>>>>>>> cuda-fp32
 };
 
 struct Block {
@@ -68,7 +72,9 @@ struct Block {
     unsigned extent = 0, index = 0;
     unsigned char* shared = nullptr;
     std::mt19937 random;
-    char barrier_tag = 0, launch_tag = 0;
+    // Of barriers by turns: who leaves one late learns nothing of who arrived at the next.
+    char barrier_tags[2] = {};
+    char launch_tag = 0;
 };
 
 Block block;
@@ -253,15 +259,15 @@ void synchronise_block() {
             const auto lane = &warp - block.warps.data();
             if (lane == block.current / 32) fail("a barrier within a collective");
         }
-    release(&block.barrier_tag);
     const unsigned seen = block.barriers;
+    release(&block.barrier_tags[seen % 2]);
     if (++block.arrived == block.alive) {
         block.arrived = 0;
         ++block.barriers;
     } else {
         wait_for(&block.barriers, seen);
     }
-    acquire(&block.barrier_tag);
+    acquire(&block.barrier_tags[seen % 2]);
 }
 
 void collective(const char* name, const void* in, void* out, Lanes act) {
@@ -284,7 +290,12 @@ void collective(const char* name, const void* in, void* out, Lanes act) {
 // ThreadSanitizer learns of this order, as of a barrier's.
 void synchronise_warp() {
     Warp& warp = block.warps[block.current / 32];
+<<<<<<< HEAD
     release(&warp.tag);
+=======
+    char* const tag = &warp.barrier_tags[warp.generation % 2];
+    release(tag);
+>>>>>>> cuda-fp32
     collective("syncwarp", nullptr, nullptr, [](const void* const*, void* const*) {});
     acquire(&warp.tag);
 }
