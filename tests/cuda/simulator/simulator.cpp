@@ -51,10 +51,7 @@ struct Warp {
     char tag = 0;
     const void* in[32];
     void* out[32];
-<<<<<<< HEAD
-=======
     char barrier_tags[2] = {};
->>>>>>> cuda-fp32
 };
 
 struct Block {
@@ -290,12 +287,8 @@ void collective(const char* name, const void* in, void* out, Lanes act) {
 // ThreadSanitizer learns of this order, as of a barrier's.
 void synchronise_warp() {
     Warp& warp = block.warps[block.current / 32];
-<<<<<<< HEAD
-    release(&warp.tag);
-=======
     char* const tag = &warp.barrier_tags[warp.generation % 2];
     release(tag);
->>>>>>> cuda-fp32
     collective("syncwarp", nullptr, nullptr, [](const void* const*, void* const*) {});
     acquire(&warp.tag);
 }
