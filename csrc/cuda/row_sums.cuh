@@ -77,6 +77,7 @@ __global__ void __launch_bounds__(kRowSumThreads)
         const std::int64_t top = (line - frame * w.base_height) * 2 - (w.top & 1);
         const std::int64_t left = (row - line * w.base_width) * 2 - (w.left & 1);
         float own[COUNT] = {};
+#pragma unroll 1
         for (int child = 0; child < 4; ++child) {
             const std::int64_t y = top + child / 2, x = left + child % 2;
             if (y < 0 || y >= w.height || x < 0 || x >= w.width) continue;

@@ -48,7 +48,6 @@ struct Warp {
     unsigned generation = 0;
     int arrived = 0;
     const char* name = nullptr;
-    char tag = 0;
     const void* in[32];
     void* out[32];
     char barrier_tags[2] = {};
@@ -290,7 +289,7 @@ void synchronise_warp() {
     char* const tag = &warp.barrier_tags[warp.generation % 2];
     release(tag);
     collective("syncwarp", nullptr, nullptr, [](const void* const*, void* const*) {});
-    acquire(&warp.tag);
+    acquire(tag);
 }
 
 void copy_async(void* to, const void* from, Move move) {
