@@ -9,11 +9,6 @@
 
 namespace digan_fast::cuda {
 
-// float32 that is multiplied as it is.
-struct Float32 {
-    using Element = float;
-};
-
 template <class Number_>
 struct ProductTile {
     using Number = Number_;
