@@ -8,7 +8,7 @@ DIGAN_FAST_NATIVE       `auto` (default): pure Python if there is no C++ compile
 DIGAN_FAST_CUDA         `auto` (default): with CUDA if nvcc is found; `1`: without nvcc that is an
                         error; `0`: CPU only.
 DIGAN_FAST_CUDA_ARCHS   CUDA architectures as CMake writes them, such as `80;90a`; by default
-                        `80-real;90-real;90-virtual`.
+                        `80-real;86-real;89-real;90-real;100-real;120`.
 CXX                     The C++ compiler; otherwise the first of c++, g++, clang++, cl on PATH.
 CUDACXX, CUDA_HOME      nvcc, or the toolkit whose bin/nvcc it is; otherwise nvcc on PATH.
 ======================  =========================================================================
