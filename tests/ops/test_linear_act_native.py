@@ -166,6 +166,13 @@ def test_videos_and_rows_are_each_their_own(rows: int, outputs: int, parts: list
             assert torch.equal(FORWARD(x[one], weight[one], bias, "lrelu", 1.3, None), whole[one])
 
 
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("rows", [1, 4, 5, 8, 9])
+def test_few_rows_and_a_large_weight(rows: int) -> None:
+    """Up to four rows the weight's gradient is written past the caches, up to eight in two passes."""
+    check_backward(*inputs(1, rows, 512, reduced(4099, 300), 1), "lrelu", None)
+
+
 def test_large_results_have_the_bits_of_their_parts() -> None:
     """From 2²¹ numbers on they are written past the caches."""
     rows = reduced(4099, 300)

@@ -79,7 +79,10 @@ def test_freed_memory_serves_the_next() -> None:
 @KEPT
 @pytest.mark.usefixtures("nothing_kept")
 def test_several_serve_a_larger_one_and_it_serves_several() -> None:
-    """12 + 20 + 6 MiB become 26 and 12 MiB, then 8, 18 and 12 MiB, of the same pages."""
+    """12 + 20 + 6 MiB become 26 and 12 MiB, and so on, of the same pages; 26 MiB or more would be added otherwise.
+
+    A page of 2 MiB, of any thread, may come and go meanwhile.
+    """
 
     def results(*mebibytes: int) -> list[torch.Tensor]:
         return [fresh(torch.empty(size * 2**18)).fill_(size) for size in mebibytes]
@@ -94,11 +97,11 @@ def test_several_serve_a_larger_one_and_it_serves_several() -> None:
         assert kept(alive)
         alive.clear()
         alive += results(*sizes)
-        assert resident() - before < 2**20
+        assert resident() - before < 2**23
     part = alive[0]
     alive.clear()
     alive += results(36)  # the pages of all but one
-    assert resident() - before < 2**20
+    assert resident() - before < 2**23
     assert bool((part == 2).all())
     assert kept(alive)
 
