@@ -11,7 +11,7 @@ demo: $(VENV)/.installed
 	$(BIN)/digan-fast generate --seeds 0-7 --frames 48 --size 128 --grid 4x2 --out demo/rabbits.mp4
 	@echo "The video: $(CURDIR)/demo/rabbits.mp4"
 
-## test: every test that needs no GPU and no build of its own
+## test: every test that needs no GPU and no build of its own (tests/cuda builds a simulator)
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest --ignore=tests/cuda
 

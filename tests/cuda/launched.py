@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from cases import DTYPES, calls
 from ops import OP_CASES, kernel
-from renders import PRECISIONS, RENDERINGS, arguments, op
+from renderings import PRECISIONS, RENDERINGS, arguments, op
 
 
 def launch_everything() -> None:

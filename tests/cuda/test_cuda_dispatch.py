@@ -9,7 +9,7 @@ import pytest
 import torch
 from harness import simulated
 from random_inrs import Widths, random_inr
-from renders import PRECISIONS, RENDERINGS, arguments
+from renderings import PRECISIONS, RENDERINGS, arguments
 from torch import Tensor
 
 from digan_fast import dispatch

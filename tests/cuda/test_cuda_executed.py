@@ -12,7 +12,7 @@ from conftest import moved
 from harness import Launch, executed, simulated
 from ops import OPS, PRODUCT_CASES, check_case, kernel
 from random_inrs import random_inr
-from renders import RENDERINGS, arguments, check, op
+from renderings import RENDERINGS, arguments, check, op
 
 EXECUTED = ("odd", "tails", "both", "last", "tanh", "matrix", "sine", "softplus")
 

@@ -7,7 +7,7 @@ import torch
 from cases import DTYPES, Case, calls
 from ops import OP_CASES, check_case
 from random_inrs import changed
-from renders import PRECISIONS, RENDERINGS, arguments, error_and_bound
+from renderings import PRECISIONS, RENDERINGS, arguments, error_and_bound
 from torch import Tensor
 
 from digan_fast import backends, dispatch

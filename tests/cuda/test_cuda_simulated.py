@@ -8,7 +8,7 @@ from cases import DTYPES, Case, calls, reference
 from harness import LARGE_SHARED, simulated, symbol_name
 from ops import OP_CASES, PRODUCT_CASES, check_case, kernel, misaligned
 from random_inrs import changed, distance, exact, random_inr
-from renders import PRECISIONS, RENDERINGS, arguments, check, op
+from renderings import PRECISIONS, RENDERINGS, arguments, check, op
 
 from digan_fast import dispatch
 
