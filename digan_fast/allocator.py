@@ -16,8 +16,7 @@ def keep_freed_memory(keep: bool) -> None:
     """Keep freed memory for the next tensors, or give back what tensors of 4 MiB and more held; for the whole process.
 
     By default glibc maps large tensors afresh and the kernel zeroes them page by page, but for the native ops' large
-    results, which take the place of freed ones.  Given back at once they take less at the peak, by a quarter in a
-    checkpointed step.  Of torch's own tensors it takes care where the C library is glibc.
+    results, which are made of freed ones' pages.  Of torch's own tensors it takes care where the C library is glibc.
     """
     if dispatch.backends()["native"] is None:
         dispatch.native_module().keep_freed_results(keep)

@@ -1,7 +1,6 @@
 #include "digan_fast/coord_linear.h"
 
-#include <cmath>
-
+#include "grid_centre.h"
 #include "grid_rows.h"
 #include "row_work.h"
 
@@ -9,18 +8,11 @@ namespace digan_fast {
 namespace {
 
 // sin φ′, cos φ′ of every frame, [2, K]: φ′ = φ + F·c, the phase at the grid's centre c.
-Areas turns_of(const CoordLinearParams& p, const GridRows& grid) {
+Areas turns_of(const CoordLinearParams& p) {
     Areas turns(p.videos * p.frames, {2 * p.sinusoids});
-    const double x = grid.across().centre(), y = grid.down().centre();
     parallel_for(p.threads, p.videos * p.frames, [&](int64_t picture) {
-        const float* const frequency = p.frequency + picture / p.frames * 2 * p.sinusoids;
-        const float* const phase = p.phase + picture * p.sinusoids;
-        float* const turn = turns.at(picture);
-        for (int64_t k = 0; k < p.sinusoids; ++k) {
-            const double angle = frequency[2 * k] * x + frequency[2 * k + 1] * y + phase[k];
-            turn[k] = static_cast<float>(std::sin(angle));
-            turn[p.sinusoids + k] = static_cast<float>(std::cos(angle));
-        }
+        turn_of_frame(p.frequency + picture / p.frames * 2 * p.sinusoids,
+                      p.phase + picture * p.sinusoids, p.sinusoids, p.side, turns.at(picture));
     });
     return turns;
 }
@@ -81,7 +73,7 @@ void coord_linear_cpu(const CoordLinearParams& p) {
     const int64_t blocks = grid.blocks();
     if (p.videos * p.frames * blocks == 0) return;
     const float scale = folded_gain(p.activation, p.gain);
-    const Areas turns = turns_of(p, grid);
+    const Areas turns = turns_of(p);
     const PicturePanels panels(p, turns, false, scale);
     const int64_t step = padded(2 * p.sinusoids);
     const Areas scratch(p.threads, {kPairs * step, kPairs * 2 * p.sinusoids});
@@ -120,7 +112,7 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
     const CoordLinearParams& p = params.forward;
     const GridRows grid(p);
     const int64_t K = p.sinusoids, blocks = grid.blocks(), units = p.frames * blocks;
-    const Areas turns = turns_of(p, grid);
+    const Areas turns = turns_of(p);
     const PicturePanels back(p, turns, true, 1.0f);
     enum Sum { kWeight, kBias, kPhase, kX, kY };
     const Parts parts(p.videos, units, {p.outputs * 2 * K, p.outputs, p.frames * K, K, K});
@@ -217,14 +209,13 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
     parts.add_up(by[0], kX, 1);
     parts.add_up(by[1], kY, 1);
     // θ = F·q + φ′, φ′ = φ + F·c.
-    const float centre[2] = {static_cast<float>(grid.across().centre()),
-                             static_cast<float>(grid.down().centre())};
+    const auto centre = static_cast<float>(grid_centre(p.side));
     for (int64_t i = 0; i < p.videos * K; ++i) {
         const float* const dphase = params.dphase + i / K * p.frames * K + i % K;
         float sum = 0;
         for (int64_t frame = 0; frame < p.frames; ++frame) sum += dphase[frame * K];
         for (int axis = 0; axis < 2; ++axis)
-            params.dfrequency[2 * i + axis] = by[axis][i] + centre[axis] * sum;
+            params.dfrequency[2 * i + axis] = by[axis][i] + centre * sum;
     }
 }
 

@@ -30,8 +30,6 @@ struct GridAxis {
         return axis ? -twice : twice;
     }
     int64_t step() const { return axis ? -2 : 2; }
-    // The centre: x = −1/side, y = −1/side.
-    double centre() const { return -1.0 / static_cast<double>(side); }
     // Parents whose mirror images are parents: [begin, end), whole families of an even grid.
     std::pair<int64_t, int64_t> mirrored() const {
         if (side % 2) return {0, 0};

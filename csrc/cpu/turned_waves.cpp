@@ -1,8 +1,8 @@
 #include "turned_waves.h"
 
 #include <algorithm>
-#include <cmath>
 
+#include "grid_centre.h"
 #include "parallel.h"
 
 namespace digan_fast {
@@ -39,14 +39,7 @@ void TurnedWaves::turn(int64_t video, int64_t first, int64_t frames) {
         for (int64_t frame = 0; frame < frames; ++frame) {
             const float* const phase = grid.phase + (video * p_.frames + first + frame) * K;
             std::vector<float>& turn = turns.emplace_back(2 * K);
-            for (int64_t k = 0; k < K; ++k) {
-                // The centre is at x = −1/side, y = −1/side.
-                const double centre = -1.0 / static_cast<double>(grid.side);
-                const double angle =
-                    frequency[2 * k] * centre + frequency[2 * k + 1] * centre + phase[k];
-                turn[k] = static_cast<float>(std::sin(angle));
-                turn[K + k] = static_cast<float>(std::cos(angle));
-            }
+            turn_of_frame(frequency, phase, K, grid.side, turn.data());
             for (int64_t row = 0; row < stage.outputs; row += kRowsOfAPack)
                 tasks.push_back({stage.sine, stage.cosine, of(s, frame), turn.data(), K,
                                  stage.turned_depth, row,

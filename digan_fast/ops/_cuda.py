@@ -35,11 +35,6 @@ def multiplies_as_tf32(dtype: torch.dtype) -> bool:
     return dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest"
 
 
-def wide(tensor: Tensor | None) -> Tensor | None:
-    """Contiguous and float32, as kernels take what is small."""
-    return None if tensor is None else tensor.to(torch.float32).contiguous()
-
-
 def stream(tensor: Tensor) -> int:
     """The current stream of the tensor's device, as the address of what CUDA knows it by."""
     return int(torch.cuda.current_stream(tensor.device).cuda_stream)

@@ -53,6 +53,11 @@ def fresh(tensor: Tensor) -> Tensor:
     return torch.utils.dlpack.from_dlpack(native.result(tensor.shape, tensor.stride(), tensor.dtype == torch.bfloat16))
 
 
+def wide(tensor: Tensor | None) -> Tensor | None:
+    """Contiguous and float32, as kernels take what is small."""
+    return None if tensor is None else tensor.to(torch.float32).contiguous()
+
+
 def one_number(tensor: Tensor) -> Tensor | None:
     """[1], a view, where a tensor of more elements is one number expanded, as the gradient of a sum is; else None."""
     if tensor.numel() < 2 or any(n > 1 and step for n, step in zip(tensor.shape, tensor.stride(), strict=True)):

@@ -11,7 +11,7 @@ from torch import Tensor
 from digan_fast import dispatch
 from digan_fast.ops import _cuda as _cuda_border
 from digan_fast.ops._cuda import why_not_cuda
-from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, one_number, ptr, ptr_wide_or_narrow
+from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, one_number, ptr, ptr_wide_or_narrow, wide
 from digan_fast.ops._registry import define, differentiable, layout
 from digan_fast.ops._triton import lazily, why_not_one_dtype, why_not_triton
 from digan_fast.reference import bias_act as reference
@@ -49,16 +49,12 @@ def _options(x: Tensor, dim: int, activation: str, gain: float, clamp: float | N
     }
 
 
-def _wide(bias: Tensor | None) -> Tensor | None:
-    return None if bias is None else bias.to(torch.float32).contiguous()
-
-
 def _native(x: Tensor, bias: Tensor | None, dim: int, activation: str, gain: float, clamp: float | None) -> Tensor:
     if dim == 1 and layout(x) == torch.channels_last:
         return _native(x.movedim(1, 3), bias, 3, activation, gain, clamp).movedim(3, 1)
     x = x.contiguous()
     out = fresh(torch.empty_like(x))
-    bias = _wide(bias)
+    bias = wide(bias)
     dispatch.native_module().bias_act_cpu(
         out=ptr_wide_or_narrow(out, "out"),
         x=ptr_wide_or_narrow(x, "x"),
@@ -88,7 +84,7 @@ def _native_backward(
     grad = grad.contiguous() if number is None else number
     dx = fresh(torch.empty_like(out))
     dbias = torch.empty(out.shape[dim], dtype=torch.float32)
-    bias = _wide(bias)
+    bias = wide(bias)
     dispatch.native_module().bias_act_backward_cpu(
         dx=ptr_wide_or_narrow(dx, "dx"),
         dbias=ptr(dbias, "dbias"),
@@ -148,7 +144,7 @@ def _cuda(x: Tensor, bias: Tensor | None, dim: int, activation: str, gain: float
     if dim == 1 and layout(x) == torch.channels_last:
         return _cuda(x.movedim(1, 3), bias, 3, activation, gain, clamp).movedim(3, 1)
     x = x.contiguous()
-    out, bias = torch.empty_like(x), _wide(bias)
+    out, bias = torch.empty_like(x), wide(bias)
     if out.numel() == 0:
         return out
     with _cuda_border.on_device(x):
@@ -175,7 +171,7 @@ def _cuda_backward(
         last = None if x is None else x.movedim(1, 3)
         dx, dbias = _cuda_backward(grad.movedim(1, 3), last, bias, out.movedim(1, 3), 3, activation, gain, clamp)
         return dx.movedim(3, 1), dbias
-    out, grad, bias = out.contiguous(), grad.contiguous(), _wide(bias)
+    out, grad, bias = out.contiguous(), grad.contiguous(), wide(bias)
     x = None if x is None or ACTIVATIONS[activation].homogeneous else x.contiguous()
     if out.numel() == 0:
         return torch.empty_like(out), out.new_zeros(out.shape[dim])

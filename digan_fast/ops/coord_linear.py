@@ -12,7 +12,7 @@ from torch import Tensor
 from digan_fast import dispatch
 from digan_fast.ops import _cuda as _cuda_border
 from digan_fast.ops._cuda import why_not_cuda
-from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr, why_not_float32
+from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr, why_not_float32, wide
 from digan_fast.ops._registry import define, differentiable
 from digan_fast.ops._triton import lazily, why_not_one_dtype, why_not_triton
 from digan_fast.reference import coord_linear as reference
@@ -149,7 +149,7 @@ def _cuda(*args: Any) -> Tensor:
     if out.numel() == 0 or frequency.numel() == 0:
         return reference.coord_linear(*args)
     base, weight = _contiguous([base, weight])
-    bias, waves = _cuda_border.wide(bias), [_cuda_border.wide(tensor) for tensor in (frequency, phase)]
+    bias, waves = wide(bias), [wide(tensor) for tensor in (frequency, phase)]
     with _cuda_border.on_device(weight):
         _cuda_border.module().coord_linear_cuda(
             out=_cuda_border.address(out, "out"),
@@ -168,7 +168,7 @@ def _cuda_backward(grad: Tensor, *args: Any) -> tuple[Tensor, ...]:
     if out.numel() == 0 or frequency.numel() == 0:
         return reference.coord_linear_backward(grad, *args)
     grad, base, weight, out = _contiguous([grad, base, weight, out])
-    waves = [_cuda_border.wide(tensor) for tensor in (frequency, phase)]
+    waves = [wide(tensor) for tensor in (frequency, phase)]
     dbase, _, _, dweight, dbias = _fake_backward(grad, *args)
     dbias = torch.empty_like(dbias, dtype=torch.float32)
     (batch, frames, sinusoids), module = phase.shape, _cuda_border.module()

@@ -11,7 +11,7 @@ from torch import Tensor
 from digan_fast import dispatch
 from digan_fast.ops import _cuda as _cuda_border
 from digan_fast.ops._cuda import why_not_cuda
-from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr, why_not_float32
+from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr, why_not_float32, wide
 from digan_fast.ops._registry import define, differentiable
 from digan_fast.ops._triton import lazily, why_not_one_dtype, why_not_triton
 from digan_fast.reference import linear_act as reference
@@ -138,7 +138,7 @@ def _cuda(x: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tens
     out = _fake(x, weight)
     if out.numel() == 0 or x.shape[-1] == 0:
         return reference.linear_act(x, weight, bias, *options)
-    (rows, shared), weight, bias = _rows(x), weight.contiguous(), _cuda_border.wide(bias)
+    (rows, shared), weight, bias = _rows(x), weight.contiguous(), wide(bias)
     shape = [len(x), rows.shape[-2], *weight.shape[:0:-1]]
     with _cuda_border.on_device(x):
         _cuda_border.module().linear_act_cuda(
@@ -156,12 +156,12 @@ def _cuda_backward(
 ) -> tuple[Tensor, ...]:
     if out.numel() == 0 or x.shape[-1] == 0:
         return reference.linear_act_backward(grad, x, weight, bias, out, *options)
-    (rows, shared), weight, wide = _rows(x), weight.contiguous(), _cuda_border.wide(bias)
+    (rows, shared), weight, wide_bias = _rows(x), weight.contiguous(), wide(bias)
     grad, out = grad.contiguous(), out.contiguous()
     dx, dweight, dbias = _fake_backward(grad, x, weight, bias)
     dbias = torch.empty_like(dbias, dtype=torch.float32)
     shape = [len(x), rows.shape[-2], *weight.shape[:0:-1]]
-    named = _cuda_options(shape, rows, wide, shared, *options)
+    named = _cuda_options(shape, rows, wide_bias, shared, *options)
     module = _cuda_border.module()
     count = module.linear_act_cuda_partials(**{key: named[key] for key in ("shape", "own_biases", "number")})
     partials = x.new_empty(count, dtype=torch.float32)
@@ -176,7 +176,7 @@ def _cuda_backward(
             grad=_cuda_border.address(grad, "grad"),
             x=_cuda_border.address(rows, "x"),
             weight=_cuda_border.address(weight, "weight"),
-            bias=_cuda_border.address(wide, "bias"),
+            bias=_cuda_border.address(wide_bias, "bias"),
             saved=_cuda_border.address(out, "saved"),
             **named,
         )

@@ -162,7 +162,7 @@ def _cuda_precision(lists: Sequence[Any], precision: str) -> str:
     own = str(lists[2][0].dtype).removeprefix("torch.")
     if precision != "float32" or own != "float32":
         return own if precision == "float32" else precision
-    return "float32" if torch.get_float32_matmul_precision() == "highest" else "tf32"
+    return "tf32" if _cuda_border.multiplies_as_tf32(torch.float32) else "float32"
 
 
 def _why_not_native(*args: Any) -> str | None:
