@@ -2,6 +2,8 @@
 
 // What a node of blocks does in every precision: waves of its pixels, colours.
 
+#include <optional>
+
 #include "layer_product.h"
 #include "render_blocks.h"
 
@@ -17,24 +19,80 @@ static DIGAN_FAST_INLINE Vec sum_of(Vec a, Vec b, Vec c) {
     return fused ? fma(a, b, c) : add(mul(a, b), c);
 }
 
+// Numbers of lanes, each from a table with rows of `width` numbers, at a place of its own in a row.
+template <int width>
+class Picks {
+  public:
+    // A lane's number of row 0 is at begin + offsets[lane]; tables begin at multiples of the width.
+    Picks(const float* begin, const int64_t* offsets) {
+        for (int lane = 0; lane < kLanes; ++lane) {
+#if defined(__AVX512F__)
+            place_[lane] = static_cast<int32_t>(offsets[lane] % width);
+            const float* const table = begin + offsets[lane] - place_[lane];
+            int i = 0;
+            while (i < tables_ && from_[i] != table) ++i;
+            if (i == tables_) {
+                from_[tables_] = table;
+                lanes_[tables_++] = 0;
+            }
+            lanes_[i] |= uint32_t{1} << lane;
+#else
+            from_[lane] = begin + offsets[lane];
+#endif
+        }
+    }
+
+    // Of vector v, `shift` places further on.
+    DIGAN_FAST_INLINE Vec operator()(int64_t row, int v, int shift = 0) const {
+#if defined(__AVX512F__)
+        const __m512i place =
+            _mm512_add_epi32(_mm512_loadu_si512(place_ + v * 16), _mm512_set1_epi32(shift));
+        __m512 picked = _mm512_setzero_ps();
+        for (int i = 0; i < tables_; ++i) {
+            const auto lanes = static_cast<__mmask16>(lanes_[i] >> v * 16);
+            if (!lanes) continue;
+            const float* const at = from_[i] + row * width;
+            __m512 of_table;
+            if constexpr (width == 8) {
+                of_table =
+                    _mm512_permutexvar_ps(place, _mm512_castps256_ps512(_mm256_loadu_ps(at)));
+            } else if constexpr (width == 16) {
+                of_table = _mm512_permutexvar_ps(place, _mm512_loadu_ps(at));
+            } else {
+                of_table =
+                    _mm512_permutex2var_ps(_mm512_loadu_ps(at), place, _mm512_loadu_ps(at + 16));
+            }
+            picked = _mm512_mask_mov_ps(picked, lanes, of_table);
+        }
+        return {picked};
+#else
+        float picked[Vec::width];
+        for (int i = 0; i < Vec::width; ++i)
+            picked[i] = from_[v * Vec::width + i][row * width + shift];
+        return load(picked);
+#endif
+    }
+
+  private:
+    static_assert(width == 8 || width == 16 || width == 32, "a row is one or two vectors");
+    const float* from_[kLanes];
+#if defined(__AVX512F__)
+    int tables_ = 0;
+    uint32_t lanes_[kLanes];
+    int32_t place_[kLanes];
+#endif
+};
+
 // The waves of lanes, sin(a + b) and cos(a + b) from those of each one's column and row.
 template <bool fused, class Put>
 static inline void waves_of_lanes(const Block& block, const Scattered& lanes, int64_t sinusoids,
                                   const Put& put) {
+    const Picks<2 * kBlockColumns> x(block.across, lanes.across);
+    const Picks<2 * kBlockRows> y(block.down, lanes.down);
     for (int64_t k = 0; k < sinusoids; ++k) {
-        const float* x = block.across + k * 2 * kBlockColumns;
-        const float* y = block.down + k * 2 * kBlockRows;
-        float sin_x[kLanes], cos_x[kLanes], sin_y[kLanes], cos_y[kLanes];
-        for (int lane = 0; lane < kLanes; ++lane) {
-            sin_x[lane] = x[lanes.across[lane]];
-            cos_x[lane] = x[kBlockColumns + lanes.across[lane]];
-            sin_y[lane] = y[lanes.down[lane]];
-            cos_y[lane] = y[kBlockRows + lanes.down[lane]];
-        }
         for (int v = 0; v < kLanes / Vec::width; ++v) {
-            const int at = v * Vec::width;
-            const Vec sx = load(sin_x + at), cx = load(cos_x + at);
-            const Vec sy = load(sin_y + at), cy = load(cos_y + at);
+            const Vec sx = x(k, v), cx = x(k, v, kBlockColumns);
+            const Vec sy = y(k, v), cy = y(k, v, kBlockRows);
             put(k, v, sum_of<fused>(sy, cx, mul(cy, sx)),
                 sum_of<fused>(mul(broadcast(-1.0f), sy), sx, mul(cy, cx)));
         }
@@ -74,28 +132,47 @@ static inline void waves_of(const Block& block, int64_t sinusoids, const Put& pu
 #endif
 }
 
-// Vector v of a row that was handed down to a block.
-static DIGAN_FAST_INLINE Vec upsampled(const Block& block, const float* row, int v) {
-    return block.scattered ? load(row + v * Vec::width)
-                           : each_four_times(row + v * (Vec::width / 4));
-}
+// What was handed down to the lanes of a block, from [rows, 32] of each coarser one.
+class HandedDown {
+  public:
+    HandedDown() = default;
+    HandedDown(const Block& block, const float* from, int64_t rows) : from_(from) {
+        if (!block.scattered) return;
+        int64_t offsets[kLanes];
+        for (int lane = 0; lane < kLanes; ++lane) {
+            const int64_t parent = block.scattered->parent[lane];
+            offsets[lane] = parent / kLanes * rows * kLanes + parent % kLanes;
+        }
+        picks_.emplace(from, offsets);
+    }
+    DIGAN_FAST_INLINE Vec operator()(int64_t row, int v) const {
+        return picks_ ? (*picks_)(row, v)
+                      : each_four_times(from_ + row * kLanes + v * (Vec::width / 4));
+    }
+
+  private:
+    const float* from_ = nullptr;
+    std::optional<Picks<kLanes>> picks_;
+};
 
 // What a product starts from, in the lanes of vector v.
 struct Upsampled {
-    const Block* blocks;
+    HandedDown bases[kNodeBlocks];
+    explicit Upsampled(const NodeParams& p) {
+        for (int b = 0; b < p.count; ++b)
+            bases[b] = {p.blocks[b], p.blocks[b].base, p.stage->outputs};
+    }
     DIGAN_FAST_INLINE Vec operator()(int block, int64_t row, int v) const {
-        return upsampled(blocks[block], blocks[block].base + row * kLanes, v);
+        return bases[block](row, v);
     }
 };
 
 static inline void start_colours(const Block& block, int64_t colours) {
-    for (int64_t c = 0; c < colours; ++c) {
-        for (int v = 0; v < kLanes / Vec::width; ++v) {
-            const Vec start =
-                block.rgb_in ? upsampled(block, block.rgb_in + c * kLanes, v) : broadcast(0.0f);
-            store(block.rgb_out + c * kLanes + v * Vec::width, start);
-        }
-    }
+    const HandedDown start(block, block.rgb_in, block.rgb_in ? colours : 0);
+    for (int64_t c = 0; c < colours; ++c)
+        for (int v = 0; v < kLanes / Vec::width; ++v)
+            store(block.rgb_out + c * kLanes + v * Vec::width,
+                  block.rgb_in ? start(c, v) : broadcast(0.0f));
 }
 
 // x: float32 or pairs of bfloat16, [blocks][step] of lanes.

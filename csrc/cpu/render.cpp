@@ -15,9 +15,9 @@ namespace {
 // Pixels of the finest grid that go through all stages together: what a stage hands to the next,
 // 4 bytes for each of its pixels and of the next one's channels, stays in the last cache.
 constexpr int64_t kChunkPixels = 16384;
-// Frames of a small window that are rendered together: their turned weights are 1.3 MB each at
+// Frames of a small window that are rendered together: their turned weights are 0.5 MB each at
 // DIGAN's widths.
-constexpr int64_t kTurnedFrames = 8;
+constexpr int64_t kTurnedFrames = 16;
 
 class Renderer {
   public:
@@ -30,9 +30,11 @@ class Renderer {
     void chunk(int64_t video, int64_t first, int64_t frames);
     void find_blocks(size_t stage);
     void add_block(size_t stage, const Pixel& block);
+    void scatter(size_t stage, int64_t frames);
+    Block whole_block(size_t stage, int64_t frame, int64_t index, int64_t frames) const;
+    Block scattered_block(size_t stage, int64_t number, int64_t frames) const;
+    Block storage(size_t stage, int64_t block) const;
     void stage(size_t s, int64_t video, int64_t first, int64_t frames);
-    void gather(size_t s, int64_t frame, int64_t begin, Block& block, const Areas& gathered,
-                int64_t copy) const;
     void put(const Pixel& pixel, const float* rgb, int64_t video, int64_t frame) const;
 
     const RenderParams& p_;
@@ -97,11 +99,7 @@ void Renderer::run() {
         if (turned_) waves(video, 0, 1, false);
         for (int64_t first = 0; first < p_.frames; first += frames_together_) {
             const int64_t frames = std::min(frames_together_, p_.frames - first);
-            if (turned_) {
-                turned_waves_->turn(video, first, frames);
-            } else {
-                waves(video, first, frames, false);
-            }
+            if (!turned_) waves(video, first, frames, false);
             for (size_t begin = 0; begin < blocks.size(); begin += chunk_blocks_) {
                 work.whole.clear();
                 work.loose.clear();
@@ -180,9 +178,10 @@ void Renderer::chunk(int64_t video, int64_t first, int64_t frames) {
     if (p_.pause) p_.pause();
     for (size_t s = 0; s < work_.size(); ++s) {
         if (s) find_blocks(s);
-        work_[s].divide(cut_);
+        work_[s].divide(cut_, frames);
+        scatter(s, frames);
         const Stage& stage = weights_.stages()[s];
-        const int64_t lanes = frames * work_[s].blocks() * kBlockLanes;
+        const int64_t lanes = work_[s].blocks(frames) * kBlockLanes;
         if (stage.base) work_[s].base.reserve(lanes * stage.base->outputs);
         work_[s].rgb.reserve(lanes * stage.colours);
         this->stage(s, video, first, frames);
@@ -235,60 +234,99 @@ void Renderer::add_block(size_t s, const Pixel& block) {
     }
 }
 
+// Blocks of the loose pixels of all frames.
+void Renderer::scatter(size_t s, int64_t frames) {
+    StageWork& work = work_[s];
+    const int64_t lanes = frames * static_cast<int64_t>(work.loose.size());
+    work.scattered.assign(static_cast<size_t>(blocks_of(lanes)), {});
+    for (size_t i = 0; i < work.scattered.size() * kBlockLanes; ++i) {
+        const auto [frame, pixel] = work.loose_of(static_cast<int64_t>(i), frames);
+        Scattered& block = work.scattered[i / kBlockLanes];
+        const int lane = static_cast<int>(i % kBlockLanes);
+        block.across[lane] = work.across.of(pixel.column);
+        block.down[lane] = work.down.of(pixel.row);
+        if (s) block.parent[lane] = work_[s - 1].lane_of(pixel.parent, frame, frames);
+        if (!turned_) {
+            block.across[lane] += work.across.copy(frame) - work.across.copy(0);
+            continue;
+        }
+        const FrameWaves* const waves = &turned_waves_->of(s, frame);
+        if (lane == 0 || block.frames[block.count - 1].waves != waves)
+            block.frames[block.count++] = {waves, lane, lane};
+        block.frames[block.count - 1].end = lane + 1;
+    }
+}
+
+Block Renderer::whole_block(size_t s, int64_t frame, int64_t index, int64_t frames) const {
+    const StageWork& work = work_[s];
+    const auto each = static_cast<int64_t>(work.whole.size());
+    const Pixel& place = work.whole[static_cast<size_t>(index)];
+    Block block = storage(s, frame * each + index);
+    block.across = work.across.copy(turned_ ? 0 : frame) + work.across.of(place.column);
+    block.down = work.down.copy(0) + work.down.of(place.row);
+    if (turned_) block.waves = &turned_waves_->of(s, frame);
+    if (s) {
+        const int64_t parent = work_[s - 1].lane_of(place.parent, frame, frames);
+        const Block coarser = storage(s - 1, parent / kBlockLanes);
+        block.base = coarser.base_out + parent % kBlockLanes;
+        block.rgb_in = coarser.rgb_out + parent % kBlockLanes;
+    }
+    return block;
+}
+
+Block Renderer::scattered_block(size_t s, int64_t number, int64_t frames) const {
+    const StageWork& work = work_[s];
+    Block block = storage(s, frames * static_cast<int64_t>(work.whole.size()) + number);
+    block.across = work.across.copy(0);
+    block.down = work.down.copy(0);
+    block.scattered = &work.scattered[static_cast<size_t>(number)];
+    if (s) {
+        const Block coarser = storage(s - 1, 0);
+        block.base = coarser.base_out;
+        block.rgb_in = coarser.rgb_out;
+    }
+    return block;
+}
+
+// Where a block of a stage hands down its results.
+Block Renderer::storage(size_t s, int64_t block) const {
+    const Stage& stage = weights_.stages()[s];
+    Block at{};
+    if (stage.base) at.base_out = work_[s].base.data() + block * stage.base->outputs * kBlockLanes;
+    at.rgb_out = work_[s].rgb.data() + block * stage.colours * kBlockLanes;
+    return at;
+}
+
 void Renderer::stage(size_t s, int64_t video, int64_t first, int64_t frames) {
+    if (turned_) turned_waves_->turn(s, video, first, frames);
     const Stage& stage = weights_.stages()[s];
     const StageWork& work = work_[s];
-    const int64_t whole = static_cast<int64_t>(work.whole.size());
+    const int64_t whole = static_cast<int64_t>(work.whole.size()), blocks = work.blocks(frames);
     // The frames' pairs of blocks go in nodes of their own, before all others.
-    const int64_t blocks = work.blocks(), others = blocks - work.paired;
-    const int64_t node = std::clamp<int64_t>(frames * blocks / (4 * p_.threads), 1, kNodeBlocks);
+    const int64_t paired = frames * work.paired, others = blocks - paired;
+    const int64_t alone = frames * whole - paired;  // of these; behind them the scattered ones
+    const int64_t node = std::clamp<int64_t>(blocks / (4 * p_.threads), 1, kNodeBlocks);
     const int64_t pair_node = (node + 1) / 2 * 2;
-    const int64_t pair_nodes = (frames * work.paired + pair_node - 1) / pair_node;
-    const int64_t nodes = pair_nodes + (frames * others + node - 1) / node;
-    const int64_t base_step = stage.base ? stage.base->outputs * kBlockLanes : 0;
-    const int64_t rgb_step = stage.colours * kBlockLanes;
-    // Of each worker's scattered blocks: base and colours, [rows, 32].
-    const Areas gathered(s && !work.loose.empty() ? p_.threads * kNodeBlocks : 0,
-                         {stage.outputs * kBlockLanes, rgb_step});
+    const int64_t pair_nodes = (paired + pair_node - 1) / pair_node;
+    const int64_t nodes = pair_nodes + (others + node - 1) / node;
     parallel_for_workers(p_.threads, nodes, [&](int64_t task, int worker) {
         Block inside[kNodeBlocks];
         const bool pairs = task < pair_nodes;
         const int64_t begin = pairs ? task * pair_node : (task - pair_nodes) * node;
-        const int64_t count = pairs ? std::min(pair_node, frames * work.paired - begin)
-                                    : std::min(node, frames * others - begin);
-        // A block of one frame after the other: they have the same waves.
+        const int64_t count =
+            pairs ? std::min(pair_node, paired - begin) : std::min(node, others - begin);
+        const int64_t first_scattered = pairs ? count : alone - begin;  // of the node's blocks
+        // The blocks of one frame after those of the other: they share its turned weights.
         const auto place_of = [&](int64_t i) {
-            const int64_t each = pairs ? 2 : 1, at = (begin + i) / each;
-            const int64_t index = at / frames * each + (begin + i) % each;
-            return std::pair(at % frames, pairs ? index : work.paired + index);
+            const int64_t each = pairs ? work.paired : whole - work.paired, at = begin + i;
+            return std::pair(at / each, at % each + (pairs ? 0 : work.paired));
         };
         for (int64_t i = 0; i < count; ++i) {
-            const auto [frame, index] = place_of(i);
-            Block& block = inside[i];
-            block = {work.across.copy(turned_ ? 0 : frame),
-                     work.down.copy(0),
-                     nullptr,
-                     nullptr,
-                     nullptr,
-                     turned_ ? &turned_waves_->of(s, frame) : nullptr,
-                     work.base.data() + (frame * blocks + index) * base_step,
-                     work.rgb.data() + (frame * blocks + index) * rgb_step};
-            if (index >= whole) {
-                block.scattered = &work.scattered[index - whole];
-                if (s)
-                    gather(s, frame, (index - whole) * kBlockLanes, block, gathered,
-                           worker * kNodeBlocks + i);
-                continue;
-            }
-            const Pixel& place = work.whole[index];
-            block.across += work.across.of(place.column);
-            block.down += work.down.of(place.row);
-            if (s) {
-                const StageWork& coarser = work_[s - 1];
-                const int64_t parent = frame * coarser.blocks() + place.parent / kBlockLanes;
-                const int64_t lane = place.parent % kBlockLanes;
-                block.base = coarser.base.data() + parent * stage.outputs * kBlockLanes + lane;
-                block.rgb_in = coarser.rgb.data() + parent * rgb_step + lane;
+            if (i < first_scattered) {
+                const auto [frame, index] = place_of(i);
+                inside[i] = whole_block(s, frame, index, frames);
+            } else {
+                inside[i] = scattered_block(s, begin + i - alone, frames);
             }
         }
         render_node({&stage,
@@ -298,39 +336,21 @@ void Renderer::stage(size_t s, int64_t video, int64_t first, int64_t frames) {
                      {scratch_.at(worker), scratch_.at(worker, 1), scratch_.at(worker, 2)},
                      weights_.widest()});
         if (s + 1 < work_.size()) return;
+        const int64_t loose = frames * static_cast<int64_t>(work.loose.size());
         for (int64_t i = 0; i < count; ++i) {
-            const auto [frame, index] = place_of(i);
             for (int lane = 0; lane < kBlockLanes; ++lane) {
-                const size_t at = static_cast<size_t>((index - whole) * kBlockLanes + lane);
-                if (index >= whole && at >= work.loose.size()) break;
-                put(index < whole ? work.whole[index].of_lane(lane) : work.loose[at],
-                    inside[i].rgb_out + lane, video, first + frame);
+                const float* const rgb = inside[i].rgb_out + lane;
+                if (i < first_scattered) {
+                    const auto [frame, index] = place_of(i);
+                    put(work.whole[static_cast<size_t>(index)].of_lane(lane), rgb, video,
+                        first + frame);
+                } else if (const int64_t n = (begin + i - alone) * kBlockLanes + lane; n < loose) {
+                    const auto [frame, pixel] = work.loose_of(n, frames);
+                    put(pixel, rgb, video, first + frame);
+                }
             }
         }
     });
-}
-
-// What was handed down to the loose pixels from `begin` on, a number for each lane.
-void Renderer::gather(size_t s, int64_t frame, int64_t begin, Block& block, const Areas& gathered,
-                      int64_t copy) const {
-    const StageWork& coarser = work_[s - 1];
-    const std::vector<Pixel>& loose = work_[s].loose;
-    const auto rows = [&](const float* from, int64_t count, float* to) {
-        const float* lanes[kBlockLanes];
-        for (int lane = 0; lane < kBlockLanes; ++lane) {
-            const size_t at = std::min(static_cast<size_t>(begin + lane), loose.size() - 1);
-            const int64_t parent = loose[at].parent;
-            lanes[lane] = from +
-                          (frame * coarser.blocks() + parent / kBlockLanes) * count * kBlockLanes +
-                          parent % kBlockLanes;
-        }
-        for (int64_t row = 0; row < count; ++row)
-            for (int lane = 0; lane < kBlockLanes; ++lane) *to++ = lanes[lane][row * kBlockLanes];
-    };
-    block.base = gathered.at(copy);
-    block.rgb_in = gathered.at(copy, 1);
-    rows(coarser.base.data(), weights_.stages()[s].outputs, gathered.at(copy));
-    rows(coarser.rgb.data(), weights_.stages()[s].colours, gathered.at(copy, 1));
 }
 
 // The colours of a lane of the finest grid's blocks, [colours, 32], into the window.

@@ -1,5 +1,7 @@
 #include "render_blocks.h"
 
+#include <algorithm>
+
 #include "node_parts.h"
 #include "render_int8.h"
 #include "waves.h"
@@ -36,10 +38,45 @@ void put_waves(Pair* out, const Block& block, int64_t sinusoids, int64_t depth, 
 }
 #endif
 
+// Q·cos of R rows of a frame, and P·sin in memory: both would take twice the registers.
+template <int R, class T>
+DIGAN_FAST_INLINE Tile<R> halves(const FrameWaves& waves, int64_t row, int64_t depth, const T* at,
+                                 float* odd) {
+    Tile<R> tile = {};
+    multiply(tile, depth, reinterpret_cast<const T*>(waves.sine) + row * depth, R, at, kLanes);
+    put(tile, odd, kTile);
+    tile = {};
+    multiply(tile, depth, reinterpret_cast<const T*>(waves.cosine) + row * depth, R,
+             at + depth * kLanes, kLanes);
+    return tile;
+}
+
+// The same where the lanes from `lane` on are of several frames.
+template <int R, class T>
+Tile<R> halves(const Scattered& lanes, int lane, int64_t row, int64_t depth, const T* at,
+               float* odd) {
+    alignas(64) float even[R * kTile], own[2][R * kTile];
+    for (const FrameLanes* part = lanes.frames; part != lanes.frames + lanes.count; ++part) {
+        const int begin = std::max(part->begin - lane, 0), end = std::min(part->end - lane, kTile);
+        if (begin >= end) continue;
+        put(halves<R>(*part->waves, row, depth, at, own[0]), own[1], kTile);
+        for (int r = 0; r < R; ++r) {
+            for (int i = r * kTile + begin; i < r * kTile + end; ++i) {
+                odd[i] = own[0][i];
+                even[i] = own[1][i];
+            }
+        }
+    }
+    Tile<R> tile;
+    for (int r = 0; r < R; ++r)
+        for (int v = 0; v < 2; ++v) tile.v[r][v] = load(even + r * kTile + v * Vec::width);
+    return tile;
+}
+
 // act(start + Q·cos ± P·sin) of a node's blocks, or of pairs of them, with the waves `in` of each.
 template <class T, class Start, class Out>
-void wave_product(const NodeParams& p, const Start& start, const T* const* in, const Finish& how,
-                  const Out& out) {
+void wave_product(const NodeParams& p, const Start& start, const T* in, int64_t in_step,
+                  const Finish& how, const Out& out) {
     const int64_t depth = p.stage->turned_depth, outputs = p.stage->outputs;
     const int images = p.pairs ? 2 : 1;
     for (int64_t row = 0; row < outputs;) {
@@ -47,18 +84,15 @@ void wave_product(const NodeParams& p, const Start& start, const T* const* in, c
         by_rows(rows, [&](auto rows_) {
             constexpr int R = decltype(rows_)::count;
             for (int block = 0; block < p.count; block += images) {
-                const FrameWaves& waves = *p.blocks[block].waves;
-                const T* const sine = reinterpret_cast<const T*>(waves.sine) + row * depth;
-                const T* const cosine = reinterpret_cast<const T*>(waves.cosine) + row * depth;
+                const Scattered* const lanes = p.blocks[block].scattered;
+                const FrameWaves& waves = lanes ? *lanes->frames[0].waves : *p.blocks[block].waves;
                 for (int lane = 0; lane < kLanes; lane += kTile) {
-                    const T* const at = in[block] + lane;
-                    // The sines' products wait in memory: both would take twice the registers.
+                    const T* const at = in + block * in_step + lane;
                     alignas(64) float odd[R * kTile];
-                    Tile<R> tile = {};
-                    multiply(tile, depth, sine, R, at, kLanes);
-                    put(tile, odd, kTile);
-                    Tile<R> even = {};
-                    multiply(even, depth, cosine, R, at + depth * kLanes, kLanes);
+                    const Tile<R> even = lanes && lanes->count > 1
+                                             ? halves<R>(*lanes, lane, row, depth, at, odd)
+                                             : halves<R>(waves, row, depth, at, odd);
+                    Tile<R> tile;
                     for (int image = 0; image < images; ++image) {
                         const Vec sign = broadcast(image ? -1.0f : 1.0f);
                         for (int r = 0; r < R; ++r) {
@@ -154,20 +188,10 @@ struct Node {
     template <class Start>
     void waves(const Start& start, T* to) const {
         const Stage& stage = *p.stage;
-        // The same block of several frames has the same waves.
-        const int images = p.pairs ? 2 : 1;
-        const T* in[kNodeBlocks];
-        for (int b = 0; b < p.count; b += images) {
-            const Block &block = p.blocks[b], &before = p.blocks[b ? b - images : 0];
-            if (b && block.across == before.across && block.down == before.down &&
-                block.scattered == before.scattered) {
-                in[b] = in[b - images];
-                continue;
-            }
-            in[b] = scratch[0] + b * step;
-            put_waves(scratch[0] + b * step, block, stage.sinusoids, stage.turned_depth, round);
-        }
-        wave_product(p, start, in, finishing(stage.sine, round),
+        for (int b = 0; b < p.count; b += p.pairs ? 2 : 1)
+            put_waves(scratch[0] + b * step, p.blocks[b], stage.sinusoids, stage.turned_depth,
+                      round);
+        wave_product(p, start, scratch[0], step, finishing(stage.sine, round),
                      [&](const auto& tile, int block, int64_t row, int lane) {
                          put(tile, to + block * step + row / kTogether<T> * kLanes + lane, kLanes);
                      });
@@ -186,7 +210,7 @@ struct Node {
         const Stage& stage = *p.stage;
         T *x = scratch[1], *y = scratch[2];
         if (p.blocks[0].base) {
-            waves(Upsampled{p.blocks}, x);
+            waves(Upsampled(p), x);
         } else {
             waves(Bias{stage.sine.bias}, x);
         }

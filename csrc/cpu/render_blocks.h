@@ -56,10 +56,20 @@ struct Stage {
     Precision precision;
 };
 
-// Where the waves of each lane's column and row begin, in a block of any 32 pixels.
+// A frame's lanes of a block.
+struct FrameLanes {
+    const FrameWaves* waves;
+    int begin, end;
+};
+
+// Any 32 pixels of some frames: where the waves of each one's column and row begin, its parent's
+// lane in the coarser grid's blocks, 32 · block + lane, and whose lanes they are.
 struct Scattered {
     int64_t across[kBlockLanes];
     int64_t down[kBlockLanes];
+    int64_t parent[kBlockLanes];     // but for the coarsest grid
+    FrameLanes frames[kBlockLanes];  // not for int8
+    int count;                       // of frames
 };
 
 // Rows [first, last) of the turned weights of a frame.
@@ -73,15 +83,15 @@ struct TurnParams {
     Precision precision;
 };
 
-// 4×8 pixels, or with `scattered` any: then `across` and `down` are the grid's, and `base` and
-// `rgb_in` have their own number for each lane.
+// 4×8 pixels, or with `scattered` any: then `across`, `down`, `base` and `rgb_in` are the first
+// ones of the grids'.
 struct Block {
     const float* across;  // its columns' waves, [K, 2, 8]
     const float* down;    // its rows' waves, [K, 2, 4]
     const float* base;    // the first layer's other part, [outputs, 32] from lane 8c on, or null
     const float* rgb_in;  // the colours so far, [colours, 32] from lane 8c on, or null
     const Scattered* scattered;
-    const FrameWaves* waves;  // its frame's; not for int8
+    const FrameWaves* waves;  // its frame's; not for int8, nor with `scattered`
     float* base_out;          // [stage.base->outputs, 32]
     float* rgb_out;           // [colours, 32]
 };

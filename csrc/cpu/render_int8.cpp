@@ -202,7 +202,7 @@ struct Int8Node {
             start_colours(p.blocks[b], stage.colours);
         }
         if (p.blocks[0].base) {
-            layer(stage.waves, Upsampled{p.blocks});
+            layer(stage.waves, Upsampled(p));
         } else {
             layer(stage.waves, Bias{stage.waves.bias});
         }

@@ -3,6 +3,7 @@
 // The window that is rendered, on each grid: its blocks and what they hand to the next grid.
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "buffer.h"
@@ -33,8 +34,8 @@ struct Area {
     int64_t pixels() const { return (bottom - top + 1) * (right - left + 1); }
 };
 
-// A pixel of a grid, or the first one of a block. Its parent is a lane of the coarser grid's blocks
-// in the chunk: 32 · block + lane.
+// A pixel of a grid, or the first one of a block. Its parent is a lane of the coarser grid's part
+// of the chunk: 32 · block + lane, and behind the whole blocks the loose pixels.
 struct Pixel {
     int64_t row, column, parent;
     bool mirrored = false;  // it stands for its mirror image about the grid's centre
@@ -46,9 +47,7 @@ struct Pixel {
     }
 };
 
-inline int64_t blocks_of(size_t pixels) {
-    return (static_cast<int64_t>(pixels) + kBlockLanes - 1) / kBlockLanes;
-}
+inline int64_t blocks_of(int64_t pixels) { return (pixels + kBlockLanes - 1) / kBlockLanes; }
 
 // Waves along one axis of a stage's part of the grid, in groups of a block's rows or columns.
 struct Waves {
@@ -77,17 +76,33 @@ struct StageWork {
     Area area;
     Waves across;  // of each frame that is rendered together
     Waves down;
-    // The blocks of a chunk: whole ones, and behind them the pixels that the window's border leaves
-    // apart, 32 by 32.
+    // A chunk of a frame: whole blocks, and pixels that the window's border leaves apart.
     std::vector<Pixel> whole;
     int64_t paired = 0;  // of these, at the beginning: by turns a block and its mirror image
     std::vector<Pixel> loose;
+    // The loose pixels of all frames that go together, one frame's behind the other's.
     std::vector<Scattered> scattered;
-    Buffer base;  // [frame, block, the next stage's first outputs, 32]
-    Buffer rgb;   // [frame, block, colours, 32]
+    Buffer base;  // [block, the next stage's first outputs, 32]: frames' whole blocks, scattered
+    Buffer rgb;   // [block, colours, 32]
 
-    int64_t blocks() const { return static_cast<int64_t>(whole.size()) + blocks_of(loose.size()); }
-    void divide(const std::vector<Pixel>& cut);
+    // Blocks of all frames.
+    int64_t blocks(int64_t frames) const {
+        return frames * static_cast<int64_t>(whole.size()) + static_cast<int64_t>(scattered.size());
+    }
+    // A pixel of a frame in these blocks; `lane` counts those of one frame, as Pixel::parent does.
+    int64_t lane_of(int64_t lane, int64_t frame, int64_t frames) const {
+        const int64_t lanes = static_cast<int64_t>(whole.size()) * kBlockLanes;
+        return lane < lanes
+                   ? frame * lanes + lane
+                   : frames * lanes + frame * static_cast<int64_t>(loose.size()) + lane - lanes;
+    }
+    // Number n of the loose pixels of all frames; the last one beyond them.
+    std::pair<int64_t, const Pixel&> loose_of(int64_t n, int64_t frames) const {
+        const auto each = static_cast<int64_t>(loose.size());
+        const int64_t within = std::min(n, frames * each - 1);
+        return {within / each, loose[static_cast<size_t>(within % each)]};
+    }
+    void divide(const std::vector<Pixel>& cut, int64_t frames);
 };
 
 }  // namespace digan_fast

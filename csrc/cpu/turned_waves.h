@@ -16,10 +16,11 @@ namespace digan_fast {
 
 class TurnedWaves {
   public:
-    TurnedWaves(const RenderParams& params, const RenderWeights& weights, int64_t frames);
-    // Those of `frames` frames of a video, from `first` on, for stages() and the weights that are
-    // packed.
-    void turn(int64_t video, int64_t first, int64_t frames);
+    // `most` frames go together.
+    TurnedWaves(const RenderParams& params, const RenderWeights& weights, int64_t most);
+    // Those of a stage and `frames` frames of the video that is packed, from `first` on. One frame
+    // keeps all its stages'; several share the memory of one stage.
+    void turn(size_t stage, int64_t video, int64_t first, int64_t frames);
     const FrameWaves& of(size_t stage, int64_t frame) const {
         return waves_[stage][static_cast<size_t>(frame)];
     }
@@ -29,6 +30,8 @@ class TurnedWaves {
     const RenderWeights& weights_;
     Buffer memory_;
     std::vector<std::vector<FrameWaves>> waves_;  // [stage][frame]
+    std::vector<int64_t> held_;                   // the first frame of each stage, or −1
+    const bool shared_;
 };
 
 }  // namespace digan_fast

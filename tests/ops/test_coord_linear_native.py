@@ -86,7 +86,7 @@ def check(tensors: list[Any], grid: Grid, activation: str, clamp: float | None) 
     outputs, terms = weight.shape[1], dz.shape[1:4].numel()
     both = weight.abs().unflatten(-1, (2, -1)).sum(2)
     dtheta = torch.einsum("bthwo,bok->bthwk", dz, both)
-    # x = q + c: what counts from the grid's centre c = −1/side is rounded, and the centre's share (csrc/cpu/grid_centre.h).
+    # x = q + c about the grid's centre, −1/side (csrc/cpu/grid_centre.h): both shares are rounded.
     centre = 1 / grid[0]
     x, y = ((axis + centre).abs() + centre for axis in reference.coordinates(grid, frequency.double()))
     by = torch.stack((torch.einsum("bthwk,w->bk", dtheta, x), torch.einsum("bthwk,h->bk", dtheta, y)), -1)

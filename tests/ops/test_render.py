@@ -180,7 +180,7 @@ def test_the_number_of_threads_changes_no_bit(shape: str, precision: str) -> Non
 def test_a_window_has_the_bits_of_the_plane(
     size: int, where: tuple[int, int, int, int], precision: str, activations: tuple[str, ...], count: int
 ) -> None:
-    levels = random_inr(1, 1, SMALL, activations=activations)
+    levels = random_inr(1, 3, SMALL, activations=activations)
     levels = [level._replace(side=level.side * size // 32) for level in levels][:count]
     reach = 112
     plane = native(levels, size, (-reach, -reach, 2 * reach, 2 * reach), precision)
@@ -215,6 +215,20 @@ def test_batches_of_videos_and_frames_change_no_bit(precision: str) -> None:
         for part in (slice(0, 1), slice(3, 5), slice(2, 7)):
             found = native([level.frames(part) for level in levels], 64, None, precision)
             assert torch.equal(found, whole[:, part])
+
+
+@needs_native
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize(
+    ("frames", "window"), [(19, (5, 3, 7, 9)), (37, (3000, 7, 1, 1)), (5, (7, 3, 2, 3501)), (3, (3, 11, 3001, 1))]
+)
+def test_windows_of_frames_that_go_together(frames: int, window: tuple[int, int, int, int], precision: str) -> None:
+    """Their pixels lie in the same blocks where borders cut; long windows are several chunks of several frames."""
+    levels = [level._replace(side=level.side * 128) for level in random_inr(2, frames, SMALL)]
+    together = native(levels, 4096, window, precision)
+    for frame in range(frames):
+        alone = native([level.frames(slice(frame, frame + 1)) for level in levels], 4096, window, precision)
+        assert torch.equal(together[:, frame : frame + 1], alone)
 
 
 @needs_native
