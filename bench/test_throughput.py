@@ -94,7 +94,7 @@ def test_video(benchmark: Any, case: Video, effort: Effort) -> None:
         inr, ws = f"{precision}, from the INR", f"{precision}, from ws"
         rows.append(Row(work, "of the floor, from the INR", times.share(inr), "%", OF_FLOOR[precision]))
         rows += [
-            Row(work, f"times as fast as {form}, from ws", times.ratio(form, ws), "×", least)
+            Row(work, f"times as fast as {form.removesuffix(', from ws')}, from ws", times.ratio(form, ws), "×", least)
             for form, least in FASTER[precision].items()
         ]
         rows.append(Row(work, "frames a second, from ws", frames / times.median(ws), ""))
