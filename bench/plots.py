@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
 from digan_fast.files import replacing
 
 MARKERS = ("o", "s", "^", "D")
+CROSSES = ("x", "+")
 COLOURS = ("#c77c11", "#2a7f9e", "#5b3a8c", "#3d7d3a")
 
 
@@ -26,31 +28,44 @@ def front(points: list[dict[str, Any]], measure: str) -> list[dict[str, Any]]:
 
 
 def pareto(points: list[dict[str, Any]], target: Path) -> None:
-    """Quality over the time of a frame, by precision, levels and size; the exact picture has an SSIM but no PSNR."""
+    """Quality over the time of a frame, by form, precision, levels and size.
+
+    The exact picture has an SSIM but no PSNR.  The first form's marks are filled, those of forms in several precisions
+    hollow, of one precision crosses.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     figure = Figure(figsize=(11, 4.6), layout="constrained")
-    precisions = list(dict.fromkeys(point["precision"] for point in points))
     sizes = sorted({point["size"] for point in points})
+    precisions, forms = (list(dict.fromkeys(point[key] for point in points)) for key in ("precision", "form"))
+    single = [f for f in forms[1:] if len({p["precision"] for p in points if p["form"] == f}) == 1]
     for axes, measure, label in zip(figure.subplots(1, 2), ("psnr", "ssim"), ("PSNR, dB", "SSIM"), strict=True):
         shown = [point for point in points if point[measure] is not None]
         line = front(shown, measure)
         axes.plot([p["seconds"] * 1e3 for p in line], [p[measure] for p in line], color="0.75", linewidth=1.5, zorder=1)
-        for precision, marker in zip(precisions, MARKERS, strict=False):
-            for size, colour in zip(sizes, COLOURS, strict=False):
-                own = [p for p in shown if p["precision"] == precision and p["size"] == size]
-                axes.scatter(
-                    [p["seconds"] * 1e3 for p in own],
-                    [p[measure] for p in own],
-                    s=[14 + 14 * p["levels"] for p in own],
-                    marker=marker,
-                    color=colour,
-                    alpha=0.85,
-                    linewidths=0,
-                    label=f"{precision}, {size}²",
-                    zorder=2,
-                )
+        labelled = set()
+        for form, precision, size in itertools.product(forms, precisions, sizes):
+            own = [p for p in shown if (p["form"], p["precision"], p["size"]) == (form, precision, size)]
+            if not own:
+                continue
+            first, colour = form == forms[0], COLOURS[sizes.index(size) % len(COLOURS)]
+            marker = MARKERS[precisions.index(precision) % len(MARKERS)]
+            label = f"{precision}, {size}²" if first else form
+            filled = first or form in single
+            paint = {"color": colour} if filled else {"facecolors": "none", "edgecolors": colour}
+            axes.scatter(
+                [p["seconds"] * 1e3 for p in own],
+                [p[measure] for p in own],
+                s=[14 + 14 * p["levels"] for p in own],
+                marker=CROSSES[single.index(form) % len(CROSSES)] if form in single else marker,
+                **paint,
+                alpha=0.85,
+                linewidths=0 if first else 1.2,
+                label="_" if label in labelled else label,
+                zorder=2,
+            )
+            labelled.add(label)
         for p in line:
             axes.annotate(
                 str(p["levels"]), (p["seconds"] * 1e3, p[measure]), (0, 7), textcoords="offset points", fontsize=8,
@@ -72,7 +87,14 @@ def speed(infos: list[dict[str, Any]], target: Path) -> None:
     """The whole video's forms: seconds, and what their operations take at the least."""
     from matplotlib.figure import Figure
 
-    names = ("published", "published, compiled", "float32, from ws", "bfloat16, from ws", "int8, from ws")
+    names = (
+        "published",
+        "published, compiled",
+        "plain PyTorch",
+        "float32, from ws",
+        "bfloat16, from ws",
+        "int8, from ws",
+    )
     found = infos[0]["forms"]
     labels = [name for name in names if name in found]
     figure = Figure(figsize=(8, 0.55 * len(labels) + 1), layout="constrained")

@@ -110,6 +110,7 @@ def quality(results: Results) -> str:
     points = [point for _, info in infos(results) for point in info.get("quality", ())]
     lines = [
         [
+            point["form"],
             point["precision"],
             str(point["levels"]),
             f"{point['size']}²",
@@ -119,7 +120,7 @@ def quality(results: Results) -> str:
         ]
         for point in points
     ]
-    return table(["precision", "levels", "size", "PSNR", "SSIM", "a frame"], lines)
+    return table(["form", "precision", "levels", "size", "PSNR", "SSIM", "a frame"], lines)
 
 
 def machine(results: Results) -> str:

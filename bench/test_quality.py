@@ -1,32 +1,71 @@
-"""What a frame of the shipped snapshot costs and how good it is: precision × levels × size."""
+"""What a frame of the shipped snapshot costs and how good it is: form × precision × levels × size."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.cases import reference
 from bench.harness import Effort, Form, race
 from bench.pictures import psnr, ssim
-from digan_fast import load
+from digan_fast import Generator, load
 from digan_fast.inr import VideoINR
 from digan_fast.precision import RENDER_PRECISIONS
 from digan_fast.snapshot import shipped
 
 SIZE = 128  # four times what the snapshot was trained at: its INR has no size of its own
 SIZES = (32, 64, 128)
+OURS = "digan_fast"
+EXACT = 100  # dB: float32 from float32
+
+
+class Setting(NamedTuple):
+    """A form with its precision, number of levels and size of the picture."""
+
+    form: str
+    precision: str
+    levels: int
+    size: int
+    run: Callable[[], Tensor]  # frames [N, 3, SIZE, SIZE]
+
+
+def shown(frames: Tensor) -> Tensor:
+    """Frames [N, 3, SIZE, SIZE] in [−1, 1]; a smaller picture is enlarged (bicubic)."""
+    if frames.shape[-1] != SIZE:
+        frames = F.interpolate(frames, (SIZE, SIZE), mode="bicubic", align_corners=False)
+    return frames.clamp(-1, 1)
 
 
 def picture(inr: VideoINR, times: Tensor, size: int, levels: int, precision: str) -> Tensor:
-    """Frames [N, 3, SIZE, SIZE] in [−1, 1]; a smaller picture is enlarged (bicubic)."""
-    frames = inr.render(times, size=size, levels=levels, precision=precision).flatten(0, 1)
-    if size != SIZE:
-        frames = F.interpolate(frames, (SIZE, SIZE), mode="bicubic", align_corners=False)
-    return frames.clamp(-1, 1)
+    return shown(inr.render(times, size=size, levels=levels, precision=precision).flatten(0, 1))
+
+
+def settings(G: Generator, times: Tensor, videos: int, sizes: Sequence[int]) -> list[Setting]:
+    """Ours first, in its best quality; the published form has one size, all levels, and float32."""
+    ws = G.mapping(torch.randn(videos, G.z_dim), None)
+    z_motion = torch.randn(videos, G.w_dim)
+    inr = G.synthesis.inr(ws, z_motion)
+    most = len(inr.levels)
+    found = []
+    for form, precisions in ((OURS, RENDER_PRECISIONS), ("plain PyTorch", ("float32", "bfloat16"))):
+        for precision in precisions:
+            for levels in range(most, 0, -1):
+                for size in sizes:
+                    run = partial(picture, inr, times, size, levels, precision)
+                    found.append(Setting(form, precision, levels, size, run if form == OURS else reference(run)))
+    column = times.repeat(videos).view(-1, 1, 1, 1)
+    for form, synthesis in (
+        ("published", G.synthesis.published),
+        ("published, compiled", torch.compile(G.synthesis.published)),
+    ):
+        run = partial(lambda call: shown(call(ws, column, z_motion)), synthesis)
+        found.append(Setting(form, "float32", most, G.img_resolution, reference(run)))
+    return found
 
 
 @torch.no_grad()
@@ -34,38 +73,28 @@ def test_cost_against_quality(benchmark: Any, quick: bool, effort: Effort) -> No
     G = load(shipped()).G_ema
     assert G is not None
     torch.manual_seed(0)
-    inr = G.inr(torch.randn(1 if quick else 4, G.z_dim))
     times = torch.linspace(0, 1, 2 if quick else 8)
-    most = len(inr.levels)
-    expected = picture(inr, times, SIZE, most, "float32")
-    settings = [
-        (precision, levels, size)
-        for precision in RENDER_PRECISIONS
-        for levels in range(most, 0, -1)
-        for size in (SIZES[-1:] if quick else SIZES)
-    ]
+    chosen = settings(G, times, 1 if quick else 4, SIZES[-1:] if quick else SIZES)
+    most, expected = chosen[0].levels, chosen[0].run()
     forms: list[Form] = []
     points: list[dict[str, Any]] = []
-    for precision, levels, size in settings:
-        run = partial(picture, inr, times, size, levels, precision)
-        found = run()
+    for setting in chosen:
+        found = setting.run()
         decibels = psnr(found, expected)
         points.append(
             {
-                "form": f"{precision}, {levels} of {most} levels, {size}²",
-                "precision": precision,
-                "levels": levels,
-                "size": size,
-                "psnr": decibels if math.isfinite(decibels) else None,
+                **setting._asdict(),
+                "psnr": decibels if decibels < EXACT else None,
                 "ssim": ssim(found, expected),
             }
         )
-        forms.append(Form(points[-1]["form"], run))
-    frames = len(expected)
+        del points[-1]["run"]
+        name = f"{setting.form}, {setting.precision}, {setting.levels} of {most} levels, {setting.size}²"
+        forms.append(Form(name, setting.run))
     # All levels in a lower precision are the same picture still: 40 dB is a mean difference of 1/50 of the range.
     assert all(p["psnr"] is None or p["psnr"] > 40 for p in points if p["levels"] == most and p["size"] == SIZE)
     race(benchmark, forms, effort)
     seconds = benchmark.extra_info["forms"]
-    for point in points:
-        point["seconds"] = seconds[point["form"]]["median"] / frames
+    for point, form in zip(points, forms, strict=True):
+        point["seconds"] = seconds[form.name]["median"] / len(expected)
     benchmark.extra_info["quality"] = points

@@ -166,13 +166,15 @@ def results(quick: bool = False) -> dict[str, Any]:
     ]
     harness.report(video, rows)
     points = [
-        {"form": f"{p}, {n} of 2 levels, {s}²", "precision": p, "levels": n, "size": s, "psnr": d,
-         "ssim": m, "seconds": t}
-        for p, n, s, d, m, t in (
-            ("float32", 2, 128, None, 1.0, 0.004),
-            ("bfloat16", 2, 128, 52.0, 0.999, 0.002),
-            ("bfloat16", 1, 64, 20.0, 0.7, 0.0004),
-            ("float32", 1, 64, 19.0, 0.6, 0.001),
+        {"form": f, "precision": p, "levels": n, "size": s, "psnr": d, "ssim": m, "seconds": t}
+        for f, p, n, s, d, m, t in (
+            ("digan_fast", "float32", 2, 128, None, 1.0, 0.004),
+            ("digan_fast", "bfloat16", 2, 128, 52.0, 0.999, 0.002),
+            ("digan_fast", "bfloat16", 1, 64, 20.0, 0.7, 0.0004),
+            ("digan_fast", "float32", 1, 64, 19.0, 0.6, 0.001),
+            ("plain PyTorch", "float32", 1, 64, 19.0, 0.6, 0.003),
+            ("plain PyTorch", "bfloat16", 2, 128, 51.0, 0.999, 0.02),
+            ("published", "float32", 2, 64, 19.0, 0.6, 0.01),
         )
     ]  # fmt: skip
     ours = {
@@ -218,7 +220,7 @@ def test_the_report_fills_its_pages(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "float32 120 GFLOP/s" in page
     assert "revision 0123456789ab with changes, 2026-01-02." in page
     assert "| `test_video` | float32, from ws | 11.0 ms | 10.0 ms – 12.0 ms | 91 | 76 % | – |" in page
-    assert "| float32 | 2 | 128² | exact | 1.0000 | 4.00 ms |" in page
+    assert "| digan_fast | float32 | 2 | 128² | exact | 1.0000 | 4.00 ms |" in page
     report.main([str(measured), "--root", str(tmp_path)])
     assert (tmp_path / "README.md").read_text() == readme
 
