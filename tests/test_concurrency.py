@@ -227,6 +227,8 @@ def test_ctrl_c_interrupts(setting: str, threads: int) -> None:
         """
 small = rendering(0)
 expected = small()
+# A shell without job control starts its background jobs with SIGINT ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
 timer.start()
 try:
