@@ -46,7 +46,7 @@ def picture(inr: VideoINR, times: Tensor, size: int, levels: int, precision: str
 
 
 def settings(G: Generator, times: Tensor, videos: int, sizes: Sequence[int]) -> list[Setting]:
-    """Ours first, in its best quality; the published form has one size, all levels, and float32."""
+    """Of each form the best quality of a size first, ours before the others; the published form has one size, all levels, and float32."""
     ws = G.mapping(torch.randn(videos, G.z_dim), None)
     z_motion = torch.randn(videos, G.w_dim)
     inr = G.synthesis.inr(ws, z_motion)
@@ -75,7 +75,8 @@ def test_cost_against_quality(benchmark: Any, quick: bool, effort: Effort) -> No
     torch.manual_seed(0)
     times = torch.linspace(0, 1, 2 if quick else 8)
     chosen = settings(G, times, 1 if quick else 4, SIZES[-1:] if quick else SIZES)
-    most, expected = chosen[0].levels, chosen[0].run()
+    best = next(setting for setting in chosen if setting.size == SIZE)
+    most, expected = best.levels, best.run()
     forms: list[Form] = []
     points: list[dict[str, Any]] = []
     for setting in chosen:
