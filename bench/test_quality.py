@@ -46,7 +46,7 @@ def picture(inr: VideoINR, times: Tensor, size: int, levels: int, precision: str
 
 
 def settings(G: Generator, times: Tensor, videos: int, sizes: Sequence[int]) -> list[Setting]:
-    """Of each form the best quality of a size first, ours before the others; the published form has one size, all levels, and float32."""
+    """Ours before others, all levels in float32 first; the published form has one size, all levels, and float32."""
     ws = G.mapping(torch.randn(videos, G.z_dim), None)
     z_motion = torch.randn(videos, G.w_dim)
     inr = G.synthesis.inr(ws, z_motion)
