@@ -51,7 +51,7 @@ def pareto(points: list[dict[str, Any]], target: Path) -> None:
                 continue
             first, colour = form == forms[0], COLOURS[sizes.index(size) % len(COLOURS)]
             marker = MARKERS[precisions.index(precision) % len(MARKERS)]
-            label = f"{precision}, {size}²" if first else form
+            name = f"{precision}, {size}²" if first else form
             filled = first or form in single
             paint = {"color": colour} if filled else {"facecolors": "none", "edgecolors": colour}
             axes.scatter(
@@ -62,10 +62,10 @@ def pareto(points: list[dict[str, Any]], target: Path) -> None:
                 **paint,
                 alpha=0.85,
                 linewidths=0 if first else 1.2,
-                label="_" if label in labelled else label,
+                label="_" if name in labelled else name,
                 zorder=2,
             )
-            labelled.add(label)
+            labelled.add(name)
         for p in line:
             axes.annotate(
                 str(p["levels"]), (p["seconds"] * 1e3, p[measure]), (0, 7), textcoords="offset points", fontsize=8,
