@@ -168,7 +168,7 @@ struct Upsampled {
 };
 
 static inline void start_colours(const Block& block, int64_t colours) {
-    const HandedDown start(block, block.rgb_in, block.rgb_in ? colours : 0);
+    const HandedDown start(block, block.rgb_in, colours);
     for (int64_t c = 0; c < colours; ++c)
         for (int v = 0; v < kLanes / Vec::width; ++v)
             store(block.rgb_out + c * kLanes + v * Vec::width,

@@ -280,6 +280,7 @@ Block Renderer::scattered_block(size_t s, int64_t number, int64_t frames) const 
     block.across = work.across.copy(0);
     block.down = work.down.copy(0);
     block.scattered = &work.scattered[static_cast<size_t>(number)];
+    if (block.scattered->count == 1) block.waves = block.scattered->frames[0].waves;
     if (s) {
         const Block coarser = storage(s - 1, 0);
         block.base = coarser.base_out;

@@ -84,14 +84,13 @@ void wave_product(const NodeParams& p, const Start& start, const T* in, int64_t 
         by_rows(rows, [&](auto rows_) {
             constexpr int R = decltype(rows_)::count;
             for (int block = 0; block < p.count; block += images) {
-                const Scattered* const lanes = p.blocks[block].scattered;
-                const FrameWaves& waves = lanes ? *lanes->frames[0].waves : *p.blocks[block].waves;
+                const Block& own = p.blocks[block];
                 for (int lane = 0; lane < kLanes; lane += kTile) {
                     const T* const at = in + block * in_step + lane;
                     alignas(64) float odd[R * kTile];
-                    const Tile<R> even = lanes && lanes->count > 1
-                                             ? halves<R>(*lanes, lane, row, depth, at, odd)
-                                             : halves<R>(waves, row, depth, at, odd);
+                    const Tile<R> even = own.waves
+                                             ? halves<R>(*own.waves, row, depth, at, odd)
+                                             : halves<R>(*own.scattered, lane, row, depth, at, odd);
                     Tile<R> tile;
                     for (int image = 0; image < images; ++image) {
                         const Vec sign = broadcast(image ? -1.0f : 1.0f);

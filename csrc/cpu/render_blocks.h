@@ -91,7 +91,7 @@ struct Block {
     const float* base;    // the first layer's other part, [outputs, 32] from lane 8c on, or null
     const float* rgb_in;  // the colours so far, [colours, 32] from lane 8c on, or null
     const Scattered* scattered;
-    const FrameWaves* waves;  // its frame's; not for int8, nor with `scattered`
+    const FrameWaves* waves;  // its frame's; null where `scattered` has several, and for int8
     float* base_out;          // [stage.base->outputs, 32]
     float* rgb_out;           // [colours, 32]
 };
