@@ -4,7 +4,9 @@ BIN := $(VENV)/bin
 NATIVE := $(wildcard setup.py pyproject.toml CMakeLists.txt csrc/*/*.cpp csrc/*/*.cu csrc/*/*.cuh csrc/*/*.h csrc/include/*/*.h)
 SIMULATOR := $(wildcard tests/cuda/simulator/*)
 
-.PHONY: demo test emulate mutants packaging sanitize bench bench-quick lint format clean
+PARTS :=
+
+.PHONY: demo test gpu emulate mutants packaging sanitize bench bench-quick lint format clean
 
 ## demo: a video of eight rabbits from the shipped snapshot, in demo/
 demo: $(VENV)/.installed
@@ -23,6 +25,10 @@ packaging: $(VENV)/.installed-dev
 emulate: $(VENV)/.installed-test $(VENV)/.installed-triton $(VENV)/.found-nvcc
 	TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels tests/emulator/test_triton_interpreter.py
 	EMULATOR_REQUIRE_COMPILERS=1 $(BIN)/python -m pytest tests/kernels tests/emulator tests/cuda
+
+## gpu: all there is to learn from this machine's GPU, with its own Python, no network; results/gpu has what was found
+gpu:
+	$(PYTHON) -m bench.gpu $(if $(PARTS),--parts $(PARTS))
 
 ## mutants: seeded bugs, each of which the tests must catch; the last line is `caught N of M`
 mutants: $(VENV)/.installed-test $(VENV)/.installed-triton

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.cases import Video, reference
-from bench.gpu import captured, drawn, synchronised, why_not
+from bench.gpu.device import captured, drawn, synchronised, why_not
 from bench.harness import Effort, Form, Row, error_against, race, report
 from bench.work import render_flops
 from digan_fast import use_backend
@@ -49,7 +49,7 @@ def test_video_on_gpu(benchmark: Any, case: Video, effort: Effort) -> None:
                 run()
                 forms.append(Form(f"{backend}, {precision}", synchronised(run), check, bound))
                 if backend != "reference":
-                    forms.append(Form(f"{backend}, {precision}, graph", captured(run), check, bound))
+                    forms.append(Form(f"{backend}, {precision}, graph", synchronised(captured(run)), check, bound))
     times = race(benchmark, forms, effort)
     device = torch.cuda.get_device_name()
     draws = {form.name: drawn(form.run) for form in forms}

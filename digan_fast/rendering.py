@@ -30,7 +30,7 @@ def render(
 
     With gradients it is composed of differentiable ops; without, it is one op of bounded memory.
     """
-    chosen = [_at(level, times, level.side * size // resolution) for level in levels]
+    chosen = [level_at(level, times, level.side * size // resolution) for level in levels]
     if not torch.is_grad_enabled() or not any(tensor.requires_grad for level in chosen for tensor in _tensors(level)):
         return ops.render(chosen, size, window, precision)
     if precision == "int8":
@@ -51,7 +51,7 @@ def render(
     return torch.cat(pictures).unflatten(0, times.shape).squeeze(2)
 
 
-def _at(level: inr.Level, times: Tensor, side: int) -> Level:
+def level_at(level: inr.Level, times: Tensor, side: int) -> Level:
     def layer(entry: inr.Layer) -> Layer:
         return Layer(entry.weight, entry.bias, entry.activation, entry.gain, entry.clamp)
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from digan_fast import __version__
-from digan_fast.cli.arguments import UsageError
+from digan_fast.cli.errors import UsageError
 
 __all__ = ["COMMANDS", "main"]
 

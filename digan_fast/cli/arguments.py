@@ -13,10 +13,6 @@ SEED_LIMIT: Final = 2**32
 SEED_COUNT: Final = 100_000
 
 
-class UsageError(ValueError):
-    """Arguments that do not fit; the message begins with the name of the one to change."""
-
-
 def parse_seeds(text: str) -> tuple[int, ...]:
     """``0,1,5-8``: numbers and ranges with both ends, in their order.  Raises ValueError."""
     seeds: list[int] = []

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from digan_fast.cli.arguments import UsageError
+from digan_fast.cli.errors import UsageError
 from digan_fast.cli.options import OWN_DEFAULT
 
 

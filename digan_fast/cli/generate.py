@@ -8,7 +8,8 @@ from typing import Annotated
 
 import tyro
 
-from digan_fast.cli.arguments import Seeds, UsageError
+from digan_fast.cli.arguments import Seeds
+from digan_fast.cli.errors import UsageError
 from digan_fast.cli.options import RenderOptions
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from digan_fast.cli.arguments import Seed, Seeds, UsageError
+from digan_fast.cli.arguments import Seed, Seeds
+from digan_fast.cli.errors import UsageError
 from digan_fast.cli.options import OWN_DEFAULT, RenderOptions
 
 if TYPE_CHECKING:

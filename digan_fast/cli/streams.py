@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from digan_fast import snapshot, video
-from digan_fast.cli.arguments import UsageError
+from digan_fast.cli.errors import UsageError
 from digan_fast.cli.options import RenderOptions
 from digan_fast.devices import usable_device
 from digan_fast.networks import Generator, latents

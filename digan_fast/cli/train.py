@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from digan_fast.cli.arguments import UsageError
+from digan_fast.cli.errors import UsageError
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.loop import train
 

@@ -1,10 +1,12 @@
-"""What a CUDA device draws and holds while it works, by nvidia-ml-py."""
+"""Time on a CUDA device by its own events; what it draws and holds while it works, by nvidia-ml-py."""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from statistics import median
 from typing import Any
 
 import torch
@@ -15,6 +17,42 @@ SAMPLE_SECONDS = 0.02
 def why_not() -> str | None:
     """Why nothing can be measured on a GPU here, or None."""
     return None if torch.cuda.is_available() else "torch sees no CUDA device"
+
+
+def elapsed(call: Callable[[], Any], repeats: int) -> float:
+    """Milliseconds of a call, of ``repeats`` behind each other without a wait between them."""
+    if not torch.cuda.is_available():
+        begin = time.perf_counter()
+        for _ in range(repeats):
+            call()
+        return 1e3 * (time.perf_counter() - begin) / repeats
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    start.record()
+    for _ in range(repeats):
+        call()
+    end.record()
+    end.synchronize()
+    return float(start.elapsed_time(end)) / repeats
+
+
+def interleaved(
+    calls: Mapping[str, Callable[[], Any]], rounds: int = 7, turn: float = 20.0
+) -> dict[str, list[float]]:
+    """Milliseconds of each call in each round, by turns of about ``turn`` ms, after two calls to warm up."""
+    repeats = {}
+    for name, call in calls.items():
+        call()
+        repeats[name] = max(1, min(1000, math.ceil(turn / max(1e-3, elapsed(call, 1)))))
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            times[name].append(elapsed(call, repeats[name]))
+    return times
+
+
+def milliseconds(call: Callable[[], Any], rounds: int = 7) -> float:
+    """The median of the rounds."""
+    return median(interleaved({"": call}, rounds)[""])
 
 
 def synchronised(run: Callable[[], Any]) -> Callable[[], Any]:
@@ -29,7 +67,7 @@ def synchronised(run: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def captured(run: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
-    """The work as a CUDA graph, captured at the first call, and the wait for it."""
+    """The work as a CUDA graph, captured at the first call; its replays write into the same tensor."""
     graphs: list[tuple[torch.cuda.CUDAGraph, torch.Tensor]] = []
 
     def whole() -> torch.Tensor:
@@ -42,7 +80,6 @@ def captured(run: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
             graphs.append((graph, result))
         graph, result = graphs[0]
         graph.replay()
-        torch.cuda.synchronize()
         return result
 
     return whole

@@ -1,0 +1,20 @@
+"""Everything there is to learn from one NVIDIA GPU, in parts: ``make gpu``, or ``python -m bench.gpu --help``.
+
+Each part is a process of its own with a limit of time, so that one that fails or hangs costs the others nothing.  It
+records its cases in JSON as it goes.  Without a device ``--dry`` walks through the same control flow on the CPU, with
+tiny networks; its numbers mean nothing.
+"""
+
+from __future__ import annotations
+
+# In the order in which they run, each with its limit in seconds.
+PARTS = {
+    "smoke": 60,
+    "tests": 240,
+    "rates": 60,
+    "video": 240,
+    "ops": 240,
+    "training": 240,
+    "sanitize": 240,
+    "tune": 240,
+}

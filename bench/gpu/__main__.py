@@ -1,0 +1,140 @@
+"""``python -m bench.gpu``: builds for the device, runs the parts, prints a table, leaves results.json and log.txt."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from bench.gpu import PARTS
+
+ROOT = Path(__file__).resolve().parents[2]
+# What the parts write as they go; --out has what is to be kept of it.
+WORK = ROOT / "build" / "gpu"
+BUILD_SECONDS = 300
+
+
+@dataclass
+class Outcome:
+    """How a part ended; ``state`` is passed, failed, or stopped where its time was up."""
+
+    part: str
+    state: str
+    seconds: float
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def line(self) -> str:
+        counts = f"{self.passed:6} passed{self.failed:6} failed{self.skipped:6} skipped"
+        return f"{self.part:10}{self.state:10}{self.seconds:7.1f} s{counts}"
+
+
+def run(command: Sequence[str], log: IO[str], seconds: float, **variables: str) -> int | None:
+    """Its exit code, or None where it was stopped at its limit; what it prints goes on and into the log at once."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", **variables}
+    process = subprocess.Popen(
+        ["timeout", "--kill-after=5", str(seconds), *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        cwd=ROOT,
+        env=environment,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+            log.write(line)
+            log.flush()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    code = process.wait()
+    return None if code in (124, 137) else code
+
+
+def build(log: IO[str], arch: str | None) -> int | None:
+    """The package in place, by the machine's own tools and without a network; for ``arch``, or for the CPU alone."""
+    pip = ("-m", "pip", "install", "--no-deps", "--no-build-isolation", "--no-index", "-e", ".", "-v")
+    cuda = {"DIGAN_FAST_CUDA": "1", "DIGAN_FAST_CUDA_ARCHS": arch} if arch else {"DIGAN_FAST_CUDA": "0"}
+    return run((sys.executable, *pip), log, BUILD_SECONDS, DIGAN_FAST_NATIVE="1", PIP_BREAK_SYSTEM_PACKAGES="1", **cuda)
+
+
+def device_arch() -> str | None:
+    """The device's architecture as CMake writes it, or None without a device."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    major, minor = torch.cuda.get_device_capability()
+    return f"{major}{minor}-real"
+
+
+def cases(part: str) -> dict[str, Any]:
+    path = WORK / f"{part}.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def collect(out: Path, outcomes: Sequence[Outcome], parts: Sequence[str]) -> None:
+    """Everything found so far, in one file."""
+    found = {"outcomes": [asdict(outcome) for outcome in outcomes], "parts": {part: cases(part) for part in parts}}
+    beside = out / "results.tmp"
+    beside.write_text(json.dumps(found, indent=1))
+    beside.replace(out / "results.json")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.gpu", description=__doc__)
+    parser.add_argument("--parts", default=",".join(PARTS), help="separated by commas; default: all, %(default)s")
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "gpu", help="default: results/gpu")
+    parser.add_argument("--dry", action="store_true", help="without a device, on the CPU: shows breakage alone")
+    parser.add_argument("--no-build", action="store_true", help="digan_fast is installed already")
+    options = parser.parse_args()
+    parts = [part for part in options.parts.replace(" ", ",").split(",") if part]
+    if unknown := [part for part in parts if part not in PARTS]:
+        parser.error(f"--parts: {', '.join(unknown)}, expected some of {', '.join(PARTS)}")
+    arch = device_arch()
+    if arch is None and not options.dry:
+        parser.error("torch sees no CUDA device; --dry walks through without one")
+    options.out.mkdir(parents=True, exist_ok=True)
+    WORK.mkdir(parents=True, exist_ok=True)
+    for part in parts:
+        (WORK / f"{part}.json").unlink(missing_ok=True)
+    outcomes: list[Outcome] = []
+    flags = ["--dry"] if options.dry else []
+    with open(options.out / "log.txt", "w", encoding="utf-8") as log:
+        if not options.no_build:
+            begin = time.perf_counter()
+            code = build(log, None if options.dry else arch)
+            outcomes.append(Outcome("build", "passed" if code == 0 else "failed", time.perf_counter() - begin))
+        for part in parts:
+            print(f"\n{part}", flush=True)
+            command = [sys.executable, "-m", f"bench.gpu.{part}", str(WORK / f"{part}.json"), *flags]
+            begin = time.perf_counter()
+            code = run(command, log, PARTS[part])
+            found = cases(part)
+            passed, skipped = (sum(case["state"] == state for case in found.values()) for state in ("passed", "skipped"))
+            failed = len(found) - passed - skipped
+            state = "stopped" if code is None else "failed" if code or failed else "passed"
+            outcomes.append(Outcome(part, state, time.perf_counter() - begin, passed, failed, skipped))
+            collect(options.out, outcomes, parts)
+        table = "\n".join(outcome.line() for outcome in outcomes)
+        log.write(f"\n{table}\n")
+    print(f"\n{table}\n{options.out / 'results.json'}")
+    return int(any(outcome.state != "passed" for outcome in outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

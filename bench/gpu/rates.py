@@ -1,0 +1,73 @@
+"""The device's ceilings: copies, matrix products in each type, and what a launch costs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from bench.gpu.device import milliseconds
+from bench.gpu.record import Record, opened
+from digan_fast import functional, use_backend
+
+# What is multiplied, and how torch is told to.
+PRODUCTS = {
+    "bfloat16": (torch.bfloat16, "highest"),
+    "float16": (torch.float16, "highest"),
+    "tf32": (torch.float32, "high"),
+    "float32": (torch.float32, "highest"),
+}
+SIDE, COPIED = 8192, 1 << 32
+
+
+def product_rate(name: str, device: str, side: int = SIDE) -> float:
+    """FLOP a second of torch's product of two square matrices of random numbers."""
+    dtype, precision = PRODUCTS[name]
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+        return 2e3 * side**3 / milliseconds(lambda: a @ b, 5)
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def copy_rate(device: str, size: int = COPIED) -> float:
+    """Bytes a second, read and written, of torch's copy within the device."""
+    source = torch.randint(-100, 100, (size,), dtype=torch.int8, device=device)
+    target = torch.empty_like(source)
+    return 2e3 * size / milliseconds(lambda: target.copy_(source), 5)
+
+
+def launches(record: Record, name: str, call: Callable[[], Any]) -> None:
+    """One small call among many, as the host issues them, and as a graph."""
+    with record.case(f"launch, {name}") as found:
+        found["us"] = 1e3 * milliseconds(call)
+        if record.dry:
+            return
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            for _ in range(100):
+                call()
+        found["us in a graph"] = 10 * milliseconds(graph.replay)
+
+
+def main() -> int:
+    record = opened(__doc__)
+    with record.case("copy") as found:
+        found["GB/s"] = copy_rate(record.device, 1 << 20 if record.dry else COPIED) / 1e9
+    for name in PRODUCTS:
+        with record.case(f"product, {name}") as found:
+            found["TFLOP/s"] = product_rate(name, record.device, 64 if record.dry else SIDE) / 1e12
+    small = torch.randn(1, 64, 64, device=record.device)
+    launches(record, "torch, add", lambda: small.add_(0.0))
+    for backend in ("native",) if record.dry else ("cuda", "triton"):
+        with use_backend(backend), torch.no_grad():
+            launches(record, f"{backend}, linear_act", lambda: functional.linear_act(small, small, activation="lrelu"))
+    return int(record.failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
