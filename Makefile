@@ -4,8 +4,6 @@ BIN := $(VENV)/bin
 NATIVE := $(wildcard setup.py pyproject.toml CMakeLists.txt csrc/*/*.cpp csrc/*/*.cu csrc/*/*.cuh csrc/*/*.h csrc/include/*/*.h)
 SIMULATOR := $(wildcard tests/cuda/simulator/*)
 
-PARTS :=
-
 .PHONY: demo test gpu emulate mutants packaging sanitize bench bench-quick lint format clean
 
 ## demo: a video of eight rabbits from the shipped snapshot, in demo/
@@ -26,9 +24,9 @@ emulate: $(VENV)/.installed-test $(VENV)/.installed-triton $(VENV)/.found-nvcc
 	TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels tests/emulator/test_triton_interpreter.py
 	EMULATOR_REQUIRE_COMPILERS=1 $(BIN)/python -m pytest tests/kernels tests/emulator tests/cuda
 
-## gpu: all there is to learn from this machine's GPU, with its own Python, no network; results/gpu has what was found
+## gpu: all there is to learn from this machine's GPU, with its own Python and no network; PARTS=smoke,video runs some, OUT=folder
 gpu:
-	$(PYTHON) -m bench.gpu $(if $(PARTS),--parts $(PARTS))
+	$(PYTHON) -m bench.gpu $(if $(PARTS),--parts $(PARTS)) $(if $(OUT),--out $(OUT))
 
 ## mutants: seeded bugs, each of which the tests must catch; the last line is `caught N of M`
 mutants: $(VENV)/.installed-test $(VENV)/.installed-triton
