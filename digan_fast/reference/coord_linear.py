@@ -114,11 +114,12 @@ def coord_linear_backward(
     dz = pre_activation_gradient(grad, None, out, activation, gain, clamp)
     dbase = upsample_backward(dz, grid, base.shape) if base is not None else dz.new_empty(0)
     dbias = dz.sum((0, 1, 2, 3))
-    dz = dz.flatten(2, 3)
+    # In lower precisions the waves stay float32, and with them the products of their gradients.
+    dz = dz.flatten(2, 3).to(phase.dtype)
 
     sin_theta, cos_theta = features(frequency, grid)
     basis = torch.cat((sin_theta, cos_theta), -1)
-    turned_sin, turned_cos = rotate(weight, phase)
+    turned_sin, turned_cos = rotate(weight.to(phase.dtype), phase)
     dturned = torch.matmul(dz.transpose(-1, -2), basis.unsqueeze(1))
     dturned_sin, dturned_cos = dturned.chunk(2, -1)
     sin, cos = phase.sin().unsqueeze(2), phase.cos().unsqueeze(2)
@@ -129,6 +130,7 @@ def coord_linear_backward(
         ),
         -1,
     )
+    dweight = dweight.to(weight.dtype)
     dphase = (dturned_cos * turned_sin - dturned_sin * turned_cos).sum(2)
 
     wide = dz.transpose(1, 2).flatten(2)

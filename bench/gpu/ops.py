@@ -1,0 +1,211 @@
+"""Every op, forward and backward, at DIGAN's shapes: each backend and plain PyTorch by turns, against the roofline.
+
+The floor of a call is the larger of its products at the rate of torch's largest product in that type and its tensors,
+each moved once, at the rate of a copy.  The backward is timed alone, on a graph that is kept.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench.gpu.device import captured, interleaved
+from bench.gpu.rates import copy_rate, product_rate
+from bench.gpu.record import Record, opened
+from bench.gpu.video import multiplying
+from bench.test_coord_mlp import Layers, ours, siren, written
+from bench.test_ops import calls
+from digan_fast import functional, use_backend
+
+PRECISIONS = ("float32", "tf32", "bfloat16")
+# Relative in norm, of outputs and gradients, against plain PyTorch in float32; kinks of lrelu flip in the lower ones.
+BOUNDS = {"float32": 1e-4, "tf32": 3e-2, "bfloat16": 8e-2}
+
+
+@dataclass(frozen=True)
+class Op:
+    """A call as a function of its tensors; FLOP of its products, forward; ``wide`` stay float32."""
+
+    run: Callable[..., Tensor]
+    tensors: Callable[[], Sequence[Tensor]]
+    flops: float = 0.0
+    wide: tuple[int, ...] = ()
+    precisions: tuple[str, ...] = PRECISIONS
+
+
+def layer(rows: int, outputs: int, inputs: int) -> Op:
+    def tensors() -> Sequence[Tensor]:
+        weight = torch.randn(1, outputs, inputs) / math.sqrt(inputs)
+        return torch.randn(1, rows, inputs), weight, torch.randn(outputs)
+
+    return Op(partial(functional.linear_act, activation="lrelu"), tensors, 2.0 * rows * outputs * inputs)
+
+
+def coordinates(frames: int, side: int, sinusoids: int, outputs: int) -> Op:
+    def run(base: Tensor, frequency: Tensor, phase: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return functional.coord_linear(base, frequency, phase, weight, bias, [side, 0, 0, side, side], "lrelu")
+
+    def tensors() -> Sequence[Tensor]:
+        base = torch.randn(1, frames, side // 2, side // 2, outputs)
+        waves = torch.randn(1, sinusoids, 2) * 5, torch.randn(1, frames, sinusoids) * 3
+        return base, *waves, torch.randn(1, outputs, 2 * sinusoids) / math.sqrt(sinusoids), torch.randn(outputs)
+
+    return Op(run, tensors, 2.0 * frames * side**2 * outputs * 2 * sinusoids, (1, 2))
+
+
+def factors(videos: int, outputs: int, inputs: int, rank: int) -> Op:
+    def tensors() -> Sequence[Tensor]:
+        thin = torch.randn(videos, outputs, rank), torch.randn(videos, rank, inputs)
+        return torch.randn(outputs, inputs), *thin
+
+    return Op(functional.fmm_weights, tensors, 2.0 * videos * outputs * inputs * rank, precisions=("float32",))
+
+
+def of_discriminators(name: str, dry: bool) -> Op:
+    """The largest call that the discriminators make."""
+    with pytest.MonkeyPatch.context() as patch:
+        largest = max(calls(name, dry, patch), key=lambda call: math.prod(call.shape))
+
+    def tensors() -> Sequence[Tensor]:
+        x = torch.randn(largest.shape)
+        x = x.contiguous(memory_format=torch.channels_last) if largest.last else x
+        return (x,) if largest.other is None else (x, torch.rand(largest.other))
+
+    function, options = getattr(functional, name), dict(largest.options)
+    if name == "bias_act":
+        return Op(partial(function, **options), tensors, precisions=("float32", "bfloat16"))
+    taps = tensors()[1]
+
+    def filtered(x: Tensor) -> Tensor:
+        return function(x, taps.to(x.device), **options)
+
+    return Op(filtered, lambda: tensors()[:1], precisions=("float32", "bfloat16"))
+
+
+def coord_mlp(sets: int, points: int, width: int) -> Op:
+    def tensors() -> Sequence[Tensor]:
+        return [torch.rand(points, 2) * 2 - 1, *(each for pair in siren(sets, width) for each in pair)]
+
+    def run(points: Tensor, *flat: Tensor) -> Tensor:
+        layers: Layers = list(zip(flat[::2], flat[1::2], strict=True))
+        return ours(points, layers)
+
+    flops = 2.0 * points * sets * (2 * width + 3 * width + 2 * width**2)
+    return Op(run, tensors, flops, precisions=("float32", "tf32"))
+
+
+def ops(dry: bool) -> dict[str, Op]:
+    if dry:
+        return {
+            "linear_act": layer(64, 8, 8),
+            "coord_linear": coordinates(2, 8, 4, 8),
+            "fmm_weights": factors(2, 8, 8, 2),
+            "bias_act": of_discriminators("bias_act", dry),
+            "upfirdn2d": of_discriminators("upfirdn2d", dry),
+            "coord_mlp": coord_mlp(2, 64, 8),
+        }
+    return {
+        "linear_act 256 → 256, 16 frames of 128²": layer(16 * 128**2, 256, 256),
+        "linear_act 512 → 512, 16 frames of 64²": layer(16 * 64**2, 512, 512),
+        "coord_linear 128 sinusoids → 256, 16 frames of 128²": coordinates(16, 128, 128, 256),
+        "fmm_weights 4 × 512 × 768, rank 10": factors(4, 512, 768, 10),
+        "bias_act, the discriminators' largest": of_discriminators("bias_act", dry),
+        "upfirdn2d, the discriminators' largest": of_discriminators("upfirdn2d", dry),
+        "coord_mlp, SIREN 3 × 256, 64 sets × 16,384 points": coord_mlp(64, 16_384, 256),
+    }
+
+
+def gradients(out: Tensor, leaves: Sequence[Tensor], grad: Tensor) -> list[Tensor]:
+    wanted = [leaf for leaf in leaves if leaf.requires_grad]
+    return list(torch.autograd.grad(out, wanted, grad, retain_graph=True))
+
+
+def measure(record: Record, name: str, op: Op, precision: str, rates: dict[str, float]) -> None:
+    torch.manual_seed(0)
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    exact = [tensor.to(record.device) for tensor in op.tensors()]
+    tensors = [each.to(torch.float32 if place in op.wide else dtype) for place, each in enumerate(exact)]
+    backends = ("native",) if record.dry else ("cuda", "triton")
+    forward: dict[str, Callable[[], Any]] = {}
+    backward: dict[str, Callable[[], Any]] = {}
+    with use_backend("reference"), multiplying("float32"):
+        leaves = [tensor.detach().requires_grad_() for tensor in exact]
+        out = op.run(*leaves)
+        grad = torch.randn_like(out)
+        expected = [out.detach(), *gradients(out, leaves, grad)]
+        del out, leaves
+    moved = sum(each.nbytes for each in tensors) + expected[0].numel() * dtype.itemsize
+    for backend in ("reference", *backends):
+        with record.case(f"{name}, {precision}: {backend}") as found:
+
+            def run(backend: str = backend) -> Tensor:
+                with use_backend(backend), torch.no_grad():
+                    return op.run(*tensors)
+
+            own = [tensor.detach().requires_grad_() for tensor in tensors]
+            with use_backend(backend), multiplying(precision):
+                out = op.run(*own)
+                graded = [out.detach(), *gradients(out, own, grad.to(out.dtype))]
+            off = [float((a.float() - b).norm() / b.norm()) for a, b in zip(graded, expected, strict=True)]
+            found["errors"] = off
+            assert max(off) <= BOUNDS[precision], f"off by {max(off):.2g}"
+            forward[backend] = run
+
+            def back(backend: str = backend, out: Tensor = out, own: Sequence[Tensor] = own) -> list[Tensor]:
+                with use_backend(backend):
+                    return gradients(out, own, grad.to(out.dtype))
+
+            backward[backend] = back
+    if name.startswith("coord_mlp"):
+        layers: Layers = list(zip(tensors[1::2], tensors[2::2], strict=True))
+        compiled = torch.compile(written)
+        points = tensors[0].to(dtype)
+        forward["torch.bmm and sin"] = lambda: written(points, layers)
+        forward["torch.compile of it"] = lambda: compiled(points, layers)
+    rate = rates[precision] if op.flops else 1.0
+    floors = {
+        "forward": 1e3 * max(op.flops / rate, moved / rates["copy"]),
+        # Of a product its two gradients; of what is moved once more the gradients of all that there is.
+        "backward": 1e3 * max(2 * op.flops / rate, 2 * moved / rates["copy"]),
+    }
+    for direction, runs in (("forward", forward), ("backward", backward)):
+        with record.case(f"{name}, {precision}: {direction}") as found, multiplying(precision), torch.no_grad():
+            times = interleaved(runs, 3 if record.dry else 7, 1.0 if record.dry else 10.0)
+            found["floor ms"] = floors[direction]
+            found["ms"] = {form: median(rounds) for form, rounds in times.items()}
+            found["of the roofline"] = {form: floors[direction] / ms for form, ms in found["ms"].items()}
+            first = times["reference"]
+            found["times as fast as plain PyTorch"] = {
+                form: median(a / b for a, b in zip(first, rounds, strict=True)) for form, rounds in times.items()
+            }
+            if not record.dry and direction == "forward":
+                graphs = {form: captured(runs[form]) for form in backends if form in runs}
+                found["ms as a graph"] = {form: median(each) for form, each in interleaved(graphs, 5, 5.0).items()}
+
+
+def main() -> int:
+    record = opened(__doc__)
+    rates: dict[str, float] = {}
+    with record.case("rates"):
+        side, size = (64, 1 << 20) if record.dry else (8192, 1 << 32)
+        rates |= {name: product_rate(name, record.device, side) for name in PRECISIONS}
+        rates["copy"] = copy_rate(record.device, size)
+    record.cases["rates"] |= rates
+    for name, op in ops(record.dry).items():
+        for precision in op.precisions[: 1 if record.dry else None]:
+            with record.case(f"{name}, {precision}"):
+                measure(record, name, op, precision, rates)
+    return int(record.failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
