@@ -30,7 +30,7 @@ from digan_fast.kernels.linear_act import linear_act, linear_act_backward
 Timer = Callable[[Callable[[], Any]], float]
 # Rows, outputs and inputs of a layer of DIGAN at 128²: sixteen frames of its last level, of the one below.
 SHAPES = {"product": (1 << 18, 256, 256), "gradient": (1 << 16, 512, 512), "waves": (1 << 18, 256, 256)}
-_KINDS = {"bfloat16": "half", "float16": "half", "float32": "exact", "tf32": "tf32"}
+KINDS = {"bfloat16": "half", "float16": "half", "float32": "exact", "tf32": "tf32"}
 
 logger = logging.getLogger("digan_fast")
 
@@ -95,11 +95,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m digan_fast.kernels.tune", description=__doc__)
     parser.add_argument("--tables", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--shape", type=int, nargs=3, metavar=("ROWS", "OUTPUTS", "INPUTS"), help="default: DIGAN's")
-    parser.add_argument("--dtype", choices=_KINDS, default="bfloat16")
+    parser.add_argument("--dtype", choices=KINDS, default="bfloat16")
     options = parser.parse_args(arguments)
     if not torch.cuda.is_available():
         parser.error("torch sees no CUDA device")
-    kind = _KINDS[options.dtype]
+    kind = KINDS[options.dtype]
     torch.set_float32_matmul_precision("high" if kind == "tf32" else "highest")
     dtype = getattr(torch, options.dtype.replace("tf32", "float32"))
     best = {}

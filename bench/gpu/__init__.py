@@ -15,6 +15,6 @@ PARTS = {
     "video": 240,
     "ops": 240,
     "training": 240,
-    "sanitize": 240,
-    "tune": 240,
+    "sanitize": 200,
+    "tune": 150,
 }

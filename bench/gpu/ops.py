@@ -27,8 +27,9 @@ from bench.test_ops import calls
 from digan_fast import functional, use_backend
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
-# Relative in norm, of outputs and gradients, against plain PyTorch in float32; kinks of lrelu flip in the lower ones.
-BOUNDS = {"float32": 1e-4, "tf32": 3e-2, "bfloat16": 8e-2}
+# Relative in norm, of outputs and gradients, against plain PyTorch in float32 on the same numbers; some outputs near a
+# kink of lrelu have the other sign.
+BOUNDS = {"float32": 1e-4, "tf32": 3e-2, "bfloat16": 5e-2}
 
 
 @dataclass(frozen=True)
@@ -132,13 +133,14 @@ def gradients(out: Tensor, leaves: Sequence[Tensor], grad: Tensor) -> list[Tenso
 def measure(record: Record, name: str, op: Op, precision: str, rates: dict[str, float]) -> None:
     torch.manual_seed(0)
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    exact = [tensor.to(record.device) for tensor in op.tensors()]
-    tensors = [each.to(torch.float32 if place in op.wide else dtype) for place, each in enumerate(exact)]
+    tensors = [
+        each.to(record.device, torch.float32 if place in op.wide else dtype) for place, each in enumerate(op.tensors())
+    ]
     backends = ("native",) if record.dry else ("cuda", "triton")
     forward: dict[str, Callable[[], Any]] = {}
     backward: dict[str, Callable[[], Any]] = {}
     with use_backend("reference"), multiplying("float32"):
-        leaves = [tensor.detach().requires_grad_() for tensor in exact]
+        leaves = [tensor.detach().float().requires_grad_() for tensor in tensors]
         out = op.run(*leaves)
         grad = torch.randn_like(out)
         expected = [out.detach(), *gradients(out, leaves, grad)]

@@ -6,6 +6,7 @@ Exit codes: 0; 1 where the work failed; 2 for arguments that do not fit; 130 for
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import io
 import os
@@ -78,6 +79,8 @@ def _parse(command: str, words: Sequence[str]) -> tuple[Callable[[Any], None] | 
     """The command's function and its options; None where the help was printed instead."""
     import tyro
 
+    from digan_fast.cli.presentation import presented
+
     run = importlib.import_module(COMMANDS[command][0]).run
     hints = typing.get_type_hints(run)
     (kind,) = (hint for name, hint in hints.items() if name != "return")
@@ -85,7 +88,7 @@ def _parse(command: str, words: Sequence[str]) -> tuple[Callable[[Any], None] | 
     try:
         with contextlib.redirect_stderr(complaint):
             options = tyro.cli(
-                kind,
+                presented(kind),
                 args=words,
                 prog=f"digan-fast {command}",
                 config=(tyro.conf.DisallowNone, tyro.conf.FlagCreatePairsOff),
@@ -94,7 +97,8 @@ def _parse(command: str, words: Sequence[str]) -> tuple[Callable[[Any], None] | 
         if exit.code:
             raise UsageError(_first_paragraph(complaint.getvalue())) from None
         return None, None
-    return run, options
+    fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    return run, kind(**fields)
 
 
 def _first_paragraph(boxed: str) -> str:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from digan_fast import snapshot, video
 from digan_fast.cli.errors import UsageError
 from digan_fast.cli.options import RenderOptions
-from digan_fast.devices import usable_device
+from digan_fast.devices import default_device, usable_device
 from digan_fast.networks import Generator, latents
 
 SUFFIXES: Final = (".mp4", ".gif", ".png", "")
@@ -173,7 +173,7 @@ def write(
 
 def _device(name: str | None) -> torch.device:
     if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return default_device()
     try:
         return usable_device(name)
     except ValueError as error:

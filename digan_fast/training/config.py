@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import tyro
+import torch
 
-from digan_fast.devices import usable_device
+from digan_fast.devices import default_device, usable_device
 from digan_fast.networks.config import coordinate_config, read_config
 from digan_fast.training.augment import DiffAugment
+from digan_fast.training.shown import Shown
 
 # Fields that may differ when a run is resumed: they do not change what it computes up to a given moment, or, like
 # init, have had their effect.
@@ -42,7 +43,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "threads": (1, 4096),
 }
 # For an option whose description tells its default.
-_OWN_DEFAULT = tyro.conf.arg(help_behavior_hint="")
+_OWN_DEFAULT = Shown(own_default=True)
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class TrainConfig:
     A step shows one batch of pairs of frames to the discriminator; kimg count thousands of pairs.
     """
 
-    data: Annotated[Path, tyro.conf.Positional]
+    data: Annotated[Path, Shown(positional=True)]
     """A video file, a folder of frames, or a tree of either."""
     out: Path = Path("runs/train")
     """The run's folder: config.json, log.jsonl, samples/, snapshot.safetensors, state.pt."""
@@ -66,7 +67,7 @@ class TrainConfig:
     """Side of the frames: a power of two, 8 or more."""
     crop: Literal["center", "left", "right"] = "center"
     """Which square of a frame is taken."""
-    frames: Annotated[str, tyro.conf.arg(metavar="START:STOP", help_behavior_hint="")] = ":"
+    frames: Annotated[str, Shown("START:STOP", own_default=True)] = ":"
     """Which frames of each video are used, counted from 0; default: all."""
     clip_length: int = 16
     """Frames of a clip, over which t runs from 0 to 1."""
@@ -127,8 +128,8 @@ class TrainConfig:
     """Thousands of pairs between snapshots, sample sheets and states to resume from."""
     threads: Annotated[int | None, _OWN_DEFAULT] = None
     """Threads of torch on the CPU; default: torch's own choice."""
-    device: str = "cpu"
-    """Where the networks are, such as cpu or cuda:1."""
+    device: Annotated[str | None, _OWN_DEFAULT] = None
+    """Where the networks are, such as cpu or cuda:1; default: cuda where there is one, else cpu."""
 
     def check(self) -> None:
         """Raises ValueError, its message beginning with the field's name, for a value that does not fit."""
@@ -148,7 +149,11 @@ class TrainConfig:
         self.frame_range()
         self.schedule()
         DiffAugment(self.augment)
-        usable_device(self.device)
+        self.torch_device()
+
+    def torch_device(self) -> torch.device:
+        """Raises ValueError where torch can compute nothing on ``device``."""
+        return default_device() if self.device is None else usable_device(self.device)
 
     def schedule(self) -> tuple[int, float, float, int]:
         """``(batch, lr, ema_kimg, minibatch-deviation group)``: the published automatic schedule for one process.
@@ -215,6 +220,7 @@ class TrainConfig:
             "batch": batch,
             "lr": lr,
             "ema_kimg": ema_kimg,
+            "device": str(self.torch_device()),
         }
         own = json.loads(self.to_json())
 

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from digan_fast import snapshot, video
 from digan_fast.allocator import keep_freed_memory
 from digan_fast.data.clips import Clips, find_videos
+from digan_fast.devices import described
 from digan_fast.files import remove_leftovers, replacing
 from digan_fast.networks import Discriminator, Generator
 from digan_fast.training.augment import DiffAugment
@@ -73,7 +74,7 @@ class Run:
         self.config = config
         self.clips = clips
         self.batch, lr, self.ema_kimg, _ = config.schedule()
-        self.device = torch.device(config.device)
+        self.device = config.torch_device()
         torch.manual_seed(config.seed)
         self.draw = torch.Generator().manual_seed(config.seed)
         self.G = Generator(**config.generator_kwargs(clips.c_dim)).to(self.device)
@@ -275,6 +276,7 @@ def train(config: TrainConfig) -> Path:
         progress=True,
     )
     run = Run(config, clips)
+    print(f"training on {described(run.device)}", file=sys.stderr)
     if initial is not None:
         print(start_from(initial, run.networks), file=sys.stderr)
     remove_leftovers(folder)

@@ -12,6 +12,7 @@ import torch
 import tyro
 
 from digan_fast import load, snapshot, video
+from digan_fast.cli.presentation import presented
 from digan_fast.training.config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,7 +69,7 @@ def test_the_shipped_snapshot_is_what_its_page_says():
     command = re.search(r"^digan-fast train ((?:.*\\\n)*.*)", page, re.MULTILINE)
     assert command is not None
     words = shlex.split(command[1].replace("\\\n", " "))
-    config = tyro.cli(TrainConfig, args=words, config=(tyro.conf.FlagCreatePairsOff,))
+    config = tyro.cli(presented(TrainConfig), args=words, config=(tyro.conf.FlagCreatePairsOff,))
     recorded = json.loads((ROOT / "digan_fast" / "assets" / "rabbit.json").read_text())
     assert config.differences(recorded) == []
     assert config.kimg == recorded["kimg"]

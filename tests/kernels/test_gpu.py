@@ -9,6 +9,7 @@ from cases import CASES, DTYPES, Case, calls, check, exactly, kernel, reference
 from random_inrs import changed, random_inr
 from torch import Tensor
 
+from digan_fast import functional
 from digan_fast.dispatch import use_backend
 from digan_fast.kernels import tune
 from digan_fast.ops.render import render
@@ -79,7 +80,7 @@ def test_is_one_graph_under_torch_compile() -> None:
     x, weight = torch.randn(2, 33, 48, device="cuda"), torch.randn(2, 24, 48, device="cuda", requires_grad=True)
 
     def loss(x: Tensor, weight: Tensor) -> Tensor:
-        return torch.ops.digan_fast.linear_act(x, weight, None, "lrelu", 1.4, None).square().sum()
+        return functional.linear_act(x, weight, activation="lrelu").square().sum()
 
     with use_backend("triton"):
         expected = torch.autograd.grad(loss(x, weight), weight)[0]

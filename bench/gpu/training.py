@@ -1,0 +1,177 @@
+"""A training step of DIGAN at its full size: ours against the published formulation in plain PyTorch, and a run.
+
+The published formulation is the same losses on the published form of the generator, with every op by torch alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.gpu.device import interleaved
+from bench.gpu.record import Record, opened
+from bench.gpu.video import multiplying
+from digan_fast import Discriminator, Generator, use_backend
+from digan_fast.training.augment import DiffAugment
+from digan_fast.training.config import TrainConfig
+from digan_fast.training.loop import train
+from digan_fast.training.loss import Loss
+from digan_fast.video import write_image
+
+PAIRS = 16
+# What a step of training does, and how often: R1 in every sixteenth.
+PHASES = {"Gmain": 1.0, "Dmain": 1.0, "Dreg": 1 / 16}
+FORMS = ("published", "reference", "triton", "cuda")
+STEPS = 200
+
+
+class Published(nn.Module):
+    """The generator's synthesis in its published form."""
+
+    def __init__(self, synthesis: nn.Module) -> None:
+        super().__init__()
+        self.synthesis = synthesis
+
+    def forward(self, *args: Any) -> Tensor:
+        found: Tensor = self.synthesis.published(*args)
+        return found
+
+
+class Step:
+    """The phases of a step on one form: published, reference (our algebra in plain PyTorch), or a backend."""
+
+    def __init__(self, form: str, G: Generator, D: Discriminator, real: Tensor, precision: str) -> None:
+        self.form, self.G, self.D, self.real, self.precision = form, G, D, real, precision
+        synthesis = Published(G.synthesis) if form == "published" else G.synthesis
+        augment = DiffAugment("color,translation")
+        self.loss = Loss(G.mapping, synthesis, D, w_dim=G.w_dim, augment=augment)
+
+    @contextlib.contextmanager
+    def computing(self) -> Iterator[None]:
+        backend = "reference" if self.form == "published" else self.form
+        mixed = self.precision == "mixed"
+        with use_backend(backend), multiplying("tf32" if self.precision != "float32" else "float32"):
+            self.D.set_precision("bfloat16" if mixed else "float32")
+            yield
+
+    def phase(self, name: str) -> None:
+        network = self.G if name.startswith("G") else self.D
+        for each in (self.G, self.D):
+            each.requires_grad_(each is network)
+            each.zero_grad(set_to_none=True)
+        count = len(self.real)
+        z = torch.randn(count, self.G.z_dim, device=self.real.device)
+        c = torch.zeros(count, 0, device=self.real.device)
+        with self.computing():
+            self.loss.accumulate_gradients(name, self.real, c, z, c)
+
+    def gradients(self, name: str) -> Tensor:
+        torch.manual_seed(5)
+        self.phase(name)
+        network = self.G if name.startswith("G") else self.D
+        return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+
+
+def peak_bytes(run: Callable[[], Any]) -> float:
+    torch.cuda.empty_cache()
+    held = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    run()
+    torch.cuda.synchronize()
+    return float(torch.cuda.max_memory_allocated() - held)
+
+
+def networks(dry: bool, device: str) -> tuple[Generator, Discriminator, Tensor]:
+    torch.manual_seed(0)
+    side = 16 if dry else 128
+    small: dict[str, Any] = {"channel_base": 256, "channel_max": 16} if dry else {}
+    config = TrainConfig(Path(), resolution=side, channel_base=small.get("channel_base"), z_dim=16 if dry else 512)
+    G = Generator(**config.generator_kwargs(0))
+    D = Discriminator(0, side, conv_clamp=256, **small)
+    pairs = torch.randn(2 if dry else PAIRS, 7, side, side).clamp(-1, 1)
+    return G.to(device), D.to(device), pairs.to(device)
+
+
+def measure(record: Record, precision: str) -> None:
+    G, D, real = networks(record.dry, record.device)
+    forms = ("published", "reference", "native") if record.dry else FORMS
+    steps = {form: Step(form, G, D, real, precision) for form in forms}
+    seconds: dict[str, dict[str, float]] = {form: {} for form in forms}
+    for name in PHASES:
+        with record.case(f"{precision}: {name}") as found:
+            # In float32 without tf32 all forms compute the same gradients; the bound is that of the golden values.
+            expected = steps["published"].gradients(name)
+            errors = {form: step.gradients(name) for form, step in steps.items()}
+            found["errors"] = {form: float((g - expected).norm() / expected.norm()) for form, g in errors.items()}
+            del errors
+            calls = {form: lambda step=step, name=name: step.phase(name) for form, step in steps.items()}
+            times = interleaved(calls, 2 if record.dry else 5, 1.0 if record.dry else 50.0)
+            for form, rounds in times.items():
+                seconds[form][name] = median(rounds)
+            found["ms"] = {form: median(rounds) for form, rounds in times.items()}
+            first = times["published"]
+            found["times as fast as published"] = {
+                form: median(a / b for a, b in zip(first, rounds, strict=True)) for form, rounds in times.items()
+            }
+            if not record.dry:
+                found["peak MB"] = {form: peak_bytes(call) / 1e6 for form, call in calls.items()}
+            assert precision != "float32" or max(found["errors"].values()) <= 2e-3, "gradients differ"
+    with record.case(f"{precision}: whole step") as found:
+        found["ms"] = {form: sum(PHASES[name] * ms for name, ms in each.items()) for form, each in seconds.items()}
+        found["pairs/s"] = {form: 1e3 * len(real) / ms for form, ms in found["ms"].items()}
+        found["times as fast as published"] = {form: found["ms"]["published"] / ms for form, ms in found["ms"].items()}
+
+
+def frames(folder: Path, side: int) -> None:
+    """A video as a folder of frames: a bright square that crosses the picture."""
+    for index in range(32):
+        picture = np.zeros((3, side, side), np.uint8)
+        picture[:, side // 4 : side // 2, 2 * index % side :][:, :, : side // 4] = 200
+        write_image(folder / "clip" / f"{index:03d}.png", torch.from_numpy(picture))
+
+
+def run(record: Record) -> None:
+    """A run of :data:`STEPS` steps by ``train`` in two parts, the second resumed."""
+    folder = record.path.parent / "run"
+    shutil.rmtree(folder, ignore_errors=True)
+    side, batch = (16, 4) if record.dry else (128, PAIRS)
+    frames(folder / "data", side)
+    steps = 4 if record.dry else STEPS
+    small: dict[str, Any] = {"channel_base": 256, "d_channel_base": 256, "z_dim": 16, "w_dim": 16} if record.dry else {}
+
+    def config(part: float, resume: bool) -> TrainConfig:
+        kimg = part * steps * batch / 1000
+        return TrainConfig(
+            folder / "data" / "clip", out=folder / "out", resolution=side, batch=batch, kimg=kimg, resume=resume, **small
+        )
+
+    with record.case("train, the first half") as found:
+        found["snapshot"] = Path(train(config(0.5, False))).name
+    with record.case("train, resumed") as found:
+        train(config(1, True))
+        lines = (folder / "out" / "log.jsonl").read_text().splitlines()
+        found["last line"] = lines[-1]
+        found["pairs/s"] = steps * batch / max(1e-9, float(lines[-1].split('"seconds": ')[1].split(",")[0]))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def main() -> int:
+    record = opened(__doc__)
+    for precision in ("float32", "tf32", "mixed"):
+        with record.case(precision):
+            measure(record, precision)
+    run(record)
+    return int(record.failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
