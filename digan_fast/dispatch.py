@@ -79,7 +79,7 @@ def _why_not_cuda() -> str | None:
     if (reason := _why_not_native()) is not None:
         return reason
     if not native_module().build_info()["cuda"]:
-        return "the compiled module was built without CUDA"
+        return f"the compiled module was {left_out() or 'built without CUDA'}"
     return native_module().cuda_info()["reason"] or None
 
 
@@ -88,10 +88,15 @@ def _why_not_triton() -> str | None:
     return None if importlib.util.find_spec("triton") else "triton is not installed"
 
 
-def why_not_built() -> str:
-    """What the installation recorded of a compiled module that is not there."""
+def left_out() -> str | None:
+    """What the installation recorded of the compiled module, or of its part for CUDA, that it did not build."""
     record = Path(__file__).with_name("_native.txt")
-    return record.read_text().strip() if record.exists() else "digan_fast._C was not built"
+    return record.read_text(encoding="utf-8").strip() if record.exists() else None
+
+
+def why_not_built() -> str:
+    """Why the compiled module is not there."""
+    return left_out() or "digan_fast._C was not built"
 
 
 def _has_kernels(backend: str) -> bool:

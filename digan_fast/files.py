@@ -27,7 +27,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         mode = beside.stat().st_mode & 0o777
         yield beside
         beside.chmod(mode)
-        with open(beside, "rb") as written:
+        with open(beside, "r+b") as written:  # Windows flushes only what may be written
             os.fsync(written.fileno())
         os.replace(beside, target)
     finally:

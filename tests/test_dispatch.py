@@ -41,7 +41,10 @@ def test_cuda_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         return backends()["cuda"]
 
     monkeypatch.setattr(dispatch, "_why_not_native", lambda: None)
+    monkeypatch.setattr(dispatch, "left_out", lambda: None)
     assert reason(Module(False, "")) == "the compiled module was built without CUDA"
+    monkeypatch.setattr(dispatch, "left_out", lambda: "built without CUDA: there is no nvcc on PATH")
+    assert reason(Module(False, "")) == "the compiled module was built without CUDA: there is no nvcc on PATH"
     assert reason(Module(True, "no CUDA driver is installed")) == "no CUDA driver is installed"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert reason(Module(True, "")) == "torch sees no CUDA device"

@@ -75,9 +75,10 @@ class GridRows {
         const int64_t height = down_.parents(), width = across_.parents();
         const auto [top, bottom] = down_.mirrored();
         const auto [left, right] = across_.mirrored();
-        const int64_t inner = (bottom - top) * (right - left);
-        const auto inside = [&](int64_t at) {
-            return (top + at / (right - left)) * width + left + at % (right - left);
+        const int64_t columns = right - left, inner = (bottom - top) * columns;
+        const int64_t first = top * width + left;
+        const auto inside = [=](int64_t at) {
+            return first + at / columns * width + at % columns;
         };
         for (int64_t i = 0; i < inner / 2; ++i)
             pairs_.push_back({{inside(i), inside(inner - 1 - i)}});

@@ -38,6 +38,9 @@ _FAILURES: Final = (ValueError, OSError, ImportError, RuntimeError, MemoryError)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; `argv` are the words after the program's name."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # consoles and pipes need not know every character
+            stream.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if argv is None else argv)
     detailed = "--traceback" in words or bool(os.environ.get(TRACEBACK))
     words = [word for word in words if word != "--traceback"]

@@ -1,29 +1,21 @@
 """The project builds, installs and fails as setup.py says, from its tree and from its sdist."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 import sysconfig
 import tarfile
-import venv
 import zipfile
 from pathlib import Path
 
 import pytest
+from installs import ROOT, build_wheel, copy_tree, environment, install, new_python, run, wheel_in
 from toolkit import find_nvcc, install_nvcc
 
 pytestmark = pytest.mark.packaging
 
-ROOT = Path(__file__).resolve().parents[2]
 EXT_SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
-SETTINGS = (
-    *("DIGAN_FAST_NATIVE", "DIGAN_FAST_CUDA", "DIGAN_FAST_CUDA_ARCHS", "DIGAN_FAST_ISA"),
-    *("CXX", "CUDACXX", "CUDA_HOME", "CUDA_PATH", "PYTHONPATH"),
-)
-
 NATIVE_WORKS = """
 import ctypes, json
 import digan_fast, digan_fast.kernels
@@ -48,78 +40,12 @@ except ModuleNotFoundError:
 """
 
 
-def environment(path: str | None = None, **settings: str) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if k not in SETTINGS}
-    return {**kept, "PATH": path or os.environ["PATH"], "DIGAN_FAST_CUDA": "0", **settings}
-
-
-def run(*command: object, cwd: Path, env: dict[str, str], fails: bool = False) -> str:
-    done = subprocess.run(
-        [str(part) for part in command],
-        cwd=cwd,
-        env=env,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    assert (done.returncode != 0) == fails, done.stdout
-    return done.stdout
-
-
-def build_wheel(tree: Path, out: Path, env: dict[str, str], fails: bool = False) -> str:
-    """With the build requirements of the running interpreter."""
-    command = (sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, tree)
-    return run(*command, cwd=out.parent, env=env, fails=fails)
-
-
-def copy_tree(to: Path) -> Path:
-    to.mkdir()
-    for name in ("pyproject.toml", "setup.py", "CMakeLists.txt", "MANIFEST.in", "LICENSE"):
-        shutil.copy(ROOT / name, to)
-    if (ROOT / "README.md").exists():
-        shutil.copy(ROOT / "README.md", to)
-    ignore = shutil.ignore_patterns("__pycache__", "*.so", "_native.txt")
-    for name in ("digan_fast", "kernels", "csrc", "docs", "bench", "tests/packaging"):
-        shutil.copytree(ROOT / name, to / name, ignore=ignore)
-    return to
-
-
-def new_python(folder: Path) -> Path:
-    """An environment that sees the running interpreter's packages, except editable ones."""
-    venv.create(folder, with_pip=False, symlinks=True)
-    site = sysconfig.get_path("purelib", vars={"base": str(folder)})
-    Path(site, "packages.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return folder / "bin" / "python"
-
-
-def install(python: Path, what: Path | str, *options: str, env: dict[str, str]) -> str:
-    pip = (sys.executable, "-m", "pip", "--python", python, "install", "--no-deps")
-    return run(*pip, "--force-reinstall", *options, what, cwd=python.parent, env=env)
-
-
-def wheel_in(folder: Path) -> Path:
-    (wheel,) = folder.glob("*.whl")
-    return wheel
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copy_tree(tmp_path_factory.mktemp("tree") / "source")
-
-
 @pytest.fixture(scope="module")
 def isolated(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An sdist, and the wheel built from it, both with the declared build requirements alone."""
     out = tmp_path_factory.mktemp("isolated")
     run(sys.executable, "-m", "build", "--outdir", out, tree, cwd=out, env=environment())
     return out
-
-
-@pytest.fixture(scope="module")
-def native_wheel(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("wheel") / "dist"
-    build_wheel(tree, out, environment(DIGAN_FAST_NATIVE="1"))
-    return wheel_in(out)
 
 
 @pytest.fixture(scope="module")
