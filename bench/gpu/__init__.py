@@ -10,11 +10,11 @@ from __future__ import annotations
 # In the order in which they run, each with its limit in seconds.
 PARTS = {
     "smoke": 90,
-    "tests": 240,
+    "tests": 180,
     "rates": 60,
-    "video": 240,
-    "ops": 240,
-    "training": 240,
+    "video": 210,
+    "ops": 120,
+    "training": 200,
     "sanitize": 200,
-    "tune": 150,
+    "tune": 180,
 }

@@ -125,7 +125,9 @@ def main() -> int:
             begin = time.perf_counter()
             code = run(command, log, PARTS[part])
             found = cases(part)
-            passed, skipped = (sum(case["state"] == state for case in found.values()) for state in ("passed", "skipped"))
+            passed, skipped = (
+                sum(case["state"] == state for case in found.values()) for state in ("passed", "skipped")
+            )
             failed = len(found) - passed - skipped
             state = "stopped" if code is None else "failed" if code or failed else "passed"
             outcomes.append(Outcome(part, state, time.perf_counter() - begin, passed, failed, skipped))

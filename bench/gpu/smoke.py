@@ -42,7 +42,10 @@ def ops() -> dict[str, tuple[Callable[..., Tensor], Sequence[Tensor]]]:
             (normal(40, 70), normal(3, 40, 10), normal(3, 10, 70)),
         ),
         "bias_act": (partial(functional.bias_act, activation="lrelu", gain=1.4), (normal(3, 5, 17, 9), normal(5))),
-        "upfirdn2d": (lambda x: functional.upfirdn2d(x, filters.to(x), up=2, padding=[2, 1, 2, 1]), (normal(2, 5, 17, 9),)),
+        "upfirdn2d": (
+            lambda x: functional.upfirdn2d(x, filters.to(x), up=2, padding=[2, 1, 2, 1]),
+            (normal(2, 5, 17, 9),),
+        ),
     }
 
 

@@ -18,18 +18,20 @@ __device__ __forceinline__ void visit_columns(Sums<Tile>& sums, int group, int i
         visit(e, sums[i][group * Tile::GROUP_TILES + e / 2][2 * half + e % 2]);
 }
 
-// With HALVED half the columns, their weights of two steps side by side.
+// With HALVED half the columns, their weights of two steps side by side; or half of the steps.
 template <class Tile, bool HALVED, class Stream>
 __device__ __forceinline__ void multiply_on_tensor_cores(Sums<Tile>& sums,
                                                          const Activations<Tile>& tile,
                                                          Stream& stream, int steps, int lane) {
-    constexpr int PARTS = HALVED ? 2 : 1, COLUMN_TILES = Tile::COLUMN_TILES / PARTS;
+    constexpr bool SPLIT = HALVED && Tile::SPLITS;
+    constexpr int PARTS = HALVED && !SPLIT ? 2 : 1, COLUMN_TILES = Tile::COLUMN_TILES / PARTS;
+    const int odd = SPLIT ? static_cast<int>(threadIdx.x / 32) / (Tile::WARPS / 2) : 0;
     for (int step = 0; step < steps; ++step) {
         uint32_t right[4 * Tile::VECTORS];
         stream.take(right);
 #pragma unroll
         for (int part = 0; part < PARTS; ++part) {
-            const int chunk = 2 * (PARTS * step + part) + lane / 16;
+            const int chunk = 2 * (SPLIT ? 2 * step + odd : PARTS * step + part) + lane / 16;
             const int first = part * 2 * COLUMN_TILES;
 #pragma unroll
             for (int i = 0; i < Tile::ROW_TILES; ++i) {

@@ -19,12 +19,17 @@ __device__ __forceinline__ float weight_of(const StageProduct& product, std::int
 template <class Tile>
 __device__ __forceinline__ Vector fragments(const StageProduct& product, std::int64_t video,
                                             int step, int within) {
-    const int warp = within / (32 * Tile::VECTORS), vector = within / 32 % Tile::VECTORS;
-    const int lane = within % 32;
+    int warp = within / (32 * Tile::VECTORS), vectors = Tile::VECTORS, inputs = step;
+    const int lane = within % 32, vector = within / 32 % Tile::VECTORS;
+    const int columns = product.halved ? Tile::HALVED_COLUMNS : Tile::WARP_COLUMNS;
     // A halved product has two steps' inputs in one.
-    const int vectors = product.halved ? Tile::VECTORS / 2 : Tile::VECTORS;
-    const int columns = product.halved ? Tile::WARP_COLUMNS / 2 : Tile::WARP_COLUMNS;
-    const int inputs = product.halved ? 2 * step + vector / vectors : step;
+    if (product.halved && Tile::SPLITS) {
+        inputs = 2 * step + warp / (Tile::WARPS / 2);
+        warp %= Tile::WARPS / 2;
+    } else if (product.halved) {
+        vectors = Tile::VECTORS / 2;
+        inputs = 2 * step + vector / vectors;
+    }
     Vector made;
 #pragma unroll
     for (int word = 0; word < 4; ++word) {
@@ -48,7 +53,7 @@ template <class Tile>
 __device__ __forceinline__ Vector columns_of_an_input(const StageProduct& product,
                                                       std::int64_t video, int step, int within) {
     const int warp = within / (32 * Tile::VECTORS), vector = within % (32 * Tile::VECTORS);
-    const int columns = product.halved ? Tile::WARP_COLUMNS / 2 : Tile::WARP_COLUMNS;
+    const int columns = product.halved ? Tile::HALVED_COLUMNS : Tile::WARP_COLUMNS;
     const int inputs = product.halved ? 2 * Tile::STEP : Tile::STEP;
     const int input = step * inputs + vector / (columns / 4);
     const int output = product.first_output + warp * columns + vector % (columns / 4) * 4;

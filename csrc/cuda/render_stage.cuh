@@ -49,16 +49,19 @@ struct Place {
     }
 };
 
-// Sinusoids [first, first + count) of the tile's pixels, sine and cosine side by side; zero from
-// K on. θ = F·(x, y) + φ by the addition theorem, of the rows' and of the columns' parts.
+// Sinusoids [first, first + count) of the tile's pixels, sine and cosine side by side; from K on
+// those of 0, whose weights are packed as 0. θ = F·(x, y) + φ by the addition theorem, of the rows'
+// and of the columns' parts.
 template <class Tile>
 __device__ __forceinline__ void make_waves(const StageParams& p, const Place& place,
                                            const Activations<Tile>& tile, int first, int count) {
     const float scale = 2.0f / static_cast<float>(p.side);
-    const int groups = (count + 31) / 32;
-    const int parts = max(1, min(8, Tile::WARPS / groups));
-    for (int task = place.warp; task < groups * parts; task += Tile::WARPS) {
+    constexpr int ROWS = 4;  // of a task, so that their sines are few registers
+    const int groups = (count + 31) / 32, bands = groups * (Tile::ROWS / ROWS);
+    const int parts = max(1, min(8, Tile::WARPS / bands));
+    for (int task = place.warp; task < bands * parts; task += Tile::WARPS) {
         const int within = task % groups * 32 + place.lane, k = first + within;
+        const int first_row = task / groups % (Tile::ROWS / ROWS) * ROWS;
         if (within >= count) continue;
         const bool exists = k < p.sinusoids;
         const std::int64_t at = static_cast<std::int64_t>(place.video) * p.sinusoids + k;
@@ -66,25 +69,23 @@ __device__ __forceinline__ void make_waves(const StageParams& p, const Place& pl
         const float up = exists ? p.frequency[2 * at + 1] : 0.0f;
         const std::int64_t turn = static_cast<std::int64_t>(place.frame) * p.sinusoids + k;
         const float phase = exists ? p.phase[turn] : 0.0f;
-        const float size = exists ? 1.0f : 0.0f;
-        float row_sine[Tile::ROWS], row_cosine[Tile::ROWS];
+        float row_sine[ROWS], row_cosine[ROWS];
 #pragma unroll
-        for (int row = 0; row < Tile::ROWS; ++row) {
-            const float y = fmaf(static_cast<float>(p.side - 1 - place.top - row), scale, -1.0f);
+        for (int row = 0; row < ROWS; ++row) {
+            const int below = p.side - 1 - place.top - first_row - row;
+            const float y = fmaf(static_cast<float>(below), scale, -1.0f);
             sin_cos(fmaf(y, up, phase), row_sine[row], row_cosine[row]);
-            row_sine[row] *= size;
-            row_cosine[row] *= size;
         }
-        for (int column = task / groups; column < 8; column += parts) {
+        for (int column = task / bands; column < 8; column += parts) {
             const float x = fmaf(static_cast<float>(place.left + column), scale, -1.0f);
             float sine, cosine;
             sin_cos(x * across, sine, cosine);
 #pragma unroll
-            for (int row = 0; row < Tile::ROWS; ++row) {
+            for (int row = 0; row < ROWS; ++row) {
                 const float s = fmaf(row_sine[row], cosine, row_cosine[row] * sine);
                 const float c = fmaf(row_cosine[row], cosine, -row_sine[row] * sine);
                 constexpr int PAIRS = Tile::ELEMENTS / 2;  // of 16 bytes
-                unsigned char* chunk = tile.chunk(8 * row + column, within / PAIRS);
+                unsigned char* chunk = tile.chunk(8 * (first_row + row) + column, within / PAIRS);
                 if constexpr (PAIRS == 4)
                     reinterpret_cast<uint32_t*>(chunk)[within % 4] = Tile::Number::pack(s, c);
                 else
@@ -149,12 +150,47 @@ __device__ __forceinline__ void finish_layer(Sums<Tile>& sums, const Activations
     }
 }
 
+// Sums of a split product: those of the second half of the warps go to the first, through the tile,
+// which nothing reads any more.
+template <class Tile>
+__device__ __forceinline__ void join_sums(Sums<Tile>& sums, const Activations<Tile>& tile,
+                                          const Place& place) {
+    constexpr int HALF = Tile::WARPS / 2;
+    static_assert(16 * HALF * Tile::ROW_TILES * Tile::COLUMN_TILES * 32 <= Tile::ACTIVATION_BYTES);
+    constexpr int TILES = Tile::ROW_TILES * Tile::COLUMN_TILES;
+    auto* room = reinterpret_cast<float4*>(tile.chunk(0, 0)) + place.warp % HALF * TILES * 32;
+    room += place.lane;
+    __syncthreads();
+    if (place.warp >= HALF) {
+#pragma unroll
+        for (int i = 0; i < Tile::ROW_TILES; ++i)
+#pragma unroll
+            for (int j = 0; j < Tile::COLUMN_TILES; ++j)
+                room[32 * (i * Tile::COLUMN_TILES + j)] = {sums[i][j][0], sums[i][j][1],
+                                                           sums[i][j][2], sums[i][j][3]};
+    }
+    __syncthreads();
+    if (place.warp < HALF) {
+#pragma unroll
+        for (int i = 0; i < Tile::ROW_TILES; ++i)
+#pragma unroll
+            for (int j = 0; j < Tile::COLUMN_TILES; ++j) {
+                const float4 other = room[32 * (i * Tile::COLUMN_TILES + j)];
+                sums[i][j][0] += other.x;
+                sums[i][j][1] += other.y;
+                sums[i][j][2] += other.z;
+                sums[i][j][3] += other.w;
+            }
+    }
+}
+
 // What the grid above takes as its base: columns [first, first + WIDTH) of it, or half as many.
 template <class Tile>
 __device__ __forceinline__ void store_base(Sums<Tile>& sums, const StageParams& p,
                                            const Place& place, int first, bool halved) {
-    const int groups = halved ? Tile::GROUPS / 2 : Tile::GROUPS;
-    const int columns = halved ? Tile::WARP_COLUMNS / 2 : Tile::WARP_COLUMNS;
+    if (halved && Tile::SPLITS && place.warp >= Tile::WARPS / 2) return;
+    const int groups = halved && !Tile::SPLITS ? Tile::GROUPS / 2 : Tile::GROUPS;
+    const int columns = halved ? Tile::HALVED_COLUMNS : Tile::WARP_COLUMNS;
     auto* out = static_cast<typename Tile::Number::Element*>(p.base_out);
     const std::int64_t plane = static_cast<std::int64_t>(p.area.height) * p.area.width;
 #pragma unroll
@@ -252,7 +288,8 @@ constexpr int kStageBytes =
     Tile::ACTIVATION_BYTES + WeightStream<Tile, SLOTS>::BYTES + Tile::COLOUR_BYTES;
 
 template <class Number, int WIDTH, int SLOTS>
-__global__ void __launch_bounds__(StageTile<Number, WIDTH>::THREADS)
+__global__ void __launch_bounds__(StageTile<Number, WIDTH>::THREADS,
+                                  StageTile<Number, WIDTH>::BLOCKS)
     render_stage(const __grid_constant__ StageParams p) {
     using Tile = StageTile<Number, WIDTH>;
     DIGAN_FAST_DYNAMIC_SHARED(room);
@@ -260,8 +297,11 @@ __global__ void __launch_bounds__(StageTile<Number, WIDTH>::THREADS)
     const Activations<Tile> tile(room);
     float* colours = reinterpret_cast<float*>(room + Tile::ACTIVATION_BYTES);
     const unsigned char* packed = p.packed + place.video * p.packed_stride;
-    const float* biases = reinterpret_cast<const float*>(packed + p.tables);
-    const float* rgb = biases + p.products * WIDTH;
+    // Made anew for each product: registers are short.
+    const auto table = [&](int n) {
+        return reinterpret_cast<const float*>(p.packed + place.video * p.packed_stride + p.tables) +
+               n * WIDTH;
+    };
     WeightStream<Tile, SLOTS> stream(room + Tile::ACTIVATION_BYTES + Tile::COLOUR_BYTES, packed,
                                      p.steps);
     begin_colours<Tile>(colours, p, place);
@@ -281,6 +321,7 @@ __global__ void __launch_bounds__(StageTile<Number, WIDTH>::THREADS)
             }
         } else if (Tile::HALVES && product.halved) {
             multiply_tile<Tile, true>(sums, tile, stream, product.steps, place.lane);
+            if constexpr (Tile::SPLITS) join_sums<Tile>(sums, tile, place);
         } else {
             multiply_tile<Tile>(sums, tile, stream, product.steps, place.lane);
         }
@@ -289,10 +330,11 @@ __global__ void __launch_bounds__(StageTile<Number, WIDTH>::THREADS)
             continue;
         }
         __syncthreads();
-        finish_layer<Tile>(sums, tile, place, product.finish, biases + n * WIDTH);
+        finish_layer<Tile>(sums, tile, place, product.finish, table(n));
         __syncthreads();
         if (product.rgb_weight)
-            add_colours<Tile>(colours, tile, product, rgb + n * p.colours * WIDTH, p.colours);
+            add_colours<Tile>(colours, tile, product, table(p.products + n * p.colours),
+                              p.colours);
     }
     store_colours<Tile>(colours, p, place);
 }

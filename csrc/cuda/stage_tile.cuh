@@ -18,15 +18,19 @@ struct StageTile {
     static constexpr int ELEMENTS = kVectorElements<Number>;  // of 16 bytes
     static constexpr int CHUNKS = WIDTH / ELEMENTS;  // of 16 bytes in a pixel's activations
     static constexpr int STEP = 2 * ELEMENTS;        // inputs; tensor cores' one instruction
-    static constexpr int WARP_COLUMNS = WIDTH >= 512 ? 64 : 32;
+    static constexpr bool HALF_PRECISION = sizeof(typename Number::Element) == 2;
+    // Sixteen warps at 512, or two blocks of eight at 256, keep tensor cores twice as busy as
+    // eight.
+    static constexpr int WARP_COLUMNS = WIDTH >= 512 && !HALF_PRECISION ? 64 : 32;
+    static constexpr int BLOCKS = WIDTH == 256 && HALF_PRECISION ? 2 : 1;  // on a multiprocessor
     static constexpr int WARPS = WIDTH / WARP_COLUMNS;
     static constexpr int THREADS = 32 * WARPS;
     static constexpr int COLUMN_TILES = WARP_COLUMNS / 8;
     static constexpr int VECTORS = COLUMN_TILES / 2;  // of weights that a thread reads for a step
     static constexpr int STEP_BYTES = THREADS * VECTORS * 16;
-    // A tile's pixels lie in 8 columns; activations of 64 KiB at the two largest widths.
+    // A tile's pixels lie in 8 columns; activations of 64 KiB at most.
     static constexpr int PIXELS =
-        (WIDTH >= 512 ? 64 : 128) / (sizeof(typename Number::Element) / 2);
+        HALF_PRECISION ? (WIDTH >= 256 ? 64 : 128) : (WIDTH >= 512 ? 32 : 64);
     static constexpr int ROWS = PIXELS / 8;
     static constexpr int ROW_TILES = PIXELS / 16;
     static constexpr int ACTIVATION_BYTES = PIXELS * CHUNKS * 16;
@@ -50,8 +54,12 @@ struct StageTile {
                tile % GROUP_TILES * 2 + n % 2;
     }
 
-    // Whether a warp can have half its columns, for a product of WIDTH / 2 outputs.
+    // Whether there is a product of WIDTH / 2 outputs: each warp has half its columns, or, where
+    // those are too few, half of the warps have all outputs' even steps and the others the odd
+    // ones.
     static constexpr bool HALVES = can_halve(WIDTH, sizeof(typename Number::Element));
+    static constexpr bool SPLITS = HALVES && GROUPS == 1;
+    static constexpr int HALVED_COLUMNS = SPLITS ? WARP_COLUMNS : WARP_COLUMNS / 2;
 };
 
 // Activations [PIXELS][WIDTH] in shared memory. Chunks of a row are exchanged by a number of the

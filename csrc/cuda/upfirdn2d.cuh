@@ -20,6 +20,85 @@ struct Taps {
     }
 };
 
+// Filters of at most kStripTaps taps an axis: a thread makes kStripRows outputs below each other,
+// of neighbouring columns (and channels) neighbouring threads. Terms are added in the order of the
+// taps.
+constexpr int kStripRows = 8, kStripTaps = 4;
+
+template <Number NUMBER, int UP, int DOWN>
+__global__ void __launch_bounds__(kUpfirdnThreads)
+    upfirdn2d_strip_kernel(const __grid_constant__ Upfirdn2dParams p) {
+    static_assert(UP == 1 || (UP == 2 && DOWN == 1));
+    using Stored = Storage<NUMBER>;
+    constexpr int TAPS = kStripTaps / UP;  // that meet samples
+    const int height = static_cast<int>(p.vertical.size),
+              width = static_cast<int>(p.horizontal.size);
+    const int channels = static_cast<int>(p.channels);
+    const unsigned across = static_cast<unsigned>(p.horizontal.out * p.channels);
+    const unsigned down = static_cast<unsigned>((p.vertical.out + kStripRows - 1) / kStripRows);
+    const unsigned thread = blockIdx.x * kUpfirdnThreads + threadIdx.x;
+    const unsigned within = thread % across, strip = thread / across % down;
+    const std::int64_t image = thread / across / down;
+    if (image >= p.images) return;
+    const int column = static_cast<int>(within) / channels,
+              channel = static_cast<int>(within) % channels;
+    const int row = static_cast<int>(strip) * kStripRows;
+    // Places of tap 0, in samples after upsampling; of the taps each UP-th from `first` meets one.
+    const int left = column * DOWN - static_cast<int>(p.horizontal.before);
+    const int top = row * DOWN - static_cast<int>(p.vertical.before);
+    const int first = UP == 2 ? left & 1 : 0;
+    float filter[kStripTaps][TAPS];
+#pragma unroll
+    for (int i = 0; i < kStripTaps; ++i)
+#pragma unroll
+        for (int j = 0; j < TAPS; ++j) {
+            const int tap = first + UP * j;
+            const bool exists = i < p.vertical.taps && tap < p.horizontal.taps;
+            filter[i][j] = exists ? p.filter[i * p.horizontal.taps + tap] : 0.0f;
+        }
+    const int begin = UP == 2 ? (left + first) >> 1 : left;
+    const std::int64_t start = image * height * width * channels + channel;
+    const auto sample = [&](int y, int j) {
+        const int x = begin + j;
+        const bool exists = y >= 0 && y < height && x >= 0 && x < width;
+        const std::int64_t at = start + (static_cast<std::int64_t>(y) * width + x) * channels;
+        return exists ? Stored::load(p.x, at) : 0.0f;
+    };
+    float sums[kStripRows] = {};
+    if constexpr (UP == 1) {
+#pragma unroll
+        for (int k = 0; k < (kStripRows - 1) * DOWN + kStripTaps; ++k) {
+            float samples[TAPS];
+#pragma unroll
+            for (int j = 0; j < TAPS; ++j) samples[j] = sample(top + k, j);
+#pragma unroll
+            for (int r = 0; r < kStripRows; ++r) {
+                const int i = k - r * DOWN;
+                if (i < 0 || i >= kStripTaps) continue;
+#pragma unroll
+                for (int j = 0; j < TAPS; ++j) sums[r] = fmaf(filter[i][j], samples[j], sums[r]);
+            }
+        }
+    } else {
+#pragma unroll
+        for (int r = 0; r < kStripRows; ++r) {
+            const bool odd = (top + r) & 1;
+            const int y = (top + r + odd) >> 1;
+#pragma unroll
+            for (int i = 0; i < TAPS; ++i)
+#pragma unroll
+                for (int j = 0; j < TAPS; ++j)
+                    sums[r] = fmaf(odd ? filter[2 * i + 1][j] : filter[2 * i][j], sample(y + i, j),
+                                   sums[r]);
+        }
+    }
+    const std::int64_t rows = p.vertical.out;
+#pragma unroll
+    for (int r = 0; r < kStripRows; ++r)
+        if (row + r < rows)
+            Stored::store(p.out, (image * rows + row + r) * across + within, sums[r]);
+}
+
 // A thread makes one output, channels the fastest.
 template <Number NUMBER>
 __global__ void __launch_bounds__(kUpfirdnThreads)

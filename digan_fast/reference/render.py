@@ -14,8 +14,10 @@ from digan_fast.reference.activations import ACTIVATIONS, activate
 from digan_fast.reference.coord_linear import coord_linear, upsample
 from digan_fast.reference.linear_act import linear_act
 
-# Frames × pixels evaluated at once: one activation of 256 channels is 8 MiB, so that it stays in L3.
+# Frames × pixels evaluated at once.  On a CPU one activation of 256 channels is 8 MiB, so that it stays in L3; a GPU
+# wants work for all of its multiprocessors.
 TILE_PIXELS = 8192
+DEVICE_TILE_PIXELS = 1 << 20
 
 Window = tuple[int, int, int, int]
 
@@ -209,7 +211,7 @@ def in_tiles(levels: Sequence[Level], size: int, window: Window, products: Produ
     top, left, height, width = window
     to_rgb = levels[-1].to_rgb.weight
     result = torch.empty((batch, frames, to_rgb.shape[1], height, width), dtype=to_rgb.dtype, device=to_rgb.device)
-    budget = TILE_PIXELS // max(1, batch)
+    budget = (TILE_PIXELS if to_rgb.device.type == "cpu" else DEVICE_TILE_PIXELS) // max(1, batch)
     for part, tile in tiles(frames, window, size // levels[0].side, budget):
         rows = slice(tile[0] - top, tile[0] - top + tile[2])
         columns = slice(tile[1] - left, tile[1] - left + tile[3])
