@@ -155,32 +155,22 @@ __device__ __forceinline__ void finish_layer(Sums<Tile>& sums, const Activations
 template <class Tile>
 __device__ __forceinline__ void join_sums(Sums<Tile>& sums, const Activations<Tile>& tile,
                                           const Place& place) {
-    constexpr int HALF = Tile::WARPS / 2;
-    static_assert(16 * HALF * Tile::ROW_TILES * Tile::COLUMN_TILES * 32 <= Tile::ACTIVATION_BYTES);
-    constexpr int TILES = Tile::ROW_TILES * Tile::COLUMN_TILES;
-    auto* room = reinterpret_cast<float4*>(tile.chunk(0, 0)) + place.warp % HALF * TILES * 32;
-    room += place.lane;
+    constexpr int HALF = Tile::WARPS / 2, TILES = Tile::ROW_TILES * Tile::COLUMN_TILES;
+    static_assert(HALF * TILES * 4 * 32 * sizeof(float) <= Tile::ACTIVATION_BYTES);
+    // Volatile, so that sums are read one by one: all at once would spill.
+    volatile float* room = reinterpret_cast<float*>(tile.chunk(0, 0));
+    room += place.warp % HALF * TILES * 4 * 32 + place.lane;
     __syncthreads();
     if (place.warp >= HALF) {
 #pragma unroll
-        for (int i = 0; i < Tile::ROW_TILES; ++i)
-#pragma unroll
-            for (int j = 0; j < Tile::COLUMN_TILES; ++j)
-                room[32 * (i * Tile::COLUMN_TILES + j)] = {sums[i][j][0], sums[i][j][1],
-                                                           sums[i][j][2], sums[i][j][3]};
+        for (int t = 0; t < 4 * TILES; ++t)
+            room[32 * t] = sums[t / 4 / Tile::COLUMN_TILES][t / 4 % Tile::COLUMN_TILES][t % 4];
     }
     __syncthreads();
     if (place.warp < HALF) {
 #pragma unroll
-        for (int i = 0; i < Tile::ROW_TILES; ++i)
-#pragma unroll
-            for (int j = 0; j < Tile::COLUMN_TILES; ++j) {
-                const float4 other = room[32 * (i * Tile::COLUMN_TILES + j)];
-                sums[i][j][0] += other.x;
-                sums[i][j][1] += other.y;
-                sums[i][j][2] += other.z;
-                sums[i][j][3] += other.w;
-            }
+        for (int t = 0; t < 4 * TILES; ++t)
+            sums[t / 4 / Tile::COLUMN_TILES][t / 4 % Tile::COLUMN_TILES][t % 4] += room[32 * t];
     }
 }
 
@@ -333,8 +323,7 @@ __global__ void __launch_bounds__(StageTile<Number, WIDTH>::THREADS,
         finish_layer<Tile>(sums, tile, place, product.finish, table(n));
         __syncthreads();
         if (product.rgb_weight)
-            add_colours<Tile>(colours, tile, product, table(p.products + n * p.colours),
-                              p.colours);
+            add_colours<Tile>(colours, tile, product, table(p.products + n * p.colours), p.colours);
     }
     store_colours<Tile>(colours, p, place);
 }
