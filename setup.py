@@ -198,7 +198,7 @@ class CMakeBuild(build_ext):
             "-DCMAKE_BUILD_TYPE=Release",
             f"-DCMAKE_CXX_COMPILER={compiler}",
             f"-DCMAKE_LIBRARY_OUTPUT_DIRECTORY={work / 'built'}",
-            f"-DPython_EXECUTABLE={sys.executable}",
+            f"-DPython_EXECUTABLE={Path(sys.executable).resolve()}",  # one name of several, bin/python3 or bin/python
             f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
         ]  # fmt: skip
         tools = work / "tools.txt"
