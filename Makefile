@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 NATIVE := $(wildcard setup.py pyproject.toml CMakeLists.txt csrc/*/*.cpp csrc/*/*.cu csrc/*/*.cuh csrc/*/*.h csrc/include/*/*.h)
 SIMULATOR := $(wildcard tests/cuda/simulator/*)
 
-.PHONY: demo test gpu emulate mutants packaging sanitize bench bench-quick lint format clean
+.PHONY: demo test gpu emulate mutants packaging compatibility sanitize bench bench-quick lint format clean
 
 ## demo: a video of eight rabbits from the shipped snapshot, in demo/
 demo: $(VENV)/.installed
@@ -31,6 +31,10 @@ gpu:
 ## mutants: seeded bugs, each of which the tests must catch; the last line is `caught N of M`
 mutants: $(VENV)/.installed-test $(VENV)/.installed-triton
 	PYTHONPATH=tests $(BIN)/python -m mutants
+
+## compatibility: tests with the lowest versions, with older and with the newest torch; by hand: it fetches gigabytes
+compatibility: $(VENV)/.installed-dev
+	$(BIN)/python tests/packaging/compatibility.py
 
 ## bench: speed, memory and quality, a quarter of an hour; rewrites the tables of README.md and docs/performance.md
 bench: $(VENV)/.installed-dev
@@ -69,8 +73,14 @@ $(VENV)/.found-nvcc: $(VENV)/.installed
 	PYTHONPATH=tests $(BIN)/python -m toolkit
 	touch $@
 
-$(VENV)/.installed: $(BIN)/python $(NATIVE) constraints.txt
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[video]'
+$(VENV)/.build-tools: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/pip install --quiet -c constraints.txt setuptools pybind11 cmake ninja
+	touch $@
+
+# Built in place first, where pip does not hide how far it is; pip then finds everything compiled.
+$(VENV)/.installed: $(VENV)/.build-tools $(NATIVE)
+	$(BIN)/python setup.py --quiet build_ext --inplace
+	$(BIN)/pip install -c constraints.txt --no-build-isolation -e '.[video]'
 	touch $@
 
 # The project is installed by now: its extras add packages without building it again.

@@ -146,20 +146,26 @@ class CMakeBuild(build_ext):
         super().run()
 
     def build_extension(self, ext: Extension) -> None:
+        compiler = find_compiler()
+        if compiler is None:
+            raise CompileError(
+                f"DIGAN_FAST_NATIVE is {NATIVE}, DIGAN_FAST_CUDA is {CUDA}, and there is no C++ compiler"
+            )
         package = ROOT / "digan_fast" if self.in_tree else Path(self.build_lib, "digan_fast")
         built = Path(self.get_ext_fullpath(ext.name)).resolve()
         cuda, without_cuda = cuda_options()
         if without_cuda is not None and CUDA == "auto":
             say(f"the native module is built without CUDA: {without_cuda}")
+        say("compiling the native module; DIGAN_FAST_NATIVE=0 installs without it")
         try:
             try:
-                made = self.make(built.name, cuda)
+                made = self.make(built.name, compiler, cuda)
             except CompileError as error:
                 if CUDA == "1" or without_cuda is not None:
                     raise
                 without_cuda = f"the build with CUDA failed: {error}"
                 say(f"{without_cuda}; building without CUDA. DIGAN_FAST_CUDA=1 makes this an error")
-                made = self.make(built.name, ["-DDIGAN_FAST_CUDA=OFF"])
+                made = self.make(built.name, compiler, ["-DDIGAN_FAST_CUDA=OFF"])
         except CompileError as error:
             if NATIVE == "1" or CUDA == "1":
                 raise CompileError(
@@ -179,13 +185,8 @@ class CMakeBuild(build_ext):
         self.copy_file(str(made), str(built))
         record(package, without_cuda and f"built without CUDA: {without_cuda}")
 
-    def make(self, name: str, cuda: list[str]) -> Path:
+    def make(self, name: str, compiler: str, cuda: list[str]) -> Path:
         """The built module. In the tree, what was compiled by the same tools is kept for the next build."""
-        compiler = find_compiler()
-        if compiler is None:
-            raise CompileError(
-                f"DIGAN_FAST_NATIVE is {NATIVE}, DIGAN_FAST_CUDA is {CUDA}, and there is no C++ compiler"
-            )
         work = Path(self.build_temp).resolve() / "cmake"
         if self.in_tree:
             work = ROOT / "build" / f"native-{sysconfig.get_config_var('SOABI') or sys.implementation.cache_tag}"
@@ -197,7 +198,7 @@ class CMakeBuild(build_ext):
             "-DCMAKE_BUILD_TYPE=Release",
             f"-DCMAKE_CXX_COMPILER={compiler}",
             f"-DCMAKE_LIBRARY_OUTPUT_DIRECTORY={work / 'built'}",
-            f"-DPython_EXECUTABLE={sys.executable}",
+            f"-DPython_EXECUTABLE={Path(sys.executable).resolve()}",  # one name of several, bin/python3 or bin/python
             f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
         ]  # fmt: skip
         tools = work / "tools.txt"

@@ -35,13 +35,18 @@ void pack_int8(const PackParams& p) {
     for (int64_t row = p.first; row < p.last; ++row) {
         const float* const from = p.weight + row * p.row_step;
         for (int64_t k = 0; k < p.inputs; ++k) weight[k] = from[column(p, k)] * p.scale;
-        float largest = 0, finite = 0;
-#pragma omp simd reduction(max : largest) reduction(+ : finite)
+        int32_t largest_bits = 0;  // sizes are ordered as their bits are
+        float finite = 0;
+#pragma omp simd reduction(max : largest_bits) reduction(+ : finite)
         for (int64_t k = 0; k < depth; ++k) {
             const float size = fabsf(weight[k]);
-            largest = size > largest ? size : largest;
+            int32_t bits;
+            memcpy(&bits, &size, sizeof bits);
+            largest_bits = bits > largest_bits ? bits : largest_bits;
             finite += weight[k] * 0;
         }
+        float largest;
+        memcpy(&largest, &largest_bits, sizeof largest);
         const float scale = kWeightLevels / std::max(largest, kSmallestRange);
         int8_t* const q = quantised.data() + (row - p.first) * depth;
         int32_t sum = 0;

@@ -55,7 +55,7 @@ static DIGAN_FAST_INLINE void by_rows(int rows, const Call& call) {
 
 // Numbers of a column that lie in one T.
 template <class T>
-constexpr int kTogether = 1;
+inline constexpr int kTogether = 1;
 
 template <int R, int V = 2>
 struct Tile {
@@ -83,7 +83,7 @@ struct Pair {
 };
 
 template <>
-constexpr int kTogether<Pair> = 2;
+inline constexpr int kTogether<Pair> = 2;
 
 static DIGAN_FAST_INLINE Pair packed(float even, float odd) {
     return {bfloat16_bits(odd) << 16 | bfloat16_bits(even)};

@@ -49,13 +49,14 @@ class Resolution:
     error: str
 
 
-def uv(*arguments: str) -> subprocess.CompletedProcess[str]:
+def uv(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """uv of this environment, which looks at the public index alone and fetches no interpreters.
 
     torch's wheels are for macOS 14 and later.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("UV_") or name == "UV_CACHE_DIR"}
     env = {**kept, "MACOSX_DEPLOYMENT_TARGET": "14.0", "UV_PYTHON_DOWNLOADS": "never", "UV_DEFAULT_INDEX": INDEX}
+    env |= settings
     command = [sys.executable, "-m", "uv", "--no-config", "--quiet", *arguments]
     return subprocess.run(command, cwd=ROOT, env=env, text=True, capture_output=True)
 

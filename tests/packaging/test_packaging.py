@@ -7,6 +7,7 @@ import sys
 import sysconfig
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,8 @@ def expected_contents(tree: Path) -> set[str]:
 
 
 def test_wheel_holds_the_package_and_nothing_else(tree: Path, native_wheel: Path) -> None:
-    assert contents(native_wheel) == expected_contents(tree) | {f"digan_fast/_C{EXT_SUFFIX}"}
+    built = {f"digan_fast/_C{EXT_SUFFIX}", "digan_fast/_native.txt"}  # the second says that CUDA was left out
+    assert contents(native_wheel) == expected_contents(tree) | built
 
 
 def test_wheel_from_sdist_equals_wheel_from_tree(isolated: Path, native_wheel: Path) -> None:
@@ -148,7 +150,9 @@ print(_C.isa(), digest.hexdigest())
 def test_editable_install_works(tmp_path: Path) -> None:
     tree = copy_tree(tmp_path / "source")
     python = new_python(tmp_path / "env")
-    install(python, tree, "--no-build-isolation", "--editable", env=environment())
+    run(sys.executable, "setup.py", "build_ext", "--inplace", cwd=tree, env=environment())
+    told = install(python, tree, "--no-build-isolation", "--editable", "--verbose", env=environment())
+    assert "ninja: no work to do" in told
     info = json.loads(run(python, "-c", NATIVE_WORKS, cwd=tmp_path, env=environment()))
     assert Path(info["file"]).parent == tree / "digan_fast"
     assert Path(info["kernels"]).parent == tree / "kernels"
@@ -213,13 +217,86 @@ def test_errors_without_nvcc(settings: dict[str, str], message: str, tree: Path,
     assert message in build_wheel(tree, tmp_path / "dist", env, fails=True)
 
 
-def test_broken_source_is_an_error(tmp_path: Path) -> None:
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
     tree = copy_tree(tmp_path / "source")
     with (tree / "csrc" / "cpu" / "bias_act.cpp").open("a") as file:
         file.write("#error broken on purpose\n")
-    told = build_wheel(tree, tmp_path / "dist", environment(), fails=True)
+    return tree
+
+
+def test_broken_source_is_an_error_where_native_code_is_asked_for(broken: Path, tmp_path: Path) -> None:
+    told = build_wheel(broken, tmp_path / "dist", environment(DIGAN_FAST_NATIVE="1"), fails=True)
     assert "broken on purpose" in told
-    assert "the native module was not built" in told
+    assert "the native module was not built: it does not compile" in told
+
+
+@pytest.mark.parametrize("editable", [False, True], ids=["wheel", "editable"])
+def test_a_build_that_fails_installs_pure_python(editable: bool, broken: Path, tmp_path: Path) -> None:
+    python = new_python(tmp_path / "env")
+    (broken / "digan_fast" / f"_C{EXT_SUFFIX}").write_text("of an earlier build")
+    how = ("--editable",) if editable else ()
+    told = install(python, broken, "--no-build-isolation", "--verbose", *how, env=environment())
+    assert "broken on purpose" in told
+    assert "Installing pure Python, which computes the same, slower; DIGAN_FAST_NATIVE=1 makes this an error" in told
+    told = run(python, "-c", PURE_WORKS, cwd=tmp_path, env=environment())
+    assert told.startswith("not built: it does not compile")
+
+
+FAKE_DRIVER = """
+extern "C" {
+int cuInit(unsigned) { return 0; }
+int cuDeviceGetCount(int* count) { *count = 2; return 0; }
+int cuDeviceGet(int* device, int ordinal) { *device = ordinal; return 0; }
+int cuDeviceGetAttribute(int* value, int attribute, int device) {
+    *value = attribute == 75 ? (device ? MAJOR : 7) : (device ? 6 : 5);
+    return 0;
+}
+}
+"""
+
+
+@pytest.fixture
+def auto(tree: Path, tmp_path: Path) -> Callable[[int | None], str]:
+    """What DIGAN_FAST_CUDA=auto makes of an nvcc, without a driver or with GPUs of sm_75 and sm_<major>6."""
+    nvcc = tmp_path / "nvcc"
+    nvcc.write_text("#!/bin/sh\n")
+    nvcc.chmod(0o755)
+    script = "import runpy, sys; sys.argv = ['setup.py', '--quiet', 'clean']; "
+    script += "print(runpy.run_path('setup.py')['cuda_options']())"
+
+    def options(major: int | None) -> str:
+        env = environment(CUDACXX=str(nvcc), DIGAN_FAST_CUDA="auto")
+        if major is not None:
+            source, driver = tmp_path / "driver.cpp", tmp_path / "libcuda.so.1"
+            source.write_text(FAKE_DRIVER)
+            compiler = shutil.which("c++")
+            run(compiler, f"-DMAJOR={major}", "-shared", "-fPIC", source, "-o", driver, cwd=tmp_path, env=env)
+            env["LD_LIBRARY_PATH"] = str(tmp_path)
+        return run(sys.executable, "-c", script, cwd=tree, env=env)
+
+    return options
+
+
+def test_cuda_is_built_for_the_gpus_that_are_there(auto: Callable[[int | None], str]) -> None:
+    asked = "nvcc is here and no GPU from sm_80 on{}; DIGAN_FAST_CUDA=1 builds it for every architecture"
+    assert "-DDIGAN_FAST_CUDA_ARCHS=86-real'" in auto(8)
+    assert asked.format(" (sm_75) (sm_76)") in auto(7)
+
+
+@pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="there is a driver here")
+def test_cuda_is_left_out_where_there_is_no_gpu(auto: Callable[[int | None], str]) -> None:
+    assert "no GPU from sm_80 on; DIGAN_FAST_CUDA=1 builds it for every architecture" in auto(None)
+
+
+def test_an_nvcc_that_fails_leaves_cuda_out(tree: Path, tmp_path: Path) -> None:
+    nvcc = tmp_path / "nvcc"
+    nvcc.write_text("#!/bin/sh\necho an nvcc that fails; exit 1\n")
+    nvcc.chmod(0o755)
+    env = environment(DIGAN_FAST_CUDA="auto", DIGAN_FAST_CUDA_ARCHS="90", CUDACXX=str(nvcc))
+    told = build_wheel(tree, tmp_path / "dist", env)
+    assert "the build with CUDA failed: it does not configure" in told
+    assert f"digan_fast/_C{EXT_SUFFIX}" in contents(wheel_in(tmp_path / "dist"))
 
 
 def test_cuda_build(tree: Path, nvcc: str, tmp_path: Path) -> None:
