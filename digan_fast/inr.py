@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from digan_fast import functional
-from digan_fast.files import replacing
 from digan_fast.precision import RENDER_PRECISIONS, full_precision
 from digan_fast.reference.render import Window
 from digan_fast.rendering import checked_window, render
+from digan_fast.tensor_files import save_tensors
 
 MOTION_SLOPE = 0.01
 # Pixels of a stream that are rendered at once: what is done once for a call, such as packing weights, costs 2 % of it.
@@ -218,15 +218,8 @@ class VideoINR:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file, whole or not at all."""
-        from safetensors.torch import save_file
-
         structure = json.dumps([_structure(level) for level in self.levels])
-        with replacing(path) as beside:
-            save_file(
-                {name: tensor.detach().contiguous() for name, tensor in self.tensors().items()},
-                beside,
-                metadata={"format": _FORMAT, "levels": structure},
-            )
+        save_tensors(path, self.tensors(), {"format": _FORMAT, "levels": structure})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str = "cpu") -> VideoINR:

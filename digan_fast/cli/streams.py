@@ -58,10 +58,7 @@ def load_generator(options: RenderOptions) -> Generator:
     """The snapshot's generator, with averaged weights where it has those, on the device."""
     path = snapshot.shipped() if options.snapshot is None else options.snapshot
     device = _device(options.device)
-    loaded = snapshot.load(path, device)
-    generator = loaded.G if loaded.G_ema is None else loaded.G_ema
-    if generator is None:
-        raise ValueError(f"{os.fspath(path)}: it has no generator")
+    generator = snapshot.load_generator(path, device)
     if generator.img_channels != 3:
         raise ValueError(f"{os.fspath(path)}: pictures of {generator.img_channels} channels, expected 3")
     reason = generator.synthesis.why_not_inr()

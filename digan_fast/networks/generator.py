@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +27,8 @@ class Generator(nn.Module):
 
     ``mapping`` and ``synthesis`` are modules of their own.  ``cfg`` is the published configuration tree; without it
     the generator is DIGAN's, whose mapping has 2 layers (8 are the default otherwise).  ``init_kwargs`` are the
-    constructor's arguments as plain data.
+    constructor's arguments as plain data.  ``ours`` has no effect: it is True wherever the published training made
+    the network.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Generator(nn.Module):
             "synthesis_kwargs": dict(synthesis_kwargs or {}),
             "cfg": cfg,
         }
+        self.ours = ours
         self.z_dim = z_dim
         self.c_dim = c_dim
         self.w_dim = w_dim
@@ -64,6 +67,16 @@ class Generator(nn.Module):
         self.synthesis = SynthesisNetwork(w_dim, img_resolution, img_channels, cfg=cfg, **(synthesis_kwargs or {}))
         self.num_ws = self.synthesis.num_ws
         self.mapping = MappingNetwork(z_dim, c_dim, w_dim, self.num_ws, **mapping_kwargs)
+
+    @functools.cached_property
+    def dist1(self) -> torch.distributions.Beta:
+        """Beta(2, 1), from which a pair's later time is drawn; under the published name."""
+        return torch.distributions.Beta(2.0, 1.0)
+
+    @functools.cached_property
+    def dist2(self) -> torch.distributions.Beta:
+        """Beta(1, 2), from which a pair's earlier time is drawn; under the published name."""
+        return torch.distributions.Beta(1.0, 2.0)
 
     def inr(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,9 +16,9 @@ RESAMPLE_FILTER = (1, 3, 3, 1)
 _FEW_ROWS = 8  # csrc/cpu/few_rows.h
 
 
-def resample_filter(taps: tuple[int, ...] | list[int] = RESAMPLE_FILTER) -> Tensor:
-    """The outer product of the taps with themselves, summing to 1: [4, 4]."""
-    row = torch.tensor(taps, dtype=torch.float32)
+def resample_filter(taps: Sequence[int] = RESAMPLE_FILTER) -> Tensor:
+    """The outer product of the taps with themselves, summing to 1: [4, 4] for four taps."""
+    row = torch.tensor(list(taps), dtype=torch.float32)
     filter = row[:, None] * row
     return filter / filter.sum()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from digan_fast import functional
 from digan_fast.inr import Layer
 from digan_fast.networks.config import GeneratorConfig
-from digan_fast.networks.layers import FullyConnected, resample_filter
+from digan_fast.networks.layers import RESAMPLE_FILTER, FullyConnected, resample_filter
+from digan_fast.reference.activations import ACTIVATIONS
 
 EPS = 1e-8
 
@@ -34,7 +36,7 @@ def fir_upsample(x: Tensor, filter: Tensor, padding: int) -> Tensor:
 
 
 class SynthesisLayer(nn.Module):
-    """``lrelu(W(w)·x + noise + bias)``, factorised modulation or StyleGAN2's; ``up`` doubles x by FIR first."""
+    """``act(W(w)·x + noise + bias)``, factorised modulation or StyleGAN2's; ``up`` doubles x by FIR first."""
 
     resample_filter: Tensor
     noise_const: Tensor
@@ -48,15 +50,18 @@ class SynthesisLayer(nn.Module):
         kernel_size: int,
         cfg: GeneratorConfig,
         up: bool = False,
+        activation: str = "lrelu",
         conv_clamp: float | None = None,
         instance_norm: bool = False,
-        filter_taps: tuple[int, ...] = (1, 3, 3, 1),
+        filter_taps: Sequence[int] = RESAMPLE_FILTER,
     ) -> None:
         super().__init__()
         if cfg.fmm_enabled and kernel_size != 1:
             raise ValueError(f"coords.kernel_size: {kernel_size}, but fmm modulates 1×1 kernels only")
         self.up = up
         self.side = side
+        self.activation = activation
+        self.gain = ACTIVATIONS[activation].gain
         self.conv_clamp = conv_clamp
         self.instance_norm = instance_norm
         self.rank = cfg.fmm_rank if cfg.fmm_enabled else None
@@ -92,7 +97,7 @@ class SynthesisLayer(nn.Module):
 
     def inr_layer(self, w: Tensor) -> Layer:
         """This layer of B videos; kernels are 1×1."""
-        return Layer(self.modulated_weight(w)[..., 0, 0], self.bias, clamp=self.conv_clamp)
+        return Layer(self.modulated_weight(w)[..., 0, 0], self.bias, self.activation, self.gain, self.conv_clamp)
 
     def _noise(self, x: Tensor, mode: str) -> Tensor | None:
         if not self.use_noise or mode == "none":
@@ -117,8 +122,8 @@ class SynthesisLayer(nn.Module):
         return functional.bias_act(
             x,
             self.bias.to(x.dtype),
-            activation="lrelu",
-            gain=math.sqrt(2) * gain,
+            activation=self.activation,
+            gain=self.gain * gain,
             clamp=None if self.conv_clamp is None else self.conv_clamp * gain,
         )
 
@@ -152,7 +157,7 @@ class SkipLayer(nn.Module):
 
     resample_filter: Tensor
 
-    def __init__(self, in_channels: int, out_channels: int, up: bool, filter_taps: tuple[int, ...]) -> None:
+    def __init__(self, in_channels: int, out_channels: int, up: bool, filter_taps: Sequence[int]) -> None:
         super().__init__()
         self.up = up
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 1, 1))

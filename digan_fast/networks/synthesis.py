@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from digan_fast.inr import Coordinates, Level, VideoINR
 from digan_fast.networks.config import GeneratorConfig
 from digan_fast.networks.coordinates import CoordFuser, CoordsInput, GenInput
-from digan_fast.networks.layers import resample_filter
+from digan_fast.networks.layers import RESAMPLE_FILTER, resample_filter
 from digan_fast.networks.modulated import SkipLayer, SynthesisLayer, ToRGBLayer, fir_upsample
 from digan_fast.precision import full_precision
+from digan_fast.reference.activations import ACTIVATIONS
 
 ARCHITECTURES = ("skip", "orig", "resnet")
 NOISE_MODES = ("random", "const", "none")
@@ -40,7 +41,8 @@ class SynthesisBlock(nn.Module):
         cfg: GeneratorConfig,
         conv_clamp: float | None,
         use_fp16: bool,
-        filter_taps: tuple[int, ...],
+        activation: str,
+        filter_taps: Sequence[int],
     ) -> None:
         super().__init__()
         self.side = side
@@ -62,6 +64,7 @@ class SynthesisBlock(nn.Module):
                 kernel_size,
                 cfg,
                 up=up,
+                activation=activation,
                 conv_clamp=conv_clamp,
                 instance_norm=instance_norm and cfg.fmm_instance_norm,
                 filter_taps=filter_taps,
@@ -72,7 +75,7 @@ class SynthesisBlock(nn.Module):
         self.conv0: SynthesisLayer | None = None
         if in_channels == 0:
             self.input = GenInput(cfg.input_type, out_channels, w_dim, side, cfg.input_coords)
-            self.conv1 = layer(self.input.channels, instance_norm=True)
+            self.conv1 = layer(self.input.channels)
         else:
             coords = cfg.coords
             has_features = coords.enabled and coords.per_resolution and not coords.fallback
@@ -163,7 +166,10 @@ class SynthesisBlock(nn.Module):
 
 
 class SynthesisNetwork(nn.Module):
-    """``ws`` [B, num_ws, w_dim], times and motion vectors to frames; sections 3.1 and 3.2 of arXiv 2202.10571."""
+    """``ws`` [B, num_ws, w_dim], times and motion vectors to frames; sections 3.1 and 3.2 of arXiv 2202.10571.
+
+    ``fp16_channels_last`` chooses a layout in the published network and has no effect here.
+    """
 
     def __init__(
         self,
@@ -175,7 +181,9 @@ class SynthesisNetwork(nn.Module):
         num_fp16_res: int = 0,
         conv_clamp: float | None = None,
         architecture: str = "skip",
-        resample_filter: tuple[int, ...] = (1, 3, 3, 1),
+        resample_filter: Sequence[int] = RESAMPLE_FILTER,
+        activation: str = "lrelu",
+        fp16_channels_last: bool = False,
         cfg: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -183,6 +191,8 @@ class SynthesisNetwork(nn.Module):
             raise ValueError(f"img_resolution: {img_resolution}, expected a power of two from 4 on")
         if architecture not in ARCHITECTURES:
             raise ValueError(f"architecture: {architecture!r}, expected one of {ARCHITECTURES}")
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation: {activation!r}, expected one of {', '.join(ACTIVATIONS)}")
         config = GeneratorConfig.read(cfg)
         if config.input_resolution > img_resolution:
             raise ValueError(f"input.resolution: {config.input_resolution}, but the picture's side is {img_resolution}")
@@ -215,7 +225,8 @@ class SynthesisNetwork(nn.Module):
                 cfg=config,
                 conv_clamp=conv_clamp,
                 use_fp16=resolution > img_resolution >> num_fp16_res,
-                filter_taps=tuple(resample_filter),
+                activation=activation,
+                filter_taps=resample_filter,
             )
             setattr(self, f"b{resolution}", block)
             below, channels_below = side, channels
