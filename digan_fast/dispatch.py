@@ -51,6 +51,11 @@ def register(
     _kernels.setdefault(op, {})[backend] = _Kernel(run, why_not)
 
 
+def reference(op: str) -> Callable[..., Any]:
+    """The op's meaning, in plain PyTorch."""
+    return _kernels[op]["reference"].run
+
+
 def native_module() -> Any:
     """The compiled module ``digan_fast._C``.
 

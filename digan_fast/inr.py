@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from digan_fast import functional
+from digan_fast import functional, transforms
 from digan_fast.precision import RENDER_PRECISIONS, full_precision
 from digan_fast.reference.render import Window
 from digan_fast.rendering import checked_window, render
@@ -57,7 +57,7 @@ class Motion:
         moved = F.leaky_relu(self.velocity.unsqueeze(1) * times.unsqueeze(2), MOTION_SLOPE)
         hidden = functional.linear_act(moved.flatten(0, 1)[None], self.weight0[None], self.bias0, "lrelu")
         added = functional.linear_act(hidden, self.weight1[None], self.bias1)
-        return self.offset.unsqueeze(1) + added.view_as(moved)
+        return self.offset.unsqueeze(1) + added.reshape(moved.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +100,9 @@ class Level:
 class VideoINR:
     """B videos as networks from (x, y, t) to colour; levels coarse to fine (DIGAN, arXiv 2202.10571, section 3.1).
 
-    Plain data: it can be saved, sent, indexed (``inr[0]``, ``inr[2:5]``) and rendered elsewhere.  Its tensors may
-    carry gradients; rendering is then differentiable by them and by the times.
+    Plain data, which shares no memory with the network that made it: it can be saved, sent, indexed (``inr[0]``,
+    ``inr[2:5]``) and rendered elsewhere.  Its tensors may carry gradients; rendering is then differentiable by them and
+    by the times, in torch.func's transforms and in forward mode too.
     """
 
     levels: tuple[Level, ...]
@@ -201,9 +202,14 @@ class VideoINR:
     ) -> Iterator[Tensor]:
         """A stream of frames [B, 3, H, W], one for each time; arguments as of :meth:`render`.
 
-        Memory does not grow with the number of frames; no gradients.
+        Memory does not grow with the number of frames; no gradients, so that it is a ValueError inside the transforms
+        of torch.func and for times with a forward-mode tangent.
         """
-        times = self._times(times).detach()
+        times = self._times(times)
+        reason = transforms.why_formula([times, *self.tensors().values()])
+        if reason is not None:
+            raise ValueError(f"frames: a stream has values alone ({reason}); render gives what has derivatives")
+        times = times.detach()
         self._chosen(levels, precision)
         _, _, height, width = checked_window(window, self._size(size))
         together = max(1, STREAM_PIXELS // max(1, len(self) * height * width))

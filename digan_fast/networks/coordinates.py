@@ -44,9 +44,9 @@ class CoordFuser(nn.Module):
             offset,
             velocity,
             first.scaled_weight(),
-            first.scaled_bias(),
+            first.scaled_bias().clone(),
             second.scaled_weight(),
-            second.scaled_bias(),
+            second.scaled_bias().clone(),
         )
         return Coordinates(frequency, motion)
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from digan_fast import functional
+from digan_fast import functional, transforms
 from digan_fast.networks.layers import RESAMPLE_FILTER, FullyConnected, MappingNetwork, resample_filter
 from digan_fast.precision import PRECISIONS, full_precision
 from digan_fast.reference.activations import ACTIVATIONS
@@ -121,7 +121,7 @@ class Block(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.use_fp16 = use_fp16
-        self.dtype = torch.float32
+        self.precision: torch.dtype | None = None
         self.num_layers = 0
         self.register_buffer("resample_filter", resample_filter(options.resample_filter))
 
@@ -146,8 +146,10 @@ class Block(nn.Module):
         return [(taps - 1) // 2, (taps - 2) // 2] * 2
 
     def forward(self, x: Tensor | None, img: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        own = self.conv0.weight.dtype
+
         def cast(t: Tensor) -> Tensor:
-            return t.to(torch.float16 if self.use_fp16 and t.is_cuda else self.dtype)
+            return t.to(torch.float16 if self.use_fp16 and t.is_cuda else self.precision or own)
 
         if self.fromrgb is not None:
             assert img is not None
@@ -206,10 +208,11 @@ class Epilogue(nn.Module):
         self.out = FullyConnected(channels, cmap_dim or 1)
 
     def forward(self, x: Tensor, img: Tensor | None, label: Tensor | None) -> Tensor:
-        x = x.to(torch.float32)
+        own = self.out.weight.dtype
+        x = x.to(own)
         if self.fromrgb is not None:
             assert img is not None
-            x = x + self.fromrgb(img.to(torch.float32))
+            x = x + self.fromrgb(img.to(own))
         if self.mbstd_num_channels:
             x = minibatch_deviation(x, self.mbstd_group_size, self.mbstd_num_channels)
         x = self.out(self.fc(self.conv(x).flatten(1)))
@@ -271,7 +274,7 @@ class StreamDiscriminator(nn.Module):
     def forward(self, img: Tensor, c: Tensor | None) -> Tensor:
         # Channels last, measured on two cores of Zen 4 at [64, 32, 32, 32]: a convolution with its gradients takes
         # 24 ms instead of 36, the depthwise FIR filter 3.6 ms instead of 11.6; at 16² both are about equal.
-        x, rest = None, img.contiguous(memory_format=torch.channels_last)
+        x, rest = None, img if transforms.active() else img.contiguous(memory_format=torch.channels_last)
         for resolution in self.block_resolutions:
             x, rest = getattr(self, f"b{resolution}")(x, rest)
         label = None if self.mapping is None else self.mapping(None, c)
@@ -336,7 +339,7 @@ class Discriminator(nn.Module):
             raise ValueError(f"precision: {precision!r}, expected one of {', '.join(PRECISIONS)}")
         for module in self.modules():
             if isinstance(module, Block):
-                module.dtype = PRECISIONS[precision]
+                module.precision = None if precision == "float32" else PRECISIONS[precision]
 
     @full_precision
     def forward(self, vid: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:

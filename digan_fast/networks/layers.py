@@ -146,8 +146,7 @@ class MappingNetwork(nn.Module):
         if self.w_avg_beta is None:
             raise ValueError("truncation_psi: this network keeps no average of w")
         cutoff = self.num_ws if truncation_cutoff is None else truncation_cutoff
-        ws[:, :cutoff] = self.w_avg.lerp(ws[:, :cutoff], truncation_psi)
-        return ws
+        return torch.cat((self.w_avg.lerp(ws[:, :cutoff], truncation_psi), ws[:, cutoff:]), dim=1)
 
 
 def _shape(tensor: Tensor | None) -> str:

@@ -22,11 +22,11 @@ def per_sample_conv(x: Tensor, weight: Tensor, padding: int) -> Tensor:
     """x [N, I, H, W] correlated with weight [N, O, I, k, k]: [N, O, H', W']."""
     batch, outputs, inputs, size, _ = weight.shape
     if size == 1:
-        flat = torch.bmm(weight.view(batch, outputs, inputs), x.flatten(2))
-        return flat.view(batch, outputs, *x.shape[2:])
+        flat = torch.bmm(weight.reshape(batch, outputs, inputs), x.flatten(2))
+        return flat.reshape(batch, outputs, *x.shape[2:])
     grouped = x.reshape(1, batch * inputs, *x.shape[2:])
     out = F.conv2d(grouped, weight.flatten(0, 1), padding=padding, groups=batch)
-    return out.view(batch, outputs, *out.shape[2:])
+    return out.reshape(batch, outputs, *out.shape[2:])
 
 
 def fir_upsample(x: Tensor, filter: Tensor, padding: int) -> Tensor:
@@ -88,16 +88,16 @@ class SynthesisLayer(nn.Module):
         outputs, inputs = self.weight.shape[:2]
         left, right = styles.split([outputs * self.rank, inputs * self.rank], dim=1)
         weight = functional.fmm_weights(
-            self.weight.view(outputs, inputs),
-            left.view(-1, outputs, self.rank),
-            right.view(-1, self.rank, inputs),
+            self.weight.reshape(outputs, inputs),
+            left.reshape(-1, outputs, self.rank),
+            right.reshape(-1, self.rank, inputs),
             self.fmm_activation,
         )
         return weight[..., None, None]
 
     def inr_layer(self, w: Tensor) -> Layer:
         """This layer of B videos; kernels are 1×1."""
-        return Layer(self.modulated_weight(w)[..., 0, 0], self.bias, self.activation, self.gain, self.conv_clamp)
+        return Layer(self.modulated_weight(w)[..., 0, 0], self.bias.clone(), self.activation, self.gain, self.conv_clamp)
 
     def _noise(self, x: Tensor, mode: str) -> Tensor | None:
         if not self.use_noise or mode == "none":
@@ -145,7 +145,7 @@ class ToRGBLayer(nn.Module):
 
     def inr_layer(self, w: Tensor) -> Layer:
         weight = self.modulated_weight(w)[..., 0, 0]
-        return Layer(weight, self.bias, "linear", 1.0, self.conv_clamp)
+        return Layer(weight, self.bias.clone(), "linear", 1.0, self.conv_clamp)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         x = per_sample_conv(x, self.modulated_weight(w).to(x.dtype), 0)

@@ -270,6 +270,7 @@ class SynthesisNetwork(nn.Module):
     def inr(self, ws: Tensor, z_motion: Tensor) -> VideoINR:
         """The INR of B videos, for ws [B, num_ws, w_dim] and motion vectors z_motion [B, w_dim].
 
+        It shares no memory with the network, which may train on; made with gradients, it carries them.
         Raises ValueError where a shape does not fit, or, with the reason, where these options have no INR.
         """
         reason = self.why_not_inr()
@@ -279,9 +280,7 @@ class SynthesisNetwork(nn.Module):
         self._check_motion(z_motion, len(ws))
         z_motion = z_motion.to(parts[0][0].dtype)
         levels = zip(self.blocks, parts, strict=True)
-        inr = VideoINR(tuple(block.inr_level(part, z_motion) for block, part in levels))
-        # Biases are the network's parameters: made without gradients, the INR is rendered without.
-        return inr if torch.is_grad_enabled() else inr.detach()
+        return VideoINR(tuple(block.inr_level(part, z_motion) for block, part in levels))
 
     def _check_motion(self, z_motion: Tensor, batch: int) -> None:
         if tuple(z_motion.shape) != (batch, self.w_dim):
