@@ -43,7 +43,7 @@ def resampled(frames: Iterable[tuple[Tensor, float]], fps: float, last: float) -
                 count += 1
         shown, begin = frame, time
     if shown is not None:
-        for _ in range(count, max(count + 1, _moment(begin - start + last, fps))):
+        for _ in range(count, max(_moment(begin - start + last, fps), 1)):
             yield shown
 
 
