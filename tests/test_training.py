@@ -19,7 +19,8 @@ from digan_fast.networks import Discriminator, Generator
 from digan_fast.networks.config import coordinate_config
 from digan_fast.training import augment, loop
 from digan_fast.training.config import TrainConfig
-from digan_fast.training.loop import Run, lazy_adam, sanitise_gradients, train, update_average
+from digan_fast.training.loop import train
+from digan_fast.training.run import Run, lazy_adam, sanitise_gradients, update_average
 from digan_fast.training.loss import Loss
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from digan_fast.cli.arguments import Grid, Times, WindowSpec
+from digan_fast.options import GivenPath
 
 # For an option whose description tells its default.
 OWN_DEFAULT = tyro.conf.arg(help_behavior_hint="")
@@ -22,7 +23,7 @@ class RenderOptions:
 
     snapshot: Annotated[tyro.conf.Positional[Path | None], _SNAPSHOT] = None
     """A snapshot of digan_fast or a published pickle; default: the one that comes along."""
-    out: Path = Path("out.mp4")
+    out: GivenPath = Path("out.mp4")
     """.mp4; .gif; .png: a row for each video, a column for each frame; no suffix: a folder."""
     frames: int = 16
     """The number of frames."""
