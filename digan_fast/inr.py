@@ -245,6 +245,8 @@ class VideoINR:
 
     def _times(self, times: Tensor | Sequence[float]) -> Tensor:
         dtype = torch.promote_types(self.dtype, torch.float32)
+        if not isinstance(times, Tensor) and not all(abs(time) <= torch.finfo(dtype).max for time in times):
+            raise ValueError(f"times: {times}, expected finite numbers of {dtype}")
         times = torch.as_tensor(times, dtype=dtype, device=self.device)
         if times.ndim == 1:
             times = times.expand(len(self), -1)

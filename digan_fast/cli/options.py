@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from digan_fast.cli.arguments import Grid, Times, WindowSpec
+from digan_fast.cli.arguments import MaybeGrid, MaybeWindow, Times
 from digan_fast.options import GivenPath
 
 # For an option whose description tells its default.
@@ -33,7 +33,7 @@ class RenderOptions:
     """Frames per second of the file."""
     size: Annotated[int | None, OWN_DEFAULT] = None
     """The side of the picture in pixels; default: as trained."""
-    window: Annotated[WindowSpec | None, OWN_DEFAULT] = None
+    window: Annotated[MaybeWindow, OWN_DEFAULT] = None
     """A rectangle of the picture in pixels; it may reach outside, which extrapolates."""
     levels: Annotated[int | None, OWN_DEFAULT] = None
     """Stop after so many levels, coarse to fine; default: all."""
@@ -43,7 +43,7 @@ class RenderOptions:
     """The class, for snapshots trained with labels."""
     truncation: float = 1.0
     """Psi: 1 samples as trained; towards 0 contents come closer to their mean."""
-    grid: Annotated[Grid | None, OWN_DEFAULT] = None
+    grid: Annotated[MaybeGrid, OWN_DEFAULT] = None
     """How videos are tiled; default: about square."""
     device: Annotated[str | None, OWN_DEFAULT] = None
     """Such as cpu or cuda:1; default: cuda where there is one, else cpu."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from digan_fast import snapshot, video
-from digan_fast.cli.arguments import UsageError
+from digan_fast.cli.arguments import FLOAT32, UsageError
 from digan_fast.cli.options import RenderOptions
 from digan_fast.devices import usable_device
 from digan_fast.networks import Generator, latents
@@ -24,6 +24,10 @@ from digan_fast.networks import Generator, latents
 SUFFIXES: Final = (".mp4", ".gif", ".png", "")
 # Pictures made at once by generators without an INR, and by streams with an INR for each frame.
 TOGETHER: Final = 8
+MOST_FRAMES: Final = 10_000_000
+LARGEST_SIZE: Final = 2**24
+# Of one picture: 3 GiB in float32.
+MOST_PIXELS: Final = 2**28
 
 
 def check(options: RenderOptions) -> None:
@@ -32,12 +36,21 @@ def check(options: RenderOptions) -> None:
         raise UsageError(f"--out: {options.out}, expected the suffix .mp4, .gif, .png, or none for a folder")
     if is_sheet(options) and options.grid is not None:
         raise UsageError("--grid: a .png has a row for each video, so it has no grid")
-    if options.frames < 1:
-        raise UsageError(f"--frames: {options.frames}, expected 1 or more")
+    if not 1 <= options.frames <= MOST_FRAMES:
+        raise UsageError(f"--frames: {options.frames}, expected 1 to {MOST_FRAMES}")
+    if options.size is not None and not 1 <= options.size <= LARGEST_SIZE:
+        raise UsageError(f"--size: {options.size}, expected 1 to {LARGEST_SIZE}")
+    name, (height, width) = "size", (options.size or 0,) * 2
+    if options.window is not None:
+        name, (height, width) = "window", options.window[2:]
+    if height * width > MOST_PIXELS:
+        raise UsageError(f"--{name}: a picture of {height}×{width}, expected at most {MOST_PIXELS} pixels")
     if not 0.1 <= options.fps <= 1000:
         raise UsageError(f"--fps: {options.fps}, expected 0.1 to 1000")
-    if not math.isfinite(options.truncation):
-        raise UsageError(f"--truncation: {options.truncation}, expected a finite number")
+    if not abs(options.truncation) <= FLOAT32:
+        raise UsageError(f"--truncation: {options.truncation}, expected a finite number within float32")
+    if options.out.suffix.lower() == ".gif" and options.fps > 50:
+        raise UsageError(f"--fps: {options.fps:g}, expected at most 50 for a .gif, which browsers show no faster")
     check_target(options.out)
 
 
@@ -198,7 +211,16 @@ def _started(frames: Iterator[Tensor]) -> Iterator[Tensor]:
         first = next(frames)
     except ValueError as error:
         raise UsageError(f"--{error}") from error
-    return (video.to_uint8(frame).cpu() for frame in itertools.chain([first], frames))
+    return (video.to_uint8(_finite(frame)).cpu() for frame in itertools.chain([first], frames))
+
+
+def _finite(frame: Tensor) -> Tensor:
+    """The frame, if it is one: numbers beyond float32's would otherwise be grey pixels."""
+    if not bool(frame.isfinite().all()):
+        raise ValueError(
+            "the pictures are not finite: --times or --truncation takes the network beyond float32, or its weights do"
+        )
+    return frame
 
 
 def _pictures(generator: Generator, ws: Tensor, z_motion: Tensor, times: Tensor, options: RenderOptions) -> Tensor:

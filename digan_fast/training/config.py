@@ -226,11 +226,11 @@ class TrainConfig:
         }
 
     def to_json(self) -> str:
-        """The fields, and under ``resolved`` what the run is made of where they leave it to defaults or to a file."""
         plain = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
-        return json.dumps({**plain, "resolved": self._resolved()}, indent=2)
+        return json.dumps(plain, indent=2)
 
-    def _resolved(self) -> dict[str, Any]:
+    def resolved(self) -> dict[str, Any]:
+        """What the run is made of where the fields leave it to defaults or to a file."""
         batch, lr, ema_kimg, _ = self.schedule()
         cfg = self._generator_cfg()
         return {
@@ -245,7 +245,7 @@ class TrainConfig:
     def differences(self, saved: dict[str, Any]) -> list[str]:
         """The fields in which a saved configuration describes another run, each value as what it stood for there."""
         own = json.loads(self.to_json())
-        here = own["resolved"]
+        here = json.loads(json.dumps(self.resolved()))
         there = saved.get("resolved") or _resolved_without_record(saved)
         names = [field.name for field in fields(self) if field.name not in _FREE and field.name in saved]
         different = []

@@ -27,10 +27,8 @@ def load_initial(path: Path) -> Snapshot:
 
 
 @torch.no_grad()
-def start_from(found: Snapshot, networks: Mapping[str, nn.Module]) -> tuple[str, bool]:
-    """Copy what has the same name and shape into ``networks``, some of G, D and G_ema.
-
-    Returns a line on what was copied, and whether the average has still to be gathered, G_ema being no average.
+def start_from(found: Snapshot, networks: Mapping[str, nn.Module]) -> str:
+    """Copy what has the same name and shape into ``networks``, some of G, D and G_ema; a line on what was copied.
 
     A snapshot with one generator gives it to G and G_ema both; without D, D stays as it is.  Where no tensor of two or
     more dimensions matches, the networks stay as they are and a ValueError is raised that begins with ``init``.
@@ -60,4 +58,4 @@ def start_from(found: Snapshot, networks: Mapping[str, nn.Module]) -> tuple[str,
         raise ValueError("init: no weight of the snapshot has the name and shape of one of the new networks")
     for target, tensor in copies:
         target.copy_(tensor)
-    return "init: " + "; ".join(parts), found.G_ema is None
+    return "init: " + "; ".join(parts)

@@ -46,15 +46,20 @@ def train(config: TrainConfig) -> Path:
         keep_freed_memory(not config.checkpoint)
         run = Run(config, clips)
         if initial is not None:
-            line, run.average_ramps = start_from(initial, run.networks)
-            _say(line)
+            _say(start_from(initial, run.networks))
+            run.average_ramps = initial.G_ema is None
         clear_leftovers(folder)
         if resumed is not None:
             run.restore(resumed[1])
             # The state is in the networks now.
             del resumed
         else:
-            described = {**json.loads(config.to_json()), "classes": classes, "threads_used": torch.get_num_threads()}
+            described = {
+                **json.loads(config.to_json()),
+                "resolved": config.resolved(),
+                "classes": classes,
+                "threads_used": torch.get_num_threads(),
+            }
             with replacing(folder / CONFIG) as part:
                 part.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
             (folder / LOG).unlink(missing_ok=True)
