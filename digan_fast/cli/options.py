@@ -14,7 +14,7 @@ from digan_fast.options import GivenPath
 # For an option whose description tells its default.
 OWN_DEFAULT = tyro.conf.arg(help_behavior_hint="")
 _SNAPSHOT = tyro.conf.arg(metavar="SNAPSHOT", help_behavior_hint="")
-_CLASS = tyro.conf.arg(name="class", metavar="N", help_behavior_hint="")
+_CLASS = tyro.conf.arg(name="class", metavar="NAME|N", help_behavior_hint="")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +39,8 @@ class RenderOptions:
     """Stop after so many levels, coarse to fine; default: all."""
     precision: Literal["float32", "bfloat16", "int8"] = "float32"
     """bfloat16 and int8 are faster where the processor has them; they change colours by about a hundredth."""
-    label: Annotated[int | None, _CLASS] = None
-    """The class, for snapshots trained with labels."""
+    label: Annotated[str | None, _CLASS] = None
+    """The class, for snapshots trained with labels: its name, where the snapshot has names, or its number."""
     truncation: float = 1.0
     """Psi: 1 samples as trained; towards 0 contents come closer to their mean."""
     grid: Annotated[MaybeGrid, OWN_DEFAULT] = None

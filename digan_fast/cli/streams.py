@@ -87,7 +87,7 @@ def content_ws(generator: Generator, seeds: Sequence[int], options: RenderOption
     """[B, num_ws, w_dim] of content seeds."""
     device = next(generator.parameters()).device
     z = latents.content(seeds, generator.z_dim).to(device)
-    labels = _labels(generator.c_dim, options.label, len(seeds))
+    labels = _labels(generator, options.label, len(seeds))
     if labels is not None:
         labels = labels.to(device)
     if options.truncation != 1 and generator.mapping.w_avg_beta is None:
@@ -190,16 +190,22 @@ def _device(name: str | None) -> torch.device:
         raise UsageError(f"--{error}") from error
 
 
-def _labels(classes: int, label: int | None, batch: int) -> Tensor | None:
+def _labels(generator: Generator, label: str | None, batch: int) -> Tensor | None:
     """One-hot [B, classes]; None for a network without classes."""
+    classes, names = generator.c_dim, generator.class_names
     if classes == 0:
         if label is not None:
             raise UsageError(f"--class: {label}, but this snapshot was trained without classes")
         return None
-    if label is None or not 0 <= label < classes:
-        given = "not given" if label is None else str(label)
-        raise UsageError(f"--class: {given}, expected 0 to {classes - 1} for this snapshot")
-    return F.one_hot(torch.tensor(label), classes).float().expand(batch, -1)
+    if label is not None and label in names:
+        number = names.index(label)
+    elif label is not None and label.isdecimal() and int(label) < classes:
+        number = int(label)
+    else:
+        given = "not given" if label is None else label
+        known = f" or a name: {', '.join(names[:20])}" if names else ""
+        raise UsageError(f"--class: {given}, expected 0 to {classes - 1}{known} for this snapshot")
+    return F.one_hot(torch.tensor(number), classes).float().expand(batch, -1)
 
 
 def _started(frames: Iterator[Tensor]) -> Iterator[Tensor]:

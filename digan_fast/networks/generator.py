@@ -59,6 +59,8 @@ class Generator(nn.Module):
             "cfg": cfg,
         }
         self.ours = ours
+        # Those of the labels' entries, where a snapshot tells them.
+        self.class_names: list[str] = []
         self.z_dim = z_dim
         self.c_dim = c_dim
         self.w_dim = w_dim

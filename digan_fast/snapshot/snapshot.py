@@ -101,7 +101,7 @@ def load(
         raise ValueError(f"networks: {sorted(unknown)}, expected some of {', '.join(NETWORKS)}")
     with _named(path):
         contents = _contents(path)
-        built = {name: build(name, contents.sources[name]).to(map_location) for name in wanted if name in contents.sources}
+        built = {name: _built(name, contents).to(map_location) for name in wanted if name in contents.sources}
         return Snapshot(**built, training_set=contents.training_set, metadata=contents.metadata)
 
 
@@ -111,11 +111,11 @@ def load_generator(path: _Path | BinaryIO, map_location: str | torch.device = "c
     Raises SnapshotError where it has neither, and what `load` raises.
     """
     with _named(path):
-        sources = _contents(path).sources
-        name = next((name for name in ("G_ema", "G") if name in sources), None)
+        contents = _contents(path)
+        name = next((name for name in ("G_ema", "G") if name in contents.sources), None)
         if name is None:
             raise SnapshotError("it has no generator")
-        generator: Generator = build(name, sources[name]).to(map_location)
+        generator: Generator = _built(name, contents).to(map_location)
         return generator
 
 
@@ -158,6 +158,14 @@ class _Contents:
     sources: dict[str, Source]
     training_set: dict[str, Any]
     metadata: dict[str, str]
+
+
+def _built(name: str, contents: _Contents) -> Any:
+    network = build(name, contents.sources[name])
+    names = contents.training_set.get("classes")
+    if isinstance(network, Generator) and isinstance(names, list):
+        network.class_names = [str(name) for name in names]
+    return network
 
 
 @contextlib.contextmanager
