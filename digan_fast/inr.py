@@ -122,6 +122,11 @@ class VideoINR:
         return f"VideoINR({len(self)} videos, levels of side {sides}, {self.dtype}, {self.device})"
 
     def __len__(self) -> int:
+        return self.videos
+
+    @property
+    def videos(self) -> int:
+        """B; in a traced graph a symbol, which ``len`` would make a number."""
         return self.levels[0].layers[0].weight.shape[0]
 
     def __getitem__(self, index: int | slice) -> VideoINR:
@@ -212,7 +217,7 @@ class VideoINR:
         times = times.detach()
         self._chosen(levels, precision)
         _, _, height, width = checked_window(window, self._size(size))
-        together = max(1, STREAM_PIXELS // max(1, len(self) * height * width))
+        together = max(1, STREAM_PIXELS // max(1, self.videos * height * width))
 
         def stream() -> Iterator[Tensor]:
             for first in range(0, times.shape[1], together):
@@ -249,8 +254,8 @@ class VideoINR:
             raise ValueError(f"times: {times}, expected finite numbers of {dtype}")
         times = torch.as_tensor(times, dtype=dtype, device=self.device)
         if times.ndim == 1:
-            times = times.expand(len(self), -1)
-        if times.ndim != 2 or times.shape[0] != len(self):
+            times = times.expand(self.videos, -1)
+        if times.ndim != 2 or times.shape[0] != self.videos:
             raise ValueError(f"times: shape {tuple(times.shape)}, expected [T] or [{len(self)}, T]")
         return times
 

@@ -71,7 +71,7 @@ def _videos(level: Level) -> list[Level]:
     def layers(entry: Layer) -> list[Layer]:
         return [entry._replace(weight=weight) for weight in entry.weight.split(1)]
 
-    batch = len(level.to_rgb.weight)
+    batch = level.to_rgb.weight.shape[0]
     frequencies = [None] * batch if level.frequency is None else level.frequency.split(1)
     phases = [None] * batch if level.phase is None else level.phase.split(1)
     own = zip(*map(layers, level.layers), strict=True)

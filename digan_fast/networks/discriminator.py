@@ -349,7 +349,7 @@ class Discriminator(nn.Module):
         image_logits depend on, for the gradient penalty.  Raises ValueError where a shape does not fit.
         """
         side = self.img_resolution
-        if c is not None and len(c) != len(vid):
+        if c is not None and c.shape[0] != vid.shape[0]:
             raise ValueError(f"c: {len(c)} labels for {len(vid)} pairs")
         if tuple(vid.shape[1:]) != (2 * self.img_channels + 1, side, side):
             expected = f"[B, {2 * self.img_channels + 1}, {side}, {side}]"

@@ -98,7 +98,7 @@ class Generator(nn.Module):
         return self.synthesis.inr(ws, z_motion)
 
     def _draw_motion(self, z: Tensor) -> Tensor:
-        return torch.randn(len(z), self.w_dim).to(z.device)
+        return torch.randn(z.shape[0], self.w_dim).to(z.device)
 
     def forward(
         self,
@@ -114,7 +114,7 @@ class Generator(nn.Module):
         timesteps > 2: T times from 0 to 1, dT None.  Otherwise a random pair of times for each video, T = 2, and dT
         [B, 1, 1, 1] their difference.  Draws, from the global generator: times, motion vectors.
         """
-        batch = len(z)
+        batch = z.shape[0]
         if timesteps > 2:
             times = torch.linspace(0, 1, timesteps, device=z.device).expand(batch, -1)
             difference = None

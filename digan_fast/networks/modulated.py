@@ -104,7 +104,7 @@ class SynthesisLayer(nn.Module):
             return None
         if mode == "const":
             return self.noise_const * self.noise_strength
-        return torch.randn(len(x), 1, self.side, self.side, device=x.device) * self.noise_strength
+        return torch.randn(x.shape[0], 1, self.side, self.side, device=x.device) * self.noise_strength
 
     def forward(self, x: Tensor, w: Tensor, noise_mode: str = "random", gain: float = 1.0) -> Tensor:
         """x [N, I, H, W] with a set of weights for each of its N samples."""

@@ -236,6 +236,11 @@ class SynthesisNetwork(nn.Module):
     def blocks(self) -> list[SynthesisBlock]:
         return [getattr(self, f"b{resolution}") for resolution in self.block_resolutions]
 
+    @property
+    def dtype(self) -> torch.dtype:
+        # Not of parameters(), which the replicas of DataParallel do not have.
+        return self.blocks[0].conv1.bias.dtype
+
     def why_not_inr(self) -> str | None:
         """Why these options have no INR, so that the published form runs; None where they have one."""
         config = self.config
@@ -258,7 +263,7 @@ class SynthesisNetwork(nn.Module):
         if ws.ndim != 3 or tuple(ws.shape[1:]) != (self.num_ws, self.w_dim):
             expected = f"[B, {self.num_ws}, {self.w_dim}]"
             raise ValueError(f"ws: shape {tuple(ws.shape)}, expected {expected}")
-        ws = ws.to(next(self.parameters()).dtype)
+        ws = ws.to(self.dtype)
         entries, first, parts = list(ws.unbind(1)), 0, []
         for block in self.blocks:
             count = len(block.layers)
@@ -277,7 +282,7 @@ class SynthesisNetwork(nn.Module):
         if reason is not None:
             raise ValueError(f"this generator has no INR: {reason}")
         parts = self._split(ws)
-        self._check_motion(z_motion, len(ws))
+        self._check_motion(z_motion, ws.shape[0])
         z_motion = z_motion.to(parts[0][0].dtype)
         levels = zip(self.blocks, parts, strict=True)
         return VideoINR(tuple(block.inr_level(part, z_motion) for block, part in levels))
@@ -296,7 +301,7 @@ class SynthesisNetwork(nn.Module):
         Right for all options, and the baseline that speed is measured against.  Arguments as of :meth:`forward`.
         """
         frames = self._frames(ws, Ts, noise_mode)
-        self._check_motion(z_motion, len(ws))
+        self._check_motion(z_motion, ws.shape[0])
         parts = self._split(ws.repeat_interleave(frames, dim=0))
         dtype = parts[0][0].dtype
         motion = z_motion.to(dtype).repeat_interleave(frames, dim=0)
@@ -310,23 +315,39 @@ class SynthesisNetwork(nn.Module):
         """T, the frames of each video."""
         if noise_mode not in NOISE_MODES:
             raise ValueError(f"noise_mode: {noise_mode!r}, expected one of {', '.join(NOISE_MODES)}")
-        videos = max(1, len(ws))
-        if Ts.numel() != len(Ts) or len(Ts) % videos or (len(Ts) and not len(ws)):
+        videos, times = ws.shape[0], Ts.shape[0]
+        if Ts.numel() != times or (times % videos if videos else times):
             raise ValueError(f"Ts: shape {tuple(Ts.shape)}, expected [B·T, 1, 1, 1] for the B = {len(ws)} videos of ws")
-        return len(Ts) // videos
+        return times // videos if videos else 0
 
     @full_precision
     def forward(
-        self, ws: Tensor, Ts: Tensor, z_motion: Tensor, noise_mode: str = "random", force_fp32: bool = False
+        self,
+        ws: Tensor,
+        Ts: Tensor,
+        z_motion: Tensor,
+        noise_mode: str = "random",
+        force_fp32: bool = False,
+        precision: str = "float32",
     ) -> Tensor:
         """Frames [B·T, C, H, W], those of a video consecutive.
 
         ws [B, num_ws, w_dim], times Ts [B·T, 1, 1, 1], motion vectors z_motion [B, w_dim].  noise_mode: random, const
         or none, where the options have noise.  ``num_fp16_res`` levels run in half precision on a GPU unless
-        ``force_fp32``; an INR is float32.  Raises ValueError, naming the argument, where one does not fit.
+        ``force_fp32``; an INR is rendered in ``precision``, as of :meth:`VideoINR.render`.  A network in 16 bits gives
+        frames in its type; its INR is rendered in float32, or in bfloat16 as it is.  Raises ValueError, naming the
+        argument, where one does not fit.
         """
-        if self.why_not_inr() is not None:
+        reason = self.why_not_inr()
+        if reason is not None:
+            if precision != "float32":
+                raise ValueError(f"precision: {precision!r}, but this generator has no INR: {reason}")
             return self.published(ws, Ts, z_motion, noise_mode, force_fp32)
         frames = self._frames(ws, Ts, noise_mode)
-        times = Ts.view(len(ws), frames)
-        return self.inr(ws, z_motion).render(times, checkpoint=self.checkpoint).flatten(0, 1)
+        inr, dtype = self.inr(ws, z_motion), self.dtype
+        if dtype in (torch.float16, torch.bfloat16):
+            inr = inr.to(torch.float32)
+            precision = "bfloat16" if dtype == torch.bfloat16 and precision == "float32" else precision
+        times = Ts.view(-1, frames).to(inr.dtype)
+        pictures = inr.render(times, precision=precision, checkpoint=self.checkpoint).flatten(0, 1)
+        return pictures.to(dtype) if dtype in (torch.float16, torch.bfloat16) else pictures

@@ -134,7 +134,7 @@ def coord_linear_backward(
     wide = dz.transpose(1, 2).flatten(2)
     dsin = torch.bmm(wide, turned_sin.flatten(1, 2))
     dcos = torch.bmm(wide, turned_cos.flatten(1, 2))
-    dtheta = (dsin * cos_theta - dcos * sin_theta).reshape(len(phase), grid[3], grid[4], phase.shape[2])
+    dtheta = (dsin * cos_theta - dcos * sin_theta).reshape(phase.shape[0], grid[3], grid[4], phase.shape[2])
     x, y = coordinates(grid, frequency)
     by_x = torch.einsum("bhwk,w->bk", dtheta, x)
     by_y = torch.einsum("bhwk,h->bk", dtheta, y)
