@@ -127,6 +127,15 @@ def runs_natively() -> bool:
     return not torch.compiler.is_compiling() and requested() in (None, "native") and _why_not_native() is None
 
 
+def _after_fork() -> None:
+    """OpenMP's threads do not survive a fork, and the next parallel region, ours or torch's, waits for them for ever."""
+    torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 def kernel_table() -> dict[str, list[str]]:
     """The backends that have a kernel for each op, in the order they are tried."""
     return {op: [name for name in ORDER if name in kernels] for op, kernels in _kernels.items()}
