@@ -35,7 +35,8 @@ class _Kernel:
     why_not: Callable[..., str | None]
 
 
-_kernels: dict[str, dict[str, _Kernel]] = {}
+# What is registered outlives a reload of this module.
+_kernels: dict[str, dict[str, _Kernel]] = globals().get("_kernels", {})
 _said: set[tuple[str, str, str]] = set()
 _requests: list[tuple[object, str]] = []
 _requests_lock = threading.Lock()

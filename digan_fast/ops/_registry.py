@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,7 +20,8 @@ def layout(x: Tensor) -> torch.memory_format:
     return torch.contiguous_format
 
 
-_LIBRARY = torch.library.Library("digan_fast", "DEF")
+# A fragment, since the package may be imported again in one process, as notebooks reload it; torch keeps the ops.
+_LIBRARY = torch.library.Library("digan_fast", "FRAGMENT")
 
 
 def define(
@@ -37,15 +39,16 @@ def define(
 
     @full_precision
     def body(*args: Any) -> Any:
-        result = dispatch.call(name, *args)
+        result = sys.modules.get(dispatch.__name__, dispatch).call(name, *args)
         first = torch.contiguous_format if like is None else layout(args[like])
         if isinstance(result, Tensor):
             return result.contiguous(memory_format=first)
         return result[0].contiguous(memory_format=first), *(out.contiguous() for out in result[1:])
 
-    _LIBRARY.define(f"{name}{signature}")
-    _LIBRARY.impl(name, body, "CompositeExplicitAutograd")
-    torch.library.register_fake(f"digan_fast::{name}", fake, lib=_LIBRARY)
+    if not hasattr(torch.ops.digan_fast, name):
+        _LIBRARY.define(f"{name}{signature}")
+        _LIBRARY.impl(name, body, "CompositeExplicitAutograd")
+        torch.library.register_fake(f"digan_fast::{name}", fake, lib=_LIBRARY)
     dispatch.register(name, "reference", reference)
     overload: Callable[..., Any] = getattr(torch.ops.digan_fast, name).default
     return overload
