@@ -21,8 +21,8 @@ from digan_fast.training import augment, loop
 from digan_fast.training import run as run_module
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.loop import train
-from digan_fast.training.run import Run, lazy_adam, sanitise_gradients, update_average
 from digan_fast.training.loss import Loss
+from digan_fast.training.run import Run, lazy_adam, sanitise_gradients, update_average
 
 
 @pytest.fixture

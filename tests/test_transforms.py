@@ -50,7 +50,9 @@ def cases() -> dict[str, tuple[Function, Tensor]]:
             torch.randn(1, 2, 3),
         ),
         "coord_linear by frequency": (
-            lambda t: functional.coord_linear(None, t, motion[:, :6].view(1, 2, 3).to(t), C.to(t), None, (8, 1, 0, 3, 8)),
+            lambda t: functional.coord_linear(
+                None, t, motion[:, :6].view(1, 2, 3).to(t), C.to(t), None, (8, 1, 0, 3, 8)
+            ),
             F,
         ),
         "coord_mlp": (lambda t: functional.coord_mlp(t, [W.to(t) / 10, last.to(t)]), x),
@@ -117,7 +119,9 @@ def test_vmap(name: str) -> None:
     assert close(vmap(f)(batch), wanted.double(), 1e-5)
 
 
-@pytest.mark.parametrize("name", ["linear_act by weight", "bias_act", "fmm_weights", "coord_linear", "coord_mlp", "mapping"])
+@pytest.mark.parametrize(
+    "name", ["linear_act by weight", "bias_act", "fmm_weights", "coord_linear", "coord_mlp", "mapping"]
+)
 def test_second_derivatives(name: str) -> None:
     f, at = CASES[name]
     at = at.double()

@@ -97,7 +97,9 @@ class SynthesisLayer(nn.Module):
 
     def inr_layer(self, w: Tensor) -> Layer:
         """This layer of B videos; kernels are 1×1."""
-        return Layer(self.modulated_weight(w)[..., 0, 0], self.bias.clone(), self.activation, self.gain, self.conv_clamp)
+        return Layer(
+            self.modulated_weight(w)[..., 0, 0], self.bias.clone(), self.activation, self.gain, self.conv_clamp
+        )
 
     def _noise(self, x: Tensor, mode: str) -> Tensor | None:
         if not self.use_noise or mode == "none":

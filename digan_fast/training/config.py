@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from digan_fast.devices import usable_device
-from digan_fast.options import GivenPath
 from digan_fast.networks.config import coordinate_config, read_config
+from digan_fast.options import GivenPath
 from digan_fast.training.augment import DiffAugment
 
 # Fields that may differ when a run is resumed: they do not change what it computes up to a given moment, or, like

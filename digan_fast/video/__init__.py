@@ -4,6 +4,7 @@ from digan_fast.video.frames import sheet, square, to_uint8
 from digan_fast.video.pictures import IMAGE_SUFFIXES
 from digan_fast.video.reading import (
     VIDEO_SUFFIXES,
+    frame_count,
     frame_rate,
     is_frame_folder,
     is_video,
@@ -15,6 +16,7 @@ from digan_fast.video.writing import write, write_image
 __all__ = [
     "IMAGE_SUFFIXES",
     "VIDEO_SUFFIXES",
+    "frame_count",
     "frame_rate",
     "is_frame_folder",
     "is_video",

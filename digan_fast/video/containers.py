@@ -81,6 +81,12 @@ def video_frames(path: Path, fps: float | None) -> Iterator[Tensor]:
     yield from resampled(_timed(path, usual), fps or 1 / usual, usual)
 
 
+def packet_count(path: Path) -> int:
+    """The frames that a file holds encoded."""
+    with open_video(path) as (container, stream):
+        return sum(1 for packet in container.demux(stream) if packet.size)
+
+
 def _packet_times(path: Path) -> list[float]:
     """When each frame is to be shown, in seconds, ascending; nothing where the file does not tell."""
     with open_video(path) as (container, stream):
@@ -123,7 +129,7 @@ def _as_shown(frame: Any, reformatter: Any, shape: Fraction) -> Tensor:
     if clear:
         opacity = pixels[..., 3:].to(torch.int32)
         pixels = ((pixels[..., :3] * opacity + 127) // 255).to(torch.uint8)
-    return _turned(pixels, frame).permute(2, 0, 1).contiguous()
+    return _turned(pixels, frame).permute(2, 0, 1)
 
 
 def _plane(frame: Any, channels: int) -> numpy.ndarray[Any, Any]:

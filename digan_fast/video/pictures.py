@@ -38,7 +38,7 @@ def is_animated(path: Path) -> bool:
             if head.startswith(b"\x89PNG"):
                 head += file.read(_HEAD)
                 control = head.find(b"acTL")
-                return 0 < control and (head.find(b"IDAT") < 0 or control < head.find(b"IDAT"))
+                return control > 0 and (head.find(b"IDAT") < 0 or control < head.find(b"IDAT"))
     except OSError:
         return False
     if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X":

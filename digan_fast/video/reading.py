@@ -12,7 +12,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from digan_fast.video.containers import video_frames, video_rate
+from digan_fast.video.containers import packet_count, video_frames, video_rate
 from digan_fast.video.frames import extent, square
 from digan_fast.video.pictures import (
     ANIMATED_SUFFIXES,
@@ -100,6 +100,18 @@ def frame_rate(path: _Path) -> float | None:
             return 1 / usual_gap(begins)
         return len(shown) / sum(shown) if sum(shown) else None
     return video_rate(path)
+
+
+def frame_count(path: _Path) -> int:
+    """The number of frames, of a video file without decoding them; where their rate varies, before they are made even.
+
+    Raises what `iter_frames` raises.
+    """
+    path = Path(path)
+    decode = _decoder(path)
+    if decode is _folder_frames:
+        return sum(map(is_image_name, os.listdir(path)))
+    return len(durations(path)) if decode is _animation_frames else packet_count(path)
 
 
 def read(

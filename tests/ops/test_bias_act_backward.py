@@ -69,7 +69,16 @@ def magnitude(grad: Tensor, x: Tensor, bias: Tensor | None, dim: int) -> Tensor:
     "linear", [2, 2, 3, 33], 1, False, None, 1.0, ("contiguous", "contiguous", "channels_last"), torch.float32, True, 0
 )
 @example(
-    "linear", [16, 1, 16, 33], 1, False, None, 1.0, ("contiguous", "contiguous", "channels_last"), torch.float32, True, 0
+    "linear",
+    [16, 1, 16, 33],
+    1,
+    False,
+    None,
+    1.0,
+    ("contiguous", "contiguous", "channels_last"),
+    torch.float32,
+    True,
+    0,
 )
 @example(
     "linear", [4, 3, 90, 99], 1, False, None, 1.0, ("contiguous", "contiguous", "channels_last"), torch.float32, True, 0
