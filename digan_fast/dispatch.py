@@ -129,7 +129,7 @@ def runs_natively() -> bool:
 
 
 def _after_fork() -> None:
-    """OpenMP's threads do not survive a fork, and the next parallel region, ours or torch's, waits for them for ever."""
+    """OpenMP's threads do not survive a fork; the next parallel region, ours or torch's, would wait for them."""
     torch.set_num_threads(1)
 
 

@@ -78,7 +78,7 @@ class TensorFile:
 
 
 def read_tensors(data: memoryview) -> TensorFile:
-    """The file whose bytes these are, writable, as torch wraps them only then.  Raises ValueError where it is damaged."""
+    """The file whose bytes these are; writable, for torch wraps no others.  Raises ValueError where damaged."""
     length = int.from_bytes(data[:8], "little")
     start = 8 + length
     if len(data) < 8 or start > len(data):

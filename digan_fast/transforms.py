@@ -23,7 +23,7 @@ def composed(op: str, *args: Any) -> bool:
     """
     if torch.compiler.is_compiling():
         return _exported_without_ops()
-    if torch.jit.is_tracing():
+    if torch._C._get_tracing_state() is not None:
         return dispatch.requested() in (None, "reference")
     reason = why_formula(args)
     if reason is None:
@@ -59,7 +59,7 @@ def _floating(args: Iterable[Any]) -> Iterable[Tensor]:
             yield from _floating(arg)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@torch.compiler.assume_constant_result
 def _reference_wanted() -> bool:
     return dispatch.requested() in (None, "reference")
 

@@ -21,8 +21,8 @@ with use_backend("triton"):
         functional.linear_act(x, weight)
     except dispatch.BackendUnavailable:
         print("the new module's backend is asked")
-for name in ("digan_fast", "digan_fast.dispatch", "digan_fast.ops._registry", "digan_fast.ops.linear_act", "digan_fast.ops"):
-    importlib.reload(sys.modules[name])
+for name in ("", ".dispatch", ".ops._registry", ".ops.linear_act", ".ops"):
+    importlib.reload(sys.modules[f"digan_fast{name}"])
 importlib.reload(functional)
 leaf = x.clone().requires_grad_()
 functional.linear_act(leaf, weight).sum().backward()

@@ -1,4 +1,4 @@
-"""A run's folder and its data over time: locks, what resuming compares, what is said, leftovers, a snapshot's average."""
+"""A run's folder over time: locks, what resuming compares, what is said, leftovers, a snapshot's average."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_folder_that_nothing_was_written_to_goes_again(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("x")
     with (
-        pytest.raises(ValueError, match="out: .*cannot be written to: Not a directory"),
+        pytest.raises(ValueError, match=r"out: .*cannot be written to: Not a directory"),
         owned(tmp_path / "file" / "x"),
     ):
         pass

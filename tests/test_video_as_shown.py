@@ -144,8 +144,8 @@ def test_16_bits_are_scaled(tmp_path: Path) -> None:
     found = video.read(tmp_path)[0][0]
     assert found[:, 0].tolist() == [[0, 1, 128, 255]] * 3
     Image.fromarray(levels.astype(np.float32)).save(tmp_path / "0.tif")
+    (tmp_path / "0.png").unlink()
     with pytest.raises(ValueError, match=r"0\.tif.*floating-point"):
-        (tmp_path / "0.png").unlink()
         video.read(tmp_path)
 
 

@@ -50,7 +50,7 @@ class Snapshot:
     metadata: dict[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Any:
-        """A network, or `training_set_kwargs`, by its key in a published pickle.  Raises KeyError where there is none."""
+        """A network or `training_set_kwargs`, by its key in a published pickle.  Raises KeyError without it."""
         found = self.training_set if name == "training_set_kwargs" else None
         if name in NETWORKS:
             found = getattr(self, name)

@@ -248,7 +248,7 @@ class TrainConfig:
         here = json.loads(json.dumps(self.resolved()))
         there = saved.get("resolved") or _resolved_without_record(saved)
         names = [field.name for field in fields(self) if field.name not in _FREE and field.name in saved]
-        different = []
+        different: list[str] = []
         for name in names:
             if name == "generator_config":
                 changed = "generator" in there and there["generator"] != here["generator"] and not different

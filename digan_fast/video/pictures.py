@@ -29,7 +29,7 @@ def is_image_name(name: str) -> bool:
 
 
 def is_animated(path: Path) -> bool:
-    """Whether a file is an animated PNG, WebP or AVIF; decided by its first bytes, and False where it cannot be read."""
+    """Whether a file is an animated PNG, WebP or AVIF, by its first bytes; False where it cannot be read."""
     if path.suffix.lower() not in ANIMATED_SUFFIXES:
         return False
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
@@ -16,13 +17,13 @@ def varies(times: Sequence[float]) -> bool:
     if len(times) < 3:
         return False
     usual = usual_gap(times)
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
     return min(gaps) < _EVEN[0] * usual or max(gaps) > _EVEN[1] * usual
 
 
 def usual_gap(times: Sequence[float]) -> float:
     """The median gap, in seconds, between ascending times, two at least."""
-    gaps = sorted(later - earlier for earlier, later in zip(times, times[1:], strict=False))
+    gaps = sorted(later - earlier for earlier, later in itertools.pairwise(times))
     return gaps[len(gaps) // 2]
 
 

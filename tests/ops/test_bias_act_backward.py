@@ -95,7 +95,7 @@ def test_is_the_reference(
     expanded: bool,
     seed: int,
 ) -> None:
-    """dx within 4 units in the last place of the float64 reference (2.5 were seen), dbias of its terms and their sum."""
+    """dx within 4 units in the last place of the float64 reference (2.5 were seen), dbias within its chain's."""
     dim %= len(shape)
     generator = torch.Generator().manual_seed(seed)
     x = (torch.randn(shape, generator=generator) * 3).to(dtype)
