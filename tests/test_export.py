@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -191,3 +192,15 @@ def test_a_discriminator_in_float64() -> None:
     pair = torch.randn(4, 7, 16, 16)
     wanted = D(pair)[0]
     torch.testing.assert_close(D.double()(pair.double())[0].float(), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_the_pages_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxscript")
+    root = Path(__file__).parents[1]
+    block = re.search(r"```python\n(.*?)```", (root / "docs" / "torch.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert block is not None
+    (tmp_path / "network-snapshot.pkl").symlink_to(root / "tests" / "data" / "snapshot.pkl")
+    monkeypatch.chdir(tmp_path)
+    exec(block[1], {"__name__": "example"})
+    assert (tmp_path / "video.pt2").exists()
+    assert (tmp_path / "video.onnx").exists()
