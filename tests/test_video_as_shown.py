@@ -64,8 +64,8 @@ def test_pictures_are_turned_by_exif(tmp_path: Path, orientation: int) -> None:
     assert torch.equal(found, torch.from_numpy(shown).permute(2, 0, 1))
 
 
-# The display matrix a b 0, c d 0 (x' = a·x + c·y, y' = b·x + d·y, y downwards), and the corners that players show;
-# FFmpeg 7 renders the same files so.
+# The display matrix a b 0, c d 0 (x' = a·x + c·y, y' = b·x + d·y, y downwards), and the corners that players show
+# (test_video_ffmpeg.py asks FFmpeg's own program).
 MATRICES = {
     (1, 0, 0, 1): "rgbw",
     (0, 1, -1, 0): "brwg",

@@ -45,7 +45,7 @@ def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
 
 
 def _stream(path: Path, container: Any) -> Any:
-    """The stream that a player shows: the best that is no cover picture."""
+    """The stream that FFmpeg's program takes: the largest that is no cover picture, the first of several."""
     from av.stream import Disposition
 
     streams = container.streams.video
@@ -54,8 +54,7 @@ def _stream(path: Path, container: Any) -> Any:
     moving = [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
     if not moving:
         raise ValueError(f"{path}: it has no moving picture, only a cover")
-    best = container.streams.best("video")
-    return best if best in moving else moving[0]
+    return max(moving, key=lambda stream: (stream.width or 0) * (stream.height or 0))
 
 
 def video_rate(path: Path) -> float | None:
