@@ -348,6 +348,7 @@ class SynthesisNetwork(nn.Module):
         if dtype in (torch.float16, torch.bfloat16):
             inr = inr.to(torch.float32)
             precision = "bfloat16" if dtype == torch.bfloat16 and precision == "float32" else precision
-        times = Ts.view(-1, frames).to(inr.dtype)
+        times = Ts.view(-1, frames) if frames else Ts.view(ws.shape[0], 0)
+        times = times.to(inr.dtype)
         pictures = inr.render(times, precision=precision, checkpoint=self.checkpoint).flatten(0, 1)
         return pictures.to(dtype) if dtype in (torch.float16, torch.bfloat16) else pictures
