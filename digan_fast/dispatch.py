@@ -35,7 +35,8 @@ class _Kernel:
     why_not: Callable[..., str | None]
 
 
-_kernels: dict[str, dict[str, _Kernel]] = {}
+# What is registered outlives a reload of this module.
+_kernels: dict[str, dict[str, _Kernel]] = globals().get("_kernels", {})
 _said: set[tuple[str, str, str]] = set()
 _requests: list[tuple[object, str]] = []
 _requests_lock = threading.Lock()
@@ -49,6 +50,11 @@ def register(
 ) -> None:
     """Let ``backend`` run ``op``.  ``why_not`` takes the op's arguments and returns a reason, or None if it can."""
     _kernels.setdefault(op, {})[backend] = _Kernel(run, why_not)
+
+
+def reference(op: str) -> Callable[..., Any]:
+    """The op's meaning, in plain PyTorch."""
+    return _kernels[op]["reference"].run
 
 
 def native_module() -> Any:
@@ -125,6 +131,15 @@ def backends() -> dict[str, str | None]:
 def runs_natively() -> bool:
     """Whether calls on the CPU take native kernels.  False while torch.compile traces."""
     return not torch.compiler.is_compiling() and requested() in (None, "native") and _why_not_native() is None
+
+
+def _after_fork() -> None:
+    """OpenMP's threads do not survive a fork; the next parallel region, ours or torch's, would wait for them."""
+    torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def kernel_table() -> dict[str, list[str]]:

@@ -3,32 +3,89 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Final
+
+_LONGEST_NAME: Final = 255
+_LONGEST_SUFFIX: Final = 16
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What a probe for a full disk writes: more than what may be left in blocks that are begun.
+_PROBE: Final = bytes(1 << 16)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what writers that were killed on the way left in a folder and below it; no other may be writing there."""
-    for part in folder.rglob(".*.part*"):
-        part.unlink()
+def beside(target: Path) -> Path:
+    """A hidden name beside a target, with its suffix, that is no longer than file systems allow."""
+    suffix = target.suffix if len(os.fsencode(target.suffix)) <= _LONGEST_SUFFIX else ""
+    mark = f".{secrets.token_hex(4)}.part{suffix}"
+    stem = os.fsencode(target.stem)[: _LONGEST_NAME - len(os.fsencode(mark)) - 1].decode("utf-8", "ignore")
+    return target.with_name(f".{stem}{mark}")
+
+
+def remove_leftovers(folder: Path, names: Iterable[str]) -> None:
+    """Remove the files that killed writers of these names, regular expressions, left in a folder (not below it).
+
+    Only names that :func:`replacing` makes count, and only files; one that cannot be removed stays.
+    """
+    stems = [name.rpartition(r"\.") for name in names]
+    patterns = [re.compile(rf"\.{stem}\.[0-9a-f]{{8}}\.part\.{suffix}") for stem, _, suffix in stems]
+    with contextlib.suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            if entry.is_file(follow_symlinks=False) and any(pattern.fullmatch(entry.name) for pattern in patterns):
+                with contextlib.suppress(OSError):
+                    os.unlink(entry.path)
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A path beside ``path`` (the same suffix) to write to; renamed over it at the end, removed on an error."""
-    target = Path(path)
+    """A path beside ``path`` (the same suffix) to write to; renamed over it at the end, removed on an error.
+
+    Through a symbolic link the file behind it is replaced.  Raises OSError, naming the path, where the disk is full.
+    """
+    target = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.part{target.suffix}")
+    part = beside(target)
     try:
         # Made here, with the permissions that the umask gives, since some writers choose their own.
-        beside.touch()
-        mode = beside.stat().st_mode & 0o777
-        yield beside
-        beside.chmod(mode)
-        with open(beside, "r+b") as written:  # Windows flushes only what may be written
+        part.touch()
+        mode = part.stat().st_mode & 0o777
+        yield part
+        # Object stores and CIFS have no permissions to set.
+        with contextlib.suppress(OSError):
+            part.chmod(mode)
+        with open(part, "r+b") as written:  # Windows flushes only what may be written
             os.fsync(written.fileno())
-        os.replace(beside, target)
+        os.replace(part, target)
+    except Exception as error:
+        raise_if_full(target, part, error)
+        raise
     finally:
-        beside.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
+
+
+def raise_if_full(target: Path, part: Path, error: Exception) -> None:
+    """Raise an OSError that says so where a full disk made ``error``, which need not tell: libraries hide it."""
+    code = error.errno if isinstance(error, OSError) and error.errno in _FULL else _full(part)
+    if code is None:
+        return
+    kept = "; what was there before remains" if target.exists() else ""
+    full = OSError(f"{target}: not written, {os.strerror(code).lower()}{kept}")
+    full.errno = code
+    raise full from error
+
+
+def _full(part: Path) -> int | None:
+    """The number of the error with which a few more bytes cannot be written, where the disk or the quota is full."""
+    probe = part / "probe" if part.is_dir() else part
+    try:
+        with open(probe, "ab") as file:
+            file.write(_PROBE)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.errno if error.errno in _FULL else None
+    return None

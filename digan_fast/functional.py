@@ -95,7 +95,7 @@ def linear_act(
         raise ValueError(f"x: shape {tuple(x.shape)}, expected [B, …, I] with three dimensions or more")
     _shape("weight", weight, [x.shape[0], "O", x.shape[-1]])
     _dtype("weight", weight, x.dtype)
-    _bias(bias, weight.shape[1], x.dtype, len(x))
+    _bias(bias, weight.shape[1], x.dtype, x.shape[0])
     gain = _activation(activation, gain, tuple(ACTIVATIONS))
     return ops.linear_act(x, weight, bias, activation, gain, _clamp(clamp))
 
@@ -156,8 +156,8 @@ def coord_mlp(
         raise ValueError("weights: empty, expected a layer or more")
     if coordinates.ndim == 2:
         coordinates = coordinates.unsqueeze(0)
-    batch, hidden = len(weights[0]), len(weights) - 1
-    if coordinates.ndim != 3 or len(coordinates) not in (1, batch) or not 1 <= coordinates.shape[2] <= 4:
+    batch, hidden = weights[0].shape[0], len(weights) - 1
+    if coordinates.ndim != 3 or coordinates.shape[0] not in (1, batch) or not 1 <= coordinates.shape[2] <= 4:
         shape = tuple(coordinates.shape)
         raise ValueError(f"coordinates: shape {shape}, expected [N, D] or [{batch}, N, D] with D from 1 to 4")
     if activation not in _MLP_ACTIVATIONS:

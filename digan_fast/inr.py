@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from digan_fast import functional
-from digan_fast.files import replacing
+from digan_fast import functional, transforms
 from digan_fast.precision import RENDER_PRECISIONS, full_precision
 from digan_fast.reference.render import Window
 from digan_fast.rendering import checked_window, render
+from digan_fast.tensor_files import save_tensors
 
 MOTION_SLOPE = 0.01
 # Pixels of a stream that are rendered at once: what is done once for a call, such as packing weights, costs 2 % of it.
@@ -57,7 +57,7 @@ class Motion:
         moved = F.leaky_relu(self.velocity.unsqueeze(1) * times.unsqueeze(2), MOTION_SLOPE)
         hidden = functional.linear_act(moved.flatten(0, 1)[None], self.weight0[None], self.bias0, "lrelu")
         added = functional.linear_act(hidden, self.weight1[None], self.bias1)
-        return self.offset.unsqueeze(1) + added.view_as(moved)
+        return self.offset.unsqueeze(1) + added.reshape(moved.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +100,9 @@ class Level:
 class VideoINR:
     """B videos as networks from (x, y, t) to colour; levels coarse to fine (DIGAN, arXiv 2202.10571, section 3.1).
 
-    Plain data: it can be saved, sent, indexed (``inr[0]``, ``inr[2:5]``) and rendered elsewhere.  Its tensors may
-    carry gradients; rendering is then differentiable by them and by the times.
+    Plain data, which shares no memory with the network that made it: it can be saved, sent, indexed (``inr[0]``,
+    ``inr[2:5]``) and rendered elsewhere.  Its tensors may carry gradients; rendering is then differentiable by them and
+    by the times, in torch.func's transforms and in forward mode too.
     """
 
     levels: tuple[Level, ...]
@@ -121,6 +122,11 @@ class VideoINR:
         return f"VideoINR({len(self)} videos, levels of side {sides}, {self.dtype}, {self.device})"
 
     def __len__(self) -> int:
+        return self.videos
+
+    @property
+    def videos(self) -> int:
+        """B; in a traced graph a symbol, which ``len`` would make a number."""
         return self.levels[0].layers[0].weight.shape[0]
 
     def __getitem__(self, index: int | slice) -> VideoINR:
@@ -201,12 +207,17 @@ class VideoINR:
     ) -> Iterator[Tensor]:
         """A stream of frames [B, 3, H, W], one for each time; arguments as of :meth:`render`.
 
-        Memory does not grow with the number of frames; no gradients.
+        Memory does not grow with the number of frames; no gradients, so that it is a ValueError inside the transforms
+        of torch.func and for times with a forward-mode tangent.
         """
-        times = self._times(times).detach()
+        times = self._times(times)
+        reason = transforms.why_formula([times, *self.tensors().values()])
+        if reason is not None:
+            raise ValueError(f"frames: a stream has values alone ({reason}); render gives what has derivatives")
+        times = times.detach()
         self._chosen(levels, precision)
         _, _, height, width = checked_window(window, self._size(size))
-        together = max(1, STREAM_PIXELS // max(1, len(self) * height * width))
+        together = max(1, STREAM_PIXELS // max(1, self.videos * height * width))
 
         def stream() -> Iterator[Tensor]:
             for first in range(0, times.shape[1], together):
@@ -218,15 +229,8 @@ class VideoINR:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file, whole or not at all."""
-        from safetensors.torch import save_file
-
         structure = json.dumps([_structure(level) for level in self.levels])
-        with replacing(path) as beside:
-            save_file(
-                {name: tensor.detach().contiguous() for name, tensor in self.tensors().items()},
-                beside,
-                metadata={"format": _FORMAT, "levels": structure},
-            )
+        save_tensors(path, self.tensors(), {"format": _FORMAT, "levels": structure})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str = "cpu") -> VideoINR:
@@ -246,10 +250,12 @@ class VideoINR:
 
     def _times(self, times: Tensor | Sequence[float]) -> Tensor:
         dtype = torch.promote_types(self.dtype, torch.float32)
+        if not isinstance(times, Tensor) and not all(abs(time) <= torch.finfo(dtype).max for time in times):
+            raise ValueError(f"times: {times}, expected finite numbers of {dtype}")
         times = torch.as_tensor(times, dtype=dtype, device=self.device)
         if times.ndim == 1:
-            times = times.expand(len(self), -1)
-        if times.ndim != 2 or times.shape[0] != len(self):
+            times = times.expand(self.videos, -1)
+        if times.ndim != 2 or times.shape[0] != self.videos:
             raise ValueError(f"times: shape {tuple(times.shape)}, expected [T] or [{len(self)}, T]")
         return times
 

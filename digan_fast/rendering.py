@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recompute
 
-from digan_fast import ops
+from digan_fast import ops, transforms
 from digan_fast.reference.render import Layer, Level, Products, Window, evaluate, lowered
 
 if TYPE_CHECKING:
@@ -28,10 +28,13 @@ def render(
 ) -> Tensor:
     """The window [B, T, C, H, W] of pictures of side ``size``, where ``resolution`` is the side at scale 1.
 
-    With gradients it is composed of differentiable ops; without, it is one op of bounded memory.
+    With gradients, and in torch.func's transforms, it is composed of differentiable ops; without, it is one op of
+    bounded memory.
     """
     chosen = [level_at(level, times, level.side * size // resolution) for level in levels]
-    if not torch.is_grad_enabled() or not any(tensor.requires_grad for level in chosen for tensor in _tensors(level)):
+    tensors = [tensor for level in chosen for tensor in _tensors(level)]
+    formula = transforms.composed("render", tensors)
+    if not formula and not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
         return ops.render(chosen, size, window, precision)
     if precision == "int8":
         raise ValueError("precision: 'int8' has no gradients; render under torch.no_grad(), or inr.detach()")
@@ -40,7 +43,8 @@ def render(
         low = [lowered(level, precision) for level in part]
         return evaluate(low, size, window, Products(ops.linear_act, ops.coord_linear, ops.linear_act))
 
-    if not checkpoint or times.numel() == 0:
+    # torch.func's transforms do without the hooks that computing activations again needs.
+    if not checkpoint or formula or times.numel() == 0:
         return composed(*chosen)
     pictures = []
     for video in zip(*map(_videos, chosen), strict=True):
@@ -67,7 +71,7 @@ def _videos(level: Level) -> list[Level]:
     def layers(entry: Layer) -> list[Layer]:
         return [entry._replace(weight=weight) for weight in entry.weight.split(1)]
 
-    batch = len(level.to_rgb.weight)
+    batch = level.to_rgb.weight.shape[0]
     frequencies = [None] * batch if level.frequency is None else level.frequency.split(1)
     phases = [None] * batch if level.phase is None else level.phase.split(1)
     own = zip(*map(layers, level.layers), strict=True)

@@ -119,7 +119,7 @@ def run_script(text: str) -> tuple[int, str]:
 
 @needs_fork
 def test_a_forked_child_renders_and_trains() -> None:
-    """The parent's threads are not there after a fork; OpenMP would wait for them forever."""
+    """The parent's threads are not there after a fork; OpenMP, torch's operations too, would wait for them forever."""
     status, output = run_script(
         """
         torch.set_num_threads(3)
@@ -129,10 +129,11 @@ def test_a_forked_child_renders_and_trains() -> None:
             child = os.fork()
             if child == 0:
                 found = [work() for work in works]
-                os._exit(0 if all(map(same, found, expected)) and torch.get_num_threads() == 3 else 1)
+                os._exit(0 if all(map(same, found, expected)) and torch.get_num_threads() == 1 else 1)
             status = os.waitpid(child, 0)[1]
             assert os.waitstatus_to_exitcode(status) == 0, status
             assert all(same(work(), before) for work, before in zip(works, expected))
+            assert torch.get_num_threads() == 3
         print("fine")
         """
     )

@@ -18,10 +18,10 @@ CPP = sorted(path for path in (ROOT / "csrc").rglob("*") if path.suffix in {".cp
 
 # Imports run from later rooms to earlier ones, or within a room.
 ROOMS = (
-    ("files", "config_references", "precision", "devices", "_C"),
+    ("files", "config_references", "precision", "devices", "options", "tensor_files", "_C"),
     ("video",),
     ("reference",),
-    ("dispatch", "kernels"),
+    ("dispatch", "transforms", "kernels"),
     ("ops", "allocator"),
     ("functional",),
     ("rendering", "inr"),

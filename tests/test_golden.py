@@ -15,6 +15,9 @@ from digan_fast.training.loss import Loss
 
 FORWARD = 1e-5
 GRADIENT = 2e-3
+# Where a pre-activation sits at a leaky ReLU's kink: with weights scaled by 1 + 3e-7, as float32 may round them, the
+# gradients by the times move by 6.1e-3 of their norm in float64 (the parameters', all together, within their bound).
+INPUT_GRADIENT = {"generator_instance_norm": 7e-3}
 GENERATORS = [case for case in golden.MANIFEST if case.startswith("generator")]
 DISCRIMINATORS = [case for case in golden.MANIFEST if case.startswith("discriminator")]
 LOSSES = [case for case in golden.MANIFEST if case.startswith("loss")]
@@ -64,7 +67,7 @@ def test_synthesis_and_its_gradients(case: str, form: str, golden_error: Record)
         key = f"grad_{name}"
         if key in arrays and arrays[key].any():
             error = golden.relative(tensor.grad, arrays[key])
-            golden_error(case, f"input gradients, {form}", error, GRADIENT)
+            golden_error(case, f"input gradients, {form}", error, INPUT_GRADIENT.get(case, GRADIENT))
 
 
 @pytest.mark.parametrize("case", GENERATORS)

@@ -177,6 +177,22 @@ def test_checkpointing_changes_no_gradient() -> None:
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("with_gradients", [False, True])
+def test_it_does_not_change_when_its_generator_trains(with_gradients: bool) -> None:
+    G = tiny()
+    z, motion = torch.randn(2, 1, 16).unbind()
+    with torch.set_grad_enabled(with_gradients):
+        inr = G.inr(z, None, motion)
+    assert all(tensor.requires_grad is with_gradients for tensor in inr.tensors().values())
+    before = {name: tensor.clone() for name, tensor in inr.tensors().items()}
+    own = {tensor.untyped_storage().data_ptr() for tensor in G.state_dict().values()}
+    assert not own & {tensor.untyped_storage().data_ptr() for tensor in inr.tensors().values()}
+    with torch.no_grad():
+        for parameter in G.parameters():
+            parameter.add_(1)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in inr.tensors().items())
+
+
 def test_indexing_takes_videos(inr: VideoINR) -> None:
     whole = inr.render([0.3])
     assert len(inr) == 2

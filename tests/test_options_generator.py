@@ -146,10 +146,18 @@ def frames(
     for resolution in (4, 8, 16):
         block = getattr(G.synthesis, f"b{resolution}")
         side, doubles = max(resolution, grid), resolution > grid
+        unnormalised = ("conv1",) if resolution == 4 else ("conv0",)
 
-        def layer(name: str, x: Array, gain: float = 1.0, fir: bool = False, block: nn.Module = block) -> Array:
+        def layer(
+            name: str,
+            x: Array,
+            gain: float = 1.0,
+            fir: bool = False,
+            block: nn.Module = block,
+            unnormalised: tuple[str, ...] = unnormalised,
+        ) -> Array:
             nonlocal entry
-            if name != "conv0" and cfg["fmm"].get("instance_norm"):
+            if name not in unnormalised and cfg["fmm"].get("instance_norm"):
                 x = x / (x.std((2, 3), ddof=1, keepdims=True) + 1e-8)
             entry += 1
             options: dict[str, Any] = {"gain": gain, "clamp": clamp, "fir": fir}

@@ -7,6 +7,7 @@ import os
 import pickle
 import pickletools
 import struct
+import time
 from pathlib import Path
 
 import numpy as np
@@ -360,3 +361,20 @@ def test_changed_bytes_do_no_harm(fuzzed, flips):
 )
 def test_random_opcodes_do_no_harm(fuzzed, parts):
     survives(fuzzed, b"\x80\x04" + b"".join(parts) + b".")
+
+
+def repeated_copies():
+    """A dict of 100,000 keys, and a hundred thousand copies of it by one short call each."""
+    keys = b"".join(b"J" + i.to_bytes(4, "little") + b"N" for i in range(100_000))
+    copy = b"ccollections\nOrderedDict\nh\x00\x85R0"
+    return b"\x80\x04}(" + keys + b"u\x94" + copy * 100_000 + b"."
+
+
+@pytest.mark.parametrize("data", [b"\x80\x04" + b"N0" * 4_000_000 + b"N.", repeated_copies()], ids=["cheap", "copies"])
+def test_a_hostile_file_takes_seconds(tmp_path, data):
+    """Of processor time; 3 seconds were seen for the first, less for the second."""
+    (tmp_path / "a").write_bytes(data)
+    begun = time.process_time()
+    with pytest.raises(SnapshotError, match="more pickle operations"):
+        read_published(tmp_path / "a")
+    assert time.process_time() - begun < 20

@@ -18,9 +18,11 @@ from digan_fast.data.clips import Clips, find_videos
 from digan_fast.networks import Discriminator, Generator
 from digan_fast.networks.config import coordinate_config
 from digan_fast.training import augment, loop
+from digan_fast.training import run as run_module
 from digan_fast.training.config import TrainConfig
-from digan_fast.training.loop import Run, lazy_adam, sanitise_gradients, train, update_average
+from digan_fast.training.loop import train
 from digan_fast.training.loss import Loss
+from digan_fast.training.run import Run, lazy_adam, sanitise_gradients, update_average
 
 
 @pytest.fixture
@@ -354,7 +356,7 @@ def test_the_average_s_window_grows_with_the_pairs_seen_before(
         assert (average, network) == (run.G_ema, run.G)
         betas.append(beta)
 
-    monkeypatch.setattr(loop, "update_average", spy)
+    monkeypatch.setattr(run_module, "update_average", spy)
     monkeypatch.setattr(run.loss, "accumulate_gradients", lambda *arguments: None)
     for _ in range(6):
         run.step()

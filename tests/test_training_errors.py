@@ -19,8 +19,10 @@ from digan_fast.cli import main
 from digan_fast.data.clips import Clips, find_videos
 from digan_fast.networks.config import coordinate_config
 from digan_fast.training import loop
+from digan_fast.training import run as run_module
 from digan_fast.training.config import TrainConfig
-from digan_fast.training.loop import Run, train
+from digan_fast.training.loop import train
+from digan_fast.training.run import Run
 
 SMALL = {
     "resolution": 8,
@@ -186,8 +188,8 @@ def test_an_average_starts_with_the_network_and_counts_the_pairs_before_a_step(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     betas: list[float] = []
-    update = loop.update_average
-    monkeypatch.setattr(loop, "update_average", lambda *args: (betas.append(args[2]), update(*args)))
+    update = run_module.update_average
+    monkeypatch.setattr(run_module, "update_average", lambda *args: (betas.append(args[2]), update(*args)))
     run = Run(config, Clips(find_videos(config.data), 8))
     run.step()
     for mean, value in zip(run.G_ema.parameters(), run.G.parameters(), strict=True):

@@ -15,7 +15,8 @@ from digan_fast.cli import main
 from digan_fast.data.clips import Clips, find_videos
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.initial import load_initial, start_from
-from digan_fast.training.loop import Run, train
+from digan_fast.training.loop import train
+from digan_fast.training.run import Run
 
 PUBLISHED = Path(__file__).parent / "data" / "snapshot.pkl"
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -38,8 +38,13 @@ class Outcome:
         return f"{self.part:10}{self.state:10}{self.seconds:7.1f} s{counts}"
 
 
-def run(command: Sequence[str], log: IO[str], seconds: float, **variables: str) -> int | None:
-    """Its exit code, or None where it was stopped at its limit; what it prints goes on and into the log at once."""
+def run(
+    command: Sequence[str], log: IO[str], seconds: float, tick: Callable[[], None] | None = None, **variables: str
+) -> int | None:
+    """Its exit code, or None where it was stopped at its limit.
+
+    What it prints goes on and into the log at once, and ``tick`` is called after it.
+    """
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", **variables}
     process = subprocess.Popen(
         ["timeout", "--kill-after=5", str(seconds), *command],
@@ -58,6 +63,8 @@ def run(command: Sequence[str], log: IO[str], seconds: float, **variables: str) 
             sys.stdout.flush()
             log.write(line)
             log.flush()
+            if tick is not None:
+                tick()
     except BaseException:
         os.killpg(process.pid, signal.SIGKILL)
         raise
@@ -123,7 +130,7 @@ def main() -> int:
             print(f"\n{part}", flush=True)
             command = [sys.executable, "-m", f"bench.gpu.{part}", str(WORK / f"{part}.json"), *flags]
             begin = time.perf_counter()
-            code = run(command, log, PARTS[part])
+            code = run(command, log, PARTS[part], lambda: collect(options.out, outcomes, parts))
             found = cases(part)
             passed, skipped = (
                 sum(case["state"] == state for case in found.values()) for state in ("passed", "skipped")

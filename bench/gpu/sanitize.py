@@ -1,4 +1,4 @@
-"""compute-sanitizer on small cases of every kernel, and ncu on the kernels that take a video and a training step longest."""
+"""compute-sanitizer on small cases of every kernel; ncu on the kernels that take most of a video and of a step."""
 
 from __future__ import annotations
 
@@ -96,7 +96,8 @@ def main() -> int:
     if record.dry:
         with record.case("dry") as found:
             found["parsed"] = measured(
-                '"ID","Kernel Name","Metric Name","Metric Unit","Metric Value"\n"0","k","gpu__time_duration.sum","ns","1,500"\n'
+                '"ID","Kernel Name","Metric Name","Metric Unit","Metric Value"\n'
+                '"0","k","gpu__time_duration.sum","ns","1,500"\n'
             )
         return int(record.failed)
     profile(record, "video", "cuda", "bfloat16")

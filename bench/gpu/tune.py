@@ -1,4 +1,4 @@
-"""The Triton tuner on this device, within a limit of time: the fastest tile of each table, as ``tune.load`` takes it."""
+"""The Triton tuner on this device, within a limit of time: the fastest tile of each table, as ``tune.load`` takes."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class Case:
         return run
 
 
-class multiplying:  # noqa: N801  (a context, used as a function)
+class multiplying:
     """Within the block float32 is multiplied, by torch and cuDNN, exactly or as tf32."""
 
     def __init__(self, precision: str) -> None:
@@ -143,7 +143,7 @@ def measure(record: Record, case: Case, compiled: bool, rates: dict[str, float])
     inr = case.inr()
     flops = render_flops(inr, FRAMES, case.size)
     moved = 4 * (
-        sum(l.weight.numel() for level in inr.levels for l in (*level.layers, level.to_rgb)) + expected.numel()
+        sum(layer.weight.numel() for level in inr.levels for layer in (*level.layers, level.to_rgb)) + expected.numel()
     )
     runs: dict[str, Callable[[], Tensor]] = {}
     entries: dict[str, dict[str, Any]] = {}

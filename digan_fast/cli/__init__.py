@@ -1,6 +1,7 @@
 """The command line ``digan-fast``; a command's module is imported when that command is asked for.
 
-Exit codes: 0; 1 where the work failed; 2 for arguments that do not fit; 130 for an interrupt.
+Exit codes: 0; 1 where the work failed; 2 for arguments that do not fit; 130 for an interrupt, 143 and 129 for SIGTERM
+and SIGHUP.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ import dataclasses
 import importlib
 import io
 import os
+import signal
 import sys
+import threading
 import traceback
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
 from typing import Any, Final
 
 from digan_fast import __version__
@@ -39,8 +43,14 @@ _FAILURES: Final = (ValueError, OSError, ImportError, RuntimeError, MemoryError)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; `argv` are the words after the program's name."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # consoles and pipes need not know every character
+        # A pipe or a terminal of another encoding shows what it lacks escaped.
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    with _terminable():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     detailed = "--traceback" in words or bool(os.environ.get(TRACEBACK))
     words = [word for word in words if word != "--traceback"]
@@ -62,9 +72,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     except _FAILURES as error:
         return _failed(command, error, 1, detailed)
     except KeyboardInterrupt as interrupt:
-        print(f"digan-fast: {str(interrupt) or 'interrupted'}", file=sys.stderr)
+        _complain(f"digan-fast: {str(interrupt) or 'interrupted'}")
         return 130
+    except _Terminated as signalled:
+        _complain("digan-fast: terminated")
+        return 128 + signalled.number
     return 0
+
+
+class _Terminated(BaseException):
+    """SIGTERM or SIGHUP, so that what is half-written is removed on the way out."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Ends a command on SIGTERM and SIGHUP as on Ctrl-C, where Python may handle signals and nothing else does."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise _Terminated(number)
+
+    taken = []
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, stop)
+                taken.append(number)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _complain(line: str) -> None:
+    """To stderr, which a lost connection may have closed."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr)
 
 
 def _help() -> str:
@@ -122,5 +170,5 @@ def _failed(command: str, error: BaseException, code: int, detailed: bool) -> in
         traceback.print_exception(error)
     program = f"digan-fast {command}" if command in COMMANDS else "digan-fast"
     message = " ".join(str(error).split()) or type(error).__name__
-    print(f"{program}: error: {message}", file=sys.stderr)
+    _complain(f"{program}: error: {message}")
     return code

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
+from types import NoneType
 from typing import Annotated, Any, Final
 
 import tyro
 
 SEED_LIMIT: Final = 2**32
 SEED_COUNT: Final = 100_000
+PIXEL_LIMIT: Final = 2**31
+FLOAT32: Final = 3.4028234663852886e38
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -57,8 +59,8 @@ def parse_times(text: str) -> tuple[float, float]:
         first, last = map(float, text.split(":"))
     except ValueError:
         raise ValueError(f"{text!r}, expected FIRST:LAST such as 0:1") from None
-    if not (math.isfinite(first) and math.isfinite(last)):
-        raise ValueError(f"{text!r}, expected finite times")
+    if not (abs(first) <= FLOAT32 and abs(last) <= FLOAT32):
+        raise ValueError(f"{text!r}, expected finite times within float32, such as 0:1")
     return first, last
 
 
@@ -68,6 +70,8 @@ def parse_window(text: str) -> tuple[int, int, int, int]:
     if match is None or int(match[3]) < 1 or int(match[4]) < 1:
         raise ValueError(f"{text!r}, expected TOP,LEFT,HEIGHT,WIDTH such as -16,0,64,128")
     top, left, height, width = map(int, match.groups())
+    if max(abs(top), abs(left), height, width) >= PIXEL_LIMIT:
+        raise ValueError(f"{text!r}, expected numbers below 2**31, such as -16,0,64,128")
     return top, left, height, width
 
 
@@ -83,18 +87,23 @@ def _joined(separator: str) -> Callable[[tuple[Any, ...]], str]:
     return lambda values: separator.join(f"{value:g}" for value in values)
 
 
-def _spec(metavar: str, parse: Callable[[str], Any], show: Callable[[Any], str], kind: type = tuple) -> Any:
+def _spec(metavar: str, parse: Callable[[str], Any], show: Callable[[Any], str], kind: Any = tuple) -> Any:
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
         metavar=metavar,
         instance_from_str=lambda words: parse(words[0]),
         is_instance=lambda value: isinstance(value, kind),
-        str_from_instance=lambda value: [show(value)],
+        str_from_instance=lambda value: ["" if value is None else show(value)],
     )
 
 
 Seed = Annotated[int, _spec("SEED", parse_seed, str, int)]
 Seeds = Annotated[tuple[int, ...], _spec("SEEDS", parse_seeds, format_seeds)]
 Times = Annotated[tuple[float, float], _spec("FIRST:LAST", parse_times, _joined(":"))]
-WindowSpec = Annotated[tuple[int, int, int, int], _spec("TOP,LEFT,HEIGHT,WIDTH", parse_window, _joined(","))]
-Grid = Annotated[tuple[int, int], _spec("COLUMNSxROWS", parse_grid, _joined("x"))]
+# Not a union with None, in which tyro keeps to itself what is wrong with a text.
+MaybeSeeds = Annotated[tuple[int, ...] | None, _spec("SEEDS", parse_seeds, format_seeds, tuple | NoneType)]
+MaybeWindow = Annotated[
+    tuple[int, int, int, int] | None,
+    _spec("TOP,LEFT,HEIGHT,WIDTH", parse_window, _joined(","), tuple | NoneType),
+]
+MaybeGrid = Annotated[tuple[int, int] | None, _spec("COLUMNSxROWS", parse_grid, _joined("x"), tuple | NoneType)]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from digan_fast.cli.arguments import Seeds
+from digan_fast.cli.arguments import MaybeSeeds, Seeds
 from digan_fast.cli.errors import UsageError
 from digan_fast.cli.options import RenderOptions
 
@@ -25,7 +25,7 @@ class GenerateOptions(RenderOptions):
 
     seeds: Seeds = (0,)
     """Content seeds, such as 0,1,5-8."""
-    motion_seed: Annotated[Seeds | None, tyro.conf.arg(aliases=["--motion-seeds"], help_behavior_hint="")] = None
+    motion_seed: Annotated[MaybeSeeds, tyro.conf.arg(aliases=["--motion-seeds"], help_behavior_hint="")] = None
     """One motion seed for all videos, or one for each; default: the content seeds."""
 
 

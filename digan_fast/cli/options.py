@@ -8,12 +8,13 @@ from typing import Annotated, Literal
 
 import tyro
 
-from digan_fast.cli.arguments import Grid, Times, WindowSpec
+from digan_fast.cli.arguments import MaybeGrid, MaybeWindow, Times
+from digan_fast.cli.presentation import GivenPath
 
 # For an option whose description tells its default.
 OWN_DEFAULT = tyro.conf.arg(help_behavior_hint="")
 _SNAPSHOT = tyro.conf.arg(metavar="SNAPSHOT", help_behavior_hint="")
-_CLASS = tyro.conf.arg(name="class", metavar="N", help_behavior_hint="")
+_CLASS = tyro.conf.arg(name="class", metavar="NAME|N", help_behavior_hint="")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class RenderOptions:
 
     snapshot: Annotated[tyro.conf.Positional[Path | None], _SNAPSHOT] = None
     """A snapshot of digan_fast or a published pickle; default: the one that comes along."""
-    out: Path = Path("out.mp4")
+    out: GivenPath = Path("out.mp4")
     """.mp4; .gif; .png: a row for each video, a column for each frame; no suffix: a folder."""
     frames: int = 16
     """The number of frames."""
@@ -32,17 +33,17 @@ class RenderOptions:
     """Frames per second of the file."""
     size: Annotated[int | None, OWN_DEFAULT] = None
     """The side of the picture in pixels; default: as trained."""
-    window: Annotated[WindowSpec | None, OWN_DEFAULT] = None
+    window: Annotated[MaybeWindow, OWN_DEFAULT] = None
     """A rectangle of the picture in pixels; it may reach outside, which extrapolates."""
     levels: Annotated[int | None, OWN_DEFAULT] = None
     """Stop after so many levels, coarse to fine; default: all."""
     precision: Literal["float32", "bfloat16", "int8"] = "float32"
     """bfloat16 and int8 are faster where the processor has them; they change colours by about a hundredth."""
-    label: Annotated[int | None, _CLASS] = None
-    """The class, for snapshots trained with labels."""
+    label: Annotated[str | None, _CLASS] = None
+    """The class, for snapshots trained with labels: its name, where the snapshot has names, or its number."""
     truncation: float = 1.0
     """Psi: 1 samples as trained; towards 0 contents come closer to their mean."""
-    grid: Annotated[Grid | None, OWN_DEFAULT] = None
+    grid: Annotated[MaybeGrid, OWN_DEFAULT] = None
     """How videos are tiled; default: about square."""
     device: Annotated[str | None, OWN_DEFAULT] = None
     """Such as cpu or cuda:1; default: cuda where there is one, else cpu."""

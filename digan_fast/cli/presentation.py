@@ -1,9 +1,10 @@
-"""Plain data as tyro takes it."""
+"""Plain data as tyro takes it, and the types of options that commands share."""
 
 from __future__ import annotations
 
 import dataclasses
 import typing
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -11,8 +12,28 @@ import tyro
 from digan_fast.training.shown import Shown
 
 
+def parse_path(text: str) -> Path:
+    """Raises ValueError for nothing, as an unset variable of a shell gives, which Path takes for this folder."""
+    if not text.strip():
+        raise ValueError("'' is no path; an unset variable?")
+    return Path(text)
+
+
+def _spec() -> Any:
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=lambda words: parse_path(words[0]),
+        is_instance=lambda value: isinstance(value, Path),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+GivenPath = Annotated[Path, _spec()]
+
+
 def presented(kind: type) -> type:
-    """A dataclass whose :class:`Shown` annotations are tyro's; it is a subclass, whose docstrings tyro finds in ``kind``."""
+    """A dataclass whose :class:`Shown` annotations are tyro's: a subclass, whose texts tyro finds in ``kind``."""
     hints = typing.get_type_hints(kind, include_extras=True)
     changed = {name: _translated(hint) for name, hint in hints.items() if _shown(hint)}
     if not changed:
@@ -33,7 +54,7 @@ def _shown(hint: Any) -> list[Shown]:
 def _translated(hint: Any) -> Any:
     (shown,) = _shown(hint)
     plain = hint.__origin__
-    found = tyro.conf.Positional[plain] if shown.positional else plain
+    found = tyro.conf.Positional[plain] if shown.positional else GivenPath if shown.is_path else plain
     options: dict[str, Any] = {} if shown.metavar is None else {"metavar": shown.metavar}
     if shown.own_default:
         options["help_behavior_hint"] = ""

@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from digan_fast import snapshot, video
+from digan_fast.cli.arguments import FLOAT32
 from digan_fast.cli.errors import UsageError
 from digan_fast.cli.options import RenderOptions
 from digan_fast.devices import default_device, usable_device
@@ -24,6 +25,10 @@ from digan_fast.networks import Generator, latents
 SUFFIXES: Final = (".mp4", ".gif", ".png", "")
 # Pictures made at once by generators without an INR, and by streams with an INR for each frame.
 TOGETHER: Final = 8
+MOST_FRAMES: Final = 10_000_000
+LARGEST_SIZE: Final = 2**24
+# Of one picture: 3 GiB in float32.
+MOST_PIXELS: Final = 2**28
 
 
 def check(options: RenderOptions) -> None:
@@ -32,12 +37,21 @@ def check(options: RenderOptions) -> None:
         raise UsageError(f"--out: {options.out}, expected the suffix .mp4, .gif, .png, or none for a folder")
     if is_sheet(options) and options.grid is not None:
         raise UsageError("--grid: a .png has a row for each video, so it has no grid")
-    if options.frames < 1:
-        raise UsageError(f"--frames: {options.frames}, expected 1 or more")
+    if not 1 <= options.frames <= MOST_FRAMES:
+        raise UsageError(f"--frames: {options.frames}, expected 1 to {MOST_FRAMES}")
+    if options.size is not None and not 1 <= options.size <= LARGEST_SIZE:
+        raise UsageError(f"--size: {options.size}, expected 1 to {LARGEST_SIZE}")
+    name, (height, width) = "size", (options.size or 0,) * 2
+    if options.window is not None:
+        name, (height, width) = "window", options.window[2:]
+    if height * width > MOST_PIXELS:
+        raise UsageError(f"--{name}: a picture of {height}×{width}, expected at most {MOST_PIXELS} pixels")
     if not 0.1 <= options.fps <= 1000:
         raise UsageError(f"--fps: {options.fps}, expected 0.1 to 1000")
-    if not math.isfinite(options.truncation):
-        raise UsageError(f"--truncation: {options.truncation}, expected a finite number")
+    if not abs(options.truncation) <= FLOAT32:
+        raise UsageError(f"--truncation: {options.truncation}, expected a finite number within float32")
+    if options.out.suffix.lower() == ".gif" and options.fps > 50:
+        raise UsageError(f"--fps: {options.fps:g}, expected at most 50 for a .gif, which browsers show no faster")
     check_target(options.out)
 
 
@@ -58,10 +72,7 @@ def load_generator(options: RenderOptions) -> Generator:
     """The snapshot's generator, with averaged weights where it has those, on the device."""
     path = snapshot.shipped() if options.snapshot is None else options.snapshot
     device = _device(options.device)
-    loaded = snapshot.load(path, device)
-    generator = loaded.G if loaded.G_ema is None else loaded.G_ema
-    if generator is None:
-        raise ValueError(f"{os.fspath(path)}: it has no generator")
+    generator = snapshot.load_generator(path, device)
     if generator.img_channels != 3:
         raise ValueError(f"{os.fspath(path)}: pictures of {generator.img_channels} channels, expected 3")
     reason = generator.synthesis.why_not_inr()
@@ -77,7 +88,7 @@ def content_ws(generator: Generator, seeds: Sequence[int], options: RenderOption
     """[B, num_ws, w_dim] of content seeds."""
     device = next(generator.parameters()).device
     z = latents.content(seeds, generator.z_dim).to(device)
-    labels = _labels(generator.c_dim, options.label, len(seeds))
+    labels = _labels(generator, options.label, len(seeds))
     if labels is not None:
         labels = labels.to(device)
     if options.truncation != 1 and generator.mapping.w_avg_beta is None:
@@ -180,16 +191,22 @@ def _device(name: str | None) -> torch.device:
         raise UsageError(f"--{error}") from error
 
 
-def _labels(classes: int, label: int | None, batch: int) -> Tensor | None:
+def _labels(generator: Generator, label: str | None, batch: int) -> Tensor | None:
     """One-hot [B, classes]; None for a network without classes."""
+    classes, names = generator.c_dim, generator.class_names
     if classes == 0:
         if label is not None:
             raise UsageError(f"--class: {label}, but this snapshot was trained without classes")
         return None
-    if label is None or not 0 <= label < classes:
-        given = "not given" if label is None else str(label)
-        raise UsageError(f"--class: {given}, expected 0 to {classes - 1} for this snapshot")
-    return F.one_hot(torch.tensor(label), classes).float().expand(batch, -1)
+    if label is not None and label in names:
+        number = names.index(label)
+    elif label is not None and label.isdecimal() and int(label) < classes:
+        number = int(label)
+    else:
+        given = "not given" if label is None else label
+        known = f" or a name: {', '.join(names[:20])}" if names else ""
+        raise UsageError(f"--class: {given}, expected 0 to {classes - 1}{known} for this snapshot")
+    return F.one_hot(torch.tensor(number), classes).float().expand(batch, -1)
 
 
 def _started(frames: Iterator[Tensor]) -> Iterator[Tensor]:
@@ -201,7 +218,16 @@ def _started(frames: Iterator[Tensor]) -> Iterator[Tensor]:
         first = next(frames)
     except ValueError as error:
         raise UsageError(f"--{error}") from error
-    return (video.to_uint8(frame).cpu() for frame in itertools.chain([first], frames))
+    return (video.to_uint8(_finite(frame)).cpu() for frame in itertools.chain([first], frames))
+
+
+def _finite(frame: Tensor) -> Tensor:
+    """The frame, if it is one: numbers beyond float32's would otherwise be grey pixels."""
+    if not bool(frame.isfinite().all()):
+        raise ValueError(
+            "the pictures are not finite: --times or --truncation takes the network beyond float32, or its weights do"
+        )
+    return frame
 
 
 def _pictures(generator: Generator, ws: Tensor, z_motion: Tensor, times: Tensor, options: RenderOptions) -> Tensor:

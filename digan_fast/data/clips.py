@@ -3,59 +3,49 @@
 from __future__ import annotations
 
 import itertools
-import os
-from dataclasses import dataclass
-from pathlib import Path
 
+import numpy
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from digan_fast import video
+from digan_fast.data.finding import Source, find_videos
+
+__all__ = ["Clips", "Source", "find_videos"]
 
 
-@dataclass(frozen=True)
-class Source:
-    """One video on disk, and the name of its class where the tree has classes."""
+class Frames:
+    """A growing uint8 [N, 3, R, R] in memory that is held once: the C library moves large blocks by their pages."""
 
-    path: Path
-    label: str | None
+    def __init__(self, resolution: int) -> None:
+        self._array = numpy.empty((0, 3, resolution, resolution), numpy.uint8)
+        self._count = 0
 
+    def append(self, frame: Tensor) -> None:
+        if self._count == len(self._array):
+            self._resize(self._count + max(16, self._count // 8))
+        self._array[self._count] = frame.numpy()
+        self._count += 1
 
-def find_videos(root: str | os.PathLike[str], conditional: bool = False) -> list[Source]:
-    """The videos at or below ``root``: files and folders of frames, in sorted order.
+    def tensor(self) -> Tensor:
+        """All frames; nothing is appended afterwards."""
+        self._resize(self._count)
+        return torch.from_numpy(self._array)
 
-    ``conditional`` takes the first folder below ``root`` as a video's class.  Raises FileNotFoundError where there is
-    nothing at ``root``, ValueError where there is no video, or one outside a class.
-    """
-    root = Path(root)
-    if not root.exists():
-        raise FileNotFoundError(f"data: {root} does not exist")
-    found: list[Path] = []
+    def __len__(self) -> int:
+        return self._count
 
-    def visit(path: Path) -> None:
-        if video.is_video(path) or video.is_frame_folder(path):
-            found.append(path)
-        elif path.is_dir():
-            for child in sorted(path.iterdir()):
-                visit(child)
-
-    visit(root)
-    if not found:
-        raise ValueError(f"data: no video file and no folder of frames at or below {root}")
-    sources = []
-    for path in found:
-        parents = path.relative_to(root).parts[:-1]
-        if conditional and not parents:
-            raise ValueError(f"data: {path} lies in no class folder, which conditional training needs")
-        sources.append(Source(path, parents[0] if conditional else None))
-    return sources
+    def _resize(self, count: int) -> None:
+        self._array.resize((count, *self._array.shape[1:]), refcheck=False)
 
 
 class Clips:
     """Every clip of ``length`` frames, ``stride`` apart, of the given videos, held as uint8 [N, 3, R, R] each.
 
-    ``mirror`` doubles the clips by x-flips.  Videos too short for a clip are left out; ValueError where all are.
+    ``mirror`` doubles the clips by x-flips.  ``fps`` resamples videos by time.  Videos that are damaged (an error if
+    ``strict``) or too short for a clip are left out, with a line in ``left_out``; ValueError where all are.
+    ``classes`` are the names of all classes that the sources have.
     """
 
     def __init__(
@@ -68,6 +58,8 @@ class Clips:
         crop: str = "center",
         mirror: bool = True,
         progress: bool = False,
+        fps: float | None = None,
+        strict: bool = False,
     ) -> None:
         if length < 2 or stride < 1:
             raise ValueError(f"clip length, stride: {length}, {stride}, expected at least 2 and 1")
@@ -78,19 +70,41 @@ class Clips:
         self.classes = sorted({source.label for source in sources if source.label is not None})
         self.videos: list[Tensor] = []
         self.labels: list[int] = []
+        self.left_out: list[str] = []
         starts: list[tuple[int, int]] = []
         span = (length - 1) * stride + 1
+        short: list[str] = []
         for source in tqdm(sources, desc="reading", unit="video", disable=not progress):
-            decoded = itertools.islice(video.iter_frames(source.path), part.start, part.stop, part.step)
-            pixels = [video.square(frame, resolution, crop) for frame in decoded]
+            pixels = Frames(resolution)
+            try:
+                # Folders of frames have no times.
+                moving = {} if fps is None or source.path.is_dir() else {"fps": fps}
+                decoded = video.iter_frames(source.path, **moving)
+                for frame in itertools.islice(decoded, part.start, part.stop, part.step):
+                    pixels.append(video.square(frame, resolution, crop))
+            except (ValueError, OSError) as error:
+                reason = str(error) if str(source.path) in str(error) else f"{source.path}: {error}"
+                if strict:
+                    raise ValueError(f"data: {reason}") from error
+                self.left_out.append(reason)
+                continue
             if len(pixels) < span:
+                short.append(f"{source.path} ({len(pixels)})")
                 continue
             starts += [(len(self.videos), start) for start in range(len(pixels) - span + 1)]
-            self.videos.append(torch.stack(pixels))
+            self.videos.append(pixels.tensor())
             self.labels.append(0 if source.label is None else self.classes.index(source.label))
+        damaged = len(self.left_out)
+        if short:
+            more = f" and {len(short) - 3} more" if len(short) > 3 else ""
+            listed = ", ".join(short[:3])
+            self.left_out.append(f"{len(short)} shorter than the {span} frames of a clip: {listed}{more}")
         if not starts:
             apart = f"{length}, {stride} apart"
-            raise ValueError(f"data: no video has the {span} frames of a clip ({apart}) among those to use")
+            reason = f"no video has the {span} frames of a clip ({apart}) among those to use"
+            if damaged:
+                reason = f"{reason}; {damaged} of {len(sources)} cannot be read: {self.left_out[0]}"
+            raise ValueError(f"data: {reason}")
         self.starts = starts
 
     def __len__(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,11 +41,11 @@ class CoordsConfig:
         if dim != 2:
             raise ValueError(f"coords.coord_dim: {dim}, expected 2")
         return cls(
-            enabled=bool(tree.get("enabled", True)),
-            per_resolution=bool(tree.get("per_resolution", True)),
-            kernel_size=int(tree.get("kernel_size", 1)),
-            fallback=bool(tree.get("fallback", False)),
-            motion_sigma=float(tree.get("motion_sigma", 0.25)),
+            enabled=_flag("coords.enabled", tree.get("enabled", True)),
+            per_resolution=_flag("coords.per_resolution", tree.get("per_resolution", True)),
+            kernel_size=_whole("coords.kernel_size", tree.get("kernel_size", 1)),
+            fallback=_flag("coords.fallback", tree.get("fallback", False)),
+            motion_sigma=_finite("coords.motion_sigma", tree.get("motion_sigma", 0.25)),
             res_configs=tree.get("res_configs") or {},
         )
 
@@ -96,20 +98,38 @@ class GeneratorConfig:
             raise ValueError(f"fmm.activation: {activation!r}, expected demod, tanh, sigmoid or linear")
         return cls(
             upsampling_mode=mode,
-            use_noise=bool(tree.get("use_noise", False)),
+            use_noise=_flag("use_noise", tree.get("use_noise", False)),
             num_extra_convs=tree.get("num_extra_convs") or {},
             input_type=kind,
-            input_resolution=int(source.get("resolution", 4)),
+            input_resolution=_whole("input.resolution", source.get("resolution", 4)),
             input_coords=CoordsConfig.read(own) if own else coords,
             coords=coords,
-            fmm_enabled=bool(fmm.get("enabled", False)),
-            fmm_rank=int(fmm.get("rank", 1)),
+            fmm_enabled=_flag("fmm.enabled", fmm.get("enabled", False)),
+            fmm_rank=_whole("fmm.rank", fmm.get("rank", 1)),
             fmm_activation=activation,
-            fmm_instance_norm=bool(fmm.get("instance_norm", False)),
+            fmm_instance_norm=_flag("fmm.instance_norm", fmm.get("instance_norm", False)),
         )
 
     def extra_convs(self, side: int) -> int:
         return int(by_side(self.num_extra_convs, side) or 0)
+
+
+def _flag(name: str, value: Any) -> bool:
+    if value not in (True, False, None):
+        raise ValueError(f"{name}: {value!r}, expected true or false")
+    return bool(value)
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1 or value < 1:
+        raise ValueError(f"{name}: {value!r}, expected a whole number, 1 or more")
+    return int(value)
+
+
+def _finite(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{name}: {value!r}, expected a finite number")
+    return float(value)
 
 
 def by_side(table: Mapping[Any, Any], side: int) -> Any:
@@ -139,10 +159,42 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
             raise ValueError(f"{os.fspath(path)}: not a generator configuration: {error}") from error
     generator = tree.get("generator", tree)
     try:
+        _check_keys(generator, _KEYS, "")
         GeneratorConfig.read(generator)
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{os.fspath(path)}: not a generator configuration: {error}") from error
     return dict(generator)
+
+
+def _check_keys(tree: Any, known: Mapping[str, Any], path: str) -> None:
+    """Raises ValueError for a key that means nothing, naming the nearest that does."""
+    if not isinstance(tree, Mapping):
+        raise ValueError(f"{path or 'the file'}: {type(tree).__name__}, expected a mapping")
+    for key, value in tree.items():
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, 1, 0)
+            raise ValueError(f"unknown key {path}{key}; the nearest known is {path}{near[0]}")
+        if known[key] is not None and value is not None:
+            _check_keys(value, known[key], f"{path}{key}.")
+
+
+_COORDS_KEYS: dict[str, Any] = dict.fromkeys(
+    (
+        "enabled", "per_resolution", "kernel_size", "coord_dim", "fallback", "motion_sigma", "res_configs",
+        "low_res_cfg", "medium_res_cfg", "high_res_cfg", "use_full_cache", "global_motion",
+    )
+)  # fmt: skip
+# The keys of a generator's configuration, those without an effect here among them; None: not looked into.
+_KEYS: dict[str, Any] = {
+    "fp32": None,
+    "fmaps": None,
+    "upsampling_mode": None,
+    "use_noise": None,
+    "num_extra_convs": None,
+    "input": {"type": None, "resolution": None, "coord_fuser_cfg": _COORDS_KEYS},
+    "coords": _COORDS_KEYS,
+    "fmm": {"enabled": None, "rank": None, "activation": None, "instance_norm": None},
+}
 
 
 def coordinate_config(

@@ -44,9 +44,9 @@ class CoordFuser(nn.Module):
             offset,
             velocity,
             first.scaled_weight(),
-            first.scaled_bias(),
+            first.scaled_bias().clone(),
             second.scaled_weight(),
-            second.scaled_bias(),
+            second.scaled_bias().clone(),
         )
         return Coordinates(frequency, motion)
 
@@ -90,4 +90,4 @@ class GenInput(nn.Module):
     def forward(self, w: Tensor, times: Tensor, z_motion: Tensor) -> Tensor:
         if isinstance(self.input, CoordsInput):
             return self.input.coord_fuser(self.side, w, times, z_motion)
-        return self.input.expand(len(w), -1, -1, -1)
+        return self.input.expand(w.shape[0], -1, -1, -1)

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from digan_fast import functional
-from digan_fast.networks.layers import FullyConnected, MappingNetwork, resample_filter
+from digan_fast import functional, transforms
+from digan_fast.networks.layers import RESAMPLE_FILTER, FullyConnected, MappingNetwork, resample_filter
 from digan_fast.precision import PRECISIONS, full_precision
+from digan_fast.reference.activations import ACTIVATIONS
 
 ARCHITECTURES = ("resnet", "orig", "skip")
 
 
 class Conv(nn.Module):
-    """An equalised convolution, FIR-downsampled where ``down`` is 2; randn weights scaled by 1/√(I·k²) when run."""
+    """An equalised convolution, FIR-downsampled where ``down`` is 2; randn weights scaled by 1/√(I·k²) when run.
+
+    One that is not ``trainable`` keeps its numbers as buffers, as published.
+    """
 
     resample_filter: Tensor
+    weight: Tensor
+    bias: Tensor | None
 
     def __init__(
         self,
@@ -31,40 +38,67 @@ class Conv(nn.Module):
         bias: bool = True,
         down: int = 1,
         conv_clamp: float | None = None,
+        filter_taps: Sequence[int] = RESAMPLE_FILTER,
+        trainable: bool = True,
     ) -> None:
         super().__init__()
         self.activation = activation
         self.down = down
         self.conv_clamp = conv_clamp
         self.padding = kernel_size // 2
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
-        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        weight = torch.randn(out_channels, in_channels, kernel_size, kernel_size)
+        offset = torch.zeros(out_channels) if bias else None
+        if trainable:
+            self.weight = nn.Parameter(weight)
+            self.bias = None if offset is None else nn.Parameter(offset)
+        else:
+            self.register_buffer("weight", weight)
+            self.register_buffer("bias", offset)
         self.weight_gain = 1 / math.sqrt(in_channels * kernel_size**2)
-        self.register_buffer("resample_filter", resample_filter())
+        self.register_buffer("resample_filter", resample_filter(filter_taps))
 
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
         weight = (self.weight * self.weight_gain).to(x.dtype)
         if self.down == 1:
             x = F.conv2d(x, weight, padding=self.padding)
         else:
-            # (4 − 2 + 1)//2 = (4 − 2)//2 = 1 sample on either side for the filter's own extent.
-            pad = [self.padding + 1] * 4
+            taps = len(self.resample_filter)
+            before, after = self.padding + (taps - 1) // 2, self.padding + (taps - 2) // 2
+            pad = (before, after, before, after)
             if weight.shape[-1] == 1:
                 x = functional.upfirdn2d(x, self.resample_filter, down=2, padding=pad)
                 x = F.conv2d(x, weight)
             else:
                 x = functional.upfirdn2d(x, self.resample_filter, padding=pad)
                 x = F.conv2d(x, weight, stride=2)
-        default = math.sqrt(2) if self.activation == "lrelu" else 1.0
         if self.bias is None and self.activation == "linear" and self.conv_clamp is None:
             return x if gain == 1 else x * gain
         return functional.bias_act(
             x,
             None if self.bias is None else self.bias.to(x.dtype),
             activation=self.activation,
-            gain=default * gain,
+            gain=ACTIVATIONS[self.activation].gain * gain,
             clamp=None if self.conv_clamp is None else self.conv_clamp * gain,
         )
+
+
+@dataclass(frozen=True)
+class BlockOptions:
+    """The published ``block_kwargs``; ``fp16_channels_last`` chooses a layout there and has no effect here.
+
+    ``freeze_layers``: so many of the first convolutions are not trained.
+    """
+
+    activation: str = "lrelu"
+    resample_filter: Sequence[int] = RESAMPLE_FILTER
+    fp16_channels_last: bool = False
+    freeze_layers: int = 0
+
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation: {self.activation!r}, expected one of {', '.join(ACTIVATIONS)}")
+        if self.freeze_layers < 0:
+            raise ValueError(f"freeze_layers: {self.freeze_layers}, expected 0 or more")
 
 
 class Block(nn.Module):
@@ -81,31 +115,48 @@ class Block(nn.Module):
         architecture: str,
         conv_clamp: float | None,
         use_fp16: bool,
+        options: BlockOptions,
+        first_layer: int,
     ) -> None:
         super().__init__()
         self.architecture = architecture
         self.use_fp16 = use_fp16
-        self.dtype = torch.float32
-        self.register_buffer("resample_filter", resample_filter())
+        self.precision: torch.dtype | None = None
+        self.num_layers = 0
+        self.register_buffer("resample_filter", resample_filter(options.resample_filter))
+
+        def conv(inputs: int, outputs: int, size: int, activation: str = options.activation, **kwargs: Any) -> Conv:
+            trainable = first_layer + self.num_layers >= options.freeze_layers
+            self.num_layers += 1
+            kwargs = {"filter_taps": options.resample_filter, "trainable": trainable, **kwargs}
+            return Conv(inputs, outputs, size, activation, **kwargs)
+
         self.fromrgb: Conv | None = None
         if is_first or architecture == "skip":
-            self.fromrgb = Conv(img_channels, channels, 1, conv_clamp=conv_clamp)
-        self.conv0 = Conv(channels, channels, 3, conv_clamp=conv_clamp)
-        self.conv1 = Conv(channels, out_channels, 3, down=2, conv_clamp=conv_clamp)
+            self.fromrgb = conv(img_channels, channels, 1, conv_clamp=conv_clamp)
+        self.conv0 = conv(channels, channels, 3, conv_clamp=conv_clamp)
+        self.conv1 = conv(channels, out_channels, 3, down=2, conv_clamp=conv_clamp)
         self.skip: Conv | None = None
         if architecture == "resnet":
-            self.skip = Conv(channels, out_channels, 1, activation="linear", bias=False, down=2)
+            self.skip = conv(channels, out_channels, 1, activation="linear", bias=False, down=2)
+
+    @property
+    def _padding(self) -> list[int]:
+        taps = len(self.resample_filter)
+        return [(taps - 1) // 2, (taps - 2) // 2] * 2
 
     def forward(self, x: Tensor | None, img: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        own = self.conv0.weight.dtype
+
         def cast(t: Tensor) -> Tensor:
-            return t.to(torch.float16 if self.use_fp16 and t.is_cuda else self.dtype)
+            return t.to(torch.float16 if self.use_fp16 and t.is_cuda else self.precision or own)
 
         if self.fromrgb is not None:
             assert img is not None
             colours = self.fromrgb(cast(img))
             x = colours if x is None else cast(x) + colours
             img = (
-                functional.upfirdn2d(img, self.resample_filter, down=2, padding=[1] * 4)
+                functional.upfirdn2d(img, self.resample_filter, down=2, padding=self._padding)
                 if self.architecture == "skip"
                 else None
             )
@@ -143,6 +194,7 @@ class Epilogue(nn.Module):
         conv_clamp: float | None,
         mbstd_group_size: int | None = 4,
         mbstd_num_channels: int = 1,
+        activation: str = "lrelu",
     ) -> None:
         super().__init__()
         self.cmap_dim = cmap_dim
@@ -150,16 +202,17 @@ class Epilogue(nn.Module):
         self.mbstd_num_channels = mbstd_num_channels
         self.fromrgb: Conv | None = None
         if architecture == "skip":
-            self.fromrgb = Conv(img_channels, channels, 1, conv_clamp=conv_clamp)
-        self.conv = Conv(channels + mbstd_num_channels, channels, 3, conv_clamp=conv_clamp)
-        self.fc = FullyConnected(channels * 4 * 4, channels, activation="lrelu")
+            self.fromrgb = Conv(img_channels, channels, 1, activation, conv_clamp=conv_clamp)
+        self.conv = Conv(channels + mbstd_num_channels, channels, 3, activation, conv_clamp=conv_clamp)
+        self.fc = FullyConnected(channels * 4 * 4, channels, activation)
         self.out = FullyConnected(channels, cmap_dim or 1)
 
     def forward(self, x: Tensor, img: Tensor | None, label: Tensor | None) -> Tensor:
-        x = x.to(torch.float32)
+        own = self.out.weight.dtype
+        x = x.to(own)
         if self.fromrgb is not None:
             assert img is not None
-            x = x + self.fromrgb(img.to(torch.float32))
+            x = x + self.fromrgb(img.to(own))
         if self.mbstd_num_channels:
             x = minibatch_deviation(x, self.mbstd_group_size, self.mbstd_num_channels)
         x = self.out(self.fc(self.conv(x).flatten(1)))
@@ -182,6 +235,7 @@ class StreamDiscriminator(nn.Module):
         num_fp16_res: int = 0,
         conv_clamp: float | None = None,
         cmap_dim: int | None = None,
+        block_kwargs: Mapping[str, Any] | None = None,
         mapping_kwargs: Mapping[str, Any] | None = None,
         epilogue_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
@@ -197,6 +251,7 @@ class StreamDiscriminator(nn.Module):
             cmap_dim = 0
         if min(channels.values()) < 1:
             raise ValueError(f"channel_base: {channel_base}, expected at least img_resolution, {img_resolution}")
+        options, layers = BlockOptions(**(block_kwargs or {})), 0
         for resolution in self.block_resolutions:
             block = Block(
                 img_channels,
@@ -206,7 +261,10 @@ class StreamDiscriminator(nn.Module):
                 architecture=architecture,
                 conv_clamp=conv_clamp,
                 use_fp16=resolution > img_resolution >> num_fp16_res,
+                options=options,
+                first_layer=layers,
             )
+            layers += block.num_layers
             setattr(self, f"b{resolution}", block)
         self.mapping: MappingNetwork | None = None
         if c_dim > 0:
@@ -216,7 +274,7 @@ class StreamDiscriminator(nn.Module):
     def forward(self, img: Tensor, c: Tensor | None) -> Tensor:
         # Channels last, measured on two cores of Zen 4 at [64, 32, 32, 32]: a convolution with its gradients takes
         # 24 ms instead of 36, the depthwise FIR filter 3.6 ms instead of 11.6; at 16² both are about equal.
-        x, rest = None, img.contiguous(memory_format=torch.channels_last)
+        x, rest = None, img if transforms.active() else img.contiguous(memory_format=torch.channels_last)
         for resolution in self.block_resolutions:
             x, rest = getattr(self, f"b{resolution}")(x, rest)
         label = None if self.mapping is None else self.mapping(None, c)
@@ -226,7 +284,8 @@ class StreamDiscriminator(nn.Module):
 class Discriminator(nn.Module):
     """DIGAN's two discriminators (arXiv 2202.10571, section 3.2), with the published names ``videoD`` and ``imageD``.
 
-    ``init_kwargs`` are the constructor's arguments as plain data.
+    ``init_kwargs`` are the constructor's arguments as plain data.  ``ours`` has no effect: it is True wherever the
+    published training made the network.
     """
 
     def __init__(
@@ -240,8 +299,10 @@ class Discriminator(nn.Module):
         num_fp16_res: int = 0,
         conv_clamp: float | None = None,
         cmap_dim: int | None = None,
+        block_kwargs: Mapping[str, Any] | None = None,
         mapping_kwargs: Mapping[str, Any] | None = None,
         epilogue_kwargs: Mapping[str, Any] | None = None,
+        ours: bool = True,
     ) -> None:
         super().__init__()
         if img_resolution < 8 or img_resolution & (img_resolution - 1):
@@ -255,6 +316,7 @@ class Discriminator(nn.Module):
             "num_fp16_res": num_fp16_res,
             "conv_clamp": conv_clamp,
             "cmap_dim": cmap_dim,
+            "block_kwargs": dict(block_kwargs or {}),
             "mapping_kwargs": dict(mapping_kwargs or {}),
             "epilogue_kwargs": dict(epilogue_kwargs or {}),
         }
@@ -263,6 +325,7 @@ class Discriminator(nn.Module):
             "img_resolution": img_resolution,
             "img_channels": img_channels,
             **options,
+            "ours": ours,
         }
         self.c_dim = c_dim
         self.img_resolution = img_resolution
@@ -276,7 +339,7 @@ class Discriminator(nn.Module):
             raise ValueError(f"precision: {precision!r}, expected one of {', '.join(PRECISIONS)}")
         for module in self.modules():
             if isinstance(module, Block):
-                module.dtype = PRECISIONS[precision]
+                module.precision = None if precision == "float32" else PRECISIONS[precision]
 
     @full_precision
     def forward(self, vid: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -286,7 +349,7 @@ class Discriminator(nn.Module):
         image_logits depend on, for the gradient penalty.  Raises ValueError where a shape does not fit.
         """
         side = self.img_resolution
-        if c is not None and len(c) != len(vid):
+        if c is not None and c.shape[0] != vid.shape[0]:
             raise ValueError(f"c: {len(c)} labels for {len(vid)} pairs")
         if tuple(vid.shape[1:]) != (2 * self.img_channels + 1, side, side):
             expected = f"[B, {2 * self.img_channels + 1}, {side}, {side}]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +27,8 @@ class Generator(nn.Module):
 
     ``mapping`` and ``synthesis`` are modules of their own.  ``cfg`` is the published configuration tree; without it
     the generator is DIGAN's, whose mapping has 2 layers (8 are the default otherwise).  ``init_kwargs`` are the
-    constructor's arguments as plain data.
+    constructor's arguments as plain data.  ``ours`` has no effect: it is True wherever the published training made
+    the network.
     """
 
     def __init__(
@@ -56,6 +58,9 @@ class Generator(nn.Module):
             "synthesis_kwargs": dict(synthesis_kwargs or {}),
             "cfg": cfg,
         }
+        self.ours = ours
+        # Those of the labels' entries, where a snapshot tells them.
+        self.class_names: list[str] = []
         self.z_dim = z_dim
         self.c_dim = c_dim
         self.w_dim = w_dim
@@ -64,6 +69,16 @@ class Generator(nn.Module):
         self.synthesis = SynthesisNetwork(w_dim, img_resolution, img_channels, cfg=cfg, **(synthesis_kwargs or {}))
         self.num_ws = self.synthesis.num_ws
         self.mapping = MappingNetwork(z_dim, c_dim, w_dim, self.num_ws, **mapping_kwargs)
+
+    @functools.cached_property
+    def dist1(self) -> torch.distributions.Beta:
+        """Beta(2, 1), from which a pair's later time is drawn; under the published name."""
+        return torch.distributions.Beta(2.0, 1.0)
+
+    @functools.cached_property
+    def dist2(self) -> torch.distributions.Beta:
+        """Beta(1, 2), from which a pair's earlier time is drawn; under the published name."""
+        return torch.distributions.Beta(1.0, 2.0)
 
     def inr(
         self,
@@ -83,7 +98,7 @@ class Generator(nn.Module):
         return self.synthesis.inr(ws, z_motion)
 
     def _draw_motion(self, z: Tensor) -> Tensor:
-        return torch.randn(len(z), self.w_dim).to(z.device)
+        return torch.randn(z.shape[0], self.w_dim).to(z.device)
 
     def forward(
         self,
@@ -99,7 +114,7 @@ class Generator(nn.Module):
         timesteps > 2: T times from 0 to 1, dT None.  Otherwise a random pair of times for each video, T = 2, and dT
         [B, 1, 1, 1] their difference.  Draws, from the global generator: times, motion vectors.
         """
-        batch = len(z)
+        batch = z.shape[0]
         if timesteps > 2:
             times = torch.linspace(0, 1, timesteps, device=z.device).expand(batch, -1)
             difference = None

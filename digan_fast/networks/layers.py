@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,9 +16,9 @@ RESAMPLE_FILTER = (1, 3, 3, 1)
 _FEW_ROWS = 8  # csrc/cpu/few_rows.h
 
 
-def resample_filter(taps: tuple[int, ...] | list[int] = RESAMPLE_FILTER) -> Tensor:
-    """The outer product of the taps with themselves, summing to 1: [4, 4]."""
-    row = torch.tensor(taps, dtype=torch.float32)
+def resample_filter(taps: Sequence[int] = RESAMPLE_FILTER) -> Tensor:
+    """The outer product of the taps with themselves, summing to 1: [4, 4] for four taps."""
+    row = torch.tensor(list(taps), dtype=torch.float32)
     filter = row[:, None] * row
     return filter / filter.sum()
 
@@ -28,8 +29,9 @@ def normalize_second_moment(x: Tensor) -> Tensor:
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``F.linear``; a few rows with a large matrix by the native kernel, which reads it once, at the rate of memory."""
-    few = x.ndim == 2 and 1 <= len(x) <= _FEW_ROWS and weight.numel() >= 2**20
-    if few and x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 and dispatch.runs_natively():
+    large = weight.numel() >= 2**20 and x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
+    # While a graph is traced no number of rows is asked for, since the graph would be for that number alone.
+    if large and dispatch.runs_natively() and x.ndim == 2 and 1 <= x.shape[0] <= _FEW_ROWS:
         return functional.linear_act(x.unsqueeze(0), weight.unsqueeze(0), bias).squeeze(0)
     return F.linear(x, weight, bias)
 
@@ -72,6 +74,7 @@ class MappingNetwork(nn.Module):
     """
 
     w_avg: Tensor
+    fc0: FullyConnected
 
     def __init__(
         self,
@@ -94,6 +97,8 @@ class MappingNetwork(nn.Module):
         self.num_layers = num_layers
         self.w_avg_beta = w_avg_beta
         embedded = 0 if c_dim == 0 else (embed_features or w_dim)
+        if num_layers < 1:
+            raise ValueError(f"num_layers: {num_layers}, expected 1 or more")
         features = [
             z_dim + embedded,
             *[layer_features or w_dim] * (num_layers - 1),
@@ -120,7 +125,8 @@ class MappingNetwork(nn.Module):
 
         Raises ValueError where a shape does not fit, or for truncation without ``w_avg``.
         """
-        dtype = next(self.parameters()).dtype
+        # Not of parameters(), which the replicas of DataParallel do not have.
+        dtype = self.fc0.weight.dtype
         inputs = []
         if self.z_dim > 0:
             if z is None or z.ndim != 2 or z.shape[1] != self.z_dim:
@@ -130,7 +136,7 @@ class MappingNetwork(nn.Module):
             if c is None or c.ndim != 2 or c.shape[1] != self.c_dim:
                 raise ValueError(f"c: {_shape(c)}, expected labels [B, {self.c_dim}]")
             inputs.append(normalize_second_moment(self.embed(c.to(dtype))))
-        if len({len(tensor) for tensor in inputs}) > 1:
+        if len(inputs) > 1 and inputs[0].shape[0] != inputs[1].shape[0]:
             raise ValueError(f"c: {len(inputs[1])} labels for {len(inputs[0])} latents")
         w = torch.cat(inputs, dim=1) if len(inputs) > 1 else inputs[0]
         for index in range(self.num_layers):
@@ -145,8 +151,7 @@ class MappingNetwork(nn.Module):
         if self.w_avg_beta is None:
             raise ValueError("truncation_psi: this network keeps no average of w")
         cutoff = self.num_ws if truncation_cutoff is None else truncation_cutoff
-        ws[:, :cutoff] = self.w_avg.lerp(ws[:, :cutoff], truncation_psi)
-        return ws
+        return torch.cat((self.w_avg.lerp(ws[:, :cutoff], truncation_psi), ws[:, cutoff:]), dim=1)
 
 
 def _shape(tensor: Tensor | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from digan_fast import functional
 from digan_fast.inr import Layer
 from digan_fast.networks.config import GeneratorConfig
-from digan_fast.networks.layers import FullyConnected, resample_filter
+from digan_fast.networks.layers import RESAMPLE_FILTER, FullyConnected, resample_filter
+from digan_fast.reference.activations import ACTIVATIONS
 
 EPS = 1e-8
 
@@ -20,11 +22,11 @@ def per_sample_conv(x: Tensor, weight: Tensor, padding: int) -> Tensor:
     """x [N, I, H, W] correlated with weight [N, O, I, k, k]: [N, O, H', W']."""
     batch, outputs, inputs, size, _ = weight.shape
     if size == 1:
-        flat = torch.bmm(weight.view(batch, outputs, inputs), x.flatten(2))
-        return flat.view(batch, outputs, *x.shape[2:])
+        flat = torch.bmm(weight.reshape(batch, outputs, inputs), x.flatten(2))
+        return flat.reshape(batch, outputs, *x.shape[2:])
     grouped = x.reshape(1, batch * inputs, *x.shape[2:])
     out = F.conv2d(grouped, weight.flatten(0, 1), padding=padding, groups=batch)
-    return out.view(batch, outputs, *out.shape[2:])
+    return out.reshape(batch, outputs, *out.shape[2:])
 
 
 def fir_upsample(x: Tensor, filter: Tensor, padding: int) -> Tensor:
@@ -34,7 +36,7 @@ def fir_upsample(x: Tensor, filter: Tensor, padding: int) -> Tensor:
 
 
 class SynthesisLayer(nn.Module):
-    """``lrelu(W(w)·x + noise + bias)``, factorised modulation or StyleGAN2's; ``up`` doubles x by FIR first."""
+    """``act(W(w)·x + noise + bias)``, factorised modulation or StyleGAN2's; ``up`` doubles x by FIR first."""
 
     resample_filter: Tensor
     noise_const: Tensor
@@ -48,15 +50,18 @@ class SynthesisLayer(nn.Module):
         kernel_size: int,
         cfg: GeneratorConfig,
         up: bool = False,
+        activation: str = "lrelu",
         conv_clamp: float | None = None,
         instance_norm: bool = False,
-        filter_taps: tuple[int, ...] = (1, 3, 3, 1),
+        filter_taps: Sequence[int] = RESAMPLE_FILTER,
     ) -> None:
         super().__init__()
         if cfg.fmm_enabled and kernel_size != 1:
             raise ValueError(f"coords.kernel_size: {kernel_size}, but fmm modulates 1×1 kernels only")
         self.up = up
         self.side = side
+        self.activation = activation
+        self.gain = ACTIVATIONS[activation].gain
         self.conv_clamp = conv_clamp
         self.instance_norm = instance_norm
         self.rank = cfg.fmm_rank if cfg.fmm_enabled else None
@@ -83,23 +88,25 @@ class SynthesisLayer(nn.Module):
         outputs, inputs = self.weight.shape[:2]
         left, right = styles.split([outputs * self.rank, inputs * self.rank], dim=1)
         weight = functional.fmm_weights(
-            self.weight.view(outputs, inputs),
-            left.view(-1, outputs, self.rank),
-            right.view(-1, self.rank, inputs),
+            self.weight.reshape(outputs, inputs),
+            left.reshape(-1, outputs, self.rank),
+            right.reshape(-1, self.rank, inputs),
             self.fmm_activation,
         )
         return weight[..., None, None]
 
     def inr_layer(self, w: Tensor) -> Layer:
         """This layer of B videos; kernels are 1×1."""
-        return Layer(self.modulated_weight(w)[..., 0, 0], self.bias, clamp=self.conv_clamp)
+        return Layer(
+            self.modulated_weight(w)[..., 0, 0], self.bias.clone(), self.activation, self.gain, self.conv_clamp
+        )
 
     def _noise(self, x: Tensor, mode: str) -> Tensor | None:
         if not self.use_noise or mode == "none":
             return None
         if mode == "const":
             return self.noise_const * self.noise_strength
-        return torch.randn(len(x), 1, self.side, self.side, device=x.device) * self.noise_strength
+        return torch.randn(x.shape[0], 1, self.side, self.side, device=x.device) * self.noise_strength
 
     def forward(self, x: Tensor, w: Tensor, noise_mode: str = "random", gain: float = 1.0) -> Tensor:
         """x [N, I, H, W] with a set of weights for each of its N samples."""
@@ -117,8 +124,8 @@ class SynthesisLayer(nn.Module):
         return functional.bias_act(
             x,
             self.bias.to(x.dtype),
-            activation="lrelu",
-            gain=math.sqrt(2) * gain,
+            activation=self.activation,
+            gain=self.gain * gain,
             clamp=None if self.conv_clamp is None else self.conv_clamp * gain,
         )
 
@@ -140,7 +147,7 @@ class ToRGBLayer(nn.Module):
 
     def inr_layer(self, w: Tensor) -> Layer:
         weight = self.modulated_weight(w)[..., 0, 0]
-        return Layer(weight, self.bias, "linear", 1.0, self.conv_clamp)
+        return Layer(weight, self.bias.clone(), "linear", 1.0, self.conv_clamp)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         x = per_sample_conv(x, self.modulated_weight(w).to(x.dtype), 0)
@@ -152,7 +159,7 @@ class SkipLayer(nn.Module):
 
     resample_filter: Tensor
 
-    def __init__(self, in_channels: int, out_channels: int, up: bool, filter_taps: tuple[int, ...]) -> None:
+    def __init__(self, in_channels: int, out_channels: int, up: bool, filter_taps: Sequence[int]) -> None:
         super().__init__()
         self.up = up
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 1, 1))

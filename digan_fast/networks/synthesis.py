@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from digan_fast.inr import Coordinates, Level, VideoINR
 from digan_fast.networks.config import GeneratorConfig
 from digan_fast.networks.coordinates import CoordFuser, CoordsInput, GenInput
-from digan_fast.networks.layers import resample_filter
+from digan_fast.networks.layers import RESAMPLE_FILTER, resample_filter
 from digan_fast.networks.modulated import SkipLayer, SynthesisLayer, ToRGBLayer, fir_upsample
 from digan_fast.precision import full_precision
+from digan_fast.reference.activations import ACTIVATIONS
 
 ARCHITECTURES = ("skip", "orig", "resnet")
 NOISE_MODES = ("random", "const", "none")
@@ -40,7 +41,8 @@ class SynthesisBlock(nn.Module):
         cfg: GeneratorConfig,
         conv_clamp: float | None,
         use_fp16: bool,
-        filter_taps: tuple[int, ...],
+        activation: str,
+        filter_taps: Sequence[int],
     ) -> None:
         super().__init__()
         self.side = side
@@ -62,6 +64,7 @@ class SynthesisBlock(nn.Module):
                 kernel_size,
                 cfg,
                 up=up,
+                activation=activation,
                 conv_clamp=conv_clamp,
                 instance_norm=instance_norm and cfg.fmm_instance_norm,
                 filter_taps=filter_taps,
@@ -72,7 +75,7 @@ class SynthesisBlock(nn.Module):
         self.conv0: SynthesisLayer | None = None
         if in_channels == 0:
             self.input = GenInput(cfg.input_type, out_channels, w_dim, side, cfg.input_coords)
-            self.conv1 = layer(self.input.channels, instance_norm=True)
+            self.conv1 = layer(self.input.channels)
         else:
             coords = cfg.coords
             has_features = coords.enabled and coords.per_resolution and not coords.fallback
@@ -163,7 +166,10 @@ class SynthesisBlock(nn.Module):
 
 
 class SynthesisNetwork(nn.Module):
-    """``ws`` [B, num_ws, w_dim], times and motion vectors to frames; sections 3.1 and 3.2 of arXiv 2202.10571."""
+    """``ws`` [B, num_ws, w_dim], times and motion vectors to frames; sections 3.1 and 3.2 of arXiv 2202.10571.
+
+    ``fp16_channels_last`` chooses a layout in the published network and has no effect here.
+    """
 
     def __init__(
         self,
@@ -175,7 +181,9 @@ class SynthesisNetwork(nn.Module):
         num_fp16_res: int = 0,
         conv_clamp: float | None = None,
         architecture: str = "skip",
-        resample_filter: tuple[int, ...] = (1, 3, 3, 1),
+        resample_filter: Sequence[int] = RESAMPLE_FILTER,
+        activation: str = "lrelu",
+        fp16_channels_last: bool = False,
         cfg: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
@@ -183,6 +191,8 @@ class SynthesisNetwork(nn.Module):
             raise ValueError(f"img_resolution: {img_resolution}, expected a power of two from 4 on")
         if architecture not in ARCHITECTURES:
             raise ValueError(f"architecture: {architecture!r}, expected one of {ARCHITECTURES}")
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation: {activation!r}, expected one of {', '.join(ACTIVATIONS)}")
         config = GeneratorConfig.read(cfg)
         if config.input_resolution > img_resolution:
             raise ValueError(f"input.resolution: {config.input_resolution}, but the picture's side is {img_resolution}")
@@ -215,7 +225,8 @@ class SynthesisNetwork(nn.Module):
                 cfg=config,
                 conv_clamp=conv_clamp,
                 use_fp16=resolution > img_resolution >> num_fp16_res,
-                filter_taps=tuple(resample_filter),
+                activation=activation,
+                filter_taps=resample_filter,
             )
             setattr(self, f"b{resolution}", block)
             below, channels_below = side, channels
@@ -224,6 +235,11 @@ class SynthesisNetwork(nn.Module):
     @property
     def blocks(self) -> list[SynthesisBlock]:
         return [getattr(self, f"b{resolution}") for resolution in self.block_resolutions]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        # Not of parameters(), which the replicas of DataParallel do not have.
+        return self.blocks[0].conv1.bias.dtype
 
     def why_not_inr(self) -> str | None:
         """Why these options have no INR, so that the published form runs; None where they have one."""
@@ -247,7 +263,7 @@ class SynthesisNetwork(nn.Module):
         if ws.ndim != 3 or tuple(ws.shape[1:]) != (self.num_ws, self.w_dim):
             expected = f"[B, {self.num_ws}, {self.w_dim}]"
             raise ValueError(f"ws: shape {tuple(ws.shape)}, expected {expected}")
-        ws = ws.to(next(self.parameters()).dtype)
+        ws = ws.to(self.dtype)
         entries, first, parts = list(ws.unbind(1)), 0, []
         for block in self.blocks:
             count = len(block.layers)
@@ -259,18 +275,17 @@ class SynthesisNetwork(nn.Module):
     def inr(self, ws: Tensor, z_motion: Tensor) -> VideoINR:
         """The INR of B videos, for ws [B, num_ws, w_dim] and motion vectors z_motion [B, w_dim].
 
+        It shares no memory with the network, which may train on; made with gradients, it carries them.
         Raises ValueError where a shape does not fit, or, with the reason, where these options have no INR.
         """
         reason = self.why_not_inr()
         if reason is not None:
             raise ValueError(f"this generator has no INR: {reason}")
         parts = self._split(ws)
-        self._check_motion(z_motion, len(ws))
+        self._check_motion(z_motion, ws.shape[0])
         z_motion = z_motion.to(parts[0][0].dtype)
         levels = zip(self.blocks, parts, strict=True)
-        inr = VideoINR(tuple(block.inr_level(part, z_motion) for block, part in levels))
-        # Biases are the network's parameters: made without gradients, the INR is rendered without.
-        return inr if torch.is_grad_enabled() else inr.detach()
+        return VideoINR(tuple(block.inr_level(part, z_motion) for block, part in levels))
 
     def _check_motion(self, z_motion: Tensor, batch: int) -> None:
         if tuple(z_motion.shape) != (batch, self.w_dim):
@@ -286,7 +301,7 @@ class SynthesisNetwork(nn.Module):
         Right for all options, and the baseline that speed is measured against.  Arguments as of :meth:`forward`.
         """
         frames = self._frames(ws, Ts, noise_mode)
-        self._check_motion(z_motion, len(ws))
+        self._check_motion(z_motion, ws.shape[0])
         parts = self._split(ws.repeat_interleave(frames, dim=0))
         dtype = parts[0][0].dtype
         motion = z_motion.to(dtype).repeat_interleave(frames, dim=0)
@@ -300,23 +315,40 @@ class SynthesisNetwork(nn.Module):
         """T, the frames of each video."""
         if noise_mode not in NOISE_MODES:
             raise ValueError(f"noise_mode: {noise_mode!r}, expected one of {', '.join(NOISE_MODES)}")
-        videos = max(1, len(ws))
-        if Ts.numel() != len(Ts) or len(Ts) % videos or (len(Ts) and not len(ws)):
+        videos, times = ws.shape[0], Ts.shape[0]
+        if Ts.numel() != times or (times % videos if videos else times):
             raise ValueError(f"Ts: shape {tuple(Ts.shape)}, expected [B·T, 1, 1, 1] for the B = {len(ws)} videos of ws")
-        return len(Ts) // videos
+        return times // videos if videos else 0
 
     @full_precision
     def forward(
-        self, ws: Tensor, Ts: Tensor, z_motion: Tensor, noise_mode: str = "random", force_fp32: bool = False
+        self,
+        ws: Tensor,
+        Ts: Tensor,
+        z_motion: Tensor,
+        noise_mode: str = "random",
+        force_fp32: bool = False,
+        precision: str = "float32",
     ) -> Tensor:
         """Frames [B·T, C, H, W], those of a video consecutive.
 
         ws [B, num_ws, w_dim], times Ts [B·T, 1, 1, 1], motion vectors z_motion [B, w_dim].  noise_mode: random, const
         or none, where the options have noise.  ``num_fp16_res`` levels run in half precision on a GPU unless
-        ``force_fp32``; an INR is float32.  Raises ValueError, naming the argument, where one does not fit.
+        ``force_fp32``; an INR is rendered in ``precision``, as of :meth:`VideoINR.render`.  A network in 16 bits gives
+        frames in its type; its INR is rendered in float32, or in bfloat16 as it is.  Raises ValueError, naming the
+        argument, where one does not fit.
         """
-        if self.why_not_inr() is not None:
+        reason = self.why_not_inr()
+        if reason is not None:
+            if precision != "float32":
+                raise ValueError(f"precision: {precision!r}, but this generator has no INR: {reason}")
             return self.published(ws, Ts, z_motion, noise_mode, force_fp32)
         frames = self._frames(ws, Ts, noise_mode)
-        times = Ts.view(len(ws), frames)
-        return self.inr(ws, z_motion).render(times, checkpoint=self.checkpoint).flatten(0, 1)
+        inr, dtype = self.inr(ws, z_motion), self.dtype
+        if dtype in (torch.float16, torch.bfloat16):
+            inr = inr.to(torch.float32)
+            precision = "bfloat16" if dtype == torch.bfloat16 and precision == "float32" else precision
+        times = Ts.view(-1, frames) if frames else Ts.view(ws.shape[0], 0)
+        times = times.to(inr.dtype)
+        pictures = inr.render(times, precision=precision, checkpoint=self.checkpoint).flatten(0, 1)
+        return pictures.to(dtype) if dtype in (torch.float16, torch.bfloat16) else pictures

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from digan_fast import dispatch
+from digan_fast import dispatch, transforms
 from digan_fast.precision import full_precision
 
 
@@ -19,7 +20,8 @@ def layout(x: Tensor) -> torch.memory_format:
     return torch.contiguous_format
 
 
-_LIBRARY = torch.library.Library("digan_fast", "DEF")
+# A fragment, since the package may be imported again in one process, as notebooks reload it; torch keeps the ops.
+_LIBRARY = torch.library.Library("digan_fast", "FRAGMENT")
 
 
 def define(
@@ -37,15 +39,16 @@ def define(
 
     @full_precision
     def body(*args: Any) -> Any:
-        result = dispatch.call(name, *args)
+        result = sys.modules.get(dispatch.__name__, dispatch).call(name, *args)
         first = torch.contiguous_format if like is None else layout(args[like])
         if isinstance(result, Tensor):
             return result.contiguous(memory_format=first)
         return result[0].contiguous(memory_format=first), *(out.contiguous() for out in result[1:])
 
-    _LIBRARY.define(f"{name}{signature}")
-    _LIBRARY.impl(name, body, "CompositeExplicitAutograd")
-    torch.library.register_fake(f"digan_fast::{name}", fake, lib=_LIBRARY)
+    if not hasattr(torch.ops.digan_fast, name):
+        _LIBRARY.define(f"{name}{signature}")
+        _LIBRARY.impl(name, body, "CompositeExplicitAutograd")
+        torch.library.register_fake(f"digan_fast::{name}", fake, lib=_LIBRARY)
     dispatch.register(name, "reference", reference)
     overload: Callable[..., Any] = getattr(torch.ops.digan_fast, name).default
     return overload
@@ -75,14 +78,26 @@ def _recompose(
     return [next(found) if need and t is not None else None for t, need in zip(inputs, needed, strict=True)]
 
 
+def composable(name: str, op: Callable[..., Any]) -> Callable[..., Tensor]:
+    """``op(*args)``, or its reference where :mod:`digan_fast.transforms` asks for the formula."""
+    formula = dispatch.reference(name)
+
+    def run(*args: Any) -> Tensor:
+        result: Tensor = formula(*args) if transforms.composed(name, *args) else op(*args)
+        return result
+
+    return run
+
+
 def differentiable(
+    name: str,
     forward_op: Callable[..., Any],
     backward_op: Callable[..., Any],
     reference_backward: Callable[..., Any],
     tensors: int,
     keep: Callable[..., Sequence[Tensor | None]] = lambda *inputs: inputs,
 ) -> Callable[..., Tensor]:
-    """An autograd function for ``forward_op(*tensors, *options) -> out``.
+    """An autograd function for the op ``name``, ``forward_op(*tensors, *options) -> out``.
 
     ``backward_op(grad, *tensors, out, *options)`` gives the gradients by the tensors; their own derivatives come
     from ``reference_backward`` (the same signature), run again under autograd.  ``keep(*tensors, *options)`` says
@@ -120,7 +135,9 @@ def differentiable(
 
         @staticmethod
         def backward(ctx: Any, *grads: Tensor) -> Any:
-            gradients = Backward.apply(grads[0], *ctx.saved_tensors, *ctx.options)
+            given = grads[0], *ctx.saved_tensors, *ctx.options
+            formula = transforms.composed(f"{name}_backward", *given)
+            gradients = reference_backward(*given) if formula else Backward.apply(*given)
             return (
                 *(g if given else None for g, given in zip(gradients, ctx.given, strict=True)),
                 *(None for _ in ctx.options),
@@ -131,4 +148,4 @@ def differentiable(
         result: Tensor = Forward.apply(*args) if needs_grad else forward_op(*args)
         return result
 
-    return run
+    return composable(name, run)

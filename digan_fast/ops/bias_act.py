@@ -222,4 +222,4 @@ def _why_not_triton_backward(
 dispatch.register("bias_act", "triton", lazily("bias_act"), _why_not_triton)
 dispatch.register("bias_act_backward", "triton", lazily("bias_act_backward"), _why_not_triton_backward)
 
-bias_act = differentiable(_forward_op, _backward_op, reference.bias_act_backward, tensors=2, keep=_keep)
+bias_act = differentiable("bias_act", _forward_op, _backward_op, reference.bias_act_backward, tensors=2, keep=_keep)

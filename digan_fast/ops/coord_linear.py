@@ -230,4 +230,4 @@ def _why_not_triton_backward(grad: Tensor, *args: Any) -> str | None:
 dispatch.register("coord_linear", "triton", lazily("coord_linear"), _why_not_triton)
 dispatch.register("coord_linear_backward", "triton", lazily("coord_linear_backward"), _why_not_triton_backward)
 
-coord_linear = differentiable(_forward_op, _backward_op, reference.coord_linear_backward, tensors=5)
+coord_linear = differentiable("coord_linear", _forward_op, _backward_op, reference.coord_linear_backward, tensors=5)

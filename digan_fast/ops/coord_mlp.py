@@ -13,7 +13,7 @@ from torch import Tensor
 
 from digan_fast import dispatch
 from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr, why_not_float32
-from digan_fast.ops._registry import define
+from digan_fast.ops._registry import composable, define
 from digan_fast.ops.linear_act import linear_act
 from digan_fast.reference import coord_mlp as reference
 
@@ -86,6 +86,9 @@ def _why_not_native(
 dispatch.register("coord_mlp", "native", _native, _why_not_native)
 
 
+_run = composable("coord_mlp", _op)
+
+
 def coord_mlp(
     coordinates: Tensor,
     weights: Sequence[Tensor],
@@ -97,5 +100,5 @@ def coord_mlp(
     tensors = [coordinates, *weights, *(bias for bias in biases if bias is not None)]
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         return reference.chain(linear_act, coordinates, weights, biases, activations, gains)
-    result: Tensor = _op(coordinates, list(weights), list(biases), list(activations), list(gains))
+    result: Tensor = _run(coordinates, list(weights), list(biases), list(activations), list(gains))
     return result

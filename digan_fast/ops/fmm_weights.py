@@ -192,4 +192,4 @@ def _why_not_triton_backward(
 dispatch.register("fmm_weights", "triton", lazily("fmm_weights"), _why_not_triton)
 dispatch.register("fmm_weights_backward", "triton", lazily("fmm_weights_backward"), _why_not_triton_backward)
 
-fmm_weights = differentiable(_forward_op, _backward_op, _reference_backward, tensors=3)
+fmm_weights = differentiable("fmm_weights", _forward_op, _backward_op, _reference_backward, tensors=3)

@@ -213,4 +213,4 @@ def _why_not_triton_backward(
 dispatch.register("linear_act", "triton", lazily("linear_act"), _why_not_triton)
 dispatch.register("linear_act_backward", "triton", lazily("linear_act_backward"), _why_not_triton_backward)
 
-linear_act = differentiable(_forward_op, _backward_op, reference.linear_act_backward, tensors=3)
+linear_act = differentiable("linear_act", _forward_op, _backward_op, reference.linear_act_backward, tensors=3)

@@ -12,7 +12,7 @@ from digan_fast import dispatch
 from digan_fast.ops import _cuda as _cuda_border
 from digan_fast.ops._cuda import why_not_cuda
 from digan_fast.ops._pointers import fresh, ptr, ptr_wide_or_narrow
-from digan_fast.ops._registry import define, layout
+from digan_fast.ops._registry import composable, define, layout
 from digan_fast.ops._triton import lazily, why_not_triton
 from digan_fast.reference import upfirdn2d as reference
 
@@ -126,9 +126,12 @@ class _Upfirdn2d(torch.autograd.Function):
         return upfirdn2d(grads[0], filter, *ctx.adjoint), None, None, None, None, None, None
 
 
-def upfirdn2d(x: Tensor, filter: Tensor, up: int, down: int, padding: Sequence[int], flip: bool, gain: float) -> Tensor:
+def _run(x: Tensor, filter: Tensor, up: int, down: int, padding: Sequence[int], flip: bool, gain: float) -> Tensor:
     if torch.is_grad_enabled() and x.requires_grad:
         result: Tensor = _Upfirdn2d.apply(x, filter, up, down, padding, flip, gain)
         return result
     out: Tensor = _op(x, filter, up, down, padding, flip, gain)
     return out
+
+
+upfirdn2d = composable("upfirdn2d", _run)

@@ -49,8 +49,8 @@ def upsample(base: Tensor, grid: Sequence[int]) -> Tensor:
     """base [B, T, h, w, O], the half-resolution ancestors of the grid's rectangle, repeated to [B, T, H, W, O]."""
     _, top, left, height, width = grid
     batch, frames, rows, columns, channels = base.shape
-    doubled = base[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2, -1).contiguous()
-    doubled = doubled.view(batch, frames, 2 * rows, 2 * columns, channels)
+    doubled = base[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2, -1)
+    doubled = doubled.reshape(batch, frames, 2 * rows, 2 * columns, channels)
     return doubled[:, :, top % 2 : top % 2 + height, left % 2 : left % 2 + width]
 
 
@@ -87,10 +87,10 @@ def coord_linear(
     if base is None:
         z = torch.baddbmm(start, basis, turned)
     else:
-        z = upsample(torch.add(start, base, alpha=gain), grid).contiguous().view(batch * frames, pixels, out_features)
-        z = z.baddbmm_(basis, turned)
+        z = upsample(torch.add(start, base, alpha=gain), grid).reshape(batch * frames, pixels, out_features)
+        z = torch.baddbmm(z, basis, turned)
     z = activate_product(z, activation, clamp)
-    return z.view(batch, frames, grid[3], grid[4], out_features)
+    return z.reshape(batch, frames, grid[3], grid[4], out_features)
 
 
 def coord_linear_backward(
@@ -136,7 +136,7 @@ def coord_linear_backward(
     wide = dz.transpose(1, 2).flatten(2)
     dsin = torch.bmm(wide, turned_sin.flatten(1, 2))
     dcos = torch.bmm(wide, turned_cos.flatten(1, 2))
-    dtheta = (dsin * cos_theta - dcos * sin_theta).view(len(phase), grid[3], grid[4], phase.shape[2])
+    dtheta = (dsin * cos_theta - dcos * sin_theta).reshape(phase.shape[0], grid[3], grid[4], phase.shape[2])
     x, y = coordinates(grid, frequency)
     by_x = torch.einsum("bhwk,w->bk", dtheta, x)
     by_y = torch.einsum("bhwk,h->bk", dtheta, y)

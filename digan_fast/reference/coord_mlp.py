@@ -18,7 +18,7 @@ def chain(
     gains: Sequence[float],
 ) -> Tensor:
     """coordinates [B, N, D] or [1, N, D], weights [B, O, I]; ``linear_act`` is the op, or its reference."""
-    x = coordinates.expand(len(weights[0]), -1, -1)
+    x = coordinates.expand(weights[0].shape[0], -1, -1)
     for weight, bias, activation, gain in zip(weights, biases, activations, gains, strict=True):
         x = linear_act(x, weight, bias, activation, gain, None)
     return x

@@ -29,7 +29,7 @@ def linear_act(
         y = activate_product(product(flat, weight, bias, gain), activation, clamp)
     else:
         y = activate(product(flat, weight, bias), activation, gain, clamp)
-    return y.view(*x.shape[:-1], weight.shape[1])
+    return y.reshape(*x.shape[:-1], weight.shape[1])
 
 
 def linear_act_backward(
@@ -46,5 +46,5 @@ def linear_act_backward(
     flat = x.flatten(1, -2)
     z = None if ACTIVATIONS[activation].homogeneous else product(flat, weight, bias)
     dz = pre_activation_gradient(grad.flatten(1, -2), z, out.flatten(1, -2), activation, gain, clamp)
-    dx = torch.bmm(dz, weight).view_as(x)
+    dx = torch.bmm(dz, weight).reshape(x.shape)
     return dx, torch.bmm(dz.transpose(1, 2), flat), dz.sum(1 if bias is not None and bias.ndim == 2 else (0, 1))

@@ -177,7 +177,7 @@ def flattened(levels: Sequence[Level]) -> tuple[list[Any], ...]:
     """The lists of :func:`assembled`."""
     like = levels[0].phase
     assert like is not None
-    nothing = like.new_empty((len(like), 0, 2)), like.new_empty((*like.shape[:2], 0))
+    nothing = like.new_empty((like.shape[0], 0, 2)), like.new_empty((*like.shape[:2], 0))
     frequencies = [nothing[0] if level.frequency is None else level.frequency for level in levels]
     phases = [nothing[1] if level.phase is None else level.phase for level in levels]
     entries = [entry for level in levels for entry in (*level.layers, level.to_rgb)]

@@ -1,15 +1,9 @@
 """Snapshots of networks: published pickles, read without executing them, and safetensors."""
 
+from digan_fast.snapshot.building import NETWORKS
 from digan_fast.snapshot.pickles import SnapshotError
-from digan_fast.snapshot.snapshot import (
-    NETWORKS,
-    Snapshot,
-    convert,
-    load,
-    read_published,
-    save,
-    shipped,
-)
+from digan_fast.snapshot.saving import convert, save
+from digan_fast.snapshot.snapshot import Snapshot, load, load_generator, read_published, shipped
 
 __all__ = [
     "NETWORKS",
@@ -17,6 +11,7 @@ __all__ = [
     "SnapshotError",
     "convert",
     "load",
+    "load_generator",
     "read_published",
     "save",
     "shipped",

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-MAX_OPERATIONS: Final = 10_000_000
+# Ten times what a published snapshot holds; as many take a few seconds.
+MAX_OPERATIONS: Final = 2_000_000
 _MAX_INTEGER_BYTES: Final = 16
 _MAX_NAME: Final = 256
 _SCALARS: Final = (str, int, float, bool, type(None))
@@ -228,6 +229,8 @@ class Machine:
             raise SnapshotError(f"a {type(target).__name__} is called before byte {self.position}, not a name")
         if type(args) is not tuple:
             raise SnapshotError(f"{target.name} is called without a tuple of arguments")
+        # What is called may copy its arguments, and the same ones can be given again and again.
+        self.budget.spend(sum(len(arg) for arg in args if isinstance(arg, (dict, list, tuple, set, frozenset))))
         self.push(target.build(*args))
 
     def build(self) -> None:

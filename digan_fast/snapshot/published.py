@@ -134,7 +134,7 @@ def _collect(module: Any, prefix: str, tensors: dict[str, LazyTensor], depth: in
     if depth > _MAX_DEPTH:
         raise SnapshotError(f"modules nested deeper than {_MAX_DEPTH}, or within themselves")
     attributes = module.attributes if isinstance(module, PublishedNetwork) else None
-    if isinstance(module, Record) and module.name.startswith("torch.nn.modules.container."):
+    if isinstance(module, Record) and module.name.startswith(("torch.nn.modules.container.", "digan_fast.networks.")):
         attributes = module.state
     if not isinstance(attributes, dict):
         raise SnapshotError(f"expected a network at {prefix or 'the top'!r}")
@@ -156,6 +156,14 @@ def _items(attributes: Mapping[str, Any], group: str) -> Iterable[tuple[str, Any
     if not isinstance(items, dict) or any(type(name) is not str for name in items):
         raise SnapshotError(f"expected a dict of names in {group}")
     return items.items()
+
+
+def own_network(value: Any) -> Any:
+    """A network of digan_fast, as the published training loop pickles what it trains, as a published one."""
+    if isinstance(value, Record) and value.name in _OWN_NETWORKS and isinstance(value.state, dict):
+        attributes = {**value.state, "_init_kwargs": value.get("init_kwargs")}
+        return PublishedNetwork(_OWN_NETWORKS[value.name], attributes)
+    return value
 
 
 def _record(name: str, *args: Any) -> Record:
@@ -255,10 +263,24 @@ _INERT: Final = (
     "torch.nn.parameter.Parameter",
     "typing.Any",
 )
+_OWN_NETWORKS: Final = {
+    "digan_fast.networks.generator.Generator": "Generator",
+    "digan_fast.networks.discriminator.Discriminator": "Discriminator",
+}
+_OWN: Final = (
+    *_OWN_NETWORKS,
+    *(f"digan_fast.networks.config.{name}" for name in ("GeneratorConfig", "CoordsConfig", "FeatureConfig")),
+    *(f"digan_fast.networks.coordinates.{name}" for name in ("CoordFuser", "CoordsInput", "GenInput")),
+    *(f"digan_fast.networks.discriminator.{name}" for name in ("Block", "Conv", "Epilogue", "StreamDiscriminator")),
+    *(f"digan_fast.networks.layers.{name}" for name in ("FullyConnected", "MappingNetwork")),
+    *(f"digan_fast.networks.modulated.{name}" for name in ("SkipLayer", "SynthesisLayer", "ToRGBLayer")),
+    *(f"digan_fast.networks.synthesis.{name}" for name in ("SynthesisBlock", "SynthesisNetwork")),
+    *(f"torch.{name}" for name in ("bfloat16", "float16", "float32", "float64")),
+)
 _NUMPY: Final = ("numpy.core", "numpy._core")
 
 _NAMES: Final[dict[str, Callable[..., Any]]] = {
-    **{name: partial(_record, name) for name in _INERT},
+    **{name: partial(_record, name) for name in (*_INERT, *_OWN)},
     **{f"{core}.multiarray.scalar": numpy_scalar for core in _NUMPY},
     **{f"{core}.multiarray._reconstruct": partial(_record, "numpy.ndarray") for core in _NUMPY},
     **{f"{core}.numeric._frombuffer": numpy_array for core in _NUMPY},

@@ -20,13 +20,13 @@ _NUMBERS: Final = re.compile(r"b1|[iu][1248]|f[248]")
 _CONTAINERS: Final = ("omegaconf.dictconfig.DictConfig", "omegaconf.listconfig.ListConfig")
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, budget: Budget | None = None) -> Any:
     """Dicts, lists, numbers and strings in place of configuration records, tuples and arrays.
 
     Raises:
         SnapshotError: there is something else in it, or it is too large, too deep or cyclic.
     """
-    return _plain(value, 0, Budget(_MAX_VALUES, "configuration values"))
+    return _plain(value, 0, budget or Budget(_MAX_VALUES, "configuration values"))
 
 
 def resolved(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,8 +38,10 @@ def resolved(values: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         SnapshotError: a reference leads nowhere or to itself; otherwise as `plain`.
     """
-    converted = {key: plain(value) for key, value in values.items()}
-    roots = [plain(_root(value)) for value in values.values() if isinstance(value, Record)]
+    spent = Budget(_MAX_VALUES, "configuration values")
+    converted = {key: plain(value, spent) for key, value in values.items()}
+    around = {id(root): root for root in map(_root, filter(_is_record, values.values()))}
+    roots = [plain(root, spent) for root in around.values()]
     roots = [root for root in (*roots, *converted.values()) if isinstance(root, dict)]
     budget = Budget(_MAX_VALUES, "values behind references")
     try:
@@ -72,6 +74,10 @@ def _plain(value: Any, depth: int, budget: Budget) -> Any:
         return value
     name = value.name if isinstance(value, (Record, Symbol)) else type(value).__name__
     raise SnapshotError(f"expected plain configuration values, found {name}")
+
+
+def _is_record(value: Any) -> bool:
+    return isinstance(value, Record)
 
 
 def _root(node: Record) -> Record:

@@ -1,40 +1,34 @@
-"""Loading, saving and converting snapshots."""
+"""What a snapshot is, and reading one."""
 
 from __future__ import annotations
 
 import contextlib
-import copy
-import dataclasses
 import json
 import mmap
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import torch
 
-from digan_fast.files import replacing
 from digan_fast.networks import Discriminator, Generator
+from digan_fast.snapshot.building import NETWORKS, Source, build
 from digan_fast.snapshot.pickles import SnapshotError
-from digan_fast.snapshot.published import PublishedNetwork, read_pickle
+from digan_fast.snapshot.published import PublishedNetwork, own_network, read_pickle
 from digan_fast.snapshot.published_config import plain
+from digan_fast.tensor_files import read_tensors
 
-NETWORKS: Final = ("G", "D", "G_ema")
-
-_FORMAT: Final = "digan_fast snapshot 1"
-_OWN_KEYS: Final = ("format", "networks", "training_set")
+FORMAT: Final = "digan_fast snapshot 1"
+OWN_KEYS: Final = ("format", "networks", "training_set")
 _EXPECTED: Final = "expected a safetensors file of digan_fast or a published DIGAN pickle"
 _POSITIONAL: Final = {
     "G": ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels"),
     "D": ("c_dim", "img_resolution", "img_channels"),
 }
-_STORED: Final = (torch.float16, torch.bfloat16, torch.float32)
-
 _Path = str | os.PathLike[str]
-_Tensors = Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -55,6 +49,18 @@ class Snapshot:
     training_set: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
 
+    def __getitem__(self, name: str) -> Any:
+        """A network or `training_set_kwargs`, by its key in a published pickle.  Raises KeyError without it."""
+        found = self.training_set if name == "training_set_kwargs" else None
+        if name in NETWORKS:
+            found = getattr(self, name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name == "training_set_kwargs" or (name in NETWORKS and getattr(self, str(name)) is not None)
+
 
 def shipped() -> Path:
     """The snapshot that comes with the package.  Raises FileNotFoundError where the installation lacks it."""
@@ -64,15 +70,20 @@ def shipped() -> Path:
     return path
 
 
-def load(path: _Path, map_location: str | torch.device = "cpu") -> Snapshot:
+def load(
+    path: _Path | BinaryIO,
+    map_location: str | torch.device = "cpu",
+    networks: Iterable[str] = NETWORKS,
+) -> Snapshot:
     """Read a snapshot; its content decides whether it is a safetensors file or a pickle.
 
     A published pickle (`network-snapshot-*.pkl`) carries Python source text, which its own loader
     executes. Here nothing of a file is executed or imported, so an unknown file can be opened.
 
     Args:
-        path: the file.
+        path: the file, or one that is open for reading bytes and is read to its end.
         map_location: the device of the networks.
+        networks: which of G, D and G_ema to build; the others are None, and nothing of them is read.
 
     Returns:
         The networks in evaluation mode and in float32; the parameters of G_ema do not require
@@ -82,82 +93,33 @@ def load(path: _Path, map_location: str | torch.device = "cpu") -> Snapshot:
         FileNotFoundError: there is no such file.
         SnapshotError: the file is damaged, hostile or of another kind, its networks are of an
             unknown class, or their parameters do not match their configuration.
+        ValueError: another name in `networks`.
     """
-    return _load(Path(path), NETWORKS, map_location)
+    wanted = tuple(networks)
+    unknown = set(wanted) - set(NETWORKS)
+    if unknown:
+        raise ValueError(f"networks: {sorted(unknown)}, expected some of {', '.join(NETWORKS)}")
+    with _named(path):
+        contents = _contents(path)
+        built = {name: _built(name, contents).to(map_location) for name in wanted if name in contents.sources}
+        return Snapshot(**built, training_set=contents.training_set, metadata=contents.metadata)
 
 
-def save(
-    path: _Path,
-    snapshot: Snapshot | Mapping[str, Any],
-    dtype: torch.dtype | None = None,
-    metadata: Mapping[str, str] | None = None,
-) -> None:
-    """Write a snapshot as safetensors, whole or not at all.
+def load_generator(path: _Path | BinaryIO, map_location: str | torch.device = "cpu") -> Generator:
+    """The generator to make videos with: G_ema, or G where there is none; nothing else of the file is built.
 
-    Tensors are named `G_ema.<name in the state dict>`, and so on; the constructor arguments of
-    the networks are in the file's metadata.
-
-    Args:
-        path: the file; one that is there already is replaced once the new one is complete.
-        snapshot: a `Snapshot`, or its fields as a mapping.
-        dtype: how floating-point numbers are stored: torch.float16 or torch.bfloat16 halve the
-            file; loading gives float32 again. None keeps each tensor's own type.
-        metadata: free text by key, added to the snapshot's own.
-
-    Raises:
-        SnapshotError: there is no network to save, the configuration is no plain data, a key of
-            the metadata is reserved, or a number is too large for `dtype`.
+    Raises SnapshotError where it has neither, and what `load` raises.
     """
-    from safetensors.torch import save_file
-
-    if not isinstance(snapshot, Snapshot):
-        unknown = set(snapshot) - {f.name for f in dataclasses.fields(Snapshot)}
-        if unknown:
-            raise SnapshotError(f"unknown fields of a snapshot: {', '.join(sorted(unknown))}")
-        snapshot = Snapshot(**snapshot)
-    if dtype is not None and dtype not in _STORED:
-        raise SnapshotError(f"dtype: {dtype}, expected one of {', '.join(map(str, _STORED))}")
-    networks = {name: getattr(snapshot, name) for name in NETWORKS}
-    networks = {name: network for name, network in networks.items() if network is not None}
-    if not networks:
-        raise SnapshotError("the snapshot has no network to save")
-    header = _header(networks, snapshot.training_set, {**snapshot.metadata, **(metadata or {})})
-    tensors = {
-        f"{name}.{key}": _stored(f"{name}.{key}", tensor, dtype)
-        for name, network in networks.items()
-        for key, tensor in network.state_dict().items()
-    }
-    with replacing(path) as beside:
-        save_file(tensors, beside, header)
+    with _named(path):
+        contents = _contents(path)
+        name = next((name for name in ("G_ema", "G") if name in contents.sources), None)
+        if name is None:
+            raise SnapshotError("it has no generator")
+        generator: Generator = _built(name, contents).to(map_location)
+        return generator
 
 
-def convert(
-    source: _Path,
-    target: _Path,
-    dtype: torch.dtype | None = None,
-    only_ema: bool = False,
-    metadata: Mapping[str, str] | None = None,
-) -> None:
-    """Write a snapshot of either kind as safetensors.
-
-    Args:
-        source: the file to read, as for `load`.
-        target: the file to write, as for `save`.
-        dtype: how floating-point numbers are stored, as for `save`.
-        only_ema: leave out G and D, which only training needs.
-        metadata: free text by key, added to the source's own.
-
-    Raises:
-        FileNotFoundError: `source` does not exist.
-        SnapshotError: as for `load` and `save`, or `only_ema` is given and there is no G_ema.
-    """
-    snapshot = _load(Path(source), ("G_ema",) if only_ema else NETWORKS, "cpu")
-    if only_ema and snapshot.G_ema is None:
-        raise SnapshotError(f"{os.fspath(source)}: it has no G_ema to convert")
-    save(target, snapshot, dtype, metadata)
-
-
-def read_published(path: _Path) -> dict[str, Any]:
+def read_published(path: _Path | BinaryIO) -> dict[str, Any]:
     """Read a published pickle without building its networks.
 
     Args:
@@ -172,11 +134,11 @@ def read_published(path: _Path) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         SnapshotError: the file is damaged, hostile or of another kind.
     """
-    path = Path(path)
-    with _naming(path):
-        if _is_safetensors(path):
+    with _named(path):
+        data = _data(path)
+        if _is_safetensors(data):
             raise SnapshotError("a safetensors file, expected a published DIGAN pickle")
-        networks, training_set = _pickle_fields(path)
+        networks, training_set = _pickle_fields(data)
         result: dict[str, Any] = {
             name: {
                 "class_name": network.class_name,
@@ -190,44 +152,65 @@ def read_published(path: _Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Source:
-    """A network of a file: its constructor's arguments, and what reads its tensors."""
+class _Contents:
+    """What a file holds, its networks not yet built."""
 
-    init_kwargs: dict[str, Any]
-    tensors: Callable[[], dict[str, torch.Tensor]]
+    sources: dict[str, Source]
+    training_set: dict[str, Any]
+    metadata: dict[str, str]
+
+
+def _built(name: str, contents: _Contents) -> Any:
+    network = build(name, contents.sources[name])
+    names = contents.training_set.get("classes")
+    if isinstance(network, Generator) and isinstance(names, list):
+        network.class_names = [str(name) for name in names]
+    return network
 
 
 @contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def _named(path: _Path | BinaryIO) -> Iterator[None]:
     """Puts the path before the message of a SnapshotError."""
     try:
         yield
     except SnapshotError as error:
-        raise SnapshotError(f"{path}: {error}") from error
+        name = getattr(path, "name", "the open file") if _is_open(path) else os.fspath(path)  # type: ignore[arg-type]
+        raise SnapshotError(f"{name}: {error}") from error
 
 
-def _load(path: Path, wanted: Iterable[str], device: str | torch.device) -> Snapshot:
-    with _naming(path):
-        if _is_safetensors(path):
-            sources, training_set, metadata = _safetensors_sources(path)
-        else:
-            networks, training_set = _pickle_fields(path)
-            metadata = {}
-            sources = {
-                name: _Source(_init_kwargs(name, network), partial(_tensors, network))
-                for name, network in networks.items()
-            }
-        built = {name: _build(name, sources[name]).to(device) for name in wanted if name in sources}
-        return Snapshot(**built, training_set=training_set, metadata=metadata)
+def _is_open(path: _Path | BinaryIO) -> bool:
+    return hasattr(path, "read")
 
 
-def _is_safetensors(path: Path) -> bool:
-    """True for safetensors, False for a pickle; raises SnapshotError for anything else."""
-    if path.is_dir():
+def _data(path: _Path | BinaryIO) -> memoryview:
+    """The bytes of a file, writable, since torch wraps such memory only; the file itself is never written."""
+    if not isinstance(path, str | os.PathLike):
+        found = path.read()
+        if not isinstance(found, bytes):
+            raise SnapshotError(f"it gives {type(found).__name__}; open it for reading bytes")
+        return memoryview(bytearray(found))
+    if Path(path).is_dir():
         raise SnapshotError(f"a directory; {_EXPECTED}")
     with open(path, "rb") as file:
-        head = file.read(9)
-        size = os.fstat(file.fileno()).st_size
+        if os.fstat(file.fileno()).st_size == 0:
+            return memoryview(b"")
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+
+
+def _contents(path: _Path | BinaryIO) -> _Contents:
+    data = _data(path)
+    if _is_safetensors(data):
+        return _safetensors_contents(data)
+    networks, training_set = _pickle_fields(data)
+    sources = {
+        name: Source(_init_kwargs(name, network), partial(_tensors, network)) for name, network in networks.items()
+    }
+    return _Contents(sources, training_set, {})
+
+
+def _is_safetensors(data: memoryview) -> bool:
+    """True for safetensors, False for a pickle; raises SnapshotError for anything else."""
+    head, size = bytes(data[:9]), len(data)
     # A safetensors file begins with the length of its header, whose first byte may be any.
     length = int.from_bytes(head[:8], "little")
     if head[8:] == b"{" and (length < size or head[0] != 0x80):
@@ -239,15 +222,12 @@ def _is_safetensors(path: Path) -> bool:
     raise SnapshotError(f"it begins with {head[:8]!r}; {_EXPECTED}" if head else "the file is empty")
 
 
-def _pickle_fields(path: Path) -> tuple[dict[str, PublishedNetwork], dict[str, Any]]:
+def _pickle_fields(data: memoryview) -> tuple[dict[str, PublishedNetwork], dict[str, Any]]:
     """The networks and the training set of a published pickle."""
-    with open(path, "rb") as file:
-        # Copy-on-write, since torch wraps writable memory only; the file is never written.
-        data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
     fields = read_pickle(data)
     networks = {}
     for name in NETWORKS:
-        network = fields.get(name)
+        network = own_network(fields.get(name))
         if network is None:
             continue
         if not isinstance(network, PublishedNetwork):
@@ -281,108 +261,32 @@ def _tensors(network: PublishedNetwork) -> dict[str, torch.Tensor]:
     return {name: tensor.load() for name, tensor in network.state_dict().items()}
 
 
-def _safetensors_sources(
-    path: Path,
-) -> tuple[dict[str, _Source], dict[str, Any], dict[str, str]]:
+def _safetensors_contents(data: memoryview) -> _Contents:
     """The networks, the training set and the free metadata of a safetensors file."""
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            keys = list(file.keys())
-    except (SafetensorError, OSError, ValueError) as error:
+        tensors = read_tensors(data)
+    except ValueError as error:
         raise SnapshotError(f"the safetensors file is damaged: {error}") from error
-    if metadata.get("format") != _FORMAT:
-        raise SnapshotError(f"its format is {metadata.get('format')!r}, expected {_FORMAT!r}")
+    metadata = tensors.metadata
+    if metadata.get("format") != FORMAT:
+        raise SnapshotError(f"its format is {metadata.get('format')!r}, expected {FORMAT!r}")
     try:
-        arguments, training_set = (json.loads(metadata[key]) for key in _OWN_KEYS[1:])
+        arguments, training_set = (json.loads(metadata[key]) for key in OWN_KEYS[1:])
     except (KeyError, ValueError, RecursionError) as error:
         raise SnapshotError(f"the metadata is damaged: {error!r}") from error
     if not isinstance(training_set, dict) or not isinstance(arguments, dict):
         raise SnapshotError("the metadata is damaged: networks and training_set are no objects")
-    owners = {key.partition(".")[0] for key in keys}
+    owners = {key.partition(".")[0] for key in tensors.names}
     if not owners <= set(NETWORKS) or owners != set(arguments):
         raise SnapshotError(
             f"it has tensors of {sorted(owners)} and arguments for {sorted(arguments)}; "
             f"expected some of {list(NETWORKS)}"
         )
 
-    def tensors(name: str) -> dict[str, torch.Tensor]:
-        with safe_open(path, framework="pt") as file:
-            return {key.removeprefix(f"{name}."): file.get_tensor(key) for key in keys if key.startswith(f"{name}.")}
+    def of(name: str) -> dict[str, torch.Tensor]:
+        own = [key for key in tensors.names if key.startswith(f"{name}.")]
+        return {key.removeprefix(f"{name}."): tensors.load(key) for key in own}
 
-    sources = {name: _Source(kwargs, partial(tensors, name)) for name, kwargs in arguments.items()}
-    free = {key: value for key, value in metadata.items() if key not in _OWN_KEYS}
-    return sources, training_set, free
-
-
-def _build(name: str, source: _Source) -> Any:
-    """A network with the tensors of a file, in evaluation mode, on the CPU."""
-    kind: type[torch.nn.Module] = Discriminator if name == "D" else Generator
-    tensors = source.tensors()
-    try:
-        # Compared before anything is made, since the arguments may ask for any amount.
-        if _layers(source.init_kwargs) > len(tensors):
-            raise SnapshotError(f"{name} has fewer tensors than its arguments ask for layers")
-        with torch.device("meta"):
-            expected = kind(**copy.deepcopy(source.init_kwargs)).state_dict()
-        _compare(name, expected, tensors)
-        with torch.random.fork_rng(devices=[]):
-            network = kind(**copy.deepcopy(source.init_kwargs))
-        network.load_state_dict(tensors)
-    except SnapshotError:
-        raise
-    except Exception as error:
-        raise SnapshotError(f"{name} cannot be built from its arguments ({type(error).__name__}: {error})") from error
-    return network.eval().requires_grad_(name != "G_ema")
-
-
-def _layers(arguments: Any) -> int:
-    """The number of layers that the arguments ask for by number, each of which has tensors."""
-    if not isinstance(arguments, dict):
-        return 0
-    extra = arguments.get("num_extra_convs")
-    counts = [arguments.get("num_layers"), *(extra.values() if isinstance(extra, dict) else ())]
-    own = sum(count for count in counts if isinstance(count, int) and count > 0)
-    return own + sum(_layers(value) for value in arguments.values())
-
-
-def _compare(name: str, expected: _Tensors, found: _Tensors) -> None:
-    """Raises SnapshotError unless the two have the same names and shapes."""
-    wrong = [f"{name}.{key} is missing" for key in expected if key not in found]
-    wrong += [f"{name}.{key} is unexpected" for key in found if key not in expected]
-    wrong += [
-        f"{name}.{key} has shape {list(found[key].shape)}, expected {list(tensor.shape)}"
-        for key, tensor in expected.items()
-        if key in found and found[key].shape != tensor.shape
-    ]
-    if wrong:
-        more = f"; and {len(wrong) - 20} more" if len(wrong) > 20 else ""
-        raise SnapshotError("the tensors do not match the configuration: " + "; ".join(wrong[:20]) + more)
-
-
-def _header(
-    networks: Mapping[str, Any], training_set: Mapping[str, Any], metadata: Mapping[str, str]
-) -> dict[str, str]:
-    """The metadata of a safetensors file."""
-    reserved = set(metadata) & set(_OWN_KEYS)
-    if reserved:
-        raise SnapshotError(f"metadata: the keys {sorted(reserved)} are reserved")
-    if any(type(text) is not str for item in metadata.items() for text in item):
-        raise SnapshotError("metadata: expected strings as keys and values")
-    arguments = {name: network.init_kwargs for name, network in networks.items()}
-    try:
-        values = [json.dumps(value, allow_nan=False) for value in (arguments, training_set)]
-    except (TypeError, ValueError, RecursionError) as error:
-        raise SnapshotError(f"the configuration is no plain data: {error}") from error
-    return {**metadata, **dict(zip(_OWN_KEYS, (_FORMAT, *values), strict=True))}
-
-
-def _stored(name: str, tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
-    """A contiguous copy on the CPU, since tensors of one file may not share memory."""
-    wanted = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
-    copied = tensor.detach().to("cpu", wanted, copy=True).contiguous()
-    if wanted != tensor.dtype and bool(copied.isinf().any() and tensor.isfinite().all()):
-        raise SnapshotError(f"{name} has numbers that are too large for {wanted}")
-    return copied
+    sources = {name: Source(kwargs, partial(of, name)) for name, kwargs in arguments.items()}
+    free = {key: value for key, value in metadata.items() if key not in OWN_KEYS}
+    return _Contents(sources, training_set, free)

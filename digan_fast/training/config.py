@@ -16,7 +16,10 @@ from digan_fast.training.shown import Shown
 
 # Fields that may differ when a run is resumed: they do not change what it computes up to a given moment, or, like
 # init, have had their effect.
-_FREE = {"kimg", "out", "resume", "init", "snapshot_kimg", "tick_kimg", "threads", "data", "checkpoint"}
+_FREE = {
+    "kimg", "out", "resume", "init", "snapshot_kimg", "save_minutes", "tick_kimg", "threads", "data", "checkpoint",
+    "strict", "dry_run",
+}  # fmt: skip
 # Generator channels at side R, for a configuration with fmaps 1, are _CHANNEL_BASE/R at most.
 _CHANNEL_BASE = 32768
 _MINIBATCH_GROUP = 4
@@ -40,6 +43,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "seed": (0, 2**63 - 1),
     "tick_kimg": (0, 1e12),
     "snapshot_kimg": (0, 1e12),
+    "save_minutes": (0, 1e6),
+    "fps": (0.01, 1e4),
     "threads": (1, 4096),
 }
 # For an option whose description tells its default.
@@ -54,14 +59,18 @@ class TrainConfig:
     """
 
     data: Annotated[Path, Shown(positional=True)]
-    """A video file, a folder of frames, or a tree of either."""
-    out: Path = Path("runs/train")
+    """A video file, a folder of frames, or a tree of either; hidden files are no data, nor
+    are pictures beside videos."""
+    out: Annotated[Path, Shown(is_path=True)] = Path("runs/train")
     """The run's folder: config.json, log.jsonl, samples/, snapshot.safetensors, state.pt."""
     resume: bool = False
     """Go on with the run in the folder."""
     init: Annotated[Path | None, _OWN_DEFAULT] = None
     """A snapshot whose networks the run starts from, where names and shapes match; a
     run that is resumed has started already; default: random weights."""
+
+    dry_run: bool = False
+    """Say what would be read, with counts, classes, memory and time, and do nothing."""
 
     resolution: int = 128
     """Side of the frames: a power of two, 8 or more."""
@@ -77,6 +86,17 @@ class TrainConfig:
     """The clips without their x-flips; default: with them."""
     conditional: bool = False
     """The first folder below the data is a video's class."""
+
+    split: Annotated[str | None, Shown("FOLDER", own_default=True)] = None
+    """Which of the folders train, val, test, … below the data is used; all: each, as other
+    folders; needed where there are several."""
+    take: Annotated[Literal["videos", "frames"] | None, _OWN_DEFAULT] = None
+    """What a folder with pictures and with folders of videos gives; needed where there is one."""
+    fps: Annotated[float | None, _OWN_DEFAULT] = None
+    """Resample videos by time to so many frames a second; default: their own rate, the usual
+    one where it varies."""
+    strict: bool = False
+    """A damaged file is an error; else it is listed and left out."""
 
     generator_config: Annotated[Path | None, _OWN_DEFAULT] = None
     """A published generator configuration (YAML); it replaces grid, sinusoids and
@@ -126,6 +146,8 @@ class TrainConfig:
     """Thousands of pairs between lines of the log."""
     snapshot_kimg: float = 40
     """Thousands of pairs between snapshots, sample sheets and states to resume from."""
+    save_minutes: float = 30
+    """Minutes after which these are written too; 0: by pairs alone."""
     threads: Annotated[int | None, _OWN_DEFAULT] = None
     """Threads of torch on the CPU; default: torch's own choice."""
     device: Annotated[str | None, _OWN_DEFAULT] = None
@@ -211,24 +233,41 @@ class TrainConfig:
         plain = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
         return json.dumps(plain, indent=2)
 
-    def differences(self, saved: dict[str, Any]) -> list[str]:
-        """The fields in which a saved configuration describes another run; None is what it stands for here."""
+    def resolved(self) -> dict[str, Any]:
+        """What the run is made of where the fields leave it to defaults or to a file."""
         batch, lr, ema_kimg, _ = self.schedule()
-        automatic: dict[str, Any] = {
+        cfg = self._generator_cfg()
+        return {
             "grid": self._grid(),
-            "channel_base": self._generator_channel_base(self._generator_cfg()),
+            "channel_base": self._generator_channel_base(cfg),
             "batch": batch,
             "lr": lr,
             "ema_kimg": ema_kimg,
             "device": str(self.torch_device()),
+            "generator": cfg,
         }
+
+    def differences(self, saved: dict[str, Any]) -> list[str]:
+        """The fields in which a saved configuration describes another run, each value as what it stood for there."""
         own = json.loads(self.to_json())
-
-        def meant(values: dict[str, Any], name: str) -> Any:
-            return automatic.get(name) if values[name] is None else values[name]
-
-        names = [field.name for field in fields(self) if field.name not in _FREE]
-        return [name for name in names if name in saved and meant(own, name) != meant(saved, name)]
+        here = json.loads(json.dumps(self.resolved()))
+        there = saved.get("resolved") or _resolved_without_record(saved)
+        names = [field.name for field in fields(self) if field.name not in _FREE and field.name in saved]
+        different: list[str] = []
+        for name in names:
+            if name == "generator_config":
+                changed = "generator" in there and there["generator"] != here["generator"] and not different
+                changed = changed or ("generator" not in there and own[name] != saved[name])
+            elif name in here:
+                changed = here[name] != there.get(name, here[name])
+            else:
+                changed = own[name] != saved[name]
+            if changed:
+                different.append(name)
+        made_by = {"grid", "sinusoids", "rank", "resolution"}
+        if made_by & set(different) and self.generator_config is None and saved.get("generator_config") is None:
+            different = [name for name in different if name != "generator_config"]
+        return different
 
     def _grid(self) -> int:
         return min(32, self.resolution) if self.grid is None else self.grid
@@ -246,3 +285,14 @@ class TrainConfig:
         if not isinstance(fmaps, int | float) or not 0 < fmaps < 1e4:
             raise ValueError(f"{self.generator_config}: fmaps: {fmaps!r}, expected a positive number")
         return int(fmaps * _CHANNEL_BASE)
+
+
+def _resolved_without_record(saved: dict[str, Any]) -> dict[str, Any]:
+    """What a configuration meant that was saved before this was recorded with it."""
+    known = {field.name: saved[field.name] for field in fields(TrainConfig) if field.name in saved}
+    config = TrainConfig(**known)
+    batch, lr, ema_kimg, _ = config.schedule()
+    found = {"batch": batch, "lr": lr, "ema_kimg": ema_kimg}
+    if config.generator_config is None:
+        found |= {"grid": config._grid(), "channel_base": config.channel_base or _CHANNEL_BASE}
+    return found

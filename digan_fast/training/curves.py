@@ -30,7 +30,11 @@ def plot(run: str | os.PathLike[str], out: str | os.PathLike[str] | None = None)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError('curves need matplotlib: pip install "digan_fast[plot]"') from error
     log = Path(run) / "log.jsonl"
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    *whole, _ = log.read_text(encoding="utf-8").split("\n")  # A kill may have cut the last line.
+    try:
+        lines = [json.loads(line) for line in whole if line]
+    except ValueError as error:
+        raise ValueError(f"{log}: not a log of digan_fast: {error}") from error
     if not lines:
         raise ValueError(f"{log}: no line yet")
     figure = Figure(figsize=(12, 3.4), layout="constrained")
@@ -41,7 +45,8 @@ def plot(run: str | os.PathLike[str], out: str | os.PathLike[str] | None = None)
                 axes.plot(*zip(*points, strict=True), label=name.split("/")[1], linewidth=1)
         axes.set(title=title, xlabel="thousand pairs")
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        if axes.lines:
+            axes.legend(fontsize=8)
     target = Path(run) / "curves.png" if out is None else Path(out)
     with replacing(target) as beside:
         figure.savefig(beside, dpi=110)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -13,7 +12,6 @@ from torch import Tensor
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-IMAGE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 CROPS: Final = ("center", "left", "right")
 
 
@@ -90,17 +88,6 @@ def checked(frame: Tensor, index: int, first: Tensor) -> Tensor:
 def extent(frame: Tensor) -> str:
     """The size of a frame as `width×height`."""
     return "×".join(map(str, reversed(frame.shape[1:])))
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file of this name is a frame of its folder; hidden files are none."""
-    return Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
-
-
-def from_pillow(image: Image) -> Tensor:
-    import numpy
-
-    return torch.from_numpy(numpy.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
 
 
 def to_pillow(frame: Tensor) -> Image:

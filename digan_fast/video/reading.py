@@ -1,32 +1,46 @@
-"""Video files, gifs and folders of frames, in: decoded one frame at a time."""
+"""Video files, animations and folders of frames, in: decoded one frame at a time."""
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor
 
-from digan_fast.video.frames import IMAGE_SUFFIXES, extent, from_pillow, is_image_name, square
+from digan_fast.video.containers import packet_count, video_frames, video_rate
+from digan_fast.video.frames import extent, square
+from digan_fast.video.pictures import (
+    ANIMATED_SUFFIXES,
+    IMAGE_SUFFIXES,
+    animation,
+    durations,
+    from_pillow,
+    is_animated,
+    is_image_name,
+    open_image,
+)
+from digan_fast.video.timing import resampled, usual_gap, varies
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-VIDEO_SUFFIXES: Final = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".gif")
+VIDEO_SUFFIXES: Final = (
+    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".gif", ".mpg", ".mpeg", ".m2v", ".vob", ".wmv", ".asf", ".flv",
+    ".f4v", ".ts", ".mts", ".m2ts", ".3gp", ".3g2", ".ogv", ".ogm", ".divx", ".dv", ".y4m", ".mxf", ".mjpeg", ".apng",
+)  # fmt: skip
+_GIF: Final = b"GIF8"
 
 _Path = str | os.PathLike[str]
 
 
 def is_video(path: _Path) -> bool:
-    """Whether there is a file here with the suffix of a video, gifs among them."""
+    """Whether there is a file here with the suffix of a video, or an animated PNG or WebP; hidden files are none."""
     path = Path(path)
-    return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+    if path.name.startswith(".") or not path.is_file():
+        return False
+    return path.suffix.lower() in VIDEO_SUFFIXES or is_animated(path)
 
 
 def is_frame_folder(path: _Path) -> bool:
@@ -35,26 +49,35 @@ def is_frame_folder(path: _Path) -> bool:
     return path.is_dir() and any(map(is_image_name, os.listdir(path)))
 
 
-def iter_frames(path: _Path) -> Iterator[Tensor]:
-    """The frames of a video file, a gif or a folder of images, decoded one by one.
+def iter_frames(path: _Path, fps: float | None = None) -> Iterator[Tensor]:
+    """The frames of a video file, an animation or a folder of images, decoded one by one, as players show them.
 
-    The images of a folder come in natural order, `2.png` before `10.png`.
+    Videos are turned and mirrored as their files say, pictures by their EXIF orientation; pixels
+    are made square; what is transparent lies over black. Where the frames' rate varies, or `fps` is
+    given, they are what a player shows at evenly spaced moments. The images of a folder come in
+    natural order, `2.png` before `10.png`, and have no times.
 
     Args:
-        path: a file with one of `VIDEO_SUFFIXES`, or a directory with images (`IMAGE_SUFFIXES`).
+        path: a file with one of `VIDEO_SUFFIXES`, an animated PNG or WebP, or a directory with images
+            (`IMAGE_SUFFIXES`).
+        fps: frames per second; by default a constant rate stays as it is, and one that varies becomes
+            that of most frames.
 
     Yields:
         uint8 [3, H, W]. The images of a folder may differ in size.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is of another kind, damaged or truncated, or has no frames.
+        ValueError: the file is of another kind, damaged or truncated, or has no frames; or `fps` is
+            given for frames without times.
         ImportError: PyAV, which decodes video files, is not installed.
     """
     path = Path(path)
+    if fps is not None and not fps > 0:
+        raise ValueError(f"fps: {fps}, expected a positive number")
     decode = _decoder(path)
     empty = True
-    for frame in decode(path):
+    for frame in decode(path, fps):
         empty = False
         yield frame
     if empty:
@@ -62,7 +85,7 @@ def iter_frames(path: _Path) -> Iterator[Tensor]:
 
 
 def frame_rate(path: _Path) -> float | None:
-    """Frames per second, the mean where they vary; None for a folder, and where none is recorded.
+    """Frames per second, those of most frames where they vary; None for a folder, and where none is recorded.
 
     Raises what `iter_frames` raises.
     """
@@ -70,22 +93,35 @@ def frame_rate(path: _Path) -> float | None:
     decode = _decoder(path)
     if decode is _folder_frames:
         return None
-    if decode is _gif_frames:
-        with _open_image(path) as image:
-            durations = []
-            for index in range(getattr(image, "n_frames", 1)):
-                image.seek(index)
-                durations.append(image.info.get("duration", 0))
-            return 1000 * len(durations) / sum(durations) if sum(durations) else None
-    with _open_video(path) as container:
-        rate = container.streams.video[0].average_rate
-        return float(rate) if rate else None
+    if decode is _animation_frames:
+        shown = durations(path)
+        begins = list(itertools.accumulate(shown, initial=0.0))
+        if varies(begins):
+            return 1 / usual_gap(begins)
+        return len(shown) / sum(shown) if sum(shown) else None
+    return video_rate(path)
+
+
+def frame_count(path: _Path) -> int:
+    """The number of frames, of a video file without decoding them; where their rate varies, before they are made even.
+
+    Raises what `iter_frames` raises.
+    """
+    path = Path(path)
+    decode = _decoder(path)
+    if decode is _folder_frames:
+        return sum(map(is_image_name, os.listdir(path)))
+    return len(durations(path)) if decode is _animation_frames else packet_count(path)
 
 
 def read(
-    path: _Path, size: int | None = None, crop: str = "center", frames: slice | None = None
+    path: _Path,
+    size: int | None = None,
+    crop: str = "center",
+    frames: slice | None = None,
+    fps: float | None = None,
 ) -> tuple[Tensor, float | None]:
-    """Read a video file, a gif or a folder of images.
+    """Read a video file, an animation or a folder of images.
 
     Frames are decoded, cropped and resized one by one, so that memory holds frames of the final
     size only; decoding ends with the last frame that is asked for.
@@ -95,21 +131,22 @@ def read(
         size: the side of the square that each frame is cropped and resized to, as by `square`.
         crop: "center", "left" or "right"; where `size` is None, frames stay as they are.
         frames: which frames, by non-negative numbers; None is all of them.
+        fps: as for `iter_frames`.
 
     Returns:
-        uint8 [N, 3, H, W], and the file's frames per second, as of `frame_rate`.
+        uint8 [N, 3, H, W], and `fps`, or the file's frames per second, as of `frame_rate`.
 
     Raises:
         ValueError: as for `iter_frames`; the frames differ in size and `size` is None; there are
             none in `frames`; or an argument is none of those above.
         FileNotFoundError, ImportError: as for `iter_frames`.
     """
-    rate = frame_rate(path)
+    rate = frame_rate(path) if fps is None else fps
     part = frames if frames is not None else slice(None)
     if any(isinstance(end, int) and end < 0 for end in (part.start, part.stop, part.step)):
         raise ValueError(f"frames: {frames}, expected non-negative numbers")
     chosen: list[Tensor] = []
-    for frame in itertools.islice(iter_frames(path), part.start, part.stop, part.step):
+    for frame in itertools.islice(iter_frames(path, fps), part.start, part.stop, part.step):
         frame = frame if size is None else square(frame, size, crop)
         if chosen and frame.shape != chosen[0].shape:
             raise ValueError(
@@ -127,78 +164,48 @@ def _natural(name: str) -> tuple[list[str | int], str]:
     return [int(part) if index % 2 else part for index, part in enumerate(parts)], name
 
 
-def _decoder(path: Path) -> Callable[[Path], Iterator[Tensor]]:
+def _decoder(path: Path) -> Callable[[Path, float | None], Iterator[Tensor]]:
     """The function that yields the frames of a path."""
     if path.is_dir():
         return _folder_frames
     path.stat()
     suffix = path.suffix.lower()
-    if suffix not in VIDEO_SUFFIXES:
-        known = ", ".join(VIDEO_SUFFIXES)
-        raise ValueError(f"{path}: unknown suffix {suffix!r}, expected a folder or one of {known}")
-    return _gif_frames if suffix == ".gif" else _video_frames
+    if suffix == ".apng" or is_animated(path):
+        return _animation_frames
+    if suffix in VIDEO_SUFFIXES:
+        # A video that is named a gif is read as what it is.
+        return _animation_frames if suffix == ".gif" and _begins(path, _GIF) else video_frames
+    if suffix in (*IMAGE_SUFFIXES, *ANIMATED_SUFFIXES):
+        raise ValueError(f"{path}: a single picture, expected a video, an animation or a folder of pictures")
+    known = ", ".join(VIDEO_SUFFIXES)
+    raise ValueError(f"{path}: unknown suffix {suffix!r}, expected a folder or one of {known}")
 
 
-@contextlib.contextmanager
-def _open_image(path: Path) -> Iterator[Image]:
-    """Opens with pillow; what goes wrong inside the block becomes a ValueError with the path."""
-    import PIL.Image
-
-    try:
-        with PIL.Image.open(path) as image:
-            yield image
-    except (FileNotFoundError, PermissionError):
-        raise
-    except Exception as error:  # Damaged files also make pillow raise struct.error, IndexError, …
-        raise ValueError(f"{path}: damaged or not an image: {error}") from error
+def _begins(path: Path, mark: bytes) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(mark)) == mark
 
 
-def _folder_frames(path: Path) -> Iterator[Tensor]:
+def _folder_frames(path: Path, fps: float | None) -> Iterator[Tensor]:
     names = sorted(filter(is_image_name, os.listdir(path)), key=_natural)
     if not names:
         known = ", ".join(IMAGE_SUFFIXES)
         raise ValueError(f"{path}: no images in this folder, expected some of {known}")
+    if fps is not None:
+        raise ValueError(f"{path}: the pictures of a folder have no times, which frames per second need")
     for name in names:
-        with _open_image(path / name) as image:
+        with open_image(path / name) as image:
             frame = from_pillow(image)
         yield frame
 
 
-def _gif_frames(path: Path) -> Iterator[Tensor]:
-    with _open_image(path) as image:
-        for index in range(getattr(image, "n_frames", 1)):
-            image.seek(index)
-            yield from_pillow(image)
-
-
-def require_av(path: Path) -> Any:
-    try:
-        import av
-    except ImportError as error:
-        raise ImportError(f'{path}: video files need PyAV ({error}); pip install "digan_fast[video]"') from error
-    return av
-
-
-@contextlib.contextmanager
-def _open_video(path: Path) -> Iterator[Any]:
-    """Opens with PyAV; what goes wrong inside the block becomes a ValueError with the path."""
-    av = require_av(path)
-    try:
-        with av.open(os.fspath(path)) as container:
-            if not container.streams.video:
-                raise ValueError(f"{path}: it has no video stream")
-            yield container
-    except av.FFmpegError as error:
-        reason = error.strerror or type(error).__name__
-        raise ValueError(f"{path}: damaged, truncated or not a video: {reason}") from error
-
-
-def _video_frames(path: Path) -> Iterator[Tensor]:
-    with _open_video(path) as container:
-        # One for all frames, on one thread: a new one for each frame costs ten times as much.
-        reformatter = require_av(path).video.reformatter.VideoReformatter()
-        for frame in container.decode(container.streams.video[0]):
-            pixels = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-            # A telephone's upright video is stored lying, with the angle to turn it by.
-            turned = torch.rot90(torch.from_numpy(pixels), frame.rotation // 90)
-            yield turned.permute(2, 0, 1).contiguous()
+def _animation_frames(path: Path, fps: float | None) -> Iterator[Tensor]:
+    shown = durations(path)
+    begins: Sequence[float] = list(itertools.accumulate(shown, initial=0.0))
+    if fps is None and not varies(begins):
+        yield from animation(path)
+        return
+    if begins[-1] == 0:
+        raise ValueError(f"{path}: its frames have no times, which frames per second need")
+    timed = zip(animation(path), begins, strict=False)
+    yield from resampled(timed, fps or 1 / usual_gap(begins), shown[-1])

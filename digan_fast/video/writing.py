@@ -16,9 +16,9 @@ from typing import Any, Final
 import torch.nn.functional as F
 from torch import Tensor
 
-from digan_fast.files import replacing
+from digan_fast.files import beside, raise_if_full, replacing
+from digan_fast.video.containers import require_av
 from digan_fast.video.frames import checked, extent, to_pillow
-from digan_fast.video.reading import require_av
 
 WRITABLE: Final = ".mp4, .gif or none, for a folder of frames"
 
@@ -32,6 +32,7 @@ _BT709: Final = 1
 _LIMITED_RANGE: Final = 1
 # Browsers show a gif's frame of less than 2 hundredths of a second for 10.
 _GIF_SHORTEST: Final = 2
+_GIF_FASTEST: Final = 50
 _FRAME_NAME: Final = re.compile(r"[0-9]{6,}\.png")
 
 _Path = str | os.PathLike[str]
@@ -44,7 +45,8 @@ def write(path: _Path, frames: Iterable[Tensor], fps: float = 16.0) -> None:
 
     * `.mp4`: H.264 (mpeg4 where PyAV has no encoder for it), yuv420p with BT.709 colours, nearly
       lossless but for the halved resolution of colour. Odd sides gain a repeated row or column.
-    * `.gif`: repeats for ever; each frame has its own 256 colours; hundredths of a second.
+    * `.gif`: repeats for ever; each frame has its own 256 colours; hundredths of a second, so that
+      50 frames a second are the most.
     * none: a folder of `000000.png`, `000001.png`, …, exact. A folder that is there is replaced
       if it holds nothing but files with such names.
 
@@ -65,6 +67,8 @@ def write(path: _Path, frames: Iterable[Tensor], fps: float = 16.0) -> None:
     suffix = path.suffix.lower()
     if suffix not in (".mp4", ".gif", ""):
         raise ValueError(f"{path}: unknown suffix {suffix!r}, expected {WRITABLE}")
+    if suffix == ".gif" and fps > _GIF_FASTEST:
+        raise ValueError(f"fps: {fps:g}, expected at most {_GIF_FASTEST} in a gif: browsers slow down what is faster")
     av = require_av(path) if suffix == ".mp4" else None
     stream = _checked_stream(path, frames)
     if suffix == "":
@@ -72,12 +76,12 @@ def write(path: _Path, frames: Iterable[Tensor], fps: float = 16.0) -> None:
             for index, frame in enumerate(stream):
                 to_pillow(frame).save(folder / f"{index:06}.png", "PNG")
         return
-    with replacing(path) as beside:
+    with replacing(path) as part:
         if av is None:
-            _write_gif(beside, stream, fps)
+            _write_gif(part, stream, fps)
             return
         try:
-            _write_mp4(beside, stream, fps)
+            _write_mp4(part, stream, fps)
         except av.FFmpegError as error:
             reason = error.strerror or type(error).__name__
             raise OSError(f"{path}: the video cannot be encoded: {reason}") from error
@@ -91,8 +95,8 @@ def write_image(path: _Path, image: Tensor) -> None:
     if Path(path).suffix.lower() != ".png":
         raise ValueError(f"{os.fspath(path)}: expected the suffix .png")
     picture = to_pillow(checked(image, 0, image))
-    with replacing(path) as beside:
-        picture.save(beside, "PNG")
+    with replacing(path) as part:
+        picture.save(part, "PNG")
 
 
 def _checked_stream(path: Path, frames: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -125,7 +129,8 @@ def _write_mp4(path: Path, frames: Iterator[Tensor], fps: float) -> None:
     _, height, width = first.shape
     odd = (0, width % 2, 0, height % 2)
     reformatter = VideoReformatter()
-    with av.open(os.fspath(path), "w", options={"movflags": "+faststart"}) as container:
+    # Absolute, since FFmpeg takes what precedes a colon for a protocol.
+    with av.open(os.path.abspath(path), "w", options={"movflags": "+faststart"}) as container:
         stream = _encoder(container, Fraction(fps).limit_denominator(60000))
         stream.width, stream.height = width + width % 2, height + height % 2
         stream.pix_fmt = "yuv420p"
@@ -170,26 +175,30 @@ def _write_gif(path: Path, frames: Iterator[Tensor], fps: float) -> None:
 @contextlib.contextmanager
 def _replacing_folder(target: Path) -> Iterator[Path]:
     """A new folder beside `target`, which takes its place at the end and goes on an error."""
+    target = Path(os.path.realpath(target)) if target.is_symlink() else target
     if target.exists() and not target.is_dir():
         raise ValueError(f"{target}: a file, where a folder of frames is to be written")
     if target.is_dir():
         _check_replaceable(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    old = target.with_name(f".{target.name}.{os.getpid()}.old")
-    beside.mkdir()
+    part = beside(target)
+    old = part.with_suffix(".old")
+    part.mkdir()
     try:
-        yield beside
+        yield part
         if target.is_dir():
             os.rename(target, old)
         try:
-            os.rename(beside, target)
+            os.rename(part, target)
         except BaseException:
             if old.is_dir():
                 os.rename(old, target)
             raise
+    except Exception as error:
+        raise_if_full(target, part, error)
+        raise
     finally:
-        for folder in (beside, old):
+        for folder in (part, old):
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -1,0 +1,36 @@
+"""Signals that end a run."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[list[int]]:
+    """Collect a SIGINT, SIGTERM or SIGHUP instead of dying of it, so that a step ends and the run is saved.
+
+    The next one raises KeyboardInterrupt at once.  SIGHUP stays ignored where it is, as nohup has it.  Outside the main
+    thread, which alone may handle signals, nothing is collected.
+    """
+    received: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if received:
+            raise KeyboardInterrupt("stopped at once; what was saved before remains")
+        received.append(number)
+
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
+                previous[number] = signal.signal(number, stop)
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,193 @@
+"""A training run: phases, moving average, log, samples, what is saved."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from digan_fast import snapshot, video
+from digan_fast.data.clips import Clips
+from digan_fast.files import replacing
+from digan_fast.networks import Discriminator, Generator
+from digan_fast.training.augment import DiffAugment
+from digan_fast.training.config import TrainConfig
+from digan_fast.training.folder import LOG, SAMPLES, SNAPSHOT, STATE, kept_lines, resuming
+from digan_fast.training.loss import Loss
+
+G_INTERVAL = 4
+D_INTERVAL = 16
+BETAS = (0.0, 0.99)
+SAMPLE_VIDEOS = 6
+SAMPLE_FRAMES = 8
+
+
+def lazy_adam(parameters: Iterator[nn.Parameter], lr: float, interval: int) -> torch.optim.Adam:
+    """Adam for a network that is regularised every ``interval`` steps (arXiv 1912.04958, appendix B)."""
+    ratio = interval / (interval + 1)
+    betas = (BETAS[0] ** ratio, BETAS[1] ** ratio)
+    return torch.optim.Adam(parameters, lr=lr * ratio, betas=betas, eps=1e-8)
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, beta: float) -> None:
+    """``average ← lerp(network, average, beta)`` for parameters; buffers are copied."""
+    for mean, value in zip(average.parameters(), network.parameters(), strict=True):
+        mean.copy_(value.lerp(mean, beta))
+    for kept, buffer in zip(average.buffers(), network.buffers(), strict=True):
+        kept.copy_(buffer)
+
+
+def sanitise_gradients(network: nn.Module) -> None:
+    """NaN becomes 0, ±inf becomes ±1e5."""
+    for parameter in network.parameters():
+        if parameter.grad is not None:
+            torch.nan_to_num_(parameter.grad, nan=0.0, posinf=1e5, neginf=-1e5)
+
+
+@dataclass
+class _Phase:
+    name: str
+    network: nn.Module
+    optimiser: torch.optim.Adam
+    interval: int
+
+
+class Run:
+    """A training run and its folder.  ``step`` shows one batch of pairs; ``save`` makes the run resumable."""
+
+    def __init__(self, config: TrainConfig, clips: Clips) -> None:
+        self.config = config
+        self.clips = clips
+        self.batch, lr, self.ema_kimg, _ = config.schedule()
+        self.device = config.torch_device()
+        torch.manual_seed(config.seed)
+        self.draw = torch.Generator().manual_seed(config.seed)
+        self.G = Generator(**config.generator_kwargs(clips.c_dim)).to(self.device)
+        self.D = Discriminator(**config.discriminator_kwargs(clips.c_dim)).to(self.device)
+        self.D.set_precision(config.d_precision)
+        self.G.synthesis.checkpoint = config.checkpoint
+        self.G_ema = copy.deepcopy(self.G).eval().requires_grad_(False)
+        self.networks = {"G": self.G, "D": self.D, "G_ema": self.G_ema}
+        g_optimiser = lazy_adam(self.G.parameters(), lr, G_INTERVAL)
+        d_optimiser = lazy_adam(self.D.parameters(), lr, D_INTERVAL)
+        self.optimisers = {"G": g_optimiser, "D": d_optimiser}
+        self.loss = Loss(
+            self.G.mapping,
+            self.G.synthesis,
+            self.D,
+            w_dim=self.G.w_dim,
+            augment=DiffAugment(config.augment),
+            r1_gamma=config.r1_gamma,
+            style_mixing_prob=config.style_mixing,
+            pl_weight=config.path_length,
+        )
+        self.phases = [_Phase("Gmain", self.G, g_optimiser, 1)]
+        if config.path_length > 0:
+            self.phases.append(_Phase("Greg", self.G, g_optimiser, G_INTERVAL))
+        self.phases.append(_Phase("Dmain", self.D, d_optimiser, 1))
+        if config.r1_gamma > 0:
+            self.phases.append(_Phase("Dreg", self.D, d_optimiser, D_INTERVAL))
+        # Whether the average's window grows with the pairs seen; it does not where the run starts from an average.
+        self.average_ramps = True
+        self.steps = 0
+        self.pairs = 0
+        self.seconds = 0.0
+        # Values of each term since the last line of the log.
+        self.terms: dict[str, list[float]] = {}
+
+    def step(self) -> dict[str, float]:
+        """One batch through every phase that is due; the terms of their losses."""
+        self.loss.report.clear()
+        real, real_c = (t.to(self.device) for t in self.clips.pairs(self.batch, self.draw))
+        for phase in self.phases:
+            if self.steps % phase.interval:
+                continue
+            z = torch.randn(self.batch, self.G.z_dim).to(self.device)
+            other = self.D if phase.network is self.G else self.G
+            other.requires_grad_(False)
+            phase.network.requires_grad_(True)
+            phase.optimiser.zero_grad(set_to_none=True)
+            self.loss.accumulate_gradients(phase.name, real, real_c, z, real_c, phase.interval)
+            sanitise_gradients(phase.network)
+            phase.optimiser.step()
+        # The window counts the pairs before this step, so the first average is the network itself.
+        window = self.ema_kimg * 1000
+        if self.average_ramps:
+            window = min(window, 0.05 * self.pairs)
+        update_average(self.G_ema, self.G, 0.5 ** (self.batch / max(window, 1e-8)))
+        self.steps += 1
+        self.pairs += self.batch
+        return dict(self.loss.report)
+
+    def line(self) -> dict[str, float]:
+        """A line of the log: the mean of each term since the last one."""
+        line: dict[str, float] = {"pairs": self.pairs, "seconds": round(self.seconds, 3)}
+        line |= {name: sum(values) / len(values) for name, values in self.terms.items()}
+        self.terms.clear()
+        return line
+
+    def samples(self) -> Tensor:
+        """A sheet, uint8 [3, H, W]: a row for each of a few fixed latents, a column for each moment."""
+        generator = torch.Generator().manual_seed(0)
+        z = torch.randn(SAMPLE_VIDEOS, self.G.z_dim, generator=generator).to(self.device)
+        z_motion = torch.randn(SAMPLE_VIDEOS, self.G.w_dim, generator=generator).to(self.device)
+        c = torch.zeros(SAMPLE_VIDEOS, self.clips.c_dim, device=self.device)
+        if self.clips.c_dim:
+            c[torch.arange(SAMPLE_VIDEOS), torch.arange(SAMPLE_VIDEOS) % self.clips.c_dim] = 1
+        times = torch.linspace(0, 1, SAMPLE_FRAMES, device=self.device).repeat(SAMPLE_VIDEOS)
+        with torch.no_grad():
+            ws = self.G_ema.mapping(z, c)
+            img = self.G_ema.synthesis(ws, times.view(-1, 1, 1, 1), z_motion, noise_mode="const")
+        frames = video.to_uint8(img).cpu()
+        return video.sheet(frames.unflatten(0, (SAMPLE_VIDEOS, SAMPLE_FRAMES)))
+
+    def save(self) -> None:
+        """Write snapshot, sample sheet and the state to resume from, each whole or not at all."""
+        folder = Path(self.config.out)
+        video.write_image(folder / SAMPLES / f"{self.pairs:09d}.png", self.samples())
+        training_set = {"classes": self.clips.classes} if self.clips.classes else {}
+        snapshot.save(folder / SNAPSHOT, {**self.networks, "training_set": training_set})
+        state: dict[str, Any] = {name: net.state_dict() for name, net in self.networks.items()}
+        state |= {f"{name}_optimiser": opt.state_dict() for name, opt in self.optimisers.items()}
+        state |= {
+            "steps": self.steps,
+            "pairs": self.pairs,
+            "seconds": self.seconds,
+            "terms": self.terms,
+            "average_ramps": self.average_ramps,
+            "pl_mean": self.loss.pl_mean,
+            "torch_rng": torch.get_rng_state(),
+            "data_rng": self.draw.get_state(),
+        }
+        with replacing(folder / STATE) as part:
+            torch.save(state, part)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a state, as if there had been no interruption; later lines of the log are dropped.
+
+        Raises ValueError, naming the file, where it is of other networks.
+        """
+        folder = Path(self.config.out)
+        with resuming(folder / STATE):
+            self._continue_from(state)
+        with replacing(folder / LOG) as part:
+            part.write_text("".join(f"{line}\n" for line in kept_lines(folder, self.pairs)), encoding="utf-8")
+
+    def _continue_from(self, state: dict[str, Any]) -> None:
+        for name, network in self.networks.items():
+            network.load_state_dict(state[name])
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(state[f"{name}_optimiser"])
+        self.steps, self.pairs = int(state["steps"]), int(state["pairs"])
+        self.seconds = float(state["seconds"])
+        self.terms = state["terms"]
+        self.average_ramps = bool(state.get("average_ramps", True))
+        self.loss.pl_mean.copy_(state["pl_mean"])
+        torch.set_rng_state(state["torch_rng"].cpu())
+        self.draw.set_state(state["data_rng"].cpu())

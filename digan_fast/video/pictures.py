@@ -1,0 +1,107 @@
+"""Pictures by pillow, as viewers show them: turned by EXIF, transparent pixels over black, 16 bits as 8; animations."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+IMAGE_SUFFIXES: Final = (
+    ".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".tga",
+    ".avif",
+)  # fmt: skip
+ANIMATED_SUFFIXES: Final = (".png", ".apng", ".webp", ".avif")
+# What stands before a picture's data and tells that it is an animation.
+_HEAD: Final = 1 << 16
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file of this name is a frame of its folder; hidden files are none."""
+    return Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
+
+
+def is_animated(path: Path) -> bool:
+    """Whether a file is an animated PNG, WebP or AVIF, by its first bytes; False where it cannot be read."""
+    if path.suffix.lower() not in ANIMATED_SUFFIXES:
+        return False
+    try:
+        with open(path, "rb") as file:
+            head = file.read(32)
+            if head.startswith(b"\x89PNG"):
+                head += file.read(_HEAD)
+                control = head.find(b"acTL")
+                return control > 0 and (head.find(b"IDAT") < 0 or control < head.find(b"IDAT"))
+    except OSError:
+        return False
+    if head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X":
+        return bool(head[20] & 2)
+    return head[4:12] == b"ftypavis"
+
+
+def from_pillow(image: Image) -> Tensor:
+    """uint8 [3, H, W] of a picture as it is meant to be seen.
+
+    Raises ValueError for pictures of floating-point numbers, whose range nothing tells.
+    """
+    import numpy
+    from PIL import Image as pillow
+    from PIL import ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "F":
+        raise ValueError("a picture of floating-point numbers, expected 8 or 16 bits")
+    if image.mode.startswith("I"):
+        levels = numpy.asarray(image).astype(numpy.int64)
+        if levels.size and (levels.min() < 0 or levels.max() > 0xFFFF):
+            raise ValueError("a grey picture of 32 bits, expected 8 or 16")
+        grey = torch.from_numpy(((levels * 255 + 0x7FFF) // 0xFFFF).astype(numpy.uint8))
+        return grey.expand(3, -1, -1).contiguous()
+    if image.has_transparency_data:
+        over = image.convert("RGBA")
+        image = pillow.alpha_composite(pillow.new("RGBA", over.size, (0, 0, 0, 255)), over)
+    return torch.from_numpy(numpy.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
+
+
+@contextlib.contextmanager
+def open_image(path: Path) -> Iterator[Image]:
+    """Opens with pillow; what goes wrong inside the block becomes a ValueError with the path."""
+    import PIL.Image
+
+    try:
+        with PIL.Image.open(path) as image:
+            yield image
+    except (FileNotFoundError, PermissionError):
+        raise
+    except Exception as error:  # Damaged files also make pillow raise struct.error, IndexError, …
+        raise ValueError(f"{os.fspath(path)}: damaged or not an image: {error}") from error
+
+
+def animation(path: Path) -> Iterator[Tensor]:
+    """The frames of a gif, an animated WebP or PNG."""
+    with open_image(path) as image:
+        for index in range(getattr(image, "n_frames", 1)):
+            image.seek(index)
+            yield from_pillow(image)
+
+
+def durations(path: Path) -> list[float]:
+    """The seconds that each frame of an animation is shown; all 0 where nothing tells.
+
+    A frame without a duration among others is shown for a tenth of a second, as browsers do.
+    """
+    with open_image(path) as image:
+        found = []
+        for index in range(getattr(image, "n_frames", 1)):
+            image.seek(index)
+            if index == 0 or image.format == "WEBP":
+                image.load()  # WebP tells a frame's duration when it is decoded.
+            found.append(float(image.info.get("duration", 0)) / 1000)
+        return [seconds or 0.1 for seconds in found] if any(found) else found
