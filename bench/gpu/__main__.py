@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -39,13 +39,17 @@ class Outcome:
 
 
 def run(
-    command: Sequence[str], log: IO[str], seconds: float, tick: Callable[[], None] | None = None, **variables: str
+    command: Sequence[str],
+    log: IO[str],
+    seconds: float,
+    tick: Callable[[], None] | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> int | None:
     """Its exit code, or None where it was stopped at its limit.
 
     What it prints goes on and into the log at once, and ``tick`` is called after it.
     """
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", **variables}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(variables or {})}
     process = subprocess.Popen(
         ["timeout", "--kill-after=5", str(seconds), *command],
         stdout=subprocess.PIPE,
@@ -75,8 +79,10 @@ def run(
 def build(log: IO[str], arch: str | None) -> int | None:
     """The package in place, by the machine's own tools and without a network; for ``arch``, or for the CPU alone."""
     pip = ("-m", "pip", "install", "--no-deps", "--no-build-isolation", "--no-index", "-e", ".", "-v")
-    cuda = {"DIGAN_FAST_CUDA": "1", "DIGAN_FAST_CUDA_ARCHS": arch} if arch else {"DIGAN_FAST_CUDA": "0"}
-    return run((sys.executable, *pip), log, BUILD_SECONDS, DIGAN_FAST_NATIVE="1", PIP_BREAK_SYSTEM_PACKAGES="1", **cuda)
+    variables = {"DIGAN_FAST_NATIVE": "1", "PIP_BREAK_SYSTEM_PACKAGES": "1", "DIGAN_FAST_CUDA": "1" if arch else "0"}
+    if arch:
+        variables["DIGAN_FAST_CUDA_ARCHS"] = arch
+    return run((sys.executable, *pip), log, BUILD_SECONDS, variables=variables)
 
 
 def device_arch() -> str | None:

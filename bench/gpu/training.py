@@ -21,6 +21,7 @@ from bench.gpu.device import interleaved
 from bench.gpu.record import Record, opened
 from bench.gpu.video import multiplying
 from digan_fast import Discriminator, Generator, use_backend
+from digan_fast.networks.synthesis import SynthesisNetwork
 from digan_fast.training.augment import DiffAugment
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.loop import train
@@ -37,7 +38,7 @@ STEPS = 200
 class Published(nn.Module):
     """The generator's synthesis in its published form."""
 
-    def __init__(self, synthesis: nn.Module) -> None:
+    def __init__(self, synthesis: SynthesisNetwork) -> None:
         super().__init__()
         self.synthesis = synthesis
 

@@ -138,7 +138,7 @@ def _parse(command: str, words: Sequence[str]) -> tuple[Callable[[Any], None] | 
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            options = tyro.cli(
+            options: Any = tyro.cli(
                 presented(kind),
                 args=words,
                 prog=f"digan-fast {command}",

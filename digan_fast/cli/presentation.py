@@ -53,8 +53,10 @@ def _shown(hint: Any) -> list[Shown]:
 
 def _translated(hint: Any) -> Any:
     (shown,) = _shown(hint)
-    plain = hint.__origin__
-    found = tyro.conf.Positional[plain] if shown.positional else GivenPath if shown.is_path else plain
+    found: Any = GivenPath if shown.is_path else hint.__origin__
+    if shown.positional:
+        positional: Any = tyro.conf.Positional
+        found = positional[found]
     options: dict[str, Any] = {} if shown.metavar is None else {"metavar": shown.metavar}
     if shown.own_default:
         options["help_behavior_hint"] = ""

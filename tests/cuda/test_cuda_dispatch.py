@@ -136,16 +136,17 @@ def test_sixteen_frames_are_six_launches_that_share_the_weights(precision: str, 
     launches = on_cuda.take_launches()
     for pack, stage in zip(launches[::2], launches[1::2], strict=True):
         assert ("pack_stage" in pack[0], "render_stage" in stage[0]) == (True, True)
-        pixels = (64 if "Li512E" in stage[0] else 128) * 2 // size
+        pixels = 32 if "Li512E" in stage[0] and precision == "float32" else 64
         # Its first two fields are the copy's address and a video's bytes, the third is where fragments end.
         fragments = int.from_bytes(stage[4][16:24], "little")
         packed += fragments * stage[1]
         multiplied += fragments // size * stage[1] * pixels
-    assert [launch[1] for launch in launches[1::2]] == [blocks * size // 2 for blocks in (256, 1024, 2048)]
+    blocks = [512, 2048, 4096] if precision == "float32" else [256, 1024, 4096]
+    assert [launch[1] for launch in launches[1::2]] == blocks
     macs = 32**2 * 512 * (256 + 6 * 512 + 512) + 64**2 * 512 * (256 + 512 + 256) + 128**2 * 256 * (256 + 512)
     assert multiplied == 16 * macs
-    # Twice the bytes of a weight, for half the pixels.
-    assert packed == 2_885_681_152 * (size // 2) ** 2
+    # A weight of float32 has twice the bytes, and a tile half the pixels where 512 channels are wide.
+    assert packed == (11_542_724_608 if precision == "float32" else 3_690_987_520)
 
 
 def test_errors_name_the_op(on_cuda: Any) -> None:
