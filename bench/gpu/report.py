@@ -31,7 +31,8 @@ def machine(parts: Parts) -> str:
     return (
         f"{device['name']}, {device['multiprocessors']} multiprocessors, {device['L2'] / 2**20:.0f} MiB of L2; torch "
         f"{versions['torch']}, Triton {versions['triton']}, Python {versions['python']}, digan_fast "
-        f"{versions['digan_fast']} built by {found['native'].get('compiler', 'none')}. In the same process torch "
+        f"{versions['digan_fast']} built by {found['native'].get('compiler', 'none')}, revision "
+        f"{found['revision'] or 'unknown'}. In the same process torch "
         f"copies {rates['copy'] / 1e12:.2f} TB/s, read and written, and multiplies square matrices of side 8192 at "
         f"{rates['bfloat16'] / 1e12:.0f} (bfloat16), {rates['tf32'] / 1e12:.0f} (tf32) and "
         f"{rates['float32'] / 1e12:.0f} TFLOP/s (float32)."

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -15,8 +17,18 @@ from digan_fast import backends, functional, use_backend
 from digan_fast.cli.info import collect
 from digan_fast.dispatch import kernel_table
 
+ROOT = Path(__file__).resolve().parents[2]
 # Relative in norm: a few roundings of each type.
 BOUNDS = {"float32": 1e-5, "bfloat16": 3e-2}
+
+
+def revision() -> str | None:
+    """What git calls the sources, or None where there is no git."""
+    try:
+        done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
 
 
 def normal(*shape: int) -> Tensor:
@@ -64,7 +76,7 @@ def with_gradients(function: Callable[..., Tensor], tensors: Sequence[Tensor]) -
 def main() -> int:
     record = opened(__doc__)
     with record.case("machine") as found:
-        found |= collect()
+        found |= collect() | {"revision": revision()}
         if not record.dry:
             properties = torch.cuda.get_device_properties(0)
             found["device"] = {
