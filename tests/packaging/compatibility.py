@@ -2,7 +2,7 @@
 
     python tests/packaging/compatibility.py [PYTHON:TORCH ...]
 
-TORCH is a version, `floor` (every requirement at its floor) or `newest`. An environment takes gigabytes: they are made
+PYTHON is found on PATH as uv finds it. TORCH is a version, `floor` (every requirement at its floor) or `newest`. An environment takes gigabytes: they are made
 one after the other, and each is removed when its tests have run. Prints a table; exits 1 where a test failed.
 """
 
