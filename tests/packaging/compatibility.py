@@ -2,9 +2,9 @@
 
     python tests/packaging/compatibility.py [PYTHON:TORCH ...]
 
-PYTHON is a version on PATH. TORCH is a version, `floor` (every requirement at its floor) or `newest`. An environment takes
-gigabytes: they are made one after the other, and each is removed when its tests have run. Prints a table; exits 1 where a
-test failed.
+PYTHON is a version that is on PATH. TORCH is a version, `floor` (every requirement at its floor) or `newest`. An
+environment takes gigabytes: they are made one after the other, and each is removed when its tests have run. Prints a
+table; exits 1 where a test failed.
 """
 
 from __future__ import annotations
