@@ -63,7 +63,7 @@ def video(parts: Parts) -> str:
             continue
         rows.append(
             [
-                work.removesuffix(", compiled"),
+                work.removesuffix(", compiled").replace("1 videos", "1 video"),
                 form,
                 f"{case['ms']:.3g}",
                 f"{case['frames/s']:,.0f}",

@@ -77,9 +77,7 @@ class GridRows {
         const auto [left, right] = across_.mirrored();
         const int64_t columns = right - left, inner = (bottom - top) * columns;
         const int64_t first = top * width + left;
-        const auto inside = [=](int64_t at) {
-            return first + at / columns * width + at % columns;
-        };
+        const auto inside = [=](int64_t at) { return first + at / columns * width + at % columns; };
         for (int64_t i = 0; i < inner / 2; ++i)
             pairs_.push_back({{inside(i), inside(inner - 1 - i)}});
         if (inner % 2) pairs_.push_back({{inside(inner / 2), -1}});

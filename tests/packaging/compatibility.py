@@ -2,8 +2,9 @@
 
     python tests/packaging/compatibility.py [PYTHON:TORCH ...]
 
-TORCH is a version, `floor` (every requirement at its floor) or `newest`. An environment takes gigabytes: they are made
-one after the other, and each is removed when its tests have run. Prints a table; exits 1 where a test failed.
+PYTHON is a version that is on PATH. TORCH is a version, `floor` (every requirement at its floor) or `newest`. An
+environment takes gigabytes: they are made one after the other, and each is removed when its tests have run. Prints a
+table; exits 1 where a test failed.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def checked(done: subprocess.CompletedProcess[str]) -> str:
 def environment(folder: Path, python: str, torch: str) -> Path:
     """An interpreter with the project, its native module and the asked versions."""
     interpreter = checked(uv("python", "find", "--no-project", python))
-    checked(uv("venv", "--python", interpreter, str(folder)))
+    checked(uv("venv", "--seed", "--python", interpreter, str(folder)))  # with setuptools where venv has it
     made = folder / "bin" / "python"
     how = ["--resolution", "lowest-direct"] if torch == "floor" else []
     wanted = [] if torch in ("floor", "newest") else [f"torch=={torch}"]
