@@ -2,6 +2,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 NATIVE := $(wildcard setup.py pyproject.toml CMakeLists.txt csrc/*/*.cpp csrc/*/*.cu csrc/*/*.cuh csrc/*/*.h csrc/include/*/*.h)
+# The Triton whose code is recorded and emulated lies beside the one that torch brings.
+EMULATED := $(abspath $(VENV))/triton-3.9.0
 SIMULATOR := $(wildcard tests/cuda/simulator/*)
 
 .PHONY: demo test gpu emulate mutants packaging compatibility sanitize bench bench-quick lint format clean
@@ -20,17 +22,17 @@ packaging: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m packaging tests/packaging
 
 ## emulate: the GPU's kernels without a GPU: interpreted, compiled for four architectures, their PTX executed; ten minutes
-emulate: $(VENV)/.installed-test $(VENV)/.installed-triton $(VENV)/.found-nvcc
-	TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels tests/emulator/test_triton_interpreter.py
-	EMULATOR_REQUIRE_COMPILERS=1 $(BIN)/python -m pytest tests/kernels tests/emulator tests/cuda
+emulate: $(VENV)/.installed-test $(EMULATED)/.installed $(VENV)/.found-nvcc
+	PYTHONPATH=$(EMULATED) TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels tests/emulator/test_triton_interpreter.py
+	PYTHONPATH=$(EMULATED) EMULATOR_REQUIRE_COMPILERS=1 $(BIN)/python -m pytest tests/kernels tests/emulator tests/cuda
 
 ## gpu: all there is to learn from this machine's GPU, with its own Python and no network; PARTS=smoke,video runs some, OUT=folder
 gpu:
 	$(PYTHON) -m bench.gpu $(if $(PARTS),--parts $(PARTS)) $(if $(OUT),--out $(OUT))
 
 ## mutants: seeded bugs, each of which the tests must catch; the last line is `caught N of M`
-mutants: $(VENV)/.installed-test $(VENV)/.installed-triton
-	PYTHONPATH=tests $(BIN)/python -m mutants
+mutants: $(VENV)/.installed-test $(EMULATED)/.installed
+	cd tests && PYTHONPATH=$(EMULATED) $(abspath $(BIN))/python -m mutants
 
 ## compatibility: tests with the lowest versions, with older and with the newest torch; by hand: it fetches gigabytes
 compatibility: $(VENV)/.installed-dev
@@ -81,6 +83,10 @@ $(VENV)/.build-tools: $(BIN)/python pyproject.toml constraints.txt
 $(VENV)/.installed: $(VENV)/.build-tools $(NATIVE)
 	$(BIN)/python setup.py --quiet build_ext --inplace
 	$(BIN)/pip install -c constraints.txt --no-build-isolation -e '.[video]'
+	touch $@
+
+$(EMULATED)/.installed: $(BIN)/python
+	$(BIN)/pip install --quiet --no-deps --target $(EMULATED) triton==3.9.0
 	touch $@
 
 # The project is installed by now: its extras add packages without building it again.

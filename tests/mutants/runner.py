@@ -61,7 +61,7 @@ def first_failure(tree: Path, rig: Rig, tests: str) -> str | None:
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=no", "-rfE"]
     command += [*rig.arguments, *(["-k", tests] if tests else [])]
     own = {
-        "PYTHONPATH": str(tree),
+        "PYTHONPATH": os.pathsep.join((str(tree), os.environ.get("PYTHONPATH", ""))).rstrip(os.pathsep),
         "PYTHONDONTWRITEBYTECODE": "1",
         "OMP_NUM_THREADS": "1",
         "TRITON_CACHE_DIR": str(tree / ".triton"),
