@@ -62,7 +62,10 @@ def test_the_shipped_snapshot_is_what_its_page_says():
     path = snapshot.shipped()
     assert path.stat().st_size <= 8e6
     shipped = load(path)
-    assert shipped.G is None
+    assert shipped.G is not None
+    assert shipped.G_ema is not None
+    for own, average in zip(shipped.G.parameters(), shipped.G_ema.parameters(), strict=True):
+        assert torch.equal(own, average)
     assert shipped.D is None
     assert "CC-BY 3.0" in shipped.metadata["attribution"]
     page = (ROOT / "docs" / "rabbit.md").read_text()
