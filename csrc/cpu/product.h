@@ -93,13 +93,21 @@ static DIGAN_FAST_INLINE __m512bh load_pairs(const Pair* p) {
     return (__m512bh)_mm512_loadu_si512(p);
 }
 
+static DIGAN_FAST_INLINE __m512bh same_pairs(Pair p) {
+    __m512i pairs = _mm512_set1_epi32(static_cast<int>(p.bits));
+#    if defined(__clang__) && __clang_major__ == 16
+    asm("" : "+v"(pairs));  // which crashes where it sees one number become bfloat16
+#    endif
+    return (__m512bh)pairs;
+}
+
 template <int R>
 static DIGAN_FAST_INLINE void multiply(Tile<R>& tile, int64_t depth, const Pair* rows,
                                        int64_t row_step, const Pair* lanes, int64_t lane_step) {
     for (int64_t k = 0; k < depth; ++k, rows += row_step, lanes += lane_step) {
         const __m512bh a = load_pairs(lanes), b = load_pairs(lanes + Vec::width);
         for (int r = 0; r < R; ++r) {
-            const __m512bh s = (__m512bh)_mm512_set1_epi32(static_cast<int>(rows[r].bits));
+            const __m512bh s = same_pairs(rows[r]);
             tile.v[r][0].v = _mm512_dpbf16_ps(tile.v[r][0].v, s, a);
             tile.v[r][1].v = _mm512_dpbf16_ps(tile.v[r][1].v, s, b);
         }
