@@ -125,7 +125,7 @@ def test_what_the_networks_refuse_is_said_before_the_videos_are_read(
         assert main(words(config, grid=None, channel_base=None, generator_config=path)) == 1
         err = capsys.readouterr().err
         assert err.count("\n") == 1
-        assert {"grid": "input.resolution: 32", "fmaps": "channel_base: 3"}[name] in err
+        assert {"grid": "input.resolution: 32", "fmaps": "--channel-base: 3"}[name] in err
         assert not config.out.exists()
 
 

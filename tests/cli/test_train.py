@@ -87,3 +87,10 @@ def test_the_shipped_snapshot_moves(seed):
     z, motion = torch.randn(2, 1, G.z_dim, generator=generator).unbind()
     frames = G.inr(z, z_motion=motion).render([0.0, 1.0])
     assert (frames[:, 0] - frames[:, 1]).abs().mean() > 0.2
+
+
+def test_what_training_refuses_names_the_option(tmp_path, failing):
+    video.write_image(tmp_path / "data" / "0.png", torch.zeros(3, 8, 8, dtype=torch.uint8))
+    file = tmp_path / "file"
+    file.write_text("")
+    assert "error: --out: " in failing(1, "train", tmp_path / "data", "--out", file / "run")
