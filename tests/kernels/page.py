@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from traffic import CountsBytes, Moved, measured
 from bench.cases import generator, video
 from digan_fast import Generator, use_backend
 from digan_fast.reference.render import flattened
+from digan_fast.rendering import level_at
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "gpu.md"
@@ -65,9 +65,8 @@ def inr_bytes() -> int:
 def rendering(architecture: int) -> tuple[list[Moved], int]:
     """Of 16 frames at 128² in bfloat16: each launch, and the bytes of torch's own operations between them."""
     made = video(generator_of_full_size(), FRAMES)
-    module = sys.modules["digan_fast.rendering"]
     with torch.no_grad():
-        levels = [module._at(level, made.times[None], level.side) for level in made.inr().levels]
+        levels = [level_at(level, made.times[None], level.side) for level in made.inr().levels]
         with CountsBytes() as between:
             call = partial(kernel("render"), *flattened(levels), 128, [0, 0, 128, 128], "bfloat16")
             launches = measured(architecture, call)
