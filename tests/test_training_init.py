@@ -194,7 +194,7 @@ def test_files_that_cannot_be_started_from(
             train(replace(config, init=path))
         assert str(error.value).startswith(message)
         assert main(words(config, "--init", path)) == 1
-        assert capsys.readouterr().err.startswith(f"digan-fast train: error: {message}")
+        assert capsys.readouterr().err.startswith(f"digan-fast train: error: --{message}")
     assert not config.out.exists()
 
 
