@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import plots
+from bench import pages, plots
+from bench.pages import table
 from digan_fast.files import replacing
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,10 +61,6 @@ def text(row: dict[str, Any]) -> tuple[str, str]:
         low, high = (number(end, row["unit"]) for end in row["quartiles"])
         return f"{measured}, undecided: {low} – {high}", target_text(row)
     return measured + {True: " ✓", False: " ✗", None: ""}[row["met"]], target_text(row)
-
-
-def table(head: list[str], lines: list[list[str]]) -> str:
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *lines))
 
 
 def infos(results: Results) -> list[tuple[str, dict[str, Any]]]:
@@ -152,14 +149,7 @@ SECTIONS: dict[str, Callable[[Results], str]] = {
 
 def fill(page: str, results: Results) -> str:
     """The page with its marked sections replaced.  Raises ValueError for a section of an unknown name."""
-
-    def replaced(match: re.Match[str]) -> str:
-        name = match[1]
-        if name not in SECTIONS:
-            raise ValueError(f"<!-- bench: {name} -->: expected one of {', '.join(SECTIONS)}")
-        return f"<!-- bench: {name} -->\n{SECTIONS[name](results)}\n<!-- bench: end -->"
-
-    return re.sub(r"<!-- bench: (?!end)(\S+) -->\n.*?<!-- bench: end -->", replaced, page, flags=re.DOTALL)
+    return pages.fill(page, "bench", {name: partial(make, results) for name, make in SECTIONS.items()})
 
 
 def write(results: Results, root: Path) -> list[Path]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from statistics import median
 from typing import Any
 
@@ -83,19 +84,38 @@ def captured(run: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
     return whole
 
 
+@contextlib.contextmanager
+def multiplying(precision: str) -> Iterator[None]:
+    """Within the block torch and cuDNN multiply float32 as tf32 where that is the precision, else exactly."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
+
+
+def peak_bytes(run: Callable[[], Any]) -> float:
+    """The peak of torch's memory beyond what was held."""
+    torch.cuda.empty_cache()
+    held = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    synchronised(run)()
+    return float(torch.cuda.max_memory_allocated() - held)
+
+
 def drawn(run: Callable[[], Any], seconds: float = 1.0) -> dict[str, float | None]:
     """Mean watts over ``seconds`` of repeated work, and the peak of torch's memory beyond what was held, in bytes.
 
     Watts are None without nvidia-ml-py.
     """
-    held = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    synchronised(run)()
-    peak = torch.cuda.max_memory_allocated() - held
+    peak = peak_bytes(run)
     try:
         import pynvml
     except ModuleNotFoundError:
-        return {"watts": None, "bytes": float(peak)}
+        return {"watts": None, "bytes": peak}
     pynvml.nvmlInit()
     handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(0).uuid}")
     watts: list[float] = []
@@ -113,4 +133,4 @@ def drawn(run: Callable[[], Any], seconds: float = 1.0) -> dict[str, float | Non
     done.set()
     sampler.join()
     pynvml.nvmlShutdown()
-    return {"watts": sum(watts) / len(watts) if watts else None, "bytes": float(peak)}
+    return {"watts": sum(watts) / len(watts) if watts else None, "bytes": peak}

@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 
-from bench.gpu.device import milliseconds
+from bench.gpu.device import milliseconds, multiplying
 from bench.gpu.record import Record, opened
 from digan_fast import functional, use_backend
 
-# What is multiplied, and how torch is told to.
+# What is multiplied.
 PRODUCTS = {
-    "bfloat16": (torch.bfloat16, "highest"),
-    "float16": (torch.float16, "highest"),
-    "tf32": (torch.float32, "high"),
-    "float32": (torch.float32, "highest"),
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "tf32": torch.float32,
+    "float32": torch.float32,
 }
 SIDE, COPIED = 8192, 1 << 32
 
 
-def product_rate(name: str, device: str, side: int = SIDE) -> float:
+def product_rate(precision: str, device: str, side: int = SIDE) -> float:
     """FLOP a second of torch's product of two square matrices of random numbers."""
-    dtype, precision = PRODUCTS[name]
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(precision)
-    try:
-        a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    with multiplying(precision):
+        a, b = (torch.randn(side, side, device=device, dtype=PRODUCTS[precision]) for _ in range(2))
         return 2e3 * side**3 / milliseconds(lambda: a @ b, 5)
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def copy_rate(device: str, size: int = COPIED) -> float:
@@ -39,6 +34,16 @@ def copy_rate(device: str, size: int = COPIED) -> float:
     source = torch.randint(-100, 100, (size,), dtype=torch.int8, device=device)
     target = torch.empty_like(source)
     return 2e3 * size / milliseconds(lambda: target.copy_(source), 5)
+
+
+def measured(record: Record, precisions: Iterable[str]) -> dict[str, float]:
+    """The rates of products in these precisions and of a copy, by name, which are a case of the record too."""
+    found: dict[str, float] = {}
+    with record.case("rates") as entry:
+        found |= {name: product_rate(name, record.device, 64 if record.dry else SIDE) for name in precisions}
+        found["copy"] = copy_rate(record.device, 1 << 20 if record.dry else COPIED)
+        entry |= found
+    return found
 
 
 def launches(record: Record, name: str, call: Callable[[], Any]) -> None:
@@ -56,11 +61,7 @@ def launches(record: Record, name: str, call: Callable[[], Any]) -> None:
 
 def main() -> int:
     record = opened(__doc__)
-    with record.case("copy") as found:
-        found["GB/s"] = copy_rate(record.device, 1 << 20 if record.dry else COPIED) / 1e9
-    for name in PRODUCTS:
-        with record.case(f"product, {name}") as found:
-            found["TFLOP/s"] = product_rate(name, record.device, 64 if record.dry else SIDE) / 1e12
+    measured(record, PRODUCTS)
     small = torch.randn(1, 64, 64, device=record.device)
     launches(record, "torch, add", lambda: small.add_(0.0))
     for backend in ("native",) if record.dry else ("cuda", "triton"):

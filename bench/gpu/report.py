@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from bench import pages
+from bench.pages import table
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs" / "results" / "gpu"
 PAGES = ("docs/gpu.md", "docs/cuda.md")
 
 Parts = dict[str, dict[str, Any]]
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in lines)
 
 
 def machine(parts: Parts) -> str:
@@ -142,14 +141,7 @@ SECTIONS: dict[str, Callable[[Parts], str]] = {
 
 def fill(page: str, parts: Parts) -> str:
     """The page with its marked sections replaced.  Raises ValueError for a section of an unknown name."""
-
-    def replaced(match: re.Match[str]) -> str:
-        name = match[1]
-        if name not in SECTIONS:
-            raise ValueError(f"<!-- measured: {name} -->: expected one of {', '.join(SECTIONS)}")
-        return f"<!-- measured: {name} -->\n{SECTIONS[name](parts)}\n<!-- measured: end -->"
-
-    return re.sub(r"<!-- measured: (?!end)(\S+) -->\n.*?<!-- measured: end -->", replaced, page, flags=re.DOTALL)
+    return pages.fill(page, "measured", {name: partial(make, parts) for name, make in SECTIONS.items()})
 
 
 def filled(results: Path) -> dict[Path, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,9 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.gpu.device import interleaved
+from bench.gpu.device import interleaved, multiplying, peak_bytes
 from bench.gpu.record import Record, opened
-from bench.gpu.video import multiplying
 from digan_fast import Discriminator, Generator, use_backend
 from digan_fast.networks.synthesis import SynthesisNetwork
 from digan_fast.training.augment import DiffAugment
@@ -80,15 +79,6 @@ class Step:
         self.phase(name)
         network = self.G if name.startswith("G") else self.D
         return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
-
-
-def peak_bytes(run: Callable[[], Any]) -> float:
-    torch.cuda.empty_cache()
-    held = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    run()
-    torch.cuda.synchronize()
-    return float(torch.cuda.max_memory_allocated() - held)
 
 
 def networks(dry: bool, device: str) -> tuple[Generator, Discriminator, Tensor]:

@@ -12,8 +12,8 @@ from dataclasses import astuple
 import torch
 import triton
 
+from bench.gpu.device import multiplying
 from bench.gpu.record import opened
-from bench.gpu.video import multiplying
 from digan_fast.kernels import tune
 from digan_fast.kernels._configurations import TABLES, Tile, architecture
 

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from bench.cases import generator, reference
-from bench.gpu.device import captured, drawn, interleaved, synchronised
-from bench.gpu.rates import copy_rate, product_rate
+from bench.gpu.device import captured, drawn, interleaved, multiplying, synchronised
+from bench.gpu.rates import measured
 from bench.gpu.record import Record, opened
 from bench.work import render_flops
 from digan_fast import Generator, use_backend
@@ -92,22 +92,6 @@ class Case:
                 return G.synthesis.published(ws, column, z_motion)
 
         return run
-
-
-class multiplying:
-    """Within the block float32 is multiplied, by torch and cuDNN, exactly or as tf32."""
-
-    def __init__(self, precision: str) -> None:
-        self.tf32 = precision == "tf32"
-
-    def __enter__(self) -> None:
-        self.before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-        torch.set_float32_matmul_precision("high" if self.tf32 else "highest")
-        torch.backends.cudnn.allow_tf32 = self.tf32
-
-    def __exit__(self, *_: object) -> None:
-        torch.set_float32_matmul_precision(self.before[0])
-        torch.backends.cudnn.allow_tf32 = self.before[1]
 
 
 def forms(record: Record, case: Case, compiled: bool) -> dict[str, tuple[Callable[[], Tensor], str]]:
@@ -182,12 +166,7 @@ def measure(record: Record, case: Case, compiled: bool, rates: dict[str, float])
 def main() -> int:
     record = opened(__doc__)
     G = generator(record.dry).to(record.device)
-    rates: dict[str, float] = {}
-    with record.case("rates"):
-        side, size = (64, 1 << 20) if record.dry else (8192, 1 << 32)
-        rates |= {name: product_rate(name, record.device, side) for name in ("float32", "tf32", "bfloat16")}
-        rates["copy"] = copy_rate(record.device, size)
-    record.cases["rates"] |= rates
+    rates = measured(record, BOUNDS)
     scale = G.img_resolution / 128
     for compiled, cases in ((False, CASES[:3]), (True, COMPILED), (False, CASES[3:])):
         for videos, size in cases:

@@ -91,7 +91,7 @@ def _check_networks(
         )
     with resuming(Path(config.out) / STATE):
         for name, network in (("G", G), ("D", D), ("G_ema", G)):
-            network.load_state_dict(state[name], assign=False)
+            network.load_state_dict(state[name], assign=True)  # copies to the meta device would each warn of being none
     for name, then, now in (
         ("threads", saved.get("threads_used"), torch.get_num_threads()),
         ("checkpoint", saved.get("checkpoint"), config.checkpoint),

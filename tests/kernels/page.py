@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from cases import REAL, kernel
 from mutants.mutant import tables
 from traffic import CountsBytes, Moved, measured
 
+from bench import pages
 from bench.cases import generator, video
+from bench.pages import table
 from digan_fast import Generator, use_backend
 from digan_fast.reference.render import flattened
 from digan_fast.rendering import level_at
@@ -99,11 +100,6 @@ def single_kernels(architecture: int) -> list[tuple[str, Moved]]:
     return found
 
 
-def markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
-
-
 def megabytes(count: float) -> str:
     return f"{count / 1e6:,.1f}"
 
@@ -132,7 +128,7 @@ def kernels_table() -> str:
         "weights a row, ×",
         "asked of L2, MB",
     )
-    return markdown(head, rows)
+    return table(head, rows)
 
 
 def render_table() -> str:
@@ -147,7 +143,7 @@ def render_table() -> str:
         name = f"`render`, bfloat16, sm_{architecture}, {len(launches)} launches"
         rows.append((name, megabytes(ours), asked, times[0], megabytes(whole), times[1]))
     head = ("16 frames at 128²", "from DRAM, MB", "asked of L2, MB", "times fewer", "from ws, MB", "times fewer")
-    return markdown(head, rows)
+    return table(head, rows)
 
 
 def predictions_table() -> str:
@@ -164,7 +160,7 @@ def predictions_table() -> str:
         baseline = published_bytes()[0] / memory
         rows.append((name, f"{total * 1e3:.2f}", shares, f"{baseline * 1e3:.2f}"))
     head = ("GPU", "16 frames, ms at least", "bound by", "published formulation's bytes alone, ms at least")
-    return markdown(head, rows)
+    return table(head, rows)
 
 
 def compiled_table() -> str:
@@ -177,15 +173,15 @@ def compiled_table() -> str:
             tensor = next((word for word in ("wgmma", "tcgen05", "mma") if f"{word} " in f" {instructions} "), "")
             found.setdefault(what, {})[arch] = f"{registers}, {int(shared) / 1024:.0f} KiB{', ' * bool(tensor)}{tensor}"
     archs = ("sm_80", "sm_90", "sm_100", "sm_120")
-    return markdown(("kernel, bfloat16", *archs), [(what, *(by[arch] for arch in archs)) for what, by in found.items()])
+    return table(("kernel, bfloat16", *archs), [(what, *(by[arch] for arch in archs)) for what, by in found.items()])
 
 
 def mutants_table() -> str:
     rows = []
-    for name, table in tables(ROOT / "tests" / "mutants"):
-        equivalent = sum(mutant.equivalent is not None for mutant in table)
-        rows.append((name, len(table), len(table) - equivalent, equivalent))
-    return markdown(("table", "seeded bugs", "caught", "equivalent"), rows)
+    for name, mutants in tables(ROOT / "tests" / "mutants"):
+        equivalent = sum(mutant.equivalent is not None for mutant in mutants)
+        rows.append((name, len(mutants), len(mutants) - equivalent, equivalent))
+    return table(("table", "seeded bugs", "caught", "equivalent"), rows)
 
 
 SECTIONS: dict[str, Callable[[], str]] = {
@@ -199,8 +195,4 @@ SECTIONS: dict[str, Callable[[], str]] = {
 
 def filled(page: str) -> str:
     """The page with its tables made anew."""
-
-    def replaced(match: re.Match[str]) -> str:
-        return f"<!-- counted: {match[1]} -->\n{SECTIONS[match[1]]()}\n<!-- counted: end -->"
-
-    return re.sub(r"<!-- counted: (?!end)(\w+) -->\n.*?<!-- counted: end -->", replaced, page, flags=re.DOTALL)
+    return pages.fill(page, "counted", SECTIONS)
