@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,10 @@ def _check_networks(
             f"resume: the run's classes are {', '.join(map(str, before)) or 'none'}, the data has "
             f"{', '.join(classes) or 'none'}"
         )
-    with resuming(Path(config.out) / STATE):
+    with resuming(Path(config.out) / STATE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "for .*: copying from a non-meta parameter", UserWarning)
         for name, network in (("G", G), ("D", D), ("G_ema", G)):
-            network.load_state_dict(state[name], assign=True)  # copies to the meta device would each warn of being none
+            network.load_state_dict(state[name], assign=False)
     for name, then, now in (
         ("threads", saved.get("threads_used"), torch.get_num_threads()),
         ("checkpoint", saved.get("checkpoint"), config.checkpoint),
