@@ -40,8 +40,7 @@ def checked(done: subprocess.CompletedProcess[str]) -> str:
 
 def environment(folder: Path, python: str, torch: str) -> Path:
     """An interpreter with the project, its native module and the asked versions."""
-    interpreter = checked(uv("python", "find", "--no-project", python))
-    checked(uv("venv", "--seed", "--python", interpreter, str(folder)))  # with setuptools where venv has it
+    checked(uv("venv", "--seed", "--python", python, str(folder)))  # with setuptools where venv has it
     made = folder / "bin" / "python"
     how = ["--resolution", "lowest-direct"] if torch == "floor" else []
     wanted = [] if torch in ("floor", "newest") else [f"torch=={torch}"]
