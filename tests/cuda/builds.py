@@ -56,7 +56,8 @@ def simulated_module(root: Path = ROOT) -> Path:
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     includes = (pybind11.get_include(), sysconfig.get_path("include"))
     options = [optimisation(), *(f"-I{path}" for path in includes)]
-    return _linked(f"simulated{suffix}", [*sources, *_kernels(root)], [*options, "-fPIC"], ["-shared"], root)
+    headers = (suffix, pybind11.__version__)
+    return _linked(f"simulated{suffix}", [*sources, *_kernels(root)], [*options, "-fPIC"], ["-shared"], root, headers)
 
 
 def simulated_program(flags: Sequence[str], root: Path = ROOT) -> Path:
@@ -69,14 +70,22 @@ def _kernels(root: Path) -> list[Path]:
     return sorted(path for path in (root / "csrc" / "cuda").glob("*.cu") if path.stem != "device")
 
 
-def _linked(name: str, sources: Sequence[Path], options: Sequence[str], link: Sequence[str], root: Path) -> Path:
+def _linked(
+    name: str,
+    sources: Sequence[Path],
+    options: Sequence[str],
+    link: Sequence[str],
+    root: Path,
+    headers: Sequence[str] = (),
+) -> Path:
+    """``headers`` are the versions of those that are not the project's: where they lie does not tell them apart."""
     compiler = os.environ.get("CXX", "g++")
     command = [compiler, "-x", "c++", "-std=c++17", "-ffp-contract=off", "-DDIGAN_FAST_SIMULATED", *WARNINGS, *options]
     command += [f"-I{SIMULATOR}", f"-I{root / 'csrc' / 'include'}"]
 
     def compiled(source: Path) -> Path:
         own = _UNSEEN if "-fsanitize=thread" in options and source.stem in ("simulator", "numbers") else ()
-        target = kept("object", [*command, *own], with_headers(source, root)) / f"{source.stem}.o"
+        target = kept("object", [*command, *own, *headers], with_headers(source, root)) / f"{source.stem}.o"
         return target if target.exists() else _made(target, [*command, *own, "-c", str(source)])
 
     with ThreadPoolExecutor(2) as pool:
