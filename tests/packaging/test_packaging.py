@@ -150,7 +150,7 @@ print(_C.isa(), digest.hexdigest())
 def test_editable_install_works(tmp_path: Path) -> None:
     tree = copy_tree(tmp_path / "source")
     python = new_python(tmp_path / "env")
-    run(sys.executable, "setup.py", "build_ext", "--inplace", cwd=tree, env=environment())
+    run(python, "setup.py", "build_ext", "--inplace", cwd=tree, env=environment())
     told = install(python, tree, "--no-build-isolation", "--verbose", "--editable", env=environment())
     assert "ninja: no work to do" in told
     info = json.loads(run(python, "-c", NATIVE_WORKS, cwd=tmp_path, env=environment()))
