@@ -1,4 +1,4 @@
-#include "../cpu/parallel.h"
+#include "runtime/threads.h"
 #include "cuda.h"
 #include "digan_fast/cpu.h"
 #include "digan_fast/cuda_info.h"

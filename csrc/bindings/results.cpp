@@ -3,7 +3,7 @@
 #include <memory>
 #include <vector>
 
-#include "../cpu/pages.h"
+#include "runtime/result_pages.h"
 #include "bindings.h"
 
 namespace digan_fast {

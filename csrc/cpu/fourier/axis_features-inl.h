@@ -1,0 +1,53 @@
+#pragma once
+
+#include "simd/sincos-inl.h"
+
+namespace digan_fast::DIGAN_FAST_ISA {
+
+// Sines and cosines of pixels along an axis: θ = F·x + φ with x = (start + step·i)/side.
+struct Axis {
+    const float* frequency;  // [K, 2], in radians
+    const float* phase;      // [K], or null
+    int64_t sinusoids;
+    int axis;  // 0: x, 1: y
+    int64_t start, step, side;
+};
+
+// put(k, i, sin, cos) for the pixels first … first + count − 1, at most 8, of every sinusoid.
+//
+// θ is taken in double, less whole turns, so that a sine is within 3e-7 of the exact one whatever
+// the frequency.
+template <class Put>
+static inline void axis_waves(const Axis& a, int64_t first, int64_t count, const Put& put) {
+    constexpr double kTurn = 6.283185307179586;
+    constexpr double kShift = 6755399441055744.0;  // 1.5 · 2⁵²: the sum is rounded to an integer
+    constexpr double kReach = 1e9;                 // beyond it the remainder loses digits
+    constexpr int64_t kChunk = 32;                 // sinusoids
+    double x[8], theta[kChunk * 8];
+    float turned[kChunk * 8], sine[kChunk * 8], cosine[kChunk * 8];
+    for (int64_t i = 0; i < count; ++i)
+        x[i] = static_cast<double>(a.start + a.step * (first + i)) / static_cast<double>(a.side);
+    for (int64_t begin = 0; begin < a.sinusoids; begin += kChunk) {
+        const int64_t end = begin + kChunk < a.sinusoids ? begin + kChunk : a.sinusoids;
+        const int64_t n = (end - begin) * count;
+        for (int64_t k = begin; k < end; ++k) {
+            const double frequency = a.frequency[2 * k + a.axis];
+            const double phase = a.phase ? a.phase[k] : 0.0;
+            for (int64_t i = 0; i < count; ++i)
+                theta[(k - begin) * count + i] = frequency * x[i] + phase;
+        }
+        for (int64_t i = 0; i < n; ++i) {
+            const double turns = (theta[i] * (1 / kTurn) + kShift) - kShift;
+            turned[i] = static_cast<float>(theta[i] - turns * kTurn);
+        }
+        sincos_n(turned, sine, cosine, n);
+        for (int64_t i = 0; i < n; ++i) {
+            if (fabs(theta[i]) <= kReach) continue;
+            sine[i] = static_cast<float>(sin(theta[i]));
+            cosine[i] = static_cast<float>(cos(theta[i]));
+        }
+        for (int64_t i = 0; i < n; ++i) put(begin + i / count, i % count, sine[i], cosine[i]);
+    }
+}
+
+}  // namespace digan_fast::DIGAN_FAST_ISA

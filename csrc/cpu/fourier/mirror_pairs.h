@@ -1,0 +1,152 @@
+#pragma once
+
+// The pixels of a rectangle of a grid as rows for products: families of four that share a base,
+// paired with their mirror images about the grid's centre.
+
+#include <algorithm>
+#include <vector>
+
+#include "runtime/scratch.h"
+#include "digan_fast/coord_linear.h"
+#include "fourier/mirrored_kernel.h"
+#include "runtime/threads.h"
+
+namespace digan_fast {
+
+inline int64_t floor_half(int64_t a) { return a / 2 - (a % 2 < 0); }
+
+// Of one axis, 0: x to the right, 1: y upwards; places are (start + step·i)/side about the centre.
+struct GridAxis {
+    int64_t side, first, count;  // pixels of the rectangle
+    int axis;
+
+    int64_t first_parent() const { return floor_half(first); }
+    int64_t parents() const {
+        return count ? floor_half(first + count - 1) - first_parent() + 1 : 0;
+    }
+    // Of the parents' first pixel.
+    int64_t start() const {
+        const int64_t twice = 2 * (2 * first_parent()) - (side - 1);
+        return axis ? -twice : twice;
+    }
+    int64_t step() const { return axis ? -2 : 2; }
+    // Parents whose mirror images are parents: [begin, end), whole families of an even grid.
+    std::pair<int64_t, int64_t> mirrored() const {
+        if (side % 2) return {0, 0};
+        const int64_t sum = side / 2 - 1 - 2 * first_parent();  // of two that mirror each other
+        const int64_t begin = std::max<int64_t>(0, sum - (parents() - 1));
+        return {begin, std::max(begin, std::min(parents(), sum + 1))};
+    }
+};
+
+// A row's family and its mirror image, parents of the rectangle; −1: none.
+struct FamilyPair {
+    int64_t parent[2];
+};
+
+class GridRows {
+  public:
+    explicit GridRows(const CoordLinearParams& p)
+        : p_(p),
+          down_{p.side, p.top, p.height, 1},
+          across_{p.side, p.left, p.width, 0},
+          columns_(p.videos, {2 * across_.parents() * 2 * p.sinusoids}),
+          rows_(p.videos, {2 * down_.parents() * 2 * p.sinusoids}) {
+        find_pairs();
+        parallel_for(p.threads, 2 * p.videos, [&](int64_t task) {
+            const int64_t video = task / 2;
+            const GridAxis& axis = task % 2 ? down_ : across_;
+            axis_table({(task % 2 ? rows_ : columns_).at(video),
+                        p.frequency + video * 2 * p.sinusoids, p.sinusoids, axis.axis, axis.start(),
+                        axis.step(), axis.side, 2 * axis.parents()});
+        });
+    }
+
+    int64_t blocks() const {
+        return (static_cast<int64_t>(pairs_.size()) + kFamilies - 1) / kFamilies;
+    }
+    const GridAxis& down() const { return down_; }
+    const GridAxis& across() const { return across_; }
+
+  private:
+    friend struct PixelPairs;
+
+    void find_pairs() {
+        const int64_t height = down_.parents(), width = across_.parents();
+        const auto [top, bottom] = down_.mirrored();
+        const auto [left, right] = across_.mirrored();
+        const int64_t columns = right - left, inner = (bottom - top) * columns;
+        const int64_t first = top * width + left;
+        const auto inside = [=](int64_t at) { return first + at / columns * width + at % columns; };
+        for (int64_t i = 0; i < inner / 2; ++i)
+            pairs_.push_back({{inside(i), inside(inner - 1 - i)}});
+        if (inner % 2) pairs_.push_back({{inside(inner / 2), -1}});
+        for (int64_t i = 0; i < height; ++i) {
+            for (int64_t j = 0; j < width; ++j) {
+                const bool paired = i >= top && i < bottom && j >= left && j < right;
+                if (!paired) pairs_.push_back({{i * width + j, -1}});
+            }
+        }
+    }
+
+    const CoordLinearParams& p_;
+    GridAxis down_, across_;
+    Areas columns_, rows_;  // waves about the centre, [2K] of each
+    std::vector<FamilyPair> pairs_;
+};
+
+// The pixels of a block of families: where each finds its waves, its base, its output.
+struct PixelPairs {
+    int64_t count = 0;  // of rows
+    const float* across[kPairs];
+    const float* down[kPairs];
+    float x[kPairs], y[kPairs];
+    int64_t offset[2][kPairs];     // of outputs; −1: no pixel of the rectangle
+    int64_t parent[2][kFamilies];  // offset of a base; −1: none
+
+    PixelPairs(const GridRows& grid, int64_t video, int64_t frame, int64_t block) {
+        const CoordLinearParams& p = grid.p_;
+        const GridAxis &down_axis = grid.down_, &across_axis = grid.across_;
+        const int64_t picture = video * p.frames + frame, width = across_axis.parents();
+        const int64_t pixels = picture * p.height * p.width;
+        const int64_t parents = picture * down_axis.parents() * width;
+        const int64_t begin = block * kFamilies;
+        const int64_t end = std::min<int64_t>(begin + kFamilies, grid.pairs_.size());
+        for (int64_t at = begin; at < end; ++at) {
+            const FamilyPair& pair = grid.pairs_[at];
+            for (int half = 0; half < 2; ++half)
+                parent[half][at - begin] =
+                    pair.parent[half] < 0 ? -1 : (parents + pair.parent[half]) * p.outputs;
+            for (int64_t child = 0; child < 4; ++child, ++count) {
+                for (int half = 0; half < 2; ++half) {
+                    const int64_t mirrored = half ? 3 - child : child;
+                    offset[half][count] = -1;
+                    if (pair.parent[half] < 0) continue;
+                    const int64_t row = 2 * (pair.parent[half] / width) + mirrored / 2;
+                    const int64_t column = 2 * (pair.parent[half] % width) + mirrored % 2;
+                    if (!half) place(grid, video, row, column);
+                    // Of the rectangle, which may begin and end within a family.
+                    const int64_t i = row - (p.top - 2 * down_axis.first_parent());
+                    const int64_t j = column - (p.left - 2 * across_axis.first_parent());
+                    if (i >= 0 && i < p.height && j >= 0 && j < p.width)
+                        offset[half][count] = (pixels + i * p.width + j) * p.outputs;
+                }
+            }
+        }
+    }
+
+  private:
+    void place(const GridRows& grid, int64_t video, int64_t row, int64_t column) {
+        const int64_t waves = 2 * grid.p_.sinusoids;
+        across[count] = grid.columns_.at(video) + column * waves;
+        down[count] = grid.rows_.at(video) + row * waves;
+        const auto along = [](const GridAxis& axis, int64_t index) {
+            return static_cast<float>(static_cast<double>(axis.start() + axis.step() * index) /
+                                      static_cast<double>(axis.side));
+        };
+        x[count] = along(grid.across_, column);
+        y[count] = along(grid.down_, row);
+    }
+};
+
+}  // namespace digan_fast

@@ -1,0 +1,94 @@
+#include "gemm/pack_weights_kernel.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "simd/quantise-inl.h"
+#include "gemm/microkernel-inl.h"
+#include "simd/int8x4-inl.h"
+
+namespace digan_fast::DIGAN_FAST_ISA {
+namespace {
+
+// Panels of `count` numbers of a row together, given by element(row, depth, index).
+template <class T, class Element>
+void pack(T* panels, int64_t first, int64_t last, int64_t depth, const Element& element) {
+    panels += first * depth;
+    for (int64_t row = first; row < last;) {
+        const int rows = panel_rows(last - row);
+        for (int64_t k = 0; k < depth; ++k)
+            for (int r = 0; r < rows; ++r) *panels++ = element(row + r, k);
+        row += rows;
+    }
+}
+
+inline int64_t column(const PackParams& p, int64_t k) {
+    return p.sinusoids ? k / 2 + (k & 1) * p.sinusoids : k;
+}
+
+// q = round(w·127/max|w|) of each row, its scale max|w|/127, its sum. A row that is not finite has
+// the scale NaN, and so do the outputs that it makes.
+void pack_int8(const PackParams& p) {
+    const int64_t depth = 4 * p.layer.depth;
+    std::vector<int8_t> quantised((p.last - p.first) * depth);
+    std::vector<float> weight(depth);  // of a row, as packed
+    for (int64_t row = p.first; row < p.last; ++row) {
+        const float* const from = p.weight + row * p.row_step;
+        for (int64_t k = 0; k < p.inputs; ++k) weight[k] = from[column(p, k)] * p.scale;
+        int32_t largest_bits = 0;  // sizes are ordered as their bits are
+        float finite = 0;
+#pragma omp simd reduction(max : largest_bits) reduction(+ : finite)
+        for (int64_t k = 0; k < depth; ++k) {
+            const float size = fabsf(weight[k]);
+            int32_t bits;
+            memcpy(&bits, &size, sizeof bits);
+            largest_bits = bits > largest_bits ? bits : largest_bits;
+            finite += weight[k] * 0;
+        }
+        float largest;
+        memcpy(&largest, &largest_bits, sizeof largest);
+        const float scale = kWeightLevels / std::max(largest, kSmallestRange);
+        int8_t* const q = quantised.data() + (row - p.first) * depth;
+        int32_t sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t k = 0; k < depth; ++k) {
+            q[k] = static_cast<int8_t>(rounded_bits(weight[k] * scale));
+            sum += q[k];
+        }
+        p.layer.scales[row] = std::max(largest, kSmallestRange) / kWeightLevels + finite;
+        p.layer.sums[row] = sum;
+    }
+    pack(reinterpret_cast<Quad*>(p.layer.panels), p.first, p.last, p.layer.depth,
+         [&](int64_t row, int64_t k) {
+             Quad quad;
+             memcpy(&quad, quantised.data() + (row - p.first) * depth + 4 * k, sizeof quad);
+             return quad;
+         });
+}
+
+}  // namespace
+
+void pack_layer(const PackParams& p) {
+    const auto weight = [&](int64_t row, int64_t k) {
+        return k < p.inputs ? p.weight[row * p.row_step + column(p, k)] * p.scale : 0.0f;
+    };
+    if (p.bias) {
+        for (int64_t row = p.first; row < p.last; ++row) p.layer.bias[row] = p.bias[row] * p.scale;
+    }
+    if (p.precision == Precision::int8) return pack_int8(p);
+#if defined(__AVX512BF16__)
+    if (p.precision == Precision::bfloat16) {
+        return pack(reinterpret_cast<Pair*>(p.layer.panels), p.first, p.last, p.layer.depth,
+                    [&](int64_t row, int64_t k) {
+                        return packed(weight(row, 2 * k), weight(row, 2 * k + 1));
+                    });
+    }
+#endif
+    if (p.precision == Precision::bfloat16) {
+        return pack(p.layer.panels, p.first, p.last, p.layer.depth,
+                    [&](int64_t row, int64_t k) { return to_bfloat16(weight(row, k)); });
+    }
+    pack(p.layer.panels, p.first, p.last, p.layer.depth, weight);
+}
+
+}  // namespace digan_fast::DIGAN_FAST_ISA

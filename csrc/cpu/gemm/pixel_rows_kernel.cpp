@@ -1,0 +1,205 @@
+#include "gemm/pixel_rows_kernel.h"
+
+#include "gemm/pack_rows-inl.h"
+
+namespace digan_fast::DIGAN_FAST_ISA {
+namespace {
+
+// Fetches `next` in `times` parts.
+class Fetching {
+  public:
+    Fetching(const Next& next, int64_t times)
+        : row_(next.rows),
+          end_(next.rows + next.count),
+          size_(next.size),
+          part_((next.count * ((next.size + kLine - 1) / kLine) + times - 1) / times) {}
+    DIGAN_FAST_INLINE void part() {
+        for (int64_t i = 0; i < part_ && row_ < end_; ++i) {
+            if (*row_) fetch(*row_ + at_);
+            at_ += kLine;
+            if (at_ < size_) continue;
+            at_ = 0;
+            ++row_;
+        }
+    }
+
+  private:
+    static constexpr int64_t kLine = 16;
+    const float* const* row_;
+    const float* const* end_;
+    int64_t size_, part_;
+    int64_t at_ = 0;  // in the row
+};
+
+inline int64_t tiles_of(int64_t rows, int64_t lanes) {
+    return (rows + kRows - 1) / kRows * ((lanes + kTile - 1) / kTile);
+}
+
+// The derivative of the activation at z, or at its image `out` for lrelu, relu and linear.
+DIGAN_FAST_INLINE float slope_at(Activation activation, float out) {
+    if (activation == Activation::lrelu) return out > 0 ? 1.0f : kSlope;
+    if (activation == Activation::relu) return out > 0 ? 1.0f : 0.0f;
+    return 1.0f;
+}
+
+template <Activation A>
+void slope(const RowSlope& p) {
+    const float gain = p.activation.gain, clamp = p.activation.clamp;
+    for (int64_t r = 0; r < p.count; ++r) {
+        const float *const grad = p.grad[r], *const out = p.out[r];
+        float* const dz = p.dz + r * p.dz_step;
+        if (!grad) {
+            for (int64_t n = 0; n < p.lanes; ++n) dz[n] = 0;
+            continue;
+        }
+        if constexpr (A == Activation::sine) {
+            const float* const z = p.z + r * p.lanes;
+            constexpr int64_t kChunk = 64;
+            float sine[kChunk], cosine[kChunk];
+            for (int64_t n = 0; n < p.lanes; n += kChunk) {
+                const int64_t count = p.lanes - n < kChunk ? p.lanes - n : kChunk;
+                sincos_n(z + n, sine, cosine, count);
+                for (int64_t i = 0; i < count; ++i) dz[n + i] = grad[n + i] * cosine[i] * gain;
+            }
+        } else {
+#pragma omp simd
+            for (int64_t n = 0; n < p.lanes; ++n) dz[n] = grad[n] * slope_at(A, out[n]) * gain;
+        }
+        if (clamp < INFINITY) {
+            // A NaN is not below the clamp: no gradient there.
+#pragma omp simd
+            for (int64_t n = 0; n < p.lanes; ++n) dz[n] = fabsf(out[n]) < clamp ? dz[n] : 0.0f;
+        }
+        float* const dbias = p.dbias;
+#pragma omp simd
+        for (int64_t n = 0; n < p.lanes; ++n) dbias[n] += dz[n];
+    }
+}
+
+}  // namespace
+
+void row_panels(const LanePanels& p) {
+    for (int64_t n = p.first; n < p.last;) {
+        const int64_t width = panel_width(p.lanes, n);
+        const int64_t count = p.lanes - n < width ? p.lanes - n : width;
+        float* const panel = p.panels + n * p.depth;
+        for (int64_t k = 0; k < p.depth; ++k) {
+            const float* const from = p.weight + k * p.depth_step + n * p.lane_step;
+            float* const to = panel + k * width;
+            for (int64_t i = 0; i < count; ++i) to[i] = from[i * p.lane_step] * p.scale;
+            for (int64_t i = count; i < width; ++i) to[i] = 0;
+        }
+        n += width;
+    }
+}
+
+void row_product(const RowProduct& p) {
+    const Finish how{p.activation.activation, p.activation.gain, p.activation.clamp, false};
+    const Vec scale = broadcast(p.start.scale);
+    Fetching next(p.next, tiles_of(p.count, p.lanes));
+    pack_rows(p.x, p.x_step, p.count, p.depth, p.packed);
+    for (int64_t n = 0; n < p.lanes;) {
+        const int64_t width = panel_width(p.lanes, n);
+        const float* const panel = p.panels + n * p.depth;
+        by_vectors(width, [&](auto vectors) {
+            constexpr int V = decltype(vectors)::count;
+            for (int64_t row = 0; row < p.count;) {
+                const int rows = panel_rows(p.count - row);
+                next.part();
+                by_rows(rows, [&](auto rows_of_tile) {
+                    constexpr int R = decltype(rows_of_tile)::count;
+                    Tile<R, V> tile;
+                    for (int v = 0; v < V; ++v) {
+                        const int64_t lane = n + v * Vec::width, count = p.lanes - lane;
+                        const Vec bias = p.start.bias
+                                             ? mul(scale, load_some(p.start.bias + lane, count))
+                                             : broadcast(0.0f);
+                        for (int r = 0; r < R; ++r)
+                            tile.v[r][v] =
+                                p.start.base
+                                    ? fma(scale, load_some(p.start.base[row + r] + lane, count),
+                                          bias)
+                                    : bias;
+                    }
+                    multiply(tile, p.depth, p.packed + row * p.depth, R, panel, width);
+                    finish(tile, how);
+                    for (int r = 0; r < R; ++r)
+                        for (int v = 0; v < V; ++v) {
+                            const int64_t lane = n + v * Vec::width;
+                            if (p.stream) {
+                                DIGAN_FAST_ISA::stream(p.out[row + r] + lane, tile.v[r][v]);
+                            } else {
+                                store_some(p.out[row + r] + lane, p.lanes - lane, tile.v[r][v]);
+                            }
+                        }
+                });
+                row += rows;
+            }
+        });
+        n += width;
+    }
+    if (p.stream) end_of_stream();
+}
+
+void row_gradient(const RowGradient& p) {
+    const int64_t tiles = tiles_of(p.outputs, p.inputs);
+    Fetching next[2] = {{p.next[0], tiles}, {p.next[1], tiles}};
+    for (int64_t i = 0; i < p.inputs;) {
+        const int64_t width = panel_width(p.inputs, i);
+        const int64_t count = p.inputs - i < width ? p.inputs - i : width;
+        const float* lanes = p.x + i;
+        int64_t step = p.x_step;
+        if (count < width) {
+            for (int64_t r = 0; r < p.count; ++r)
+                for (int64_t j = 0; j < width; ++j)
+                    p.tail[r * width + j] = j < count ? lanes[r * step + j] : 0.0f;
+        } else {
+            for (int64_t r = 0; r < p.count; ++r)
+                for (int64_t j = 0; j < width; j += Vec::width)
+                    store(p.tail + r * width + j, load(lanes + r * step + j));
+        }
+        lanes = p.tail;
+        step = width;
+        by_vectors(width, [&](auto vectors) {
+            constexpr int V = decltype(vectors)::count;
+            for (int64_t n = 0; n < p.outputs;) {
+                const int rows = panel_rows(p.outputs - n);
+                for (Fetching& part : next) part.part();
+                by_rows(rows, [&](auto rows_of_tile) {
+                    constexpr int R = decltype(rows_of_tile)::count;
+                    float* const into = p.into + n * p.inputs + i;
+                    Tile<R, V> tile;
+                    for (int r = 0; r < R; ++r)
+                        for (int v = 0; v < V; ++v)
+                            tile.v[r][v] = load_some(into + r * p.inputs + v * Vec::width,
+                                                     count - v * Vec::width);
+                    // The sums of the tile below.
+                    for (int64_t r = R; r < 2 * R && n + r < p.outputs; ++r)
+                        for (int64_t j = 0; j < count; j += 16) fetch(into + r * p.inputs + j);
+                    multiply(tile, p.count, p.dz + n, p.dz_step, lanes, step);
+                    for (int r = 0; r < R; ++r)
+                        for (int v = 0; v < V; ++v)
+                            store_some(into + r * p.inputs + v * Vec::width, count - v * Vec::width,
+                                       tile.v[r][v]);
+                });
+                n += rows;
+            }
+        });
+        i += width;
+    }
+}
+
+void row_slope(const RowSlope& p) {
+    switch (p.activation.activation) {
+        case Activation::lrelu:
+            return slope<Activation::lrelu>(p);
+        case Activation::relu:
+            return slope<Activation::relu>(p);
+        case Activation::sine:
+            return slope<Activation::sine>(p);
+        default:
+            return slope<Activation::linear>(p);
+    }
+}
+
+}  // namespace digan_fast::DIGAN_FAST_ISA

@@ -1,0 +1,98 @@
+#pragma once
+
+// What ops/linear_act.cpp and ops/coord_linear.cpp, compiled once, ask of gemm/pixel_rows_kernel.cpp, compiled for each
+// instruction set: products of matrices whose rows are pixels, for the training of INRs.
+
+#include <cstdint>
+
+#include "digan_fast/bias_act.h"
+
+namespace digan_fast {
+
+// Rows that go through a product, and back, together.
+constexpr int64_t kBlockOfRows = 192;
+
+// Numbers that the panels of a [depth, lanes] matrix take at most.
+constexpr int64_t panel_size(int64_t depth, int64_t lanes) {
+    return depth * ((lanes + 31) / 32 * 32);
+}
+
+// A matrix [depth, lanes] in panels of lanes [depth, width]: element (k, n) is
+// weight[k · depth_step + n · lane_step] · scale. Lanes from `first` to `last`, multiples of 32 or
+// the end.
+struct LanePanels {
+    float* panels;
+    const float* weight;
+    int64_t depth, lanes;
+    int64_t depth_step, lane_step;
+    float scale;
+    int64_t first, last;
+};
+
+// act(z) · gain, ±clamp.
+struct RowActivation {
+    Activation activation;
+    float gain;
+    float clamp;  // infinity: none
+};
+
+// What a row of outputs starts from.
+struct RowStart {
+    const float* bias;         // [lanes], or null
+    const float* const* base;  // of each row, [lanes], or null
+    float scale;               // of both
+};
+
+// Rows that are read next: fetched from memory meanwhile, a part of them before each tile.
+struct Next {
+    const float* const* rows;  // null: none
+    int64_t count;
+    int64_t size;  // numbers of each
+};
+
+// out[r] = act(start + x[r] · panels) for `count` rows.
+struct RowProduct {
+    float* const* out;  // of each row, [lanes]
+    const float* x;
+    int64_t x_step;
+    int64_t count;
+    float* packed;  // count · depth numbers
+    const float* panels;
+    int64_t depth, lanes;
+    RowStart start;
+    RowActivation activation;  // the gain of lrelu, relu and linear is in the panels and the scale
+    bool stream;  // past the caches: rows of `out` on lines of 64 bytes, as many as fill them
+    Next next;
+};
+
+// into[n][i] += Σ_r dz[r][n] · x[r][i]: a weight's gradient, [outputs, inputs].
+struct RowGradient {
+    float* into;
+    const float* dz;
+    int64_t dz_step;
+    const float* x;
+    int64_t x_step;
+    int64_t count;
+    int64_t outputs, inputs;
+    float* tail;  // 32 · kBlockOfRows numbers
+    Next next[2];
+};
+
+// dz = grad · act'(z) · gain, 0 where the clamp is reached, and dbias += Σ_r dz[r].
+struct RowSlope {
+    float* dz;
+    int64_t dz_step;
+    const float* const* grad;  // of each row; null: a row of zeros
+    const float* const* out;   // of each row
+    const float* z;            // [count, lanes], for sine
+    int64_t count, lanes;
+    float* dbias;
+    RowActivation activation;
+};
+
+void row_panels(const LanePanels& params);
+void row_product(const RowProduct& params);
+void row_gradient(const RowGradient& params);
+void row_slope(const RowSlope& params);
+
+}  // namespace digan_fast

@@ -1,0 +1,135 @@
+#include "gemm/skinny_kernel.h"
+
+#include "gemm/pack_rows-inl.h"
+
+namespace digan_fast::DIGAN_FAST_ISA {
+namespace {
+
+// Rows of either matrix whose products are in registers together.
+constexpr int kFew = kFewTogether, kMany = kRows == 12 ? 4 : 2;
+
+// The sum of the lanes, halves upon each other.
+DIGAN_FAST_INLINE float total(Vec a) {
+    float lanes[Vec::width];
+    store(lanes, a);
+    for (int half = Vec::width / 2; half; half /= 2)
+        for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+    return lanes[0];
+}
+
+// call(Rows<M>, row) for all rows, kMany at once and the last ones each alone.
+template <class Call>
+DIGAN_FAST_INLINE void by_many(int64_t rows, const Call& call) {
+    int64_t row = 0;
+    for (; row + kMany <= rows; row += kMany) call(Rows<kMany>{}, row);
+    for (; row < rows; ++row) call(Rows<1>{}, row);
+}
+
+// call(Rows<S>, s) for all of the few rows, kFew at once.
+template <class Call>
+DIGAN_FAST_INLINE void by_few(int64_t rows, const Call& call) {
+    for (int64_t s = 0; s < rows; s += kFew) {
+        switch (rows - s) {
+            case 1:
+                call(Rows<1>{}, s);
+                break;
+            case 2:
+                call(Rows<2>{}, s);
+                break;
+            case 3:
+                call(Rows<3>{}, s);
+                break;
+            default:
+                call(Rows<kFew>{}, s);
+        }
+    }
+}
+
+// z[s · kManyRows + m] = Σ_d many[m][d] · few[s][d]
+template <int M, int S>
+DIGAN_FAST_INLINE void dots(const float* many, const float* few, int64_t depth, float* z) {
+    Vec sums[M][S];
+    for (auto& row : sums)
+        for (Vec& sum : row) sum = broadcast(0.0f);
+    for (int64_t d = 0; d < depth; d += Vec::width) {
+        Vec a[S];
+        for (int s = 0; s < S; ++s) a[s] = load_some(few + s * depth + d, depth - d);
+        for (int m = 0; m < M; ++m) {
+            const Vec b = load_some(many + m * depth + d, depth - d);
+            fetch(many + (M + m) * depth + d);
+            for (int s = 0; s < S; ++s) sums[m][s] = fma(b, a[s], sums[m][s]);
+        }
+    }
+    for (int m = 0; m < M; ++m)
+        for (int s = 0; s < S; ++s) z[s * kManyRows + m] = total(sums[m][s]);
+}
+
+template <int M, int S>
+DIGAN_FAST_INLINE void gradients(const FewGradient& p, int64_t row, int64_t first) {
+    const int64_t depth = p.depth;
+    const float *const many = p.many + row * depth, *const few = p.few + first * depth;
+    float *const dmany = p.dmany + row * depth, *const dfew = p.dfew + first * depth;
+    Vec dz[M][S];
+    for (int m = 0; m < M; ++m)
+        for (int s = 0; s < S; ++s)
+            dz[m][s] = broadcast(p.dz[(row + m) * p.row_step + (first + s) * p.few_step]);
+    for (int64_t d = 0; d < depth; d += Vec::width) {
+        Vec a[S], sums[S];
+        for (int s = 0; s < S; ++s) {
+            a[s] = load_some(few + s * depth + d, depth - d);
+            sums[s] = load_some(dfew + s * depth + d, depth - d);
+        }
+        for (int m = 0; m < M; ++m) {
+            const Vec b = load_some(many + m * depth + d, depth - d);
+            fetch(many + (M + m) * depth + d);
+            Vec sum = first ? load_some(dmany + m * depth + d, depth - d) : broadcast(0.0f);
+            for (int s = 0; s < S; ++s) {
+                sum = fma(dz[m][s], a[s], sum);
+                sums[s] = fma(dz[m][s], b, sums[s]);
+            }
+            if (p.stream) {
+                DIGAN_FAST_ISA::stream(dmany + m * depth + d, sum);
+            } else {
+                store_some(dmany + m * depth + d, depth - d, sum);
+            }
+        }
+        for (int s = 0; s < S; ++s) store_some(dfew + s * depth + d, depth - d, sums[s]);
+    }
+}
+
+}  // namespace
+
+void few_product(const FewProduct& p) {
+    const Finish how{p.activation.activation, p.activation.gain, p.activation.clamp, false};
+    float z[kFewRows * kManyRows];
+    by_many(p.rows, [&](auto many_rows, int64_t row) {
+        by_few(p.few_rows, [&](auto few_rows, int64_t s) {
+            dots<decltype(many_rows)::count, decltype(few_rows)::count>(
+                p.many + row * p.depth, p.few + s * p.depth, p.depth, z + s * kManyRows + row);
+        });
+    });
+    for (int64_t s = 0; s < p.few_rows; ++s) {
+        float* const of_row = z + s * kManyRows;
+        if (p.bias)
+            for (int64_t m = 0; m < p.rows; ++m)
+                of_row[m] += p.bias[m * p.bias_row_step + s * p.bias_few_step];
+        for (int64_t m = 0; m < p.rows; m += Vec::width) {
+            Tile<1, 1> tile;
+            tile.v[0][0] = mul(broadcast(p.scale), load_some(of_row + m, p.rows - m));
+            finish(tile, how);
+            store_some(of_row + m, p.rows - m, tile.v[0][0]);
+        }
+        for (int64_t m = 0; m < p.rows; ++m) p.out[m * p.row_step + s * p.few_step] = of_row[m];
+    }
+}
+
+void few_gradient(const FewGradient& p) {
+    by_many(p.rows, [&](auto many_rows, int64_t row) {
+        by_few(p.few_rows, [&](auto few_rows, int64_t s) {
+            gradients<decltype(many_rows)::count, decltype(few_rows)::count>(p, row, s);
+        });
+    });
+    if (p.stream) end_of_stream();
+}
+
+}  // namespace digan_fast::DIGAN_FAST_ISA

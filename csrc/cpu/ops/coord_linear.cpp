@@ -1,0 +1,222 @@
+#include "digan_fast/coord_linear.h"
+
+#include "fourier/grid_centre.h"
+#include "fourier/mirror_pairs.h"
+#include "ops/row_tasks.h"
+
+namespace digan_fast {
+namespace {
+
+// sin φ′, cos φ′ of every frame, [2, K]: φ′ = φ + F·c, the phase at the grid's centre c.
+Areas turns_of(const CoordLinearParams& p) {
+    Areas turns(p.videos * p.frames, {2 * p.sinusoids});
+    parallel_for(p.threads, p.videos * p.frames, [&](int64_t picture) {
+        turn_of_frame(p.frequency + picture / p.frames * 2 * p.sinusoids,
+                      p.phase + picture * p.sinusoids, p.sinusoids, p.side, turns.at(picture));
+    });
+    return turns;
+}
+
+// P and Q of every frame in panels.
+class PicturePanels {
+  public:
+    PicturePanels(const CoordLinearParams& p, const Areas& turns, bool transposed, float scale)
+        : memory_(p.videos * p.frames,
+                  std::vector<int64_t>(2, transposed ? panel_size(p.outputs, p.sinusoids)
+                                                     : panel_size(p.sinusoids, p.outputs))) {
+        constexpr int64_t kLanesOfATask = 128;
+        const int64_t lanes = transposed ? p.sinusoids : p.outputs;
+        const int64_t parts = (lanes + kLanesOfATask - 1) / kLanesOfATask;
+        parallel_for(p.threads, p.videos * p.frames * parts, [&](int64_t task) {
+            const int64_t picture = task / parts, first = task % parts * kLanesOfATask;
+            turned_panels({{of(picture, 0), of(picture, 1)},
+                           p.weight + picture / p.frames * p.outputs * 2 * p.sinusoids,
+                           turns.at(picture),
+                           p.outputs,
+                           p.sinusoids,
+                           transposed,
+                           scale,
+                           first,
+                           std::min(first + kLanesOfATask, lanes)});
+        });
+    }
+    // 0: of the sines, 1: of the cosines
+    float* of(int64_t picture, size_t half) const { return memory_.at(picture, half); }
+
+  private:
+    Areas memory_;
+};
+
+// The pixel pairs of a block and their rows of two tensors shaped as the output.
+struct GradientRows {
+    PixelPairs pairs;
+    const float* grad[2][kPairs];
+    const float* out[2][kPairs];
+
+    GradientRows(const CoordLinearBackwardParams& p, const GridRows& grid, int64_t video,
+                 int64_t frame, int64_t block)
+        : pairs(grid, video, frame, block) {
+        for (int half = 0; half < 2; ++half) {
+            for (int64_t r = 0; r < pairs.count; ++r) {
+                const int64_t offset = pairs.offset[half][r];
+                grad[half][r] = offset < 0 ? nullptr : p.grad + offset;
+                out[half][r] = offset < 0 ? nullptr : p.forward.out + offset;
+            }
+        }
+    }
+};
+
+}  // namespace
+
+void coord_linear_cpu(const CoordLinearParams& p) {
+    const GridRows grid(p);
+    const int64_t blocks = grid.blocks();
+    if (p.videos * p.frames * blocks == 0) return;
+    const float scale = folded_gain(p.activation, p.gain);
+    const Areas turns = turns_of(p);
+    const PicturePanels panels(p, turns, false, scale);
+    const int64_t step = padded(2 * p.sinusoids);
+    const Areas scratch(p.threads, {kPairs * step, kPairs * 2 * p.sinusoids});
+    const bool stream = streams(p.out, p.videos * p.frames * p.height * p.width, p.outputs);
+    parallel_for_workers(p.threads, p.videos * p.frames * blocks, [&](int64_t task, int worker) {
+        const int64_t picture = task / blocks;
+        const PixelPairs pairs(grid, picture / p.frames, picture % p.frames, task % blocks);
+        float* const waves = scratch.at(worker);
+        float* out[2][kPairs];
+        const float* base[2][kPairs];
+        for (int half = 0; half < 2; ++half) {
+            for (int64_t r = 0; r < pairs.count; ++r) {
+                const int64_t offset = pairs.offset[half][r], parent = pairs.parent[half][r / 4];
+                out[half][r] = offset < 0 ? nullptr : p.out + offset;
+                base[half][r] = offset < 0 || !p.base ? nullptr : p.base + parent;
+            }
+        }
+        row_waves({waves, step, pairs.across, pairs.down, pairs.count, p.sinusoids});
+        mirror_product({{out[0], out[1]},
+                        waves,
+                        step,
+                        pairs.count,
+                        scratch.at(worker, 1),
+                        {panels.of(picture, 0), panels.of(picture, 1)},
+                        p.sinusoids,
+                        p.outputs,
+                        p.bias,
+                        {p.base ? base[0] : nullptr, p.base ? base[1] : nullptr},
+                        scale,
+                        {p.activation, p.gain, p.clamp},
+                        stream});
+    });
+}
+
+void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
+    const CoordLinearParams& p = params.forward;
+    const GridRows grid(p);
+    const int64_t K = p.sinusoids, blocks = grid.blocks(), units = p.frames * blocks;
+    const Areas turns = turns_of(p);
+    const PicturePanels back(p, turns, true, 1.0f);
+    enum Sum { kWeight, kBias, kPhase, kX, kY };
+    const Parts parts(p.videos, units, {p.outputs * 2 * K, p.outputs, p.frames * K, K, K});
+    const int64_t dz_step = padded(p.outputs), step = padded(2 * K);
+    enum Area { kDz, kMirroredDz, kWaves, kDwaves, kTail, kPacked, kDsine, kDcosine };
+    const Areas scratch(p.threads,
+                        {kPairs * dz_step, kPairs * dz_step, kPairs * step, kPairs * step,
+                         32 * kBlockOfRows, kPairs * p.outputs, p.outputs * K, p.outputs * K});
+    parallel_for_workers(p.threads, p.videos * parts.count(), [&](int64_t task, int worker) {
+        const int64_t video = task / parts.count();
+        const float* const weight = p.weight + video * p.outputs * 2 * K;
+        parts.set_to_zero(task);
+        float* const dz[2] = {scratch.at(worker, kDz), scratch.at(worker, kMirroredDz)};
+        float* const dturned[2] = {scratch.at(worker, kDsine), scratch.at(worker, kDcosine)};
+        float *const waves = scratch.at(worker, kWaves), *const dwaves =
+                                                             scratch.at(worker, kDwaves);
+        const auto [begin, end] = parts.range(task, units);
+        const auto rows_of = [&](int64_t unit) {
+            return GradientRows(params, grid, video, unit / blocks, unit % blocks);
+        };
+        GradientRows rows = rows_of(begin);
+        for (int64_t unit = begin; unit < end; ++unit) {
+            const int64_t frame = unit / blocks, picture = video * p.frames + frame;
+            const PixelPairs& pairs = rows.pairs;
+            const GradientRows next = rows_of(std::min(unit + 1, end - 1));
+            const bool first = unit == begin || unit % blocks == 0;
+            const bool last = unit + 1 == end || (unit + 1) % blocks == 0;
+            if (first)
+                for (float* const sum : dturned) std::fill_n(sum, p.outputs * K, 0.0f);
+            float* dbase[2][kFamilies];
+            for (int half = 0; half < 2; ++half) {
+                for (int64_t family = 0; family < pairs.count / 4; ++family) {
+                    const int64_t parent = pairs.parent[half][family];
+                    dbase[half][family] =
+                        parent < 0 || !params.dbase ? nullptr : params.dbase + parent;
+                }
+                row_slope({dz[half],
+                           dz_step,
+                           rows.grad[half],
+                           rows.out[half],
+                           nullptr,
+                           pairs.count,
+                           p.outputs,
+                           parts.of(task, kBias),
+                           {p.activation, p.gain, p.clamp}});
+            }
+            mirror_sums({{dz[0], dz[1]}, dz_step, pairs.count, p.outputs, {dbase[0], dbase[1]}});
+            row_waves({waves, step, pairs.across, pairs.down, pairs.count, K});
+            for (int half = 0; half < 2; ++half) {
+                float* to[kPairs];
+                for (int64_t r = 0; r < pairs.count; ++r) to[r] = dwaves + r * step + half * K;
+                row_product({to,
+                             dz[half],
+                             dz_step,
+                             pairs.count,
+                             scratch.at(worker, kPacked),
+                             back.of(picture, half),
+                             p.outputs,
+                             K,
+                             {nullptr, nullptr, 1.0f},
+                             {Activation::linear, 1.0f, INFINITY},
+                             false,
+                             {}});
+                row_gradient({dturned[half],
+                              dz[half],
+                              dz_step,
+                              waves + half * K,
+                              step,
+                              pairs.count,
+                              p.outputs,
+                              K,
+                              scratch.at(worker, kTail),
+                              {{next.grad[half], next.pairs.count, p.outputs},
+                               {next.out[half], next.pairs.count, p.outputs}}});
+            }
+            row_waves_gradient({dwaves, waves, step, pairs.x, pairs.y, pairs.count, K,
+                                parts.of(task, kX), parts.of(task, kY)});
+            if (last)
+                turn_back({{dturned[0], dturned[1]},
+                           weight,
+                           turns.at(picture),
+                           p.outputs,
+                           K,
+                           parts.of(task, kWeight),
+                           parts.of(task, kPhase) + frame * K});
+            rows = next;
+        }
+    });
+    parts.add_up(params.dweight, kWeight, p.threads);
+    parts.add_up(params.dphase, kPhase, p.threads);
+    parts.add_up_all(params.dbias, kBias);
+    const Buffer along(2 * p.videos * K);
+    float* const by[2] = {along.data(), along.data() + p.videos * K};
+    parts.add_up(by[0], kX, 1);
+    parts.add_up(by[1], kY, 1);
+    // θ = F·q + φ′, φ′ = φ + F·c.
+    const auto centre = static_cast<float>(grid_centre(p.side));
+    for (int64_t i = 0; i < p.videos * K; ++i) {
+        const float* const dphase = params.dphase + i / K * p.frames * K + i % K;
+        float sum = 0;
+        for (int64_t frame = 0; frame < p.frames; ++frame) sum += dphase[frame * K];
+        for (int axis = 0; axis < 2; ++axis)
+            params.dfrequency[2 * i + axis] = by[axis][i] + centre * sum;
+    }
+}
+
+}  // namespace digan_fast

@@ -1,0 +1,105 @@
+#include "digan_fast/coord_mlp.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "runtime/scratch.h"
+#include "ops/coord_mlp_kernel.h"
+#include "runtime/threads.h"
+
+namespace digan_fast {
+namespace {
+
+// Sets that are packed together: enough work for the threads, little memory.
+constexpr int64_t kSetsTogether = 16;
+constexpr int64_t kPointsOfANode = kNodeBlocks * kBlockLanes;
+
+// The layers of some sets, in panels.
+class PackedSets {
+  public:
+    explicit PackedSets(const CoordMlpParams& p)
+        : p_(p), memory_(std::min(kSetsTogether, p.sets), sizes(p)) {
+        layers_.resize(kSetsTogether * p.layers.size());
+    }
+
+    void pack(int64_t first, int64_t sets) {
+        std::vector<PackParams> tasks;
+        for (int64_t set = 0; set < sets; ++set) {
+            for (size_t i = 0; i < p_.layers.size(); ++i) {
+                const CoordMlpLayer& layer = p_.layers[i];
+                const bool folded = layer.activation != Activation::sine;
+                float* const bias = memory_.at(set, 2 * i + 1);
+                PackedLayer& packed = layers_[set * p_.layers.size() + i];
+                packed = {memory_.at(set, 2 * i),
+                          bias,
+                          layer.outputs,
+                          layer.inputs,
+                          layer.activation,
+                          folded ? 1.0f : layer.gain,
+                          INFINITY};
+                if (!layer.bias) std::fill_n(bias, layer.outputs, 0.0f);
+                const int64_t own = layer.own_biases ? (first + set) * layer.outputs : 0;
+                PackParams task{};
+                task.layer = packed;
+                task.weight = layer.weight + (first + set) * layer.outputs * layer.inputs;
+                task.bias = layer.bias ? layer.bias + own : nullptr;
+                task.row_step = task.inputs = layer.inputs;
+                task.scale = folded ? layer.gain : 1.0f;
+                for (int64_t row = 0; row < layer.outputs; row += kRowsOfAPack) {
+                    task.first = row;
+                    task.last = std::min(row + kRowsOfAPack, layer.outputs);
+                    tasks.push_back(task);
+                }
+            }
+        }
+        parallel_for(p_.threads, static_cast<int64_t>(tasks.size()),
+                     [&](int64_t i) { pack_layer(tasks[i]); });
+    }
+    const PackedLayer* of(int64_t set) const { return layers_.data() + set * p_.layers.size(); }
+
+  private:
+    // Of a set: the panels of each layer, and its bias.
+    static std::vector<int64_t> sizes(const CoordMlpParams& p) {
+        std::vector<int64_t> sizes;
+        for (const CoordMlpLayer& layer : p.layers) {
+            sizes.push_back(layer.outputs * layer.inputs);
+            sizes.push_back(layer.outputs);
+        }
+        return sizes;
+    }
+
+    const CoordMlpParams& p_;
+    Areas memory_;
+    std::vector<PackedLayer> layers_;
+};
+
+}  // namespace
+
+void coord_mlp_cpu(const CoordMlpParams& p) {
+    const int64_t inputs = p.layers.front().inputs, outputs = p.layers.back().outputs;
+    const int64_t nodes = (p.points + kPointsOfANode - 1) / kPointsOfANode;
+    int64_t widest = inputs;
+    for (const CoordMlpLayer& layer : p.layers) widest = std::max(widest, layer.outputs);
+    const int64_t activations = kPointsOfANode * widest;
+    const Areas scratch(p.threads, {activations, activations});
+    PackedSets packed(p);
+    for (int64_t first = 0; first < p.sets; first += kSetsTogether) {
+        if (p.pause) p.pause();
+        const int64_t sets = std::min(kSetsTogether, p.sets - first);
+        packed.pack(first, sets);
+        parallel_for_workers(p.threads, sets * nodes, [&](int64_t task, int worker) {
+            const int64_t set = first + task / nodes, point = task % nodes * kPointsOfANode;
+            const int64_t row = (p.own_coordinates ? set * p.points : 0) + point;
+            mlp_node({p.out + (set * p.points + point) * outputs,
+                      p.coordinates + row * inputs,
+                      std::min(kPointsOfANode, p.points - point),
+                      packed.of(set - first),
+                      static_cast<int64_t>(p.layers.size()),
+                      {scratch.at(worker), scratch.at(worker, 1)},
+                      widest});
+        });
+    }
+}
+
+}  // namespace digan_fast

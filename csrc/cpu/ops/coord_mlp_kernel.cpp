@@ -1,0 +1,35 @@
+#include "ops/coord_mlp_kernel.h"
+
+#include "gemm/pixel_lanes-inl.h"
+
+namespace digan_fast::DIGAN_FAST_ISA {
+
+void mlp_node(const MlpNode& p) {
+    const int64_t step = p.widest * kLanes;
+    const int blocks = static_cast<int>((p.points + kLanes - 1) / kLanes);
+    float *x = p.scratch[0], *y = p.scratch[1];
+    const int64_t depth = p.layers[0].depth;
+    for (int64_t at = 0; at < blocks * kLanes; ++at) {
+        float* const lane = x + at / kLanes * step + at % kLanes;
+        for (int64_t d = 0; d < depth; ++d)
+            lane[d * kLanes] = at < p.points ? p.inputs[at * depth + d] : 0.0f;
+    }
+    for (const PackedLayer* layer = p.layers; layer != p.layers + p.count; ++layer) {
+        const bool last = layer + 1 == p.layers + p.count;
+        product(*layer, blocks, Bias{layer->bias}, x, step, finishing(*layer, false),
+                [&](const auto& tile, int block, int64_t row, int lane) {
+                    put(tile, y + block * step + row * kLanes + lane, kLanes);
+                });
+        float* const swapped = x;
+        x = y;
+        y = swapped;
+        if (!last) continue;
+        for (int64_t at = 0; at < p.points; ++at) {
+            const float* const lane = x + at / kLanes * step + at % kLanes;
+            for (int64_t n = 0; n < layer->outputs; ++n)
+                p.out[at * layer->outputs + n] = lane[n * kLanes];
+        }
+    }
+}
+
+}  // namespace digan_fast::DIGAN_FAST_ISA

@@ -1,0 +1,349 @@
+#include "digan_fast/fmm_weights.h"
+
+#include "simd/vec_math-inl.h"
+#include "simd/vec16-inl.h"
+#include "runtime/threads.h"
+
+namespace digan_fast::DIGAN_FAST_ISA {
+namespace {
+
+constexpr float kEps = 1e-8f;
+
+// Outputs that share what they read of R. Sums of four rows by kSpan · 16 columns stay in
+// registers.
+constexpr int kRows = 4;
+constexpr int kSpan = kWidth == 16 ? 2 : 1;
+
+// Elements of V for one thread more: half of bias_act's, as each takes several times as long.
+constexpr int64_t kGrain = 1 << 13;
+
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// Memory of one task; allocations of their own, whose ends AddressSanitizer knows.
+struct Scratch {
+    Scratch(int64_t rank, int64_t inputs)
+        : left(new float[kRows * rank]),
+          product(new float[kRows * inputs]),
+          gradient(new float[kRows * inputs]),
+          expanded(new float[inputs]),
+          modulated(new float[inputs]) {}
+    ~Scratch() {
+        delete[] left;
+        delete[] product;
+        delete[] gradient;
+        delete[] expanded;
+        delete[] modulated;
+    }
+    Scratch(const Scratch&) = delete;
+    Scratch& operator=(const Scratch&) = delete;
+    float* left;       // [rank, kRows]
+    float* product;    // [kRows, inputs]: L·R
+    float* gradient;   // [kRows, inputs]: by L·R
+    float* expanded;   // [inputs]: grad's one number
+    float* modulated;  // [inputs]
+};
+
+// `count` rows of L, [rank] each, to [rank, kRows]; the rows that are missing are zeros.
+void transpose(float* out, const float* left, int64_t count, int64_t rank) {
+    for (int64_t j = 0; j < rank; ++j) {
+        for (int64_t k = 0; k < kRows; ++k) out[j * kRows + k] = k < count ? left[k * rank + j] : 0;
+    }
+}
+
+// take(k, i, Σ_j left[j, k] · right[j, i]) for sixteen i at a time, and one by one at the end.
+template <class Take>
+inline void multiply(const float* left, const float* right, int64_t rank, int64_t inputs,
+                     const Take& take) {
+    int64_t i = 0;
+    for (; i + kSpan * kLanes <= inputs; i += kSpan * kLanes) {
+        Lanes sums[kRows][kSpan];
+        for (auto& row : sums) {
+            for (Lanes& sum : row) sum = no_lanes();
+        }
+        for (int64_t j = 0; j < rank; ++j) {
+            for (int s = 0; s < kSpan; ++s) {
+                const Lanes x = lanes_of(right + j * inputs + i + s * kLanes);
+                for (int k = 0; k < kRows; ++k) add_scaled(sums[k][s], x, left[j * kRows + k]);
+            }
+        }
+        for (int k = 0; k < kRows; ++k) {
+            for (int s = 0; s < kSpan; ++s) take(k, i + s * kLanes, sums[k][s]);
+        }
+    }
+    for (; i < inputs; ++i) {
+        for (int k = 0; k < kRows; ++k) {
+            float sum = 0.0f;
+            for (int64_t j = 0; j < rank; ++j) sum += right[j * inputs + i] * left[j * kRows + k];
+            take(k, i, sum);
+        }
+    }
+}
+
+// Keeps L·R of the four rows for what goes over whole rows.
+struct Keep {
+    float* product;  // [kRows, inputs]
+    int64_t inputs;
+    void operator()(int k, int64_t i, const Lanes& sum) const {
+        store(product + k * inputs + i, sum);
+    }
+    void operator()(int k, int64_t i, float sum) const { product[k * inputs + i] = sum; }
+};
+
+// Writes V of the first `count` rows as their L·R comes out of the registers.
+struct Modulate {
+    float* out;
+    const float* weight;
+    int64_t inputs;
+    int64_t count;
+    float scale;
+    void operator()(int k, int64_t i, const Lanes& sum) const {
+        if (k >= count) return;
+        const Lanes w = lanes_of(weight + k * inputs + i);
+        Lanes v;
+        for (int part = 0; part < kLanes / kWidth; ++part) {
+            v.part[part] = w.part[part] * (sum.part[part] * scale + 1.0f);
+        }
+        store(out + k * inputs + i, v);
+    }
+    void operator()(int k, int64_t i, float sum) const {
+        if (k < count) out[k * inputs + i] = weight[k * inputs + i] * (sum * scale + 1.0f);
+    }
+};
+
+// out[j, i] += Σ_k left[j, k] · x[k, i]
+void add_outer(float* out, const float* left, const float* x, int64_t rank, int64_t inputs) {
+    int64_t i = 0;
+    for (; i + kSpan * kLanes <= inputs; i += kSpan * kLanes) {
+        Lanes rows[kRows][kSpan];
+        for (int k = 0; k < kRows; ++k) {
+            for (int s = 0; s < kSpan; ++s) rows[k][s] = lanes_of(x + k * inputs + i + s * kLanes);
+        }
+        for (int64_t j = 0; j < rank; ++j) {
+            for (int s = 0; s < kSpan; ++s) {
+                float* to = out + j * inputs + i + s * kLanes;
+                Lanes sum = lanes_of(to);
+                for (int k = 0; k < kRows; ++k) add_scaled(sum, rows[k][s], left[j * kRows + k]);
+                store(to, sum);
+            }
+        }
+    }
+    for (; i < inputs; ++i) {
+        for (int64_t j = 0; j < rank; ++j) {
+            float sum = out[j * inputs + i];
+            for (int k = 0; k < kRows; ++k) sum += x[k * inputs + i] * left[j * kRows + k];
+            out[j * inputs + i] = sum;
+        }
+    }
+}
+
+// out[k] = Σ_i x[k, i] · y[i]
+void dots(float* out, const float* x, const float* y, int64_t inputs) {
+    Lanes sums[kRows];
+    for (Lanes& sum : sums) sum = no_lanes();
+    int64_t i = 0;
+    for (; i + kLanes <= inputs; i += kLanes) {
+        const Lanes lanes = lanes_of(y + i);
+        for (int k = 0; k < kRows; ++k) add_product(sums[k], lanes_of(x + k * inputs + i), lanes);
+    }
+    for (int k = 0; k < kRows; ++k) {
+        if (i < inputs) {
+            add_product(sums[k], lanes_of(x + k * inputs + i, inputs - i),
+                        lanes_of(y + i, inputs - i));
+        }
+        out[k] = total(sums[k]);
+    }
+}
+
+// Σ_i x[i] · y[i]; four running sums, as an addition takes four cycles.
+float dot(const float* x, const float* y, int64_t n) {
+    constexpr int kSums = 4;
+    Lanes sums[kSums];
+    for (Lanes& sum : sums) sum = no_lanes();
+    int64_t i = 0;
+    for (; i + kSums * kLanes <= n; i += kSums * kLanes) {
+        for (int s = 0; s < kSums; ++s) {
+            add_product(sums[s], lanes_of(x + i + s * kLanes), lanes_of(y + i + s * kLanes));
+        }
+    }
+    for (; i + kLanes <= n; i += kLanes) add_product(sums[0], lanes_of(x + i), lanes_of(y + i));
+    if (i < n) add_product(sums[0], lanes_of(x + i, n - i), lanes_of(y + i, n - i));
+    add(sums[0], sums[2]);
+    add(sums[1], sums[3]);
+    add(sums[0], sums[1]);
+    return total(sums[0]);
+}
+
+// m(x) + 1
+template <Modulation M>
+inline float factor(float x) {
+    if constexpr (M == Modulation::tanh) return tanh_(x) + 1.0f;
+    if constexpr (M == Modulation::sigmoid) return (sigmoid(x) - 0.5f) + 1.0f;
+    return x + 1.0f;
+}
+
+// m'(x) from factor(x)
+template <Modulation M>
+inline float slope(float f) {
+    if constexpr (M == Modulation::tanh) return (2.0f - f) * f;              // 1 − (f − 1)²
+    if constexpr (M == Modulation::sigmoid) return (f - 0.5f) * (1.5f - f);  // s · (1 − s)
+    return 1.0f;
+}
+
+// V of four outputs or fewer; weight and out are theirs.
+template <Modulation M>
+void forward_rows(float* out, const float* weight, const float* right, const Scratch& scratch,
+                  int64_t count, const FmmWeightsParams& p) {
+    const int64_t n = p.inputs;
+    if constexpr (M == Modulation::linear || M == Modulation::demod) {
+        multiply(scratch.left, right, p.rank, n, Modulate{out, weight, n, count, p.scale});
+    } else {
+        const float* product = scratch.product;
+        const float scale = p.scale;
+        multiply(scratch.left, right, p.rank, n, Keep{scratch.product, n});
+#pragma omp simd
+        for (int64_t i = 0; i < count * n; ++i) out[i] = weight[i] * factor<M>(product[i] * scale);
+    }
+    if constexpr (M == Modulation::demod) {
+        for (int64_t k = 0; k < count; ++k, out += n) {
+            const float inverse = 1.0f / (sqrtf(dot(out, out, n)) + kEps);
+#pragma omp simd
+            for (int64_t i = 0; i < n; ++i) out[i] *= inverse;
+        }
+    }
+}
+
+template <Modulation M>
+void forward(const FmmWeightsParams& p) {
+    constexpr int64_t kBlock = 32;
+    const int64_t blocks = (p.outputs + kBlock - 1) / kBlock;
+    const int64_t useful = p.batch * p.outputs * p.inputs / kGrain + 1;
+    parallel_for(static_cast<int>(least(useful, p.threads)), p.batch * blocks, [&](int64_t task) {
+        Scratch scratch(p.rank, p.inputs);
+        const int64_t b = task / blocks, first = task % blocks * kBlock;
+        const float* right = p.right + b * p.rank * p.inputs;
+        for (int64_t o = first; o < least(first + kBlock, p.outputs); o += kRows) {
+            const int64_t count = least(kRows, p.outputs - o);
+            transpose(scratch.left, p.left + (b * p.outputs + o) * p.rank, count, p.rank);
+            forward_rows<M>(p.out + (b * p.outputs + o) * p.inputs, p.weight + o * p.inputs, right,
+                            scratch, count, p);
+        }
+    });
+}
+
+// From the row of L·R: the gradient by it, d, and dweight's share.
+template <Modulation M>
+void backward_row(float* d, float* dweight, float* modulated, const float* grad,
+                  const float* weight, const float* product, int64_t inputs, float scale) {
+    if constexpr (M != Modulation::demod) {
+#pragma omp simd
+        for (int64_t i = 0; i < inputs; ++i) {
+            const float f = factor<M>(product[i] * scale);
+            dweight[i] += grad[i] * f;
+            d[i] = grad[i] * weight[i] * slope<M>(f) * scale;
+        }
+    } else {
+        // V/(‖V‖ + ε): dV = (grad − V·⟨grad, V⟩/(‖V‖·(‖V‖ + ε)))/(‖V‖ + ε); a row of zeros passes
+        // grad/ε.
+#pragma omp simd
+        for (int64_t i = 0; i < inputs; ++i) modulated[i] = weight[i] * (product[i] * scale + 1.0f);
+        const float norm = sqrtf(dot(modulated, modulated, inputs));
+        const float inverse = 1.0f / (norm + kEps);
+        const float along =
+            dot(grad, modulated, inputs) / ((norm > 0.0f ? norm : 1.0f) * (norm + kEps));
+#pragma omp simd
+        for (int64_t i = 0; i < inputs; ++i) {
+            const float g = (grad[i] - modulated[i] * along) * inverse;
+            dweight[i] += g * (product[i] * scale + 1.0f);
+            d[i] = g * weight[i] * scale;
+        }
+    }
+}
+
+// A run of outputs with all videos: dweight and dleft of these outputs, and their part of dright.
+template <Modulation M>
+void backward_chunk(const FmmWeightsBackwardParams& p, int64_t first, int64_t last, float* dright) {
+    Scratch scratch(p.rank, p.inputs);
+    const int64_t n = p.inputs;
+    if (p.grad_expanded) {
+        for (int64_t i = 0; i < n; ++i) scratch.expanded[i] = *p.grad;
+    }
+    for (int64_t i = first * n; i < last * n; ++i) p.dweight[i] = 0.0f;
+    for (int64_t i = 0; i < p.batch * p.rank * n; ++i) dright[i] = 0.0f;
+    for (int64_t b = 0; b < p.batch; ++b) {
+        const float* right = p.right + b * p.rank * n;
+        for (int64_t o = first; o < last; o += kRows) {
+            const int64_t count = least(kRows, last - o);
+            const int64_t at = b * p.outputs + o;
+            transpose(scratch.left, p.left + at * p.rank, count, p.rank);
+            multiply(scratch.left, right, p.rank, n, Keep{scratch.product, n});
+            for (int64_t k = 0; k < count; ++k) {
+                const float* grad = p.grad_expanded ? scratch.expanded : p.grad + (at + k) * n;
+                backward_row<M>(scratch.gradient + k * n, p.dweight + (o + k) * n,
+                                scratch.modulated, grad, p.weight + (o + k) * n,
+                                scratch.product + k * n, n, p.scale);
+            }
+            for (int64_t i = count * n; i < kRows * n; ++i) scratch.gradient[i] = 0.0f;
+            for (int64_t j = 0; j < p.rank; ++j) {
+                float sums[kRows];
+                dots(sums, scratch.gradient, right + j * n, n);
+                for (int64_t k = 0; k < count; ++k) p.dleft[(at + k) * p.rank + j] = sums[k];
+            }
+            add_outer(dright + b * p.rank * n, scratch.left, scratch.gradient, p.rank, n);
+        }
+    }
+}
+
+template <Modulation M>
+void backward(const FmmWeightsBackwardParams& p) {
+    const int64_t chunks = fmm_weights_chunks(p.outputs);
+    const int64_t extent = p.batch * p.rank * p.inputs;
+    const int64_t useful = p.batch * p.outputs * p.inputs / kGrain + 1;
+    const int threads = static_cast<int>(least(useful, p.threads));
+    parallel_for(threads, chunks, [&](int64_t chunk) {
+        // In fours, but for the last.
+        const int64_t blocks = (p.outputs + kRows - 1) / kRows;
+        const int64_t first = blocks * chunk / chunks * kRows;
+        const int64_t last = least(blocks * (chunk + 1) / chunks * kRows, p.outputs);
+        backward_chunk<M>(p, first, last, chunks == 1 ? p.dright : p.partials + chunk * extent);
+    });
+    if (chunks == 1) return;
+    parallel_for(threads, p.batch, [&](int64_t b) {
+        const int64_t n = p.rank * p.inputs;
+        float* out = p.dright + b * n;
+        for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+            const float* part = p.partials + chunk * extent + b * n;
+#pragma omp simd
+            for (int64_t i = 0; i < n; ++i) out[i] = chunk ? out[i] + part[i] : part[i];
+        }
+    });
+}
+
+}  // namespace
+
+void fmm_weights_cpu(const FmmWeightsParams& p) {
+    switch (p.modulation) {
+        case Modulation::linear:
+            return forward<Modulation::linear>(p);
+        case Modulation::demod:
+            return forward<Modulation::demod>(p);
+        case Modulation::tanh:
+            return forward<Modulation::tanh>(p);
+        case Modulation::sigmoid:
+            return forward<Modulation::sigmoid>(p);
+    }
+}
+
+void fmm_weights_backward_cpu(const FmmWeightsBackwardParams& p) {
+    switch (p.modulation) {
+        case Modulation::linear:
+            return backward<Modulation::linear>(p);
+        case Modulation::demod:
+            return backward<Modulation::demod>(p);
+        case Modulation::tanh:
+            return backward<Modulation::tanh>(p);
+        case Modulation::sigmoid:
+            return backward<Modulation::sigmoid>(p);
+    }
+}
+
+}  // namespace digan_fast::DIGAN_FAST_ISA

@@ -1,0 +1,110 @@
+#include "ops/linear_act_skinny.h"
+
+#include "gemm/skinny_kernel.h"
+#include "ops/row_tasks.h"
+
+namespace digan_fast {
+namespace {
+
+// A layer as many rows and a few: pixels and outputs, or, where the pixels are fewer, the reverse.
+struct Roles {
+    int64_t many, few;  // rows of either, of a video
+    const float *many_rows, *few_rows;
+    int64_t row_step, few_step;  // of outputs
+    int64_t bias_row_step, bias_few_step;
+    int64_t blocks;
+
+    explicit Roles(const LinearActParams& p) {
+        const bool few_outputs = p.outputs <= p.rows;
+        many = few_outputs ? p.rows : p.outputs;
+        few = few_outputs ? p.outputs : p.rows;
+        many_rows = few_outputs ? p.x : p.weight;
+        few_rows = few_outputs ? p.weight : p.x;
+        row_step = few_outputs ? p.outputs : 1;
+        few_step = few_outputs ? 1 : p.outputs;
+        bias_row_step = few_outputs ? 0 : 1;
+        bias_few_step = few_outputs ? 1 : 0;
+        blocks = (many + kManyRows - 1) / kManyRows;
+    }
+    int64_t rows_of(int64_t block) const { return std::min(kManyRows, many - block * kManyRows); }
+};
+
+}  // namespace
+
+bool has_few(const LinearActParams& p) { return std::min(p.rows, p.outputs) <= kFewRows; }
+
+void linear_act_few(const LinearActParams& p) {
+    const Roles roles(p);
+    const float scale = folded_gain(p.activation, p.gain);
+    parallel_for(p.threads, p.videos * roles.blocks, [&](int64_t task) {
+        const int64_t video = task / roles.blocks, block = task % roles.blocks;
+        const int64_t row = block * kManyRows;
+        const float* const bias =
+            p.bias ? p.bias + (p.own_biases ? video * p.outputs : 0) : nullptr;
+        few_product({roles.many_rows + (video * roles.many + row) * p.inputs,
+                     roles.few_rows + video * roles.few * p.inputs,
+                     roles.rows_of(block),
+                     roles.few,
+                     p.inputs,
+                     p.out + video * p.rows * p.outputs + row * roles.row_step,
+                     roles.row_step,
+                     roles.few_step,
+                     bias ? bias + row * roles.bias_row_step : nullptr,
+                     roles.bias_row_step,
+                     roles.bias_few_step,
+                     scale,
+                     {p.activation, p.gain, p.clamp}});
+    });
+}
+
+void linear_act_few_backward(const LinearActBackwardParams& params) {
+    const LinearActParams& p = params.forward;
+    const Roles roles(p);
+    const bool few_outputs = roles.few_step == 1;
+    float* const dmany = few_outputs ? params.dx : params.dweight;
+    float* const dfew = few_outputs ? params.dweight : params.dx;
+    const bool stream =
+        roles.few <= kFewTogether && streams(dmany, p.videos * roles.many, p.inputs);
+    enum Sum { kFew, kBias };
+    const Parts parts(p.videos, roles.blocks, {roles.few * p.inputs, p.outputs});
+    // dz of a block lies as the outputs do: rows of outputs, or of pixels.
+    const Areas scratch(p.threads, {kManyRows * roles.few});
+    parallel_for_workers(p.threads, p.videos * parts.count(), [&](int64_t task, int worker) {
+        const int64_t video = task / parts.count();
+        parts.set_to_zero(task);
+        float* const dz = scratch.at(worker);
+        const auto [begin, end] = parts.range(task, roles.blocks);
+        for (int64_t block = begin; block < end; ++block) {
+            const int64_t row = block * kManyRows, count = roles.rows_of(block);
+            const int64_t dz_rows = few_outputs ? count : roles.few;
+            const int64_t lanes = few_outputs ? roles.few : count;
+            const int64_t at = video * p.rows * p.outputs + row * roles.row_step;
+            const float *grad[kManyRows], *out[kManyRows];
+            for (int64_t r = 0; r < dz_rows; ++r) {
+                grad[r] = params.grad + at + r * p.outputs;
+                out[r] = p.out + at + r * p.outputs;
+            }
+            row_slope({dz,
+                       lanes,
+                       grad,
+                       out,
+                       nullptr,
+                       dz_rows,
+                       lanes,
+                       parts.of(task, kBias) + row * roles.bias_row_step,
+                       {p.activation, p.gain, p.clamp}});
+            const int64_t first = (video * roles.many + row) * p.inputs;
+            few_gradient({roles.many_rows + first, roles.few_rows + video * roles.few * p.inputs,
+                          count, roles.few, p.inputs, dz, few_outputs ? roles.few : 1,
+                          few_outputs ? 1 : count, dmany + first, parts.of(task, kFew), stream});
+        }
+    });
+    parts.add_up(dfew, kFew, p.threads);
+    if (p.own_biases) {
+        parts.add_up(params.dbias, kBias, 1);
+    } else {
+        parts.add_up_all(params.dbias, kBias);
+    }
+}
+
+}  // namespace digan_fast

@@ -1,0 +1,124 @@
+#include "digan_fast/peak.h"
+
+#include <atomic>
+#include <chrono>
+
+#include "runtime/threads.h"
+#include "simd/vec-inl.h"
+
+namespace digan_fast::DIGAN_FAST_ISA {
+namespace {
+
+// Independent sums, each a register: a core that starts two instructions a cycle, each of six
+// cycles, needs twelve, and 16 registers hold twelve and the operands. One of Zen 4 reaches its
+// rate with eight.
+constexpr int kSums = 12;
+
+// Steps between two looks at the clock: about 20 µs.
+constexpr int kSteps = 4096;
+
+// Where sums go, so that they are computed.
+std::atomic<float> sink;
+
+// x ↦ x·a + b; where there is no fma, a product and a sum.
+struct Fma {
+    using Sum = Vec;
+    static constexpr double kOperations = 2.0 * Vec::width;
+    Vec a, b;
+
+    explicit Fma(float one) : a(broadcast(0.5f * one)), b(broadcast(one)) {}
+    static Sum start(float value) { return broadcast(value); }
+    DIGAN_FAST_INLINE void step(Sum& x) const { x = fma(x, a, b); }
+    static float number(Sum x) {
+        float lanes[Vec::width];
+        store(lanes, x);
+        return lanes[0];
+    }
+};
+
+#if defined(__AVX512BF16__)
+// 16 sums of two products of bfloat16.
+struct Bfloat16Pairs {
+    using Sum = __m512;
+    static constexpr double kOperations = 2.0 * 32;
+    __m512bh a;
+
+    explicit Bfloat16Pairs(float one) : a(_mm512_cvtne2ps_pbh(start(one), start(one))) {}
+    static Sum start(float value) { return _mm512_set1_ps(value); }
+    DIGAN_FAST_INLINE void step(Sum& x) const { x = _mm512_dpbf16_ps(x, a, a); }
+    static float number(Sum x) { return _mm512_cvtss_f32(x); }
+};
+#endif
+
+#if defined(__AVX512VNNI__)
+// 16 sums of four products of 8 bits.
+struct Bytes {
+    using Sum = __m512i;
+    static constexpr double kOperations = 2.0 * 64;
+    __m512i a;
+
+    explicit Bytes(float one) : a(_mm512_set1_epi8(static_cast<char>(one))) {}
+    static Sum start(float value) { return _mm512_set1_epi32(static_cast<int>(value)); }
+    DIGAN_FAST_INLINE void step(Sum& x) const { x = _mm512_dpbusd_epi32(x, a, a); }
+    static float number(Sum x) {
+        int lanes[16];
+        _mm512_storeu_si512(lanes, x);
+        return static_cast<float>(lanes[0]);
+    }
+};
+#endif
+
+template <class Unit>
+double rate_of_thread(double seconds) {
+    using Clock = std::chrono::steady_clock;
+    volatile float opaque = 1.0f;  // the compiler must not know the operands
+    const Unit unit(opaque);
+    // Sums that start alike would be one to the compiler.
+    typename Unit::Sum sums[kSums];
+    for (int i = 0; i < kSums; ++i) sums[i] = Unit::start(opaque * static_cast<float>(i));
+    double steps = 0, elapsed = 0;
+    const auto begin = Clock::now();
+    do {
+        for (int step = 0; step < kSteps; ++step)
+            for (auto& sum : sums) unit.step(sum);
+        steps += kSteps;
+        elapsed = std::chrono::duration<double>(Clock::now() - begin).count();
+    } while (elapsed < seconds);
+    float total = 0;
+    for (const auto& sum : sums) total += Unit::number(sum);
+    sink.store(total, std::memory_order_relaxed);
+    return steps * kSums * Unit::kOperations / elapsed;
+}
+
+template <class Unit>
+void run(const PeakParams& p) {
+    std::atomic<double> rate{0};
+    on_threads(p.threads, [&] {
+        const double own = rate_of_thread<Unit>(p.seconds);
+        double sum = rate.load();
+        while (!rate.compare_exchange_weak(sum, sum + own)) {
+        }
+    });
+    *p.rate = rate.load();
+}
+
+}  // namespace
+
+void peak_cpu(const PeakParams& p) {
+    switch (p.instruction) {
+        case Instruction::fma:
+            return run<Fma>(p);
+        case Instruction::vdpbf16ps:
+#if defined(__AVX512BF16__)
+            run<Bfloat16Pairs>(p);
+#endif
+            return;
+        case Instruction::vpdpbusd:
+#if defined(__AVX512VNNI__)
+            run<Bytes>(p);
+#endif
+            return;
+    }
+}
+
+}  // namespace digan_fast::DIGAN_FAST_ISA

@@ -1,0 +1,106 @@
+#pragma once
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "runtime/scratch.h"
+#include "runtime/threads.h"
+#include "gemm/pixel_rows_kernel.h"
+
+namespace digan_fast {
+
+// act(z)·gain = act(gain·z): the gain goes into panels, bias and base.
+inline float folded_gain(Activation activation, float gain) {
+    return activation == Activation::sine ? 1.0f : gain;
+}
+
+// The matrices [depth, lanes] of B videos in panels.
+class VideoPanels {
+  public:
+    // `matrix` holds the first video's; the next one follows after depth · lanes numbers.
+    VideoPanels(LanePanels matrix, int64_t videos, int threads)
+        : memory_(videos, {panel_size(matrix.depth, matrix.lanes)}) {
+        constexpr int64_t kLanesOfATask = 128;
+        const int64_t parts = (matrix.lanes + kLanesOfATask - 1) / kLanesOfATask;
+        parallel_for(threads, videos * parts, [&](int64_t task) {
+            LanePanels part = matrix;
+            part.panels = memory_.at(task / parts);
+            part.weight += task / parts * matrix.depth * matrix.lanes;
+            part.first = task % parts * kLanesOfATask;
+            part.last = std::min(part.first + kLanesOfATask, matrix.lanes);
+            row_panels(part);
+        });
+    }
+    const float* of(int64_t video) const { return memory_.at(video); }
+
+  private:
+    Areas memory_;
+};
+
+// Sums over rows, of several sizes, are taken in parts, whose number does not depend on the
+// threads, and the parts are added in order: the same bits from any number of threads.
+class Parts {
+  public:
+    Parts(int64_t videos, int64_t units, const std::vector<int64_t>& sizes)
+        : videos_(videos),
+          count_(std::clamp<int64_t>(kParts / std::max<int64_t>(1, videos), 1,
+                                     std::max<int64_t>(1, units))),
+          sizes_(sizes),
+          memory_(videos * count_, sizes) {}
+
+    int64_t count() const { return count_; }
+    // The part of a video that a task sums into.
+    float* of(int64_t task, size_t sum) const { return memory_.at(task, sum); }
+    void set_to_zero(int64_t task) const {
+        for (size_t sum = 0; sum < sizes_.size(); ++sum)
+            std::fill_n(of(task, sum), sizes_[sum], 0.0f);
+    }
+    // Units [first, last) of a video's `units` that belong to a task.
+    std::pair<int64_t, int64_t> range(int64_t task, int64_t units) const {
+        const int64_t part = task % count_;
+        return {part * units / count_, (part + 1) * units / count_};
+    }
+    // out[video · size + i]: a video's parts of a sum.
+    void add_up(float* out, size_t sum, int threads) const {
+        constexpr int64_t kNumbersOfATask = 1 << 14;
+        const int64_t size = sizes_[sum];
+        const int64_t pieces = (size + kNumbersOfATask - 1) / kNumbersOfATask;
+        parallel_for(threads, videos_ * pieces, [&](int64_t task) {
+            const int64_t video = task / pieces, first = task % pieces * kNumbersOfATask;
+            const int64_t last = std::min(first + kNumbersOfATask, size);
+            float* const to = out + video * size;
+            std::fill(to + first, to + last, 0.0f);
+            for (int64_t part = 0; part < count_; ++part) {
+                const float* const from = of(video * count_ + part, sum);
+                for (int64_t i = first; i < last; ++i) to[i] += from[i];
+            }
+        });
+    }
+    // The same over all videos.
+    void add_up_all(float* out, size_t sum) const {
+        std::fill_n(out, sizes_[sum], 0.0f);
+        for (int64_t part = 0; part < videos_ * count_; ++part) {
+            const float* const from = of(part, sum);
+            for (int64_t i = 0; i < sizes_[sum]; ++i) out[i] += from[i];
+        }
+    }
+
+  private:
+    static constexpr int64_t kParts = 16;
+    int64_t videos_, count_;
+    std::vector<int64_t> sizes_;
+    Areas memory_;
+};
+
+// Whether a matrix is written past the caches: one that does not stay there until it is read. The
+// tests under sanitizers have small ones.
+inline bool streams(const float* out, int64_t rows, int64_t lanes) {
+    constexpr int64_t kLarge = kSanitized ? 1 << 10 : 1 << 21;
+    return rows * lanes >= kLarge && lanes % 16 == 0 && reinterpret_cast<uintptr_t>(out) % 64 == 0;
+}
+
+// Rows of scratch lie a cache line further apart, so that they do not meet in the same sets.
+inline int64_t padded(int64_t numbers) { return (numbers + 15) / 16 * 16 + 16; }
+
+}  // namespace digan_fast

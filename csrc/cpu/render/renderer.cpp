@@ -1,0 +1,384 @@
+#include "digan_fast/render.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "runtime/scratch.h"
+#include "runtime/threads.h"
+#include "render/stage_weights.h"
+#include "render/block_list.h"
+#include "render/rotated_weights.h"
+
+namespace digan_fast {
+namespace {
+
+// Pixels of the finest grid that go through all stages together: what a stage hands to the next,
+// 4 bytes for each of its pixels and of the next one's channels, stays in the last cache.
+constexpr int64_t kChunkPixels = 16384;
+// Frames of a small window that are rendered together: their turned weights are 0.5 MB each at
+// DIGAN's widths.
+constexpr int64_t kTurnedFrames = 16;
+
+class Renderer {
+  public:
+    explicit Renderer(const RenderParams& p);
+    void run();
+
+  private:
+    void waves(int64_t video, int64_t first, int64_t frames, bool down);
+    std::vector<Pixel> coarsest_blocks();
+    void chunk(int64_t video, int64_t first, int64_t frames);
+    void find_blocks(size_t stage);
+    void add_block(size_t stage, const Pixel& block);
+    void scatter(size_t stage, int64_t frames);
+    Block whole_block(size_t stage, int64_t frame, int64_t index, int64_t frames) const;
+    Block scattered_block(size_t stage, int64_t number, int64_t frames) const;
+    Block storage(size_t stage, int64_t block) const;
+    void stage(size_t s, int64_t video, int64_t first, int64_t frames);
+    void put(const Pixel& pixel, const float* rgb, int64_t video, int64_t frame) const;
+
+    const RenderParams& p_;
+    RenderWeights weights_;
+    // Weights are turned by the phase of each frame; in int8 waves have it.
+    const bool turned_ = p_.precision != Precision::int8;
+    std::vector<StageWork> work_;
+    Area window_{};  // of the finest grid
+    int64_t frames_together_;
+    int64_t chunk_blocks_;  // of the coarsest grid
+    int64_t repeat_;        // pixels of the picture for one of the finest grid, each way
+    Areas scratch_;
+    std::optional<TurnedWaves> turned_waves_;
+    std::vector<Pixel> cut_;
+    size_t paired_ = 0;  // of the coarsest grid's blocks
+};
+
+Renderer::Renderer(const RenderParams& p)
+    : p_(p),
+      weights_(p),
+      scratch_(p.threads, std::vector<int64_t>(3, kNodeBlocks * weights_.widest() * kBlockLanes)) {
+    const size_t stages = weights_.stages().size();
+    const int64_t finest = weights_.grids().back()->side;
+    repeat_ = p.side / finest;
+    chunk_blocks_ =
+        std::max<int64_t>(2, kChunkPixels / kBlockLanes >> std::min<size_t>(62, 2 * (stages - 1)));
+    const Area last =
+        Area{p.top, p.left, p.top + p.height - 1, p.left + p.width - 1}.coarser(repeat_);
+    window_ = last;
+    const Area first = last.coarser(int64_t{1} << (stages - 1));
+    frames_together_ = std::clamp<int64_t>(kChunkPixels / last.pixels(), 1, p.frames);
+    frames_together_ = std::max(frames_together_, std::min<int64_t>(p.frames, p.threads / 4));
+    if (turned_) {
+        frames_together_ =
+            std::min(frames_together_, std::max<int64_t>(kTurnedFrames, p.threads / 4));
+        turned_waves_.emplace(p, weights_, frames_together_);
+    }
+    for (size_t s = 0; s < stages; ++s) {
+        const Area area = last.coarser(int64_t{1} << (stages - 1 - s));
+        const int64_t sinusoids = weights_.stages()[s].sinusoids;
+        // Blocks are counted from the coarsest grid's first pixel, and their children with them.
+        const int64_t scale = int64_t{1} << s;
+        work_.push_back({area,
+                         {first.left * scale, area.right, kBlockColumns, sinusoids,
+                          turned_ ? 1 : frames_together_},
+                         {first.top * scale, area.bottom, kBlockRows, sinusoids, 1},
+                         {},
+                         0,
+                         {},
+                         {},
+                         {},
+                         {}});
+    }
+}
+
+void Renderer::run() {
+    StageWork& work = work_.front();
+    const std::vector<Pixel> blocks = coarsest_blocks();
+    for (int64_t video = 0; video < p_.videos; ++video) {
+        weights_.pack(video, p_.threads);
+        waves(video, 0, 1, true);
+        if (turned_) waves(video, 0, 1, false);
+        for (int64_t first = 0; first < p_.frames; first += frames_together_) {
+            const int64_t frames = std::min(frames_together_, p_.frames - first);
+            if (!turned_) waves(video, first, frames, false);
+            for (size_t begin = 0; begin < blocks.size(); begin += chunk_blocks_) {
+                work.whole.clear();
+                work.loose.clear();
+                work.paired = 0;
+                cut_.clear();
+                const size_t end = std::min(blocks.size(), begin + chunk_blocks_);
+                for (size_t i = begin; i < end; ++i) {
+                    if (i < paired_) {
+                        work.whole.push_back(blocks[i]);
+                        ++work.paired;
+                    } else {
+                        add_block(0, blocks[i]);
+                    }
+                }
+                chunk(video, first, frames);
+            }
+        }
+    }
+}
+
+// The blocks of the coarsest grid: first those that lie in the window, and so do all their
+// descendants, with mirror images of which the same holds, by turns.
+std::vector<Pixel> Renderer::coarsest_blocks() {
+    const Area& area = work_.front().area;
+    const int64_t side = weights_.grids().front()->side;
+    const int64_t scale = int64_t{1} << (work_.size() - 1);
+    const auto inside = [&](int64_t row, int64_t column) {
+        return (row - area.top) % kBlockRows == 0 && (column - area.left) % kBlockColumns == 0 &&
+               window_.holds(row * scale, column * scale) &&
+               window_.holds((row + kBlockRows) * scale - 1, (column + kBlockColumns) * scale - 1);
+    };
+    std::vector<Pixel> pairs, others;
+    for (int64_t row = area.top; row <= area.bottom; row += kBlockRows) {
+        for (int64_t column = area.left; column <= area.right; column += kBlockColumns) {
+            const int64_t across = side - kBlockRows - row, along = side - kBlockColumns - column;
+            const bool paired = turned_ && inside(row, column) && inside(across, along) &&
+                                (row != across || column != along);
+            if (!paired) {
+                others.push_back({row, column, 0});
+            } else if (std::pair(row, column) < std::pair(across, along)) {
+                pairs.push_back({row, column, 0});
+                pairs.push_back({row, column, 0, true});
+            }
+        }
+    }
+    paired_ = pairs.size();
+    pairs.insert(pairs.end(), others.begin(), others.end());
+    return pairs;
+}
+
+// The waves along the rows, of one video, or along the columns: for weights that are not turned, of
+// frames with their phases.
+void Renderer::waves(int64_t video, int64_t first, int64_t frames, bool down) {
+    std::vector<WaveParams> tasks;
+    for (size_t s = 0; s < work_.size(); ++s) {
+        const RenderLevel& grid = *weights_.grids()[s];
+        const Waves& waves = down ? work_[s].down : work_[s].across;
+        for (int64_t frame = 0; frame < frames; ++frame) {
+            const float* phase =
+                down || turned_ ? nullptr
+                                : grid.phase + (video * p_.frames + first + frame) * grid.sinusoids;
+            for (int64_t g = 0; g < waves.groups; ++g) {
+                tasks.push_back({waves.copy(frame) + g * waves.step,
+                                 grid.frequency + video * grid.sinusoids * 2, phase, grid.sinusoids,
+                                 down ? 1 : 0, grid.side, turned_, waves.first + g * waves.group, 1,
+                                 waves.group});
+            }
+        }
+    }
+    parallel_for(p_.threads, static_cast<int64_t>(tasks.size()),
+                 [&](int64_t i) { render_waves(tasks[i]); });
+}
+
+// The blocks of the coarsest grid that were added, through all stages.
+void Renderer::chunk(int64_t video, int64_t first, int64_t frames) {
+    if (p_.pause) p_.pause();
+    for (size_t s = 0; s < work_.size(); ++s) {
+        if (s) find_blocks(s);
+        work_[s].divide(cut_, frames);
+        scatter(s, frames);
+        const Stage& stage = weights_.stages()[s];
+        const int64_t lanes = work_[s].blocks(frames) * kBlockLanes;
+        if (stage.base) work_[s].base.reserve(lanes * stage.base->outputs);
+        work_[s].rgb.reserve(lanes * stage.colours);
+        this->stage(s, video, first, frames);
+    }
+}
+
+// The children, of the pixels of the stage before, that the window needs.
+void Renderer::find_blocks(size_t s) {
+    const StageWork& coarser = work_[s - 1];
+    StageWork& work = work_[s];
+    work.whole.clear();
+    work.loose.clear();
+    cut_.clear();
+    const auto child_of = [](const Pixel& block, int child, int64_t parent) {
+        return Pixel{2 * block.row + (child & 1) * kBlockRows,
+                     2 * block.column + (child >> 1) * kBlockColumns,
+                     parent + child * kBlockLanes / 4, block.mirrored};
+    };
+    int64_t parent = 0;
+    for (; parent < coarser.paired * kBlockLanes; parent += 2 * kBlockLanes) {
+        const Pixel& block = coarser.whole[parent / kBlockLanes];
+        const Pixel& image = coarser.whole[parent / kBlockLanes + 1];
+        for (int child = 0; child < 4; ++child) {
+            work.whole.push_back(child_of(block, child, parent));
+            work.whole.push_back(child_of(image, child, parent + kBlockLanes));
+        }
+    }
+    work.paired = 4 * coarser.paired;
+    for (; parent < static_cast<int64_t>(coarser.whole.size()) * kBlockLanes;
+         parent += kBlockLanes) {
+        for (int child = 0; child < 4; ++child)
+            add_block(s, child_of(coarser.whole[parent / kBlockLanes], child, parent));
+    }
+    for (const Pixel& pixel : coarser.loose) {
+        for (int child = 0; child < 4; ++child) {
+            const int64_t row = 2 * pixel.row + (child >> 1),
+                          column = 2 * pixel.column + (child & 1);
+            if (work.area.holds(row, column)) work.loose.push_back({row, column, parent});
+        }
+        ++parent;
+    }
+}
+
+void Renderer::add_block(size_t s, const Pixel& block) {
+    const int64_t share = work_[s].area.share(block.row, block.column);
+    if (share == kBlockLanes) {
+        work_[s].whole.push_back(block);
+    } else if (share) {
+        cut_.push_back(block);
+    }
+}
+
+// Blocks of the loose pixels of all frames.
+void Renderer::scatter(size_t s, int64_t frames) {
+    StageWork& work = work_[s];
+    const int64_t lanes = frames * static_cast<int64_t>(work.loose.size());
+    work.scattered.assign(static_cast<size_t>(blocks_of(lanes)), {});
+    for (size_t i = 0; i < work.scattered.size() * kBlockLanes; ++i) {
+        const auto [frame, pixel] = work.loose_of(static_cast<int64_t>(i), frames);
+        Scattered& block = work.scattered[i / kBlockLanes];
+        const int lane = static_cast<int>(i % kBlockLanes);
+        block.across[lane] = work.across.of(pixel.column);
+        block.down[lane] = work.down.of(pixel.row);
+        if (s) block.parent[lane] = work_[s - 1].lane_of(pixel.parent, frame, frames);
+        if (!turned_) {
+            block.across[lane] += work.across.copy(frame) - work.across.copy(0);
+            continue;
+        }
+        const FrameWaves* const waves = &turned_waves_->of(s, frame);
+        if (lane == 0 || block.frames[block.count - 1].waves != waves)
+            block.frames[block.count++] = {waves, lane, lane};
+        block.frames[block.count - 1].end = lane + 1;
+    }
+}
+
+Block Renderer::whole_block(size_t s, int64_t frame, int64_t index, int64_t frames) const {
+    const StageWork& work = work_[s];
+    const auto each = static_cast<int64_t>(work.whole.size());
+    const Pixel& place = work.whole[static_cast<size_t>(index)];
+    Block block = storage(s, frame * each + index);
+    block.across = work.across.copy(turned_ ? 0 : frame) + work.across.of(place.column);
+    block.down = work.down.copy(0) + work.down.of(place.row);
+    if (turned_) block.waves = &turned_waves_->of(s, frame);
+    if (s) {
+        const int64_t parent = work_[s - 1].lane_of(place.parent, frame, frames);
+        const Block coarser = storage(s - 1, parent / kBlockLanes);
+        block.base = coarser.base_out + parent % kBlockLanes;
+        block.rgb_in = coarser.rgb_out + parent % kBlockLanes;
+    }
+    return block;
+}
+
+Block Renderer::scattered_block(size_t s, int64_t number, int64_t frames) const {
+    const StageWork& work = work_[s];
+    Block block = storage(s, frames * static_cast<int64_t>(work.whole.size()) + number);
+    block.across = work.across.copy(0);
+    block.down = work.down.copy(0);
+    block.scattered = &work.scattered[static_cast<size_t>(number)];
+    if (block.scattered->count == 1) block.waves = block.scattered->frames[0].waves;
+    if (s) {
+        const Block coarser = storage(s - 1, 0);
+        block.base = coarser.base_out;
+        block.rgb_in = coarser.rgb_out;
+    }
+    return block;
+}
+
+// Where a block of a stage hands down its results.
+Block Renderer::storage(size_t s, int64_t block) const {
+    const Stage& stage = weights_.stages()[s];
+    Block at{};
+    if (stage.base) at.base_out = work_[s].base.data() + block * stage.base->outputs * kBlockLanes;
+    at.rgb_out = work_[s].rgb.data() + block * stage.colours * kBlockLanes;
+    return at;
+}
+
+void Renderer::stage(size_t s, int64_t video, int64_t first, int64_t frames) {
+    if (turned_) turned_waves_->turn(s, video, first, frames);
+    const Stage& stage = weights_.stages()[s];
+    const StageWork& work = work_[s];
+    const int64_t whole = static_cast<int64_t>(work.whole.size()), blocks = work.blocks(frames);
+    // The frames' pairs of blocks go in nodes of their own, before all others.
+    const int64_t paired = frames * work.paired, others = blocks - paired;
+    const int64_t alone = frames * whole - paired;  // of these; behind them the scattered ones
+    const int64_t node = std::clamp<int64_t>(blocks / (4 * p_.threads), 1, kNodeBlocks);
+    const int64_t pair_node = (node + 1) / 2 * 2;
+    const int64_t pair_nodes = (paired + pair_node - 1) / pair_node;
+    const int64_t nodes = pair_nodes + (others + node - 1) / node;
+    parallel_for_workers(p_.threads, nodes, [&](int64_t task, int worker) {
+        Block inside[kNodeBlocks];
+        const bool pairs = task < pair_nodes;
+        const int64_t begin = pairs ? task * pair_node : (task - pair_nodes) * node;
+        const int64_t count =
+            pairs ? std::min(pair_node, paired - begin) : std::min(node, others - begin);
+        const int64_t first_scattered = pairs ? count : alone - begin;  // of the node's blocks
+        // The blocks of one frame after those of the other: they share its turned weights.
+        const auto place_of = [&](int64_t i) {
+            const int64_t each = pairs ? work.paired : whole - work.paired, at = begin + i;
+            return std::pair(at / each, at % each + (pairs ? 0 : work.paired));
+        };
+        for (int64_t i = 0; i < count; ++i) {
+            if (i < first_scattered) {
+                const auto [frame, index] = place_of(i);
+                inside[i] = whole_block(s, frame, index, frames);
+            } else {
+                inside[i] = scattered_block(s, begin + i - alone, frames);
+            }
+        }
+        render_node({&stage,
+                     inside,
+                     static_cast<int>(count),
+                     pairs,
+                     {scratch_.at(worker), scratch_.at(worker, 1), scratch_.at(worker, 2)},
+                     weights_.widest()});
+        if (s + 1 < work_.size()) return;
+        const int64_t loose = frames * static_cast<int64_t>(work.loose.size());
+        for (int64_t i = 0; i < count; ++i) {
+            for (int lane = 0; lane < kBlockLanes; ++lane) {
+                const float* const rgb = inside[i].rgb_out + lane;
+                if (i < first_scattered) {
+                    const auto [frame, index] = place_of(i);
+                    put(work.whole[static_cast<size_t>(index)].of_lane(lane), rgb, video,
+                        first + frame);
+                } else if (const int64_t n = (begin + i - alone) * kBlockLanes + lane; n < loose) {
+                    const auto [frame, pixel] = work.loose_of(n, frames);
+                    put(pixel, rgb, video, first + frame);
+                }
+            }
+        }
+    });
+}
+
+// The colours of a lane of the finest grid's blocks, [colours, 32], into the window.
+void Renderer::put(const Pixel& pixel, const float* rgb, int64_t video, int64_t frame) const {
+    const int64_t colours = weights_.stages().back().colours;
+    const int64_t end = weights_.grids().back()->side - 1;
+    const int64_t row = pixel.mirrored ? end - pixel.row : pixel.row;
+    const int64_t column = pixel.mirrored ? end - pixel.column : pixel.column;
+    const auto clipped = [](int64_t begin, int64_t length, int64_t extent) {
+        return std::pair(std::max<int64_t>(0, begin), std::min(extent, begin + length));
+    };
+    const auto [top, bottom] = clipped(row * repeat_ - p_.top, repeat_, p_.height);
+    const auto [left, right] = clipped(column * repeat_ - p_.left, repeat_, p_.width);
+    for (int64_t colour = 0; colour < colours; ++colour) {
+        float* const picture =
+            p_.out + ((video * p_.frames + frame) * colours + colour) * p_.height * p_.width;
+        for (int64_t y = top; y < bottom; ++y)
+            for (int64_t x = left; x < right; ++x)
+                picture[y * p_.width + x] = rgb[colour * kBlockLanes];
+    }
+}
+
+}  // namespace
+
+void render_cpu(const RenderParams& params) {
+    if (params.videos == 0 || params.frames == 0) return;
+    Renderer(params).run();
+}
+
+}  // namespace digan_fast

@@ -1,0 +1,61 @@
+#include "render/rotated_weights.h"
+
+#include <algorithm>
+
+#include "fourier/grid_centre.h"
+#include "runtime/threads.h"
+
+namespace digan_fast {
+namespace {
+
+constexpr int64_t kLine = 16;  // numbers of a cache line
+
+int64_t whole_lines(int64_t numbers) { return (numbers + kLine - 1) / kLine * kLine; }
+
+}  // namespace
+
+TurnedWaves::TurnedWaves(const RenderParams& params, const RenderWeights& weights, int64_t most)
+    : p_(params), weights_(weights), held_(weights.stages().size(), -1), shared_(most > 1) {
+    std::vector<int64_t> begin;
+    int64_t size = 0;
+    for (const Stage& stage : weights.stages()) {
+        const int64_t own = most * 2 * whole_lines(stage.outputs * stage.turned_depth);
+        begin.push_back(shared_ ? 0 : size);
+        size = shared_ ? std::max(size, own) : size + own;
+    }
+    memory_.reserve(size);
+    for (size_t s = 0; s < begin.size(); ++s) {
+        const Stage& stage = weights.stages()[s];
+        const int64_t numbers = whole_lines(stage.outputs * stage.turned_depth);
+        std::vector<FrameWaves>& waves = waves_.emplace_back();
+        for (int64_t frame = 0; frame < most; ++frame) {
+            float* const sine = memory_.data() + begin[s] + frame * 2 * numbers;
+            waves.push_back({sine, sine + numbers});
+        }
+    }
+}
+
+void TurnedWaves::turn(size_t s, int64_t video, int64_t first, int64_t frames) {
+    const int64_t number = video * p_.frames + first;
+    if (held_[s] == number) return;
+    if (shared_) std::fill(held_.begin(), held_.end(), -1);
+    held_[s] = number;
+    const RenderLevel& grid = *weights_.grids()[s];
+    const Stage& stage = weights_.stages()[s];
+    const int64_t K = grid.sinusoids;
+    std::vector<float> turns(static_cast<size_t>(frames * 2 * K));
+    parallel_for(p_.threads, frames, [&](int64_t frame) {
+        turn_of_frame(grid.frequency + video * K * 2, grid.phase + (number + frame) * K, K,
+                      grid.side, turns.data() + frame * 2 * K);
+    });
+    // Some rows for one frame after the other: the weights are read from memory once.
+    const int64_t parts = (stage.outputs + kRowsOfAPack - 1) / kRowsOfAPack;
+    parallel_for(p_.threads, parts * frames, [&](int64_t i) {
+        const int64_t row = i / frames * kRowsOfAPack, frame = i % frames;
+        turn_waves({stage.sine, stage.cosine, of(s, frame), turns.data() + frame * 2 * K, K,
+                    stage.turned_depth, row, std::min(row + kRowsOfAPack, stage.outputs),
+                    p_.precision});
+    });
+}
+
+}  // namespace digan_fast

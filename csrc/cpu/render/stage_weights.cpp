@@ -1,0 +1,147 @@
+#include "render/stage_weights.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "digan_fast/cpu.h"
+#include "runtime/threads.h"
+
+namespace digan_fast {
+namespace {
+
+constexpr int64_t kLine = 16;  // numbers of a cache line
+
+// Numbers of neighbouring channels that lie in 32 bits.
+int64_t together(Precision precision) {
+    if (precision == Precision::int8) return 4;
+    return precision == Precision::bfloat16 && selected_isa() == Isa::avx512bf16 ? 2 : 1;
+}
+
+int64_t round_up(int64_t a, int64_t multiple) { return (a + multiple - 1) / multiple * multiple; }
+
+// act(z)·gain = act(gain·z): the gain goes into the panels.
+bool folded(Activation activation) { return activation != Activation::sine; }
+
+// All that `add` can take for a layer, its columns split in two.
+int64_t most(const RenderLayer& layer) {
+    return layer.outputs * (layer.inputs + 4) + 6 * layer.outputs + 10 * kLine + 8 * kGap;
+}
+
+}  // namespace
+
+RenderWeights::RenderWeights(const RenderParams& p) : precision_(p.precision) {
+    int64_t size = 0;
+    for (const RenderLevel& level : p.levels) {
+        size += most(level.to_rgb);
+        for (const RenderLayer& layer : level.layers) size += most(layer);
+    }
+    memory_.reserve(size);
+    bases_.reserve(p.levels.size());
+    layers_.reserve(p.levels.size());
+    int64_t below = 0;  // channels of the level before
+    for (const RenderLevel& level : p.levels) {
+        size_t begin = 0;
+        if (level.sinusoids) {
+            const RenderLayer& first = level.layers.front();
+            Stage stage{};
+            if (below) {
+                RenderLayer linear = first;
+                if (!folded(first.activation)) linear.gain = 1;
+                linear.activation = Activation::linear;
+                linear.clamp = INFINITY;
+                bases_.push_back(add(linear, 0, below, 0, true, precision_));
+                stages_.back().base = &bases_.back();
+            }
+            const int64_t K = level.sinusoids;
+            if (precision_ == Precision::int8) {
+                stage.waves = add(first, below, 2 * K, K, !below, precision_);
+            } else {
+                stage.sine = add(first, below, K, 0, !below, Precision::float32, 1);
+                stage.cosine = add(first, below + K, K, 0, false, Precision::float32, 1);
+                const int64_t pairs = together(precision_);
+                stage.turned_depth = round_up(K, pairs) / pairs;
+                widest_ = std::max(widest_, 2 * stage.turned_depth);
+            }
+            stage.sinusoids = K;
+            stage.outputs = first.outputs;
+            stage.colours = level.to_rgb.outputs;
+            stage.precision = precision_;
+            stages_.push_back(stage);
+            grids_.push_back(&level);
+            levels_.emplace_back();
+            begin = 1;
+        }
+        std::vector<PackedLayer>& layers = layers_.emplace_back();
+        for (size_t i = begin; i < level.layers.size(); ++i) {
+            const RenderLayer& layer = level.layers[i];
+            layers.push_back(add(layer, 0, layer.inputs, 0, true, precision_));
+        }
+        for (const RenderLayer& layer : level.layers) below = layer.outputs;
+        const RenderLayer& to_rgb = level.to_rgb;
+        levels_.back().push_back({layers.data(), static_cast<int64_t>(layers.size()),
+                                  add(to_rgb, 0, to_rgb.inputs, 0, true, Precision::float32)});
+    }
+    for (size_t s = 0; s < stages_.size(); ++s) {
+        stages_[s].levels = levels_[s].data();
+        stages_[s].count = static_cast<int64_t>(levels_[s].size());
+    }
+}
+
+float* RenderWeights::take(int64_t size) {
+    float* const begin = memory_.data() + taken_;
+    taken_ += round_up(size, kLine) + kGap;
+    forbid(begin + size, memory_.data() + taken_);
+    return begin;
+}
+
+PackedLayer RenderWeights::add(const RenderLayer& layer, int64_t first_column, int64_t inputs,
+                               int64_t sinusoids, bool with_bias, Precision precision,
+                               int64_t multiple) {
+    // A float32 product with activations in pairs takes the pair of an odd last one too; in int8 it
+    // takes float32.
+    const bool quads = precision_ == Precision::int8;
+    const int64_t own = quads ? together(precision) : together(precision_);
+    const int64_t pairs = multiple ? multiple : own;
+    const int64_t depth = round_up(inputs, pairs) / together(precision);
+    PackedLayer packed{};
+    packed.panels = take(layer.outputs * depth);
+    packed.bias = with_bias ? take(layer.outputs) : nullptr;
+    packed.outputs = layer.outputs;
+    packed.depth = depth;
+    packed.activation = layer.activation;
+    packed.gain = folded(layer.activation) ? 1.0f : layer.gain;
+    packed.clamp = layer.clamp;
+    if (precision == Precision::int8) {
+        packed.scales = take(layer.outputs);
+        packed.sums = reinterpret_cast<int32_t*>(take(layer.outputs));
+    }
+    // In int8 a part of a node's scratch holds either float32 or quads of channels.
+    const int64_t held = quads ? 1 : pairs;
+    widest_ =
+        std::max({widest_, round_up(inputs, pairs) / pairs, round_up(layer.outputs, held) / held});
+    PackParams params{};
+    params.layer = packed;
+    params.weight = layer.weight + first_column;
+    params.bias = with_bias ? layer.bias : nullptr;
+    params.row_step = layer.inputs;
+    params.inputs = inputs;
+    params.sinusoids = sinusoids;
+    params.scale = folded(layer.activation) ? layer.gain : 1.0f;
+    params.precision = precision;
+    for (int64_t first = 0; first < layer.outputs; first += kRowsOfAPack) {
+        params.first = first;
+        params.last = std::min(first + kRowsOfAPack, layer.outputs);
+        jobs_.push_back({params, layer.outputs * layer.inputs});
+    }
+    return packed;
+}
+
+void RenderWeights::pack(int64_t video, int threads) {
+    parallel_for(threads, static_cast<int64_t>(jobs_.size()), [&](int64_t i) {
+        PackParams params = jobs_[i].params;
+        params.weight += video * jobs_[i].video_step;
+        pack_layer(params);
+    });
+}
+
+}  // namespace digan_fast

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <vector>
+
+#include "runtime/scratch.h"
+#include "render/block_kernel.h"
+
+namespace digan_fast {
+
+// The stages of an INR, with the weights of one video at a time in panels.
+class RenderWeights {
+  public:
+    explicit RenderWeights(const RenderParams& params);
+    RenderWeights(const RenderWeights&) = delete;
+    RenderWeights& operator=(const RenderWeights&) = delete;
+
+    void pack(int64_t video, int threads);
+
+    const std::vector<Stage>& stages() const { return stages_; }
+    // The level of each stage that has its sinusoids.
+    const std::vector<const RenderLevel*>& grids() const { return grids_; }
+    // Rows of the widest activations or waves, packed together.
+    int64_t widest() const { return widest_; }
+
+  private:
+    // What is packed for each video: `weight` is the first video's.
+    struct Job {
+        PackParams params;
+        int64_t video_step;
+    };
+
+    // `multiple`: of the packed inputs, 0 for what the activations have.
+    PackedLayer add(const RenderLayer& layer, int64_t first_column, int64_t inputs,
+                    int64_t sinusoids, bool with_bias, Precision precision, int64_t multiple = 0);
+    float* take(int64_t size);
+
+    Buffer memory_;
+    int64_t taken_ = 0;
+    int64_t widest_ = 0;
+    Precision precision_;
+    std::vector<Job> jobs_;
+    std::vector<Stage> stages_;
+    std::vector<const RenderLevel*> grids_;
+    std::vector<std::vector<PackedLevel>> levels_;  // of each stage
+    std::vector<std::vector<PackedLayer>> layers_;  // of each level
+    std::vector<PackedLayer> bases_;                // of each stage but the first
+};
+
+}  // namespace digan_fast

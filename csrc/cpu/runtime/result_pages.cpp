@@ -1,0 +1,186 @@
+#include "runtime/result_pages.h"
+
+#include <algorithm>
+#include <mutex>
+#include <new>
+#include <vector>
+
+#include "runtime/scratch.h"
+
+#if defined(__linux__)
+#    include <sys/mman.h>
+#endif
+
+namespace digan_fast {
+namespace {
+
+constexpr int64_t kHuge = 2 << 20;
+
+int64_t whole_pages(int64_t bytes) { return (bytes + kHuge - 1) / kHuge * kHuge; }
+
+}  // namespace
+
+void use_huge_pages([[maybe_unused]] void* data, [[maybe_unused]] int64_t bytes) {
+#if defined(MADV_HUGEPAGE)
+    const uintptr_t address = reinterpret_cast<uintptr_t>(data);
+    const uintptr_t begin = (address + kHuge - 1) / kHuge * kHuge;
+    const uintptr_t end = (address + static_cast<uintptr_t>(bytes)) / kHuge * kHuge;
+    // Refused where the kernel has none: the pages are small then.
+    if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
+}
+
+// Sanitizers see the life of a result only where it is really allocated and freed.
+#if defined(MREMAP_FIXED) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+
+namespace {
+
+constexpr int64_t kMost = int64_t{2} << 30;
+
+// Whole pages of 2 MB, at a multiple of their size.
+struct Block {
+    char* data;
+    int64_t bytes;
+};
+
+// Never destroyed: results may be freed at the end of the process. A lock that is not to be had at
+// once, as in the child of a fork, means that nothing is kept or reused.
+struct Pool {
+    std::mutex mutex;
+    bool keeps = true;
+    std::vector<Block> free;
+    int64_t bytes = 0;  // of the free ones
+};
+
+Pool& pool() {
+    static Pool* const pool = new Pool;
+    return *pool;
+}
+
+void release(Block block) {
+    if (block.bytes) munmap(block.data, block.bytes);
+}
+
+// Addresses at a multiple of 2 MB, without memory. Throws std::bad_alloc.
+Block addresses(int64_t bytes) {
+    void* const found =
+        mmap(nullptr, bytes + kHuge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (found == MAP_FAILED) throw std::bad_alloc();
+    char* const begin = static_cast<char*>(found);
+    const int64_t before = -reinterpret_cast<uintptr_t>(begin) % kHuge;
+    release({begin, before});
+    release({begin + before + bytes, kHuge - before});
+    return {begin + before, bytes};
+}
+
+// Memory of the kernel, zeros, in `block` from there on; without any, the block is released.
+void map(Block block, int64_t from) {
+    const Block at{block.data + from, block.bytes - from};
+    if (!at.bytes) return;
+    if (mmap(at.data, at.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+             0) == MAP_FAILED) {
+        release(block);
+        throw std::bad_alloc();
+    }
+    use_huge_pages(at.data, at.bytes);
+}
+
+// Moves pages, not what is in them, to other addresses; how many bytes of them it could.
+int64_t move(Block from, char* to) {
+    const auto moves = [&](int64_t begin, int64_t bytes) {
+        return mremap(from.data + begin, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to + begin) !=
+               MAP_FAILED;
+    };
+    if (moves(0, from.bytes)) return from.bytes;
+    // Pages that were moved before are mappings of their own, which not every kernel moves
+    // together.
+    int64_t moved = 0;
+    while (moved < from.bytes && moves(moved, kHuge)) moved += kHuge;
+    return moved;
+}
+
+// Free pages of a size: the smallest block of as many or more, cut, else what several blocks have,
+// the largest first, moved together. What is missing of them is empty.
+Block reused(Pool& kept, int64_t size) {
+    if (kept.free.empty()) return {};
+    const auto fits = [&](const Block& a) { return a.bytes >= size; };
+    const auto before = [&](const Block& a, const Block& b) {
+        return fits(a) && fits(b) ? a.bytes < b.bytes : a.bytes > b.bytes;
+    };
+    const auto best = std::min_element(kept.free.begin(), kept.free.end(), before);
+    if (fits(*best)) {
+        const Block found{best->data, size};
+        best->data += size;
+        best->bytes -= size;
+        kept.bytes -= size;
+        if (!best->bytes) kept.free.erase(best);
+        return found;
+    }
+    const Block target = addresses(size);
+    std::sort(kept.free.begin(), kept.free.end(), before);
+    int64_t filled = 0;
+    while (filled < size && !kept.free.empty()) {
+        Block& largest = kept.free.front();
+        const int64_t part = std::min(largest.bytes, size - filled);
+        const int64_t moved = move({largest.data, part}, target.data + filled);
+        filled += moved;
+        largest.data += moved;
+        largest.bytes -= moved;
+        kept.bytes -= moved;
+        if (moved < part) break;
+        if (!largest.bytes) kept.free.erase(kept.free.begin());
+    }
+    map(target, filled);
+    return target;
+}
+
+}  // namespace
+
+void* take_pages(int64_t bytes) {
+    const int64_t size = whole_pages(bytes);
+    {
+        Pool& kept = pool();
+        const std::unique_lock lock(kept.mutex, std::try_to_lock);
+        if (lock)
+            if (const Block found = reused(kept, size); found.data) return found.data;
+    }
+    const Block fresh = addresses(size);
+    map(fresh, 0);
+    return fresh.data;
+}
+
+void give_pages(void* data, int64_t bytes) {
+    const Block block{static_cast<char*>(data), whole_pages(bytes)};
+    Pool& kept = pool();
+    const std::unique_lock lock(kept.mutex, std::try_to_lock);
+    if (!lock || !kept.keeps || kept.bytes + block.bytes > kMost) return release(block);
+#    if defined(MADV_FREE)
+    madvise(block.data, block.bytes, MADV_FREE);
+#    endif
+    kept.free.push_back(block);
+    kept.bytes += block.bytes;
+}
+
+void keep_pages(bool keep) {
+    Pool& kept = pool();
+    const std::lock_guard lock(kept.mutex);
+    kept.keeps = keep;
+    if (keep) return;
+    for (const Block& block : kept.free) release(block);
+    kept.free.clear();
+    kept.bytes = 0;
+}
+
+#else
+
+void* take_pages(int64_t bytes) {
+    return ::operator new(whole_pages(bytes), std::align_val_t{kHuge});
+}
+
+void give_pages(void* data, int64_t) { ::operator delete(data, std::align_val_t{kHuge}); }
+
+void keep_pages(bool) {}
+
+#endif
+
+}  // namespace digan_fast

@@ -1,0 +1,113 @@
+#include "runtime/scratch.h"
+
+#include <mutex>
+#include <new>
+#include <vector>
+
+#include "runtime/result_pages.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#    include <sanitizer/asan_interface.h>
+#endif
+
+namespace digan_fast {
+namespace {
+
+constexpr std::align_val_t kLine{64};
+// Sanitizers see the life of a buffer only where it is really allocated and freed.
+constexpr bool kReused = !kSanitized;
+constexpr int64_t kKept = kReused ? (int64_t{64} << 20) / sizeof(float) : 0;
+
+struct Free {
+    float* data;
+    int64_t size;
+};
+
+// Never destroyed: buffers may be freed at the end of the process. A lock that is not to be had at
+// once, as in the child of a fork, means that nothing is kept.
+struct Pool {
+    std::mutex mutex;
+    std::vector<Free> free;
+    int64_t size = 0;
+};
+
+Pool& pool() {
+    static Pool* const pool = new Pool;
+    return *pool;
+}
+
+// The smallest of the kept ones that holds `size` numbers and is not twice as large.
+Free taken(int64_t size) {
+    Pool& kept = pool();
+    const std::unique_lock lock(kept.mutex, std::try_to_lock);
+    if (!lock) return {nullptr, 0};
+    auto best = kept.free.end();
+    for (auto it = kept.free.begin(); it != kept.free.end(); ++it) {
+        const bool fits = it->size >= size && it->size <= 2 * size;
+        if (fits && (best == kept.free.end() || it->size < best->size)) best = it;
+    }
+    if (best == kept.free.end()) return {nullptr, 0};
+    const Free found = *best;
+    kept.free.erase(best);
+    kept.size -= found.size;
+    return found;
+}
+
+bool kept(Free buffer) {
+    Pool& kept = pool();
+    const std::unique_lock lock(kept.mutex, std::try_to_lock);
+    if (!lock || buffer.size > kKept) return false;
+    // The oldest make room.
+    while (kept.size + buffer.size > kKept) {
+        ::operator delete[](kept.free.front().data, kLine);
+        kept.size -= kept.free.front().size;
+        kept.free.erase(kept.free.begin());
+    }
+    kept.free.push_back(buffer);
+    kept.size += buffer.size;
+    return true;
+}
+
+}  // namespace
+
+float* Buffer::reserve(int64_t size) {
+    if (size <= size_ && kReused) return data_;
+    release();
+    const Free found = taken(size);
+    if (found.data) {
+        data_ = found.data;
+        size_ = found.size;
+        return data_;
+    }
+    data_ = static_cast<float*>(::operator new[](size * sizeof(float), kLine));
+    size_ = size;
+    use_huge_pages(data_, size * static_cast<int64_t>(sizeof(float)));
+    return data_;
+}
+
+void Buffer::release() {
+    if (data_ && !kept({data_, size_})) ::operator delete[](data_, kLine);
+    data_ = nullptr;
+    size_ = 0;
+}
+
+#if defined(__SANITIZE_ADDRESS__)
+void forbid(float* begin, const float* end) {
+    ASAN_POISON_MEMORY_REGION(begin, (end - begin) * sizeof(float));
+}
+#endif
+
+Areas::Areas(int64_t copies, const std::vector<int64_t>& sizes) {
+    constexpr int64_t kLineNumbers = static_cast<int64_t>(kLine) / sizeof(float);
+    for (const int64_t size : sizes) {
+        begin_.push_back(step_);
+        step_ += (size + kLineNumbers - 1) / kLineNumbers * kLineNumbers + kGap;
+    }
+    memory_.reserve(copies * step_);
+    for (int64_t copy = 0; copy < copies; ++copy)
+        for (size_t i = 0; i < sizes.size(); ++i)
+            forbid(at(copy, i) + sizes[i],
+                   i + 1 < sizes.size() ? at(copy, i + 1) : at(copy) + step_);
+}
+
+}  // namespace digan_fast
