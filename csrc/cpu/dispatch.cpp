@@ -6,11 +6,11 @@
 #include "digan_fast/fmm_weights.h"
 #include "digan_fast/peak.h"
 #include "digan_fast/upfirdn2d.h"
-#include "gemm/skinny_kernel.h"
 #include "fourier/mirrored_kernel.h"
+#include "gemm/pixel_rows_kernel.h"
+#include "gemm/skinny_kernel.h"
 #include "ops/coord_mlp_kernel.h"
 #include "render/block_kernel.h"
-#include "gemm/pixel_rows_kernel.h"
 
 #define DIGAN_FAST_DECLARE(isa, op, Params) \
     namespace isa {                         \

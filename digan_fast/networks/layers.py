@@ -13,7 +13,7 @@ from digan_fast import dispatch, functional
 from digan_fast.precision import full_precision
 
 RESAMPLE_FILTER = (1, 3, 3, 1)
-_FEW_ROWS = 8  # csrc/cpu/few_rows.h
+_FEW_ROWS = 8  # csrc/cpu/gemm/skinny_kernel.h
 
 
 def resample_filter(taps: Sequence[int] = RESAMPLE_FILTER) -> Tensor:

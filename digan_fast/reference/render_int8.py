@@ -1,4 +1,4 @@
-"""Layers in int8, as the compiled renderer has them (csrc/cpu/render_int8.cpp): the same integers.
+"""Layers in int8, as the compiled renderer has them (csrc/cpu/render/block_int8_kernel.cpp): the same integers.
 
 Weights w ≈ s·q, q in ±127, a scale for each row; activations x ≈ s·(q − z), q and z in 0 … 255, a scale and a zero for
 each pixel; sines and cosines with the scale 1/127.  Products are sums of integers, exact here in float64 up to 2⁵³.

@@ -217,7 +217,7 @@ def test_what_it_cannot_run_says_why() -> None:
 
 
 def sines(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """sin x and cos x of csrc/cpu/sines.h, as sine's value and its derivative."""
+    """sin x and cos x of csrc/cpu/simd/sincos-inl.h, as sine's value and its derivative."""
     numbers = torch.from_numpy(x).view(1, -1)
     with use_backend("native"):
         sine = FORWARD(numbers, None, 1, "sine", 1.0, None)

@@ -23,7 +23,7 @@ BACKWARD = torch.ops.digan_fast.coord_linear_backward.default
 ACTIVATIONS = ["linear", "relu", "lrelu"]
 GAIN = 1.3
 UNIT = 2**-24
-# Of a pixel's sine or cosine, from those of its column and its row, 3e-7 off each (csrc/cpu/waves.h).
+# Of a pixel's sine or cosine, from those of its column and its row, 3e-7 off each (csrc/cpu/fourier/axis_features-inl.h).
 WAVE = 7e-7
 
 Grid = tuple[int, int, int, int, int]
@@ -86,7 +86,7 @@ def check(tensors: list[Any], grid: Grid, activation: str, clamp: float | None) 
     outputs, terms = weight.shape[1], dz.shape[1:4].numel()
     both = weight.abs().unflatten(-1, (2, -1)).sum(2)
     dtheta = torch.einsum("bthwo,bok->bthwk", dz, both)
-    # x = q + c about the grid's centre, −1/side (csrc/cpu/grid_centre.h): both shares are rounded.
+    # x = q + c about the grid's centre, −1/side (csrc/cpu/fourier/grid_centre.h): both shares are rounded.
     centre = 1 / grid[0]
     x, y = ((axis + centre).abs() + centre for axis in reference.coordinates(grid, frequency.double()))
     by = torch.stack((torch.einsum("bthwk,w->bk", dtheta, x), torch.einsum("bthwk,h->bk", dtheta, y)), -1)

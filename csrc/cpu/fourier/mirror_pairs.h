@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <vector>
 
-#include "runtime/scratch.h"
 #include "digan_fast/coord_linear.h"
 #include "fourier/mirrored_kernel.h"
+#include "runtime/scratch.h"
 #include "runtime/threads.h"
 
 namespace digan_fast {

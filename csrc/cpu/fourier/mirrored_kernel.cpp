@@ -1,7 +1,7 @@
 #include "fourier/mirrored_kernel.h"
 
-#include "gemm/pack_rows-inl.h"
 #include "fourier/axis_features-inl.h"
+#include "gemm/pack_rows-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {

@@ -1,6 +1,7 @@
 #pragma once
 
-// What ops/coord_linear.cpp, compiled once, asks of fourier/mirrored_kernel.cpp, compiled for each instruction set.
+// What ops/coord_linear.cpp, compiled once, asks of fourier/mirrored_kernel.cpp, compiled for each
+// instruction set.
 //
 // With q a pixel's place about the centre of its grid, θ = F·q + φ′. The columns P, Q of W that
 // multiply sin F·q and cos F·q are those of W turned by φ′ (reference/coord_linear.py), and a pixel

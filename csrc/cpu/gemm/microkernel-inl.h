@@ -4,8 +4,8 @@
 // panels [depth][rows], broadcast element by element; an operand of lanes is [depth][step].
 
 #include "digan_fast/bias_act.h"
-#include "simd/vec-inl.h"
 #include "simd/sincos-inl.h"
+#include "simd/vec-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 

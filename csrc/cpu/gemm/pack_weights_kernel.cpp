@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <vector>
 
-#include "simd/quantise-inl.h"
 #include "gemm/microkernel-inl.h"
 #include "simd/int8x4-inl.h"
+#include "simd/quantise-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {

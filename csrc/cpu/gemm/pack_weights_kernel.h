@@ -1,7 +1,7 @@
 #pragma once
 
-// Layers as gemm/pack_weights_kernel.cpp, compiled for each instruction set, packs them, and the blocks of
-// lanes that go through them.
+// Layers as gemm/pack_weights_kernel.cpp, compiled for each instruction set, packs them, and the
+// blocks of lanes that go through them.
 
 #include <cstdint>
 

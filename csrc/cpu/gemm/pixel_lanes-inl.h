@@ -2,8 +2,8 @@
 
 // A packed layer times the activations of blocks of lanes.
 
-#include "gemm/pack_weights_kernel.h"
 #include "gemm/microkernel-inl.h"
+#include "gemm/pack_weights_kernel.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 

@@ -1,7 +1,8 @@
 #pragma once
 
-// What ops/linear_act.cpp and ops/coord_linear.cpp, compiled once, ask of gemm/pixel_rows_kernel.cpp, compiled for each
-// instruction set: products of matrices whose rows are pixels, for the training of INRs.
+// What ops/linear_act.cpp and ops/coord_linear.cpp, compiled once, ask of
+// gemm/pixel_rows_kernel.cpp, compiled for each instruction set: products of matrices whose rows
+// are pixels, for the training of INRs.
 
 #include <cstdint>
 

@@ -1,8 +1,8 @@
 #pragma once
 
-// What ops/linear_act.cpp, compiled once, asks of gemm/skinny_kernel.cpp, compiled for each instruction set:
-// products of which one matrix has a few rows, as a layer of three outputs has or a batch of a few
-// vectors. They take as long as memory does, so that nothing is packed.
+// What ops/linear_act.cpp, compiled once, asks of gemm/skinny_kernel.cpp, compiled for each
+// instruction set: products of which one matrix has a few rows, as a layer of three outputs has or
+// a batch of a few vectors. They take as long as memory does, so that nothing is packed.
 //
 // `many` is [rows, depth], `few` [few_rows, depth]; the element (m, s) of what belongs to a row of
 // each lies at m · row_step + s · few_step.

@@ -1,8 +1,8 @@
+#include "digan_fast/bias_act.h"
+#include "runtime/threads.h"
 #include "simd/activations-inl.h"
 #include "simd/bfloat16-inl.h"
-#include "digan_fast/bias_act.h"
 #include "simd/vec16-inl.h"
-#include "runtime/threads.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {

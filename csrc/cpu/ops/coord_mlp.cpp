@@ -4,8 +4,8 @@
 #include <cmath>
 #include <vector>
 
-#include "runtime/scratch.h"
 #include "ops/coord_mlp_kernel.h"
+#include "runtime/scratch.h"
 #include "runtime/threads.h"
 
 namespace digan_fast {

@@ -1,6 +1,7 @@
 #pragma once
 
-// What ops/coord_mlp.cpp, compiled once, asks of ops/coord_mlp_kernel.cpp, compiled for each instruction set.
+// What ops/coord_mlp.cpp, compiled once, asks of ops/coord_mlp_kernel.cpp, compiled for each
+// instruction set.
 
 #include "gemm/pack_weights_kernel.h"
 

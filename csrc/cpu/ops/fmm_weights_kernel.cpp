@@ -1,8 +1,7 @@
 #include "digan_fast/fmm_weights.h"
-
-#include "simd/vec_math-inl.h"
-#include "simd/vec16-inl.h"
 #include "runtime/threads.h"
+#include "simd/vec16-inl.h"
+#include "simd/vec_math-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {

@@ -1,8 +1,7 @@
-#include "digan_fast/peak.h"
-
 #include <atomic>
 #include <chrono>
 
+#include "digan_fast/peak.h"
 #include "runtime/threads.h"
 #include "simd/vec-inl.h"
 

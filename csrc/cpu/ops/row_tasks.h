@@ -4,9 +4,9 @@
 #include <utility>
 #include <vector>
 
+#include "gemm/pixel_rows_kernel.h"
 #include "runtime/scratch.h"
 #include "runtime/threads.h"
-#include "gemm/pixel_rows_kernel.h"
 
 namespace digan_fast {
 

@@ -1,10 +1,9 @@
-#include "digan_fast/upfirdn2d.h"
-
 #include <math.h>
 
+#include "digan_fast/upfirdn2d.h"
+#include "runtime/threads.h"
 #include "simd/bfloat16-inl.h"
 #include "simd/vec16-inl.h"
-#include "runtime/threads.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {

@@ -1,8 +1,7 @@
-#include "render/block_int8-inl.h"
-
-#include "simd/quantise-inl.h"
 #include "render/block_features-inl.h"
+#include "render/block_int8-inl.h"
 #include "simd/int8x4-inl.h"
+#include "simd/quantise-inl.h"
 
 // A layer's activations are float32, [outputs, 32], with the least and the largest of each lane
 // kept beside them; a pass makes quads of them, with a scale and a zero for each lane, for the next

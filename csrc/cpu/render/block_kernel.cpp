@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
+#include "fourier/axis_features-inl.h"
 #include "render/block_features-inl.h"
 #include "render/block_int8-inl.h"
-#include "fourier/axis_features-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {

@@ -1,6 +1,7 @@
 #pragma once
 
-// What render/renderer.cpp, compiled once, asks of render/block_kernel.cpp, compiled for each instruction set.
+// What render/renderer.cpp, compiled once, asks of render/block_kernel.cpp, compiled for each
+// instruction set.
 //
 // A block is 4×8 pixels of a level's grid in Morton order: lane = x0 | y0<<1 | x1<<2 | y1<<3 |
 // x2<<4 for x = x2x1x0, y = y1y0. The four children of a pixel are neighbours, so child block c of

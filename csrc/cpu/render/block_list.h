@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "runtime/scratch.h"
 #include "render/block_kernel.h"
+#include "runtime/scratch.h"
 
 namespace digan_fast {
 

@@ -1,13 +1,12 @@
-#include "digan_fast/render.h"
-
 #include <algorithm>
 #include <optional>
 
-#include "runtime/scratch.h"
-#include "runtime/threads.h"
-#include "render/stage_weights.h"
+#include "digan_fast/render.h"
 #include "render/block_list.h"
 #include "render/rotated_weights.h"
+#include "render/stage_weights.h"
+#include "runtime/scratch.h"
+#include "runtime/threads.h"
 
 namespace digan_fast {
 namespace {

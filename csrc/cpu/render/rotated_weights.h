@@ -9,8 +9,8 @@
 
 #include <vector>
 
-#include "runtime/scratch.h"
 #include "render/stage_weights.h"
+#include "runtime/scratch.h"
 
 namespace digan_fast {
 

@@ -2,8 +2,8 @@
 
 #include <vector>
 
-#include "runtime/scratch.h"
 #include "render/block_kernel.h"
+#include "runtime/scratch.h"
 
 namespace digan_fast {
 

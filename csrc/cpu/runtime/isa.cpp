@@ -1,8 +1,7 @@
-#include "digan_fast/cpu.h"
-
 #include <cstdlib>
 #include <stdexcept>
 
+#include "digan_fast/cpu.h"
 #include "runtime/threads.h"
 
 #if defined(__unix__) || defined(__APPLE__)

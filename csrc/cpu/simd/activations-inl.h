@@ -3,8 +3,8 @@
 // The pointwise activations and their derivatives, for loops that the compiler vectorises.
 
 #include "digan_fast/bias_act.h"
-#include "simd/vec_math-inl.h"
 #include "simd/sincos-inl.h"
+#include "simd/vec_math-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 

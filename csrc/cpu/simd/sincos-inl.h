@@ -1,7 +1,8 @@
 #pragma once
 
-// Sine and cosine for loops that the compiler vectorises, under the rules of simd/vec_math-inl.h: the same
-// bits from every instruction set and every position in a vector. NaN and infinity in, NaN out.
+// Sine and cosine for loops that the compiler vectorises, under the rules of simd/vec_math-inl.h:
+// the same bits from every instruction set and every position in a vector. NaN and infinity in, NaN
+// out.
 
 #include <math.h>
 #include <stdint.h>

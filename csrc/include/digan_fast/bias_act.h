@@ -73,7 +73,7 @@ struct BiasActChunks {
     std::int64_t length;
 };
 
-// About 2¹⁴ elements a task: a thread more pays from there on (csrc/cpu/bias_act.cpp).
+// About 2¹⁴ elements a task: a thread more pays from there on (csrc/cpu/ops/bias_act_kernel.cpp).
 static inline BiasActChunks bias_act_chunks(std::int64_t outer, std::int64_t channels,
                                             std::int64_t inner) {
     constexpr std::int64_t kTask = 1 << 14;
