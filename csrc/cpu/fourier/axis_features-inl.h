@@ -18,13 +18,13 @@ struct Axis {
 // θ is taken in double, less whole turns, so that a sine is within 3e-7 of the exact one whatever
 // the frequency.
 template <class Put>
-static inline void axis_waves(const Axis& a, int64_t first, int64_t count, const Put& put) {
+static inline void axis_features(const Axis& a, int64_t first, int64_t count, const Put& put) {
     constexpr double kTurn = 6.283185307179586;
     constexpr double kShift = 6755399441055744.0;  // 1.5 · 2⁵²: the sum is rounded to an integer
     constexpr double kReach = 1e9;                 // beyond it the remainder loses digits
     constexpr int64_t kChunk = 32;                 // sinusoids
     double x[8], theta[kChunk * 8];
-    float turned[kChunk * 8], sine[kChunk * 8], cosine[kChunk * 8];
+    float reduced[kChunk * 8], sine[kChunk * 8], cosine[kChunk * 8];
     for (int64_t i = 0; i < count; ++i)
         x[i] = static_cast<double>(a.start + a.step * (first + i)) / static_cast<double>(a.side);
     for (int64_t begin = 0; begin < a.sinusoids; begin += kChunk) {
@@ -38,9 +38,9 @@ static inline void axis_waves(const Axis& a, int64_t first, int64_t count, const
         }
         for (int64_t i = 0; i < n; ++i) {
             const double turns = (theta[i] * (1 / kTurn) + kShift) - kShift;
-            turned[i] = static_cast<float>(theta[i] - turns * kTurn);
+            reduced[i] = static_cast<float>(theta[i] - turns * kTurn);
         }
-        sincos_n(turned, sine, cosine, n);
+        sincos_n(reduced, sine, cosine, n);
         for (int64_t i = 0; i < n; ++i) {
             if (fabs(theta[i]) <= kReach) continue;
             sine[i] = static_cast<float>(sin(theta[i]));

@@ -56,9 +56,9 @@ class GridRows {
         parallel_for(p.threads, 2 * p.videos, [&](int64_t task) {
             const int64_t video = task / 2;
             const GridAxis& axis = task % 2 ? down_ : across_;
-            axis_table({(task % 2 ? rows_ : columns_).at(video),
-                        p.frequency + video * 2 * p.sinusoids, p.sinusoids, axis.axis, axis.start(),
-                        axis.step(), axis.side, 2 * axis.parents()});
+            axis_feature_table({(task % 2 ? rows_ : columns_).at(video),
+                                p.frequency + video * 2 * p.sinusoids, p.sinusoids, axis.axis,
+                                axis.start(), axis.step(), axis.side, 2 * axis.parents()});
         });
     }
 
@@ -91,11 +91,11 @@ class GridRows {
 
     const CoordLinearParams& p_;
     GridAxis down_, across_;
-    Areas columns_, rows_;  // waves about the centre, [2K] of each
+    ScratchParts columns_, rows_;  // features about the centre, [2K] of each
     std::vector<FamilyPair> pairs_;
 };
 
-// The pixels of a block of families: where each finds its waves, its base, its output.
+// The pixels of a block of families: where each finds its features, its base, its output.
 struct PixelPairs {
     int64_t count = 0;  // of rows
     const float* across[kPairs];
@@ -137,9 +137,9 @@ struct PixelPairs {
 
   private:
     void place(const GridRows& grid, int64_t video, int64_t row, int64_t column) {
-        const int64_t waves = 2 * grid.p_.sinusoids;
-        across[count] = grid.columns_.at(video) + column * waves;
-        down[count] = grid.rows_.at(video) + row * waves;
+        const int64_t features = 2 * grid.p_.sinusoids;
+        across[count] = grid.columns_.at(video) + column * features;
+        down[count] = grid.rows_.at(video) + row * features;
         const auto along = [](const GridAxis& axis, int64_t index) {
             return static_cast<float>(static_cast<double>(axis.start() + axis.step() * index) /
                                       static_cast<double>(axis.side));

@@ -7,30 +7,30 @@ namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
 
 // P and Q at (o, k), from the row of W.
-struct Turned {
+struct Rotated {
     float sine, cosine;
 };
 
-inline Turned turned(const float* row, const float* turn, int64_t K, int64_t k) {
-    const float sin = turn[k], cos = turn[K + k];
+inline Rotated rotated(const float* row, const float* rotation, int64_t K, int64_t k) {
+    const float sin = rotation[k], cos = rotation[K + k];
     return {row[k] * cos - row[K + k] * sin, row[k] * sin + row[K + k] * cos};
 }
 
 }  // namespace
 
-void axis_table(const AxisWaves& p) {
+void axis_feature_table(const AxisFeatures& p) {
     const Axis axis{p.frequency, nullptr, p.sinusoids, p.axis, p.start, p.step, p.side};
     for (int64_t begin = 0; begin < p.count; begin += 8) {
         const int64_t count = p.count - begin < 8 ? p.count - begin : 8;
-        axis_waves(axis, begin, count, [&](int64_t k, int64_t i, float sine, float cosine) {
-            float* const pixel = p.waves + (begin + i) * 2 * p.sinusoids;
+        axis_features(axis, begin, count, [&](int64_t k, int64_t i, float sine, float cosine) {
+            float* const pixel = p.features + (begin + i) * 2 * p.sinusoids;
             pixel[k] = sine;
             pixel[p.sinusoids + k] = cosine;
         });
     }
 }
 
-void turned_panels(const TurnedPanels& p) {
+void pack_rotated_panels(const RotatedPanelPacking& p) {
     const int64_t K = p.sinusoids;
     const int64_t depth = p.transposed ? p.outputs : K, lanes = p.transposed ? K : p.outputs;
     for (int64_t n = p.first; n < p.last;) {
@@ -41,7 +41,7 @@ void turned_panels(const TurnedPanels& p) {
             float* const cosine = p.panels[1] + n * depth + d * width;
             for (int64_t i = 0; i < count; ++i) {
                 const int64_t o = p.transposed ? d : n + i, k = p.transposed ? n + i : d;
-                const Turned at = turned(p.weight + o * 2 * K, p.turn, K, k);
+                const Rotated at = rotated(p.weight + o * 2 * K, p.rotation, K, k);
                 sine[i] = at.sine * p.scale;
                 cosine[i] = at.cosine * p.scale;
             }
@@ -51,12 +51,12 @@ void turned_panels(const TurnedPanels& p) {
     }
 }
 
-void row_waves(const RowWaves& p) {
+void row_features(const RowFeatures& p) {
     const int64_t K = p.sinusoids;
     for (int64_t r = 0; r < p.count; ++r) {
         const float *const sin_x = p.across[r], *const cos_x = sin_x + K;
         const float *const sin_y = p.down[r], *const cos_y = sin_y + K;
-        float *const sine = p.waves + r * p.step, *const cosine = sine + K;
+        float *const sine = p.features + r * p.step, *const cosine = sine + K;
 #pragma omp simd
         for (int64_t k = 0; k < K; ++k) {
             sine[k] = sin_y[k] * cos_x[k] + cos_y[k] * sin_x[k];
@@ -65,75 +65,64 @@ void row_waves(const RowWaves& p) {
     }
 }
 
-void mirror_product(const MirrorProduct& p) {
-    const Finish how{p.activation.activation, p.activation.gain, p.activation.clamp, false};
+void mirrored_gemm(const MirroredGemm& p) {
+    const Epilogue how{p.activation.activation, p.activation.gain, p.activation.clamp, false};
     const Vec scale = broadcast(p.scale), minus = broadcast(-1.0f);
     const int64_t K = p.sinusoids;
-    pack_rows(p.waves, p.step, p.count, 2 * K, p.packed);
-    for (int64_t n = 0; n < p.lanes;) {
-        const int64_t width = panel_width(p.lanes, n);
-        by_vectors(width, [&](auto vectors) {
-            constexpr int V = decltype(vectors)::count;
-            for (int64_t row = 0; row < p.count;) {
-                const int rows = panel_rows(p.count - row);
-                by_rows(rows, [&](auto rows_of_tile) {
-                    constexpr int R = decltype(rows_of_tile)::count;
-                    const float* const waves = p.packed + row * 2 * K;
-                    for (int half = 0; p.base[0] && half < 2; ++half)
-                        for (int r = 0; r < R; r += 4)
-                            if (const float* const base = p.base[half][row + r])
-                                for (int v = 0; v < V; ++v) fetch(base + n + v * Vec::width);
-                    // The sines' products wait in memory: both would take twice the registers.
-                    alignas(64) float odd[R * V * Vec::width];
-                    Tile<R, V> tile;
-                    const auto multiplied = [&](int half) {
-                        for (auto& z : tile.v)
-                            for (Vec& lanes : z) lanes = broadcast(0.0f);
-                        multiply(tile, K, waves + half * K * R, R, p.panels[half] + n * K, width);
-                    };
-                    multiplied(0);
-                    put(tile, odd, V * Vec::width);
-                    multiplied(1);
-                    const Tile<R, V> even = tile;
-                    for (int half = 0; half < 2; ++half) {
-                        float* const* const out = p.out[half] + row;
-                        for (int r = 0; r < R; ++r) {
-                            if (!out[r]) continue;
-                            for (int v = 0; v < V; ++v) {
-                                const int64_t lane = n + v * Vec::width, count = p.lanes - lane;
-                                const Vec sine = load(odd + (r * V + v) * Vec::width);
-                                Vec z =
-                                    half ? fma(minus, sine, even.v[r][v]) : add(even.v[r][v], sine);
-                                if (p.bias) z = fma(scale, load_some(p.bias + lane, count), z);
-                                if (p.base[half])
-                                    z = fma(scale, load_some(p.base[half][row + r] + lane, count),
-                                            z);
-                                tile.v[r][v] = z;
-                            }
-                        }
-                        finish(tile, how);
-                        for (int r = 0; r < R; ++r) {
-                            if (!out[r]) continue;
-                            for (int v = 0; v < V; ++v) {
-                                const int64_t lane = n + v * Vec::width;
-                                if (p.stream) {
-                                    DIGAN_FAST_ISA::stream(out[r] + lane, tile.v[r][v]);
-                                } else {
-                                    store_some(out[r] + lane, p.lanes - lane, tile.v[r][v]);
-                                }
-                            }
+    pack_rows(p.features, p.step, p.count, 2 * K, p.packed);
+    for_each_tile_of_rows(
+        p.count, p.lanes, [](int64_t, int64_t) {},
+        [&](auto panel, auto vectors, int64_t row, int64_t n, int64_t width) {
+            constexpr int R = decltype(panel)::count, V = decltype(vectors)::count;
+            const float* const features = p.packed + row * 2 * K;
+            for (int half = 0; p.base[0] && half < 2; ++half)
+                for (int r = 0; r < R; r += 4)
+                    if (const float* const base = p.base[half][row + r])
+                        for (int v = 0; v < V; ++v) prefetch(base + n + v * Vec::width);
+            // The sines' products wait in memory: both would take twice the registers.
+            alignas(64) float odd[R * V * Vec::width];
+            Tile<R, V> tile;
+            const auto multiplied = [&](int half) {
+                for (auto& z : tile.v)
+                    for (Vec& lanes : z) lanes = broadcast(0.0f);
+                microkernel(tile, K, features + half * K * R, R, p.panels[half] + n * K, width);
+            };
+            multiplied(0);
+            store_tile(tile, odd, V * Vec::width);
+            multiplied(1);
+            const Tile<R, V> even = tile;
+            for (int half = 0; half < 2; ++half) {
+                float* const* const out = p.out[half] + row;
+                for (int r = 0; r < R; ++r) {
+                    if (!out[r]) continue;
+                    for (int v = 0; v < V; ++v) {
+                        const int64_t lane = n + v * Vec::width, count = p.lanes - lane;
+                        const Vec sine = load(odd + (r * V + v) * Vec::width);
+                        Vec z = half ? fma(minus, sine, even.v[r][v]) : add(even.v[r][v], sine);
+                        if (p.bias) z = fma(scale, load_some(p.bias + lane, count), z);
+                        if (p.base[half])
+                            z = fma(scale, load_some(p.base[half][row + r] + lane, count), z);
+                        tile.v[r][v] = z;
+                    }
+                }
+                apply_epilogue(tile, how);
+                for (int r = 0; r < R; ++r) {
+                    if (!out[r]) continue;
+                    for (int v = 0; v < V; ++v) {
+                        const int64_t lane = n + v * Vec::width;
+                        if (p.non_temporal) {
+                            store_streaming(out[r] + lane, tile.v[r][v]);
+                        } else {
+                            store_some(out[r] + lane, p.lanes - lane, tile.v[r][v]);
                         }
                     }
-                });
-                row += rows;
+                }
             }
         });
-        n += width;
-    }
-    if (p.stream) end_of_stream();
+    if (p.non_temporal) fence_streaming();
 }
 
-void mirror_sums(const MirrorSums& p) {
+void even_odd_gradient(const EvenOddGradient& p) {
     for (int half = 0; half < 2; ++half) {
         for (int64_t family = 0; p.dbase[half] && family < p.count / 4; ++family) {
             float* const dbase = p.dbase[half][family];
@@ -155,11 +144,11 @@ void mirror_sums(const MirrorSums& p) {
     }
 }
 
-void row_waves_gradient(const RowWavesGradient& p) {
+void row_features_gradient(const RowFeaturesGradient& p) {
     const int64_t K = p.sinusoids;
     for (int64_t r = 0; r < p.count; ++r) {
-        const float *const sine = p.waves + r * p.step, *const cosine = sine + K;
-        const float *const dsin = p.dwaves + r * p.step, *const dcos = dsin + K;
+        const float *const sine = p.features + r * p.step, *const cosine = sine + K;
+        const float *const dsin = p.dfeatures + r * p.step, *const dcos = dsin + K;
         const float x = p.x[r], y = p.y[r];
         float *const by_x = p.by_x, *const by_y = p.by_y;
 #pragma omp simd
@@ -171,12 +160,12 @@ void row_waves_gradient(const RowWavesGradient& p) {
     }
 }
 
-void turn_back(const TurnBack& p) {
+void rotation_backward(const RotationBackward& p) {
     const int64_t K = p.sinusoids;
-    const float *const sin = p.turn, *const cos = sin + K;
+    const float *const sin = p.rotation, *const cos = sin + K;
     float* const dphase = p.dphase;
     for (int64_t o = 0; o < p.outputs; ++o) {
-        const float *const dsine = p.dturned[0] + o * K, *const dcosine = p.dturned[1] + o * K;
+        const float *const dsine = p.drotated[0] + o * K, *const dcosine = p.drotated[1] + o * K;
         const float *const weight_sin = p.weight + o * 2 * K, *const weight_cos = weight_sin + K;
         float *const dweight_sin = p.dweight + o * 2 * K, *const dweight_cos = dweight_sin + K;
 #pragma omp simd
@@ -185,7 +174,7 @@ void turn_back(const TurnBack& p) {
             const float back_cos = dcosine[k] * cos[k] - dsine[k] * sin[k];
             dweight_sin[k] += back_sin;
             dweight_cos[k] += back_cos;
-            // Σ_o dQ∘P − dP∘Q is the same as of the parts that are turned back.
+            // Σ_o dQ∘P − dP∘Q is the same as of the parts that are rotated back.
             dphase[k] += back_cos * weight_sin[k] - back_sin * weight_cos[k];
         }
     }

@@ -4,8 +4,8 @@
 // instruction set.
 //
 // With q a pixel's place about the centre of its grid, θ = F·q + φ′. The columns P, Q of W that
-// multiply sin F·q and cos F·q are those of W turned by φ′ (reference/coord_linear.py), and a pixel
-// and its mirror image share both products:
+// multiply sin F·q and cos F·q are those of W rotated by φ′ (reference/coord_linear.py), and a
+// pixel and its mirror image share both products:
 //     z(q) = Q·cos F·q + P·sin F·q,  z(−q) = Q·cos F·q − P·sin F·q.
 // A row stands for such a pair, or for one pixel where the rectangle has no mirror image of it.
 
@@ -18,21 +18,21 @@ namespace digan_fast {
 constexpr int64_t kPairs = kBlockOfRows / 2;
 constexpr int64_t kFamilies = kPairs / 4;  // of four pixels that share a base
 
-// P [K, O], Q [K, O] of a picture in panels of lanes: for the product with waves the lanes are
+// P [K, O], Q [K, O] of a picture in panels of lanes: for the product with features the lanes are
 // outputs, for that with dz, transposed, sinusoids.
-struct TurnedPanels {
-    float* panels[2];     // of P, of Q
-    const float* weight;  // [O, 2K]
-    const float* turn;    // sin φ′, cos φ′: [2, K]
+struct RotatedPanelPacking {
+    float* panels[2];       // of P, of Q
+    const float* weight;    // [O, 2K]
+    const float* rotation;  // sin φ′, cos φ′: [2, K]
     int64_t outputs, sinusoids;
     bool transposed;
     float scale;
     int64_t first, last;  // lanes, multiples of 32 or the end
 };
 
-// The waves of rows, [count, (sin, cos), K], from those of their columns and rows of the grid.
-struct RowWaves {
-    float* waves;
+// The features of rows, [count, (sin, cos), K], from those of their columns and rows of the grid.
+struct RowFeatures {
+    float* features;
     int64_t step;
     const float* const* across;  // of each one's column, [2, K]
     const float* const* down;    // of each one's row, [2, K]
@@ -40,9 +40,9 @@ struct RowWaves {
 };
 
 // out[0][r] = act(start + Q·cos + P·sin), out[1][r] = act(start + Q·cos − P·sin).
-struct MirrorProduct {
+struct MirroredGemm {
     float* const* out[2];  // of each row, [lanes]; null where there is no pixel
-    const float* waves;
+    const float* features;
     int64_t step;
     int64_t count;
     float* packed;  // count · 2K numbers
@@ -52,12 +52,12 @@ struct MirrorProduct {
     const float* const* base[2];  // of each row, [lanes]; or null
     float scale;                  // of bias and base
     RowActivation activation;     // its gain is in the panels and the scale
-    bool stream;
+    bool non_temporal;
 };
 
 // dz[0], dz[1] become dz(q) − dz(−q), which meets the sines, and dz(q) + dz(−q), which meets the
 // cosines. Before, the sums of four rows are the gradients of bases.
-struct MirrorSums {
+struct EvenOddGradient {
     float* dz[2];
     int64_t step;
     int64_t count, lanes;
@@ -65,9 +65,9 @@ struct MirrorSums {
 };
 
 // dθ = d sin · cos − d cos · sin of F·q, summed over rows as dθ·x and dθ·y.
-struct RowWavesGradient {
-    const float* dwaves;
-    const float* waves;
+struct RowFeaturesGradient {
+    const float* dfeatures;
+    const float* features;
     int64_t step;
     const float* x;  // of q
     const float* y;
@@ -76,19 +76,19 @@ struct RowWavesGradient {
     float* by_y;  // [K]
 };
 
-// dweight += dP, dQ turned back, dphase += Σ_o dQ∘P − dP∘Q.
-struct TurnBack {
-    const float* dturned[2];  // dP, dQ: [O, K]
-    const float* weight;      // [O, 2K]
-    const float* turn;        // [2, K]
+// dweight += dP, dQ rotated back, dphase += Σ_o dQ∘P − dP∘Q.
+struct RotationBackward {
+    const float* drotated[2];  // dP, dQ: [O, K]
+    const float* weight;       // [O, 2K]
+    const float* rotation;     // [2, K]
     int64_t outputs, sinusoids;
     float* dweight;  // [O, 2K]
     float* dphase;   // [K]
 };
 
-// The waves [count, 2, K] of pixels at (start + step·i)/side along an axis.
-struct AxisWaves {
-    float* waves;
+// The features [count, 2, K] of pixels at (start + step·i)/side along an axis.
+struct AxisFeatures {
+    float* features;
     const float* frequency;  // [K, 2]
     int64_t sinusoids;
     int axis;
@@ -96,12 +96,12 @@ struct AxisWaves {
     int64_t count;
 };
 
-void axis_table(const AxisWaves& params);
-void turned_panels(const TurnedPanels& params);
-void row_waves(const RowWaves& params);
-void mirror_product(const MirrorProduct& params);
-void mirror_sums(const MirrorSums& params);
-void row_waves_gradient(const RowWavesGradient& params);
-void turn_back(const TurnBack& params);
+void axis_feature_table(const AxisFeatures& params);
+void pack_rotated_panels(const RotatedPanelPacking& params);
+void row_features(const RowFeatures& params);
+void mirrored_gemm(const MirroredGemm& params);
+void even_odd_gradient(const EvenOddGradient& params);
+void row_features_gradient(const RowFeaturesGradient& params);
+void rotation_backward(const RotationBackward& params);
 
 }  // namespace digan_fast

@@ -37,7 +37,7 @@ struct Rows {
 
 // call(Rows<rows>) for the rows that panel_rows() gives.
 template <class Call>
-static DIGAN_FAST_INLINE void by_rows(int rows, const Call& call) {
+static DIGAN_FAST_INLINE void with_rows(int rows, const Call& call) {
     if (rows == kRows) return call(Rows<kRows>{});
     switch (rows) {
         case 8:
@@ -53,9 +53,32 @@ static DIGAN_FAST_INLINE void by_rows(int rows, const Call& call) {
     }
 }
 
-// Numbers of a column that lie in one T.
+// Lanes of the panel that begins at lane n: a tile, or a vector for the last few.
+static inline int64_t panel_width(int64_t lanes, int64_t n) {
+    return lanes - n > Vec::width ? kTile : Vec::width;
+}
+
+// call(V) with the vectors of the panel.
+template <class Call>
+static DIGAN_FAST_INLINE void with_vectors(int64_t width, const Call& call) {
+    if (width == kTile) {
+        call(Rows<2>{});
+    } else {
+        call(Rows<1>{});
+    }
+}
+
+// The packing factor along K: elements of a column in one T (2 × bfloat16, 4 × int8 as VNNI has
+// them).
 template <class T>
-inline constexpr int kTogether = 1;
+inline constexpr int kPack = 1;
+
+// The panel that begins at `row`, of elements T of 32 bits.
+template <class T, class Number>
+static DIGAN_FAST_INLINE T* panel_at(Number* panels, int64_t row, int64_t depth) {
+    static_assert(sizeof(T) == sizeof(Number), "a panel's elements have 32 bits");
+    return reinterpret_cast<T*>(panels) + row * depth;
+}
 
 template <int R, int V = 2>
 struct Tile {
@@ -64,8 +87,8 @@ struct Tile {
 
 // tile[r] += Σ_k rows[k][r] · lanes[k]
 template <int R, int V>
-static DIGAN_FAST_INLINE void multiply(Tile<R, V>& tile, int64_t depth, const float* rows,
-                                       int64_t row_step, const float* lanes, int64_t lane_step) {
+static DIGAN_FAST_INLINE void microkernel(Tile<R, V>& tile, int64_t depth, const float* rows,
+                                          int64_t row_step, const float* lanes, int64_t lane_step) {
     for (int64_t k = 0; k < depth; ++k, rows += row_step, lanes += lane_step) {
         Vec a[V];
         for (int v = 0; v < V; ++v) a[v] = load(lanes + v * Vec::width);
@@ -78,22 +101,22 @@ static DIGAN_FAST_INLINE void multiply(Tile<R, V>& tile, int64_t depth, const fl
 
 #if defined(__AVX512BF16__)
 // Two bfloat16 numbers of neighbouring channels, the even one in the low half.
-struct Pair {
+struct Bf16x2 {
     uint32_t bits;
 };
 
 template <>
-inline constexpr int kTogether<Pair> = 2;
+inline constexpr int kPack<Bf16x2> = 2;
 
-static DIGAN_FAST_INLINE Pair packed(float even, float odd) {
+static DIGAN_FAST_INLINE Bf16x2 pack_bf16x2(float even, float odd) {
     return {bfloat16_bits(odd) << 16 | bfloat16_bits(even)};
 }
 
-static DIGAN_FAST_INLINE __m512bh load_pairs(const Pair* p) {
+static DIGAN_FAST_INLINE __m512bh load_bf16x2(const Bf16x2* p) {
     return (__m512bh)_mm512_loadu_si512(p);
 }
 
-static DIGAN_FAST_INLINE __m512bh same_pairs(Pair p) {
+static DIGAN_FAST_INLINE __m512bh broadcast_bf16x2(Bf16x2 p) {
     __m512i pairs = _mm512_set1_epi32(static_cast<int>(p.bits));
 #    if defined(__clang__) && __clang_major__ == 16
     asm("" : "+v"(pairs));  // which crashes where it sees one number become bfloat16
@@ -102,12 +125,13 @@ static DIGAN_FAST_INLINE __m512bh same_pairs(Pair p) {
 }
 
 template <int R>
-static DIGAN_FAST_INLINE void multiply(Tile<R>& tile, int64_t depth, const Pair* rows,
-                                       int64_t row_step, const Pair* lanes, int64_t lane_step) {
+static DIGAN_FAST_INLINE void microkernel(Tile<R>& tile, int64_t depth, const Bf16x2* rows,
+                                          int64_t row_step, const Bf16x2* lanes,
+                                          int64_t lane_step) {
     for (int64_t k = 0; k < depth; ++k, rows += row_step, lanes += lane_step) {
-        const __m512bh a = load_pairs(lanes), b = load_pairs(lanes + Vec::width);
+        const __m512bh a = load_bf16x2(lanes), b = load_bf16x2(lanes + Vec::width);
         for (int r = 0; r < R; ++r) {
-            const __m512bh s = same_pairs(rows[r]);
+            const __m512bh s = broadcast_bf16x2(rows[r]);
             tile.v[r][0].v = _mm512_dpbf16_ps(tile.v[r][0].v, s, a);
             tile.v[r][1].v = _mm512_dpbf16_ps(tile.v[r][1].v, s, b);
         }
@@ -116,8 +140,9 @@ static DIGAN_FAST_INLINE void multiply(Tile<R>& tile, int64_t depth, const Pair*
 
 // float32 rows [2·depth][row_step] with lanes of pairs.
 template <int R>
-static DIGAN_FAST_INLINE void multiply(Tile<R>& tile, int64_t depth, const float* rows,
-                                       int64_t row_step, const Pair* lanes, int64_t lane_step) {
+static DIGAN_FAST_INLINE void microkernel(Tile<R>& tile, int64_t depth, const float* rows,
+                                          int64_t row_step, const Bf16x2* lanes,
+                                          int64_t lane_step) {
     const __m512i high = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
     for (int64_t k = 0; k < depth; ++k, rows += 2 * row_step, lanes += lane_step) {
         for (int v = 0; v < 2; ++v) {
@@ -152,7 +177,7 @@ static DIGAN_FAST_INLINE Vec sine_within_reach(Vec z) {
     Vec p = fma(broadcast(kSine[3]), r2, broadcast(kSine[2]));
     p = fma(p, r2, broadcast(kSine[1]));
     p = fma(p, r2, broadcast(kSine[0]));
-    return turn_sign(fma(mul(r, r2), p, r), shifted);
+    return flip_sign(fma(mul(r, r2), p, r), shifted);
 }
 
 // The same, and beyond it by the C library.
@@ -166,8 +191,9 @@ static inline Vec sine_anywhere(Vec z) {
     return load(sines);
 }
 
-// act(z)·gain within ±clamp; the gain of lrelu, relu and linear is in the weights already.
-struct Finish {
+// The epilogue: act(z)·gain within ±clamp; the gain of lrelu, relu and linear is in the weights
+// already.
+struct Epilogue {
     Activation activation;
     float gain;
     float clamp;  // infinity: none
@@ -177,7 +203,7 @@ struct Finish {
 constexpr float kSlope = 0.2f;
 
 template <int R, int V>
-static DIGAN_FAST_INLINE void finish(Tile<R, V>& tile, const Finish& how) {
+static DIGAN_FAST_INLINE void apply_epilogue(Tile<R, V>& tile, const Epilogue& how) {
     if (how.activation == Activation::lrelu) {
         const Vec slope = broadcast(kSlope);
         for (int r = 0; r < R; ++r)
@@ -220,7 +246,7 @@ static DIGAN_FAST_INLINE void finish(Tile<R, V>& tile, const Finish& how) {
 
 // tile[r] to row r of out, [rows][step] with the tile's lanes at its start.
 template <int R, int V>
-static DIGAN_FAST_INLINE void put(const Tile<R, V>& tile, float* out, int64_t step) {
+static DIGAN_FAST_INLINE void store_tile(const Tile<R, V>& tile, float* out, int64_t step) {
     for (int r = 0; r < R; ++r)
         for (int v = 0; v < V; ++v) store(out + r * step + v * Vec::width, tile.v[r][v]);
 }
@@ -228,7 +254,7 @@ static DIGAN_FAST_INLINE void put(const Tile<R, V>& tile, float* out, int64_t st
 #if defined(__AVX512BF16__)
 // The same into pairs of rows; the partner of an odd last row is zero.
 template <int R>
-static DIGAN_FAST_INLINE void put(const Tile<R>& tile, Pair* out, int64_t step) {
+static DIGAN_FAST_INLINE void store_tile(const Tile<R>& tile, Bf16x2* out, int64_t step) {
     for (int r = 0; r < R; r += 2) {
         for (int v = 0; v < 2; ++v) {
             const __m512i even = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(tile.v[r][v].v));

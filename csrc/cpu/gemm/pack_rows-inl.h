@@ -2,32 +2,17 @@
 
 // Register tiles of matrices whose rows are pixels: panels of lanes, their last one narrower.
 
-#include "gemm/microkernel-inl.h"
+#include "gemm/loops-inl.h"
 #include "gemm/pixel_rows_kernel.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
-
-// Lanes of the panel that begins at lane n: a tile, or a vector for the last few.
-static inline int64_t panel_width(int64_t lanes, int64_t n) {
-    return lanes - n > Vec::width ? kTile : Vec::width;
-}
-
-// call(V) with the vectors of the panel.
-template <class Call>
-static DIGAN_FAST_INLINE void by_vectors(int64_t width, const Call& call) {
-    if (width == kTile) {
-        call(Rows<2>{});
-    } else {
-        call(Rows<1>{});
-    }
-}
 
 // Rows [count, depth] into panels of rows [depth][rows], as many as panel_rows() gives: a tile
 // reads what it broadcasts from one place, not from twelve, which takes 106 of 113 GFLOP/s.
 static inline void pack_rows(const float* x, int64_t step, int64_t count, int64_t depth,
                              float* packed) {
-    for (int64_t row = 0; row < count;) {
-        const int rows = panel_rows(count - row);
+    for_each_panel(count, [&](auto panel, int64_t row) {
+        constexpr int rows = decltype(panel)::count;
         const float* const from = x + row * step;
         float* const to = packed + row * depth;
         int r = 0;
@@ -40,8 +25,7 @@ static inline void pack_rows(const float* x, int64_t step, int64_t count, int64_
         }
         for (int64_t k = 0; k < depth; ++k)
             for (int i = r; i < rows; ++i) to[k * rows + i] = from[i * step + k];
-        row += rows;
-    }
+    });
 }
 
 static DIGAN_FAST_INLINE Vec load_some(const float* p, int64_t count) {

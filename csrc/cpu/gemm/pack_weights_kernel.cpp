@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "gemm/microkernel-inl.h"
+#include "gemm/loops-inl.h"
 #include "simd/int8x4-inl.h"
 #include "simd/quantise-inl.h"
 
@@ -14,21 +14,20 @@ namespace {
 template <class T, class Element>
 void pack(T* panels, int64_t first, int64_t last, int64_t depth, const Element& element) {
     panels += first * depth;
-    for (int64_t row = first; row < last;) {
-        const int rows = panel_rows(last - row);
+    for_each_panel(last - first, [&](auto panel, int64_t row) {
         for (int64_t k = 0; k < depth; ++k)
-            for (int r = 0; r < rows; ++r) *panels++ = element(row + r, k);
-        row += rows;
-    }
+            for (int r = 0; r < decltype(panel)::count; ++r)
+                *panels++ = element(first + row + r, k);
+    });
 }
 
-inline int64_t column(const PackParams& p, int64_t k) {
+inline int64_t column(const LayerPacking& p, int64_t k) {
     return p.sinusoids ? k / 2 + (k & 1) * p.sinusoids : k;
 }
 
 // q = round(w·127/max|w|) of each row, its scale max|w|/127, its sum. A row that is not finite has
 // the scale NaN, and so do the outputs that it makes.
-void pack_int8(const PackParams& p) {
+void pack_int8(const LayerPacking& p) {
     const int64_t depth = 4 * p.layer.depth;
     std::vector<int8_t> quantised((p.last - p.first) * depth);
     std::vector<float> weight(depth);  // of a row, as packed
@@ -58,9 +57,9 @@ void pack_int8(const PackParams& p) {
         p.layer.scales[row] = std::max(largest, kSmallestRange) / kWeightLevels + finite;
         p.layer.sums[row] = sum;
     }
-    pack(reinterpret_cast<Quad*>(p.layer.panels), p.first, p.last, p.layer.depth,
+    pack(panel_at<Int8x4>(p.layer.panels, 0, 0), p.first, p.last, p.layer.depth,
          [&](int64_t row, int64_t k) {
-             Quad quad;
+             Int8x4 quad;
              memcpy(&quad, quantised.data() + (row - p.first) * depth + 4 * k, sizeof quad);
              return quad;
          });
@@ -68,7 +67,7 @@ void pack_int8(const PackParams& p) {
 
 }  // namespace
 
-void pack_layer(const PackParams& p) {
+void pack_layer(const LayerPacking& p) {
     const auto weight = [&](int64_t row, int64_t k) {
         return k < p.inputs ? p.weight[row * p.row_step + column(p, k)] * p.scale : 0.0f;
     };
@@ -78,9 +77,9 @@ void pack_layer(const PackParams& p) {
     if (p.precision == Precision::int8) return pack_int8(p);
 #if defined(__AVX512BF16__)
     if (p.precision == Precision::bfloat16) {
-        return pack(reinterpret_cast<Pair*>(p.layer.panels), p.first, p.last, p.layer.depth,
+        return pack(panel_at<Bf16x2>(p.layer.panels, 0, 0), p.first, p.last, p.layer.depth,
                     [&](int64_t row, int64_t k) {
-                        return packed(weight(row, 2 * k), weight(row, 2 * k + 1));
+                        return pack_bf16x2(weight(row, 2 * k), weight(row, 2 * k + 1));
                     });
     }
 #endif

@@ -13,7 +13,7 @@ namespace digan_fast {
 constexpr int kBlockLanes = 32;
 
 // Blocks that go through a layer together: a panel of weights is read once for all of them.
-constexpr int kNodeBlocks = 4;
+constexpr int kGroupBlocks = 4;
 
 // A layer in panels; its numbers are of 32 bits, as `Precision` packs them. In int8 they are four
 // weights of a row, w ≈ scale·q with q in ±127.
@@ -30,22 +30,22 @@ struct PackedLayer {
 };
 
 // Rows [first, last) of a weight into panels, and of its bias; `first` is a multiple of 12.
-struct PackParams {
+struct LayerPacking {
     PackedLayer layer;
     const float* weight;  // [outputs, row_step]
     const float* bias;    // [outputs], or null
     int64_t row_step;
     int64_t inputs;
-    int64_t
-        sinusoids;  // K: the columns are K sines, then K cosines, packed by turns; 0: as they are
+    int64_t sinusoids;  // K: the columns are K sines, then K cosines, packed alternately;
+                        // 0: as they are
     float scale;
     int64_t first, last;
     Precision precision;
 };
 
 // Rows of a task of packing: whole panels of every instruction set.
-constexpr int64_t kRowsOfAPack = 96;
+constexpr int64_t kRowsOfAPackTask = 96;
 
-void pack_layer(const PackParams& params);
+void pack_layer(const LayerPacking& params);
 
 }  // namespace digan_fast

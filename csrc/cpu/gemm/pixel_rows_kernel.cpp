@@ -6,16 +6,16 @@ namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
 
 // Fetches `next` in `times` parts.
-class Fetching {
+class Prefetcher {
   public:
-    Fetching(const Next& next, int64_t times)
+    Prefetcher(const PrefetchRows& next, int64_t times)
         : row_(next.rows),
           end_(next.rows + next.count),
           size_(next.size),
           part_((next.count * ((next.size + kLine - 1) / kLine) + times - 1) / times) {}
     DIGAN_FAST_INLINE void part() {
         for (int64_t i = 0; i < part_ && row_ < end_; ++i) {
-            if (*row_) fetch(*row_ + at_);
+            if (*row_) prefetch(*row_ + at_);
             at_ += kLine;
             if (at_ < size_) continue;
             at_ = 0;
@@ -31,7 +31,7 @@ class Fetching {
     int64_t at_ = 0;  // in the row
 };
 
-inline int64_t tiles_of(int64_t rows, int64_t lanes) {
+inline int64_t tiles_in(int64_t rows, int64_t lanes) {
     return (rows + kRows - 1) / kRows * ((lanes + kTile - 1) / kTile);
 }
 
@@ -43,7 +43,7 @@ DIGAN_FAST_INLINE float slope_at(Activation activation, float out) {
 }
 
 template <Activation A>
-void slope(const RowSlope& p) {
+void slope(const ActivationBackward& p) {
     const float gain = p.activation.gain, clamp = p.activation.clamp;
     for (int64_t r = 0; r < p.count; ++r) {
         const float *const grad = p.grad[r], *const out = p.out[r];
@@ -78,7 +78,7 @@ void slope(const RowSlope& p) {
 
 }  // namespace
 
-void row_panels(const LanePanels& p) {
+void pack_lane_panels(const LanePanelPacking& p) {
     for (int64_t n = p.first; n < p.last;) {
         const int64_t width = panel_width(p.lanes, n);
         const int64_t count = p.lanes - n < width ? p.lanes - n : width;
@@ -93,103 +93,84 @@ void row_panels(const LanePanels& p) {
     }
 }
 
-void row_product(const RowProduct& p) {
-    const Finish how{p.activation.activation, p.activation.gain, p.activation.clamp, false};
+void pixel_row_gemm(const PixelRowGemm& p) {
+    const Epilogue how{p.activation.activation, p.activation.gain, p.activation.clamp, false};
     const Vec scale = broadcast(p.start.scale);
-    Fetching next(p.next, tiles_of(p.count, p.lanes));
+    Prefetcher next(p.next, tiles_in(p.count, p.lanes));
     pack_rows(p.x, p.x_step, p.count, p.depth, p.packed);
-    for (int64_t n = 0; n < p.lanes;) {
-        const int64_t width = panel_width(p.lanes, n);
-        const float* const panel = p.panels + n * p.depth;
-        by_vectors(width, [&](auto vectors) {
-            constexpr int V = decltype(vectors)::count;
-            for (int64_t row = 0; row < p.count;) {
-                const int rows = panel_rows(p.count - row);
-                next.part();
-                by_rows(rows, [&](auto rows_of_tile) {
-                    constexpr int R = decltype(rows_of_tile)::count;
-                    Tile<R, V> tile;
-                    for (int v = 0; v < V; ++v) {
-                        const int64_t lane = n + v * Vec::width, count = p.lanes - lane;
-                        const Vec bias = p.start.bias
-                                             ? mul(scale, load_some(p.start.bias + lane, count))
-                                             : broadcast(0.0f);
-                        for (int r = 0; r < R; ++r)
-                            tile.v[r][v] =
-                                p.start.base
-                                    ? fma(scale, load_some(p.start.base[row + r] + lane, count),
-                                          bias)
-                                    : bias;
+    for_each_tile_of_rows(
+        p.count, p.lanes, [](int64_t, int64_t) {},
+        [&](auto panel, auto vectors, int64_t row, int64_t n, int64_t width) {
+            constexpr int R = decltype(panel)::count, V = decltype(vectors)::count;
+            next.part();
+            Tile<R, V> tile;
+            for (int v = 0; v < V; ++v) {
+                const int64_t lane = n + v * Vec::width, count = p.lanes - lane;
+                const Vec bias = p.start.bias ? mul(scale, load_some(p.start.bias + lane, count))
+                                              : broadcast(0.0f);
+                for (int r = 0; r < R; ++r)
+                    tile.v[r][v] =
+                        p.start.base
+                            ? fma(scale, load_some(p.start.base[row + r] + lane, count), bias)
+                            : bias;
+            }
+            microkernel(tile, p.depth, p.packed + row * p.depth, R, p.panels + n * p.depth, width);
+            apply_epilogue(tile, how);
+            for (int r = 0; r < R; ++r)
+                for (int v = 0; v < V; ++v) {
+                    const int64_t lane = n + v * Vec::width;
+                    if (p.non_temporal) {
+                        store_streaming(p.out[row + r] + lane, tile.v[r][v]);
+                    } else {
+                        store_some(p.out[row + r] + lane, p.lanes - lane, tile.v[r][v]);
                     }
-                    multiply(tile, p.depth, p.packed + row * p.depth, R, panel, width);
-                    finish(tile, how);
-                    for (int r = 0; r < R; ++r)
-                        for (int v = 0; v < V; ++v) {
-                            const int64_t lane = n + v * Vec::width;
-                            if (p.stream) {
-                                DIGAN_FAST_ISA::stream(p.out[row + r] + lane, tile.v[r][v]);
-                            } else {
-                                store_some(p.out[row + r] + lane, p.lanes - lane, tile.v[r][v]);
-                            }
-                        }
-                });
-                row += rows;
-            }
+                }
         });
-        n += width;
-    }
-    if (p.stream) end_of_stream();
+    if (p.non_temporal) fence_streaming();
 }
 
-void row_gradient(const RowGradient& p) {
-    const int64_t tiles = tiles_of(p.outputs, p.inputs);
-    Fetching next[2] = {{p.next[0], tiles}, {p.next[1], tiles}};
-    for (int64_t i = 0; i < p.inputs;) {
-        const int64_t width = panel_width(p.inputs, i);
+void weight_gradient(const WeightGradient& p) {
+    const int64_t tiles = tiles_in(p.outputs, p.inputs);
+    Prefetcher next[2] = {{p.next[0], tiles}, {p.next[1], tiles}};
+    // x's lanes of a tile, [rows][width], zeros past the last one.
+    const auto pack_lanes = [&](int64_t i, int64_t width) {
         const int64_t count = p.inputs - i < width ? p.inputs - i : width;
-        const float* lanes = p.x + i;
-        int64_t step = p.x_step;
-        if (count < width) {
-            for (int64_t r = 0; r < p.count; ++r)
+        const float* const lanes = p.x + i;
+        for (int64_t r = 0; r < p.count; ++r) {
+            if (count < width) {
                 for (int64_t j = 0; j < width; ++j)
-                    p.tail[r * width + j] = j < count ? lanes[r * step + j] : 0.0f;
-        } else {
-            for (int64_t r = 0; r < p.count; ++r)
+                    p.tail[r * width + j] = j < count ? lanes[r * p.x_step + j] : 0.0f;
+            } else {
                 for (int64_t j = 0; j < width; j += Vec::width)
-                    store(p.tail + r * width + j, load(lanes + r * step + j));
-        }
-        lanes = p.tail;
-        step = width;
-        by_vectors(width, [&](auto vectors) {
-            constexpr int V = decltype(vectors)::count;
-            for (int64_t n = 0; n < p.outputs;) {
-                const int rows = panel_rows(p.outputs - n);
-                for (Fetching& part : next) part.part();
-                by_rows(rows, [&](auto rows_of_tile) {
-                    constexpr int R = decltype(rows_of_tile)::count;
-                    float* const into = p.into + n * p.inputs + i;
-                    Tile<R, V> tile;
-                    for (int r = 0; r < R; ++r)
-                        for (int v = 0; v < V; ++v)
-                            tile.v[r][v] = load_some(into + r * p.inputs + v * Vec::width,
-                                                     count - v * Vec::width);
-                    // The sums of the tile below.
-                    for (int64_t r = R; r < 2 * R && n + r < p.outputs; ++r)
-                        for (int64_t j = 0; j < count; j += 16) fetch(into + r * p.inputs + j);
-                    multiply(tile, p.count, p.dz + n, p.dz_step, lanes, step);
-                    for (int r = 0; r < R; ++r)
-                        for (int v = 0; v < V; ++v)
-                            store_some(into + r * p.inputs + v * Vec::width, count - v * Vec::width,
-                                       tile.v[r][v]);
-                });
-                n += rows;
+                    store(p.tail + r * width + j, load(lanes + r * p.x_step + j));
             }
-        });
-        i += width;
-    }
+        }
+    };
+    for_each_tile_of_rows(p.outputs, p.inputs, pack_lanes,
+                          [&](auto panel, auto vectors, int64_t n, int64_t i, int64_t width) {
+                              constexpr int R = decltype(panel)::count,
+                                            V = decltype(vectors)::count;
+                              const int64_t count = p.inputs - i < width ? p.inputs - i : width;
+                              for (Prefetcher& part : next) part.part();
+                              float* const into = p.into + n * p.inputs + i;
+                              Tile<R, V> tile;
+                              for (int r = 0; r < R; ++r)
+                                  for (int v = 0; v < V; ++v)
+                                      tile.v[r][v] = load_some(into + r * p.inputs + v * Vec::width,
+                                                               count - v * Vec::width);
+                              // The sums of the tile below.
+                              for (int64_t r = R; r < 2 * R && n + r < p.outputs; ++r)
+                                  for (int64_t j = 0; j < count; j += 16)
+                                      prefetch(into + r * p.inputs + j);
+                              microkernel(tile, p.count, p.dz + n, p.dz_step, p.tail, width);
+                              for (int r = 0; r < R; ++r)
+                                  for (int v = 0; v < V; ++v)
+                                      store_some(into + r * p.inputs + v * Vec::width,
+                                                 count - v * Vec::width, tile.v[r][v]);
+                          });
 }
 
-void row_slope(const RowSlope& p) {
+void activation_backward(const ActivationBackward& p) {
     switch (p.activation.activation) {
         case Activation::lrelu:
             return slope<Activation::lrelu>(p);

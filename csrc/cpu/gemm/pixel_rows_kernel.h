@@ -21,7 +21,7 @@ constexpr int64_t panel_size(int64_t depth, int64_t lanes) {
 // A matrix [depth, lanes] in panels of lanes [depth, width]: element (k, n) is
 // weight[k · depth_step + n · lane_step] · scale. Lanes from `first` to `last`, multiples of 32 or
 // the end.
-struct LanePanels {
+struct LanePanelPacking {
     float* panels;
     const float* weight;
     int64_t depth, lanes;
@@ -38,21 +38,21 @@ struct RowActivation {
 };
 
 // What a row of outputs starts from.
-struct RowStart {
+struct GemmStart {
     const float* bias;         // [lanes], or null
     const float* const* base;  // of each row, [lanes], or null
     float scale;               // of both
 };
 
 // Rows that are read next: fetched from memory meanwhile, a part of them before each tile.
-struct Next {
+struct PrefetchRows {
     const float* const* rows;  // null: none
     int64_t count;
     int64_t size;  // numbers of each
 };
 
 // out[r] = act(start + x[r] · panels) for `count` rows.
-struct RowProduct {
+struct PixelRowGemm {
     float* const* out;  // of each row, [lanes]
     const float* x;
     int64_t x_step;
@@ -60,14 +60,14 @@ struct RowProduct {
     float* packed;  // count · depth numbers
     const float* panels;
     int64_t depth, lanes;
-    RowStart start;
+    GemmStart start;
     RowActivation activation;  // the gain of lrelu, relu and linear is in the panels and the scale
-    bool stream;  // past the caches: rows of `out` on lines of 64 bytes, as many as fill them
-    Next next;
+    bool non_temporal;         // then rows of `out` are whole cache lines
+    PrefetchRows next;
 };
 
 // into[n][i] += Σ_r dz[r][n] · x[r][i]: a weight's gradient, [outputs, inputs].
-struct RowGradient {
+struct WeightGradient {
     float* into;
     const float* dz;
     int64_t dz_step;
@@ -76,11 +76,11 @@ struct RowGradient {
     int64_t count;
     int64_t outputs, inputs;
     float* tail;  // 32 · kBlockOfRows numbers
-    Next next[2];
+    PrefetchRows next[2];
 };
 
 // dz = grad · act'(z) · gain, 0 where the clamp is reached, and dbias += Σ_r dz[r].
-struct RowSlope {
+struct ActivationBackward {
     float* dz;
     int64_t dz_step;
     const float* const* grad;  // of each row; null: a row of zeros
@@ -91,9 +91,9 @@ struct RowSlope {
     RowActivation activation;
 };
 
-void row_panels(const LanePanels& params);
-void row_product(const RowProduct& params);
-void row_gradient(const RowGradient& params);
-void row_slope(const RowSlope& params);
+void pack_lane_panels(const LanePanelPacking& params);
+void pixel_row_gemm(const PixelRowGemm& params);
+void weight_gradient(const WeightGradient& params);
+void activation_backward(const ActivationBackward& params);
 
 }  // namespace digan_fast

@@ -6,9 +6,9 @@ namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
 
 // Rows of either matrix whose products are in registers together.
-constexpr int kFew = kFewTogether, kMany = kRows == 12 ? 4 : 2;
+constexpr int kFew = kSkinnyTogether, kMany = kRows == 12 ? 4 : 2;
 
-// The sum of the lanes, halves upon each other.
+// The sum of the lanes by a pairwise tree.
 DIGAN_FAST_INLINE float total(Vec a) {
     float lanes[Vec::width];
     store(lanes, a);
@@ -56,7 +56,7 @@ DIGAN_FAST_INLINE void dots(const float* many, const float* few, int64_t depth, 
         for (int s = 0; s < S; ++s) a[s] = load_some(few + s * depth + d, depth - d);
         for (int m = 0; m < M; ++m) {
             const Vec b = load_some(many + m * depth + d, depth - d);
-            fetch(many + (M + m) * depth + d);
+            prefetch(many + (M + m) * depth + d);
             for (int s = 0; s < S; ++s) sums[m][s] = fma(b, a[s], sums[m][s]);
         }
     }
@@ -65,7 +65,7 @@ DIGAN_FAST_INLINE void dots(const float* many, const float* few, int64_t depth, 
 }
 
 template <int M, int S>
-DIGAN_FAST_INLINE void gradients(const FewGradient& p, int64_t row, int64_t first) {
+DIGAN_FAST_INLINE void gradients(const SkinnyGradient& p, int64_t row, int64_t first) {
     const int64_t depth = p.depth;
     const float *const many = p.many + row * depth, *const few = p.few + first * depth;
     float *const dmany = p.dmany + row * depth, *const dfew = p.dfew + first * depth;
@@ -81,14 +81,14 @@ DIGAN_FAST_INLINE void gradients(const FewGradient& p, int64_t row, int64_t firs
         }
         for (int m = 0; m < M; ++m) {
             const Vec b = load_some(many + m * depth + d, depth - d);
-            fetch(many + (M + m) * depth + d);
+            prefetch(many + (M + m) * depth + d);
             Vec sum = first ? load_some(dmany + m * depth + d, depth - d) : broadcast(0.0f);
             for (int s = 0; s < S; ++s) {
                 sum = fma(dz[m][s], a[s], sum);
                 sums[s] = fma(dz[m][s], b, sums[s]);
             }
-            if (p.stream) {
-                DIGAN_FAST_ISA::stream(dmany + m * depth + d, sum);
+            if (p.non_temporal) {
+                store_streaming(dmany + m * depth + d, sum);
             } else {
                 store_some(dmany + m * depth + d, depth - d, sum);
             }
@@ -99,9 +99,9 @@ DIGAN_FAST_INLINE void gradients(const FewGradient& p, int64_t row, int64_t firs
 
 }  // namespace
 
-void few_product(const FewProduct& p) {
-    const Finish how{p.activation.activation, p.activation.gain, p.activation.clamp, false};
-    float z[kFewRows * kManyRows];
+void skinny_gemm(const SkinnyGemm& p) {
+    const Epilogue how{p.activation.activation, p.activation.gain, p.activation.clamp, false};
+    float z[kSkinnyRows * kManyRows];
     by_many(p.rows, [&](auto many_rows, int64_t row) {
         by_few(p.few_rows, [&](auto few_rows, int64_t s) {
             dots<decltype(many_rows)::count, decltype(few_rows)::count>(
@@ -116,20 +116,20 @@ void few_product(const FewProduct& p) {
         for (int64_t m = 0; m < p.rows; m += Vec::width) {
             Tile<1, 1> tile;
             tile.v[0][0] = mul(broadcast(p.scale), load_some(of_row + m, p.rows - m));
-            finish(tile, how);
+            apply_epilogue(tile, how);
             store_some(of_row + m, p.rows - m, tile.v[0][0]);
         }
         for (int64_t m = 0; m < p.rows; ++m) p.out[m * p.row_step + s * p.few_step] = of_row[m];
     }
 }
 
-void few_gradient(const FewGradient& p) {
+void skinny_gradient(const SkinnyGradient& p) {
     by_many(p.rows, [&](auto many_rows, int64_t row) {
         by_few(p.few_rows, [&](auto few_rows, int64_t s) {
             gradients<decltype(many_rows)::count, decltype(few_rows)::count>(p, row, s);
         });
     });
-    if (p.stream) end_of_stream();
+    if (p.non_temporal) fence_streaming();
 }
 
 }  // namespace digan_fast::DIGAN_FAST_ISA

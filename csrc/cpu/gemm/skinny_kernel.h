@@ -14,14 +14,14 @@
 namespace digan_fast {
 
 // Rows of the smaller matrix, at most: from there on packing is the quicker.
-constexpr int64_t kFewRows = 8;
+constexpr int64_t kSkinnyRows = 8;
 // Of these, in registers together; `dmany` of more is written in several passes.
-constexpr int64_t kFewTogether = 4;
+constexpr int64_t kSkinnyTogether = 4;
 // Rows of the larger one that go together.
 constexpr int64_t kManyRows = 64;
 
 // out(m, s) = act(scale · (Σ_d many[m][d] · few[s][d] + bias(m, s))).
-struct FewProduct {
+struct SkinnyGemm {
     const float* many;
     const float* few;
     int64_t rows, few_rows, depth;  // rows: up to kManyRows
@@ -34,7 +34,7 @@ struct FewProduct {
 };
 
 // dmany[m] = Σ_s dz(m, s) · few[s], dfew[s] += Σ_m dz(m, s) · many[m].
-struct FewGradient {
+struct SkinnyGradient {
     const float* many;
     const float* few;
     int64_t rows, few_rows, depth;
@@ -42,10 +42,10 @@ struct FewGradient {
     int64_t row_step, few_step;
     float* dmany;
     float* dfew;
-    bool stream;  // dmany past the caches
+    bool non_temporal;  // stores of dmany
 };
 
-void few_product(const FewProduct& params);
-void few_gradient(const FewGradient& params);
+void skinny_gemm(const SkinnyGemm& params);
+void skinny_gradient(const SkinnyGradient& params);
 
 }  // namespace digan_fast

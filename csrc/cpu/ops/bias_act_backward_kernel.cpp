@@ -98,15 +98,15 @@ void rows(const BiasActBackwardParams& p, const BiasActChunks& chunks, int64_t f
     for (int64_t row = first; row < last; row += together) {
         const int64_t count = last - row < together ? last - row : together;
         const float* bias = p.bias ? p.bias + row % p.channels : &none;
-        Lanes sums = no_lanes();
+        Vec16 sums = zero16();
         for (int64_t i = from; i < to; i += kBlock) {
             const int64_t n = to - i < kBlock ? to - i : kBlock;
             const float* dx = blocks.run(row * p.inner + i, count * n, bias);
             for (int64_t k = 0; k < count; ++k, dx += n) {
-                if (count > 1) sums = no_lanes();
+                if (count > 1) sums = zero16();
                 int64_t j = 0;
-                for (; j + kLanes <= n; j += kLanes) add(sums, lanes_of(dx + j));
-                if (j < n) add(sums, lanes_of(dx + j, n - j));
+                for (; j + kVec16 <= n; j += kVec16) add(sums, load16(dx + j));
+                if (j < n) add(sums, load16(dx + j, n - j));
                 if (count > 1) p.partials[row + k] = total(sums);
             }
         }

@@ -15,7 +15,7 @@ constexpr int64_t kGrain = 1 << 14;
 // sincos_ slows the others down.
 constexpr int64_t kBlock = 1024;
 
-inline float finish(float y, const BiasActParams& p) {
+inline float apply_epilogue(float y, const BiasActParams& p) {
     y *= p.gain;
     const float below = y < -p.clamp ? -p.clamp : y;
     return below > p.clamp ? p.clamp : below;
@@ -41,14 +41,14 @@ void block(float* out, const float* x, const float* bias, int64_t n, const BiasA
                 } else {
                     sincos_(z, &s, &c);
                 }
-                out[i] = finish(s, p);
+                out[i] = apply_epilogue(s, p);
             }
             return;
         }
     }
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) {
-        out[i] = finish(activate<A>(x[i] + (OwnBias ? bias[i] : shared), p.alpha), p);
+        out[i] = apply_epilogue(activate<A>(x[i] + (OwnBias ? bias[i] : shared), p.alpha), p);
     }
 }
 

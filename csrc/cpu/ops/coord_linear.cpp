@@ -8,19 +8,20 @@ namespace digan_fast {
 namespace {
 
 // sin φ′, cos φ′ of every frame, [2, K]: φ′ = φ + F·c, the phase at the grid's centre c.
-Areas turns_of(const CoordLinearParams& p) {
-    Areas turns(p.videos * p.frames, {2 * p.sinusoids});
+ScratchParts phase_rotations(const CoordLinearParams& p) {
+    ScratchParts rotations(p.videos * p.frames, {2 * p.sinusoids});
     parallel_for(p.threads, p.videos * p.frames, [&](int64_t picture) {
-        turn_of_frame(p.frequency + picture / p.frames * 2 * p.sinusoids,
-                      p.phase + picture * p.sinusoids, p.sinusoids, p.side, turns.at(picture));
+        phase_rotation(p.frequency + picture / p.frames * 2 * p.sinusoids,
+                       p.phase + picture * p.sinusoids, p.sinusoids, p.side, rotations.at(picture));
     });
-    return turns;
+    return rotations;
 }
 
 // P and Q of every frame in panels.
 class PicturePanels {
   public:
-    PicturePanels(const CoordLinearParams& p, const Areas& turns, bool transposed, float scale)
+    PicturePanels(const CoordLinearParams& p, const ScratchParts& rotations, bool transposed,
+                  float scale)
         : memory_(p.videos * p.frames,
                   std::vector<int64_t>(2, transposed ? panel_size(p.outputs, p.sinusoids)
                                                      : panel_size(p.sinusoids, p.outputs))) {
@@ -29,22 +30,22 @@ class PicturePanels {
         const int64_t parts = (lanes + kLanesOfATask - 1) / kLanesOfATask;
         parallel_for(p.threads, p.videos * p.frames * parts, [&](int64_t task) {
             const int64_t picture = task / parts, first = task % parts * kLanesOfATask;
-            turned_panels({{of(picture, 0), of(picture, 1)},
-                           p.weight + picture / p.frames * p.outputs * 2 * p.sinusoids,
-                           turns.at(picture),
-                           p.outputs,
-                           p.sinusoids,
-                           transposed,
-                           scale,
-                           first,
-                           std::min(first + kLanesOfATask, lanes)});
+            pack_rotated_panels({{of(picture, 0), of(picture, 1)},
+                                 p.weight + picture / p.frames * p.outputs * 2 * p.sinusoids,
+                                 rotations.at(picture),
+                                 p.outputs,
+                                 p.sinusoids,
+                                 transposed,
+                                 scale,
+                                 first,
+                                 std::min(first + kLanesOfATask, lanes)});
         });
     }
     // 0: of the sines, 1: of the cosines
     float* of(int64_t picture, size_t half) const { return memory_.at(picture, half); }
 
   private:
-    Areas memory_;
+    ScratchParts memory_;
 };
 
 // The pixel pairs of a block and their rows of two tensors shaped as the output.
@@ -73,15 +74,16 @@ void coord_linear_cpu(const CoordLinearParams& p) {
     const int64_t blocks = grid.blocks();
     if (p.videos * p.frames * blocks == 0) return;
     const float scale = folded_gain(p.activation, p.gain);
-    const Areas turns = turns_of(p);
-    const PicturePanels panels(p, turns, false, scale);
+    const ScratchParts rotations = phase_rotations(p);
+    const PicturePanels panels(p, rotations, false, scale);
     const int64_t step = padded(2 * p.sinusoids);
-    const Areas scratch(p.threads, {kPairs * step, kPairs * 2 * p.sinusoids});
-    const bool stream = streams(p.out, p.videos * p.frames * p.height * p.width, p.outputs);
+    const ScratchParts scratch(p.threads, {kPairs * step, kPairs * 2 * p.sinusoids});
+    const bool non_temporal =
+        bypasses_caches(p.out, p.videos * p.frames * p.height * p.width, p.outputs);
     parallel_for_workers(p.threads, p.videos * p.frames * blocks, [&](int64_t task, int worker) {
         const int64_t picture = task / blocks;
         const PixelPairs pairs(grid, picture / p.frames, picture % p.frames, task % blocks);
-        float* const waves = scratch.at(worker);
+        float* const features = scratch.at(worker);
         float* out[2][kPairs];
         const float* base[2][kPairs];
         for (int half = 0; half < 2; ++half) {
@@ -91,20 +93,20 @@ void coord_linear_cpu(const CoordLinearParams& p) {
                 base[half][r] = offset < 0 || !p.base ? nullptr : p.base + parent;
             }
         }
-        row_waves({waves, step, pairs.across, pairs.down, pairs.count, p.sinusoids});
-        mirror_product({{out[0], out[1]},
-                        waves,
-                        step,
-                        pairs.count,
-                        scratch.at(worker, 1),
-                        {panels.of(picture, 0), panels.of(picture, 1)},
-                        p.sinusoids,
-                        p.outputs,
-                        p.bias,
-                        {p.base ? base[0] : nullptr, p.base ? base[1] : nullptr},
-                        scale,
-                        {p.activation, p.gain, p.clamp},
-                        stream});
+        row_features({features, step, pairs.across, pairs.down, pairs.count, p.sinusoids});
+        mirrored_gemm({{out[0], out[1]},
+                       features,
+                       step,
+                       pairs.count,
+                       scratch.at(worker, 1),
+                       {panels.of(picture, 0), panels.of(picture, 1)},
+                       p.sinusoids,
+                       p.outputs,
+                       p.bias,
+                       {p.base ? base[0] : nullptr, p.base ? base[1] : nullptr},
+                       scale,
+                       {p.activation, p.gain, p.clamp},
+                       non_temporal});
     });
 }
 
@@ -112,23 +114,23 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
     const CoordLinearParams& p = params.forward;
     const GridRows grid(p);
     const int64_t K = p.sinusoids, blocks = grid.blocks(), units = p.frames * blocks;
-    const Areas turns = turns_of(p);
-    const PicturePanels back(p, turns, true, 1.0f);
+    const ScratchParts rotations = phase_rotations(p);
+    const PicturePanels back(p, rotations, true, 1.0f);
     enum Sum { kWeight, kBias, kPhase, kX, kY };
-    const Parts parts(p.videos, units, {p.outputs * 2 * K, p.outputs, p.frames * K, K, K});
+    const PartialSums parts(p.videos, units, {p.outputs * 2 * K, p.outputs, p.frames * K, K, K});
     const int64_t dz_step = padded(p.outputs), step = padded(2 * K);
-    enum Area { kDz, kMirroredDz, kWaves, kDwaves, kTail, kPacked, kDsine, kDcosine };
-    const Areas scratch(p.threads,
-                        {kPairs * dz_step, kPairs * dz_step, kPairs * step, kPairs * step,
-                         32 * kBlockOfRows, kPairs * p.outputs, p.outputs * K, p.outputs * K});
+    enum Area { kDz, kMirroredDz, kFeatures, kDfeatures, kTail, kPacked, kDsine, kDcosine };
+    const ScratchParts scratch(
+        p.threads, {kPairs * dz_step, kPairs * dz_step, kPairs * step, kPairs * step,
+                    32 * kBlockOfRows, kPairs * p.outputs, p.outputs * K, p.outputs * K});
     parallel_for_workers(p.threads, p.videos * parts.count(), [&](int64_t task, int worker) {
         const int64_t video = task / parts.count();
         const float* const weight = p.weight + video * p.outputs * 2 * K;
         parts.set_to_zero(task);
         float* const dz[2] = {scratch.at(worker, kDz), scratch.at(worker, kMirroredDz)};
-        float* const dturned[2] = {scratch.at(worker, kDsine), scratch.at(worker, kDcosine)};
-        float *const waves = scratch.at(worker, kWaves), *const dwaves =
-                                                             scratch.at(worker, kDwaves);
+        float* const drotated[2] = {scratch.at(worker, kDsine), scratch.at(worker, kDcosine)};
+        float *const features = scratch.at(worker, kFeatures), *const dfeatures =
+                                                                   scratch.at(worker, kDfeatures);
         const auto [begin, end] = parts.range(task, units);
         const auto rows_of = [&](int64_t unit) {
             return GradientRows(params, grid, video, unit / blocks, unit % blocks);
@@ -141,7 +143,7 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
             const bool first = unit == begin || unit % blocks == 0;
             const bool last = unit + 1 == end || (unit + 1) % blocks == 0;
             if (first)
-                for (float* const sum : dturned) std::fill_n(sum, p.outputs * K, 0.0f);
+                for (float* const sum : drotated) std::fill_n(sum, p.outputs * K, 0.0f);
             float* dbase[2][kFamilies];
             for (int half = 0; half < 2; ++half) {
                 for (int64_t family = 0; family < pairs.count / 4; ++family) {
@@ -149,62 +151,63 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
                     dbase[half][family] =
                         parent < 0 || !params.dbase ? nullptr : params.dbase + parent;
                 }
-                row_slope({dz[half],
-                           dz_step,
-                           rows.grad[half],
-                           rows.out[half],
-                           nullptr,
-                           pairs.count,
-                           p.outputs,
-                           parts.of(task, kBias),
-                           {p.activation, p.gain, p.clamp}});
+                activation_backward({dz[half],
+                                     dz_step,
+                                     rows.grad[half],
+                                     rows.out[half],
+                                     nullptr,
+                                     pairs.count,
+                                     p.outputs,
+                                     parts.of(task, kBias),
+                                     {p.activation, p.gain, p.clamp}});
             }
-            mirror_sums({{dz[0], dz[1]}, dz_step, pairs.count, p.outputs, {dbase[0], dbase[1]}});
-            row_waves({waves, step, pairs.across, pairs.down, pairs.count, K});
+            even_odd_gradient(
+                {{dz[0], dz[1]}, dz_step, pairs.count, p.outputs, {dbase[0], dbase[1]}});
+            row_features({features, step, pairs.across, pairs.down, pairs.count, K});
             for (int half = 0; half < 2; ++half) {
                 float* to[kPairs];
-                for (int64_t r = 0; r < pairs.count; ++r) to[r] = dwaves + r * step + half * K;
-                row_product({to,
-                             dz[half],
-                             dz_step,
-                             pairs.count,
-                             scratch.at(worker, kPacked),
-                             back.of(picture, half),
-                             p.outputs,
-                             K,
-                             {nullptr, nullptr, 1.0f},
-                             {Activation::linear, 1.0f, INFINITY},
-                             false,
-                             {}});
-                row_gradient({dturned[half],
-                              dz[half],
-                              dz_step,
-                              waves + half * K,
-                              step,
-                              pairs.count,
-                              p.outputs,
-                              K,
-                              scratch.at(worker, kTail),
-                              {{next.grad[half], next.pairs.count, p.outputs},
-                               {next.out[half], next.pairs.count, p.outputs}}});
+                for (int64_t r = 0; r < pairs.count; ++r) to[r] = dfeatures + r * step + half * K;
+                pixel_row_gemm({to,
+                                dz[half],
+                                dz_step,
+                                pairs.count,
+                                scratch.at(worker, kPacked),
+                                back.of(picture, half),
+                                p.outputs,
+                                K,
+                                {nullptr, nullptr, 1.0f},
+                                {Activation::linear, 1.0f, INFINITY},
+                                false,
+                                {}});
+                weight_gradient({drotated[half],
+                                 dz[half],
+                                 dz_step,
+                                 features + half * K,
+                                 step,
+                                 pairs.count,
+                                 p.outputs,
+                                 K,
+                                 scratch.at(worker, kTail),
+                                 {{next.grad[half], next.pairs.count, p.outputs},
+                                  {next.out[half], next.pairs.count, p.outputs}}});
             }
-            row_waves_gradient({dwaves, waves, step, pairs.x, pairs.y, pairs.count, K,
-                                parts.of(task, kX), parts.of(task, kY)});
+            row_features_gradient({dfeatures, features, step, pairs.x, pairs.y, pairs.count, K,
+                                   parts.of(task, kX), parts.of(task, kY)});
             if (last)
-                turn_back({{dturned[0], dturned[1]},
-                           weight,
-                           turns.at(picture),
-                           p.outputs,
-                           K,
-                           parts.of(task, kWeight),
-                           parts.of(task, kPhase) + frame * K});
+                rotation_backward({{drotated[0], drotated[1]},
+                                   weight,
+                                   rotations.at(picture),
+                                   p.outputs,
+                                   K,
+                                   parts.of(task, kWeight),
+                                   parts.of(task, kPhase) + frame * K});
             rows = next;
         }
     });
     parts.add_up(params.dweight, kWeight, p.threads);
     parts.add_up(params.dphase, kPhase, p.threads);
     parts.add_up_all(params.dbias, kBias);
-    const Buffer along(2 * p.videos * K);
+    const Scratch along(2 * p.videos * K);
     float* const by[2] = {along.data(), along.data() + p.videos * K};
     parts.add_up(by[0], kX, 1);
     parts.add_up(by[1], kY, 1);

@@ -13,7 +13,7 @@ namespace {
 
 // Sets that are packed together: enough work for the threads, little memory.
 constexpr int64_t kSetsTogether = 16;
-constexpr int64_t kPointsOfANode = kNodeBlocks * kBlockLanes;
+constexpr int64_t kPointsOfAGroup = kGroupBlocks * kBlockLanes;
 
 // The layers of some sets, in panels.
 class PackedSets {
@@ -24,7 +24,7 @@ class PackedSets {
     }
 
     void pack(int64_t first, int64_t sets) {
-        std::vector<PackParams> tasks;
+        std::vector<LayerPacking> tasks;
         for (int64_t set = 0; set < sets; ++set) {
             for (size_t i = 0; i < p_.layers.size(); ++i) {
                 const CoordMlpLayer& layer = p_.layers[i];
@@ -40,15 +40,15 @@ class PackedSets {
                           INFINITY};
                 if (!layer.bias) std::fill_n(bias, layer.outputs, 0.0f);
                 const int64_t own = layer.own_biases ? (first + set) * layer.outputs : 0;
-                PackParams task{};
+                LayerPacking task{};
                 task.layer = packed;
                 task.weight = layer.weight + (first + set) * layer.outputs * layer.inputs;
                 task.bias = layer.bias ? layer.bias + own : nullptr;
                 task.row_step = task.inputs = layer.inputs;
                 task.scale = folded ? layer.gain : 1.0f;
-                for (int64_t row = 0; row < layer.outputs; row += kRowsOfAPack) {
+                for (int64_t row = 0; row < layer.outputs; row += kRowsOfAPackTask) {
                     task.first = row;
-                    task.last = std::min(row + kRowsOfAPack, layer.outputs);
+                    task.last = std::min(row + kRowsOfAPackTask, layer.outputs);
                     tasks.push_back(task);
                 }
             }
@@ -70,7 +70,7 @@ class PackedSets {
     }
 
     const CoordMlpParams& p_;
-    Areas memory_;
+    ScratchParts memory_;
     std::vector<PackedLayer> layers_;
 };
 
@@ -78,26 +78,26 @@ class PackedSets {
 
 void coord_mlp_cpu(const CoordMlpParams& p) {
     const int64_t inputs = p.layers.front().inputs, outputs = p.layers.back().outputs;
-    const int64_t nodes = (p.points + kPointsOfANode - 1) / kPointsOfANode;
+    const int64_t groups = (p.points + kPointsOfAGroup - 1) / kPointsOfAGroup;
     int64_t widest = inputs;
     for (const CoordMlpLayer& layer : p.layers) widest = std::max(widest, layer.outputs);
-    const int64_t activations = kPointsOfANode * widest;
-    const Areas scratch(p.threads, {activations, activations});
+    const int64_t activations = kPointsOfAGroup * widest;
+    const ScratchParts scratch(p.threads, {activations, activations});
     PackedSets packed(p);
     for (int64_t first = 0; first < p.sets; first += kSetsTogether) {
         if (p.pause) p.pause();
         const int64_t sets = std::min(kSetsTogether, p.sets - first);
         packed.pack(first, sets);
-        parallel_for_workers(p.threads, sets * nodes, [&](int64_t task, int worker) {
-            const int64_t set = first + task / nodes, point = task % nodes * kPointsOfANode;
+        parallel_for_workers(p.threads, sets * groups, [&](int64_t task, int worker) {
+            const int64_t set = first + task / groups, point = task % groups * kPointsOfAGroup;
             const int64_t row = (p.own_coordinates ? set * p.points : 0) + point;
-            mlp_node({p.out + (set * p.points + point) * outputs,
-                      p.coordinates + row * inputs,
-                      std::min(kPointsOfANode, p.points - point),
-                      packed.of(set - first),
-                      static_cast<int64_t>(p.layers.size()),
-                      {scratch.at(worker), scratch.at(worker, 1)},
-                      widest});
+            mlp_group({p.out + (set * p.points + point) * outputs,
+                       p.coordinates + row * inputs,
+                       std::min(kPointsOfAGroup, p.points - point),
+                       packed.of(set - first),
+                       static_cast<int64_t>(p.layers.size()),
+                       {scratch.at(worker), scratch.at(worker, 1)},
+                       widest});
         });
     }
 }

@@ -4,7 +4,7 @@
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
-void mlp_node(const MlpNode& p) {
+void mlp_group(const MlpGroup& p) {
     const int64_t step = p.widest * kLanes;
     const int blocks = static_cast<int>((p.points + kLanes - 1) / kLanes);
     float *x = p.scratch[0], *y = p.scratch[1];
@@ -16,10 +16,10 @@ void mlp_node(const MlpNode& p) {
     }
     for (const PackedLayer* layer = p.layers; layer != p.layers + p.count; ++layer) {
         const bool last = layer + 1 == p.layers + p.count;
-        product(*layer, blocks, Bias{layer->bias}, x, step, finishing(*layer, false),
-                [&](const auto& tile, int block, int64_t row, int lane) {
-                    put(tile, y + block * step + row * kLanes + lane, kLanes);
-                });
+        gemm<float>(*layer, blocks, Bias{layer->bias}, x, step, epilogue_of(*layer, false),
+                    [&](const auto& tile, int block, int64_t row, int lane) {
+                        store_tile(tile, y + block * step + row * kLanes + lane, kLanes);
+                    });
         float* const swapped = x;
         x = y;
         y = swapped;

@@ -8,16 +8,16 @@
 namespace digan_fast {
 
 // Up to 128 points through all layers.
-struct MlpNode {
+struct MlpGroup {
     float* out;           // [points, outputs]
     const float* inputs;  // [points, the first layer's depth]
-    int64_t points;       // 1 to kNodeBlocks · 32
+    int64_t points;       // 1 to kGroupBlocks · 32
     const PackedLayer* layers;
     int64_t count;
-    float* scratch[2];  // kNodeBlocks · widest · 32 numbers each, aligned to 64 bytes
+    float* scratch[2];  // kGroupBlocks · widest · 32 numbers each, aligned to 64 bytes
     int64_t widest;     // channels of the widest activations or inputs
 };
 
-void mlp_node(const MlpNode& params);
+void mlp_group(const MlpGroup& params);
 
 }  // namespace digan_fast

@@ -10,8 +10,8 @@ constexpr float kEps = 1e-8f;
 
 // Outputs that share what they read of R. Sums of four rows by kSpan · 16 columns stay in
 // registers.
-constexpr int kRows = 4;
-constexpr int kSpan = kWidth == 16 ? 2 : 1;
+constexpr int kRowsTogether = 4;
+constexpr int kSpan = kRegister == 16 ? 2 : 1;
 
 // Elements of V for one thread more: half of bias_act's, as each takes several times as long.
 constexpr int64_t kGrain = 1 << 13;
@@ -21,9 +21,9 @@ inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 // Memory of one task; allocations of their own, whose ends AddressSanitizer knows.
 struct Scratch {
     Scratch(int64_t rank, int64_t inputs)
-        : left(new float[kRows * rank]),
-          product(new float[kRows * inputs]),
-          gradient(new float[kRows * inputs]),
+        : left(new float[kRowsTogether * rank]),
+          product(new float[kRowsTogether * inputs]),
+          gradient(new float[kRowsTogether * inputs]),
           expanded(new float[inputs]),
           modulated(new float[inputs]) {}
     ~Scratch() {
@@ -35,44 +35,47 @@ struct Scratch {
     }
     Scratch(const Scratch&) = delete;
     Scratch& operator=(const Scratch&) = delete;
-    float* left;       // [rank, kRows]
-    float* product;    // [kRows, inputs]: L·R
-    float* gradient;   // [kRows, inputs]: by L·R
+    float* left;       // [rank, kRowsTogether]
+    float* product;    // [kRowsTogether, inputs]: L·R
+    float* gradient;   // [kRowsTogether, inputs]: by L·R
     float* expanded;   // [inputs]: grad's one number
     float* modulated;  // [inputs]
 };
 
-// `count` rows of L, [rank] each, to [rank, kRows]; the rows that are missing are zeros.
+// `count` rows of L, [rank] each, to [rank, kRowsTogether]; the rows that are missing are zeros.
 void transpose(float* out, const float* left, int64_t count, int64_t rank) {
     for (int64_t j = 0; j < rank; ++j) {
-        for (int64_t k = 0; k < kRows; ++k) out[j * kRows + k] = k < count ? left[k * rank + j] : 0;
+        for (int64_t k = 0; k < kRowsTogether; ++k)
+            out[j * kRowsTogether + k] = k < count ? left[k * rank + j] : 0;
     }
 }
 
 // take(k, i, Σ_j left[j, k] · right[j, i]) for sixteen i at a time, and one by one at the end.
 template <class Take>
-inline void multiply(const float* left, const float* right, int64_t rank, int64_t inputs,
-                     const Take& take) {
+inline void microkernel(const float* left, const float* right, int64_t rank, int64_t inputs,
+                        const Take& take) {
     int64_t i = 0;
-    for (; i + kSpan * kLanes <= inputs; i += kSpan * kLanes) {
-        Lanes sums[kRows][kSpan];
+    for (; i + kSpan * kVec16 <= inputs; i += kSpan * kVec16) {
+        Vec16 sums[kRowsTogether][kSpan];
         for (auto& row : sums) {
-            for (Lanes& sum : row) sum = no_lanes();
+            for (Vec16& sum : row) sum = zero16();
         }
         for (int64_t j = 0; j < rank; ++j) {
             for (int s = 0; s < kSpan; ++s) {
-                const Lanes x = lanes_of(right + j * inputs + i + s * kLanes);
-                for (int k = 0; k < kRows; ++k) add_scaled(sums[k][s], x, left[j * kRows + k]);
+                const Vec16 x = load16(right + j * inputs + i + s * kVec16);
+                for (int k = 0; k < kRowsTogether; ++k)
+                    add_scaled(sums[k][s], x, left[j * kRowsTogether + k]);
             }
         }
-        for (int k = 0; k < kRows; ++k) {
-            for (int s = 0; s < kSpan; ++s) take(k, i + s * kLanes, sums[k][s]);
+        for (int k = 0; k < kRowsTogether; ++k) {
+            for (int s = 0; s < kSpan; ++s) take(k, i + s * kVec16, sums[k][s]);
         }
     }
     for (; i < inputs; ++i) {
-        for (int k = 0; k < kRows; ++k) {
+        for (int k = 0; k < kRowsTogether; ++k) {
             float sum = 0.0f;
-            for (int64_t j = 0; j < rank; ++j) sum += right[j * inputs + i] * left[j * kRows + k];
+            for (int64_t j = 0; j < rank; ++j)
+                sum += right[j * inputs + i] * left[j * kRowsTogether + k];
             take(k, i, sum);
         }
     }
@@ -80,9 +83,9 @@ inline void multiply(const float* left, const float* right, int64_t rank, int64_
 
 // Keeps L·R of the four rows for what goes over whole rows.
 struct Keep {
-    float* product;  // [kRows, inputs]
+    float* product;  // [kRowsTogether, inputs]
     int64_t inputs;
-    void operator()(int k, int64_t i, const Lanes& sum) const {
+    void operator()(int k, int64_t i, const Vec16& sum) const {
         store(product + k * inputs + i, sum);
     }
     void operator()(int k, int64_t i, float sum) const { product[k * inputs + i] = sum; }
@@ -95,11 +98,11 @@ struct Modulate {
     int64_t inputs;
     int64_t count;
     float scale;
-    void operator()(int k, int64_t i, const Lanes& sum) const {
+    void operator()(int k, int64_t i, const Vec16& sum) const {
         if (k >= count) return;
-        const Lanes w = lanes_of(weight + k * inputs + i);
-        Lanes v;
-        for (int part = 0; part < kLanes / kWidth; ++part) {
+        const Vec16 w = load16(weight + k * inputs + i);
+        Vec16 v;
+        for (int part = 0; part < kVec16 / kRegister; ++part) {
             v.part[part] = w.part[part] * (sum.part[part] * scale + 1.0f);
         }
         store(out + k * inputs + i, v);
@@ -112,16 +115,17 @@ struct Modulate {
 // out[j, i] += Σ_k left[j, k] · x[k, i]
 void add_outer(float* out, const float* left, const float* x, int64_t rank, int64_t inputs) {
     int64_t i = 0;
-    for (; i + kSpan * kLanes <= inputs; i += kSpan * kLanes) {
-        Lanes rows[kRows][kSpan];
-        for (int k = 0; k < kRows; ++k) {
-            for (int s = 0; s < kSpan; ++s) rows[k][s] = lanes_of(x + k * inputs + i + s * kLanes);
+    for (; i + kSpan * kVec16 <= inputs; i += kSpan * kVec16) {
+        Vec16 rows[kRowsTogether][kSpan];
+        for (int k = 0; k < kRowsTogether; ++k) {
+            for (int s = 0; s < kSpan; ++s) rows[k][s] = load16(x + k * inputs + i + s * kVec16);
         }
         for (int64_t j = 0; j < rank; ++j) {
             for (int s = 0; s < kSpan; ++s) {
-                float* to = out + j * inputs + i + s * kLanes;
-                Lanes sum = lanes_of(to);
-                for (int k = 0; k < kRows; ++k) add_scaled(sum, rows[k][s], left[j * kRows + k]);
+                float* to = out + j * inputs + i + s * kVec16;
+                Vec16 sum = load16(to);
+                for (int k = 0; k < kRowsTogether; ++k)
+                    add_scaled(sum, rows[k][s], left[j * kRowsTogether + k]);
                 store(to, sum);
             }
         }
@@ -129,7 +133,8 @@ void add_outer(float* out, const float* left, const float* x, int64_t rank, int6
     for (; i < inputs; ++i) {
         for (int64_t j = 0; j < rank; ++j) {
             float sum = out[j * inputs + i];
-            for (int k = 0; k < kRows; ++k) sum += x[k * inputs + i] * left[j * kRows + k];
+            for (int k = 0; k < kRowsTogether; ++k)
+                sum += x[k * inputs + i] * left[j * kRowsTogether + k];
             out[j * inputs + i] = sum;
         }
     }
@@ -137,17 +142,17 @@ void add_outer(float* out, const float* left, const float* x, int64_t rank, int6
 
 // out[k] = Σ_i x[k, i] · y[i]
 void dots(float* out, const float* x, const float* y, int64_t inputs) {
-    Lanes sums[kRows];
-    for (Lanes& sum : sums) sum = no_lanes();
+    Vec16 sums[kRowsTogether];
+    for (Vec16& sum : sums) sum = zero16();
     int64_t i = 0;
-    for (; i + kLanes <= inputs; i += kLanes) {
-        const Lanes lanes = lanes_of(y + i);
-        for (int k = 0; k < kRows; ++k) add_product(sums[k], lanes_of(x + k * inputs + i), lanes);
+    for (; i + kVec16 <= inputs; i += kVec16) {
+        const Vec16 lanes = load16(y + i);
+        for (int k = 0; k < kRowsTogether; ++k)
+            add_product(sums[k], load16(x + k * inputs + i), lanes);
     }
-    for (int k = 0; k < kRows; ++k) {
+    for (int k = 0; k < kRowsTogether; ++k) {
         if (i < inputs) {
-            add_product(sums[k], lanes_of(x + k * inputs + i, inputs - i),
-                        lanes_of(y + i, inputs - i));
+            add_product(sums[k], load16(x + k * inputs + i, inputs - i), load16(y + i, inputs - i));
         }
         out[k] = total(sums[k]);
     }
@@ -156,16 +161,16 @@ void dots(float* out, const float* x, const float* y, int64_t inputs) {
 // Σ_i x[i] · y[i]; four running sums, as an addition takes four cycles.
 float dot(const float* x, const float* y, int64_t n) {
     constexpr int kSums = 4;
-    Lanes sums[kSums];
-    for (Lanes& sum : sums) sum = no_lanes();
+    Vec16 sums[kSums];
+    for (Vec16& sum : sums) sum = zero16();
     int64_t i = 0;
-    for (; i + kSums * kLanes <= n; i += kSums * kLanes) {
+    for (; i + kSums * kVec16 <= n; i += kSums * kVec16) {
         for (int s = 0; s < kSums; ++s) {
-            add_product(sums[s], lanes_of(x + i + s * kLanes), lanes_of(y + i + s * kLanes));
+            add_product(sums[s], load16(x + i + s * kVec16), load16(y + i + s * kVec16));
         }
     }
-    for (; i + kLanes <= n; i += kLanes) add_product(sums[0], lanes_of(x + i), lanes_of(y + i));
-    if (i < n) add_product(sums[0], lanes_of(x + i, n - i), lanes_of(y + i, n - i));
+    for (; i + kVec16 <= n; i += kVec16) add_product(sums[0], load16(x + i), load16(y + i));
+    if (i < n) add_product(sums[0], load16(x + i, n - i), load16(y + i, n - i));
     add(sums[0], sums[2]);
     add(sums[1], sums[3]);
     add(sums[0], sums[1]);
@@ -194,11 +199,11 @@ void forward_rows(float* out, const float* weight, const float* right, const Scr
                   int64_t count, const FmmWeightsParams& p) {
     const int64_t n = p.inputs;
     if constexpr (M == Modulation::linear || M == Modulation::demod) {
-        multiply(scratch.left, right, p.rank, n, Modulate{out, weight, n, count, p.scale});
+        microkernel(scratch.left, right, p.rank, n, Modulate{out, weight, n, count, p.scale});
     } else {
         const float* product = scratch.product;
         const float scale = p.scale;
-        multiply(scratch.left, right, p.rank, n, Keep{scratch.product, n});
+        microkernel(scratch.left, right, p.rank, n, Keep{scratch.product, n});
 #pragma omp simd
         for (int64_t i = 0; i < count * n; ++i) out[i] = weight[i] * factor<M>(product[i] * scale);
     }
@@ -220,8 +225,8 @@ void forward(const FmmWeightsParams& p) {
         Scratch scratch(p.rank, p.inputs);
         const int64_t b = task / blocks, first = task % blocks * kBlock;
         const float* right = p.right + b * p.rank * p.inputs;
-        for (int64_t o = first; o < least(first + kBlock, p.outputs); o += kRows) {
-            const int64_t count = least(kRows, p.outputs - o);
+        for (int64_t o = first; o < least(first + kBlock, p.outputs); o += kRowsTogether) {
+            const int64_t count = least(kRowsTogether, p.outputs - o);
             transpose(scratch.left, p.left + (b * p.outputs + o) * p.rank, count, p.rank);
             forward_rows<M>(p.out + (b * p.outputs + o) * p.inputs, p.weight + o * p.inputs, right,
                             scratch, count, p);
@@ -270,20 +275,20 @@ void backward_chunk(const FmmWeightsBackwardParams& p, int64_t first, int64_t la
     for (int64_t i = 0; i < p.batch * p.rank * n; ++i) dright[i] = 0.0f;
     for (int64_t b = 0; b < p.batch; ++b) {
         const float* right = p.right + b * p.rank * n;
-        for (int64_t o = first; o < last; o += kRows) {
-            const int64_t count = least(kRows, last - o);
+        for (int64_t o = first; o < last; o += kRowsTogether) {
+            const int64_t count = least(kRowsTogether, last - o);
             const int64_t at = b * p.outputs + o;
             transpose(scratch.left, p.left + at * p.rank, count, p.rank);
-            multiply(scratch.left, right, p.rank, n, Keep{scratch.product, n});
+            microkernel(scratch.left, right, p.rank, n, Keep{scratch.product, n});
             for (int64_t k = 0; k < count; ++k) {
                 const float* grad = p.grad_expanded ? scratch.expanded : p.grad + (at + k) * n;
                 backward_row<M>(scratch.gradient + k * n, p.dweight + (o + k) * n,
                                 scratch.modulated, grad, p.weight + (o + k) * n,
                                 scratch.product + k * n, n, p.scale);
             }
-            for (int64_t i = count * n; i < kRows * n; ++i) scratch.gradient[i] = 0.0f;
+            for (int64_t i = count * n; i < kRowsTogether * n; ++i) scratch.gradient[i] = 0.0f;
             for (int64_t j = 0; j < p.rank; ++j) {
-                float sums[kRows];
+                float sums[kRowsTogether];
                 dots(sums, scratch.gradient, right + j * n, n);
                 for (int64_t k = 0; k < count; ++k) p.dleft[(at + k) * p.rank + j] = sums[k];
             }
@@ -300,9 +305,9 @@ void backward(const FmmWeightsBackwardParams& p) {
     const int threads = static_cast<int>(least(useful, p.threads));
     parallel_for(threads, chunks, [&](int64_t chunk) {
         // In fours, but for the last.
-        const int64_t blocks = (p.outputs + kRows - 1) / kRows;
-        const int64_t first = blocks * chunk / chunks * kRows;
-        const int64_t last = least(blocks * (chunk + 1) / chunks * kRows, p.outputs);
+        const int64_t blocks = (p.outputs + kRowsTogether - 1) / kRowsTogether;
+        const int64_t first = blocks * chunk / chunks * kRowsTogether;
+        const int64_t last = least(blocks * (chunk + 1) / chunks * kRowsTogether, p.outputs);
         backward_chunk<M>(p, first, last, chunks == 1 ? p.dright : p.partials + chunk * extent);
     });
     if (chunks == 1) return;

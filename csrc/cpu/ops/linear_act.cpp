@@ -19,16 +19,16 @@ struct RowsOf {
     RowsOf(T* matrix, int64_t first, int64_t count, int64_t lanes) : count(count), lanes(lanes) {
         for (int64_t r = 0; r < count; ++r) rows[r] = matrix + (first + r) * lanes;
     }
-    Next next() const { return {rows, count, lanes}; }
+    PrefetchRows next() const { return {rows, count, lanes}; }
 };
 
 // x·Wᵀ: depth the inputs, lanes the outputs.
-LanePanels forward_panels(const LinearActParams& p, float scale) {
+LanePanelPacking forward_panels(const LinearActParams& p, float scale) {
     return {nullptr, p.weight, p.inputs, p.outputs, 1, p.inputs, scale, 0, 0};
 }
 
 // dz·W: depth the outputs, lanes the inputs.
-LanePanels backward_panels(const LinearActParams& p) {
+LanePanelPacking backward_panels(const LinearActParams& p) {
     return {nullptr, p.weight, p.outputs, p.inputs, p.inputs, 1, 1.0f, 0, 0};
 }
 
@@ -41,11 +41,11 @@ const float* bias_of(const LinearActParams& p, int64_t video) {
 void linear_act_cpu(const LinearActParams& p) {
     const int64_t blocks = blocks_of(p.rows);
     if (p.videos * blocks == 0) return;
-    if (has_few(p)) return linear_act_few(p);
+    if (is_skinny(p)) return linear_act_skinny(p);
     const float scale = folded_gain(p.activation, p.gain);
     const VideoPanels panels(forward_panels(p, scale), p.videos, p.threads);
-    const Areas scratch(p.threads, {kBlockOfRows * p.inputs});
-    const bool stream = streams(p.out, p.videos * p.rows, p.outputs);
+    const ScratchParts scratch(p.threads, {kBlockOfRows * p.inputs});
+    const bool non_temporal = bypasses_caches(p.out, p.videos * p.rows, p.outputs);
     const int64_t together = std::clamp<int64_t>(p.videos * blocks / (8 * p.threads), 1, 8);
     const int64_t tasks = (blocks + together - 1) / together;
     parallel_for_workers(p.threads, p.videos * tasks, [&](int64_t task, int worker) {
@@ -57,18 +57,18 @@ void linear_act_cpu(const LinearActParams& p) {
             const int64_t row = video * p.rows + first, next = first + count;
             const RowsOf out(p.out, row, count, p.outputs);
             const RowsOf following(p.x, row + count, std::min(kBlockOfRows, last - next), p.inputs);
-            row_product({out.rows,
-                         p.x + row * p.inputs,
-                         p.inputs,
-                         count,
-                         scratch.at(worker),
-                         panels.of(video),
-                         p.inputs,
-                         p.outputs,
-                         {bias_of(p, video), nullptr, scale},
-                         {p.activation, p.gain, p.clamp},
-                         stream,
-                         following.next()});
+            pixel_row_gemm({out.rows,
+                            p.x + row * p.inputs,
+                            p.inputs,
+                            count,
+                            scratch.at(worker),
+                            panels.of(video),
+                            p.inputs,
+                            p.outputs,
+                            {bias_of(p, video), nullptr, scale},
+                            {p.activation, p.gain, p.clamp},
+                            non_temporal,
+                            following.next()});
         }
     });
 }
@@ -77,19 +77,19 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
     const LinearActParams& p = params.forward;
     const int64_t blocks = blocks_of(p.rows);
     const bool sine = p.activation == Activation::sine;
-    if (has_few(p) && !sine) return linear_act_few_backward(params);
+    if (is_skinny(p) && !sine) return linear_act_skinny_backward(params);
     const VideoPanels back(backward_panels(p), p.videos, p.threads);
     // sin' needs z, which is computed again.
     const VideoPanels ahead(forward_panels(p, 1.0f), sine ? p.videos : 0, p.threads);
     enum Sum { kWeight, kBias };
-    const Parts parts(p.videos, blocks, {p.outputs * p.inputs, p.outputs});
+    const PartialSums parts(p.videos, blocks, {p.outputs * p.inputs, p.outputs});
     const int64_t dz_step = padded(p.outputs);
     enum Area { kDz, kTail, kPacked, kZ };
-    const Areas scratch(p.threads,
-                        {kBlockOfRows * dz_step, 32 * kBlockOfRows,
-                         kBlockOfRows * (sine ? std::max(p.inputs, p.outputs) : p.outputs),
-                         sine ? kBlockOfRows * p.outputs : 0});
-    const bool stream = streams(params.dx, p.videos * p.rows, p.inputs);
+    const ScratchParts scratch(p.threads,
+                               {kBlockOfRows * dz_step, 32 * kBlockOfRows,
+                                kBlockOfRows * (sine ? std::max(p.inputs, p.outputs) : p.outputs),
+                                sine ? kBlockOfRows * p.outputs : 0});
+    const bool non_temporal = bypasses_caches(params.dx, p.videos * p.rows, p.inputs);
     parallel_for_workers(p.threads, p.videos * parts.count(), [&](int64_t task, int worker) {
         const int64_t video = task / parts.count();
         parts.set_to_zero(task);
@@ -105,54 +105,54 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
             const RowsOf inputs(p.x, row, count, p.inputs);
             const RowsOf dx(params.dx, row, count, p.inputs);
             if (sine) {
-                row_product({RowsOf(z, 0, count, p.outputs).rows,
-                             x,
-                             p.inputs,
-                             count,
-                             packed,
-                             ahead.of(video),
-                             p.inputs,
-                             p.outputs,
-                             {bias_of(p, video), nullptr, 1.0f},
-                             {Activation::linear, 1.0f, INFINITY},
-                             false,
-                             {}});
+                pixel_row_gemm({RowsOf(z, 0, count, p.outputs).rows,
+                                x,
+                                p.inputs,
+                                count,
+                                packed,
+                                ahead.of(video),
+                                p.inputs,
+                                p.outputs,
+                                {bias_of(p, video), nullptr, 1.0f},
+                                {Activation::linear, 1.0f, INFINITY},
+                                false,
+                                {}});
             }
-            row_slope({dz,
-                       dz_step,
-                       grad.rows,
-                       out.rows,
-                       z,
-                       count,
-                       p.outputs,
-                       parts.of(task, kBias),
-                       {p.activation, p.gain, p.clamp}});
-            row_product({dx.rows,
-                         dz,
-                         dz_step,
-                         count,
-                         packed,
-                         back.of(video),
-                         p.outputs,
-                         p.inputs,
-                         {nullptr, nullptr, 1.0f},
-                         {Activation::linear, 1.0f, INFINITY},
-                         stream,
-                         inputs.next()});
+            activation_backward({dz,
+                                 dz_step,
+                                 grad.rows,
+                                 out.rows,
+                                 z,
+                                 count,
+                                 p.outputs,
+                                 parts.of(task, kBias),
+                                 {p.activation, p.gain, p.clamp}});
+            pixel_row_gemm({dx.rows,
+                            dz,
+                            dz_step,
+                            count,
+                            packed,
+                            back.of(video),
+                            p.outputs,
+                            p.inputs,
+                            {nullptr, nullptr, 1.0f},
+                            {Activation::linear, 1.0f, INFINITY},
+                            non_temporal,
+                            inputs.next()});
             const int64_t then =
                 block + 1 < end ? std::min(kBlockOfRows, p.rows - (block + 1) * kBlockOfRows) : 0;
             const RowsOf next_grad(params.grad, row + count, then, p.outputs);
             const RowsOf next_out(p.out, row + count, then, p.outputs);
-            row_gradient({parts.of(task, kWeight),
-                          dz,
-                          dz_step,
-                          x,
-                          p.inputs,
-                          count,
-                          p.outputs,
-                          p.inputs,
-                          tail,
-                          {next_grad.next(), next_out.next()}});
+            weight_gradient({parts.of(task, kWeight),
+                             dz,
+                             dz_step,
+                             x,
+                             p.inputs,
+                             count,
+                             p.outputs,
+                             p.inputs,
+                             tail,
+                             {next_grad.next(), next_out.next()}});
         }
     });
     parts.add_up(params.dweight, kWeight, p.threads);

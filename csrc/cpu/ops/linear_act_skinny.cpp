@@ -31,9 +31,9 @@ struct Roles {
 
 }  // namespace
 
-bool has_few(const LinearActParams& p) { return std::min(p.rows, p.outputs) <= kFewRows; }
+bool is_skinny(const LinearActParams& p) { return std::min(p.rows, p.outputs) <= kSkinnyRows; }
 
-void linear_act_few(const LinearActParams& p) {
+void linear_act_skinny(const LinearActParams& p) {
     const Roles roles(p);
     const float scale = folded_gain(p.activation, p.gain);
     parallel_for(p.threads, p.videos * roles.blocks, [&](int64_t task) {
@@ -41,7 +41,7 @@ void linear_act_few(const LinearActParams& p) {
         const int64_t row = block * kManyRows;
         const float* const bias =
             p.bias ? p.bias + (p.own_biases ? video * p.outputs : 0) : nullptr;
-        few_product({roles.many_rows + (video * roles.many + row) * p.inputs,
+        skinny_gemm({roles.many_rows + (video * roles.many + row) * p.inputs,
                      roles.few_rows + video * roles.few * p.inputs,
                      roles.rows_of(block),
                      roles.few,
@@ -57,18 +57,18 @@ void linear_act_few(const LinearActParams& p) {
     });
 }
 
-void linear_act_few_backward(const LinearActBackwardParams& params) {
+void linear_act_skinny_backward(const LinearActBackwardParams& params) {
     const LinearActParams& p = params.forward;
     const Roles roles(p);
     const bool few_outputs = roles.few_step == 1;
     float* const dmany = few_outputs ? params.dx : params.dweight;
     float* const dfew = few_outputs ? params.dweight : params.dx;
-    const bool stream =
-        roles.few <= kFewTogether && streams(dmany, p.videos * roles.many, p.inputs);
+    const bool non_temporal =
+        roles.few <= kSkinnyTogether && bypasses_caches(dmany, p.videos * roles.many, p.inputs);
     enum Sum { kFew, kBias };
-    const Parts parts(p.videos, roles.blocks, {roles.few * p.inputs, p.outputs});
+    const PartialSums parts(p.videos, roles.blocks, {roles.few * p.inputs, p.outputs});
     // dz of a block lies as the outputs do: rows of outputs, or of pixels.
-    const Areas scratch(p.threads, {kManyRows * roles.few});
+    const ScratchParts scratch(p.threads, {kManyRows * roles.few});
     parallel_for_workers(p.threads, p.videos * parts.count(), [&](int64_t task, int worker) {
         const int64_t video = task / parts.count();
         parts.set_to_zero(task);
@@ -84,19 +84,20 @@ void linear_act_few_backward(const LinearActBackwardParams& params) {
                 grad[r] = params.grad + at + r * p.outputs;
                 out[r] = p.out + at + r * p.outputs;
             }
-            row_slope({dz,
-                       lanes,
-                       grad,
-                       out,
-                       nullptr,
-                       dz_rows,
-                       lanes,
-                       parts.of(task, kBias) + row * roles.bias_row_step,
-                       {p.activation, p.gain, p.clamp}});
+            activation_backward({dz,
+                                 lanes,
+                                 grad,
+                                 out,
+                                 nullptr,
+                                 dz_rows,
+                                 lanes,
+                                 parts.of(task, kBias) + row * roles.bias_row_step,
+                                 {p.activation, p.gain, p.clamp}});
             const int64_t first = (video * roles.many + row) * p.inputs;
-            few_gradient({roles.many_rows + first, roles.few_rows + video * roles.few * p.inputs,
-                          count, roles.few, p.inputs, dz, few_outputs ? roles.few : 1,
-                          few_outputs ? 1 : count, dmany + first, parts.of(task, kFew), stream});
+            skinny_gradient({roles.many_rows + first, roles.few_rows + video * roles.few * p.inputs,
+                             count, roles.few, p.inputs, dz, few_outputs ? roles.few : 1,
+                             few_outputs ? 1 : count, dmany + first, parts.of(task, kFew),
+                             non_temporal});
         }
     });
     parts.add_up(dfew, kFew, p.threads);

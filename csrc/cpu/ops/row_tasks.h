@@ -19,30 +19,30 @@ inline float folded_gain(Activation activation, float gain) {
 class VideoPanels {
   public:
     // `matrix` holds the first video's; the next one follows after depth · lanes numbers.
-    VideoPanels(LanePanels matrix, int64_t videos, int threads)
+    VideoPanels(LanePanelPacking matrix, int64_t videos, int threads)
         : memory_(videos, {panel_size(matrix.depth, matrix.lanes)}) {
         constexpr int64_t kLanesOfATask = 128;
         const int64_t parts = (matrix.lanes + kLanesOfATask - 1) / kLanesOfATask;
         parallel_for(threads, videos * parts, [&](int64_t task) {
-            LanePanels part = matrix;
+            LanePanelPacking part = matrix;
             part.panels = memory_.at(task / parts);
             part.weight += task / parts * matrix.depth * matrix.lanes;
             part.first = task % parts * kLanesOfATask;
             part.last = std::min(part.first + kLanesOfATask, matrix.lanes);
-            row_panels(part);
+            pack_lane_panels(part);
         });
     }
     const float* of(int64_t video) const { return memory_.at(video); }
 
   private:
-    Areas memory_;
+    ScratchParts memory_;
 };
 
 // Sums over rows, of several sizes, are taken in parts, whose number does not depend on the
 // threads, and the parts are added in order: the same bits from any number of threads.
-class Parts {
+class PartialSums {
   public:
-    Parts(int64_t videos, int64_t units, const std::vector<int64_t>& sizes)
+    PartialSums(int64_t videos, int64_t units, const std::vector<int64_t>& sizes)
         : videos_(videos),
           count_(std::clamp<int64_t>(kParts / std::max<int64_t>(1, videos), 1,
                                      std::max<int64_t>(1, units))),
@@ -90,12 +90,12 @@ class Parts {
     static constexpr int64_t kParts = 16;
     int64_t videos_, count_;
     std::vector<int64_t> sizes_;
-    Areas memory_;
+    ScratchParts memory_;
 };
 
-// Whether a matrix is written past the caches: one that does not stay there until it is read. The
-// tests under sanitizers have small ones.
-inline bool streams(const float* out, int64_t rows, int64_t lanes) {
+// Whether a matrix is written with non-temporal stores: one that leaves the caches before it is
+// read. The tests under sanitizers have small ones.
+inline bool bypasses_caches(const float* out, int64_t rows, int64_t lanes) {
     constexpr int64_t kLarge = kSanitized ? 1 << 10 : 1 << 21;
     return rows * lanes >= kLarge && lanes % 16 == 0 && reinterpret_cast<uintptr_t>(out) % 64 == 0;
 }

@@ -159,10 +159,10 @@ void horizontal(const Plan& plan, float* out, const float* line, float* spare, c
 }
 
 // Σ_j k[j] · x[j·step] of sixteen channels, in the order of combine_taps.
-inline Lanes four(const float* x, int64_t step, const float* k) {
-    Lanes sum = lanes_of(x);
-    for (Vector& part : sum.part) part *= k[0];
-    for (int j = 1; j < 4; ++j) add_scaled(sum, lanes_of(x + j * step), k[j]);
+inline Vec16 four(const float* x, int64_t step, const float* k) {
+    Vec16 sum = load16(x);
+    for (Register& part : sum.part) part *= k[0];
+    for (int j = 1; j < 4; ++j) add_scaled(sum, load16(x + j * step), k[j]);
     return sum;
 }
 
@@ -181,9 +181,9 @@ void roll(const Plan& plan, float* out, const float* x, int64_t y, int64_t x0, i
     const int64_t next = p.horizontal.out * channels;
     const float column[4] = {plan.column[0], plan.column[1], plan.column[2], plan.column[3]};
     const float row[4] = {plan.row[0], plan.row[1], plan.row[2], plan.row[3]};
-    for (int64_t c = 0; c < channels; c += kLanes) {
-        Lanes upper[4], lower[4];
-        for (int i = 0; i < 4; ++i) upper[i] = lower[i] = no_lanes();
+    for (int64_t c = 0; c < channels; c += kVec16) {
+        Vec16 upper[4], lower[4];
+        for (int i = 0; i < 4; ++i) upper[i] = lower[i] = zero16();
         for (int64_t o = -(4 - Down) / Down; o < x1 - x0; ++o) {
             const int64_t at = from + o * Down;
             for (int i = 0; i < 4 - Down; ++i) {
@@ -191,7 +191,7 @@ void roll(const Plan& plan, float* out, const float* x, int64_t y, int64_t x0, i
                 lower[i] = lower[i + Down];
             }
             for (int i = 4 - Down; i < 4; ++i) {
-                upper[i] = lower[i] = no_lanes();
+                upper[i] = lower[i] = zero16();
                 if (at + i < 0 || at + i >= width) continue;
                 const float* inputs = rows + (at + i) * channels + c;
                 upper[i] = four(inputs, step, column);
@@ -199,9 +199,9 @@ void roll(const Plan& plan, float* out, const float* x, int64_t y, int64_t x0, i
             }
             if (o < 0) continue;
             for (int k = 0; k < 2; ++k) {
-                const Lanes* v = k ? lower : upper;
-                Lanes sum = v[0];
-                for (Vector& part : sum.part) part *= row[0];
+                const Vec16* v = k ? lower : upper;
+                Vec16 sum = v[0];
+                for (Register& part : sum.part) part *= row[0];
                 for (int i = 1; i < 4; ++i) add_scaled(sum, v[i], row[i]);
                 store(to + k * next + o * channels + c, sum);
             }
@@ -324,7 +324,7 @@ void upfirdn2d_cpu(const Upfirdn2dParams& p) {
     plan.tile = least(p.horizontal.out, most(1, columns * p.up / p.down));
     plan.span = (plan.tile * p.down + p.horizontal.taps) / p.up + 2;
     plan.rolls = plan.column && p.vertical.taps == 4 && p.horizontal.taps == 4 && p.up == 1 &&
-                 p.down <= 2 && p.channels % kLanes == 0;
+                 p.down <= 2 && p.channels % kVec16 == 0;
     if (p.number == Number::bfloat16) {
         run<uint16_t>(plan);
     } else {

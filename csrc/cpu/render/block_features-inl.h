@@ -1,6 +1,6 @@
 #pragma once
 
-// What a node of blocks does in every precision: waves of its pixels, colours.
+// What a group of blocks does in every precision: features of its pixels, colours.
 
 #include <optional>
 
@@ -19,12 +19,13 @@ static DIGAN_FAST_INLINE Vec sum_of(Vec a, Vec b, Vec c) {
     return fused ? fma(a, b, c) : add(mul(a, b), c);
 }
 
-// Numbers of lanes, each from a table with rows of `width` numbers, at a place of its own in a row.
+// Gathers numbers of lanes, each from a table with rows of `width` numbers, at a place of its own
+// in a row.
 template <int width>
-class Picks {
+class LaneGather {
   public:
     // A lane's number of row 0 is at begin + offsets[lane]; tables begin at multiples of the width.
-    Picks(const float* begin, const int64_t* offsets) {
+    LaneGather(const float* begin, const int64_t* offsets) {
         for (int lane = 0; lane < kLanes; ++lane) {
 #if defined(__AVX512F__)
             place_[lane] = static_cast<int32_t>(offsets[lane] % width);
@@ -47,7 +48,7 @@ class Picks {
 #if defined(__AVX512F__)
         const __m512i place =
             _mm512_add_epi32(_mm512_loadu_si512(place_ + v * 16), _mm512_set1_epi32(shift));
-        __m512 picked = _mm512_setzero_ps();
+        __m512 gathered = _mm512_setzero_ps();
         for (int i = 0; i < tables_; ++i) {
             const auto lanes = static_cast<__mmask16>(lanes_[i] >> v * 16);
             if (!lanes) continue;
@@ -62,14 +63,14 @@ class Picks {
                 of_table =
                     _mm512_permutex2var_ps(_mm512_loadu_ps(at), place, _mm512_loadu_ps(at + 16));
             }
-            picked = _mm512_mask_mov_ps(picked, lanes, of_table);
+            gathered = _mm512_mask_mov_ps(gathered, lanes, of_table);
         }
-        return {picked};
+        return {gathered};
 #else
-        float picked[Vec::width];
+        float gathered[Vec::width];
         for (int i = 0; i < Vec::width; ++i)
-            picked[i] = from_[v * Vec::width + i][row * width + shift];
-        return load(picked);
+            gathered[i] = from_[v * Vec::width + i][row * width + shift];
+        return load(gathered);
 #endif
     }
 
@@ -83,12 +84,12 @@ class Picks {
 #endif
 };
 
-// The waves of lanes, sin(a + b) and cos(a + b) from those of each one's column and row.
+// The features of lanes, sin(a + b) and cos(a + b) from those of each one's column and row.
 template <bool fused, class Put>
-static inline void waves_of_lanes(const Block& block, const Scattered& lanes, int64_t sinusoids,
-                                  const Put& put) {
-    const Picks<2 * kBlockColumns> x(block.across, lanes.across);
-    const Picks<2 * kBlockRows> y(block.down, lanes.down);
+static inline void features_of_lanes(const Block& block, const Scattered& lanes, int64_t sinusoids,
+                                     const Put& put) {
+    const LaneGather<2 * kBlockColumns> x(block.across, lanes.across);
+    const LaneGather<2 * kBlockRows> y(block.down, lanes.down);
     for (int64_t k = 0; k < sinusoids; ++k) {
         for (int v = 0; v < kLanes / Vec::width; ++v) {
             const Vec sx = x(k, v), cx = x(k, v, kBlockColumns);
@@ -99,10 +100,10 @@ static inline void waves_of_lanes(const Block& block, const Scattered& lanes, in
     }
 }
 
-// The waves of a block.
+// The features of a block.
 template <bool fused, class Put>
-static inline void waves_of(const Block& block, int64_t sinusoids, const Put& put) {
-    if (block.scattered) return waves_of_lanes<fused>(block, *block.scattered, sinusoids, put);
+static inline void features_of(const Block& block, int64_t sinusoids, const Put& put) {
+    if (block.scattered) return features_of_lanes<fused>(block, *block.scattered, sinusoids, put);
 #if defined(__AVX512F__)
     const __m512i columns = _mm512_set_epi32(3, 2, 3, 2, 1, 0, 1, 0, 3, 2, 3, 2, 1, 0, 1, 0);
     const __m512i rows = _mm512_set_epi32(3, 3, 2, 2, 3, 3, 2, 2, 1, 1, 0, 0, 1, 1, 0, 0);
@@ -128,37 +129,37 @@ static inline void waves_of(const Block& block, int64_t sinusoids, const Put& pu
         lanes.across[lane] = lane_column(lane);
         lanes.down[lane] = lane_row(lane);
     }
-    waves_of_lanes<fused>(block, lanes, sinusoids, put);
+    features_of_lanes<fused>(block, lanes, sinusoids, put);
 #endif
 }
 
-// What was handed down to the lanes of a block, from [rows, 32] of each coarser one.
-class HandedDown {
+// Values of the coarser grid, [rows, 32] of each block, upsampled to the lanes of a block.
+class Upsampled {
   public:
-    HandedDown() = default;
-    HandedDown(const Block& block, const float* from, int64_t rows) : from_(from) {
+    Upsampled() = default;
+    Upsampled(const Block& block, const float* from, int64_t rows) : from_(from) {
         if (!block.scattered) return;
         int64_t offsets[kLanes];
         for (int lane = 0; lane < kLanes; ++lane) {
             const int64_t parent = block.scattered->parent[lane];
             offsets[lane] = parent / kLanes * rows * kLanes + parent % kLanes;
         }
-        picks_.emplace(from, offsets);
+        gather_.emplace(from, offsets);
     }
     DIGAN_FAST_INLINE Vec operator()(int64_t row, int v) const {
-        return picks_ ? (*picks_)(row, v)
-                      : each_four_times(from_ + row * kLanes + v * (Vec::width / 4));
+        return gather_ ? (*gather_)(row, v)
+                       : repeat_each_four(from_ + row * kLanes + v * (Vec::width / 4));
     }
 
   private:
     const float* from_ = nullptr;
-    std::optional<Picks<kLanes>> picks_;
+    std::optional<LaneGather<kLanes>> gather_;
 };
 
 // What a product starts from, in the lanes of vector v.
-struct Upsampled {
-    HandedDown bases[kNodeBlocks];
-    explicit Upsampled(const NodeParams& p) {
+struct UpsampledBase {
+    Upsampled bases[kGroupBlocks];
+    explicit UpsampledBase(const BlockGroup& p) {
         for (int b = 0; b < p.count; ++b)
             bases[b] = {p.blocks[b], p.blocks[b].base, p.stage->outputs};
     }
@@ -168,7 +169,7 @@ struct Upsampled {
 };
 
 static inline void start_colours(const Block& block, int64_t colours) {
-    const HandedDown start(block, block.rgb_in, colours);
+    const Upsampled start(block, block.rgb_in, colours);
     for (int64_t c = 0; c < colours; ++c)
         for (int v = 0; v < kLanes / Vec::width; ++v)
             store(block.rgb_out + c * kLanes + v * Vec::width,
@@ -177,33 +178,18 @@ static inline void start_colours(const Block& block, int64_t colours) {
 
 // x: float32 or pairs of bfloat16, [blocks][step] of lanes.
 template <class T>
-static inline void add_colours(const NodeParams& p, const PackedLayer& to_rgb, const T* x,
+static inline void add_colours(const BlockGroup& p, const PackedLayer& to_rgb, const T* x,
                                int64_t step) {
-    const float* panel = to_rgb.panels;
-    for (int64_t row = 0; row < to_rgb.outputs;) {
-        const int rows = panel_rows(to_rgb.outputs - row);
-        by_rows(rows, [&](auto rows_) {
-            constexpr int R = decltype(rows_)::count;
-            for (int b = 0; b < p.count; ++b) {
-                for (int lane = 0; lane < kLanes; lane += kTile) {
-                    Tile<R> tile;
-                    for (int r = 0; r < R; ++r)
-                        tile.v[r][0] = tile.v[r][1] = broadcast(to_rgb.bias[row + r]);
-                    multiply(tile, to_rgb.depth / kTogether<T>, panel, R, x + b * step + lane,
-                             kLanes);
-                    finish(tile, finishing(to_rgb, false));
-                    float* const out = p.blocks[b].rgb_out + row * kLanes + lane;
-                    for (int r = 0; r < R; ++r)
-                        for (int v = 0; v < 2; ++v)
-                            tile.v[r][v] =
-                                add(tile.v[r][v], load(out + r * kLanes + v * Vec::width));
-                    put(tile, out, kLanes);
-                }
-            }
-        });
-        panel += rows * to_rgb.depth;
-        row += rows;
-    }
+    gemm<float>(to_rgb, p.count, Bias{to_rgb.bias}, x, step, epilogue_of(to_rgb, false),
+                [&](auto& tile, int block, int64_t row, int lane) {
+                    float* out = p.blocks[block].rgb_out + row * kLanes + lane;
+                    for (auto& z : tile.v) {
+                        for (int v = 0; v < 2; ++v) z[v] = add(z[v], load(out + v * Vec::width));
+                        store(out, z[0]);
+                        store(out + Vec::width, z[1]);
+                        out += kLanes;
+                    }
+                });
 }
 
 }  // namespace digan_fast::DIGAN_FAST_ISA

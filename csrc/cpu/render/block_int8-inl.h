@@ -4,7 +4,7 @@
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
-// render_node for stages in int8.
-void render_node_int8(const NodeParams& params);
+// render_group for stages in int8.
+void render_group_int8(const BlockGroup& params);
 
 }  // namespace digan_fast::DIGAN_FAST_ISA

@@ -4,12 +4,12 @@
 #include "simd/quantise-inl.h"
 
 // A layer's activations are float32, [outputs, 32], with the least and the largest of each lane
-// kept beside them; a pass makes quads of them, with a scale and a zero for each lane, for the next
-// product. A lane's numbers depend on its own pixel alone, so that neither a window nor the blocks
-// that go together change them.
+// kept beside them; a pass quantises them to Int8x4, with a scale and a zero for each lane, for the
+// next product. A lane's numbers depend on its own pixel alone, so that neither a window nor the
+// blocks that go together change them.
 //
-// A pixel whose activations or waves are not finite has the scale NaN: its colours are NaN, as are
-// those of the pixels that it is upsampled to, and no others.
+// A pixel whose activations or features are not finite has the scale NaN: its colours are NaN, as
+// are those of the pixels that it is upsampled to, and no others.
 
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
@@ -17,15 +17,15 @@ namespace {
 constexpr int kVectors = kLanes / Vec::width;
 
 template <int R>
-struct Sums {
+struct IntTile {
     IntVec v[R][2];
 };
 
 // sums[r] + Σ_k rows[k][r] · lanes[k]
 template <int R>
-DIGAN_FAST_INLINE Sums<R> multiply(const Sums<R>& start, int64_t depth, const Quad* rows,
-                                   const Quad* lanes) {
-    Sums<R> sums = start;
+DIGAN_FAST_INLINE IntTile<R> microkernel(const IntTile<R>& start, int64_t depth, const Int8x4* rows,
+                                         const Int8x4* lanes) {
+    IntTile<R> sums = start;
     for (int64_t k = 0; k < depth; ++k, rows += R, lanes += kLanes) {
         const Activations a = activations(load(lanes));
         const Activations b = activations(load(lanes + Vec::width));
@@ -40,7 +40,7 @@ DIGAN_FAST_INLINE Sums<R> multiply(const Sums<R>& start, int64_t depth, const Qu
 }
 
 // Of a block's lanes: x = scale·(q − zero), and the range of the float32 numbers, 0 included.
-struct alignas(64) Lanes {
+struct alignas(64) LaneQuantisation {
     float scale[kLanes];
     int32_t zero[kLanes];
     float low[kLanes];
@@ -53,15 +53,15 @@ struct alignas(64) Lanes {
 
 // Four neighbouring channels, each rounded by adding kRound, as a quad: the high parts of their
 // representations add up to kRoundBits·(1 + 2⁸) modulo 2³².
-DIGAN_FAST_INLINE IntVec quad_of(Vec a, Vec b, Vec c, Vec d) {
+DIGAN_FAST_INLINE IntVec int8x4_of(Vec a, Vec b, Vec c, Vec d) {
     const IntVec low = add(bits_of(a), shift_left<8>(bits_of(b)));
     const IntVec high = add(shift_left<16>(bits_of(c)), shift_left<24>(bits_of(d)));
     return add(add(low, high), broadcast(-static_cast<int32_t>(kRoundBits + (kRoundBits << 8))));
 }
 
-// rows [count, 32] of the range in `lanes` to quads [⌈count/4⌉, 32], whose weights past `count` are
-// zero, and their scale and zero.
-void quantise(const float* rows, int64_t count, Quad* quads, Lanes& lanes) {
+// rows [count, 32] of the range in `lanes` to Int8x4 [⌈count/4⌉, 32], whose weights past `count`
+// are zero, and their scale and zero.
+void quantise(const float* rows, int64_t count, Int8x4* int8x4s, LaneQuantisation& lanes) {
     float levels[kLanes], shift[kLanes];
     for (int i = 0; i < kLanes; ++i) {
         const float wide = lanes.high[i] - lanes.low[i];
@@ -82,37 +82,38 @@ void quantise(const float* rows, int64_t count, Quad* quads, Lanes& lanes) {
             finite = fma(x, broadcast(0.0f), finite);
             return add(mul(x, level), shifted);
         };
-        Quad* to = quads + at;
+        Int8x4* to = int8x4s + at;
         int64_t row = 0;
         for (; row + 4 <= count; row += 4, to += kLanes)
-            store(to, quad_of(rounded(row), rounded(row + 1), rounded(row + 2), rounded(row + 3)));
+            store(to,
+                  int8x4_of(rounded(row), rounded(row + 1), rounded(row + 2), rounded(row + 3)));
         if (row < count) {
             const Vec none = broadcast(kRound);
-            store(to, quad_of(rounded(row), row + 1 < count ? rounded(row + 1) : none,
-                              row + 2 < count ? rounded(row + 2) : none, none));
+            store(to, int8x4_of(rounded(row), row + 1 < count ? rounded(row + 1) : none,
+                                row + 2 < count ? rounded(row + 2) : none, none));
         }
         store(lanes.scale + at, add(load(lanes.scale + at), finite));
     }
 }
 
 // q = round(127·v) + 128, a quad for two sinusoids: sin k, cos k, sin k + 1, cos k + 1.
-void put_waves(Quad* out, const Block& block, int64_t sinusoids, Lanes& lanes) {
+void store_features(Int8x4* out, const Block& block, int64_t sinusoids, LaneQuantisation& lanes) {
     for (int i = 0; i < kLanes; ++i) {
-        lanes.scale[i] = 1 / kWaveLevels;
-        lanes.zero[i] = kWaveZero;
+        lanes.scale[i] = 1 / kFeatureLevels;
+        lanes.zero[i] = kFeatureZero;
     }
-    const Vec levels = broadcast(kWaveLevels), shift = broadcast(kRound + kWaveZero);
+    const Vec levels = broadcast(kFeatureLevels), shift = broadcast(kRound + kFeatureZero);
     const Vec none = broadcast(kRound);
     Vec sine[kVectors], cosine[kVectors], finite[kVectors];
     for (Vec& f : finite) f = broadcast(0.0f);
-    waves_of<false>(block, sinusoids, [&](int64_t k, int v, Vec sin, Vec cos) {
+    features_of<false>(block, sinusoids, [&](int64_t k, int v, Vec sin, Vec cos) {
         finite[v] = fma(add(sin, cos), broadcast(0.0f), finite[v]);
         const Vec s = add(mul(sin, levels), shift), c = add(mul(cos, levels), shift);
-        Quad* const to = out + k / 2 * kLanes + v * Vec::width;
+        Int8x4* const to = out + k / 2 * kLanes + v * Vec::width;
         if (k & 1) {
-            store(to, quad_of(sine[v], cosine[v], s, c));
+            store(to, int8x4_of(sine[v], cosine[v], s, c));
         } else if (k + 1 == sinusoids) {
-            store(to, quad_of(s, c, none, none));
+            store(to, int8x4_of(s, c, none, none));
         }
         sine[v] = s;
         cosine[v] = c;
@@ -123,57 +124,49 @@ void put_waves(Quad* out, const Block& block, int64_t sinusoids, Lanes& lanes) {
     }
 }
 
-struct Int8Node {
-    const NodeParams& p;
+struct Int8GroupRenderer {
+    const BlockGroup& p;
     const int64_t step = p.widest * kLanes;
-    Quad* const quads = reinterpret_cast<Quad*>(p.scratch[0]);
+    Int8x4* const int8x4s = reinterpret_cast<Int8x4*>(p.scratch[0]);
     float* const x = p.scratch[1];
-    Lanes lanes[kNodeBlocks] = {};
+    LaneQuantisation lanes[kGroupBlocks] = {};
 
     // (Σ q·w − zero·Σ w)·(scale of the lane)·(scale of the row) + start, finished, to out.
     template <class Start, class Out>
-    void product(const PackedLayer& layer, const Start& start, const Out& out) const {
-        const Finish how = finishing(layer, false);
-        const Quad* panel = reinterpret_cast<const Quad*>(layer.panels);
-        for (int64_t row = 0; row < layer.outputs;) {
-            const int rows = panel_rows(layer.outputs - row);
-            by_rows(rows, [&](auto rows_) {
-                constexpr int R = decltype(rows_)::count;
-                for (int block = 0; block < p.count; ++block) {
-                    for (int lane = 0; lane < kLanes; lane += kTile) {
-                        const Lanes& own = lanes[block];
-                        Sums<R> start_sums;
-                        for (int v = 0; v < 2; ++v) {
-                            const IntVec zero = load(own.zero + lane + v * Vec::width);
-                            for (int r = 0; r < R; ++r)
-                                start_sums.v[r][v] = mul(zero, broadcast(-layer.sums[row + r]));
-                        }
-                        const Sums<R> sums =
-                            multiply(start_sums, layer.depth, panel, quads + block * step + lane);
-                        Tile<R> tile;
-                        for (int v = 0; v < 2; ++v) {
-                            const Vec scale = load(own.scale + lane + v * Vec::width);
-                            for (int r = 0; r < R; ++r) {
-                                const Vec z = mul(mul(to_float(sums.v[r][v]), scale),
-                                                  broadcast(layer.scales[row + r]));
-                                tile.v[r][v] = add(z, start(block, row + r, lane / Vec::width + v));
-                            }
-                        }
-                        finish(tile, how);
-                        out(tile, block, row, lane);
+    void gemm(const PackedLayer& layer, const Start& start, const Out& out) const {
+        const Epilogue how = epilogue_of(layer, false);
+        for_each_tile_of_blocks(
+            layer.outputs, p.count, 1, [&](auto panel, int64_t row, int block, int lane) {
+                constexpr int R = decltype(panel)::count;
+                const LaneQuantisation& own = lanes[block];
+                IntTile<R> start_sums;
+                for (int v = 0; v < 2; ++v) {
+                    const IntVec zero = load(own.zero + lane + v * Vec::width);
+                    for (int r = 0; r < R; ++r)
+                        start_sums.v[r][v] = mul(zero, broadcast(-layer.sums[row + r]));
+                }
+                const IntTile<R> sums = microkernel(
+                    start_sums, layer.depth, panel_at<const Int8x4>(layer.panels, row, layer.depth),
+                    int8x4s + block * step + lane);
+                Tile<R> tile;
+                for (int v = 0; v < 2; ++v) {
+                    const Vec scale = load(own.scale + lane + v * Vec::width);
+                    for (int r = 0; r < R; ++r) {
+                        const Vec z = mul(mul(to_float(sums.v[r][v]), scale),
+                                          broadcast(layer.scales[row + r]));
+                        tile.v[r][v] = add(z, start(block, row + r, lane / Vec::width + v));
                     }
                 }
+                apply_epilogue(tile, how);
+                out(tile, block, row, lane);
             });
-            panel += rows * layer.depth;
-            row += rows;
-        }
     }
 
     // Activations, and their range: a NaN is left out of it.
     template <class Start>
     void layer(const PackedLayer& layer, const Start& start) {
         for (int b = 0; b < p.count; ++b) lanes[b].start_range();
-        product(layer, start, [&](const auto& tile, int block, int64_t row, int lane) {
+        gemm(layer, start, [&](const auto& tile, int block, int64_t row, int lane) {
             for (int v = 0; v < 2; ++v) {
                 float* const low = lanes[block].low + lane + v * Vec::width;
                 float* const high = lanes[block].high + lane + v * Vec::width;
@@ -185,27 +178,27 @@ struct Int8Node {
                 store(low, least);
                 store(high, most);
             }
-            put(tile, x + block * step + row * kLanes + lane, kLanes);
+            store_tile(tile, x + block * step + row * kLanes + lane, kLanes);
         });
     }
 
     void quantise(int64_t channels) {
         for (int b = 0; b < p.count; ++b)
-            DIGAN_FAST_ISA::quantise(x + b * step, channels, quads + b * step, lanes[b]);
+            DIGAN_FAST_ISA::quantise(x + b * step, channels, int8x4s + b * step, lanes[b]);
     }
 
     void run() {
         const Stage& stage = *p.stage;
         for (int b = 0; b < p.count; ++b) {
-            put_waves(quads + b * step, p.blocks[b], stage.sinusoids, lanes[b]);
+            store_features(int8x4s + b * step, p.blocks[b], stage.sinusoids, lanes[b]);
             start_colours(p.blocks[b], stage.colours);
         }
         if (p.blocks[0].base) {
-            layer(stage.waves, Upsampled(p));
+            layer(stage.features, UpsampledBase(p));
         } else {
-            layer(stage.waves, Bias{stage.waves.bias});
+            layer(stage.features, Bias{stage.features.bias});
         }
-        int64_t channels = stage.waves.outputs;
+        int64_t channels = stage.features.outputs;
         for (const PackedLevel* level = stage.levels; level != stage.levels + stage.count;
              ++level) {
             for (int64_t i = 0; i < level->count; ++i) {
@@ -217,15 +210,15 @@ struct Int8Node {
         }
         if (!stage.base) return;
         quantise(channels);
-        product(*stage.base, Bias{stage.base->bias},
-                [&](const auto& tile, int block, int64_t row, int lane) {
-                    put(tile, p.blocks[block].base_out + row * kLanes + lane, kLanes);
-                });
+        gemm(*stage.base, Bias{stage.base->bias},
+             [&](const auto& tile, int block, int64_t row, int lane) {
+                 store_tile(tile, p.blocks[block].base_out + row * kLanes + lane, kLanes);
+             });
     }
 };
 
 }  // namespace
 
-void render_node_int8(const NodeParams& p) { Int8Node{p}.run(); }
+void render_group_int8(const BlockGroup& p) { Int8GroupRenderer{p}.run(); }
 
 }  // namespace digan_fast::DIGAN_FAST_ISA

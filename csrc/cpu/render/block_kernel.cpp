@@ -10,13 +10,13 @@ namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
 
 // Sines in the first rows, cosines from row `depth` on.
-void put_waves(float* out, const Block& block, int64_t sinusoids, int64_t depth, bool round) {
+void store_features(float* out, const Block& block, int64_t sinusoids, int64_t depth, bool round) {
     const auto put_row = [&](int64_t row, int v, Vec wave) {
         float* const to = out + row * kLanes + v * Vec::width;
         store(to, wave);
         for (int i = 0; round && i < Vec::width; ++i) to[i] = to_bfloat16(to[i]);
     };
-    waves_of<true>(block, sinusoids, [&](int64_t k, int v, Vec sin, Vec cos) {
+    features_of<true>(block, sinusoids, [&](int64_t k, int v, Vec sin, Vec cos) {
         put_row(k, v, sin);
         put_row(depth + k, v, cos);
     });
@@ -24,14 +24,14 @@ void put_waves(float* out, const Block& block, int64_t sinusoids, int64_t depth,
 
 #if defined(__AVX512BF16__)
 // Pairs of neighbouring sinusoids; the partner of an odd last one is zero.
-void put_waves(Pair* out, const Block& block, int64_t sinusoids, int64_t depth, bool) {
+void store_features(Bf16x2* out, const Block& block, int64_t sinusoids, int64_t depth, bool) {
     const auto put_half = [&](int64_t row, int64_t k, int v, Vec wave) {
-        Pair* const to = out + (row + k / 2) * kLanes + v * Vec::width;
+        Bf16x2* const to = out + (row + k / 2) * kLanes + v * Vec::width;
         __m512i pair = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(wave.v));
         if (k & 1) pair = _mm512_or_si512(_mm512_loadu_si512(to), _mm512_slli_epi32(pair, 16));
         _mm512_storeu_si512(to, pair);
     };
-    waves_of<true>(block, sinusoids, [&](int64_t k, int v, Vec sin, Vec cos) {
+    features_of<true>(block, sinusoids, [&](int64_t k, int v, Vec sin, Vec cos) {
         put_half(0, k, v, sin);
         put_half(depth, k, v, cos);
     });
@@ -40,26 +40,26 @@ void put_waves(Pair* out, const Block& block, int64_t sinusoids, int64_t depth, 
 
 // Q·cos of R rows of a frame, and P·sin in memory: both would take twice the registers.
 template <int R, class T>
-DIGAN_FAST_INLINE Tile<R> halves(const FrameWaves& waves, int64_t row, int64_t depth, const T* at,
-                                 float* odd) {
+DIGAN_FAST_INLINE Tile<R> sine_and_cosine_parts(const RotatedLayer& weights, int64_t row,
+                                                int64_t depth, const T* at, float* odd) {
     Tile<R> tile = {};
-    multiply(tile, depth, reinterpret_cast<const T*>(waves.sine) + row * depth, R, at, kLanes);
-    put(tile, odd, kTile);
+    microkernel(tile, depth, panel_at<const T>(weights.sine, row, depth), R, at, kLanes);
+    store_tile(tile, odd, kTile);
     tile = {};
-    multiply(tile, depth, reinterpret_cast<const T*>(waves.cosine) + row * depth, R,
-             at + depth * kLanes, kLanes);
+    microkernel(tile, depth, panel_at<const T>(weights.cosine, row, depth), R, at + depth * kLanes,
+                kLanes);
     return tile;
 }
 
 // The same where the lanes from `lane` on are of several frames.
 template <int R, class T>
-Tile<R> halves(const Scattered& lanes, int lane, int64_t row, int64_t depth, const T* at,
-               float* odd) {
+Tile<R> sine_and_cosine_parts(const Scattered& lanes, int lane, int64_t row, int64_t depth,
+                              const T* at, float* odd) {
     alignas(64) float even[R * kTile], own[2][R * kTile];
     for (const FrameLanes* part = lanes.frames; part != lanes.frames + lanes.count; ++part) {
         const int begin = std::max(part->begin - lane, 0), end = std::min(part->end - lane, kTile);
         if (begin >= end) continue;
-        put(halves<R>(*part->waves, row, depth, at, own[0]), own[1], kTile);
+        store_tile(sine_and_cosine_parts<R>(*part->weights, row, depth, at, own[0]), own[1], kTile);
         for (int r = 0; r < R; ++r) {
             for (int i = r * kTile + begin; i < r * kTile + end; ++i) {
                 odd[i] = own[0][i];
@@ -73,49 +73,42 @@ Tile<R> halves(const Scattered& lanes, int lane, int64_t row, int64_t depth, con
     return tile;
 }
 
-// act(start + Q·cos ± P·sin) of a node's blocks, or of pairs of them, with the waves `in` of each.
+// act(start + Q·cos ± P·sin) of a group's blocks, or of pairs of them, with the features `in` of
+// each.
 template <class T, class Start, class Out>
-void wave_product(const NodeParams& p, const Start& start, const T* in, int64_t in_step,
-                  const Finish& how, const Out& out) {
-    const int64_t depth = p.stage->turned_depth, outputs = p.stage->outputs;
+void feature_gemm(const BlockGroup& p, const Start& start, const T* in, int64_t in_step,
+                  const Epilogue& how, const Out& out) {
+    const int64_t depth = p.stage->rotated_depth;
     const int images = p.pairs ? 2 : 1;
-    for (int64_t row = 0; row < outputs;) {
-        const int rows = panel_rows(outputs - row);
-        by_rows(rows, [&](auto rows_) {
-            constexpr int R = decltype(rows_)::count;
-            for (int block = 0; block < p.count; block += images) {
-                const Block& own = p.blocks[block];
-                for (int lane = 0; lane < kLanes; lane += kTile) {
-                    const T* const at = in + block * in_step + lane;
-                    alignas(64) float odd[R * kTile];
-                    const Tile<R> even = own.waves
-                                             ? halves<R>(*own.waves, row, depth, at, odd)
-                                             : halves<R>(*own.scattered, lane, row, depth, at, odd);
-                    Tile<R> tile;
-                    for (int image = 0; image < images; ++image) {
-                        const Vec sign = broadcast(image ? -1.0f : 1.0f);
-                        for (int r = 0; r < R; ++r) {
-                            for (int v = 0; v < 2; ++v) {
-                                const Vec z =
-                                    fma(sign, load(odd + r * kTile + v * Vec::width), even.v[r][v]);
-                                tile.v[r][v] =
-                                    add(z, start(block + image, row + r, lane / Vec::width + v));
-                            }
-                        }
-                        finish(tile, how);
-                        out(tile, block + image, row, lane);
+    for_each_tile_of_blocks(
+        p.stage->outputs, p.count, images, [&](auto panel, int64_t row, int block, int lane) {
+            constexpr int R = decltype(panel)::count;
+            const Block& own = p.blocks[block];
+            const T* const at = in + block * in_step + lane;
+            alignas(64) float odd[R * kTile];
+            const Tile<R> even =
+                own.weights ? sine_and_cosine_parts<R>(*own.weights, row, depth, at, odd)
+                            : sine_and_cosine_parts<R>(*own.scattered, lane, row, depth, at, odd);
+            Tile<R> tile;
+            for (int image = 0; image < images; ++image) {
+                const Vec sign = broadcast(image ? -1.0f : 1.0f);
+                for (int r = 0; r < R; ++r) {
+                    for (int v = 0; v < 2; ++v) {
+                        const Vec z =
+                            fma(sign, load(odd + r * kTile + v * Vec::width), even.v[r][v]);
+                        tile.v[r][v] = add(z, start(block + image, row + r, lane / Vec::width + v));
                     }
                 }
+                apply_epilogue(tile, how);
+                out(tile, block + image, row, lane);
             }
         });
-        row += rows;
-    }
 }
 
 // P and Q of R rows and a sinusoid, [R].
 template <int R>
-DIGAN_FAST_INLINE void turn(const float* sine, const float* cosine, float sin, float cos, float* P,
-                            float* Q) {
+DIGAN_FAST_INLINE void rotate(const float* sine, const float* cosine, float sin, float cos,
+                              float* P, float* Q) {
 #if defined(__AVX512F__)
     constexpr __mmask16 kRowsOfPanel = (1u << R) - 1;
     const __m512 s = _mm512_maskz_loadu_ps(kRowsOfPanel, sine);
@@ -133,7 +126,7 @@ DIGAN_FAST_INLINE void turn(const float* sine, const float* cosine, float sin, f
 
 #if defined(__AVX512BF16__)
 template <int R>
-DIGAN_FAST_INLINE void put_pairs(Pair* to, const float* even, const float* odd) {
+DIGAN_FAST_INLINE void store_bf16x2(Bf16x2* to, const float* even, const float* odd) {
     constexpr __mmask16 kRowsOfPanel = (1u << R) - 1;
     const auto half = [](const float* from) {
         return _mm512_cvtepu16_epi32(
@@ -146,27 +139,27 @@ DIGAN_FAST_INLINE void put_pairs(Pair* to, const float* even, const float* odd) 
 
 // The panel that begins at a row.
 template <int R>
-void turn_panel(const TurnParams& p, int64_t row) {
+void rotate_panel(const WeightRotation& p, int64_t row) {
     const int64_t K = p.sinusoids, depth = p.depth;
-    const float *const sin = p.turn, *const cos = sin + K;
+    const float *const sin = p.rotation, *const cos = sin + K;
     const float *const sine = p.sine.panels + row * K, *const cosine = p.cosine.panels + row * K;
     float *const P = p.to.sine + row * depth, *const Q = p.to.cosine + row * depth;
 #if defined(__AVX512BF16__)
     if (p.precision == Precision::bfloat16) {
         for (int64_t k = 0; k < K; k += 2) {
             float even[2][R], odd[2][R] = {};
-            turn<R>(sine + k * R, cosine + k * R, sin[k], cos[k], even[0], even[1]);
+            rotate<R>(sine + k * R, cosine + k * R, sin[k], cos[k], even[0], even[1]);
             if (k + 1 < K)
-                turn<R>(sine + (k + 1) * R, cosine + (k + 1) * R, sin[k + 1], cos[k + 1], odd[0],
-                        odd[1]);
-            put_pairs<R>(reinterpret_cast<Pair*>(P) + k / 2 * R, even[0], odd[0]);
-            put_pairs<R>(reinterpret_cast<Pair*>(Q) + k / 2 * R, even[1], odd[1]);
+                rotate<R>(sine + (k + 1) * R, cosine + (k + 1) * R, sin[k + 1], cos[k + 1], odd[0],
+                          odd[1]);
+            store_bf16x2<R>(panel_at<Bf16x2>(P, k / 2, R), even[0], odd[0]);
+            store_bf16x2<R>(panel_at<Bf16x2>(Q, k / 2, R), even[1], odd[1]);
         }
         return;
     }
 #endif
     for (int64_t k = 0; k < K; ++k) {
-        turn<R>(sine + k * R, cosine + k * R, sin[k], cos[k], P + k * R, Q + k * R);
+        rotate<R>(sine + k * R, cosine + k * R, sin[k], cos[k], P + k * R, Q + k * R);
         for (int r = 0; p.precision == Precision::bfloat16 && r < R; ++r) {
             P[k * R + r] = to_bfloat16(P[k * R + r]);
             Q[k * R + r] = to_bfloat16(Q[k * R + r]);
@@ -176,32 +169,33 @@ void turn_panel(const TurnParams& p, int64_t row) {
 
 // Panels and activations of T: float, or pairs of bfloat16.
 template <class T>
-struct Node {
-    const NodeParams& p;
+struct GroupRenderer {
+    const BlockGroup& p;
     const bool round;
     const int64_t step = p.widest * kLanes;
     T* const scratch[3] = {reinterpret_cast<T*>(p.scratch[0]), reinterpret_cast<T*>(p.scratch[1]),
                            reinterpret_cast<T*>(p.scratch[2])};
 
-    // Waves, and the first layer's activations to the rows of `to`.
+    // Features, and the first layer's activations to the rows of `to`.
     template <class Start>
-    void waves(const Start& start, T* to) const {
+    void features(const Start& start, T* to) const {
         const Stage& stage = *p.stage;
         for (int b = 0; b < p.count; b += p.pairs ? 2 : 1)
-            put_waves(scratch[0] + b * step, p.blocks[b], stage.sinusoids, stage.turned_depth,
-                      round);
-        wave_product(p, start, scratch[0], step, finishing(stage.sine, round),
+            store_features(scratch[0] + b * step, p.blocks[b], stage.sinusoids, stage.rotated_depth,
+                           round);
+        feature_gemm(p, start, scratch[0], step, epilogue_of(stage.sine, round),
                      [&](const auto& tile, int block, int64_t row, int lane) {
-                         put(tile, to + block * step + row / kTogether<T> * kLanes + lane, kLanes);
+                         store_tile(tile, to + block * step + row / kPack<T> * kLanes + lane,
+                                    kLanes);
                      });
     }
 
     // Activations to the rows of `to`.
     template <class Start>
     void layer(const PackedLayer& layer, const Start& start, const T* from, T* to) const {
-        product(layer, p.count, start, from, step, finishing(layer, round),
+        gemm<T>(layer, p.count, start, from, step, epilogue_of(layer, round),
                 [&](const auto& tile, int block, int64_t row, int lane) {
-                    put(tile, to + block * step + row / kTogether<T> * kLanes + lane, kLanes);
+                    store_tile(tile, to + block * step + row / kPack<T> * kLanes + lane, kLanes);
                 });
     }
 
@@ -209,9 +203,9 @@ struct Node {
         const Stage& stage = *p.stage;
         T *x = scratch[1], *y = scratch[2];
         if (p.blocks[0].base) {
-            waves(Upsampled(p), x);
+            features(UpsampledBase(p), x);
         } else {
-            waves(Bias{stage.sine.bias}, x);
+            features(Bias{stage.sine.bias}, x);
         }
         for (int b = 0; b < p.count; ++b) start_colours(p.blocks[b], stage.colours);
         for (const PackedLevel* level = stage.levels; level != stage.levels + stage.count;
@@ -225,10 +219,10 @@ struct Node {
             add_colours(p, level->to_rgb, x, step);
         }
         if (stage.base) {
-            product(*stage.base, p.count, Bias{stage.base->bias}, x, step,
-                    finishing(*stage.base, false),
+            gemm<T>(*stage.base, p.count, Bias{stage.base->bias}, x, step,
+                    epilogue_of(*stage.base, false),
                     [&](const auto& tile, int block, int64_t row, int lane) {
-                        put(tile, p.blocks[block].base_out + row * kLanes + lane, kLanes);
+                        store_tile(tile, p.blocks[block].base_out + row * kLanes + lane, kLanes);
                     });
         }
     }
@@ -236,36 +230,34 @@ struct Node {
 
 }  // namespace
 
-void render_waves(const WaveParams& p) {
+void axis_features_of_blocks(const AxisFeatureParams& p) {
     // x = 2i/side − 1 to the right, or y = 2(side − 1 − i)/side − 1 upwards.
     // About the centre, −1/side, either is 2i − (side − 1) over the side, or its negative.
     const int64_t centre = p.centred ? 1 : 0;
     const int64_t start = p.axis ? p.side - 2 + centre : centre - p.side, step = p.axis ? -2 : 2;
     const Axis axis{p.frequency, p.phase, p.sinusoids, p.axis, start, step, p.side};
     for (int64_t g = 0; g < p.groups; ++g) {
-        float* const waves = p.waves + g * p.sinusoids * 2 * p.group;
-        axis_waves(axis, p.first + g * p.group, p.group,
-                   [&](int64_t k, int64_t i, float sine, float cosine) {
-                       waves[k * 2 * p.group + i] = sine;
-                       waves[k * 2 * p.group + p.group + i] = cosine;
-                   });
+        float* const features = p.features + g * p.sinusoids * 2 * p.group;
+        axis_features(axis, p.first + g * p.group, p.group,
+                      [&](int64_t k, int64_t i, float sine, float cosine) {
+                          features[k * 2 * p.group + i] = sine;
+                          features[k * 2 * p.group + p.group + i] = cosine;
+                      });
     }
 }
 
-void turn_waves(const TurnParams& p) {
-    for (int64_t row = p.first; row < p.last;) {
-        const int rows = panel_rows(p.last - row);
-        by_rows(rows, [&](auto rows_) { turn_panel<decltype(rows_)::count>(p, row); });
-        row += rows;
-    }
+void rotate_weights(const WeightRotation& p) {
+    for_each_panel(p.last - p.first, [&](auto panel, int64_t row) {
+        rotate_panel<decltype(panel)::count>(p, p.first + row);
+    });
 }
 
-void render_node(const NodeParams& p) {
-    if (p.stage->precision == Precision::int8) return render_node_int8(p);
+void render_group(const BlockGroup& p) {
+    if (p.stage->precision == Precision::int8) return render_group_int8(p);
 #if defined(__AVX512BF16__)
-    if (p.stage->precision == Precision::bfloat16) return Node<Pair>{p, false}.run();
+    if (p.stage->precision == Precision::bfloat16) return GroupRenderer<Bf16x2>{p, false}.run();
 #endif
-    Node<float>{p, p.stage->precision == Precision::bfloat16}.run();
+    GroupRenderer<float>{p, p.stage->precision == Precision::bfloat16}.run();
 }
 
 }  // namespace digan_fast::DIGAN_FAST_ISA

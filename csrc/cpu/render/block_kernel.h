@@ -17,9 +17,9 @@ constexpr int kBlockRows = 4;
 constexpr int kBlockColumns = 8;
 static_assert(kBlockRows * kBlockColumns == kBlockLanes, "a block is a row of lanes");
 
-// Sines and cosines of the pixels along one axis: waves [groups, K, (sin, cos), group].
-struct WaveParams {
-    float* waves;
+// Sines and cosines of the pixels along one axis: features [groups, K, (sin, cos), group].
+struct AxisFeatureParams {
+    float* features;
     const float* frequency;  // [K, 2]
     const float* phase;      // [K], or null
     int64_t sinusoids;
@@ -38,18 +38,18 @@ struct PackedLevel {
 };
 
 // A frame's products with sines and with cosines, P and Q of render/rotated_weights.h, in panels.
-struct FrameWaves {
+struct RotatedLayer {
     float* sine;
     float* cosine;
 };
 
 // The levels of one grid.
 struct Stage {
-    PackedLayer waves;         // int8: the product with sines and cosines, by turns
-    PackedLayer sine, cosine;  // else float32, to be turned
-    int64_t turned_depth;      // of these in the stage's precision
+    PackedLayer features;      // int8: the product with sines and cosines, interleaved
+    PackedLayer sine, cosine;  // else float32, to be rotated
+    int64_t rotated_depth;     // of these in the stage's precision
     int64_t sinusoids;
-    int64_t outputs;  // of the product with waves
+    int64_t outputs;  // of the product with features
     const PackedLevel* levels;
     int64_t count;
     const PackedLayer* base;  // the next stage's product with this one's activations, or null
@@ -59,11 +59,11 @@ struct Stage {
 
 // A frame's lanes of a block.
 struct FrameLanes {
-    const FrameWaves* waves;
+    const RotatedLayer* weights;
     int begin, end;
 };
 
-// Any 32 pixels of some frames: where the waves of each one's column and row begin, its parent's
+// Any 32 pixels of some frames: where the features of each one's column and row begin, its parent's
 // lane in the coarser grid's blocks, 32 · block + lane, and whose lanes they are.
 struct Scattered {
     int64_t across[kBlockLanes];
@@ -73,13 +73,13 @@ struct Scattered {
     int count;                       // of frames
 };
 
-// Rows [first, last) of the turned weights of a frame.
-struct TurnParams {
+// Rows [first, last) of the rotated weights of a frame.
+struct WeightRotation {
     PackedLayer sine, cosine;  // as they are packed, float32
-    FrameWaves to;
-    const float* turn;  // sin φ′, cos φ′: [2, K]
+    RotatedLayer to;
+    const float* rotation;  // sin φ′, cos φ′: [2, K]
     int64_t sinusoids;
-    int64_t depth;  // of the turned ones
+    int64_t depth;  // of the rotated ones
     int64_t first, last;
     Precision precision;
 };
@@ -87,27 +87,27 @@ struct TurnParams {
 // 4×8 pixels, or with `scattered` any: then `across`, `down`, `base` and `rgb_in` are the first
 // ones of the grids'.
 struct Block {
-    const float* across;  // its columns' waves, [K, 2, 8]
-    const float* down;    // its rows' waves, [K, 2, 4]
+    const float* across;  // its columns' features, [K, 2, 8]
+    const float* down;    // its rows' features, [K, 2, 4]
     const float* base;    // the first layer's other part, [outputs, 32] from lane 8c on, or null
     const float* rgb_in;  // the colours so far, [colours, 32] from lane 8c on, or null
     const Scattered* scattered;
-    const FrameWaves* waves;  // its frame's; null where `scattered` has several, and for int8
-    float* base_out;          // [stage.base->outputs, 32]
-    float* rgb_out;           // [colours, 32]
+    const RotatedLayer* weights;  // its frame's; null where `scattered` has several, and for int8
+    float* base_out;              // [stage.base->outputs, 32]
+    float* rgb_out;               // [colours, 32]
 };
 
-struct NodeParams {
+struct BlockGroup {
     const Stage* stage;
     const Block* blocks;
-    int count;   // 1 to kNodeBlocks
+    int count;   // 1 to kGroupBlocks
     bool pairs;  // every second block holds the mirror images of the one before, lane by lane
     float* scratch[3];  // count · widest · 32 numbers each, aligned to 64 bytes
-    int64_t widest;     // rows of the widest activations or waves, packed together
+    int64_t widest;     // rows of the widest activations or features, packed together
 };
 
-void render_waves(const WaveParams& params);
-void turn_waves(const TurnParams& params);
-void render_node(const NodeParams& params);
+void axis_features_of_blocks(const AxisFeatureParams& params);
+void rotate_weights(const WeightRotation& params);
+void render_group(const BlockGroup& params);
 
 }  // namespace digan_fast

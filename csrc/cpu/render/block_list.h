@@ -49,16 +49,16 @@ struct Pixel {
 
 inline int64_t blocks_of(int64_t pixels) { return (pixels + kBlockLanes - 1) / kBlockLanes; }
 
-// Waves along one axis of a stage's part of the grid, in groups of a block's rows or columns.
-struct Waves {
-    Buffer memory;
+// Features along one axis of a stage's part of the grid, in groups of a block's rows or columns.
+struct AxisTable {
+    Scratch memory;
     int64_t first;  // the first group's first pixel
     int64_t groups;
     int64_t group;  // pixels
     int64_t step;   // numbers of a group
 
     // Pixels from `begin` to `end`, which is included.
-    Waves(int64_t begin, int64_t end, int64_t pixels, int64_t sinusoids, int64_t copies)
+    AxisTable(int64_t begin, int64_t end, int64_t pixels, int64_t sinusoids, int64_t copies)
         : first(begin),
           groups((end - begin) / pixels + 1),
           group(pixels),
@@ -74,16 +74,16 @@ struct Waves {
 
 struct StageWork {
     Area area;
-    Waves across;  // of each frame that is rendered together
-    Waves down;
+    AxisTable across;  // of each frame that is rendered together
+    AxisTable down;
     // A chunk of a frame: whole blocks, and pixels that the window's border leaves apart.
     std::vector<Pixel> whole;
-    int64_t paired = 0;  // of these, at the beginning: by turns a block and its mirror image
+    int64_t paired = 0;  // of these, at the beginning: alternately a block and its mirror image
     std::vector<Pixel> loose;
     // The loose pixels of all frames that go together, one frame's behind the other's.
     std::vector<Scattered> scattered;
-    Buffer base;  // [block, the next stage's first outputs, 32]: frames' whole blocks, scattered
-    Buffer rgb;   // [block, colours, 32]
+    Scratch base;  // [block, the next stage's first outputs, 32]: frames' whole blocks, scattered
+    Scratch rgb;   // [block, colours, 32]
 
     // Blocks of all frames.
     int64_t blocks(int64_t frames) const {

@@ -14,9 +14,9 @@ namespace {
 // Pixels of the finest grid that go through all stages together: what a stage hands to the next,
 // 4 bytes for each of its pixels and of the next one's channels, stays in the last cache.
 constexpr int64_t kChunkPixels = 16384;
-// Frames of a small window that are rendered together: their turned weights are 0.5 MB each at
+// Frames of a small window that are rendered together: their rotated weights are 0.5 MB each at
 // DIGAN's widths.
-constexpr int64_t kTurnedFrames = 16;
+constexpr int64_t kRotatedFrames = 16;
 
 class Renderer {
   public:
@@ -24,7 +24,7 @@ class Renderer {
     void run();
 
   private:
-    void waves(int64_t video, int64_t first, int64_t frames, bool down);
+    void features(int64_t video, int64_t first, int64_t frames, bool down);
     std::vector<Pixel> coarsest_blocks();
     void chunk(int64_t video, int64_t first, int64_t frames);
     void find_blocks(size_t stage);
@@ -37,16 +37,16 @@ class Renderer {
     void put(const Pixel& pixel, const float* rgb, int64_t video, int64_t frame) const;
 
     const RenderParams& p_;
-    RenderWeights weights_;
-    // Weights are turned by the phase of each frame; in int8 waves have it.
-    const bool turned_ = p_.precision != Precision::int8;
+    StageWeights weights_;
+    // Weights are rotated by the phase of each frame; in int8 features have it.
+    const bool rotated_ = p_.precision != Precision::int8;
     std::vector<StageWork> work_;
     Area window_{};  // of the finest grid
     int64_t frames_together_;
     int64_t chunk_blocks_;  // of the coarsest grid
     int64_t repeat_;        // pixels of the picture for one of the finest grid, each way
-    Areas scratch_;
-    std::optional<TurnedWaves> turned_waves_;
+    ScratchParts scratch_;
+    std::optional<RotatedWeights> rotated_weights_;
     std::vector<Pixel> cut_;
     size_t paired_ = 0;  // of the coarsest grid's blocks
 };
@@ -54,7 +54,7 @@ class Renderer {
 Renderer::Renderer(const RenderParams& p)
     : p_(p),
       weights_(p),
-      scratch_(p.threads, std::vector<int64_t>(3, kNodeBlocks * weights_.widest() * kBlockLanes)) {
+      scratch_(p.threads, std::vector<int64_t>(3, kGroupBlocks * weights_.widest() * kBlockLanes)) {
     const size_t stages = weights_.stages().size();
     const int64_t finest = weights_.grids().back()->side;
     repeat_ = p.side / finest;
@@ -66,10 +66,10 @@ Renderer::Renderer(const RenderParams& p)
     const Area first = last.coarser(int64_t{1} << (stages - 1));
     frames_together_ = std::clamp<int64_t>(kChunkPixels / last.pixels(), 1, p.frames);
     frames_together_ = std::max(frames_together_, std::min<int64_t>(p.frames, p.threads / 4));
-    if (turned_) {
+    if (rotated_) {
         frames_together_ =
-            std::min(frames_together_, std::max<int64_t>(kTurnedFrames, p.threads / 4));
-        turned_waves_.emplace(p, weights_, frames_together_);
+            std::min(frames_together_, std::max<int64_t>(kRotatedFrames, p.threads / 4));
+        rotated_weights_.emplace(p, weights_, frames_together_);
     }
     for (size_t s = 0; s < stages; ++s) {
         const Area area = last.coarser(int64_t{1} << (stages - 1 - s));
@@ -78,7 +78,7 @@ Renderer::Renderer(const RenderParams& p)
         const int64_t scale = int64_t{1} << s;
         work_.push_back({area,
                          {first.left * scale, area.right, kBlockColumns, sinusoids,
-                          turned_ ? 1 : frames_together_},
+                          rotated_ ? 1 : frames_together_},
                          {first.top * scale, area.bottom, kBlockRows, sinusoids, 1},
                          {},
                          0,
@@ -94,11 +94,11 @@ void Renderer::run() {
     const std::vector<Pixel> blocks = coarsest_blocks();
     for (int64_t video = 0; video < p_.videos; ++video) {
         weights_.pack(video, p_.threads);
-        waves(video, 0, 1, true);
-        if (turned_) waves(video, 0, 1, false);
+        features(video, 0, 1, true);
+        if (rotated_) features(video, 0, 1, false);
         for (int64_t first = 0; first < p_.frames; first += frames_together_) {
             const int64_t frames = std::min(frames_together_, p_.frames - first);
-            if (!turned_) waves(video, first, frames, false);
+            if (!rotated_) features(video, first, frames, false);
             for (size_t begin = 0; begin < blocks.size(); begin += chunk_blocks_) {
                 work.whole.clear();
                 work.loose.clear();
@@ -120,7 +120,7 @@ void Renderer::run() {
 }
 
 // The blocks of the coarsest grid: first those that lie in the window, and so do all their
-// descendants, with mirror images of which the same holds, by turns.
+// descendants, with mirror images of which the same holds, alternately.
 std::vector<Pixel> Renderer::coarsest_blocks() {
     const Area& area = work_.front().area;
     const int64_t side = weights_.grids().front()->side;
@@ -134,7 +134,7 @@ std::vector<Pixel> Renderer::coarsest_blocks() {
     for (int64_t row = area.top; row <= area.bottom; row += kBlockRows) {
         for (int64_t column = area.left; column <= area.right; column += kBlockColumns) {
             const int64_t across = side - kBlockRows - row, along = side - kBlockColumns - column;
-            const bool paired = turned_ && inside(row, column) && inside(across, along) &&
+            const bool paired = rotated_ && inside(row, column) && inside(across, along) &&
                                 (row != across || column != along);
             if (!paired) {
                 others.push_back({row, column, 0});
@@ -149,27 +149,28 @@ std::vector<Pixel> Renderer::coarsest_blocks() {
     return pairs;
 }
 
-// The waves along the rows, of one video, or along the columns: for weights that are not turned, of
-// frames with their phases.
-void Renderer::waves(int64_t video, int64_t first, int64_t frames, bool down) {
-    std::vector<WaveParams> tasks;
+// The features along the rows, of one video, or along the columns: for weights that are not
+// rotated, of frames with their phases.
+void Renderer::features(int64_t video, int64_t first, int64_t frames, bool down) {
+    std::vector<AxisFeatureParams> tasks;
     for (size_t s = 0; s < work_.size(); ++s) {
         const RenderLevel& grid = *weights_.grids()[s];
-        const Waves& waves = down ? work_[s].down : work_[s].across;
+        const AxisTable& features = down ? work_[s].down : work_[s].across;
         for (int64_t frame = 0; frame < frames; ++frame) {
             const float* phase =
-                down || turned_ ? nullptr
-                                : grid.phase + (video * p_.frames + first + frame) * grid.sinusoids;
-            for (int64_t g = 0; g < waves.groups; ++g) {
-                tasks.push_back({waves.copy(frame) + g * waves.step,
+                down || rotated_
+                    ? nullptr
+                    : grid.phase + (video * p_.frames + first + frame) * grid.sinusoids;
+            for (int64_t g = 0; g < features.groups; ++g) {
+                tasks.push_back({features.copy(frame) + g * features.step,
                                  grid.frequency + video * grid.sinusoids * 2, phase, grid.sinusoids,
-                                 down ? 1 : 0, grid.side, turned_, waves.first + g * waves.group, 1,
-                                 waves.group});
+                                 down ? 1 : 0, grid.side, rotated_,
+                                 features.first + g * features.group, 1, features.group});
             }
         }
     }
     parallel_for(p_.threads, static_cast<int64_t>(tasks.size()),
-                 [&](int64_t i) { render_waves(tasks[i]); });
+                 [&](int64_t i) { axis_features_of_blocks(tasks[i]); });
 }
 
 // The blocks of the coarsest grid that were added, through all stages.
@@ -245,13 +246,13 @@ void Renderer::scatter(size_t s, int64_t frames) {
         block.across[lane] = work.across.of(pixel.column);
         block.down[lane] = work.down.of(pixel.row);
         if (s) block.parent[lane] = work_[s - 1].lane_of(pixel.parent, frame, frames);
-        if (!turned_) {
+        if (!rotated_) {
             block.across[lane] += work.across.copy(frame) - work.across.copy(0);
             continue;
         }
-        const FrameWaves* const waves = &turned_waves_->of(s, frame);
-        if (lane == 0 || block.frames[block.count - 1].waves != waves)
-            block.frames[block.count++] = {waves, lane, lane};
+        const RotatedLayer* const weights = &rotated_weights_->of(s, frame);
+        if (lane == 0 || block.frames[block.count - 1].weights != weights)
+            block.frames[block.count++] = {weights, lane, lane};
         block.frames[block.count - 1].end = lane + 1;
     }
 }
@@ -261,9 +262,9 @@ Block Renderer::whole_block(size_t s, int64_t frame, int64_t index, int64_t fram
     const auto each = static_cast<int64_t>(work.whole.size());
     const Pixel& place = work.whole[static_cast<size_t>(index)];
     Block block = storage(s, frame * each + index);
-    block.across = work.across.copy(turned_ ? 0 : frame) + work.across.of(place.column);
+    block.across = work.across.copy(rotated_ ? 0 : frame) + work.across.of(place.column);
     block.down = work.down.copy(0) + work.down.of(place.row);
-    if (turned_) block.waves = &turned_waves_->of(s, frame);
+    if (rotated_) block.weights = &rotated_weights_->of(s, frame);
     if (s) {
         const int64_t parent = work_[s - 1].lane_of(place.parent, frame, frames);
         const Block coarser = storage(s - 1, parent / kBlockLanes);
@@ -279,7 +280,7 @@ Block Renderer::scattered_block(size_t s, int64_t number, int64_t frames) const 
     block.across = work.across.copy(0);
     block.down = work.down.copy(0);
     block.scattered = &work.scattered[static_cast<size_t>(number)];
-    if (block.scattered->count == 1) block.waves = block.scattered->frames[0].waves;
+    if (block.scattered->count == 1) block.weights = block.scattered->frames[0].weights;
     if (s) {
         const Block coarser = storage(s - 1, 0);
         block.base = coarser.base_out;
@@ -298,25 +299,25 @@ Block Renderer::storage(size_t s, int64_t block) const {
 }
 
 void Renderer::stage(size_t s, int64_t video, int64_t first, int64_t frames) {
-    if (turned_) turned_waves_->turn(s, video, first, frames);
+    if (rotated_) rotated_weights_->rotate(s, video, first, frames);
     const Stage& stage = weights_.stages()[s];
     const StageWork& work = work_[s];
     const int64_t whole = static_cast<int64_t>(work.whole.size()), blocks = work.blocks(frames);
-    // The frames' pairs of blocks go in nodes of their own, before all others.
+    // The frames' pairs of blocks go in groups of their own, before all others.
     const int64_t paired = frames * work.paired, others = blocks - paired;
     const int64_t alone = frames * whole - paired;  // of these; behind them the scattered ones
-    const int64_t node = std::clamp<int64_t>(blocks / (4 * p_.threads), 1, kNodeBlocks);
-    const int64_t pair_node = (node + 1) / 2 * 2;
-    const int64_t pair_nodes = (paired + pair_node - 1) / pair_node;
-    const int64_t nodes = pair_nodes + (others + node - 1) / node;
-    parallel_for_workers(p_.threads, nodes, [&](int64_t task, int worker) {
-        Block inside[kNodeBlocks];
-        const bool pairs = task < pair_nodes;
-        const int64_t begin = pairs ? task * pair_node : (task - pair_nodes) * node;
+    const int64_t group = std::clamp<int64_t>(blocks / (4 * p_.threads), 1, kGroupBlocks);
+    const int64_t pair_group = (group + 1) / 2 * 2;
+    const int64_t pair_groups = (paired + pair_group - 1) / pair_group;
+    const int64_t groups = pair_groups + (others + group - 1) / group;
+    parallel_for_workers(p_.threads, groups, [&](int64_t task, int worker) {
+        Block inside[kGroupBlocks];
+        const bool pairs = task < pair_groups;
+        const int64_t begin = pairs ? task * pair_group : (task - pair_groups) * group;
         const int64_t count =
-            pairs ? std::min(pair_node, paired - begin) : std::min(node, others - begin);
-        const int64_t first_scattered = pairs ? count : alone - begin;  // of the node's blocks
-        // The blocks of one frame after those of the other: they share its turned weights.
+            pairs ? std::min(pair_group, paired - begin) : std::min(group, others - begin);
+        const int64_t first_scattered = pairs ? count : alone - begin;  // of the group's blocks
+        // The blocks of one frame after those of the other: they share its rotated weights.
         const auto place_of = [&](int64_t i) {
             const int64_t each = pairs ? work.paired : whole - work.paired, at = begin + i;
             return std::pair(at / each, at % each + (pairs ? 0 : work.paired));
@@ -329,12 +330,12 @@ void Renderer::stage(size_t s, int64_t video, int64_t first, int64_t frames) {
                 inside[i] = scattered_block(s, begin + i - alone, frames);
             }
         }
-        render_node({&stage,
-                     inside,
-                     static_cast<int>(count),
-                     pairs,
-                     {scratch_.at(worker), scratch_.at(worker, 1), scratch_.at(worker, 2)},
-                     weights_.widest()});
+        render_group({&stage,
+                      inside,
+                      static_cast<int>(count),
+                      pairs,
+                      {scratch_.at(worker), scratch_.at(worker, 1), scratch_.at(worker, 2)},
+                      weights_.widest()});
         if (s + 1 < work_.size()) return;
         const int64_t loose = frames * static_cast<int64_t>(work.loose.size());
         for (int64_t i = 0; i < count; ++i) {

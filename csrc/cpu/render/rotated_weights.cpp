@@ -14,28 +14,29 @@ int64_t whole_lines(int64_t numbers) { return (numbers + kLine - 1) / kLine * kL
 
 }  // namespace
 
-TurnedWaves::TurnedWaves(const RenderParams& params, const RenderWeights& weights, int64_t most)
+RotatedWeights::RotatedWeights(const RenderParams& params, const StageWeights& weights,
+                               int64_t most)
     : p_(params), weights_(weights), held_(weights.stages().size(), -1), shared_(most > 1) {
     std::vector<int64_t> begin;
     int64_t size = 0;
     for (const Stage& stage : weights.stages()) {
-        const int64_t own = most * 2 * whole_lines(stage.outputs * stage.turned_depth);
+        const int64_t own = most * 2 * whole_lines(stage.outputs * stage.rotated_depth);
         begin.push_back(shared_ ? 0 : size);
         size = shared_ ? std::max(size, own) : size + own;
     }
     memory_.reserve(size);
     for (size_t s = 0; s < begin.size(); ++s) {
         const Stage& stage = weights.stages()[s];
-        const int64_t numbers = whole_lines(stage.outputs * stage.turned_depth);
-        std::vector<FrameWaves>& waves = waves_.emplace_back();
+        const int64_t numbers = whole_lines(stage.outputs * stage.rotated_depth);
+        std::vector<RotatedLayer>& layers = layers_.emplace_back();
         for (int64_t frame = 0; frame < most; ++frame) {
             float* const sine = memory_.data() + begin[s] + frame * 2 * numbers;
-            waves.push_back({sine, sine + numbers});
+            layers.push_back({sine, sine + numbers});
         }
     }
 }
 
-void TurnedWaves::turn(size_t s, int64_t video, int64_t first, int64_t frames) {
+void RotatedWeights::rotate(size_t s, int64_t video, int64_t first, int64_t frames) {
     const int64_t number = video * p_.frames + first;
     if (held_[s] == number) return;
     if (shared_) std::fill(held_.begin(), held_.end(), -1);
@@ -43,18 +44,18 @@ void TurnedWaves::turn(size_t s, int64_t video, int64_t first, int64_t frames) {
     const RenderLevel& grid = *weights_.grids()[s];
     const Stage& stage = weights_.stages()[s];
     const int64_t K = grid.sinusoids;
-    std::vector<float> turns(static_cast<size_t>(frames * 2 * K));
+    std::vector<float> rotations(static_cast<size_t>(frames * 2 * K));
     parallel_for(p_.threads, frames, [&](int64_t frame) {
-        turn_of_frame(grid.frequency + video * K * 2, grid.phase + (number + frame) * K, K,
-                      grid.side, turns.data() + frame * 2 * K);
+        phase_rotation(grid.frequency + video * K * 2, grid.phase + (number + frame) * K, K,
+                       grid.side, rotations.data() + frame * 2 * K);
     });
     // Some rows for one frame after the other: the weights are read from memory once.
-    const int64_t parts = (stage.outputs + kRowsOfAPack - 1) / kRowsOfAPack;
+    const int64_t parts = (stage.outputs + kRowsOfAPackTask - 1) / kRowsOfAPackTask;
     parallel_for(p_.threads, parts * frames, [&](int64_t i) {
-        const int64_t row = i / frames * kRowsOfAPack, frame = i % frames;
-        turn_waves({stage.sine, stage.cosine, of(s, frame), turns.data() + frame * 2 * K, K,
-                    stage.turned_depth, row, std::min(row + kRowsOfAPack, stage.outputs),
-                    p_.precision});
+        const int64_t row = i / frames * kRowsOfAPackTask, frame = i % frames;
+        rotate_weights({stage.sine, stage.cosine, of(s, frame), rotations.data() + frame * 2 * K, K,
+                        stage.rotated_depth, row, std::min(row + kRowsOfAPackTask, stage.outputs),
+                        p_.precision});
     });
 }
 

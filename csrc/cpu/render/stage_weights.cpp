@@ -29,7 +29,7 @@ int64_t most(const RenderLayer& layer) {
 
 }  // namespace
 
-RenderWeights::RenderWeights(const RenderParams& p) : precision_(p.precision) {
+StageWeights::StageWeights(const RenderParams& p) : precision_(p.precision) {
     int64_t size = 0;
     for (const RenderLevel& level : p.levels) {
         size += most(level.to_rgb);
@@ -54,13 +54,13 @@ RenderWeights::RenderWeights(const RenderParams& p) : precision_(p.precision) {
             }
             const int64_t K = level.sinusoids;
             if (precision_ == Precision::int8) {
-                stage.waves = add(first, below, 2 * K, K, !below, precision_);
+                stage.features = add(first, below, 2 * K, K, !below, precision_);
             } else {
                 stage.sine = add(first, below, K, 0, !below, Precision::float32, 1);
                 stage.cosine = add(first, below + K, K, 0, false, Precision::float32, 1);
                 const int64_t pairs = together(precision_);
-                stage.turned_depth = round_up(K, pairs) / pairs;
-                widest_ = std::max(widest_, 2 * stage.turned_depth);
+                stage.rotated_depth = round_up(K, pairs) / pairs;
+                widest_ = std::max(widest_, 2 * stage.rotated_depth);
             }
             stage.sinusoids = K;
             stage.outputs = first.outputs;
@@ -87,20 +87,20 @@ RenderWeights::RenderWeights(const RenderParams& p) : precision_(p.precision) {
     }
 }
 
-float* RenderWeights::take(int64_t size) {
+float* StageWeights::take(int64_t size) {
     float* const begin = memory_.data() + taken_;
     taken_ += round_up(size, kLine) + kGap;
     forbid(begin + size, memory_.data() + taken_);
     return begin;
 }
 
-PackedLayer RenderWeights::add(const RenderLayer& layer, int64_t first_column, int64_t inputs,
-                               int64_t sinusoids, bool with_bias, Precision precision,
-                               int64_t multiple) {
+PackedLayer StageWeights::add(const RenderLayer& layer, int64_t first_column, int64_t inputs,
+                              int64_t sinusoids, bool with_bias, Precision precision,
+                              int64_t multiple) {
     // A float32 product with activations in pairs takes the pair of an odd last one too; in int8 it
     // takes float32.
-    const bool quads = precision_ == Precision::int8;
-    const int64_t own = quads ? together(precision) : together(precision_);
+    const bool int8x4s = precision_ == Precision::int8;
+    const int64_t own = int8x4s ? together(precision) : together(precision_);
     const int64_t pairs = multiple ? multiple : own;
     const int64_t depth = round_up(inputs, pairs) / together(precision);
     PackedLayer packed{};
@@ -115,11 +115,11 @@ PackedLayer RenderWeights::add(const RenderLayer& layer, int64_t first_column, i
         packed.scales = take(layer.outputs);
         packed.sums = reinterpret_cast<int32_t*>(take(layer.outputs));
     }
-    // In int8 a part of a node's scratch holds either float32 or quads of channels.
-    const int64_t held = quads ? 1 : pairs;
+    // In int8 a part of a group's scratch holds either float32 or Int8x4 of channels.
+    const int64_t held = int8x4s ? 1 : pairs;
     widest_ =
         std::max({widest_, round_up(inputs, pairs) / pairs, round_up(layer.outputs, held) / held});
-    PackParams params{};
+    LayerPacking params{};
     params.layer = packed;
     params.weight = layer.weight + first_column;
     params.bias = with_bias ? layer.bias : nullptr;
@@ -128,17 +128,17 @@ PackedLayer RenderWeights::add(const RenderLayer& layer, int64_t first_column, i
     params.sinusoids = sinusoids;
     params.scale = folded(layer.activation) ? layer.gain : 1.0f;
     params.precision = precision;
-    for (int64_t first = 0; first < layer.outputs; first += kRowsOfAPack) {
+    for (int64_t first = 0; first < layer.outputs; first += kRowsOfAPackTask) {
         params.first = first;
-        params.last = std::min(first + kRowsOfAPack, layer.outputs);
+        params.last = std::min(first + kRowsOfAPackTask, layer.outputs);
         jobs_.push_back({params, layer.outputs * layer.inputs});
     }
     return packed;
 }
 
-void RenderWeights::pack(int64_t video, int threads) {
+void StageWeights::pack(int64_t video, int threads) {
     parallel_for(threads, static_cast<int64_t>(jobs_.size()), [&](int64_t i) {
-        PackParams params = jobs_[i].params;
+        LayerPacking params = jobs_[i].params;
         params.weight += video * jobs_[i].video_step;
         pack_layer(params);
     });

@@ -8,24 +8,24 @@
 namespace digan_fast {
 
 // The stages of an INR, with the weights of one video at a time in panels.
-class RenderWeights {
+class StageWeights {
   public:
-    explicit RenderWeights(const RenderParams& params);
-    RenderWeights(const RenderWeights&) = delete;
-    RenderWeights& operator=(const RenderWeights&) = delete;
+    explicit StageWeights(const RenderParams& params);
+    StageWeights(const StageWeights&) = delete;
+    StageWeights& operator=(const StageWeights&) = delete;
 
     void pack(int64_t video, int threads);
 
     const std::vector<Stage>& stages() const { return stages_; }
     // The level of each stage that has its sinusoids.
     const std::vector<const RenderLevel*>& grids() const { return grids_; }
-    // Rows of the widest activations or waves, packed together.
+    // Rows of the widest activations or features, packed together.
     int64_t widest() const { return widest_; }
 
   private:
     // What is packed for each video: `weight` is the first video's.
     struct Job {
-        PackParams params;
+        LayerPacking params;
         int64_t video_step;
     };
 
@@ -34,7 +34,7 @@ class RenderWeights {
                     int64_t sinusoids, bool with_bias, Precision precision, int64_t multiple = 0);
     float* take(int64_t size);
 
-    Buffer memory_;
+    Scratch memory_;
     int64_t taken_ = 0;
     int64_t widest_ = 0;
     Precision precision_;

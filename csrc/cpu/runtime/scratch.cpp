@@ -70,7 +70,7 @@ bool kept(Free buffer) {
 
 }  // namespace
 
-float* Buffer::reserve(int64_t size) {
+float* Scratch::reserve(int64_t size) {
     if (size <= size_ && kReused) return data_;
     release();
     const Free found = taken(size);
@@ -85,7 +85,7 @@ float* Buffer::reserve(int64_t size) {
     return data_;
 }
 
-void Buffer::release() {
+void Scratch::release() {
     if (data_ && !kept({data_, size_})) ::operator delete[](data_, kLine);
     data_ = nullptr;
     size_ = 0;
@@ -97,7 +97,7 @@ void forbid(float* begin, const float* end) {
 }
 #endif
 
-Areas::Areas(int64_t copies, const std::vector<int64_t>& sizes) {
+ScratchParts::ScratchParts(int64_t copies, const std::vector<int64_t>& sizes) {
     constexpr int64_t kLineNumbers = static_cast<int64_t>(kLine) / sizeof(float);
     for (const int64_t size : sizes) {
         begin_.push_back(step_);

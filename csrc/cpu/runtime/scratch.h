@@ -17,16 +17,16 @@ constexpr bool kSanitized = false;
 // Freed buffers are kept for the next ones, 64 MB of them at most: on a virtual machine a page that
 // is touched for the first time costs up to 3 µs, for the 18 MB of one frame at 128² a fifth of its
 // time.
-class Buffer {
+class Scratch {
   public:
-    Buffer() = default;
-    explicit Buffer(int64_t size) { reserve(size); }
-    Buffer(Buffer&& other) noexcept : data_(other.data_), size_(other.size_) {
+    Scratch() = default;
+    explicit Scratch(int64_t size) { reserve(size); }
+    Scratch(Scratch&& other) noexcept : data_(other.data_), size_(other.size_) {
         other.data_ = nullptr;
         other.size_ = 0;
     }
-    Buffer& operator=(Buffer&&) = delete;
-    ~Buffer() { release(); }
+    Scratch& operator=(Scratch&&) = delete;
+    ~Scratch() { release(); }
 
     // At least `size` numbers; what was there is lost when it grows. Throws std::bad_alloc.
     float* reserve(int64_t size);
@@ -49,11 +49,11 @@ constexpr int64_t kGap = 0;
 inline void forbid(float*, const float*) {}
 #endif
 
-// Areas of numbers in one buffer, each on whole cache lines.
-class Areas {
+// Parts of one buffer, each on whole cache lines.
+class ScratchParts {
   public:
     // So many copies of areas of these sizes.
-    Areas(int64_t copies, const std::vector<int64_t>& sizes);
+    ScratchParts(int64_t copies, const std::vector<int64_t>& sizes);
     float* at(int64_t copy, size_t area = 0) const {
         return memory_.data() + copy * step_ + begin_[area];
     }
@@ -61,7 +61,7 @@ class Areas {
   private:
     std::vector<int64_t> begin_;
     int64_t step_ = 0;
-    Buffer memory_;
+    Scratch memory_;
 };
 
 }  // namespace digan_fast

@@ -43,7 +43,7 @@ void parallel_for_workers(int threads, int64_t count, const Task& task) {
     on_threads(useful, [&] {
         const int worker = workers.fetch_add(1, std::memory_order_relaxed);
 #if defined(__SANITIZE_THREAD__)
-        // By turns: a thread that did all tasks while the others start would hide their races.
+        // Round-robin: a thread that did all tasks while the others start would hide their races.
         const int turns = threads_usable() ? useful : 1;
         for (int64_t i = worker; i < count; i += turns) task(i, worker);
 #else

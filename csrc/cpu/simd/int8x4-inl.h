@@ -1,6 +1,6 @@
 #pragma once
 
-// Products of 8-bit numbers, four neighbouring channels in 32 bits: an activation's four bytes,
+// Dot products of 8-bit numbers, four neighbouring channels in 32 bits: an activation's four bytes,
 // unsigned, times those of a weight, signed, are added to a sum of 32 bits. Sums wrap; every
 // instruction set gives the same.
 
@@ -9,11 +9,11 @@
 namespace digan_fast::DIGAN_FAST_ISA {
 
 // Channels 4k … 4k + 3, the first in the lowest byte.
-struct Quad {
+struct Int8x4 {
     uint32_t bits;
 };
 
-// `Activations` are quads of Vec::width lanes, `Weights` one quad for all of them, both as the
+// `Activations` are Int8x4 of Vec::width lanes, `Weights` one Int8x4 for all of them, both as the
 // product wants them.
 #if defined(__AVX512F__)
 
@@ -22,8 +22,8 @@ struct IntVec {
 };
 
 static DIGAN_FAST_INLINE IntVec load(const int32_t* p) { return {_mm512_loadu_si512(p)}; }
-static DIGAN_FAST_INLINE IntVec load(const Quad* p) { return {_mm512_loadu_si512(p)}; }
-static DIGAN_FAST_INLINE void store(Quad* p, IntVec a) { _mm512_storeu_si512(p, a.v); }
+static DIGAN_FAST_INLINE IntVec load(const Int8x4* p) { return {_mm512_loadu_si512(p)}; }
+static DIGAN_FAST_INLINE void store(Int8x4* p, IntVec a) { _mm512_storeu_si512(p, a.v); }
 static DIGAN_FAST_INLINE IntVec broadcast(int32_t a) { return {_mm512_set1_epi32(a)}; }
 static DIGAN_FAST_INLINE IntVec add(IntVec a, IntVec b) { return {_mm512_add_epi32(a.v, b.v)}; }
 static DIGAN_FAST_INLINE IntVec mul(IntVec a, IntVec b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
@@ -38,14 +38,17 @@ static DIGAN_FAST_INLINE Vec to_float(IntVec a) { return {_mm512_cvtepi32_ps(a.v
 using Activations = IntVec;
 using Weights = IntVec;
 static DIGAN_FAST_INLINE Activations activations(IntVec a) { return a; }
-static DIGAN_FAST_INLINE Weights weights(Quad w) { return broadcast(static_cast<int32_t>(w.bits)); }
+static DIGAN_FAST_INLINE Weights weights(Int8x4 w) {
+    return broadcast(static_cast<int32_t>(w.bits));
+}
 static DIGAN_FAST_INLINE IntVec dot(IntVec sum, const Activations& a, const Weights& w) {
     // The intrinsic's types make GCC 12 copy each sum before and after: 0.6 of this one's speed.
     asm("vpdpbusd %2, %1, %0" : "+v"(sum.v) : "v"(a.v), "v"(w.v));
     return sum;
 }
 #    else
-// Bytes 0 and 2, 1 and 3 as halves of 16 bits: vpmaddubsw would saturate, vpmaddwd does not.
+// Bytes 0 and 2, 1 and 3 as halves of 16 bits: vpmaddubsw would saturate, vpmaddwd
+// does not.
 struct Activations {
     __m512i even, odd;
 };
@@ -53,7 +56,7 @@ using Weights = Activations;
 static DIGAN_FAST_INLINE Activations activations(IntVec a) {
     return {_mm512_and_si512(a.v, _mm512_set1_epi16(0xff)), _mm512_srli_epi16(a.v, 8)};
 }
-static DIGAN_FAST_INLINE Weights weights(Quad w) {
+static DIGAN_FAST_INLINE Weights weights(Int8x4 w) {
     const __m512i all = _mm512_set1_epi32(static_cast<int>(w.bits));
     return {_mm512_srai_epi16(_mm512_slli_epi16(all, 8), 8), _mm512_srai_epi16(all, 8)};
 }
@@ -73,10 +76,10 @@ struct IntVec {
 static DIGAN_FAST_INLINE IntVec load(const int32_t* p) {
     return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))};
 }
-static DIGAN_FAST_INLINE IntVec load(const Quad* p) {
+static DIGAN_FAST_INLINE IntVec load(const Int8x4* p) {
     return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))};
 }
-static DIGAN_FAST_INLINE void store(Quad* p, IntVec a) {
+static DIGAN_FAST_INLINE void store(Int8x4* p, IntVec a) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), a.v);
 }
 static DIGAN_FAST_INLINE IntVec broadcast(int32_t a) { return {_mm256_set1_epi32(a)}; }
@@ -96,7 +99,7 @@ using Weights = Activations;
 static DIGAN_FAST_INLINE Activations activations(IntVec a) {
     return {_mm256_and_si256(a.v, _mm256_set1_epi16(0xff)), _mm256_srli_epi16(a.v, 8)};
 }
-static DIGAN_FAST_INLINE Weights weights(Quad w) {
+static DIGAN_FAST_INLINE Weights weights(Int8x4 w) {
     const __m256i all = _mm256_set1_epi32(static_cast<int>(w.bits));
     return {_mm256_srai_epi16(_mm256_slli_epi16(all, 8), 8), _mm256_srai_epi16(all, 8)};
 }
@@ -121,8 +124,8 @@ struct IntVec {
 static DIGAN_FAST_INLINE IntVec load(const int32_t* p) {
     DIGAN_FAST_LANES(static_cast<uint32_t>(p[i]));
 }
-static DIGAN_FAST_INLINE IntVec load(const Quad* p) { DIGAN_FAST_LANES(p[i].bits); }
-static DIGAN_FAST_INLINE void store(Quad* p, IntVec a) {
+static DIGAN_FAST_INLINE IntVec load(const Int8x4* p) { DIGAN_FAST_LANES(p[i].bits); }
+static DIGAN_FAST_INLINE void store(Int8x4* p, IntVec a) {
     for (int i = 0; i < Vec::width; ++i) p[i].bits = a.v[i];
 }
 static DIGAN_FAST_INLINE IntVec broadcast(int32_t a) { DIGAN_FAST_LANES(static_cast<uint32_t>(a)); }
@@ -148,7 +151,7 @@ struct Weights {
     int32_t byte[4];
 };
 static DIGAN_FAST_INLINE Activations activations(IntVec a) { return a; }
-static DIGAN_FAST_INLINE Weights weights(Quad w) {
+static DIGAN_FAST_INLINE Weights weights(Int8x4 w) {
     Weights r;
     for (int j = 0; j < 4; ++j) r.byte[j] = static_cast<int8_t>(w.bits >> 8 * j & 0xff);
     return r;

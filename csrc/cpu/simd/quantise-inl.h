@@ -16,9 +16,9 @@ constexpr float kWeightLevels = 127.0f;
 // Of 255 levels a little is left out: with min·l = −z ± 0.5, max·l + z stays below 255.5.
 constexpr float kActivationLevels = 254.99f;
 
-// Waves are within ±1 and take 1 … 255.
-constexpr float kWaveLevels = 127.0f;
-constexpr int32_t kWaveZero = 128;
+// Features are within ±1 and take 1 … 255.
+constexpr float kFeatureLevels = 127.0f;
+constexpr int32_t kFeatureZero = 128;
 
 // Of a pixel or a row of zeros; its scale and the inverse of it are normal numbers.
 constexpr float kSmallestRange = 1e-30f;

@@ -16,7 +16,7 @@
 #    define DIGAN_FAST_INLINE inline
 #endif
 
-// A sanitizer does not see a store past the caches.
+// Sanitizers do not see non-temporal stores.
 #if defined(__SANITIZE_ADDRESS__)
 #    define DIGAN_FAST_STREAM(width) width##_store_ps
 #else
@@ -34,7 +34,9 @@ struct Vec {
 
 static DIGAN_FAST_INLINE Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
 static DIGAN_FAST_INLINE void store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
-static DIGAN_FAST_INLINE void stream(float* p, Vec a) { DIGAN_FAST_STREAM(_mm512)(p, a.v); }
+static DIGAN_FAST_INLINE void store_streaming(float* p, Vec a) {
+    DIGAN_FAST_STREAM(_mm512)(p, a.v);
+}
 static DIGAN_FAST_INLINE Vec broadcast(float a) { return {_mm512_set1_ps(a)}; }
 static DIGAN_FAST_INLINE Vec add(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
 static DIGAN_FAST_INLINE Vec mul(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
@@ -43,13 +45,13 @@ static DIGAN_FAST_INLINE Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)
 // a·b + c
 static DIGAN_FAST_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 // p[0], p[0], p[0], p[0], p[1], …
-static DIGAN_FAST_INLINE Vec each_four_times(const float* p) {
+static DIGAN_FAST_INLINE Vec repeat_each_four(const float* p) {
     const __m512i lane = _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
     return {_mm512_permutexvar_ps(lane, _mm512_castps128_ps512(_mm_loadu_ps(p)))};
 }
 
-// a with its sign turned where the lowest bit of b's representation is set
-static DIGAN_FAST_INLINE Vec turn_sign(Vec a, Vec b) {
+// The sign of a flipped where the lowest bit of b's representation is set
+static DIGAN_FAST_INLINE Vec flip_sign(Vec a, Vec b) {
     const __m512i sign = _mm512_slli_epi32(_mm512_castps_si512(b.v), 31);
     return {_mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(a.v), sign))};
 }
@@ -67,17 +69,19 @@ struct Vec {
 
 static DIGAN_FAST_INLINE Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
 static DIGAN_FAST_INLINE void store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }
-static DIGAN_FAST_INLINE void stream(float* p, Vec a) { DIGAN_FAST_STREAM(_mm256)(p, a.v); }
+static DIGAN_FAST_INLINE void store_streaming(float* p, Vec a) {
+    DIGAN_FAST_STREAM(_mm256)(p, a.v);
+}
 static DIGAN_FAST_INLINE Vec broadcast(float a) { return {_mm256_set1_ps(a)}; }
 static DIGAN_FAST_INLINE Vec add(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
 static DIGAN_FAST_INLINE Vec mul(Vec a, Vec b) { return {_mm256_mul_ps(a.v, b.v)}; }
 static DIGAN_FAST_INLINE Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
 static DIGAN_FAST_INLINE Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
 static DIGAN_FAST_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
-static DIGAN_FAST_INLINE Vec each_four_times(const float* p) {
+static DIGAN_FAST_INLINE Vec repeat_each_four(const float* p) {
     return {_mm256_set_m128(_mm_set1_ps(p[1]), _mm_set1_ps(p[0]))};
 }
-static DIGAN_FAST_INLINE Vec turn_sign(Vec a, Vec b) {
+static DIGAN_FAST_INLINE Vec flip_sign(Vec a, Vec b) {
     const __m256i sign = _mm256_slli_epi32(_mm256_castps_si256(b.v), 31);
     return {_mm256_castsi256_ps(_mm256_xor_si256(_mm256_castps_si256(a.v), sign))};
 }
@@ -106,7 +110,7 @@ static DIGAN_FAST_INLINE Vec load(const float* p) { DIGAN_FAST_LANES(p[i]); }
 static DIGAN_FAST_INLINE void store(float* p, Vec a) {
     for (int i = 0; i < 4; ++i) p[i] = a.v[i];
 }
-static DIGAN_FAST_INLINE void stream(float* p, Vec a) { store(p, a); }
+static DIGAN_FAST_INLINE void store_streaming(float* p, Vec a) { store(p, a); }
 static DIGAN_FAST_INLINE Vec broadcast(float a) { DIGAN_FAST_LANES(a); }
 static DIGAN_FAST_INLINE Vec add(Vec a, Vec b) { DIGAN_FAST_LANES(a.v[i] + b.v[i]); }
 static DIGAN_FAST_INLINE Vec mul(Vec a, Vec b) { DIGAN_FAST_LANES(a.v[i] * b.v[i]); }
@@ -119,8 +123,8 @@ static DIGAN_FAST_INLINE Vec min(Vec a, Vec b) {
 static DIGAN_FAST_INLINE Vec fma(Vec a, Vec b, Vec c) {
     DIGAN_FAST_LANES(a.v[i] * b.v[i] + c.v[i]);
 }
-static DIGAN_FAST_INLINE Vec each_four_times(const float* p) { return broadcast(p[0]); }
-static DIGAN_FAST_INLINE Vec turn_sign(Vec a, Vec b) {
+static DIGAN_FAST_INLINE Vec repeat_each_four(const float* p) { return broadcast(p[0]); }
+static DIGAN_FAST_INLINE Vec flip_sign(Vec a, Vec b) {
     for (int i = 0; i < 4; ++i) {
         uint32_t bits;
         memcpy(&bits, &b.v[i], sizeof bits);
@@ -156,15 +160,16 @@ static DIGAN_FAST_INLINE void transpose_4x4(const float* from, int64_t step, flo
 #endif
 }
 
-// After the last of a thread's `stream`, which passes the caches by; p is aligned to a vector.
-static DIGAN_FAST_INLINE void end_of_stream() {
+// After the last of a thread's `store_streaming`, a non-temporal store; p is aligned to a
+// vector.
+static DIGAN_FAST_INLINE void fence_streaming() {
 #if defined(__AVX2__)
     _mm_sfence();
 #endif
 }
 
-// The line at p into the second-level cache.
-static DIGAN_FAST_INLINE void fetch(const void* p) {
+// Prefetches the line at p into L2.
+static DIGAN_FAST_INLINE void prefetch(const void* p) {
 #if defined(__GNUC__)
     __builtin_prefetch(p, 0, 2);
 #else

@@ -8,69 +8,69 @@
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
-constexpr int kLanes = 16;
+constexpr int kVec16 = 16;
 
 #if defined(__GNUC__) && defined(__AVX512F__)
-constexpr int kWidth = 16;
+constexpr int kRegister = 16;
 #elif defined(__GNUC__) && defined(__AVX__)
-constexpr int kWidth = 8;
+constexpr int kRegister = 8;
 #elif defined(__GNUC__)
-constexpr int kWidth = 4;
+constexpr int kRegister = 4;
 #else
-constexpr int kWidth = 1;
+constexpr int kRegister = 1;
 #endif
 
 #if defined(__GNUC__)
-typedef float Vector __attribute__((vector_size(4 * kWidth)));
+typedef float Register __attribute__((vector_size(4 * kRegister)));
 #else
-typedef float Vector;
+typedef float Register;
 #endif
 
-struct Lanes {
-    Vector part[kLanes / kWidth];
+struct Vec16 {
+    Register part[kVec16 / kRegister];
 };
 
-static inline Lanes lanes_of(const float* x) {
-    Lanes lanes;
-    for (int i = 0; i < kLanes / kWidth; ++i) {
-        memcpy(&lanes.part[i], x + i * kWidth, sizeof(Vector));
+static inline Vec16 load16(const float* x) {
+    Vec16 lanes;
+    for (int i = 0; i < kVec16 / kRegister; ++i) {
+        memcpy(&lanes.part[i], x + i * kRegister, sizeof(Register));
     }
     return lanes;
 }
 
 // The first n < 16 of x, then zeros.
-static inline Lanes lanes_of(const float* x, int64_t n) {
-    float padded[kLanes] = {};
+static inline Vec16 load16(const float* x, int64_t n) {
+    float padded[kVec16] = {};
     for (int64_t i = 0; i < n; ++i) padded[i] = x[i];
-    return lanes_of(padded);
+    return load16(padded);
 }
 
-static inline Lanes no_lanes() {
-    Lanes lanes;
-    for (Vector& part : lanes.part) part = Vector{};
+static inline Vec16 zero16() {
+    Vec16 lanes;
+    for (Register& part : lanes.part) part = Register{};
     return lanes;
 }
 
-static inline void add(Lanes& sum, const Lanes& x) {
-    for (int i = 0; i < kLanes / kWidth; ++i) sum.part[i] += x.part[i];
+static inline void add(Vec16& sum, const Vec16& x) {
+    for (int i = 0; i < kVec16 / kRegister; ++i) sum.part[i] += x.part[i];
 }
 
-static inline void add_product(Lanes& sum, const Lanes& x, const Lanes& y) {
-    for (int i = 0; i < kLanes / kWidth; ++i) sum.part[i] += x.part[i] * y.part[i];
+static inline void add_product(Vec16& sum, const Vec16& x, const Vec16& y) {
+    for (int i = 0; i < kVec16 / kRegister; ++i) sum.part[i] += x.part[i] * y.part[i];
 }
 
-static inline void add_scaled(Lanes& sum, const Lanes& x, float k) {
-    for (int i = 0; i < kLanes / kWidth; ++i) sum.part[i] += x.part[i] * k;
+static inline void add_scaled(Vec16& sum, const Vec16& x, float k) {
+    for (int i = 0; i < kVec16 / kRegister; ++i) sum.part[i] += x.part[i] * k;
 }
 
-static inline void store(float* out, const Lanes& lanes) {
-    for (int i = 0; i < kLanes / kWidth; ++i) {
-        memcpy(out + i * kWidth, &lanes.part[i], sizeof(Vector));
+static inline void store(float* out, const Vec16& lanes) {
+    for (int i = 0; i < kVec16 / kRegister; ++i) {
+        memcpy(out + i * kRegister, &lanes.part[i], sizeof(Register));
     }
 }
 
-static inline float total(const Lanes& lanes) {
-    float x[kLanes], eight[8], four[4];
+static inline float total(const Vec16& lanes) {
+    float x[kVec16], eight[8], four[4];
     store(x, lanes);
     for (int i = 0; i < 8; ++i) eight[i] = x[i] + x[i + 8];
     for (int i = 0; i < 4; ++i) four[i] = eight[i] + eight[i + 4];
