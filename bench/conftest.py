@@ -53,7 +53,7 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """What was measured, and what is wanted of it."""
+    """What was measured, and its target."""
     from bench.report import text
 
     session = getattr(config, "_benchmarksession", None)
@@ -61,7 +61,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if not rows:
         return
     quick = config.getoption("quick")
-    terminalreporter.section("measured with --quick: the numbers mean nothing" if quick else "measured, and wanted")
+    terminalreporter.section("measured with --quick: the numbers mean nothing" if quick else "measured, and targets")
     for row in rows:
         measured, target = text({**row, "met": None, "target": None} if quick else row)
         terminalreporter.write_line(f"{row['work']}: {row['quantity']}: {measured}" + (target and f" ({target})"))

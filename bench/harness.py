@@ -1,4 +1,4 @@
-"""Forms of the same work against each other: checked, then timed by turns within one process.
+"""Forms of the same work against each other: checked, then timed interleaved within one process.
 
 A machine's clock and its neighbours drift over minutes, so round k times every form once, A B C A B C …, and a ratio is
 the median of the ratios within the rounds.  A neighbour can still stop a round for seconds: whether a target is met is
@@ -65,7 +65,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the report: what was measured, in ``unit`` (%, ×, MB, GFLOP/s, W or none), and what is wanted of it."""
+    """A line of the report: what was measured, in ``unit`` (%, ×, MB, GFLOP/s, W or none), and its target."""
 
     work: str
     quantity: str
@@ -137,7 +137,7 @@ class Times:
 
 
 def race(benchmark: Any, forms: Sequence[Form], effort: Effort) -> Times:
-    """Check every form, warm up, then time them by turns; pytest-benchmark keeps the first one's rounds."""
+    """Check every form, warm up, then time them interleaved; pytest-benchmark keeps the first one's rounds."""
     times = Times(forms)
     repeats = {}
     for form in forms:

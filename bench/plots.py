@@ -114,7 +114,7 @@ def speed(infos: list[dict[str, Any]], target: Path) -> None:
             floor = form["flops"] / peak["median"]
             axes.plot([floor, floor], [row - 0.42, row + 0.42], color=COLOURS[0], linewidth=2)
     axes.set_yticks(range(len(labels)), list(reversed(labels)))
-    axes.set_xlabel("seconds; the upright stroke is the floor: the operations at the instruction's peak rate")
+    axes.set_xlabel("seconds; the upright stroke is the roofline: the operations at the instruction's peak rate")
     axes.margins(x=0.14)
     axes.grid(alpha=0.3, axis="x")
     axes.set_axisbelow(True)

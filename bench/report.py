@@ -72,13 +72,13 @@ def targets(results: Results) -> str:
     """What has a target."""
     rows = [row for _, info in infos(results) for row in info.get("rows", ()) if row["target"] is not None]
     lines = [[row["work"], row["quantity"], target_text(row), text(row)[0]] for row in rows]
-    return table(["work", "measured", "wanted", "found"], lines)
+    return table(["work", "measure", "target", "measured"], lines)
 
 
 def all_rows(results: Results) -> str:
     rows = [row for _, info in infos(results) for row in info.get("rows", ())]
     lines = [[row["work"], row["quantity"], target_text(row) or "–", text(row)[0]] for row in rows]
-    return table(["work", "measured", "wanted", "found"], lines)
+    return table(["work", "measure", "target", "measured"], lines)
 
 
 def forms(results: Results) -> str:
@@ -100,7 +100,7 @@ def forms(results: Results) -> str:
                     "–" if found["error"] is None else f"{found['error']:.1e}",
                 ]
             )
-    return table(["case", "form", "median", "rounds", "GFLOP/s", "of the floor", "error"], lines)
+    return table(["case", "form", "median", "rounds", "GFLOP/s", "of the roofline", "error"], lines)
 
 
 def quality(results: Results) -> str:

@@ -64,7 +64,7 @@ def test_siren(benchmark: Any, quick: bool, effort: Effort) -> None:
     times = race(benchmark, forms, effort)
     work = f"coord_mlp, SIREN {HIDDEN}×{width}, {sets} weight sets × {count:,} points, float32"
     rows = [
-        Row(work, f"times as fast as {name}", times.ratio(name, "ours"), "×", least)
+        Row(work, f"speed-up over {name}", times.ratio(name, "ours"), "×", least)
         for name, least in (("torch.bmm and sin", 3.0), ("torch.compile of it", 2.0))
     ]
-    report(benchmark, [*rows, Row(work, "of the floor", times.share("ours"), "%")])
+    report(benchmark, [*rows, Row(work, "of the roofline", times.share("ours"), "%")])

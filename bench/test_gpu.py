@@ -57,7 +57,7 @@ def test_video_on_gpu(benchmark: Any, case: Video, effort: Effort) -> None:
     rows = []
     for form in forms[2:]:
         work = f"{len(case.times)} frames on {device}, {form.name}"
-        rows.append(Row(work, "times as fast as published", times.ratio("published", form.name), "×"))
+        rows.append(Row(work, "speed-up over published", times.ratio("published", form.name), "×"))
         rows.append(Row(work, "rate", flops / times.median(form.name) / 1e9, "GFLOP/s"))
         rows.append(Row(work, "power", draws[form.name]["watts"], "W"))
         rows.append(Row(work, "memory beyond INR", (draws[form.name]["bytes"] or 0) / 1e6, "MB"))

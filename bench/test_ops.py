@@ -113,7 +113,7 @@ def test_discriminator_op(
     report(
         benchmark,
         [
-            Row(work, "times as fast as plain PyTorch", times.ratio("reference", "ours"), "×", 3.0),
+            Row(work, "speed-up over plain PyTorch", times.ratio("reference", "ours"), "×", 3.0),
             Row(work, "of the rate of a copy", moved / rate / times.median("ours"), "%"),
         ],
     )

@@ -18,7 +18,7 @@ from digan_fast.inr import VideoINR
 
 # Relative in norm, against plain PyTorch in float32.
 BOUNDS = {"float32": 1e-5, "bfloat16": 2e-2, "int8": 5e-2}
-# How many times as fast as the published form, as torch.compile of it, and as the reference.
+# Least speed-ups over the published form, as torch.compile of it, and as the reference.
 FASTER: dict[str, dict[str, float | None]] = {
     "float32": {"published": 4.5, "published, compiled": 3.5, "plain PyTorch": None},
     "bfloat16": {"published": 8.5},
@@ -93,9 +93,9 @@ def test_video(benchmark: Any, case: Video, effort: Effort) -> None:
     for precision in BOUNDS:
         work = f"{frames} frames at {side}², {precision}"
         inr, ws = f"{precision}, from the INR", f"{precision}, from ws"
-        rows.append(Row(work, "of the floor, from the INR", times.share(inr), "%", OF_FLOOR[precision]))
+        rows.append(Row(work, "of the roofline, from the INR", times.share(inr), "%", OF_FLOOR[precision]))
         rows += [
-            Row(work, f"times as fast as {form.removesuffix(', from ws')}, from ws", times.ratio(form, ws), "×", least)
+            Row(work, f"speed-up over {form.removesuffix(', from ws')}, from ws", times.ratio(form, ws), "×", least)
             for form, least in FASTER[precision].items()
         ]
         rows.append(Row(work, "frames a second, from ws", frames / times.median(ws), ""))

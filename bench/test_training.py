@@ -34,8 +34,8 @@ def test_generator_step(benchmark: Any, digan: Generator, effort: Effort) -> Non
     report(
         benchmark,
         [
-            Row(work, "times as fast as published", times.ratio("published", "ours"), "×", 3.0),
-            Row(work, "checkpointed, times as fast as published", times.ratio("published", "checkpointed"), "×"),
+            Row(work, "speed-up over published", times.ratio("published", "ours"), "×", 3.0),
+            Row(work, "checkpointed, speed-up over published", times.ratio("published", "checkpointed"), "×"),
             Row(work, "steps a second", 1 / times.median("ours"), ""),
         ],
     )

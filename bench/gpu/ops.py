@@ -1,4 +1,4 @@
-"""Every op, forward and backward, at DIGAN's shapes: each backend and plain PyTorch by turns, against the roofline.
+"""Every op, forward and backward, at DIGAN's shapes: each backend and plain PyTorch interleaved, against the roofline.
 
 The floor of a call is the larger of its products at the rate of torch's largest product in that type and its tensors,
 each moved once, at the rate of a copy.  The backward is timed alone, on a graph that is kept.
@@ -190,7 +190,7 @@ def measure(record: Record, name: str, op: Op, precision: str, rates: dict[str, 
             found["ms"] = {form: median(rounds) for form, rounds in times.items()}
             found["of the roofline"] = {form: floors[direction] / ms for form, ms in found["ms"].items()}
             first = times["reference"]
-            found["times as fast as plain PyTorch"] = {
+            found["speed-up over plain PyTorch"] = {
                 form: median(a / b for a, b in zip(first, rounds, strict=True)) for form, rounds in times.items()
             }
             if not record.dry and direction == "forward":

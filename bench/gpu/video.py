@@ -152,7 +152,7 @@ def measure(record: Record, case: Case, compiled: bool, rates: dict[str, float])
             "frames/s": 1e3 * len(case.ws) * FRAMES / taken,
             "TFLOP/s": flops / taken / 1e9,
             "of the roofline": floor / taken,
-            "times as fast as the first": median(a / b for a, b in zip(first, rounds, strict=True)),
+            "speed-up over the first": median(a / b for a, b in zip(first, rounds, strict=True)),
         }
         if not record.dry and len(case.ws) == 4 and not form.endswith("graph"):
             entries[form] |= drawn(synchronised(runs[form]), 0.3)

@@ -56,9 +56,16 @@ class GridRows {
         parallel_for(p.threads, 2 * p.videos, [&](int64_t task) {
             const int64_t video = task / 2;
             const GridAxis& axis = task % 2 ? down_ : across_;
-            axis_feature_table({(task % 2 ? rows_ : columns_).at(video),
-                                p.frequency + video * 2 * p.sinusoids, p.sinusoids, axis.axis,
-                                axis.start(), axis.step(), axis.side, 2 * axis.parents()});
+            axis_feature_table({
+                .features = (task % 2 ? rows_ : columns_).at(video),
+                .frequency = p.frequency + video * 2 * p.sinusoids,
+                .sinusoids = p.sinusoids,
+                .axis = axis.axis,
+                .start = axis.start(),
+                .step = axis.step(),
+                .side = axis.side,
+                .count = 2 * axis.parents(),
+            });
         });
     }
 

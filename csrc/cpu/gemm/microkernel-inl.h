@@ -156,6 +156,10 @@ static DIGAN_FAST_INLINE void microkernel(Tile<R>& tile, int64_t depth, const fl
         }
     }
 }
+
+using Bfloat16Element = Bf16x2;
+#else
+using Bfloat16Element = float;  // bfloat16 numbers in float32
 #endif
 
 // sin r = r + r³·(…) for |r| ≤ π/2, fitted: 5e-9 off.

@@ -67,6 +67,12 @@ void pack_int8(const LayerPacking& p) {
 
 }  // namespace
 
+void pack_factor(const PackFactor& p) {
+    *p.inputs = p.precision == Precision::int8       ? sizeof(Int8x4)
+                : p.precision == Precision::bfloat16 ? kPack<Bfloat16Element>
+                                                     : kPack<float>;
+}
+
 void pack_layer(const LayerPacking& p) {
     const auto weight = [&](int64_t row, int64_t k) {
         return k < p.inputs ? p.weight[row * p.row_step + column(p, k)] * p.scale : 0.0f;

@@ -46,6 +46,13 @@ struct LayerPacking {
 // Rows of a task of packing: whole panels of every instruction set.
 constexpr int64_t kRowsOfAPackTask = 96;
 
+// Inputs of a row that lie in one element of 32 bits, as this instruction set packs a precision.
+struct PackFactor {
+    Precision precision;
+    int64_t* inputs;
+};
+
 void pack_layer(const LayerPacking& params);
+void pack_factor(const PackFactor& params);
 
 }  // namespace digan_fast

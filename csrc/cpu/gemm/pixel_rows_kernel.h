@@ -63,7 +63,7 @@ struct PixelRowGemm {
     GemmStart start;
     RowActivation activation;  // the gain of lrelu, relu and linear is in the panels and the scale
     bool non_temporal;         // then rows of `out` are whole cache lines
-    PrefetchRows next;
+    PrefetchRows next = {};
 };
 
 // into[n][i] += Σ_r dz[r][n] · x[r][i]: a weight's gradient, [outputs, inputs].

@@ -30,15 +30,17 @@ class PicturePanels {
         const int64_t parts = (lanes + kLanesOfATask - 1) / kLanesOfATask;
         parallel_for(p.threads, p.videos * p.frames * parts, [&](int64_t task) {
             const int64_t picture = task / parts, first = task % parts * kLanesOfATask;
-            pack_rotated_panels({{of(picture, 0), of(picture, 1)},
-                                 p.weight + picture / p.frames * p.outputs * 2 * p.sinusoids,
-                                 rotations.at(picture),
-                                 p.outputs,
-                                 p.sinusoids,
-                                 transposed,
-                                 scale,
-                                 first,
-                                 std::min(first + kLanesOfATask, lanes)});
+            pack_rotated_panels({
+                .panels = {of(picture, 0), of(picture, 1)},
+                .weight = p.weight + picture / p.frames * p.outputs * 2 * p.sinusoids,
+                .rotation = rotations.at(picture),
+                .outputs = p.outputs,
+                .sinusoids = p.sinusoids,
+                .transposed = transposed,
+                .scale = scale,
+                .first = first,
+                .last = std::min(first + kLanesOfATask, lanes),
+            });
         });
     }
     // 0: of the sines, 1: of the cosines
@@ -93,20 +95,29 @@ void coord_linear_cpu(const CoordLinearParams& p) {
                 base[half][r] = offset < 0 || !p.base ? nullptr : p.base + parent;
             }
         }
-        row_features({features, step, pairs.across, pairs.down, pairs.count, p.sinusoids});
-        mirrored_gemm({{out[0], out[1]},
-                       features,
-                       step,
-                       pairs.count,
-                       scratch.at(worker, 1),
-                       {panels.of(picture, 0), panels.of(picture, 1)},
-                       p.sinusoids,
-                       p.outputs,
-                       p.bias,
-                       {p.base ? base[0] : nullptr, p.base ? base[1] : nullptr},
-                       scale,
-                       {p.activation, p.gain, p.clamp},
-                       non_temporal});
+        row_features({
+            .features = features,
+            .step = step,
+            .across = pairs.across,
+            .down = pairs.down,
+            .count = pairs.count,
+            .sinusoids = p.sinusoids,
+        });
+        mirrored_gemm({
+            .out = {out[0], out[1]},
+            .features = features,
+            .step = step,
+            .count = pairs.count,
+            .packed = scratch.at(worker, 1),
+            .panels = {panels.of(picture, 0), panels.of(picture, 1)},
+            .sinusoids = p.sinusoids,
+            .lanes = p.outputs,
+            .bias = p.bias,
+            .base = {p.base ? base[0] : nullptr, p.base ? base[1] : nullptr},
+            .scale = scale,
+            .activation = {.activation = p.activation, .gain = p.gain, .clamp = p.clamp},
+            .non_temporal = non_temporal,
+        });
     });
 }
 
@@ -151,56 +162,81 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
                     dbase[half][family] =
                         parent < 0 || !params.dbase ? nullptr : params.dbase + parent;
                 }
-                activation_backward({dz[half],
-                                     dz_step,
-                                     rows.grad[half],
-                                     rows.out[half],
-                                     nullptr,
-                                     pairs.count,
-                                     p.outputs,
-                                     parts.of(task, kBias),
-                                     {p.activation, p.gain, p.clamp}});
+                activation_backward({
+                    .dz = dz[half],
+                    .dz_step = dz_step,
+                    .grad = rows.grad[half],
+                    .out = rows.out[half],
+                    .z = nullptr,
+                    .count = pairs.count,
+                    .lanes = p.outputs,
+                    .dbias = parts.of(task, kBias),
+                    .activation = {.activation = p.activation, .gain = p.gain, .clamp = p.clamp},
+                });
             }
             even_odd_gradient(
                 {{dz[0], dz[1]}, dz_step, pairs.count, p.outputs, {dbase[0], dbase[1]}});
-            row_features({features, step, pairs.across, pairs.down, pairs.count, K});
+            row_features({
+                .features = features,
+                .step = step,
+                .across = pairs.across,
+                .down = pairs.down,
+                .count = pairs.count,
+                .sinusoids = K,
+            });
             for (int half = 0; half < 2; ++half) {
                 float* to[kPairs];
                 for (int64_t r = 0; r < pairs.count; ++r) to[r] = dfeatures + r * step + half * K;
-                pixel_row_gemm({to,
-                                dz[half],
-                                dz_step,
-                                pairs.count,
-                                scratch.at(worker, kPacked),
-                                back.of(picture, half),
-                                p.outputs,
-                                K,
-                                {nullptr, nullptr, 1.0f},
-                                {Activation::linear, 1.0f, INFINITY},
-                                false,
-                                {}});
-                weight_gradient({drotated[half],
-                                 dz[half],
-                                 dz_step,
-                                 features + half * K,
-                                 step,
-                                 pairs.count,
-                                 p.outputs,
-                                 K,
-                                 scratch.at(worker, kTail),
-                                 {{next.grad[half], next.pairs.count, p.outputs},
-                                  {next.out[half], next.pairs.count, p.outputs}}});
+                pixel_row_gemm({
+                    .out = to,
+                    .x = dz[half],
+                    .x_step = dz_step,
+                    .count = pairs.count,
+                    .packed = scratch.at(worker, kPacked),
+                    .panels = back.of(picture, half),
+                    .depth = p.outputs,
+                    .lanes = K,
+                    .start = {.bias = nullptr, .base = nullptr, .scale = 1.0f},
+                    .activation = {.activation = Activation::linear,
+                                   .gain = 1.0f,
+                                   .clamp = INFINITY},
+                    .non_temporal = false,
+                });
+                weight_gradient({
+                    .into = drotated[half],
+                    .dz = dz[half],
+                    .dz_step = dz_step,
+                    .x = features + half * K,
+                    .x_step = step,
+                    .count = pairs.count,
+                    .outputs = p.outputs,
+                    .inputs = K,
+                    .tail = scratch.at(worker, kTail),
+                    .next = {{next.grad[half], next.pairs.count, p.outputs},
+                             {next.out[half], next.pairs.count, p.outputs}},
+                });
             }
-            row_features_gradient({dfeatures, features, step, pairs.x, pairs.y, pairs.count, K,
-                                   parts.of(task, kX), parts.of(task, kY)});
+            row_features_gradient({
+                .dfeatures = dfeatures,
+                .features = features,
+                .step = step,
+                .x = pairs.x,
+                .y = pairs.y,
+                .count = pairs.count,
+                .sinusoids = K,
+                .by_x = parts.of(task, kX),
+                .by_y = parts.of(task, kY),
+            });
             if (last)
-                rotation_backward({{drotated[0], drotated[1]},
-                                   weight,
-                                   rotations.at(picture),
-                                   p.outputs,
-                                   K,
-                                   parts.of(task, kWeight),
-                                   parts.of(task, kPhase) + frame * K});
+                rotation_backward({
+                    .drotated = {drotated[0], drotated[1]},
+                    .weight = weight,
+                    .rotation = rotations.at(picture),
+                    .outputs = p.outputs,
+                    .sinusoids = K,
+                    .dweight = parts.of(task, kWeight),
+                    .dphase = parts.of(task, kPhase) + frame * K,
+                });
             rows = next;
         }
     });

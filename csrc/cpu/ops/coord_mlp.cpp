@@ -31,13 +31,13 @@ class PackedSets {
                 const bool folded = layer.activation != Activation::sine;
                 float* const bias = memory_.at(set, 2 * i + 1);
                 PackedLayer& packed = layers_[set * p_.layers.size() + i];
-                packed = {memory_.at(set, 2 * i),
-                          bias,
-                          layer.outputs,
-                          layer.inputs,
-                          layer.activation,
-                          folded ? 1.0f : layer.gain,
-                          INFINITY};
+                packed = {.panels = memory_.at(set, 2 * i),
+                          .bias = bias,
+                          .outputs = layer.outputs,
+                          .depth = layer.inputs,
+                          .activation = layer.activation,
+                          .gain = folded ? 1.0f : layer.gain,
+                          .clamp = INFINITY};
                 if (!layer.bias) std::fill_n(bias, layer.outputs, 0.0f);
                 const int64_t own = layer.own_biases ? (first + set) * layer.outputs : 0;
                 LayerPacking task{};
@@ -91,13 +91,15 @@ void coord_mlp_cpu(const CoordMlpParams& p) {
         parallel_for_workers(p.threads, sets * groups, [&](int64_t task, int worker) {
             const int64_t set = first + task / groups, point = task % groups * kPointsOfAGroup;
             const int64_t row = (p.own_coordinates ? set * p.points : 0) + point;
-            mlp_group({p.out + (set * p.points + point) * outputs,
-                       p.coordinates + row * inputs,
-                       std::min(kPointsOfAGroup, p.points - point),
-                       packed.of(set - first),
-                       static_cast<int64_t>(p.layers.size()),
-                       {scratch.at(worker), scratch.at(worker, 1)},
-                       widest});
+            mlp_group({
+                .out = p.out + (set * p.points + point) * outputs,
+                .inputs = p.coordinates + row * inputs,
+                .points = std::min(kPointsOfAGroup, p.points - point),
+                .layers = packed.of(set - first),
+                .count = static_cast<int64_t>(p.layers.size()),
+                .scratch = {scratch.at(worker), scratch.at(worker, 1)},
+                .widest = widest,
+            });
         });
     }
 }

@@ -24,12 +24,28 @@ struct RowsOf {
 
 // x·Wᵀ: depth the inputs, lanes the outputs.
 LanePanelPacking forward_panels(const LinearActParams& p, float scale) {
-    return {nullptr, p.weight, p.inputs, p.outputs, 1, p.inputs, scale, 0, 0};
+    return {.panels = nullptr,
+            .weight = p.weight,
+            .depth = p.inputs,
+            .lanes = p.outputs,
+            .depth_step = 1,
+            .lane_step = p.inputs,
+            .scale = scale,
+            .first = 0,
+            .last = 0};
 }
 
 // dz·W: depth the outputs, lanes the inputs.
 LanePanelPacking backward_panels(const LinearActParams& p) {
-    return {nullptr, p.weight, p.outputs, p.inputs, p.inputs, 1, 1.0f, 0, 0};
+    return {.panels = nullptr,
+            .weight = p.weight,
+            .depth = p.outputs,
+            .lanes = p.inputs,
+            .depth_step = p.inputs,
+            .lane_step = 1,
+            .scale = 1.0f,
+            .first = 0,
+            .last = 0};
 }
 
 const float* bias_of(const LinearActParams& p, int64_t video) {
@@ -57,18 +73,20 @@ void linear_act_cpu(const LinearActParams& p) {
             const int64_t row = video * p.rows + first, next = first + count;
             const RowsOf out(p.out, row, count, p.outputs);
             const RowsOf following(p.x, row + count, std::min(kBlockOfRows, last - next), p.inputs);
-            pixel_row_gemm({out.rows,
-                            p.x + row * p.inputs,
-                            p.inputs,
-                            count,
-                            scratch.at(worker),
-                            panels.of(video),
-                            p.inputs,
-                            p.outputs,
-                            {bias_of(p, video), nullptr, scale},
-                            {p.activation, p.gain, p.clamp},
-                            non_temporal,
-                            following.next()});
+            pixel_row_gemm({
+                .out = out.rows,
+                .x = p.x + row * p.inputs,
+                .x_step = p.inputs,
+                .count = count,
+                .packed = scratch.at(worker),
+                .panels = panels.of(video),
+                .depth = p.inputs,
+                .lanes = p.outputs,
+                .start = {.bias = bias_of(p, video), .base = nullptr, .scale = scale},
+                .activation = {.activation = p.activation, .gain = p.gain, .clamp = p.clamp},
+                .non_temporal = non_temporal,
+                .next = following.next(),
+            });
         }
     });
 }
@@ -105,54 +123,63 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
             const RowsOf inputs(p.x, row, count, p.inputs);
             const RowsOf dx(params.dx, row, count, p.inputs);
             if (sine) {
-                pixel_row_gemm({RowsOf(z, 0, count, p.outputs).rows,
-                                x,
-                                p.inputs,
-                                count,
-                                packed,
-                                ahead.of(video),
-                                p.inputs,
-                                p.outputs,
-                                {bias_of(p, video), nullptr, 1.0f},
-                                {Activation::linear, 1.0f, INFINITY},
-                                false,
-                                {}});
+                pixel_row_gemm({
+                    .out = RowsOf(z, 0, count, p.outputs).rows,
+                    .x = x,
+                    .x_step = p.inputs,
+                    .count = count,
+                    .packed = packed,
+                    .panels = ahead.of(video),
+                    .depth = p.inputs,
+                    .lanes = p.outputs,
+                    .start = {.bias = bias_of(p, video), .base = nullptr, .scale = 1.0f},
+                    .activation = {.activation = Activation::linear,
+                                   .gain = 1.0f,
+                                   .clamp = INFINITY},
+                    .non_temporal = false,
+                });
             }
-            activation_backward({dz,
-                                 dz_step,
-                                 grad.rows,
-                                 out.rows,
-                                 z,
-                                 count,
-                                 p.outputs,
-                                 parts.of(task, kBias),
-                                 {p.activation, p.gain, p.clamp}});
-            pixel_row_gemm({dx.rows,
-                            dz,
-                            dz_step,
-                            count,
-                            packed,
-                            back.of(video),
-                            p.outputs,
-                            p.inputs,
-                            {nullptr, nullptr, 1.0f},
-                            {Activation::linear, 1.0f, INFINITY},
-                            non_temporal,
-                            inputs.next()});
+            activation_backward({
+                .dz = dz,
+                .dz_step = dz_step,
+                .grad = grad.rows,
+                .out = out.rows,
+                .z = z,
+                .count = count,
+                .lanes = p.outputs,
+                .dbias = parts.of(task, kBias),
+                .activation = {.activation = p.activation, .gain = p.gain, .clamp = p.clamp},
+            });
+            pixel_row_gemm({
+                .out = dx.rows,
+                .x = dz,
+                .x_step = dz_step,
+                .count = count,
+                .packed = packed,
+                .panels = back.of(video),
+                .depth = p.outputs,
+                .lanes = p.inputs,
+                .start = {.bias = nullptr, .base = nullptr, .scale = 1.0f},
+                .activation = {.activation = Activation::linear, .gain = 1.0f, .clamp = INFINITY},
+                .non_temporal = non_temporal,
+                .next = inputs.next(),
+            });
             const int64_t then =
                 block + 1 < end ? std::min(kBlockOfRows, p.rows - (block + 1) * kBlockOfRows) : 0;
             const RowsOf next_grad(params.grad, row + count, then, p.outputs);
             const RowsOf next_out(p.out, row + count, then, p.outputs);
-            weight_gradient({parts.of(task, kWeight),
-                             dz,
-                             dz_step,
-                             x,
-                             p.inputs,
-                             count,
-                             p.outputs,
-                             p.inputs,
-                             tail,
-                             {next_grad.next(), next_out.next()}});
+            weight_gradient({
+                .into = parts.of(task, kWeight),
+                .dz = dz,
+                .dz_step = dz_step,
+                .x = x,
+                .x_step = p.inputs,
+                .count = count,
+                .outputs = p.outputs,
+                .inputs = p.inputs,
+                .tail = tail,
+                .next = {next_grad.next(), next_out.next()},
+            });
         }
     });
     parts.add_up(params.dweight, kWeight, p.threads);

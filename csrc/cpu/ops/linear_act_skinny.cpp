@@ -41,19 +41,21 @@ void linear_act_skinny(const LinearActParams& p) {
         const int64_t row = block * kManyRows;
         const float* const bias =
             p.bias ? p.bias + (p.own_biases ? video * p.outputs : 0) : nullptr;
-        skinny_gemm({roles.many_rows + (video * roles.many + row) * p.inputs,
-                     roles.few_rows + video * roles.few * p.inputs,
-                     roles.rows_of(block),
-                     roles.few,
-                     p.inputs,
-                     p.out + video * p.rows * p.outputs + row * roles.row_step,
-                     roles.row_step,
-                     roles.few_step,
-                     bias ? bias + row * roles.bias_row_step : nullptr,
-                     roles.bias_row_step,
-                     roles.bias_few_step,
-                     scale,
-                     {p.activation, p.gain, p.clamp}});
+        skinny_gemm({
+            .many = roles.many_rows + (video * roles.many + row) * p.inputs,
+            .few = roles.few_rows + video * roles.few * p.inputs,
+            .rows = roles.rows_of(block),
+            .few_rows = roles.few,
+            .depth = p.inputs,
+            .out = p.out + video * p.rows * p.outputs + row * roles.row_step,
+            .row_step = roles.row_step,
+            .few_step = roles.few_step,
+            .bias = bias ? bias + row * roles.bias_row_step : nullptr,
+            .bias_row_step = roles.bias_row_step,
+            .bias_few_step = roles.bias_few_step,
+            .scale = scale,
+            .activation = {.activation = p.activation, .gain = p.gain, .clamp = p.clamp},
+        });
     });
 }
 
@@ -84,20 +86,31 @@ void linear_act_skinny_backward(const LinearActBackwardParams& params) {
                 grad[r] = params.grad + at + r * p.outputs;
                 out[r] = p.out + at + r * p.outputs;
             }
-            activation_backward({dz,
-                                 lanes,
-                                 grad,
-                                 out,
-                                 nullptr,
-                                 dz_rows,
-                                 lanes,
-                                 parts.of(task, kBias) + row * roles.bias_row_step,
-                                 {p.activation, p.gain, p.clamp}});
+            activation_backward({
+                .dz = dz,
+                .dz_step = lanes,
+                .grad = grad,
+                .out = out,
+                .z = nullptr,
+                .count = dz_rows,
+                .lanes = lanes,
+                .dbias = parts.of(task, kBias) + row * roles.bias_row_step,
+                .activation = {.activation = p.activation, .gain = p.gain, .clamp = p.clamp},
+            });
             const int64_t first = (video * roles.many + row) * p.inputs;
-            skinny_gradient({roles.many_rows + first, roles.few_rows + video * roles.few * p.inputs,
-                             count, roles.few, p.inputs, dz, few_outputs ? roles.few : 1,
-                             few_outputs ? 1 : count, dmany + first, parts.of(task, kFew),
-                             non_temporal});
+            skinny_gradient({
+                .many = roles.many_rows + first,
+                .few = roles.few_rows + video * roles.few * p.inputs,
+                .rows = count,
+                .few_rows = roles.few,
+                .depth = p.inputs,
+                .dz = dz,
+                .row_step = few_outputs ? roles.few : 1,
+                .few_step = few_outputs ? 1 : count,
+                .dmany = dmany + first,
+                .dfew = parts.of(task, kFew),
+                .non_temporal = non_temporal,
+            });
         }
     });
     parts.add_up(dfew, kFew, p.threads);

@@ -77,13 +77,14 @@ struct StageWork {
     AxisTable across;  // of each frame that is rendered together
     AxisTable down;
     // A chunk of a frame: whole blocks, and pixels that the window's border leaves apart.
-    std::vector<Pixel> whole;
+    std::vector<Pixel> whole = {};
     int64_t paired = 0;  // of these, at the beginning: alternately a block and its mirror image
-    std::vector<Pixel> loose;
+    std::vector<Pixel> loose = {};
     // The loose pixels of all frames that go together, one frame's behind the other's.
-    std::vector<Scattered> scattered;
-    Scratch base;  // [block, the next stage's first outputs, 32]: frames' whole blocks, scattered
-    Scratch rgb;   // [block, colours, 32]
+    std::vector<Scattered> scattered = {};
+    Scratch base =
+        {};  // [block, the next stage's first outputs, 32]: frames' whole blocks, scattered
+    Scratch rgb = {};  // [block, colours, 32]
 
     // Blocks of all frames.
     int64_t blocks(int64_t frames) const {

@@ -76,16 +76,12 @@ Renderer::Renderer(const RenderParams& p)
         const int64_t sinusoids = weights_.stages()[s].sinusoids;
         // Blocks are counted from the coarsest grid's first pixel, and their children with them.
         const int64_t scale = int64_t{1} << s;
-        work_.push_back({area,
-                         {first.left * scale, area.right, kBlockColumns, sinusoids,
-                          rotated_ ? 1 : frames_together_},
-                         {first.top * scale, area.bottom, kBlockRows, sinusoids, 1},
-                         {},
-                         0,
-                         {},
-                         {},
-                         {},
-                         {}});
+        work_.push_back({
+            .area = area,
+            .across = {first.left * scale, area.right, kBlockColumns, sinusoids,
+                       rotated_ ? 1 : frames_together_},
+            .down = {first.top * scale, area.bottom, kBlockRows, sinusoids, 1},
+        });
     }
 }
 
@@ -162,10 +158,16 @@ void Renderer::features(int64_t video, int64_t first, int64_t frames, bool down)
                     ? nullptr
                     : grid.phase + (video * p_.frames + first + frame) * grid.sinusoids;
             for (int64_t g = 0; g < features.groups; ++g) {
-                tasks.push_back({features.copy(frame) + g * features.step,
-                                 grid.frequency + video * grid.sinusoids * 2, phase, grid.sinusoids,
-                                 down ? 1 : 0, grid.side, rotated_,
-                                 features.first + g * features.group, 1, features.group});
+                tasks.push_back({.features = features.copy(frame) + g * features.step,
+                                 .frequency = grid.frequency + video * grid.sinusoids * 2,
+                                 .phase = phase,
+                                 .sinusoids = grid.sinusoids,
+                                 .axis = down ? 1 : 0,
+                                 .side = grid.side,
+                                 .centred = rotated_,
+                                 .first = features.first + g * features.group,
+                                 .groups = 1,
+                                 .group = features.group});
             }
         }
     }
@@ -330,12 +332,14 @@ void Renderer::stage(size_t s, int64_t video, int64_t first, int64_t frames) {
                 inside[i] = scattered_block(s, begin + i - alone, frames);
             }
         }
-        render_group({&stage,
-                      inside,
-                      static_cast<int>(count),
-                      pairs,
-                      {scratch_.at(worker), scratch_.at(worker, 1), scratch_.at(worker, 2)},
-                      weights_.widest()});
+        render_group({
+            .stage = &stage,
+            .blocks = inside,
+            .count = static_cast<int>(count),
+            .pairs = pairs,
+            .scratch = {scratch_.at(worker), scratch_.at(worker, 1), scratch_.at(worker, 2)},
+            .widest = weights_.widest(),
+        });
         if (s + 1 < work_.size()) return;
         const int64_t loose = frames * static_cast<int64_t>(work.loose.size());
         for (int64_t i = 0; i < count; ++i) {

@@ -53,9 +53,17 @@ void RotatedWeights::rotate(size_t s, int64_t video, int64_t first, int64_t fram
     const int64_t parts = (stage.outputs + kRowsOfAPackTask - 1) / kRowsOfAPackTask;
     parallel_for(p_.threads, parts * frames, [&](int64_t i) {
         const int64_t row = i / frames * kRowsOfAPackTask, frame = i % frames;
-        rotate_weights({stage.sine, stage.cosine, of(s, frame), rotations.data() + frame * 2 * K, K,
-                        stage.rotated_depth, row, std::min(row + kRowsOfAPackTask, stage.outputs),
-                        p_.precision});
+        rotate_weights({
+            .sine = stage.sine,
+            .cosine = stage.cosine,
+            .to = of(s, frame),
+            .rotation = rotations.data() + frame * 2 * K,
+            .sinusoids = K,
+            .depth = stage.rotated_depth,
+            .first = row,
+            .last = std::min(row + kRowsOfAPackTask, stage.outputs),
+            .precision = p_.precision,
+        });
     });
 }
 

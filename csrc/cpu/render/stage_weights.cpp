@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "digan_fast/cpu.h"
 #include "runtime/threads.h"
 
 namespace digan_fast {
@@ -11,10 +10,10 @@ namespace {
 
 constexpr int64_t kLine = 16;  // numbers of a cache line
 
-// Numbers of neighbouring channels that lie in 32 bits.
-int64_t together(Precision precision) {
-    if (precision == Precision::int8) return 4;
-    return precision == Precision::bfloat16 && selected_isa() == Isa::avx512bf16 ? 2 : 1;
+int64_t pack_factor(Precision precision) {
+    int64_t inputs;
+    digan_fast::pack_factor({precision, &inputs});
+    return inputs;
 }
 
 int64_t round_up(int64_t a, int64_t multiple) { return (a + multiple - 1) / multiple * multiple; }
@@ -58,7 +57,7 @@ StageWeights::StageWeights(const RenderParams& p) : precision_(p.precision) {
             } else {
                 stage.sine = add(first, below, K, 0, !below, Precision::float32, 1);
                 stage.cosine = add(first, below + K, K, 0, false, Precision::float32, 1);
-                const int64_t pairs = together(precision_);
+                const int64_t pairs = pack_factor(precision_);
                 stage.rotated_depth = round_up(K, pairs) / pairs;
                 widest_ = std::max(widest_, 2 * stage.rotated_depth);
             }
@@ -78,8 +77,10 @@ StageWeights::StageWeights(const RenderParams& p) : precision_(p.precision) {
         }
         for (const RenderLayer& layer : level.layers) below = layer.outputs;
         const RenderLayer& to_rgb = level.to_rgb;
-        levels_.back().push_back({layers.data(), static_cast<int64_t>(layers.size()),
-                                  add(to_rgb, 0, to_rgb.inputs, 0, true, Precision::float32)});
+        levels_.back().push_back(
+            {.layers = layers.data(),
+             .count = static_cast<int64_t>(layers.size()),
+             .to_rgb = add(to_rgb, 0, to_rgb.inputs, 0, true, Precision::float32)});
     }
     for (size_t s = 0; s < stages_.size(); ++s) {
         stages_[s].levels = levels_[s].data();
@@ -100,9 +101,9 @@ PackedLayer StageWeights::add(const RenderLayer& layer, int64_t first_column, in
     // A float32 product with activations in pairs takes the pair of an odd last one too; in int8 it
     // takes float32.
     const bool int8x4s = precision_ == Precision::int8;
-    const int64_t own = int8x4s ? together(precision) : together(precision_);
+    const int64_t own = int8x4s ? pack_factor(precision) : pack_factor(precision_);
     const int64_t pairs = multiple ? multiple : own;
-    const int64_t depth = round_up(inputs, pairs) / together(precision);
+    const int64_t depth = round_up(inputs, pairs) / pack_factor(precision);
     PackedLayer packed{};
     packed.panels = take(layer.outputs * depth);
     packed.bias = with_bias ? take(layer.outputs) : nullptr;

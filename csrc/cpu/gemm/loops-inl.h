@@ -1,0 +1,48 @@
+#pragma once
+
+// The loop nests of every matrix product. One operand lies in panels of rows, [depth][R], of which
+// the panel that begins at row r starts at element r·depth; the other in lanes, a tile's width of
+// which are in registers together.
+
+#include "gemm/microkernel-inl.h"
+
+namespace digan_fast::DIGAN_FAST_ISA {
+
+// call(Rows<R>, row) for each panel of `count` rows.
+template <class Call>
+static DIGAN_FAST_INLINE void for_each_panel(int64_t count, const Call& call) {
+    for (int64_t row = 0; row < count;) {
+        const int rows = panel_rows(count - row);
+        with_rows(rows, [&](auto panel) { call(panel, row); });
+        row += rows;
+    }
+}
+
+// Pixels as lanes, [block][channel][32]; panels of weights. call(Rows<R>, row, block, lane) for
+// each tile of every `stride`th block: a panel is read once for all of them.
+template <class Call>
+static DIGAN_FAST_INLINE void for_each_tile_of_blocks(int64_t outputs, int blocks, int stride,
+                                                      const Call& call) {
+    for_each_panel(outputs, [&](auto panel, int64_t row) {
+        for (int block = 0; block < blocks; block += stride)
+            for (int lane = 0; lane < kLanes; lane += kTile) call(panel, row, block, lane);
+    });
+}
+
+// Pixels as rows, in panels; lanes of weights in panels [depth][width]. call(Rows<R>, Rows<V>, row,
+// lane, width) for each tile of R rows and V vectors, after start(lane, width) of its lanes.
+template <class Start, class Call>
+static DIGAN_FAST_INLINE void for_each_tile_of_rows(int64_t rows, int64_t lanes, const Start& start,
+                                                    const Call& call) {
+    for (int64_t lane = 0; lane < lanes;) {
+        const int64_t width = panel_width(lanes, lane);
+        start(lane, width);
+        with_vectors(width, [&](auto vectors) {
+            for_each_panel(
+                rows, [&](auto panel, int64_t row) { call(panel, vectors, row, lane, width); });
+        });
+        lane += width;
+    }
+}
+
+}  // namespace digan_fast::DIGAN_FAST_ISA
