@@ -17,7 +17,7 @@ from digan_fast.allocator import keep_freed_memory
 from digan_fast.data.clips import Clips
 from digan_fast.data.finding import Findings, survey
 from digan_fast.files import replacing
-from digan_fast.networks import Discriminator, Generator
+from digan_fast.networks import Generator, discriminators
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.folder import CONFIG, LOG, SNAPSHOT, STATE, clear_leftovers, owned, resumable, resuming
 from digan_fast.training.initial import load_initial, start_from
@@ -80,7 +80,7 @@ def _check_networks(
     """What the networks refuse, and a state of others, is said before the videos are decoded."""
     with torch.device("meta"):
         G = Generator(**config.generator_kwargs(len(classes)))
-        D = Discriminator(**config.discriminator_kwargs(len(classes)))
+        D = discriminators.named(config.discriminator)(**config.discriminator_kwargs(len(classes)))
     if resumed is None:
         return
     saved, state = resumed
