@@ -18,13 +18,13 @@ CPP = sorted(path for path in (ROOT / "csrc").rglob("*") if path.suffix in {".cp
 
 # Imports run from later rooms to earlier ones, or within a room.
 ROOMS = (
-    ("files", "config_references", "precision", "devices", "options", "tensor_files", "_C"),
+    ("files", "config_references", "precision", "devices", "options", "tensor_files", "levels", "_C"),
     ("video",),
     ("reference",),
-    ("dispatch", "transforms", "kernels"),
+    ("dispatch", "transforms", "schedule", "kernels"),
     ("ops", "allocator"),
     ("functional",),
-    ("rendering", "inr"),
+    ("inr",),
     ("networks",),
     ("snapshot",),
     ("data",),
