@@ -20,10 +20,10 @@ from torch import Tensor
 from digan_fast import dispatch, schedule
 from digan_fast.levels import Layer, Level, Window, walk
 from digan_fast.ops import _cuda as _cuda_border
-from digan_fast.ops._cuda import why_not_cuda
+from digan_fast.ops._capabilities import unknown, why_not
 from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr
 from digan_fast.ops._registry import define
-from digan_fast.ops._triton import lazily, why_not_triton
+from digan_fast.ops._triton import lazily
 from digan_fast.reference import render as reference
 from digan_fast.reference.render import flattened
 
@@ -32,7 +32,6 @@ _NATIVE_PRECISIONS = ("float32", "bfloat16", "int8")
 _CUDA_PRECISIONS = (*_NATIVE_PRECISIONS, "float16", "tf32")
 # Frames × pixels that the CUDA kernels take at once: between two grids 512 bytes are stored for four of them.
 _PIXELS_AT_ONCE = 1 << 20
-_RENDERED = ("linear", "relu", "lrelu", "sine")
 _LAYER_BY_LAYER = reference.Products(
     functools.partial(dispatch.call, "linear_act"),
     functools.partial(dispatch.call, "coord_linear"),
@@ -166,30 +165,25 @@ def _cuda_precision(lists: Sequence[Any], precision: str) -> str:
 def _why_not_native(*args: Any) -> str | None:
     frequencies, phases, weights, biases, _, _, activations, *_ = args
     for tensor in (*frequencies, *phases, *weights, *biases):
-        if tensor.device.type != "cpu":
-            return f"the INR is on {tensor.device}"
-        if tensor.dtype != torch.float32:
-            return f"the INR is {tensor.dtype}; it takes float32"
-    other = next((name for name in activations if name not in _RENDERED), None)
-    return None if other is None else f"it has no activation {other!r}"
+        if reason := why_not("render", "native", "linear", **{"the INR": tensor}):
+            return reason
+    return why_not("render", "native", unknown("render", "native", activations))
 
 
 def _why_not_triton(*args: Any) -> str | None:
-    frequencies, phases, weights, biases, _, _, activations, *_, precision = args
-    if precision == "int8":
-        return "it has no int8"
-    tensors = (*frequencies, *phases, *weights, *biases)
-    other = next((name for name in activations if name not in _RENDERED), "linear")
-    return why_not_triton(_RENDERED, other, **{f"tensor {i} of the INR": each for i, each in enumerate(tensors)})
+    return _why_not_on_gpu("triton", *args)
 
 
 def _why_not_cuda(*args: Any) -> str | None:
+    return _why_not_on_gpu("cuda", *args)
+
+
+def _why_not_on_gpu(backend: str, *args: Any) -> str | None:
     *lists, _, _, precision = args
     if precision == "int8":
         return "it has no int8"
-    other = next((name for name in lists[6] if name not in _RENDERED), "linear")
     tensors = {f"tensor {i} of the INR": each for i, each in enumerate(itertools.chain(*lists[:4]))}
-    return why_not_cuda(_RENDERED, other, **tensors)
+    return why_not("render", backend, unknown("render", backend, lists[6]), **tensors)
 
 
 def _why_not_fused(*args: Any) -> str | None:
