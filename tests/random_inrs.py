@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from digan_fast import ops, use_backend
+from digan_fast import use_backend
 from digan_fast.levels import Coordinates, Layer, Level, Window, walk
 from digan_fast.ops.render import render
 
@@ -79,7 +79,7 @@ def lowered(levels: Sequence[Level], size: int, window: Window | None = None) ->
 
 def exact(levels: Sequence[Level], size: int, window: Window | None = None) -> Tensor:
     """The reference in float64, which every op takes for it."""
-    return ops.render(changed(levels, Tensor.double), size, window or (0, 0, size, size), "float32")
+    return render(changed(levels, Tensor.double), size, window or (0, 0, size, size), "float32")
 
 
 def size_of_summands(levels: Sequence[Level]) -> float:

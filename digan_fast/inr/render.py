@@ -11,8 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recompute
 
-from digan_fast import ops, transforms
+from digan_fast import transforms
 from digan_fast.levels import Coordinates, Layer, Level, Window
+from digan_fast.ops.coord_linear import coord_linear
+from digan_fast.ops.linear_act import linear_act
+from digan_fast.ops.render import render as render_in_one
 from digan_fast.reference.render import Products, evaluate, lowered
 
 
@@ -34,13 +37,13 @@ def render(
     tensors = [tensor for level in chosen for tensor in _tensors(level)]
     formula = transforms.composed("render", tensors)
     if not formula and not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
-        return ops.render(chosen, size, window, precision)
+        return render_in_one(chosen, size, window, precision)
     if precision == "int8":
         raise ValueError("precision: 'int8' has no gradients; render under torch.no_grad(), or inr.detach()")
 
     def composed(*part: Level) -> Tensor:
         low = [lowered(level, precision) for level in part]
-        return evaluate(low, size, window, Products(ops.linear_act, ops.coord_linear, ops.linear_act))
+        return evaluate(low, size, window, Products(linear_act, coord_linear, linear_act))
 
     # torch.func's transforms do without the hooks that computing activations again needs.
     if not checkpoint or formula or times.numel() == 0:

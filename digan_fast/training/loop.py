@@ -128,7 +128,7 @@ def _read(config: TrainConfig, found: Findings) -> Clips:
     return clips
 
 
-def _due(run: Run, every_kimg: float) -> bool:
+def due(run: Run, every_kimg: float) -> bool:
     """Whether the last step crossed a multiple of ``every_kimg``."""
     every = max(1.0, every_kimg * 1000)
     return run.pairs // every > (run.pairs - run.batch) // every
@@ -151,11 +151,11 @@ def _loop(run: Run) -> None:
             run.seconds += time.perf_counter() - begun
             bar.update(run.batch)
             finished = run.pairs >= total
-            if _due(run, config.tick_kimg) or finished:
+            if due(run, config.tick_kimg) or finished:
                 log.write(json.dumps(run.line()) + "\n")
                 log.flush()
             waited = config.save_minutes > 0 and time.monotonic() - saved_at >= 60 * config.save_minutes
-            if _due(run, config.snapshot_kimg) or waited or finished:
+            if due(run, config.snapshot_kimg) or waited or finished:
                 run.save()
                 saved, saved_at = run.pairs, time.monotonic()
         if stops and saved != run.pairs:

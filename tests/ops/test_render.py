@@ -360,7 +360,7 @@ def test_why_native_cannot() -> None:
     levels = random_inr(1, 1, SMALL)
 
     def why(levels: list[Level]) -> str | None:
-        kernel = dispatch._kernels["render"]["native"]
+        kernel = dispatch.kernel("render", "native")
         return kernel.why_not(*arguments(levels, 32, [0, 0, 32, 32], "float32"))
 
     assert why(levels) is None
