@@ -219,9 +219,9 @@ def linear_act_backward(
         if not ACTIVATIONS[activation].homogeneous:
             grad, _ = _run_forward(flat, weight, bias, activation, gain, clamp, grad, out)
             activation, gain, clamp = "linear", 1.0, None
-        out = None if activation == "linear" and clamp is None else out
-        dx = _run_backward_x(grad, weight, out, activation, gain, clamp)
-        dweight, dbias = _run_backward_weight(grad, flat, weight, out, activation, gain, clamp)
+        kept = None if activation == "linear" and clamp is None else out
+        dx = _run_backward_x(grad, weight, kept, activation, gain, clamp)
+        dweight, dbias = _run_backward_weight(grad, flat, weight, kept, activation, gain, clamp)
     over = 0 if bias is not None and bias.ndim == 2 else (0, 1)
     return dx.view(x.shape), dweight, dbias.sum(over).to(grad.dtype)
 

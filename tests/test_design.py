@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import digan_fast.ops  # noqa: F401  (registers the ops)
+import digan_fast.ops
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "digan_fast"
