@@ -30,13 +30,15 @@ class BackendUnavailable(RuntimeError):
 
 
 @dataclass(frozen=True)
-class _Kernel:
+class Kernel:
+    """A backend's function for an op, and its predicate: the reason why it cannot run a call, or None."""
+
     run: Callable[..., Any]
     why_not: Callable[..., str | None]
 
 
 # What is registered outlives a reload of this module.
-_kernels: dict[str, dict[str, _Kernel]] = globals().get("_kernels", {})
+_kernels: dict[str, dict[str, Kernel]] = globals().get("_kernels", {})
 _said: set[tuple[str, str, str]] = set()
 _requests: list[tuple[object, str]] = []
 _requests_lock = threading.Lock()
@@ -49,7 +51,12 @@ def register(
     why_not: Callable[..., str | None] = lambda *_: None,
 ) -> None:
     """Let ``backend`` run ``op``.  ``why_not`` takes the op's arguments and returns a reason, or None if it can."""
-    _kernels.setdefault(op, {})[backend] = _Kernel(run, why_not)
+    _kernels.setdefault(op, {})[backend] = Kernel(run, why_not)
+
+
+def kernel(op: str, backend: str) -> Kernel:
+    """What a backend has registered for ``op``.  Raises KeyError where it has nothing."""
+    return _kernels[op][backend]
 
 
 def reference(op: str) -> Callable[..., Any]:

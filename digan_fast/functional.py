@@ -76,7 +76,7 @@ def bias_act(
     dim %= x.ndim
     _bias(bias, x.shape[dim], x.dtype)
     gain = _activation(activation, gain, tuple(ACTIVATIONS))
-    return ops.bias_act(x, bias, dim, activation, gain, _clamp(clamp))
+    return ops.bias_act.bias_act(x, bias, dim, activation, gain, _clamp(clamp))
 
 
 def linear_act(
@@ -97,7 +97,7 @@ def linear_act(
     _dtype("weight", weight, x.dtype)
     _bias(bias, weight.shape[1], x.dtype, x.shape[0])
     gain = _activation(activation, gain, tuple(ACTIVATIONS))
-    return ops.linear_act(x, weight, bias, activation, gain, _clamp(clamp))
+    return ops.linear_act.linear_act(x, weight, bias, activation, gain, _clamp(clamp))
 
 
 def coord_linear(
@@ -132,7 +132,7 @@ def coord_linear(
         columns = (left + width + 1) // 2 - left // 2
         _shape("base", base, [batch, phase.shape[1], rows, columns, outputs])
     gain = _activation(activation, gain, _COORD_ACTIVATIONS)
-    return ops.coord_linear(base, frequency, phase, weight, bias, grid, activation, gain, _clamp(clamp))
+    return ops.coord_linear.coord_linear(base, frequency, phase, weight, bias, grid, activation, gain, _clamp(clamp))
 
 
 def coord_mlp(
@@ -187,7 +187,7 @@ def coord_mlp(
             weight, bias = weight * omegas[i], None if bias is None else bias * omegas[i]
         chain.append((weight, bias, activation if i < hidden else "linear"))
     matrices, offsets, activations = zip(*chain, strict=True)
-    return ops.coord_mlp(coordinates, matrices, offsets, activations, [1.0] * len(chain))
+    return ops.coord_mlp.coord_mlp(coordinates, matrices, offsets, activations, [1.0] * len(chain))
 
 
 def fmm_weights(weight: Tensor, left: Tensor, right: Tensor, activation: str = "demod") -> Tensor:
@@ -202,7 +202,7 @@ def fmm_weights(weight: Tensor, left: Tensor, right: Tensor, activation: str = "
     _shape("right", right, [left.shape[0], left.shape[2], inputs])
     if activation not in _MODULATIONS:
         raise ValueError(f"activation: {activation!r}, expected one of {', '.join(_MODULATIONS)}")
-    return ops.fmm_weights(weight, left, right, activation)
+    return ops.fmm_weights.fmm_weights(weight, left, right, activation)
 
 
 def upfirdn2d(
@@ -230,4 +230,4 @@ def upfirdn2d(
         raise ValueError(
             f"padding: the padded input of shape {tuple(x.shape)} is smaller than the filter {tuple(filter.shape)}"
         )
-    return ops.upfirdn2d(x, filter, up, down, list(padding), flip_filter, float(gain))
+    return ops.upfirdn2d.upfirdn2d(x, filter, up, down, list(padding), flip_filter, float(gain))

@@ -39,7 +39,8 @@ class Tile:
             for most, extent in ((self.rows, rows), (self.columns, columns), (self.depth, depth))
         ]
         shrunk = self.rows * self.columns // (small[0] * small[1])
-        return Tile(*small, max(1 if small[0] * small[1] < 1024 else 2, self.warps // max(1, shrunk // 2)), self.stages)
+        warps = max(1 if small[0] * small[1] < 1024 else 2, self.warps // max(1, shrunk // 2))
+        return replace(self, rows=small[0], columns=small[1], depth=small[2], warps=warps)
 
 
 # By class of architecture and by the operands: half (bfloat16, float16), tf32, exact (float32).

@@ -18,9 +18,9 @@ from torch import Tensor
 from digan_fast.kernels._activations import finished, gradient_tile, pre_activation_gradient
 from digan_fast.kernels._configurations import splits, tile
 from digan_fast.kernels._launch import limits, on_device, precision
+from digan_fast.levels import Layer
 from digan_fast.reference import linear_act as reference
 from digan_fast.reference.activations import ACTIVATIONS
-from digan_fast.reference.render import Layer
 
 
 @triton.jit
@@ -186,14 +186,14 @@ def linear_act(
 def coloured(x: Tensor, layer: Layer | None, to_rgb: Layer, keep: bool) -> tuple[Tensor, Tensor]:
     """A layer's outputs, to keep, and the colours of its to-RGB, in that one's type; of x where there is no layer."""
     if layer is None or to_rgb.activation != "linear" or to_rgb.clamp is not None:
-        x = x if layer is None else linear_act(x, *layer)
+        x = x if layer is None else linear_act(x, layer.weight, layer.bias, *layer.options)
         with on_device(x):
             weight, bias = to_rgb.weight.contiguous(), to_rgb.bias.contiguous()
-            colours, _ = _run_forward(_rows(x), weight, bias, *to_rgb[2:])
+            colours, _ = _run_forward(_rows(x), weight, bias, *to_rgb.options)
         return x, colours.view((*x.shape[:-1], -1))
     with on_device(x):
         weight, bias = layer.weight.contiguous(), layer.bias.contiguous()
-        y, parts = _run_forward(_rows(x), weight, bias, *layer[2:], to_rgb=to_rgb, keep=keep)
+        y, parts = _run_forward(_rows(x), weight, bias, *layer.options, to_rgb=to_rgb, keep=keep)
         colours = parts[0] if len(parts) == 1 else parts.sum(0)
     shape = x.shape[:-1]
     return y.view((*shape, y.shape[-1])), colours.to(to_rgb.weight.dtype).view((*shape, -1))
@@ -219,9 +219,9 @@ def linear_act_backward(
         if not ACTIVATIONS[activation].homogeneous:
             grad, _ = _run_forward(flat, weight, bias, activation, gain, clamp, grad, out)
             activation, gain, clamp = "linear", 1.0, None
-        out = None if activation == "linear" and clamp is None else out
-        dx = _run_backward_x(grad, weight, out, activation, gain, clamp)
-        dweight, dbias = _run_backward_weight(grad, flat, weight, out, activation, gain, clamp)
+        kept = None if activation == "linear" and clamp is None else out
+        dx = _run_backward_x(grad, weight, kept, activation, gain, clamp)
+        dweight, dbias = _run_backward_weight(grad, flat, weight, kept, activation, gain, clamp)
     over = 0 if bias is not None and bias.ndim == 2 else (0, 1)
     return dx.view(x.shape), dweight, dbias.sum(over).to(grad.dtype)
 

@@ -19,13 +19,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from digan_fast import schedule
 from digan_fast.kernels import _configurations
 from digan_fast.kernels._activations import finished
 from digan_fast.kernels._launch import on_device, precision
 from digan_fast.kernels.coord_linear import coord_linear, pixels_of, place, rectangle, repeated, waves_of
 from digan_fast.kernels.linear_act import block_of, coloured, linear_act
+from digan_fast.levels import Layer, Level, Window
 from digan_fast.reference import render as reference
-from digan_fast.reference.render import Layer, Level, Window
 
 # Frames × pixels evaluated at once: what is stored between the lower levels is some hundreds of bytes for each.
 PIXELS_AT_ONCE = 1 << 20
@@ -120,7 +121,7 @@ def fits(level: Level) -> bool:
     widths = {extent for layer in level.layers[1:] for extent in layer.weight.shape[1:]} | {
         level.to_rgb.weight.shape[2]
     }
-    kinds = {layer[2:] for layer in level.layers}
+    kinds = {layer.options for layer in level.layers}
     is_half = level.layers[0].weight.dtype.itemsize == 2 and _configurations.architecture() in _configurations.FUSED
     return is_half and level.frequency is not None and len(widths) == len(kinds) == 1 and max(widths) <= 256
 
@@ -136,7 +137,7 @@ def render(*args: Any) -> Tensor:
     if 0 in shape:
         return to_rgb.new_empty(shape)
     whole = (top, left, height, width)
-    parts = list(reference.tiles(shape[1], whole, size // levels[0].side, max(1, PIXELS_AT_ONCE // shape[0])))
+    parts = list(schedule.tiles(shape[1], whole, size // levels[0].side, max(1, PIXELS_AT_ONCE // shape[0])))
     if len(parts) == 1:
         return _evaluated(levels, size, whole)
     out = to_rgb.new_empty(shape)
@@ -148,7 +149,7 @@ def render(*args: Any) -> Tensor:
 
 
 def _evaluated(levels: Sequence[Level], size: int, window: Window) -> Tensor:
-    products = reference.Products(linear_act, coord_linear, linear_act, coloured)
+    products = schedule.JoinedProducts(linear_act, coord_linear, linear_act, coloured)
     if levels[-1].side != size or not fits(levels[-1]):
         return reference.evaluate(levels, size, window, products)
     x = image = None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from digan_fast import ops, use_backend
+from digan_fast import use_backend
+from digan_fast.levels import Coordinates, Layer, Level, Window, walk
 from digan_fast.ops.render import render
-from digan_fast.reference.render import Layer, Level, Window
 
 # Of each level its number of sinusoids, 0 where it stays on the grid below, and the outputs of its layers.
 Widths = Sequence[tuple[int, Sequence[int]]]
@@ -51,30 +52,18 @@ def random_inr(
         for width in outputs:
             layers.append(layer(channels, width, activations[count % len(activations)]))
             channels, count = width, count + 1
-        waves = (
-            (normal(videos, sinusoids, 2) * 10, normal(videos, frames, sinusoids) * 3) if sinusoids else (None, None)
-        )
-        to_rgb = layer(channels, colours, "linear")._replace(gain=1.0)
-        levels.append(Level(side, *waves, tuple(layers), to_rgb))
+        waves = None
+        if sinusoids:
+            waves = Coordinates(normal(videos, sinusoids, 2) * 10, normal(videos, frames, sinusoids) * 3)
+        to_rgb = replace(layer(channels, colours, "linear"), gain=1.0)
+        levels.append(Level(side, waves, tuple(layers), to_rgb))
     return levels
 
 
 def changed(levels: Sequence[Level], change: Callable[[Tensor], Tensor]) -> list[Level]:
     """Every tensor replaced by ``change(tensor)``."""
-
-    def of(layer: Layer) -> Layer:
-        return layer._replace(weight=change(layer.weight), bias=change(layer.bias))
-
-    return [
-        Level(
-            level.side,
-            None if level.frequency is None else change(level.frequency),
-            None if level.phase is None else change(level.phase),
-            tuple(map(of, level.layers)),
-            of(level.to_rgb),
-        )
-        for level in levels
-    ]
+    found: list[Level] = walk(list(levels), "", lambda _, tensor: change(tensor))
+    return found
 
 
 def native(levels: Sequence[Level], size: int, window: Window | None = None, precision: str = "float32") -> Tensor:
@@ -90,7 +79,7 @@ def lowered(levels: Sequence[Level], size: int, window: Window | None = None) ->
 
 def exact(levels: Sequence[Level], size: int, window: Window | None = None) -> Tensor:
     """The reference in float64, which every op takes for it."""
-    return ops.render(changed(levels, Tensor.double), size, window or (0, 0, size, size), "float32")
+    return render(changed(levels, Tensor.double), size, window or (0, 0, size, size), "float32")
 
 
 def size_of_summands(levels: Sequence[Level]) -> float:

@@ -193,24 +193,24 @@ def test_workers_of_multiprocessing() -> None:
 
 
 LONG_RENDERING = """
+from dataclasses import replace
+
 levels = random_inr(1, 1, ((2, (8,)), (2, (8,))), 64)
-large = [level._replace(side=level.side * 512) for level in levels]
+large = [replace(level, side=level.side * 512) for level in levels]
 
 def call():
     # Two thousand chunks, each a poll for signals: about a minute.
     native(large, 65536, (0, 0, 8192, 4096))
 """
 LONG_STREAM = """
-from digan_fast.inr import Coordinates, Layer as L, Level as V, Motion, VideoINR
+from dataclasses import replace
 
-def of(layer):
-    return L(layer.weight, layer.bias, layer.activation, layer.gain, layer.clamp)
+from digan_fast.inr import Coordinates, Motion, VideoINR
 
 levels = random_inr(1, 1, ((2, (8,)), (2, (8,))), 64)
 vector, square = torch.ones(1, 2), torch.ones(2, 2)
 motion = Motion(vector, vector, square, vector[0], square, vector[0])
-whole = [V(l.side, Coordinates(l.frequency, motion), tuple(map(of, l.layers)), of(l.to_rgb)) for l in levels]
-inr = VideoINR(tuple(whole))
+inr = VideoINR(tuple(replace(level, coordinates=Coordinates(level.frequency, motion)) for level in levels))
 
 def call():
     for frame in inr.frames(torch.linspace(0, 1, 1_000_000)):

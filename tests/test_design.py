@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
+import types
 from pathlib import Path
 
 import pytest
 import torch
 
-import digan_fast.ops  # noqa: F401  (registers the ops)
+import digan_fast.ops
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "digan_fast"
@@ -18,13 +19,13 @@ CPP = sorted(path for path in (ROOT / "csrc").rglob("*") if path.suffix in {".cp
 
 # Imports run from later rooms to earlier ones, or within a room.
 ROOMS = (
-    ("files", "config_references", "precision", "devices", "options", "tensor_files", "_C"),
+    ("files", "config_references", "precision", "devices", "options", "tensor_files", "levels", "_C"),
     ("video",),
     ("reference",),
-    ("dispatch", "transforms", "kernels"),
+    ("dispatch", "transforms", "schedule", "kernels"),
     ("ops", "allocator"),
     ("functional",),
-    ("rendering", "inr"),
+    ("inr",),
     ("networks",),
     ("snapshot",),
     ("data",),
@@ -82,6 +83,18 @@ def test_every_op_has_its_rooms() -> None:
     assert headers <= ops, "a header without an op"
     for op in headers:
         assert any((ROOT / "csrc").glob(f"c*/**/{op}*.c*")), f"no source for {op}.h"
+
+
+def test_an_op_s_name_is_its_module_s_and_its_function_s() -> None:
+    for op in stems(PACKAGE / "ops"):
+        module = getattr(digan_fast.ops, op)
+        assert isinstance(module, types.ModuleType), f"{op} is hidden by what ops exports"
+        assert callable(getattr(module, op))
+
+
+def test_networks_know_no_kernel() -> None:
+    for path in sorted((PACKAGE / "networks").rglob("*.py")):
+        assert not re.search("csrc|runs_natively|native_module", path.read_text()), path
 
 
 def test_every_registered_op_belongs_to_a_file_and_has_a_fake() -> None:

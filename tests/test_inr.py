@@ -13,7 +13,7 @@ from torch import Tensor
 
 from digan_fast import Generator, VideoINR, use_backend
 from digan_fast.networks.config import coordinate_config
-from digan_fast.reference.render import TILE_PIXELS
+from digan_fast.schedule import TILE_PIXELS
 
 
 def tiny(resolution: int = 32, grid: int = 8, **options: Any) -> Generator:
@@ -104,7 +104,7 @@ def test_tiles_cover_the_picture_once(inr: VideoINR, monkeypatch: pytest.MonkeyP
     with use_backend("reference"):
         whole = inr.render([0.1, 0.7], 64)
         for budget in (1, 600, 5000, TILE_PIXELS):
-            monkeypatch.setattr("digan_fast.reference.render.TILE_PIXELS", budget)
+            monkeypatch.setattr("digan_fast.schedule.TILE_PIXELS", budget)
             torch.testing.assert_close(inr.render([0.1, 0.7], 64), whole, rtol=0, atol=1e-5)
 
 
@@ -147,9 +147,9 @@ def test_gradients_by_every_weight_and_the_times() -> None:
     inr = inr_of(tiny(16, 8)).to(torch.float64)
     leaves = {name: t.clone().requires_grad_() for name, t in inr.tensors().items()}
     ordered = iter(leaves.values())
-    from digan_fast.inr import _walk
+    from digan_fast.levels import walk
 
-    alive: VideoINR = _walk(inr, "", lambda _, tensor: next(ordered))
+    alive: VideoINR = walk(inr, "", lambda _, tensor: next(ordered))
     times = torch.rand(2, 2, dtype=torch.float64, requires_grad=True)
     probe = torch.randn(2, 2, 3, 16, 16, dtype=torch.float64)
     gradients = torch.autograd.grad((alive.render(times) * probe).sum(), [times, *leaves.values()])

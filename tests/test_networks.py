@@ -11,7 +11,7 @@ import yaml
 import digan_fast
 from digan_fast import Discriminator, Generator
 from digan_fast.networks.config import DIGAN, GeneratorConfig, coordinate_config, read_config, resolve
-from digan_fast.networks.discriminator import minibatch_deviation
+from digan_fast.networks.discriminators.digan import minibatch_deviation
 
 SMALL = {"channel_base": 256, "channel_max": 12}
 

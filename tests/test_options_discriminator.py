@@ -14,7 +14,7 @@ from formulas import Array, array, correlated, linear, lrelu, resampled
 from torch import nn
 
 from digan_fast import Discriminator
-from digan_fast.networks.discriminator import minibatch_deviation
+from digan_fast.networks.discriminators.digan import minibatch_deviation
 
 # float32 against float64, relative in norm: 1.7e-6 was seen; 1e-5 is the bound of golden forward values.
 FORWARD = 1e-5

@@ -260,7 +260,7 @@ def test_due_counts_multiples() -> None:
     hits = []
     for step in range(1, 11):
         Run.pairs = step * 16
-        if loop._due(Run, 0.04):  # type: ignore[arg-type]
+        if loop.due(Run, 0.04):  # type: ignore[arg-type]
             hits.append(Run.pairs)
     assert hits == [48, 80, 128, 160]
 

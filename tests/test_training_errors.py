@@ -15,6 +15,7 @@ import torch
 import yaml
 from test_clips import frame_folder
 
+from digan_fast import Discriminator
 from digan_fast.cli import main
 from digan_fast.data.clips import Clips, find_videos
 from digan_fast.networks.config import coordinate_config
@@ -149,7 +150,7 @@ def test_the_defaults_make_networks_of_any_resolution(resolution: int) -> None:
     config.check()
     with torch.device("meta"):
         G = loop.Generator(**config.generator_kwargs(0))
-        D = loop.Discriminator(**config.discriminator_kwargs(0))
+        D = Discriminator(**config.discriminator_kwargs(0))
     assert G.synthesis.why_not_inr() is None
     assert D.init_kwargs["conv_clamp"] == 256
 

@@ -26,7 +26,6 @@ from bench.work import render_flops
 from digan_fast import Generator, use_backend
 from digan_fast.inr import VideoINR
 from digan_fast.reference.render import PRODUCTS, evaluate, lowered
-from digan_fast.rendering import level_at
 
 FRAMES = 16
 # Videos and the side of the picture, the cases that matter most first.
@@ -76,7 +75,7 @@ class Case:
         def run() -> Tensor:
             with use_backend("reference"), multiplying(precision):
                 times = self.times.expand(len(inr), -1)
-                levels = [lowered(level_at(level, times, level.side * factor), precision) for level in inr.levels]
+                levels = [lowered(level.at(times, level.side * factor), precision) for level in inr.levels]
                 return evaluate(levels, self.size, (0, 0, self.size, self.size), PRODUCTS).flatten(0, 1)
 
         return run

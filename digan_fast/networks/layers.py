@@ -6,14 +6,13 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from digan_fast import dispatch, functional
+from digan_fast import functional
+from digan_fast.ops.linear_act import linear
 from digan_fast.precision import full_precision
 
 RESAMPLE_FILTER = (1, 3, 3, 1)
-_FEW_ROWS = 8  # csrc/cpu/gemm/skinny_kernel.h
 
 
 def resample_filter(taps: Sequence[int] = RESAMPLE_FILTER) -> Tensor:
@@ -25,15 +24,6 @@ def resample_filter(taps: Sequence[int] = RESAMPLE_FILTER) -> Tensor:
 
 def normalize_second_moment(x: Tensor) -> Tensor:
     return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
-
-
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``F.linear``; a few rows with a large matrix by the native kernel, which reads it once, at the rate of memory."""
-    large = weight.numel() >= 2**20 and x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
-    # While a graph is traced no number of rows is asked for, since the graph would be for that number alone.
-    if large and dispatch.runs_natively() and x.ndim == 2 and 1 <= x.shape[0] <= _FEW_ROWS:
-        return functional.linear_act(x.unsqueeze(0), weight.unsqueeze(0), bias).squeeze(0)
-    return F.linear(x, weight, bias)
 
 
 class FullyConnected(nn.Module):
@@ -63,8 +53,8 @@ class FullyConnected(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x * self.weight_gain
         if self.activation == "linear":
-            return _linear(x, self.weight, self.scaled_bias())
-        return functional.bias_act(_linear(x, self.weight), self.scaled_bias(), activation=self.activation)
+            return linear(x, self.weight, self.scaled_bias())
+        return functional.bias_act(linear(x, self.weight), self.scaled_bias(), activation=self.activation)
 
 
 class MappingNetwork(nn.Module):

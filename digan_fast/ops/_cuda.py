@@ -1,9 +1,8 @@
-"""The border to csrc/cuda: addresses on a CUDA device, its current stream, and why not."""
+"""The border to csrc/cuda: addresses on a CUDA device and its current stream."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -43,19 +42,3 @@ def stream(tensor: Tensor) -> int:
 def on_device(tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
     """Launches in this block go to the tensor's device."""
     return torch.cuda.device(tensor.device)
-
-
-def why_not_cuda(allowed: Sequence[str], activation: str, **tensors: Tensor | None) -> str | None:
-    """Why kernels with these activations cannot take the tensors; None if they can."""
-    devices = set()
-    for name, tensor in tensors.items():
-        if tensor is None:
-            continue
-        if tensor.device.type != DEVICE:
-            return f"{name} is on {tensor.device}"
-        if tensor.dtype not in DTYPES:
-            return f"{name} is {tensor.dtype}; it takes float32, bfloat16 and float16"
-        devices.add(tensor.device)
-    if len(devices) > 1:
-        return f"the tensors are on {', '.join(sorted(map(str, devices)))}"
-    return None if activation in allowed else f"it has no activation {activation!r}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -70,15 +68,3 @@ def ptr_wide_or_narrow(tensor: Tensor | None, name: str) -> int:
     if tensor is not None and tensor.dtype == torch.bfloat16:
         return ptr(tensor, name, dtype=torch.bfloat16, alignment=2)
     return ptr(tensor, name)
-
-
-def why_not_float32(allowed: Sequence[str], activation: str, **tensors: Tensor | None) -> str | None:
-    """Why a native kernel that takes float32 on the CPU and these activations cannot run; None if it can."""
-    for name, tensor in tensors.items():
-        if tensor is None:
-            continue
-        if tensor.device.type != "cpu":
-            return f"{name} is on {tensor.device}"
-        if tensor.dtype != torch.float32:
-            return f"{name} is {tensor.dtype}; it takes float32"
-    return None if activation in allowed else f"it has no activation {activation!r}"

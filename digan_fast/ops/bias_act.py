@@ -10,10 +10,10 @@ from torch import Tensor
 
 from digan_fast import dispatch
 from digan_fast.ops import _cuda as _cuda_border
-from digan_fast.ops._cuda import why_not_cuda
+from digan_fast.ops._capabilities import why_not, why_not_one_dtype
 from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, one_number, ptr, ptr_wide_or_narrow, wide
 from digan_fast.ops._registry import define, differentiable, layout
-from digan_fast.ops._triton import lazily, why_not_one_dtype, why_not_triton
+from digan_fast.ops._triton import lazily
 from digan_fast.reference import bias_act as reference
 from digan_fast.reference.activations import ACTIVATIONS, SLOPE
 
@@ -99,15 +99,7 @@ def _native_backward(
 
 
 def _why_not_native(x: Tensor, bias: Tensor | None, dim: int, activation: str, *_: Any) -> str | None:
-    if x.device.type != "cpu":
-        return f"x is on {x.device}"
-    if x.dtype not in (torch.float32, torch.bfloat16):
-        return f"x is {x.dtype}; it takes float32 and bfloat16"
-    if bias is not None and bias.dtype not in (torch.float32, torch.bfloat16):
-        return f"bias is {bias.dtype}; it takes float32 and bfloat16"
-    if activation not in NATIVE_ACTIVATIONS:
-        return f"it has no activation {activation!r}"
-    return None
+    return why_not("bias_act", "native", activation, x=x, bias=bias)
 
 
 def _why_not_native_backward(
@@ -116,8 +108,7 @@ def _why_not_native_backward(
     for name, tensor in (("grad", grad), ("x", x)):
         if tensor is not None and tensor.dtype != out.dtype:
             return f"{name} is {tensor.dtype} and out {out.dtype}"
-    reason = _why_not_native(out, bias, dim, activation)
-    return reason.replace("x is", "out is", 1) if reason else None
+    return why_not("bias_act", "native", activation, out=out, bias=bias)
 
 
 _forward_op = define("bias_act", f"(Tensor x, Tensor? bias, {_OPTIONS}) -> Tensor", reference.bias_act, _fake, like=0)
@@ -195,13 +186,13 @@ def _cuda_backward(
 
 
 def _why_not_cuda(x: Tensor, bias: Tensor | None, dim: int, activation: str, *_: Any) -> str | None:
-    return why_not_cuda(tuple(ACTIVATIONS), activation, x=x, bias=bias)
+    return why_not("bias_act", "cuda", activation, x=x, bias=bias)
 
 
 def _why_not_cuda_backward(
     grad: Tensor, x: Tensor | None, bias: Tensor | None, out: Tensor, dim: int, activation: str, *_: Any
 ) -> str | None:
-    reason = why_not_cuda(tuple(ACTIVATIONS), activation, grad=grad, x=x, bias=bias, out=out)
+    reason = why_not("bias_act", "cuda", activation, grad=grad, x=x, bias=bias, out=out)
     return reason or why_not_one_dtype(grad=grad, x=x, out=out)
 
 
@@ -210,13 +201,13 @@ dispatch.register("bias_act_backward", "cuda", _cuda_backward, _why_not_cuda_bac
 
 
 def _why_not_triton(x: Tensor, bias: Tensor | None, dim: int, activation: str, *_: Any) -> str | None:
-    return why_not_triton(tuple(ACTIVATIONS), activation, x=x, bias=bias)
+    return why_not("bias_act", "triton", activation, x=x, bias=bias)
 
 
 def _why_not_triton_backward(
     grad: Tensor, x: Tensor | None, bias: Tensor | None, out: Tensor, dim: int, activation: str, *_: Any
 ) -> str | None:
-    return why_not_triton(tuple(ACTIVATIONS), activation, grad=grad, x=x, bias=bias, out=out)
+    return why_not("bias_act", "triton", activation, grad=grad, x=x, bias=bias, out=out)
 
 
 dispatch.register("bias_act", "triton", lazily("bias_act"), _why_not_triton)

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from digan_fast import dispatch
 from digan_fast.ops import _cuda as _cuda_border
-from digan_fast.ops._cuda import why_not_cuda
-from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr, why_not_float32, wide
+from digan_fast.ops._capabilities import why_not, why_not_one_dtype
+from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr, wide
 from digan_fast.ops._registry import define, differentiable
-from digan_fast.ops._triton import lazily, why_not_one_dtype, why_not_triton
+from digan_fast.ops._triton import lazily
 from digan_fast.reference import coord_linear as reference
 
 _TENSORS = "Tensor? base, Tensor frequency, Tensor phase, Tensor weight, Tensor? bias"
@@ -57,9 +57,6 @@ _backward_op = define(
     reference.coord_linear_backward,
     _fake_backward,
 )
-
-# What the compiled kernels have.
-_ACTIVATIONS = ("linear", "relu", "lrelu")
 
 
 def _arguments(tensors: Sequence[Any], grid: Sequence[int], *options: Any) -> dict[str, Any]:
@@ -116,7 +113,7 @@ def _why_not_native(
     base: Tensor | None, frequency: Tensor, phase: Tensor, weight: Tensor, bias: Tensor | None, *options: Any
 ) -> str | None:
     tensors = {"base": base, "frequency": frequency, "phase": phase, "weight": weight, "bias": bias}
-    return why_not_float32(_ACTIVATIONS, options[-3], **tensors)
+    return why_not("coord_linear", "native", options[-3], **tensors)
 
 
 dispatch.register("coord_linear", "native", _native, _why_not_native)
@@ -203,11 +200,11 @@ def _why_not_cuda(
     base: Tensor | None, frequency: Tensor, phase: Tensor, weight: Tensor, bias: Tensor | None, *options: Any
 ) -> str | None:
     tensors = {"base": base, "frequency": frequency, "phase": phase, "weight": weight, "bias": bias}
-    return why_not_cuda(_ACTIVATIONS, options[-3], **tensors) or why_not_one_dtype(base=base, weight=weight)
+    return why_not("coord_linear", "cuda", options[-3], **tensors) or why_not_one_dtype(base=base, weight=weight)
 
 
 def _why_not_cuda_backward(grad: Tensor, *args: Any) -> str | None:
-    reason = _why_not_cuda(*args[:5], *args[6:]) or why_not_cuda(_ACTIVATIONS, args[-3], grad=grad, out=args[5])
+    reason = _why_not_cuda(*args[:5], *args[6:]) or why_not("coord_linear", "cuda", args[-3], grad=grad, out=args[5])
     return reason or why_not_one_dtype(grad=grad, weight=args[3], out=args[5])
 
 
@@ -219,7 +216,7 @@ def _why_not_triton(
     base: Tensor | None, frequency: Tensor, phase: Tensor, weight: Tensor, bias: Tensor | None, *options: Any
 ) -> str | None:
     tensors = {"base": base, "frequency": frequency, "phase": phase, "weight": weight, "bias": bias}
-    return why_not_triton(_ACTIVATIONS, options[-3], **tensors)
+    return why_not("coord_linear", "triton", options[-3], **tensors)
 
 
 def _why_not_triton_backward(grad: Tensor, *args: Any) -> str | None:

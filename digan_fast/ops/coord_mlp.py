@@ -12,13 +12,11 @@ import torch
 from torch import Tensor
 
 from digan_fast import dispatch
-from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr, why_not_float32
+from digan_fast.ops._capabilities import unknown, why_not
+from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr
 from digan_fast.ops._registry import composable, define
 from digan_fast.ops.linear_act import linear_act
 from digan_fast.reference import coord_mlp as reference
-
-# What the native kernel has.
-_ACTIVATIONS = ("linear", "relu", "lrelu", "sine")
 
 
 def _fake(coordinates: Tensor, weights: Sequence[Tensor], *_: Any) -> Tensor:
@@ -79,8 +77,7 @@ def _why_not_native(
     tensors: dict[str, Tensor | None] = {"coordinates": coordinates}
     tensors |= {f"weights[{i}]": weight for i, weight in enumerate(weights)}
     tensors |= {f"biases[{i}]": bias for i, bias in enumerate(biases)}
-    other = next((name for name in activations if name not in _ACTIVATIONS), _ACTIVATIONS[0])
-    return why_not_float32(_ACTIVATIONS, other, **tensors)
+    return why_not("coord_mlp", "native", unknown("coord_mlp", "native", tuple(activations)), **tensors)
 
 
 dispatch.register("coord_mlp", "native", _native, _why_not_native)

@@ -9,14 +9,13 @@ from torch import Tensor
 
 from digan_fast import dispatch
 from digan_fast.ops import _cuda as _cuda_border
-from digan_fast.ops._cuda import why_not_cuda
+from digan_fast.ops._capabilities import MODULATIONS, why_not
 from digan_fast.ops._pointers import fresh, one_number, ptr
 from digan_fast.ops._registry import define, differentiable
-from digan_fast.ops._triton import lazily, why_not_triton
+from digan_fast.ops._triton import lazily
 from digan_fast.reference import fmm_weights as reference
 
 # The order of `enum class Modulation` in csrc/include/digan_fast/fmm_weights.h.
-_NATIVE_MODULATIONS = ("linear", "demod", "tanh", "sigmoid")
 
 # kFmmWeightsCudaInputs there.
 _CUDA_INPUTS = 4096
@@ -45,7 +44,7 @@ def _options(weight: Tensor, left: Tensor, activation: str) -> dict[str, Any]:
         "outputs": weight.shape[0],
         "inputs": weight.shape[1],
         "rank": left.shape[-1],
-        "modulation": _NATIVE_MODULATIONS.index(activation),
+        "modulation": MODULATIONS.index(activation),
         "scale": left.shape[-1] ** -0.5,
         "threads": torch.get_num_threads(),
     }
@@ -136,22 +135,17 @@ def _cuda_backward(
 def _why_not_cuda(weight: Tensor, left: Tensor, right: Tensor, activation: str) -> str | None:
     if weight.shape[1] > _CUDA_INPUTS:
         return f"weight has {weight.shape[1]} inputs; it takes {_CUDA_INPUTS} at most"
-    return why_not_cuda(_NATIVE_MODULATIONS, activation, weight=weight, left=left, right=right)
+    return why_not("fmm_weights", "cuda", activation, weight=weight, left=left, right=right)
 
 
 def _why_not_cuda_backward(
     grad: Tensor, weight: Tensor, left: Tensor, right: Tensor, out: Tensor, activation: str
 ) -> str | None:
-    return why_not_cuda(_NATIVE_MODULATIONS, activation, grad=grad) or _why_not_cuda(weight, left, right, activation)
+    return why_not("fmm_weights", "cuda", activation, grad=grad) or _why_not_cuda(weight, left, right, activation)
 
 
 def _why_not_native(weight: Tensor, left: Tensor, right: Tensor, activation: str) -> str | None:
-    for name, tensor in (("weight", weight), ("left", left), ("right", right)):
-        if tensor.device.type != "cpu":
-            return f"{name} is on {tensor.device}"
-        if tensor.dtype != torch.float32:
-            return f"{name} is {tensor.dtype}; it takes float32"
-    return None if activation in _NATIVE_MODULATIONS else f"it has no activation {activation!r}"
+    return why_not("fmm_weights", "native", activation, weight=weight, left=left, right=right)
 
 
 def _why_not_native_backward(
@@ -178,15 +172,13 @@ dispatch.register("fmm_weights_backward", "native", _native_backward, _why_not_n
 def _why_not_triton(weight: Tensor, left: Tensor, right: Tensor, activation: str) -> str | None:
     if left.shape[-1] > 256:
         return f"left has rank {left.shape[-1]}; it takes 256 at most"
-    return why_not_triton(_NATIVE_MODULATIONS, activation, weight=weight, left=left, right=right)
+    return why_not("fmm_weights", "triton", activation, weight=weight, left=left, right=right)
 
 
 def _why_not_triton_backward(
     grad: Tensor, weight: Tensor, left: Tensor, right: Tensor, out: Tensor, activation: str
 ) -> str | None:
-    return why_not_triton(_NATIVE_MODULATIONS, activation, grad=grad) or _why_not_triton(
-        weight, left, right, activation
-    )
+    return why_not("fmm_weights", "triton", activation, grad=grad) or _why_not_triton(weight, left, right, activation)
 
 
 dispatch.register("fmm_weights", "triton", lazily("fmm_weights"), _why_not_triton)

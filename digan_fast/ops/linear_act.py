@@ -6,14 +6,15 @@ import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from digan_fast import dispatch
 from digan_fast.ops import _cuda as _cuda_border
-from digan_fast.ops._cuda import why_not_cuda
-from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr, why_not_float32, wide
+from digan_fast.ops._capabilities import why_not, why_not_one_dtype
+from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr, wide
 from digan_fast.ops._registry import define, differentiable
-from digan_fast.ops._triton import lazily, why_not_one_dtype, why_not_triton
+from digan_fast.ops._triton import lazily
 from digan_fast.reference import linear_act as reference
 
 _TENSORS = "Tensor x, Tensor weight, Tensor? bias"
@@ -36,9 +37,6 @@ _backward_op = define(
     reference.linear_act_backward,
     _fake_backward,
 )
-
-# What the compiled kernels have.
-_ACTIVATIONS = ("linear", "relu", "lrelu", "sine")
 
 
 def _arguments(
@@ -92,7 +90,7 @@ def _native_backward(
 
 
 def _why_not_native(x: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> str | None:
-    return why_not_float32(_ACTIVATIONS, options[-3], x=x, weight=weight, bias=bias)
+    return why_not("linear_act", "native", options[-3], x=x, weight=weight, bias=bias)
 
 
 dispatch.register("linear_act", "native", _native, _why_not_native)
@@ -184,14 +182,14 @@ def _cuda_backward(
 
 
 def _why_not_cuda(x: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> str | None:
-    reason = why_not_cuda(_ACTIVATIONS, options[-3], x=x, weight=weight, bias=bias)
+    reason = why_not("linear_act", "cuda", options[-3], x=x, weight=weight, bias=bias)
     return reason or why_not_one_dtype(x=x, weight=weight)
 
 
 def _why_not_cuda_backward(
     grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor, *options: Any
 ) -> str | None:
-    reason = why_not_cuda(_ACTIVATIONS, options[-3], grad=grad, x=x, weight=weight, bias=bias, out=out)
+    reason = why_not("linear_act", "cuda", options[-3], grad=grad, x=x, weight=weight, bias=bias, out=out)
     return reason or why_not_one_dtype(grad=grad, x=x, weight=weight, out=out)
 
 
@@ -201,7 +199,7 @@ dispatch.register("linear_act_backward", "cuda", _cuda_backward, _why_not_cuda_b
 
 def _why_not_triton(x: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> str | None:
     tensors = {"x": x, "weight": weight, "bias": bias}
-    return why_not_triton(_ACTIVATIONS, options[-3], **tensors) or why_not_one_dtype(x=x, weight=weight)
+    return why_not("linear_act", "triton", options[-3], **tensors) or why_not_one_dtype(x=x, weight=weight)
 
 
 def _why_not_triton_backward(
@@ -213,4 +211,18 @@ def _why_not_triton_backward(
 dispatch.register("linear_act", "triton", lazily("linear_act"), _why_not_triton)
 dispatch.register("linear_act_backward", "triton", lazily("linear_act_backward"), _why_not_triton_backward)
 
+# From how many numbers on a matrix is large, and how many rows the native kernel then multiplies while it reads the
+# matrix once and is memory-bandwidth-bound (csrc/cpu/gemm/skinny_kernel.h).
+_LARGE = 2**20
+_FEW_ROWS = 8
+
 linear_act = differentiable("linear_act", _forward_op, _backward_op, reference.linear_act_backward, tensors=3)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``F.linear``, by the native kernel where few rows meet a large matrix: x [N, I], weight [O, I], bias [O]."""
+    large = weight.numel() >= _LARGE and x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
+    # While a graph is traced no number of rows is asked for, since the graph would be for that number alone.
+    if large and dispatch.runs_natively() and x.ndim == 2 and 1 <= x.shape[0] <= _FEW_ROWS:
+        return linear_act(x.unsqueeze(0), weight.unsqueeze(0), bias, "linear", 1.0, None).squeeze(0)
+    return F.linear(x, weight, bias)

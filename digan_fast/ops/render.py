@@ -17,21 +17,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from digan_fast import dispatch
+from digan_fast import dispatch, schedule
+from digan_fast.levels import Layer, Level, Window, walk
 from digan_fast.ops import _cuda as _cuda_border
-from digan_fast.ops._cuda import why_not_cuda
+from digan_fast.ops._capabilities import unknown, why_not
 from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr
 from digan_fast.ops._registry import define
-from digan_fast.ops._triton import lazily, why_not_triton
+from digan_fast.ops._triton import lazily
 from digan_fast.reference import render as reference
-from digan_fast.reference.render import Layer, Level, Window, flattened
+from digan_fast.reference.render import flattened
 
 _NATIVE_PRECISIONS = ("float32", "bfloat16", "int8")
 # The order of `enum class Precision` in csrc/include/digan_fast/render.h.
 _CUDA_PRECISIONS = (*_NATIVE_PRECISIONS, "float16", "tf32")
 # Frames × pixels that the CUDA kernels take at once: between two grids 512 bytes are stored for four of them.
 _PIXELS_AT_ONCE = 1 << 20
-_RENDERED = ("linear", "relu", "lrelu", "sine")
 _LAYER_BY_LAYER = reference.Products(
     functools.partial(dispatch.call, "linear_act"),
     functools.partial(dispatch.call, "coord_linear"),
@@ -42,7 +42,7 @@ _op = define(
     "render",
     "(Tensor[] frequencies, Tensor[] phases, Tensor[] weights, Tensor[] biases, int[] sides, int[] layers, "
     "str[] activations, float[] gains, float[] clamps, int size, int[] window, str precision) -> Tensor",
-    reference.render,
+    schedule.render,
     lambda *args: _empty(args[1], args[2], args[-2]),
 )
 
@@ -105,13 +105,14 @@ def _cuda(*args: Any) -> Tensor:
     if out.numel() == 0:
         return out
     how = _cuda_precision(lists, precision)
-    if reason := _why_not_fused(*args):
+    levels = reference.assembled(*lists)
+    if reason := _why_not_fused_levels(levels, out, size, window, how):
         dispatch.passed_over("render", "the fused kernel", reason)
-        layered = [reference.lowered(level, precision) for level in reference.assembled(*lists)]
-        return reference.in_tiles(layered, size, tuple(window), _LAYER_BY_LAYER)
-    levels = reference.assembled(*map(_wide, lists))
+        layered = [reference.lowered(level, precision) for level in levels]
+        return schedule.in_tiles(layered, size, tuple(window), _LAYER_BY_LAYER)
+    levels = walk(levels, "", lambda _, tensor: tensor.float())
     budget = max(1, _PIXELS_AT_ONCE // len(out))
-    parts = list(reference.tiles(out.shape[1], tuple(window), size // levels[0].side, budget))
+    parts = list(schedule.tiles(out.shape[1], tuple(window), size // levels[0].side, budget))
     if len(parts) == 1:
         return _cuda_part(levels, size, tuple(window), how).to(out.dtype)
     top, left = window[:2]
@@ -153,10 +154,6 @@ def _cuda_part(levels: Sequence[Level], size: int, window: Window, precision: st
     return out
 
 
-def _wide(entries: Sequence[Any]) -> Sequence[Any]:
-    return [entry.float() if isinstance(entry, Tensor) else entry for entry in entries]
-
-
 def _cuda_precision(lists: Sequence[Any], precision: str) -> str:
     """float32 multiplies as tf32 where torch was told so; a lower type is its own precision."""
     own = str(lists[2][0].dtype).removeprefix("torch.")
@@ -168,38 +165,40 @@ def _cuda_precision(lists: Sequence[Any], precision: str) -> str:
 def _why_not_native(*args: Any) -> str | None:
     frequencies, phases, weights, biases, _, _, activations, *_ = args
     for tensor in (*frequencies, *phases, *weights, *biases):
-        if tensor.device.type != "cpu":
-            return f"the INR is on {tensor.device}"
-        if tensor.dtype != torch.float32:
-            return f"the INR is {tensor.dtype}; it takes float32"
-    other = next((name for name in activations if name not in _RENDERED), None)
-    return None if other is None else f"it has no activation {other!r}"
+        if reason := why_not("render", "native", "linear", **{"the INR": tensor}):
+            return reason
+    return why_not("render", "native", unknown("render", "native", activations))
 
 
 def _why_not_triton(*args: Any) -> str | None:
-    frequencies, phases, weights, biases, _, _, activations, *_, precision = args
-    if precision == "int8":
-        return "it has no int8"
-    tensors = (*frequencies, *phases, *weights, *biases)
-    other = next((name for name in activations if name not in _RENDERED), "linear")
-    return why_not_triton(_RENDERED, other, **{f"tensor {i} of the INR": each for i, each in enumerate(tensors)})
+    return _why_not_on_gpu("triton", *args)
 
 
 def _why_not_cuda(*args: Any) -> str | None:
+    return _why_not_on_gpu("cuda", *args)
+
+
+def _why_not_on_gpu(backend: str, *args: Any) -> str | None:
     *lists, _, _, precision = args
     if precision == "int8":
         return "it has no int8"
-    other = next((name for name in lists[6] if name not in _RENDERED), "linear")
     tensors = {f"tensor {i} of the INR": each for i, each in enumerate(itertools.chain(*lists[:4]))}
-    return why_not_cuda(_RENDERED, other, **tensors)
+    return why_not("render", backend, unknown("render", backend, lists[6]), **tensors)
 
 
 def _why_not_fused(*args: Any) -> str | None:
     """Why the levels of a grid do not go into one kernel; extents alone decide, so that any address will do."""
     *lists, size, window, precision = args
-    levels = _level_tuples(reference.assembled(*lists), lambda *_: 4)
-    how = _CUDA_PRECISIONS.index(_cuda_precision(lists, precision))
-    found: str = _cuda_border.module().render_cuda_why_not(*lists[1][0].shape[:2], size, list(window), levels, how)
+    return _why_not_fused_levels(
+        reference.assembled(*lists), lists[1][0], size, window, _cuda_precision(lists, precision)
+    )
+
+
+def _why_not_fused_levels(
+    levels: Sequence[Level], like: Tensor, size: int, window: Sequence[int], precision: str
+) -> str | None:
+    tuples, how = _level_tuples(levels, lambda *_: 4), _CUDA_PRECISIONS.index(precision)
+    found: str = _cuda_border.module().render_cuda_why_not(*like.shape[:2], size, list(window), tuples, how)
     return found or None
 
 

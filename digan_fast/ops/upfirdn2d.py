@@ -10,10 +10,10 @@ from torch import Tensor
 
 from digan_fast import dispatch
 from digan_fast.ops import _cuda as _cuda_border
-from digan_fast.ops._cuda import why_not_cuda
+from digan_fast.ops._capabilities import why_not
 from digan_fast.ops._pointers import fresh, ptr, ptr_wide_or_narrow
 from digan_fast.ops._registry import composable, define, layout
-from digan_fast.ops._triton import lazily, why_not_triton
+from digan_fast.ops._triton import lazily
 from digan_fast.reference import upfirdn2d as reference
 
 
@@ -56,9 +56,7 @@ def _native(x: Tensor, filter: Tensor, up: int, down: int, padding: Sequence[int
 def _why_not_native(x: Tensor, filter: Tensor, *_: Any) -> str | None:
     if x.device.type != "cpu" or filter.device.type != "cpu":
         return f"x is on {x.device}, filter on {filter.device}"
-    if x.dtype not in (torch.float32, torch.bfloat16):
-        return f"x is {x.dtype}; it takes float32 and bfloat16"
-    return None
+    return why_not("upfirdn2d", "native", "linear", x=x)
 
 
 def _cuda(x: Tensor, filter: Tensor, up: int, down: int, padding: Sequence[int], flip: bool, gain: float) -> Tensor:
@@ -100,14 +98,14 @@ dispatch.register(
     "upfirdn2d",
     "cuda",
     _cuda,
-    lambda x, filter, *_: why_not_cuda(("linear",), "linear", x=x, filter=filter),
+    lambda x, filter, *_: why_not("upfirdn2d", "cuda", "linear", x=x, filter=filter),
 )
 dispatch.register("upfirdn2d", "native", _native, _why_not_native)
 dispatch.register(
     "upfirdn2d",
     "triton",
     lazily("upfirdn2d"),
-    lambda x, filter, *_: why_not_triton(("linear",), "linear", x=x, filter=filter),
+    lambda x, filter, *_: why_not("upfirdn2d", "triton", "linear", x=x, filter=filter),
 )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import torch
 
-from digan_fast.networks import Discriminator, Generator
+from digan_fast.networks import Generator, discriminators
 from digan_fast.snapshot.pickles import SnapshotError
 
 NETWORKS: Final = ("G", "D", "G_ema")
@@ -19,15 +19,19 @@ _Tensors = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Source:
-    """A network of a file: its constructor's arguments, and what reads its tensors."""
+    """A network of a file: its constructor's arguments, what reads its tensors, and the name of a discriminator."""
 
     init_kwargs: dict[str, Any]
     tensors: Callable[[], dict[str, torch.Tensor]]
+    kind: str = discriminators.DEFAULT
 
 
 def build(name: str, source: Source) -> Any:
     """A network with the tensors of a file, in evaluation mode, on the CPU.  Raises SnapshotError."""
-    kind: type[torch.nn.Module] = Discriminator if name == "D" else Generator
+    try:
+        kind: type[torch.nn.Module] = discriminators.named(source.kind) if name == "D" else Generator
+    except ValueError as error:
+        raise SnapshotError(f"{name} is of an unknown kind: {error}") from error
     tensors = source.tensors()
     try:
         # Compared before anything is made, since the arguments may ask for any amount.

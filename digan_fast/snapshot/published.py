@@ -263,15 +263,21 @@ _INERT: Final = (
     "torch.nn.parameter.Parameter",
     "typing.Any",
 )
+# Where the discriminators' classes are, and where they were.
+_OF_DISCRIMINATORS: Final = ("discriminators.digan", "discriminator")
 _OWN_NETWORKS: Final = {
     "digan_fast.networks.generator.Generator": "Generator",
-    "digan_fast.networks.discriminator.Discriminator": "Discriminator",
+    **{f"digan_fast.networks.{module}.Discriminator": "Discriminator" for module in _OF_DISCRIMINATORS},
 }
 _OWN: Final = (
     *_OWN_NETWORKS,
     *(f"digan_fast.networks.config.{name}" for name in ("GeneratorConfig", "CoordsConfig", "FeatureConfig")),
     *(f"digan_fast.networks.coordinates.{name}" for name in ("CoordFuser", "CoordsInput", "GenInput")),
-    *(f"digan_fast.networks.discriminator.{name}" for name in ("Block", "Conv", "Epilogue", "StreamDiscriminator")),
+    *(
+        f"digan_fast.networks.{module}.{name}"
+        for module in _OF_DISCRIMINATORS
+        for name in ("Block", "Conv", "Epilogue", "StreamDiscriminator")
+    ),
     *(f"digan_fast.networks.layers.{name}" for name in ("FullyConnected", "MappingNetwork")),
     *(f"digan_fast.networks.modulated.{name}" for name in ("SkipLayer", "SynthesisLayer", "ToRGBLayer")),
     *(f"digan_fast.networks.synthesis.{name}" for name in ("SynthesisBlock", "SynthesisNetwork")),

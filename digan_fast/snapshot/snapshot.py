@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Final
 
 import torch
 
-from digan_fast.networks import Discriminator, Generator
+from digan_fast.networks import Generator, discriminators
 from digan_fast.snapshot.building import NETWORKS, Source, build
 from digan_fast.snapshot.pickles import SnapshotError
 from digan_fast.snapshot.published import PublishedNetwork, own_network, read_pickle
@@ -23,6 +23,8 @@ from digan_fast.tensor_files import read_tensors
 
 FORMAT: Final = "digan_fast snapshot 1"
 OWN_KEYS: Final = ("format", "networks", "training_set")
+# The name of the discriminator; files without it have DIGAN's.
+KIND_KEY: Final = "discriminator_kind"
 _EXPECTED: Final = "expected a safetensors file of digan_fast or a published DIGAN pickle"
 _POSITIONAL: Final = {
     "G": ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels"),
@@ -37,14 +39,14 @@ class Snapshot:
 
     Attributes:
         G: the generator, or None where the file has none.
-        D: the discriminators, or None.
+        D: the discriminator, a `Discriminator` unless the file names another kind, or None.
         G_ema: the generator with averaged weights, the one to make videos with, or None.
         training_set: how the data set was constructed, as plain data.
         metadata: free text by key, such as an attribution or a licence.
     """
 
     G: Generator | None = None
-    D: Discriminator | None = None
+    D: Any = None
     G_ema: Generator | None = None
     training_set: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
@@ -287,6 +289,7 @@ def _safetensors_contents(data: memoryview) -> _Contents:
         own = [key for key in tensors.names if key.startswith(f"{name}.")]
         return {key.removeprefix(f"{name}."): tensors.load(key) for key in own}
 
-    sources = {name: Source(kwargs, partial(of, name)) for name, kwargs in arguments.items()}
-    free = {key: value for key, value in metadata.items() if key not in OWN_KEYS}
+    kind = metadata.get(KIND_KEY, discriminators.DEFAULT)
+    sources = {name: Source(kwargs, partial(of, name), kind) for name, kwargs in arguments.items()}
+    free = {key: value for key, value in metadata.items() if key not in (*OWN_KEYS, KIND_KEY)}
     return _Contents(sources, training_set, free)

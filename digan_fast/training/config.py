@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import torch
 
 from digan_fast.devices import default_device, usable_device
+from digan_fast.networks import discriminators
 from digan_fast.networks.config import coordinate_config, read_config
 from digan_fast.training.augment import DiffAugment
 from digan_fast.training.shown import Shown
@@ -115,6 +116,8 @@ class TrainConfig:
     """The generator has channel_base/R channels at side R; default: 32768 · fmaps."""
     channel_max: int = 512
     """The most channels that the generator has at any side."""
+    discriminator: str = discriminators.DEFAULT
+    """The kind of discriminator, by its name."""
     d_channel_base: int = 32768
     """The same of the discriminators."""
     d_channel_max: int = 512
@@ -168,6 +171,7 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value < side:
                 raise ValueError(f"{name}: {value}, expected the resolution, {side}, or more")
+        discriminators.named(self.discriminator)
         self.frame_range()
         self.schedule()
         DiffAugment(self.augment)
@@ -219,15 +223,15 @@ class TrainConfig:
         }
 
     def discriminator_kwargs(self, c_dim: int) -> dict[str, Any]:
-        return {
-            "c_dim": c_dim,
-            "img_resolution": self.resolution,
-            "img_channels": 3,
-            "channel_base": self.d_channel_base,
-            "channel_max": self.d_channel_max,
-            "conv_clamp": 256,
-            "epilogue_kwargs": {"mbstd_group_size": self.schedule()[3]},
-        }
+        kwargs: dict[str, Any] = discriminators.named(self.discriminator).training_kwargs(
+            c_dim=c_dim,
+            img_resolution=self.resolution,
+            img_channels=3,
+            channel_base=self.d_channel_base,
+            channel_max=self.d_channel_max,
+            group=self.schedule()[3],
+        )
+        return kwargs
 
     def to_json(self) -> str:
         plain = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}

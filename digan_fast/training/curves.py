@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from digan_fast.files import replacing
 
-_PANELS = {
-    "losses": ("loss/G", "loss/D_fake", "loss/D_real"),
-    "logits": (
-        "logits/D_real_motion",
-        "logits/D_fake_motion",
-        "logits/D_real_image",
-        "logits/D_fake_image",
-    ),
-    "R1 penalty (before γ/2)": ("r1/motion", "r1/image"),
-}
+_REAL, _FAKE, _R1 = "logits/D_real_", "logits/D_fake_", "r1/"
+
+
+def _panels(lines: Sequence[Mapping[str, float]]) -> dict[str, list[str]]:
+    """The terms of each panel, by its title; the discriminator's heads are those that the log names."""
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    heads = [name.removeprefix(_REAL) for name in names if name.startswith(_REAL)]
+    return {
+        "losses": ["loss/G", "loss/D_fake", "loss/D_real"],
+        "logits": [f"{which}{head}" for head in heads for which in (_REAL, _FAKE)],
+        "R1 penalty (before γ/2)": [name for name in names if name.startswith(_R1)],
+    }
 
 
 def plot(run: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Path:
@@ -38,7 +41,8 @@ def plot(run: str | os.PathLike[str], out: str | os.PathLike[str] | None = None)
     if not lines:
         raise ValueError(f"{log}: no line yet")
     figure = Figure(figsize=(12, 3.4), layout="constrained")
-    for axes, (title, names) in zip(figure.subplots(1, len(_PANELS)), _PANELS.items(), strict=True):
+    panels = _panels(lines)
+    for axes, (title, names) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
         for name in names:
             points = [(line["pairs"] / 1000, line[name]) for line in lines if name in line]
             if points:

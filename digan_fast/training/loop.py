@@ -17,7 +17,7 @@ from digan_fast.allocator import keep_freed_memory
 from digan_fast.data.clips import Clips
 from digan_fast.data.finding import Findings, survey
 from digan_fast.files import replacing
-from digan_fast.networks import Discriminator, Generator
+from digan_fast.networks import Generator, discriminators
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.folder import CONFIG, LOG, SNAPSHOT, STATE, clear_leftovers, owned, resumable, resuming
 from digan_fast.training.initial import load_initial, start_from
@@ -80,7 +80,7 @@ def _check_networks(
     """What the networks refuse, and a state of others, is said before the videos are decoded."""
     with torch.device("meta"):
         G = Generator(**config.generator_kwargs(len(classes)))
-        D = Discriminator(**config.discriminator_kwargs(len(classes)))
+        D = discriminators.named(config.discriminator)(**config.discriminator_kwargs(len(classes)))
     if resumed is None:
         return
     saved, state = resumed
@@ -128,7 +128,7 @@ def _read(config: TrainConfig, found: Findings) -> Clips:
     return clips
 
 
-def _due(run: Run, every_kimg: float) -> bool:
+def due(run: Run, every_kimg: float) -> bool:
     """Whether the last step crossed a multiple of ``every_kimg``."""
     every = max(1.0, every_kimg * 1000)
     return run.pairs // every > (run.pairs - run.batch) // every
@@ -151,11 +151,11 @@ def _loop(run: Run) -> None:
             run.seconds += time.perf_counter() - begun
             bar.update(run.batch)
             finished = run.pairs >= total
-            if _due(run, config.tick_kimg) or finished:
+            if due(run, config.tick_kimg) or finished:
                 log.write(json.dumps(run.line()) + "\n")
                 log.flush()
             waited = config.save_minutes > 0 and time.monotonic() - saved_at >= 60 * config.save_minutes
-            if _due(run, config.snapshot_kimg) or waited or finished:
+            if due(run, config.snapshot_kimg) or waited or finished:
                 run.save()
                 saved, saved_at = run.pairs, time.monotonic()
         if stops and saved != run.pairs:

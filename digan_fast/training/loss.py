@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from digan_fast.networks.discriminators import Head
 from digan_fast.networks.generator import sample_pair_times
 
 PHASES = ("Gmain", "Greg", "Gboth", "Dmain", "Dreg", "Dboth")
 
 
 class Loss:
-    """Non-saturating logistic losses on both heads, lazy R1 on both, optional style mixing and path length.
+    """Non-saturating logistic losses and lazy R1 on every head, optional style mixing and path length.
 
     The networks are called as ``mapping``, ``synthesis`` and ``discriminator``, so that each may be wrapped.
     ``report`` collects the last value of every term.
@@ -69,26 +71,21 @@ class Loss:
         plane = difference.expand(-1, 1, *img.shape[2:])
         return torch.cat((img.reshape(batch, -1, *img.shape[2:]), plane), dim=1), ws
 
-    def _judge(self, pairs: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        motion, image, frames = self.discriminator(self.augment(pairs), c)
-        return motion, image, frames
+    def _judge(self, pairs: Tensor, c: Tensor) -> Mapping[str, Head]:
+        heads: Mapping[str, Head] = self.discriminator(self.augment(pairs), c).heads(pairs)
+        return heads
 
-    def _adversarial(self, name: str, motion: Tensor, image: Tensor, sign: float) -> Tensor:
-        loss = F.softplus(sign * motion).mean() + F.softplus(sign * image).mean()
+    def _adversarial(self, name: str, heads: Mapping[str, Head], sign: float) -> Tensor:
+        loss = _total(F.softplus(sign * head.logits).mean() for head in heads.values())
         self.report[f"loss/{name}"] = float(loss.detach())
-        self.report[f"logits/{name}_motion"] = float(motion.detach().mean())
-        self.report[f"logits/{name}_image"] = float(image.detach().mean())
+        for head, (logits, _) in heads.items():
+            self.report[f"logits/{name}_{head}"] = float(logits.detach().mean())
         return loss
 
-    def _gradient_penalty(self, pairs: Tensor, motion: Tensor, image: Tensor, frames: Tensor) -> Tensor:
-        """R1 of the motion head by the pairs before augmentation, and of the image head by its frames."""
-        by_pair, by_frame = (
-            torch.autograd.grad(logits.sum(), source, create_graph=True)[0].square().sum((1, 2, 3)).mean()
-            for logits, source in ((motion, pairs), (image, frames))
-        )
-        self.report["r1/motion"] = float(by_pair.detach())
-        self.report["r1/image"] = float(by_frame.detach())
-        return (by_pair + by_frame) * (self.r1_gamma / 2)
+    def _gradient_penalty(self, heads: Mapping[str, Head]) -> Tensor:
+        penalties = {name: _r1(head) for name, head in heads.items()}
+        self.report |= {f"r1/{name}": float(penalty.detach()) for name, penalty in penalties.items()}
+        return _total(penalties.values()) * (self.r1_gamma / 2)
 
     def _path_length(self, z: Tensor, c: Tensor) -> Tensor:
         """The squared deviation of each video's path length from its running mean."""
@@ -116,22 +113,30 @@ class Loss:
         regularise = phase in ("Greg", "Gboth") and self.pl_weight > 0
         if phase in ("Gmain", "Gboth"):
             fakes, _ = self._fakes(z, c)
-            motion, image, _ = self._judge(fakes, c)
-            (self._adversarial("G", motion, image, -1) * gain).backward()
+            (self._adversarial("G", self._judge(fakes, c), -1) * gain).backward()
         if regularise:
             (self._path_length(z, c) * gain).backward()
         if phase in ("Dmain", "Dboth"):
             with torch.no_grad():
                 fakes, _ = self._fakes(z, c)
-            motion, image, _ = self._judge(fakes, c)
-            (self._adversarial("D_fake", motion, image, 1) * gain).backward()
+            (self._adversarial("D_fake", self._judge(fakes, c), 1) * gain).backward()
         if phase.startswith("D"):
             penalised = phase in ("Dreg", "Dboth") and self.r1_gamma > 0
             pairs = real.detach().requires_grad_(penalised)
-            motion, image, frames = self._judge(pairs, real_c)
-            total = (motion.sum() + image.sum()) * 0
+            heads = self._judge(pairs, real_c)
+            total = _total(head.logits.sum() for head in heads.values()) * 0
             if phase in ("Dmain", "Dboth"):
-                total = total + self._adversarial("D_real", motion, image, -1)
+                total = total + self._adversarial("D_real", heads, -1)
             if penalised:
-                total = total + self._gradient_penalty(pairs, motion, image, frames)
+                total = total + self._gradient_penalty(heads)
             (total * gain).backward()
+
+
+def _total(terms: Iterable[Tensor]) -> Tensor:
+    return functools.reduce(torch.add, terms)
+
+
+def _r1(head: Head) -> Tensor:
+    """The squared gradient of a head's logits by what it is penalised by, a mean over samples (arXiv 1801.04406)."""
+    (gradient,) = torch.autograd.grad(head.logits.sum(), head.penalised, create_graph=True)
+    return gradient.square().sum(tuple(range(1, gradient.ndim))).mean()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from digan_fast import snapshot, video
 from digan_fast.data.clips import Clips
 from digan_fast.files import replacing
-from digan_fast.networks import Discriminator, Generator
+from digan_fast.networks import Generator, discriminators
 from digan_fast.training.augment import DiffAugment
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.folder import LOG, SAMPLES, SNAPSHOT, STATE, kept_lines, resuming
@@ -69,7 +69,8 @@ class Run:
         torch.manual_seed(config.seed)
         self.draw = torch.Generator().manual_seed(config.seed)
         self.G = Generator(**config.generator_kwargs(clips.c_dim)).to(self.device)
-        self.D = Discriminator(**config.discriminator_kwargs(clips.c_dim)).to(self.device)
+        discriminator = discriminators.named(config.discriminator)
+        self.D = discriminator(**config.discriminator_kwargs(clips.c_dim)).to(self.device)
         self.D.set_precision(config.d_precision)
         self.G.synthesis.checkpoint = config.checkpoint
         self.G_ema = copy.deepcopy(self.G).eval().requires_grad_(False)

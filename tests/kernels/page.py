@@ -17,7 +17,6 @@ from bench.cases import generator, video
 from bench.pages import table
 from digan_fast import Generator, use_backend
 from digan_fast.reference.render import flattened
-from digan_fast.rendering import level_at
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "gpu.md"
@@ -67,7 +66,7 @@ def rendering(architecture: int) -> tuple[list[Moved], int]:
     """Of 16 frames at 128² in bfloat16: each launch, and the bytes of torch's own operations between them."""
     made = video(generator_of_full_size(), FRAMES)
     with torch.no_grad():
-        levels = [level_at(level, made.times[None], level.side) for level in made.inr().levels]
+        levels = [level.at(made.times[None], level.side) for level in made.inr().levels]
         with CountsBytes() as between:
             call = partial(kernel("render"), *flattened(levels), 128, [0, 0, 128, 128], "bfloat16")
             launches = measured(architecture, call)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import pytest
@@ -12,8 +11,10 @@ from random_inrs import Widths, changed, random_inr
 from torch import Tensor
 
 from digan_fast.kernels import _configurations
+from digan_fast.kernels import render as fused
+from digan_fast.levels import Level, Window
 from digan_fast.reference import render as reference
-from digan_fast.reference.render import Level, Window, flattened
+from digan_fast.reference.render import flattened
 
 WIDE: Widths = ((4, (24,)), (5, (40, 40, 40)))
 # name: widths, what random_inr takes besides, size, window, and whether the last level is fused.
@@ -38,10 +39,9 @@ def check_render(monkeypatch: pytest.MonkeyPatch, name: str, precision: str, uni
     widths, named, size, window, is_fused = RENDERS[name]
     levels = random_inr(2, 3, widths, **named)
     seen: list[Level] = []
-    module = importlib.import_module("digan_fast.kernels.render")
-    stock = module.render_last_level
+    stock = fused.render_last_level
     monkeypatch.setattr(_configurations, "FUSED", {80, 90})
-    monkeypatch.setattr(module, "render_last_level", lambda level, *rest: seen.append(level) or stock(level, *rest))
+    monkeypatch.setattr(fused, "render_last_level", lambda level, *rest: seen.append(level) or stock(level, *rest))
     found = kernel("render")(*flattened(levels), size, list(window), precision)
     exact = _rendered(changed(levels, Tensor.double), size, window, "float32")
     own = _rendered(levels, size, window, precision)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -26,11 +27,12 @@ from random_inrs import (
 from torch import Tensor
 
 from digan_fast import Generator, backends, dispatch, use_backend
+from digan_fast.levels import Level
 from digan_fast.networks.config import coordinate_config
 from digan_fast.ops.linear_act import linear_act
 from digan_fast.ops.render import render
 from digan_fast.reference.coord_linear import coord_linear
-from digan_fast.reference.render import Level, Products, evaluate, flattened
+from digan_fast.reference.render import Products, evaluate, flattened
 
 needs_native = pytest.mark.skipif(backends()["native"] is not None, reason="the compiled module was not built")
 
@@ -181,7 +183,7 @@ def test_a_window_has_the_bits_of_the_plane(
     size: int, where: tuple[int, int, int, int], precision: str, activations: tuple[str, ...], count: int
 ) -> None:
     levels = random_inr(1, 3, SMALL, activations=activations)
-    levels = [level._replace(side=level.side * size // 32) for level in levels][:count]
+    levels = [replace(level, side=level.side * size // 32) for level in levels][:count]
     reach = 112
     plane = native(levels, size, (-reach, -reach, 2 * reach, 2 * reach), precision)
     top, left, height, width = where
@@ -195,7 +197,7 @@ def test_a_picture_of_several_chunks_has_the_bits_of_its_pixels() -> None:
     levels = random_inr(1, 1, ((2, (3,)), (1, (4,))), 96, activations=("sine",))
     scale = torch.tensor([1.0, 1e5, 1.0])[:, None]
     layer = levels[0].layers[0]
-    levels[0] = levels[0]._replace(layers=(layer._replace(weight=layer.weight * scale),))
+    levels[0] = replace(levels[0], layers=(replace(layer, weight=layer.weight * scale),))
     whole = native(levels, 192)
     assert distance(whole, exact(levels, 192)) < 1e-2  # phases of 1e5 keep five digits
     for row, column in ((0, 0), (127, 127), (128, 64), (191, 191), (5, 130)):
@@ -224,7 +226,7 @@ def test_batches_of_videos_and_frames_change_no_bit(precision: str) -> None:
 )
 def test_windows_of_frames_that_go_together(frames: int, window: tuple[int, int, int, int], precision: str) -> None:
     """Their pixels lie in the same blocks where borders cut; long windows are several chunks of several frames."""
-    levels = [level._replace(side=level.side * 128) for level in random_inr(2, frames, SMALL)]
+    levels = [replace(level, side=level.side * 128) for level in random_inr(2, frames, SMALL)]
     together = native(levels, 4096, window, precision)
     for frame in range(frames):
         alone = native([level.frames(slice(frame, frame + 1)) for level in levels], 4096, window, precision)
@@ -346,7 +348,7 @@ def test_a_stream_has_the_bits_of_its_parts(monkeypatch: pytest.MonkeyPatch) -> 
     G = Generator(16, 0, 16, 16, synthesis_kwargs={"channel_base": 256}, cfg=coordinate_config(8, 6, 2)).eval()
     inr = G.inr(torch.randn(2, 16)).detach()
     times = torch.linspace(0, 2, 7)
-    monkeypatch.setattr("digan_fast.inr.STREAM_PIXELS", 3 * 2 * 16 * 16)
+    monkeypatch.setattr("digan_fast.inr.video.STREAM_PIXELS", 3 * 2 * 16 * 16)
     with use_backend("native"):
         frames = torch.stack(list(inr.frames(times)), 1)
         parts = torch.cat([inr.render(part) for part in times.split(3)], 1)
@@ -358,7 +360,7 @@ def test_why_native_cannot() -> None:
     levels = random_inr(1, 1, SMALL)
 
     def why(levels: list[Level]) -> str | None:
-        kernel = dispatch._kernels["render"]["native"]
+        kernel = dispatch.kernel("render", "native")
         return kernel.why_not(*arguments(levels, 32, [0, 0, 32, 32], "float32"))
 
     assert why(levels) is None

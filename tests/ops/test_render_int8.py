@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ import torch
 from torch import Tensor
 
 from digan_fast import VideoINR, backends, dispatch, load, use_backend
+from digan_fast.levels import Coordinates, Layer, Level
 from digan_fast.ops.render import render
-from digan_fast.reference.render import Layer, Level
 from digan_fast.reference.render_int8 import quantised_pixels, quantised_rows
 from digan_fast.snapshot import shipped
 
@@ -33,13 +34,11 @@ def made(
             weight = torch.randn(videos, width, inputs) * inputs**-0.5
             layers.append(Layer(weight, torch.randn(width) / 4, activation, 1.3, 2.5 if index else None))
         to_rgb = Layer(torch.randn(videos, colours, width) * width**-0.5, torch.randn(colours), "linear", 1.0, None)
-        waves = torch.randn(videos, sinusoids, 2) * 3, torch.randn(videos, 3, sinusoids)
-        levels.append(Level(side << index, *waves, tuple(layers), to_rgb))
+        waves = Coordinates(torch.randn(videos, sinusoids, 2) * 3, torch.randn(videos, 3, sinusoids))
+        levels.append(Level(side << index, waves, tuple(layers), to_rgb))
         if index % 2:
             weight = torch.randn(videos, width, width) * width**-0.5
-            levels.append(
-                Level(side << index, None, None, (Layer(weight, torch.zeros(width), activation, 1, None),), to_rgb)
-            )
+            levels.append(Level(side << index, None, (Layer(weight, torch.zeros(width), activation, 1, None),), to_rgb))
         below = width
     return levels
 
@@ -106,14 +105,7 @@ def test_a_pixel_has_its_bits_wherever_it_is_rendered() -> None:
             return render(some, 64, window, "int8")
 
     def alone(level: Level, video: int, frame: int) -> Level:
-        def of(layer: Layer) -> Layer:
-            return layer._replace(weight=layer.weight[video : video + 1])
-
-        level = level._replace(layers=tuple(map(of, level.layers)), to_rgb=of(level.to_rgb))
-        if level.frequency is None or level.phase is None:
-            return level
-        phase = level.phase[video : video + 1, frame : frame + 1]
-        return level._replace(frequency=level.frequency[video : video + 1], phase=phase)
+        return level.videos(slice(video, video + 1)).frames(slice(frame, frame + 1))
 
     try:
         torch.set_num_threads(1)
@@ -132,8 +124,10 @@ def test_a_pixel_has_its_bits_wherever_it_is_rendered() -> None:
 
 PROGRAM = """
 import sys
+from dataclasses import replace
 import torch
 from digan_fast import dispatch, use_backend
+from digan_fast.levels import Coordinates, Layer, Level
 from digan_fast.ops.render import render
 
 levels, size, path = torch.load(sys.argv[1], weights_only=False)
@@ -170,7 +164,7 @@ def constant(value: float, width: int, weight: float) -> list[Level]:
     first = Layer(zeros, torch.full((width,), value), "linear", 1.0, None)
     second = Layer(torch.full((1, 1, width), weight), torch.zeros(1), "linear", 1.0, None)
     to_rgb = Layer(torch.ones(1, 1, 1), torch.zeros(1), "linear", 1.0, None)
-    return [Level(1, torch.zeros(1, 1, 2), torch.zeros(1, 1, 1), (first, second), to_rgb)]
+    return [Level(1, Coordinates(torch.zeros(1, 1, 2), torch.zeros(1, 1, 1)), (first, second), to_rgb)]
 
 
 @pytest.mark.parametrize("backend", ["native", "reference"])
@@ -200,16 +194,17 @@ def test_a_pixel_that_is_not_finite_is_nan_and_no_other() -> None:
     levels = made([9, 11], 4)
     first, finer = levels[0].layers[0], levels[1].layers[0]
     large = [
-        levels[0]._replace(layers=(first._replace(weight=first.weight * 1.2e38, bias=first.bias * 0),)),
-        levels[1]._replace(
+        replace(levels[0], layers=(replace(first, weight=first.weight * 1.2e38, bias=first.bias * 0),)),
+        replace(
+            levels[1],
             layers=(
-                finer._replace(weight=torch.cat((finer.weight[..., :9] * 1e-38, finer.weight[..., 9:]), -1)),
+                replace(finer, weight=torch.cat((finer.weight[..., :9] * 1e-38, finer.weight[..., 9:]), -1)),
                 *levels[1].layers[1:],
-            )
+            ),
         ),
         *levels[2:],
     ]
-    large[0] = large[0]._replace(to_rgb=levels[0].to_rgb._replace(weight=levels[0].to_rgb.weight * 1e-38))
+    large[0] = replace(large[0], to_rgb=replace(levels[0].to_rgb, weight=levels[0].to_rgb.weight * 1e-38))
     found, expected = both(large, 8)
     lost = ~found.isfinite()
     assert 0 < lost.float().mean() < 1

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from digan_fast import functional, transforms
+from digan_fast.networks.discriminators import Head, register
 from digan_fast.networks.layers import RESAMPLE_FILTER, FullyConnected, MappingNetwork, resample_filter
 from digan_fast.precision import PRECISIONS, full_precision
 from digan_fast.reference.activations import ACTIVATIONS
@@ -281,6 +282,19 @@ class StreamDiscriminator(nn.Module):
         return self.b4(x, rest, label)
 
 
+class Judgement(NamedTuple):
+    """Logits of the pairs' motion [B, 1] and of their frames [2B, 1], and these frames [2B, 3, H, W]."""
+
+    motion: Tensor
+    image: Tensor
+    frames: Tensor
+
+    def heads(self, pairs: Tensor) -> dict[str, Head]:
+        """R1 takes the motion head by the pairs before augmentation, the image head by its own frames."""
+        return {"motion": Head(self.motion, pairs), "image": Head(self.image, self.frames)}
+
+
+@register("digan")
 class Discriminator(nn.Module):
     """DIGAN's two discriminators (arXiv 2202.10571, section 3.2), with the published names ``videoD`` and ``imageD``.
 
@@ -333,6 +347,27 @@ class Discriminator(nn.Module):
         self.videoD = StreamDiscriminator(c_dim, img_resolution, 2 * img_channels + 1, **options)
         self.imageD = StreamDiscriminator(c_dim, img_resolution, img_channels, **options)
 
+    @classmethod
+    def training_kwargs(
+        cls,
+        c_dim: int,
+        img_resolution: int,
+        img_channels: int,
+        channel_base: int,
+        channel_max: int,
+        group: int,
+    ) -> dict[str, Any]:
+        """The published training's; ``group`` is that of the minibatch deviation."""
+        return {
+            "c_dim": c_dim,
+            "img_resolution": img_resolution,
+            "img_channels": img_channels,
+            "channel_base": channel_base,
+            "channel_max": channel_max,
+            "conv_clamp": 256,
+            "epilogue_kwargs": {"mbstd_group_size": group},
+        }
+
     def set_precision(self, precision: str) -> None:
         """Run the convolutions of all levels but the last in ``float32`` or ``bfloat16``; parameters stay float32."""
         if precision not in PRECISIONS:
@@ -342,7 +377,7 @@ class Discriminator(nn.Module):
                 module.precision = None if precision == "float32" else PRECISIONS[precision]
 
     @full_precision
-    def forward(self, vid: Tensor, c: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, vid: Tensor, c: Tensor | None = None) -> Judgement:
         """``(motion_logits [B, 1], image_logits [2B, 1], frames [2B, 3, H, W])``.
 
         vid [B, 7, H, W]: two frames and the plane of their time difference.  ``frames`` is the tensor that
@@ -356,4 +391,4 @@ class Discriminator(nn.Module):
             raise ValueError(f"vid: shape {tuple(vid.shape)}, expected {expected}")
         frames = vid[:, : 2 * self.img_channels].reshape(-1, self.img_channels, side, side)
         labels = None if c is None else c.repeat_interleave(2, dim=0)
-        return self.videoD(vid, c), self.imageD(frames, labels), frames
+        return Judgement(self.videoD(vid, c), self.imageD(frames, labels), frames)

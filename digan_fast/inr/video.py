@@ -2,98 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import math
 import operator
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from digan_fast import functional, transforms
+from digan_fast import transforms
+from digan_fast.inr import io
+from digan_fast.inr.render import checked_window, render
+from digan_fast.levels import Level, Window, walk
 from digan_fast.precision import RENDER_PRECISIONS, full_precision
-from digan_fast.reference.render import Window
-from digan_fast.rendering import checked_window, render
-from digan_fast.tensor_files import save_tensors
 
-MOTION_SLOPE = 0.01
 # Pixels of a stream that are rendered at once: what is done once for a call, such as packing weights, costs 2 % of it.
 STREAM_PIXELS = 65536
-_FORMAT = "digan_fast.VideoINR/1"
-
-
-@dataclass(frozen=True, eq=False)
-class Layer:
-    """``clamp(act(W·x + b)·gain, ±clamp)``: weight [B, O, I], one for each video; bias [O]."""
-
-    weight: Tensor
-    bias: Tensor
-    activation: str = "lrelu"
-    gain: float = math.sqrt(2)
-    clamp: float | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Motion:
-    """The phases of a level's sinusoids at any time: ``offset + MLP(leaky_relu(velocity·t))``.
-
-    offset, velocity [B, K]; the MLP's weight0, weight1 [K, K] and bias0, bias1 [K] are shared by the videos.
-    """
-
-    offset: Tensor
-    velocity: Tensor
-    weight0: Tensor
-    bias0: Tensor
-    weight1: Tensor
-    bias1: Tensor
-
-    def phase(self, times: Tensor) -> Tensor:
-        """[B, T, K] radians at times [B, T]."""
-        moved = F.leaky_relu(self.velocity.unsqueeze(1) * times.unsqueeze(2), MOTION_SLOPE)
-        hidden = functional.linear_act(moved.flatten(0, 1)[None], self.weight0[None], self.bias0, "lrelu")
-        added = functional.linear_act(hidden, self.weight1[None], self.bias1)
-        return self.offset.unsqueeze(1) + added.reshape(moved.shape)
-
-
-@dataclass(frozen=True, eq=False)
-class Coordinates:
-    """A level's sinusoids: ``frequency`` [B, K, 2] in radians per unit of (x, y), and their phases."""
-
-    frequency: Tensor
-    motion: Motion
-
-
-@dataclass(frozen=True, eq=False)
-class Level:
-    """One resolution: ``side`` of its grid at scale 1, its sinusoids where it has any, its layers, its to-RGB layer.
-
-    The first layer of a level with coordinates takes [the level below, upsampled; sines; cosines].
-    """
-
-    side: int
-    coordinates: Coordinates | None
-    layers: tuple[Layer, ...]
-    to_rgb: Layer
-
-    def videos(self, part: slice) -> Level:
-        """This level of some of the videos."""
-
-        def of(layer: Layer) -> Layer:
-            return replace(layer, weight=layer.weight[part])
-
-        coordinates = self.coordinates
-        if coordinates is not None:
-            motion = coordinates.motion
-            coordinates = Coordinates(
-                coordinates.frequency[part],
-                replace(motion, offset=motion.offset[part], velocity=motion.velocity[part]),
-            )
-        return Level(self.side, coordinates, tuple(map(of, self.layers)), of(self.to_rgb))
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,17 +78,17 @@ class VideoINR:
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by its path, such as ``levels.0.layers.1.weight``."""
         found: dict[str, Tensor] = {}
-        _walk(self, "", found.setdefault)
+        walk(self, "", found.setdefault)
         return {path[1:]: tensor for path, tensor in found.items()}
 
     def to(self, *args: Any, **kwargs: Any) -> VideoINR:
         """Every tensor converted as by ``Tensor.to``."""
-        moved: VideoINR = _walk(self, "", lambda _, tensor: tensor.to(*args, **kwargs))
+        moved: VideoINR = walk(self, "", lambda _, tensor: tensor.to(*args, **kwargs))
         return moved
 
     def detach(self) -> VideoINR:
         """The same weights without gradient history."""
-        detached: VideoINR = _walk(self, "", lambda _, tensor: tensor.detach())
+        detached: VideoINR = walk(self, "", lambda _, tensor: tensor.detach())
         return detached
 
     @full_precision
@@ -229,24 +155,12 @@ class VideoINR:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file, whole or not at all."""
-        structure = json.dumps([_structure(level) for level in self.levels])
-        save_tensors(path, self.tensors(), {"format": _FORMAT, "levels": structure})
+        io.save(path, self.levels, self.tensors())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str = "cpu") -> VideoINR:
         """Read what :meth:`save` wrote.  Raises ValueError, naming the file, for anything else."""
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(os.fspath(path), framework="pt", device=device) as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != _FORMAT:
-                    raise ValueError(f"its format is {metadata.get('format')!r}, expected {_FORMAT!r}")
-                structure = json.loads(metadata["levels"])
-                levels = (_level(item, f"levels.{index}", file.get_tensor) for index, item in enumerate(structure))
-                return cls(tuple(levels))
-        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ValueError(f"{os.fspath(path)}: not a saved VideoINR: {error}") from error
+        return io.load(path, device, cls)
 
     def _times(self, times: Tensor | Sequence[float]) -> Tensor:
         dtype = torch.promote_types(self.dtype, torch.float32)
@@ -279,40 +193,3 @@ class VideoINR:
         if precision not in RENDER_PRECISIONS:
             raise ValueError(f"precision: {precision!r}, expected one of {', '.join(RENDER_PRECISIONS)}")
         return self.levels[:levels]
-
-
-def _walk(node: Any, path: str, visit: Callable[[str, Tensor], Any]) -> Any:
-    """A copy of nested dataclasses and tuples, each tensor replaced by ``visit(path, tensor)``."""
-    if isinstance(node, Tensor):
-        return visit(path, node)
-    if isinstance(node, tuple):
-        return tuple(_walk(item, f"{path}.{index}", visit) for index, item in enumerate(node))
-    if is_dataclass(node) and not isinstance(node, type):
-        parts = {f.name: _walk(getattr(node, f.name), f"{path}.{f.name}", visit) for f in fields(node)}
-        return replace(node, **parts)
-    return node
-
-
-def _structure(level: Level) -> dict[str, Any]:
-    def options(layer: Layer) -> dict[str, Any]:
-        return {"activation": layer.activation, "gain": layer.gain, "clamp": layer.clamp}
-
-    return {
-        "side": level.side,
-        "coordinates": level.coordinates is not None,
-        "layers": [options(layer) for layer in level.layers],
-        "to_rgb": options(level.to_rgb),
-    }
-
-
-def _level(structure: dict[str, Any], path: str, tensor: Callable[[str], Tensor]) -> Level:
-    def layer(options: dict[str, Any], name: str) -> Layer:
-        return Layer(tensor(f"{path}.{name}.weight"), tensor(f"{path}.{name}.bias"), **options)
-
-    coordinates = None
-    if structure["coordinates"]:
-        prefix = f"{path}.coordinates"
-        motion = Motion(**{f.name: tensor(f"{prefix}.motion.{f.name}") for f in fields(Motion)})
-        coordinates = Coordinates(tensor(f"{prefix}.frequency"), motion)
-    layers = (layer(item, f"layers.{index}") for index, item in enumerate(structure["layers"]))
-    return Level(structure["side"], coordinates, tuple(layers), layer(structure["to_rgb"], "to_rgb"))

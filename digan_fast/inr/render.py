@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, SupportsIndex
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recompute
 
-from digan_fast import ops, transforms
-from digan_fast.reference.render import Layer, Level, Products, Window, evaluate, lowered
-
-if TYPE_CHECKING:
-    from digan_fast import inr
+from digan_fast import transforms
+from digan_fast.levels import Coordinates, Layer, Level, Window
+from digan_fast.ops.coord_linear import coord_linear
+from digan_fast.ops.linear_act import linear_act
+from digan_fast.ops.render import render as render_in_one
+from digan_fast.reference.render import Products, evaluate, lowered
 
 
 def render(
-    levels: Sequence[inr.Level],
+    levels: Sequence[Level],
     times: Tensor,
     resolution: int,
     size: int,
@@ -31,17 +33,17 @@ def render(
     With gradients, and in torch.func's transforms, it is composed of differentiable ops; without, it is one op of
     bounded memory.
     """
-    chosen = [level_at(level, times, level.side * size // resolution) for level in levels]
+    chosen = [level.at(times, level.side * size // resolution) for level in levels]
     tensors = [tensor for level in chosen for tensor in _tensors(level)]
     formula = transforms.composed("render", tensors)
     if not formula and not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
-        return ops.render(chosen, size, window, precision)
+        return render_in_one(chosen, size, window, precision)
     if precision == "int8":
         raise ValueError("precision: 'int8' has no gradients; render under torch.no_grad(), or inr.detach()")
 
     def composed(*part: Level) -> Tensor:
         low = [lowered(level, precision) for level in part]
-        return evaluate(low, size, window, Products(ops.linear_act, ops.coord_linear, ops.linear_act))
+        return evaluate(low, size, window, Products(linear_act, coord_linear, linear_act))
 
     # torch.func's transforms do without the hooks that computing activations again needs.
     if not checkpoint or formula or times.numel() == 0:
@@ -55,27 +57,18 @@ def render(
     return torch.cat(pictures).unflatten(0, times.shape).squeeze(2)
 
 
-def level_at(level: inr.Level, times: Tensor, side: int) -> Level:
-    def layer(entry: inr.Layer) -> Layer:
-        return Layer(entry.weight, entry.bias, entry.activation, entry.gain, entry.clamp)
-
-    frequency = phase = None
-    if level.coordinates is not None:
-        frequency, phase = level.coordinates.frequency, level.coordinates.motion.phase(times)
-    return Level(side, frequency, phase, tuple(map(layer, level.layers)), layer(level.to_rgb))
-
-
 def _videos(level: Level) -> list[Level]:
     """The level of each video."""
 
     def layers(entry: Layer) -> list[Layer]:
-        return [entry._replace(weight=weight) for weight in entry.weight.split(1)]
+        return [replace(entry, weight=weight) for weight in entry.weight.split(1)]
 
     batch = level.to_rgb.weight.shape[0]
-    frequencies = [None] * batch if level.frequency is None else level.frequency.split(1)
-    phases = [None] * batch if level.phase is None else level.phase.split(1)
+    waves: Iterable[Coordinates | None] = [None] * batch
+    if level.frequency is not None and level.phase is not None:
+        waves = map(Coordinates, level.frequency.split(1), level.phase.split(1))
     own = zip(*map(layers, level.layers), strict=True)
-    parts = zip(frequencies, phases, own, layers(level.to_rgb), strict=True)
+    parts = zip(waves, own, layers(level.to_rgb), strict=True)
     return [Level(level.side, *part) for part in parts]
 
 

@@ -1,0 +1,96 @@
+"""Discriminators of pairs of frames behind one protocol; each file of this folder registers one by its name.
+
+Training asks a discriminator for its heads, and snapshots store the name, so neither knows a class.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from torch import Tensor
+
+# The kind of every snapshot that names none.
+DEFAULT = "digan"
+
+
+class Head(NamedTuple):
+    """The logits [N, 1] of one head, and the tensor [N, …] by which its R1 penalty differentiates them."""
+
+    logits: Tensor
+    penalised: Tensor
+
+
+class Judgement(Protocol):
+    """What a discriminator returns; a tuple of tensors, so that it passes through wrappers of the network."""
+
+    def heads(self, pairs: Tensor) -> Mapping[str, Head]:
+        """Each head by the name its terms have in the log.
+
+        pairs [B, 2C + 1, H, W] are those of the batch before augmentation.
+        """
+
+
+class PairDiscriminator(Protocol):
+    """What training and snapshots need of a discriminator, a ``torch.nn.Module``.
+
+    ``init_kwargs`` are the constructor's arguments as plain data, JSON's.
+    """
+
+    init_kwargs: dict[str, Any]
+
+    @classmethod
+    def training_kwargs(
+        cls,
+        c_dim: int,
+        img_resolution: int,
+        img_channels: int,
+        channel_base: int,
+        channel_max: int,
+        group: int,
+    ) -> dict[str, Any]:
+        """The constructor's arguments for training.
+
+        At side R there are min(channel_base/R, channel_max) channels; ``group`` divides every batch.
+        """
+
+    def set_precision(self, precision: str) -> None:
+        """Compute in ``float32`` or ``bfloat16``.  Raises ValueError for another."""
+
+    def __call__(self, pairs: Tensor, c: Tensor | None = None, /) -> Judgement:
+        """pairs [B, 2C + 1, H, W]: two frames in [−1, 1] and the plane of their Δt; labels c [B, c_dim]."""
+
+
+_Kind = TypeVar("_Kind", bound=PairDiscriminator)
+_kinds: dict[str, type[Any]] = {}
+
+
+def register(name: str) -> Callable[[type[_Kind]], type[_Kind]]:
+    """A decorator that makes a discriminator known by ``name``.  Raises ValueError where another one has it."""
+
+    def registered(kind: type[_Kind]) -> type[_Kind]:
+        other = _kinds.get(name)
+        if other is not None and (other.__module__, other.__qualname__) != (kind.__module__, kind.__qualname__):
+            raise ValueError(f"register: {name!r} is {other.__module__}.{other.__qualname__} already")
+        _kinds[name] = kind
+        return kind
+
+    return registered
+
+
+def named(name: str) -> type[Any]:
+    """The discriminator of this name.  Raises ValueError where there is none."""
+    if name not in _kinds:
+        raise ValueError(f"discriminator: {name!r}, expected one of {', '.join(_kinds)}")
+    return _kinds[name]
+
+
+def name_of(network: object) -> str | None:
+    """The name under which a network's class is registered, None where it is not."""
+    return next((name for name, kind in _kinds.items() if isinstance(network, kind)), None)
+
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")

@@ -1,0 +1,84 @@
+"""What the kernels take is one table, and why they do not take a call one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from digan_fast import dispatch, ops  # noqa: F401  (registers the ops)
+from digan_fast.ops._capabilities import TABLE, unknown, why_not
+from digan_fast.ops._pointers import NATIVE_ACTIVATIONS
+from digan_fast.ops.linear_act import linear
+from digan_fast.reference.activations import ACTIVATIONS
+
+GPU = "it takes float32, bfloat16 and float16"
+
+
+def test_the_table_has_every_kernel() -> None:
+    kernels = dispatch.kernel_table()
+    for backend, able in TABLE.items():
+        assert set(able) == {op for op, own in kernels.items() if backend in own and not op.endswith("_backward")}
+    assert set(NATIVE_ACTIVATIONS) == set(ACTIVATIONS)
+
+
+@pytest.mark.parametrize("op", TABLE["native"])
+def test_native(op: str) -> None:
+    able = TABLE["native"][op]
+    activation = able.activations[0]
+    takes = "float32 and bfloat16" if torch.bfloat16 in able.dtypes else "float32"
+    assert why_not(op, "native", activation, a=torch.empty(1), b=None) is None
+    assert why_not(op, "native", activation, a=torch.empty(1).half()) == f"a is torch.float16; it takes {takes}"
+    meta = torch.empty(1, device="meta")
+    assert why_not(op, "native", "none", a=torch.empty(1), b=meta) == "b is on meta"
+    assert why_not(op, "native", "none", a=torch.empty(1)) == "it has no activation 'none'"
+
+
+@pytest.mark.parametrize("backend", ["cuda", "triton"])
+@pytest.mark.parametrize("op", TABLE["cuda"])
+def test_on_a_gpu(op: str, backend: str) -> None:
+    activation = TABLE[backend][op].activations[0]
+    with FakeTensorMode():
+        first, second = (torch.empty(1, device=f"cuda:{index}") for index in range(2))
+        assert why_not(op, backend, activation, a=first, b=None, c=first.half()) is None
+        assert why_not(op, backend, "none", a=first, b=torch.empty(1)) == "b is on cpu"
+        assert why_not(op, backend, "none", a=first.int()) == f"a is torch.int32; {GPU}"
+        assert why_not(op, backend, "none", a=second, b=first) == "the tensors are on cuda:0, cuda:1"
+        assert why_not(op, backend, "none", a=first) == "it has no activation 'none'"
+
+
+def test_of_many_activations() -> None:
+    assert unknown("render", "native", ["sine", "tanh", "elu"]) == "tanh"
+    assert unknown("render", "native", ["sine", "relu"]) in TABLE["native"]["render"].activations
+
+
+@pytest.mark.skipif(dispatch.backends()["native"] is not None, reason="the compiled module was not built")
+@pytest.mark.parametrize(
+    ("rows", "outputs", "dtype", "native"),
+    [
+        (1, 1024, torch.float32, True),
+        (8, 1024, torch.float32, True),
+        (9, 1024, torch.float32, False),
+        (8, 1023, torch.float32, False),
+        (8, 1024, torch.bfloat16, False),
+    ],
+)
+def test_few_rows_and_a_large_matrix(
+    rows: int, outputs: int, dtype: torch.dtype, native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, weight, bias = (torch.randn(*shape, dtype=dtype) for shape in ((rows, 1024), (outputs, 1024), (outputs,)))
+    calls: list[str] = []
+    stock: Callable[..., Tensor] = dispatch.call
+
+    def call(op: str, *args: object) -> Tensor:
+        calls.append(op)
+        return stock(op, *args)
+
+    monkeypatch.setattr(dispatch, "call", call)
+    found = linear(x, weight, bias)
+    assert calls == (["linear_act"] if native else [])
+    torch.testing.assert_close(found, F.linear(x, weight, bias), rtol=1e-4, atol=1e-3)
