@@ -12,9 +12,10 @@ from torch import Tensor
 
 from bench.cases import reference
 from bench.harness import Effort, Form, race
-from bench.pictures import psnr, ssim
 from digan_fast import Generator, load
 from digan_fast.inr import VideoINR
+from digan_fast.metrics.psnr import psnr
+from digan_fast.metrics.ssim import ssim
 from digan_fast.precision import RENDER_PRECISIONS
 from digan_fast.snapshot import shipped
 

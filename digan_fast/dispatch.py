@@ -30,7 +30,7 @@ class BackendUnavailable(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Kernel:
+class _Kernel:
     """A backend's function for an op, and its predicate: the reason why it cannot run a call, or None."""
 
     run: Callable[..., Any]
@@ -38,7 +38,7 @@ class Kernel:
 
 
 # What is registered outlives a reload of this module.
-_kernels: dict[str, dict[str, Kernel]] = globals().get("_kernels", {})
+_kernels: dict[str, dict[str, _Kernel]] = globals().get("_kernels", {})
 _said: set[tuple[str, str, str]] = set()
 _requests: list[tuple[object, str]] = []
 _requests_lock = threading.Lock()
@@ -51,10 +51,10 @@ def register(
     why_not: Callable[..., str | None] = lambda *_: None,
 ) -> None:
     """Let ``backend`` run ``op``.  ``why_not`` takes the op's arguments and returns a reason, or None if it can."""
-    _kernels.setdefault(op, {})[backend] = Kernel(run, why_not)
+    _kernels.setdefault(op, {})[backend] = _Kernel(run, why_not)
 
 
-def kernel(op: str, backend: str) -> Kernel:
+def kernel(op: str, backend: str) -> _Kernel:
     """What a backend has registered for ``op``.  Raises KeyError where it has nothing."""
     return _kernels[op][backend]
 

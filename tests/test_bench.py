@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench import harness, memory, pictures, plots, report, work
+from bench import harness, memory, plots, report, work
 from bench.cases import generator
 from bench.harness import Effort, Form, Measure, Row, Times
 from digan_fast import Generator, dispatch
@@ -122,24 +122,6 @@ def test_what_is_wrong_is_not_timed() -> None:
     with pytest.raises(AssertionError, match=r"off: its error is 2.00e\+00, bound 1e\+00"):
         harness.race(benchmark, [Form("off", lambda: None, lambda _: 2.0, 1.0)], Effort(1, 0.0))
     assert not benchmark.extra_info
-
-
-def test_psnr_and_ssim() -> None:
-    x = torch.rand(2, 3, 24, 20) * 2 - 1
-    assert pictures.psnr(x, x) == math.inf
-    assert pictures.ssim(x, x) == 1
-    assert pictures.psnr(x + 0.02, x) == pytest.approx(40, abs=1e-4)  # 20·log10(2/0.02)
-    # Of constants, brought to a = ¾ and b = ½, only the means differ: (2ab + C1)/(a² + b² + C1), C1 = 0.01².
-    a, b = torch.full((1, 1, 11, 11), 0.5), torch.full((1, 1, 11, 11), 0.0)
-    assert pictures.ssim(a, b) == pytest.approx((0.75 + 1e-4) / (0.8125 + 1e-4), rel=1e-9)
-    # The covariance of a picture and its negative is minus the variance.
-    assert pictures.ssim(-x, x) < 0
-    noise = torch.randn_like(x)
-    near, far = (pictures.ssim(x + noise * sigma, x) for sigma in (0.05, 0.5))
-    assert 0 < far < near < 1
-    assert pictures.ssim(x, x + noise) == pytest.approx(pictures.ssim(x + noise, x))
-    with pytest.raises(ValueError, match="at least 11×11 pixels"):
-        pictures.ssim(x[..., :10], x[..., :10])
 
 
 @pytest.mark.skipif(memory.why_not() is not None, reason=memory.why_not() or "")

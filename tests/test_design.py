@@ -28,7 +28,7 @@ ROOMS = (
     ("inr",),
     ("networks",),
     ("snapshot",),
-    ("data",),
+    ("data", "metrics"),
     ("training",),
     ("cli",),
     ("__main__",),
