@@ -75,7 +75,9 @@ def test_no_symbol_that_the_linker_may_merge_leaves_its_namespace(isa: str) -> N
         pytest.skip("no objects of a build in the tree, or no nm")
     own = f"{len('digan_fast')}digan_fast{len(isa)}{isa}"
     for path in objects:
-        told = subprocess.run([nm, "--format=posix", "--defined-only", path], capture_output=True, text=True, check=True)
+        told = subprocess.run(
+            [nm, "--format=posix", "--defined-only", path], capture_output=True, text=True, check=True
+        )
         for line in told.stdout.splitlines():
             name, kind = line.split()[:2]
             if kind in "WVu" and not name.startswith("DW.ref"):

@@ -1,7 +1,7 @@
-#include "runtime/threads.h"
 #include "cuda.h"
 #include "digan_fast/cpu.h"
 #include "digan_fast/cuda_info.h"
+#include "runtime/threads.h"
 
 namespace digan_fast {
 namespace {

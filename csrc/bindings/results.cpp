@@ -3,8 +3,8 @@
 #include <memory>
 #include <vector>
 
-#include "runtime/result_pages.h"
 #include "bindings.h"
+#include "runtime/result_pages.h"
 
 namespace digan_fast {
 namespace {

@@ -23,7 +23,8 @@ BACKWARD = torch.ops.digan_fast.coord_linear_backward.default
 ACTIVATIONS = ["linear", "relu", "lrelu"]
 GAIN = 1.3
 UNIT = 2**-24
-# Of a pixel's sine or cosine, from those of its column and its row, 3e-7 off each (csrc/cpu/fourier/axis_features-inl.h).
+# Of a pixel's sine or cosine, from those of its column and its row, 3e-7 off each
+# (csrc/cpu/fourier/axis_features-inl.h).
 WAVE = 7e-7
 
 Grid = tuple[int, int, int, int, int]

@@ -37,7 +37,8 @@ from digan_fast.reference.render import Products, evaluate, flattened
 needs_native = pytest.mark.skipif(backends()["native"] is not None, reason="the compiled module was not built")
 
 # Relative in norm. The roundings of a sum of n products come to 2⁻²⁴·√n of its norm if they fall at random, 1.3e-6 for
-# the 512 channels that are the most here; a sine or cosine of a pixel is 3e-7 off (csrc/cpu/fourier/axis_features-inl.h). 8.4e-7 was seen.
+# the 512 channels that are the most here; a sine or cosine of a pixel is 3e-7 off
+# (csrc/cpu/fourier/axis_features-inl.h). 8.4e-7 was seen.
 BOUND = 2e-6
 # Weights, waves and activations are off by 2⁻⁹ each; with a channel or two the reference may be off by less, by chance,
 # and the summands cancel.
