@@ -22,7 +22,8 @@ BACKWARD = torch.ops.digan_fast.linear_act_backward.default
 ACTIVATIONS = ["linear", "relu", "lrelu", "sine"]
 BIASES = [None, 1, 2]
 UNIT = 2**-24
-# Of a sine or cosine (gemm/microkernel-inl.h and simd/sincos-inl.h of csrc/cpu), with room for its product with the gain.
+# Of a sine or cosine (gemm/microkernel-inl.h and simd/sincos-inl.h of csrc/cpu),
+# with room for its product with the gain.
 SINE = 2e-7
 
 
