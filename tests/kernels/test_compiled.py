@@ -1,6 +1,5 @@
-"""What the compilers make of each kernel at real shapes: no stack, no spills, the right instructions; a recorded table.
-
-After a change of kernels, configurations or triton: DIGAN_FAST_RECORD=1 python -m pytest tests/kernels/test_compiled.py
+"""What the compilers make of each kernel at real shapes: no stack, no spills, the right instructions; a recorded table
+for each version of Triton.  After a change of kernels or configurations, with each of them (`make emulate-versions`): DIGAN_FAST_RECORD=1 python -m pytest tests/kernels/test_compiled.py
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import triton
 from cases import DTYPES, REAL, kernel
 from emulator.triton_offline import ARCHITECTURES, SHARED_LIMIT, Launch, offline
 
-TABLE = Path(__file__).with_name("compiled.txt")
+TABLE = Path(__file__).parent / "compiled" / f"triton-{triton.__version__}.txt"
 RECORD = os.environ.get("DIGAN_FAST_RECORD") == "1"
 MATRICES = {80: "mma", 90: "wgmma", 100: "tcgen05", 120: "mma"}
 NO_PRODUCTS = ("bias", "filter")
