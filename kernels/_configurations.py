@@ -76,6 +76,8 @@ _WAVES = {
 if VERSION < (3, 9):
     # With more stages a tile's left operand is loaded over registers of which a wgmma of the tile before still reads.
     _GRADIENTS |= {(90, kind): replace(_GRADIENTS[90, kind], stages=1) for kind in ("half", "tf32")}
+    # Four warps spill.
+    _GRADIENTS[100, "half"] = replace(_GRADIENTS[100, "half"], warps=8)
 # The last level of a rendering: ``columns`` is its whole width, ``depth`` of the sines' products.
 _RENDERS = {
     (90, "half"): Tile(64, 256, 32, 8, 2),
@@ -87,8 +89,13 @@ if (3, 7) <= VERSION < (3, 9):
     _RENDERS[90, "half"] = replace(_RENDERS[90, "half"], stages=1)
 # Where a rendering takes it.  Each tile asks L2 for a layer's weights again: 256 KiB a layer and 128 pixels, for the
 # 128 KiB of activations that are neither stored nor loaded.  On sm_80 and sm_120 more than 16 pixels spill: 1 MiB.
-FUSED = {90, 100}
+# Triton before 3.9 compiles it for sm_100 to a kernel that does nothing.
+FUSED = {90, 100} if VERSION >= (3, 9) else {90}
 TABLES = {"product": _PRODUCTS, "gradient": _GRADIENTS, "waves": _WAVES, "render": _RENDERS}
+if VERSION < (3, 7, 1):
+    # One stage copies nothing asynchronously, which is not fenced there.
+    for table in TABLES.values():
+        table |= {key: replace(entry, stages=1) for key, entry in table.items() if key[0] == 100}
 # Sums over pixels are split until there are about so many programs; an H100 has 132 multiprocessors.
 PROGRAMS = 264
 

@@ -38,8 +38,8 @@ _NO_DESTINATION = {
     "pmevent",
 }
 
-# Opcodes that compute a register of registers and do nothing else: an undefined value makes an undefined one. Others, and
-# predicates, make something of a value that is seen: they must not read an undefined one.
+# Opcodes that compute a register of registers and do nothing else: an undefined value makes an undefined one.
+# All others do something that is seen, as predicates do: they must not read one.
 _CARRIERS = {
     "mov",
     "shfl",
@@ -255,8 +255,8 @@ def maybe_undefined(
     """
     everything = (1 << len(registers)) - 1
     effects = [
-        [(instruction, _bits(reads(instruction)), _bits(writes(instruction))) for instruction in instructions[b.start : b.end]]
-        for b in blocks
+        [(each, _bits(reads(each)), _bits(writes(each))) for each in instructions[block.start : block.end]]
+        for block in blocks
     ]
 
     def after(number: int, defined: int) -> int:

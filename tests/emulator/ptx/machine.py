@@ -242,14 +242,10 @@ class Machine:
             message = f"{what} of {width} bytes at {int(address[n]):#x}, which is not aligned"
             raise self.error(MisalignedAccess, instruction, message, lanes, n)
 
-    def note_written(self, register: int, lanes: Lanes) -> None:
-        self.note_defined(register, lanes, np.ones(1, np.bool_))
-
-    def note_defined(self, register: int, lanes: Lanes, defined: Array) -> None:
-        """Of a register just written, in which threads of the batch what it holds is defined."""
+    def note_written(self, register: int, lanes: Lanes, defined: Array | bool = True) -> None:
+        """Of a register just written by these threads, in which threads of the batch what it holds is defined."""
         if register in self.defined:
-            before = self.defined[register]
-            self.defined[register] = np.where(lanes.marked, defined, before)
+            self.defined[register] = np.where(lanes.marked, defined, self.defined[register])
 
     def check_registers(self, instruction: Instruction, lanes: Lanes, registers: list[int]) -> None:
         """For reads that only an execution can tell to be of defined values."""
@@ -257,7 +253,7 @@ class Machine:
             bad = lanes.marked & ~self.defined[register]
             if bad.any():
                 n = int(np.flatnonzero(bad[lanes.indices])[0])
-                message = f"{self.kernel.registers[register].name} is read and was not written, nor all that it is made of"
+                message = f"{self.kernel.registers[register].name} is read and nothing defined was written to it"
                 raise self.error(UninitialisedRegister, instruction, message, lanes, n)
 
     def address_of(self, variable: Variable) -> int:
@@ -391,7 +387,7 @@ def carrying(step: Step, registers: list[int], written: set[int]) -> Step:
         defined = np.logical_and.reduce([machine.defined[register] for register in registers])
         step(machine, lanes)
         for register in written:
-            machine.note_defined(register, lanes, defined)
+            machine.note_written(register, lanes, defined)
 
     return step_and_carry
 

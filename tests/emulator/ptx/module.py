@@ -215,7 +215,8 @@ def _step(decoder: Decoder, unsure: dict[int, list[int]], accumulators: set[int]
             carried = [r for r in carried if isinstance(source, Register) and r == source.index]
         elif carried:
             step = carrying(step, carried, writes(instruction))
-        step = watched(step, instruction, [r for r in registers if r not in carried and (guard is None or r != guard.index)])
+        seen = [r for r in registers if r not in carried and (guard is None or r != guard.index)]
+        step = watched(step, instruction, seen)
     step = guarded(step, instruction)
     read, written = reads(instruction), writes(instruction)
     if instruction.parts[0] != "wgmma" and (accumulators & (read | written) or left & written):

@@ -91,7 +91,7 @@ def shuffle(decoder: Decoder) -> Step:
         write(machine, lanes, lanes.picked(np.take_along_axis(values, target, axis=1).reshape(-1)))
         if held in machine.defined:
             defined = np.take_along_axis(machine.defined[held].reshape(-1, 32), target, axis=1)
-            machine.note_defined(result, lanes, defined.reshape(-1))
+            machine.note_written(result, lanes, defined.reshape(-1))
         write_valid(machine, lanes, lanes.picked(np.broadcast_to(valid, values.shape).reshape(-1)))
 
     return step
