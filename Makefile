@@ -2,11 +2,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 NATIVE := $(wildcard setup.py pyproject.toml CMakeLists.txt csrc/*/*.cpp csrc/*/*/*.cpp csrc/*/*.cu csrc/*/*.cuh csrc/*/*.h csrc/*/*/*.h)
-# The Triton whose code is recorded and emulated lies beside the one that torch brings.
+# The Triton that is emulated first, and those of supported versions of torch, lie beside the one that this torch brings.
 EMULATED := $(abspath $(VENV))/triton-3.9.0
+OLDER := $(abspath $(VENV))/triton-3.6.0 $(abspath $(VENV))/triton-3.7.1
 SIMULATOR := $(wildcard tests/cuda/simulator/*)
 
-.PHONY: demo test gpu emulate mutants packaging compatibility sanitize bench bench-quick lint format clean
+.PHONY: demo test gpu emulate emulate-versions mutants packaging compatibility sanitize bench bench-quick lint format clean
 
 ## demo: a video of eight rabbits from the shipped snapshot, in demo/
 demo: $(VENV)/.installed
@@ -25,6 +26,13 @@ packaging: $(VENV)/.installed-dev
 emulate: $(VENV)/.installed-test $(EMULATED)/.installed $(VENV)/.found-nvcc
 	PYTHONPATH=$(EMULATED) TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels tests/emulator/test_triton_interpreter.py
 	PYTHONPATH=$(EMULATED) EMULATOR_REQUIRE_COMPILERS=1 $(BIN)/python -m pytest tests/kernels tests/emulator tests/cuda
+
+## emulate-versions: the Triton kernels as the versions of Triton in use compile them, their PTX executed; half an hour
+emulate-versions: $(VENV)/.installed-test $(OLDER:=/.installed)
+	for triton in $(OLDER); do \
+		PYTHONPATH=$$triton TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels/test_interpreted.py && \
+		PYTHONPATH=$$triton $(BIN)/python -m pytest tests/kernels/test_executed.py tests/kernels/test_compiled.py || exit 1; \
+	done
 
 ## gpu: all there is to learn from this machine's GPU, with its own Python and no network; PARTS=smoke,video runs some, OUT=folder
 gpu:
@@ -85,8 +93,8 @@ $(VENV)/.installed: $(VENV)/.build-tools $(NATIVE)
 	$(BIN)/pip install -c constraints.txt --no-build-isolation -e '.[video]'
 	touch $@
 
-$(EMULATED)/.installed: $(BIN)/python
-	$(BIN)/pip install --quiet --no-deps --target $(EMULATED) triton==3.9.0
+$(abspath $(VENV))/triton-%/.installed: $(BIN)/python
+	$(BIN)/pip install --quiet --no-deps --target $(@D) triton==$*
 	touch $@
 
 # The project is installed by now: its extras add packages without building it again.

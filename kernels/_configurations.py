@@ -2,7 +2,7 @@
 
 A tile computes ``rows``×``columns`` outputs, ``depth`` terms of the sum at a time, with ``stages`` pairs of operand
 tiles in flight.  The entries follow from what fits (accumulator ≤ 128 registers a thread, shared memory ≤ 99 KiB on
-sm_80 and sm_120, ≤ 227 KiB on sm_90 and sm_100), and tests/kernels/compiled.txt records what became of them.  On an
+sm_80 and sm_120, ≤ 227 KiB on sm_90 and sm_100), and tests/kernels/compiled/ records what became of them.  On an
 H200 that of half precision's product is within 8 % of the best of 64 tiles; the others were not compared.
 :func:`tuned` replaces an entry.
 """
@@ -17,6 +17,8 @@ from typing import Any
 import torch
 import triton
 from triton.runtime import driver
+
+from digan_fast.kernels._products import VERSION
 
 
 @dataclass(frozen=True)
@@ -72,16 +74,29 @@ _WAVES = {
     **{(arch, "tf32"): Tile(64, 128, 32, 8, 2) for arch in (80, 90, 100, 120)},
     **{(arch, "exact"): Tile(32, 128, 16, 8, 2) for arch in (80, 90, 100, 120)},
 }
+if VERSION < (3, 9):
+    # With more stages a tile's left operand is loaded over registers of which a wgmma of the tile before still reads.
+    _GRADIENTS |= {(90, kind): replace(_GRADIENTS[90, kind], stages=1) for kind in ("half", "tf32")}
+    # Four warps spill.
+    _GRADIENTS[100, "half"] = replace(_GRADIENTS[100, "half"], warps=8)
 # The last level of a rendering: ``columns`` is its whole width, ``depth`` of the sines' products.
 _RENDERS = {
     (90, "half"): Tile(64, 256, 32, 8, 2),
     (100, "half"): Tile(128, 256, 32, 8, 2),
     **{(arch, "half"): Tile(16, 256, 32, 8, 2) for arch in (80, 120)},
 }
+if (3, 7) <= VERSION < (3, 9):
+    # Two stages spill there.
+    _RENDERS[90, "half"] = replace(_RENDERS[90, "half"], stages=1)
 # Where a rendering takes it.  Each tile asks L2 for a layer's weights again: 256 KiB a layer and 128 pixels, for the
 # 128 KiB of activations that are neither stored nor loaded.  On sm_80 and sm_120 more than 16 pixels spill: 1 MiB.
-FUSED = {90, 100}
+# Triton before 3.9 compiles it for sm_100 to a kernel that does nothing.
+FUSED = {90, 100} if VERSION >= (3, 9) else {90}
 TABLES = {"product": _PRODUCTS, "gradient": _GRADIENTS, "waves": _WAVES, "render": _RENDERS}
+if VERSION < (3, 7, 1):
+    # One stage copies nothing asynchronously, which is not fenced there.
+    for table in TABLES.values():
+        table |= {key: replace(entry, stages=1) for key, entry in table.items() if key[0] == 100}
 # Sums over pixels are split until there are about so many programs; an H100 has 132 multiprocessors.
 PROGRAMS = 264
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from digan_fast.kernels._activations import finished, gradient_tile, sin_cos
 from digan_fast.kernels._configurations import splits, tile
 from digan_fast.kernels._launch import limits, on_device, precision
+from digan_fast.kernels._products import product
 from digan_fast.kernels.linear_act import block_of
 from digan_fast.reference import coord_linear as reference
 
@@ -81,8 +82,8 @@ def _forward(
         at = start + k
         turned = tl.load(phase + frame * waves + at, mask=at < waves, other=0.0).to(tl.float32)[None, :]
         sine, cosine = waves_of(x, y, frequency, turned, video, at, waves)
-        total = tl.dot(sine.to(by_sine.dtype), by_sine, total, input_precision=PRECISION)
-        total = tl.dot(cosine.to(by_sine.dtype), by_cosine, total, input_precision=PRECISION)
+        total = product(sine.to(by_sine.dtype), by_sine, total, PRECISION)
+        total = product(cosine.to(by_sine.dtype), by_cosine, total, PRECISION)
         weight_at += TILE_DEPTH
     if BASED:
         a, _o, _frame = block_of(above, outputs, TILE_ROWS // 4, TILE_COLUMNS)
@@ -144,8 +145,8 @@ def _backward_weight(
         turned = tl.load(turned, mask=exists & (k[None, :] < waves), other=0.0).to(tl.float32)
         sine, cosine = waves_of(x, y, frequency, turned, video, k, waves)
         across = tl.trans(rounded)
-        by_sine = tl.dot(across, sine.to(rounded.dtype), by_sine, input_precision=PRECISION)
-        by_cosine = tl.dot(across, cosine.to(rounded.dtype), by_cosine, input_precision=PRECISION)
+        by_sine = product(across, sine.to(rounded.dtype), by_sine, PRECISION)
+        by_cosine = product(across, cosine.to(rounded.dtype), by_cosine, PRECISION)
     row = (part * videos + video) * outputs
     inside = (o[:, None] < outputs) & (k[None, :] < waves)
     to = dweight + (row + o[:, None]) * waves * 2 + k[None, :]
@@ -175,8 +176,8 @@ def _backward_theta(
         right_sine = tl.load(weight_at, mask=exists, other=0.0)
         right_cosine = tl.load(weight_at + waves, mask=exists, other=0.0)
         dz = gradient_tile(grad, out, at + start, inside, gain, clamp, ACTIVATION, CLAMPED).to(right_sine.dtype)
-        by_sine = tl.dot(dz, right_sine, by_sine, input_precision=PRECISION)
-        by_cosine = tl.dot(dz, right_cosine, by_cosine, input_precision=PRECISION)
+        by_sine = product(dz, right_sine, by_sine, PRECISION)
+        by_cosine = product(dz, right_cosine, by_cosine, PRECISION)
         weight_at += TILE_DEPTH * waves * 2
     x, y = place(m // width, m % width, left, bottom, scale)
     turned = tl.load(phase + frame * waves + k, mask=k < waves, other=0.0).to(tl.float32)[None, :]

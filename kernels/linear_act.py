@@ -18,6 +18,7 @@ from torch import Tensor
 from digan_fast.kernels._activations import finished, gradient_tile, pre_activation_gradient
 from digan_fast.kernels._configurations import splits, tile
 from digan_fast.kernels._launch import limits, on_device, precision
+from digan_fast.kernels._products import product
 from digan_fast.levels import Layer
 from digan_fast.reference import linear_act as reference
 from digan_fast.reference.activations import ACTIVATIONS
@@ -50,7 +51,7 @@ def _forward(
     for start in range(0, inputs, TILE_DEPTH):
         left = tl.load(x_at, mask=(m[:, None] < rows) & (i[None, :] < inputs - start), other=0.0)
         right = tl.load(weight_at, mask=(o[None, :] < outputs) & (i[:, None] < inputs - start), other=0.0)
-        total = tl.dot(left.to(right.dtype), right, total, input_precision=PRECISION)
+        total = product(left.to(right.dtype), right, total, PRECISION)
         x_at += TILE_DEPTH
         weight_at += TILE_DEPTH
     if BIASED:
@@ -94,7 +95,7 @@ def _backward_x(
         inside = (m[:, None] < rows) & (o[None, :] < outputs - start)
         dz = gradient_tile(grad, out, at + start, inside, gain, clamp, ACTIVATION, CLAMPED)
         right = tl.load(weight_at, mask=(o[:, None] < outputs - start) & (i[None, :] < inputs), other=0.0)
-        total = tl.dot(dz.to(right.dtype), right, total, input_precision=PRECISION)
+        total = product(dz.to(right.dtype), right, total, PRECISION)
         weight_at += TILE_DEPTH * inputs
     at = (video * rows + m[:, None]) * inputs + i[None, :]
     tl.store(dx + at, total.to(dx.dtype.element_ty), mask=(m[:, None] < rows) & (i[None, :] < inputs))
@@ -121,7 +122,7 @@ def _backward_weight(
         dz = gradient_tile(grad, out, at, exists & (o[None, :] < outputs), gain, clamp, ACTIVATION, CLAMPED)
         right = tl.load(x_at, mask=exists & (i[None, :] < inputs), other=0.0)
         rounded = dz.to(right.dtype)
-        total = tl.dot(tl.trans(rounded), right, total, input_precision=PRECISION)
+        total = product(tl.trans(rounded), right, total, PRECISION)
         sums += tl.sum(rounded.to(tl.float32), 0)
         at += TILE_DEPTH * outputs
         x_at += TILE_DEPTH * inputs

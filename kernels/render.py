@@ -23,6 +23,7 @@ from digan_fast import schedule
 from digan_fast.kernels import _configurations
 from digan_fast.kernels._activations import finished
 from digan_fast.kernels._launch import on_device, precision
+from digan_fast.kernels._products import product
 from digan_fast.kernels.coord_linear import coord_linear, pixels_of, place, rectangle, repeated, waves_of
 from digan_fast.kernels.linear_act import block_of, coloured, linear_act
 from digan_fast.levels import Layer, Level, Window
@@ -106,14 +107,14 @@ def _waves_quarter(total, sine, cosine, weight_at, part, quarter, at, channels, 
     exists = (at[:, None] < waves) & (quarter[None, :] + part < channels)
     by_sine = tl.load(weight_at + part * waves * 2, mask=exists, other=0.0)
     by_cosine = tl.load(weight_at + part * waves * 2 + waves, mask=exists, other=0.0)
-    total = tl.dot(sine, by_sine, total, input_precision=PRECISION)
-    return tl.dot(cosine, by_cosine, total, input_precision=PRECISION)
+    total = product(sine, by_sine, total, PRECISION)
+    return product(cosine, by_cosine, total, PRECISION)
 
 
 @triton.jit
 def _quarter(h, own, part, quarter, o, channels, PRECISION: tl.constexpr):
     exists = (o[:, None] < channels) & (quarter[None, :] + part < channels)
-    return tl.dot(h, tl.load(own + part * channels, mask=exists, other=0.0), input_precision=PRECISION)
+    return product(h, tl.load(own + part * channels, mask=exists, other=0.0), None, PRECISION)
 
 
 def fits(level: Level) -> bool:

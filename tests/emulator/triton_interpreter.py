@@ -5,6 +5,7 @@ Left to itself the interpreter multiplies the bit patterns of bfloat16, truncate
 
 - `tl.dot` widens bfloat16 and rounds to tf32 where it is asked to;
 - float32 becomes bfloat16 by rounding to nearest, ties to even;
+- a scalar bounds a loop with every NumPy, as it does not in Triton 3.6;
 - a comparison gives truth values, also where a scalar one is spread over a mask;
 - arithmetic on bfloat16, which a GPU does in another way than numpy can, is an error: widen first;
 - a load, store or atomic outside of the tensors that the launch was given is an error;
@@ -238,6 +239,14 @@ def _program(self: Any, *index: int) -> None:
     executor.fn = function if runs else lambda **_: None
 
 
+_stock_patch = interpreter._patch_lang_tensor
+
+
+def _patch(tensor: Any, scope: Any) -> None:
+    _stock_patch(tensor, scope)
+    scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+
 _Builder.create_dot = _dot
 _Builder.cast_impl, _Builder.create_fp_to_fp = _cast, _convert
 _Builder.binary_op, _Builder.unary_op, _Builder.create_fma = _binary, _unary, _fma
@@ -245,5 +254,6 @@ _Builder.create_masked_load, _Builder.create_masked_store = _load, _store
 _Builder.create_atomic_rmw, _Builder.create_atomic_cas = _atomic_rmw, _atomic_cas
 _Builder.set_grid_idx = _program
 interpreter.ReduceOps.sum = _sum
+interpreter._patch_lang_tensor = _patch
 interpreter.GridExecutor._init_args_hst = _arguments
 interpreter.GridExecutor.__call__ = _call

@@ -1,6 +1,8 @@
-"""What the compilers make of each kernel at real shapes: no stack, no spills, the right instructions; a recorded table.
+"""What the compilers make of each kernel at real shapes: no stack, no spills, the right instructions; a recorded table
+for each version of Triton.
 
-After a change of kernels, configurations or triton: DIGAN_FAST_RECORD=1 python -m pytest tests/kernels/test_compiled.py
+After a change of kernels or configurations, with each of them in PYTHONPATH, as `make emulate-versions` has them:
+ DIGAN_FAST_RECORD=1 python -m pytest tests/kernels/test_compiled.py
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ import triton
 from cases import DTYPES, REAL, kernel
 from emulator.triton_offline import ARCHITECTURES, SHARED_LIMIT, Launch, offline
 
-TABLE = Path(__file__).with_name("compiled.txt")
+from digan_fast.kernels._configurations import FUSED
+
+TABLE = Path(__file__).parent / "compiled" / f"triton-{triton.__version__}.txt"
 RECORD = os.environ.get("DIGAN_FAST_RECORD") == "1"
 MATRICES = {80: "mma", 90: "wgmma", 100: "tcgen05", 120: "mma"}
 NO_PRODUCTS = ("bias", "filter")
@@ -47,8 +51,10 @@ def kinds() -> list[tuple[str, str, int]]:
             "bfloat16": ARCHITECTURES,
             "float16": ARCHITECTURES if has_products else (80,),
         }.items():
-            if kind == "bfloat16" or not shape.startswith("render"):
+            if not shape.startswith("render"):
                 found += [(shape, kind, arch) for arch in archs]
+            elif kind == "bfloat16":
+                found += [(shape, kind, arch) for arch in archs if arch != 100 or arch in FUSED]
     return found
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cases import CASES, DTYPES, Case, calls, check, check_sines
+from cases import CASES, DTYPES, REAL, Case, calls, check, check_sines, kernel
 from conftest import moved
 from emulator.triton_offline import offline
 from renders import check_render
+from traffic import programs_of_a_row
 
 EXECUTED = {
     "linear_act": ("odd", "tails", "sine", "rgb"),
@@ -47,6 +48,20 @@ def test_renders(arch: int, precision: str, monkeypatch: pytest.MonkeyPatch) -> 
     total = last.counters.total("global_bytes_read") + last.counters.total("global_bytes_written")
     moved(f"render-window {last.name.strip('_')}", precision, arch, last.compulsory_bytes, unique, total)
     assert unique <= last.compulsory_bytes
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [("linear 16384x256x256", "bfloat16"), ("linear 16384x256x256", "tf32"), ("linear 16384x3x256", "bfloat16"),
+     ("waves 128x128", "bfloat16"), ("waves 128x128", "tf32"), ("render 128x128", "bfloat16")],
+)  # fmt: skip
+def test_a_row_of_tiles_at_real_shapes_keeps_every_rule(shape: str, kind: str) -> None:
+    """Loops that are long enough to be pipelined: what wgmma still reads is fenced before, and not touched after."""
+    torch.set_float32_matmul_precision("high" if kind == "tf32" else "highest")
+    with offline(90, True, programs_of_a_row, block_races=False) as launches, torch.no_grad():
+        for op, args in REAL[shape](DTYPES.get(kind, torch.float32)):
+            kernel(op)(*args)
+    assert launches
 
 
 @pytest.mark.parametrize("arch", [80, 90])

@@ -68,7 +68,7 @@ class UninitialisedLocal(PtxError):
 
 
 class UninitialisedRegister(PtxError):
-    """A read of a register that the thread has not written."""
+    """An undefined value where it counts: of a register that the thread has not written, or computed of one."""
 
 
 class ReadOnlyWrite(PtxError):

@@ -1,4 +1,4 @@
-"""Control flow: basic blocks, the order in which they are scheduled, registers that may be read unwritten.
+"""Control flow: basic blocks, the order in which they are scheduled, registers that may be read undefined.
 
 Threads that diverge reconverge because the scheduler always runs the waiting block that comes first in a weak
 topological order (Bourdoncle): a loop's blocks are contiguous in it, and whatever follows a branch's two sides comes
@@ -36,6 +36,31 @@ _NO_DESTINATION = {
     "setmaxnreg",
     "brkpt",
     "pmevent",
+}
+
+# Opcodes that compute a register of registers and do nothing else: an undefined value makes an undefined one.
+# All others do something that is seen, as predicates do: they must not read one.
+_CARRIERS = {
+    "mov",
+    "shfl",
+    "add",
+    "sub",
+    "mul",
+    "mad",
+    "fma",
+    "min",
+    "max",
+    "abs",
+    "neg",
+    "and",
+    "or",
+    "xor",
+    "not",
+    "shl",
+    "shr",
+    "prmt",
+    "cvt",
+    "selp",
 }
 
 
@@ -216,41 +241,60 @@ def reads(instruction: Instruction) -> set[int]:
     return found
 
 
-def maybe_unwritten(instructions: list[Instruction], blocks: list[Block], registers: int) -> set[tuple[int, int]]:
-    """Reads that no analysis of paths proves to come after a write; the machine checks these thread by thread."""
-    everything = (1 << registers) - 1
-    written_in = [everything] * len(blocks)
+def carries(instruction: Instruction) -> bool:
+    """Whether what it makes of undefined values is undefined, and nothing else comes of them."""
+    return instruction.parts[0] in _CARRIERS
+
+
+def maybe_undefined(
+    instructions: list[Instruction], blocks: list[Block], registers: list[Register]
+) -> set[tuple[int, int]]:
+    """Reads that no analysis of paths proves to be of defined values; the machine checks these thread by thread.
+
+    A value is undefined where nothing wrote it, or where it was computed of such values.
+    """
+    everything = (1 << len(registers)) - 1
+    effects = [
+        [(each, _bits(reads(each)), _bits(writes(each))) for each in instructions[block.start : block.end]]
+        for block in blocks
+    ]
+
+    def after(number: int, defined: int) -> int:
+        for instruction, read, written in effects[number]:
+            if read & ~defined and carries(instruction):
+                defined &= ~written
+            elif instruction.guard is None:
+                defined |= written
+        return defined
+
+    defined_in = [everything] * len(blocks)
+    defined_out = [everything] * len(blocks)
     if blocks:
-        written_in[0] = 0
-    generated = []
-    for block in blocks:
-        bits = 0
-        for instruction in instructions[block.start : block.end]:
-            if instruction.guard is None:
-                for register in writes(instruction):
-                    bits |= 1 << register
-        generated.append(bits)
+        defined_in[0] = 0
     in_order = sorted(blocks, key=lambda block: block.priority)
     changed = True
     while changed:
         changed = False
         for block in in_order:
-            if block.number == 0:
-                continue
-            bits = everything
+            defined = defined_in[block.number]
             for predecessor in block.predecessors:
-                bits &= written_in[predecessor] | generated[predecessor]
-            if bits != written_in[block.number]:
-                written_in[block.number] = bits
-                changed = True
+                defined &= defined_out[predecessor]
+            out = after(block.number, defined)
+            changed |= out != defined_out[block.number]
+            defined_in[block.number], defined_out[block.number] = defined, out
     unsure = set()
     for block in blocks:
-        written = written_in[block.number]
-        for instruction in instructions[block.start : block.end]:
-            for register in reads(instruction):
-                if not written >> register & 1:
-                    unsure.add((instruction.index, register))
-            if instruction.guard is None:
-                for register in writes(instruction):
-                    written |= 1 << register
+        defined = defined_in[block.number]
+        for instruction, read, written in effects[block.number]:
+            missing = read & ~defined
+            if missing:
+                unsure |= {(instruction.index, register) for register in reads(instruction) if missing >> register & 1}
+            if missing and carries(instruction):
+                defined &= ~written
+            elif instruction.guard is None:
+                defined |= written
     return unsure
+
+
+def _bits(registers: set[int]) -> int:
+    return sum(1 << register for register in registers)

@@ -65,7 +65,8 @@ class Machine:
         if launch.compiled.accumulators:
             self.fences = np.full(blocks.size, -1, np.int64)
             self.shared.watch_proxy()
-        self._written = {register: np.zeros(self.total, np.bool_) for _, register in self.kernel.unsure}
+        # Of registers that may be read undefined, the threads in which they are defined.
+        self.defined = {register: np.zeros(self.total, np.bool_) for _, register in self.kernel.unsure}
         self._specials: dict[str, Array] = {}
         everything = Lanes.of(self.exists)
         assert everything is not None
@@ -241,20 +242,19 @@ class Machine:
             message = f"{what} of {width} bytes at {int(address[n]):#x}, which is not aligned"
             raise self.error(MisalignedAccess, instruction, message, lanes, n)
 
-    def note_written(self, register: int, lanes: Lanes) -> None:
-        if lanes.mask is None:
-            self._written[register] = np.ones(self.total, np.bool_)
-        else:
-            self._written[register] = self._written[register] | lanes.mask
+    def note_written(self, register: int, lanes: Lanes, defined: Array | bool = True) -> None:
+        """Of a register just written by these threads, in which threads of the batch what it holds is defined."""
+        if register in self.defined:
+            self.defined[register] = np.where(lanes.marked, defined, self.defined[register])
 
     def check_registers(self, instruction: Instruction, lanes: Lanes, registers: list[int]) -> None:
-        """For reads that only an execution can tell to be of written registers."""
+        """For reads that only an execution can tell to be of defined values."""
         for register in registers:
-            bad = lanes.marked & ~self._written[register]
+            bad = lanes.marked & ~self.defined[register]
             if bad.any():
                 n = int(np.flatnonzero(bad[lanes.indices])[0])
-                name = self.kernel.registers[register].name
-                raise self.error(UninitialisedRegister, instruction, f"{name} is read and was not written", lanes, n)
+                message = f"{self.kernel.registers[register].name} is read and nothing defined was written to it"
+                raise self.error(UninitialisedRegister, instruction, message, lanes, n)
 
     def address_of(self, variable: Variable) -> int:
         if variable.space in ("global", "const"):
@@ -378,6 +378,18 @@ def watched(step: Step, instruction: Instruction, registers: list[int]) -> Step:
         step(machine, lanes)
 
     return check_and_step
+
+
+def carrying(step: Step, registers: list[int], written: set[int]) -> Step:
+    """The step, after which what it wrote is defined where all of these registers were."""
+
+    def step_and_carry(machine: Machine, lanes: Lanes) -> None:
+        defined = np.logical_and.reduce([machine.defined[register] for register in registers])
+        step(machine, lanes)
+        for register in written:
+            machine.note_written(register, lanes, defined)
+
+    return step_and_carry
 
 
 def _split(number: Array, extent: tuple[int, int, int]) -> tuple[Array, Array, Array]:

@@ -12,15 +12,15 @@ import numpy as np
 from emulator.ptx import instructions
 from emulator.ptx.counters import Counters
 from emulator.ptx.errors import WrongLaunch
-from emulator.ptx.flow import ends_block, left_operand, reads, writes
+from emulator.ptx.flow import carries, ends_block, left_operand, reads, writes
 from emulator.ptx.instructions.warpgroup import check_registers_in_use
 from emulator.ptx.lanes import Array, Lanes
-from emulator.ptx.machine import Ending, Machine, guarded, watched
+from emulator.ptx.machine import Ending, Machine, carrying, guarded, watched
 from emulator.ptx.memory import Allocation, GlobalAccess, Memory
 from emulator.ptx.operands import Decoder, Step
 from emulator.ptx.parser import parse
 from emulator.ptx.program import Kernel, build
-from emulator.ptx.syntax import Instruction
+from emulator.ptx.syntax import Instruction, Register
 from emulator.ptx.types import TYPES
 
 MAX_LANES = 1 << 14
@@ -207,7 +207,16 @@ def _step(decoder: Decoder, unsure: dict[int, list[int]], accumulators: set[int]
     registers = unsure.get(instruction.index, [])
     guard = instruction.guard
     if registers:
-        step = watched(step, instruction, [r for r in registers if guard is None or r != guard.index])
+        kinds = decoder.kernel.registers
+        carried = [r for r in registers if carries(instruction) and kinds[r].type.kind != "p"]
+        if instruction.parts[0] == "shfl":
+            # It moves what its source holds between threads, and says so itself.
+            source = instruction.operands[1]
+            carried = [r for r in carried if isinstance(source, Register) and r == source.index]
+        elif carried:
+            step = carrying(step, carried, writes(instruction))
+        seen = [r for r in registers if r not in carried and (guard is None or r != guard.index)]
+        step = watched(step, instruction, seen)
     step = guarded(step, instruction)
     read, written = reads(instruction), writes(instruction)
     if instruction.parts[0] != "wgmma" and (accumulators & (read | written) or left & written):

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from emulator.ptx.errors import PtxError, SyntaxNotUnderstood, UnsupportedInstruction
-from emulator.ptx.flow import Block, blocks_of, maybe_unwritten
+from emulator.ptx.flow import Block, blocks_of, maybe_undefined
 from emulator.ptx.parser import parse_operand, parse_variable, split_operands
 from emulator.ptx.syntax import Function, Instruction, Operand, Register, Statement, Symbol, Text, Variable
 from emulator.ptx.types import TYPES, Type
@@ -31,7 +31,7 @@ class Kernel:
     shared_bytes: int = 0
     local_bytes: int = 0
     blocks: list[Block] = field(default_factory=list)
-    # Pairs of an instruction and a register that some path reaches without having written the register.
+    # Pairs of an instruction and a register that it reads, which some path leaves undefined.
     unsure: set[tuple[int, int]] = field(default_factory=set)
 
 
@@ -49,7 +49,7 @@ def build(module: Text, function: Function) -> Kernel:
     _Expansion(module, kernel, "", parameters, depth=0).run(function)
     kernel.registers.append(Register(CARRY, len(kernel.registers), TYPES["pred"]))
     kernel.blocks = blocks_of(kernel.instructions, kernel.labels)
-    kernel.unsure = maybe_unwritten(kernel.instructions, kernel.blocks, len(kernel.registers))
+    kernel.unsure = maybe_undefined(kernel.instructions, kernel.blocks, kernel.registers)
     return kernel
 
 

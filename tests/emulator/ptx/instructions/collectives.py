@@ -8,7 +8,7 @@ from emulator.ptx.errors import DivergentCollective
 from emulator.ptx.lanes import Array, Lanes
 from emulator.ptx.machine import Machine
 from emulator.ptx.operands import Decoder, Read, Step, opcode, spread
-from emulator.ptx.syntax import Instruction, Sink
+from emulator.ptx.syntax import Instruction, Register, Sink
 from emulator.ptx.types import TYPES
 
 _LANE_BITS = np.uint32(1) << np.arange(32, dtype=np.uint32)
@@ -59,6 +59,7 @@ def shuffle(decoder: Decoder) -> Step:
     first, second = decoder.pair(0)
     write, write_valid = decoder.write(first, word), decoder.write(second, TYPES["pred"])
     instruction, wants_value = decoder.instruction, not isinstance(first, Sink)
+    held, result = (r.index if isinstance(r, Register) else -1 for r in (decoder.operands[1], first))
     lane = np.arange(32)
 
     def step(machine: Machine, lanes: Lanes) -> None:
@@ -88,6 +89,9 @@ def shuffle(decoder: Decoder) -> Step:
                 message = "shfl reads a lane that does not take part"
                 raise machine.error(DivergentCollective, instruction, message, lanes, n)
         write(machine, lanes, lanes.picked(np.take_along_axis(values, target, axis=1).reshape(-1)))
+        if held in machine.defined:
+            defined = np.take_along_axis(machine.defined[held].reshape(-1, 32), target, axis=1)
+            machine.note_written(result, lanes, defined.reshape(-1))
         write_valid(machine, lanes, lanes.picked(np.broadcast_to(valid, values.shape).reshape(-1)))
 
     return step

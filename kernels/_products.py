@@ -1,0 +1,28 @@
+"""Products on tensor cores, and what some versions of Triton leave out of them."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+VERSION = tuple(int(part) for part in triton.__version__.split("+")[0].split(".")[:3])
+# Before 3.7.1 no fence is put between asynchronous copies into shared memory and the matrix unit's own way of reading
+# it. On sm_90 these kernels put it there; for sm_100, where 3.6 compiles none in a loop with stages, copies are not
+# asynchronous (_configurations.py). The interpreter has no instructions.
+FENCED = tl.constexpr(VERSION < (3, 7, 1) and not triton.knobs.runtime.interpret)
+
+
+@triton.jit
+def product(left, right, total, PRECISION: tl.constexpr):
+    """total + left·right in float32, left·right where total is None."""
+    if FENCED:
+        _fence()
+    return tl.dot(left, right, total, input_precision=PRECISION)
+
+
+@triton.jit
+def _fence():
+    if tl.target_info.cuda_capability_geq(9, 0) and not tl.target_info.cuda_capability_geq(10, 0):
+        tl.inline_asm_elementwise(
+            "fence.proxy.async.shared::cta; mov.b32 $0, 0;", "=r", [], dtype=tl.int32, is_pure=False, pack=1
+        )
