@@ -75,10 +75,11 @@ _WAVES = {
     **{(arch, "exact"): Tile(32, 128, 16, 8, 2) for arch in (80, 90, 100, 120)},
 }
 if VERSION < (3, 9):
-    # With more stages a tile's left operand is loaded over registers of which a wgmma of the tile before still reads.
-    _GRADIENTS |= {(90, kind): replace(_GRADIENTS[90, kind], stages=1) for kind in ("half", "tf32")}
-    # Four warps spill.
+    # Others spill.
     _GRADIENTS[100, "half"] = replace(_GRADIENTS[100, "half"], warps=8)
+    if VERSION >= (3, 7):
+        _GRADIENTS[120, "tf32"] = replace(_GRADIENTS[120, "tf32"], warps=4)
+        _GRADIENTS[80, "exact"] = replace(_GRADIENTS[80, "exact"], warps=8)
 # The last level of a rendering: ``columns`` is its whole width, ``depth`` of the sines' products.
 _RENDERS = {
     (90, "half"): Tile(64, 256, 32, 8, 2),
@@ -93,10 +94,6 @@ if (3, 7) <= VERSION < (3, 9):
 # Triton before 3.9 compiles it for sm_100 to a kernel that does nothing.
 FUSED = {90, 100} if VERSION >= (3, 9) else {90}
 TABLES = {"product": _PRODUCTS, "gradient": _GRADIENTS, "waves": _WAVES, "render": _RENDERS}
-if VERSION < (3, 7, 1):
-    # One stage copies nothing asynchronously, which is not fenced there.
-    for table in TABLES.values():
-        table |= {key: replace(entry, stages=1) for key, entry in table.items() if key[0] == 100}
 # Sums over pixels are split until there are about so many programs; an H100 has 132 multiprocessors.
 PROGRAMS = 264
 
@@ -112,7 +109,17 @@ def architecture() -> int:
 def tile(table: str, dtype: torch.dtype, precision: str, rows: int, columns: int, depth: int) -> Tile:
     """The entry for operands of this type, cut down to the shape."""
     kind = "half" if dtype.itemsize == 2 else "tf32" if precision == "tf32" else "exact"
-    return TABLES[table][architecture(), kind].fitted(rows, columns, depth)
+    chosen = TABLES[table][architecture(), kind].fitted(rows, columns, depth)
+    return chosen if _can_be_staged(table, kind) else replace(chosen, stages=1)
+
+
+def _can_be_staged(table: str, kind: str) -> bool:
+    """Whether this Triton compiles loops with operands in flight to what is right."""
+    if architecture() == 90 and table == "gradient" and kind != "exact":
+        # Before 3.9 a tile's left operand is loaded over registers that a wgmma of the tile before may still read.
+        return VERSION >= (3, 9)
+    # Before 3.7.1 asynchronous copies are not fenced from the tcgen05.mma that reads what they copied.
+    return architecture() != 100 or VERSION >= (3, 7, 1)
 
 
 def splits(programs: int, rows: int, tile_rows: int) -> int:

@@ -7,8 +7,8 @@ import triton.language as tl
 
 VERSION = tuple(int(part) for part in triton.__version__.split("+")[0].split(".")[:3])
 # Before 3.7.1 no fence is put between asynchronous copies into shared memory and the matrix unit's own way of reading
-# it. On sm_90 these kernels put it there; for sm_100, where 3.6 compiles none in a loop with stages, copies are not
-# asynchronous (_configurations.py). The interpreter has no instructions.
+# it. On sm_90 these kernels put it there; for sm_100, where 3.6 compiles no loop that has both it and stages, there is
+# one stage (_configurations.py). The interpreter has no instructions.
 FENCED = tl.constexpr(VERSION < (3, 7, 1) and not triton.knobs.runtime.interpret)
 
 

@@ -66,3 +66,25 @@ def test_without_a_device_it_says_so(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit):
         tune.main([])
     assert "torch sees no CUDA device" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("version", "arch", "table", "stages"),
+    [
+        ((3, 6, 0), 90, "gradient", 1),
+        ((3, 7, 1), 90, "gradient", 1),
+        ((3, 9, 0), 90, "gradient", 3),
+        ((3, 6, 0), 90, "product", 3),
+        ((3, 6, 0), 100, "product", 1),
+        ((3, 7, 1), 100, "product", 3),
+        ((3, 6, 0), 80, "gradient", 3),
+    ],
+)
+def test_no_tile_has_stages_that_a_version_compiles_wrongly(
+    version: tuple[int, ...], arch: int, table: str, stages: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither one of the tables nor one that the tuner tries."""
+    monkeypatch.setattr(_configurations, "VERSION", version)
+    monkeypatch.setattr(_configurations, "architecture", lambda: arch)
+    with _configurations.tuned(table, "half", stages=3):
+        assert _configurations.tile(table, torch.bfloat16, "ieee", 512, 512, 512).stages == stages
