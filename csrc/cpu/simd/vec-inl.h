@@ -12,8 +12,10 @@
 
 #if defined(__GNUC__)
 #    define DIGAN_FAST_INLINE inline __attribute__((always_inline))
+#    define DIGAN_FAST_INLINE_LAMBDA __attribute__((always_inline))
 #else
 #    define DIGAN_FAST_INLINE inline
+#    define DIGAN_FAST_INLINE_LAMBDA
 #endif
 
 // Sanitizers do not see non-temporal stores.
