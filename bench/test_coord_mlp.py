@@ -31,7 +31,7 @@ def siren(sets: int, width: int) -> Layers:
 
 
 def written(points: Tensor, layers: Layers) -> Tensor:
-    """By torch.bmm and sin: points [N, 2] to colours [B, N, 3]."""
+    """By torch.bmm + sin: points [N, 2] to colours [B, N, 3]."""
     x = points.expand(len(layers[0][0]), -1, -1)
     for index, (weight, bias) in enumerate(layers):
         x = torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
@@ -58,13 +58,13 @@ def test_siren(benchmark: Any, quick: bool, effort: Effort) -> None:
     check = error_against(expected)
     forms = [
         Form("ours", lambda: ours(points, layers), check, BOUND, flops),
-        Form("torch.bmm and sin", lambda: written(points, layers), check, BOUND),
+        Form("torch.bmm + sin", lambda: written(points, layers), check, BOUND),
         Form("torch.compile of it", lambda: compiled(points, layers), check, BOUND),
     ]
     times = race(benchmark, forms, effort)
     work = f"coord_mlp, SIREN {HIDDEN}×{width}, {sets} weight sets × {count:,} points, float32"
     rows = [
         Row(work, f"speed-up over {name}", times.ratio(name, "ours"), "×", least)
-        for name, least in (("torch.bmm and sin", 3.0), ("torch.compile of it", 2.0))
+        for name, least in (("torch.bmm + sin", 3.0), ("torch.compile of it", 2.0))
     ]
     report(benchmark, [*rows, Row(work, "of the roofline", times.share("ours"), "%")])

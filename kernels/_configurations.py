@@ -75,7 +75,7 @@ _WAVES = {
     **{(arch, "exact"): Tile(32, 128, 16, 8, 2) for arch in (80, 90, 100, 120)},
 }
 if VERSION < (3, 9):
-    # Others spill.
+    # They spill with the number of warps that 3.9 takes.
     _GRADIENTS[100, "half"] = replace(_GRADIENTS[100, "half"], warps=8)
     if VERSION >= (3, 7):
         _GRADIENTS[120, "tf32"] = replace(_GRADIENTS[120, "tf32"], warps=4)

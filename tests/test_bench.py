@@ -108,11 +108,11 @@ def test_forms_run_by_turns_and_ratios_are_within_rounds() -> None:
 def test_a_round_that_was_stopped_decides_nothing() -> None:
     times = Times([])
     times.seconds = {"ours": [3.24, 3.26], "compiled": [5.46, 237.5]}
-    row = Row("work", "times as fast", times.ratio("compiled", "ours"), "×", 2.0)
+    row = Row("work", "speed-up", times.ratio("compiled", "ours"), "×", 2.0)
     assert row.met is None
     assert "undecided" in report.text(row.as_data())[0]
     times.seconds = {"ours": [3.2] * 7, "compiled": [5.2, 5.1, 237.5, 5.2, 5.3, 5.2, 5.1]}
-    row = Row("work", "times as fast", times.ratio("compiled", "ours"), "×", 2.0)
+    row = Row("work", "speed-up", times.ratio("compiled", "ours"), "×", 2.0)
     assert row.met is False
     assert report.text(row.as_data())[0] == "1.62× ✗"
 

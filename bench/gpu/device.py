@@ -37,7 +37,7 @@ def elapsed(call: Callable[[], Any], repeats: int) -> float:
 
 
 def interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int = 7, turn: float = 20.0) -> dict[str, list[float]]:
-    """Milliseconds of each call in each round, interleaved, turns of about ``turn`` ms, after two calls to warm up."""
+    """Milliseconds of each call in each round, interleaved in runs of about ``turn`` ms, after two calls to warm up."""
     repeats = {}
     for name, call in calls.items():
         call()

@@ -175,7 +175,7 @@ def measure(record: Record, name: str, op: Op, precision: str, rates: dict[str, 
         layers: Layers = list(zip(tensors[1::2], tensors[2::2], strict=True))
         compiled = torch.compile(written)
         points = tensors[0]
-        forward["torch.bmm and sin"] = lambda: written(points, layers)
+        forward["torch.bmm + sin"] = lambda: written(points, layers)
         forward["torch.compile of it"] = lambda: compiled(points, layers)
     rate = rates[precision] if op.flops else 1.0
     floors = {

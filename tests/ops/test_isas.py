@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from instruction_sets import ISAS
 
 from digan_fast import backends, dispatch
 
@@ -86,7 +87,7 @@ def generic(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[torch.Te
     return found
 
 
-@pytest.mark.parametrize("isa", ["avx2", "avx512", "avx512bf16"])
+@pytest.mark.parametrize("isa", ISAS[1:])
 def test_the_same_bits(isa: str, generic: dict[str, list[torch.Tensor]], tmp_path: Path) -> None:
     if isa not in dispatch.native_module().build_info()["isas"]:
         pytest.skip("not built")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from instruction_sets import ISAS
 from random_inrs import distance
 
 from digan_fast import backends, dispatch
@@ -122,7 +123,7 @@ def generic(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[torch.Te
     return found
 
 
-@pytest.mark.parametrize("isa", ["avx2", "avx512", "avx512bf16"])
+@pytest.mark.parametrize("isa", ISAS[1:])
 def test_the_same_but_for_rounding(isa: str, generic: dict[str, list[torch.Tensor]], tmp_path: Path) -> None:
     if isa not in dispatch.native_module().build_info()["isas"]:
         pytest.skip("not built")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from instruction_sets import ISAS
 from torch import Tensor
 
 from digan_fast import VideoINR, backends, dispatch, load, use_backend
@@ -137,7 +138,7 @@ with use_backend("native"):
 
 
 @native
-@pytest.mark.parametrize("isa", ["generic", "avx2", "avx512", "avx512bf16"])
+@pytest.mark.parametrize("isa", ISAS)
 def test_every_instruction_set_has_the_same_integers(isa: str, tmp_path: Path) -> None:
     """Only to-RGB's sums are rounded differently."""
     if isa not in dispatch.native_module().build_info()["isas"]:

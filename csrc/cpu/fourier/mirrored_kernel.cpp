@@ -71,8 +71,7 @@ void mirrored_gemm(const MirroredGemm& p) {
     const int64_t K = p.sinusoids;
     pack_rows(p.features, p.step, p.count, 2 * K, p.packed);
     for_each_tile_of_rows(
-        p.count, p.lanes, [](int64_t, int64_t) {},
-        [&](auto panel, auto vectors, int64_t row, int64_t n, int64_t width) {
+        p.count, p.lanes, [&](auto panel, auto vectors, int64_t row, int64_t n, int64_t width) {
             constexpr int R = decltype(panel)::count, V = decltype(vectors)::count;
             const float* const features = p.packed + row * 2 * K;
             for (int half = 0; p.base[0] && half < 2; ++half)

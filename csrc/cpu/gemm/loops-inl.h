@@ -45,4 +45,9 @@ static DIGAN_FAST_INLINE void for_each_tile_of_rows(int64_t rows, int64_t lanes,
     }
 }
 
+template <class Call>
+static DIGAN_FAST_INLINE void for_each_tile_of_rows(int64_t rows, int64_t lanes, const Call& call) {
+    for_each_tile_of_rows(rows, lanes, [](int64_t, int64_t) {}, call);
+}
+
 }  // namespace digan_fast::DIGAN_FAST_ISA

@@ -4,6 +4,7 @@
 // panels [depth][rows], broadcast element by element; an operand of lanes is [depth][step].
 
 #include "digan_fast/bias_act.h"
+#include "simd/int8x4-inl.h"
 #include "simd/sincos-inl.h"
 #include "simd/vec-inl.h"
 
@@ -72,6 +73,8 @@ static DIGAN_FAST_INLINE void with_vectors(int64_t width, const Call& call) {
 // them).
 template <class T>
 inline constexpr int kPack = 1;
+template <>
+inline constexpr int kPack<Int8x4> = 4;
 
 // The panel that begins at `row`, of elements T of 32 bits.
 template <class T, class Number>

@@ -10,10 +10,9 @@
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
 
-// Panels of `count` numbers of a row together, given by element(row, depth, index).
+// The panels of rows [first, last), of which row r has element(r, k).
 template <class T, class Element>
 void pack(T* panels, int64_t first, int64_t last, int64_t depth, const Element& element) {
-    panels += first * depth;
     for_each_panel(last - first, [&](auto panel, int64_t row) {
         for (int64_t k = 0; k < depth; ++k)
             for (int r = 0; r < decltype(panel)::count; ++r)
@@ -57,7 +56,7 @@ void pack_int8(const LayerPacking& p) {
         p.layer.scales[row] = std::max(largest, kSmallestRange) / kWeightLevels + finite;
         p.layer.sums[row] = sum;
     }
-    pack(panel_at<Int8x4>(p.layer.panels, 0, 0), p.first, p.last, p.layer.depth,
+    pack(panel_at<Int8x4>(p.layer.panels, p.first, p.layer.depth), p.first, p.last, p.layer.depth,
          [&](int64_t row, int64_t k) {
              Int8x4 quad;
              memcpy(&quad, quantised.data() + (row - p.first) * depth + 4 * k, sizeof quad);
@@ -68,7 +67,7 @@ void pack_int8(const LayerPacking& p) {
 }  // namespace
 
 void pack_factor(const PackFactor& p) {
-    *p.inputs = p.precision == Precision::int8       ? sizeof(Int8x4)
+    *p.inputs = p.precision == Precision::int8       ? kPack<Int8x4>
                 : p.precision == Precision::bfloat16 ? kPack<Bfloat16Element>
                                                      : kPack<float>;
 }
@@ -83,17 +82,19 @@ void pack_layer(const LayerPacking& p) {
     if (p.precision == Precision::int8) return pack_int8(p);
 #if defined(__AVX512BF16__)
     if (p.precision == Precision::bfloat16) {
-        return pack(panel_at<Bf16x2>(p.layer.panels, 0, 0), p.first, p.last, p.layer.depth,
-                    [&](int64_t row, int64_t k) {
+        return pack(panel_at<Bf16x2>(p.layer.panels, p.first, p.layer.depth), p.first, p.last,
+                    p.layer.depth, [&](int64_t row, int64_t k) {
                         return pack_bf16x2(weight(row, 2 * k), weight(row, 2 * k + 1));
                     });
     }
 #endif
     if (p.precision == Precision::bfloat16) {
-        return pack(p.layer.panels, p.first, p.last, p.layer.depth,
+        return pack(panel_at<float>(p.layer.panels, p.first, p.layer.depth), p.first, p.last,
+                    p.layer.depth,
                     [&](int64_t row, int64_t k) { return to_bfloat16(weight(row, k)); });
     }
-    pack(p.layer.panels, p.first, p.last, p.layer.depth, weight);
+    pack(panel_at<float>(p.layer.panels, p.first, p.layer.depth), p.first, p.last, p.layer.depth,
+         weight);
 }
 
 }  // namespace digan_fast::DIGAN_FAST_ISA

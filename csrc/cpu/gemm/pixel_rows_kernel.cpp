@@ -99,8 +99,7 @@ void pixel_row_gemm(const PixelRowGemm& p) {
     Prefetcher next(p.next, tiles_in(p.count, p.lanes));
     pack_rows(p.x, p.x_step, p.count, p.depth, p.packed);
     for_each_tile_of_rows(
-        p.count, p.lanes, [](int64_t, int64_t) {},
-        [&](auto panel, auto vectors, int64_t row, int64_t n, int64_t width) {
+        p.count, p.lanes, [&](auto panel, auto vectors, int64_t row, int64_t n, int64_t width) {
             constexpr int R = decltype(panel)::count, V = decltype(vectors)::count;
             next.part();
             Tile<R, V> tile;
@@ -146,28 +145,26 @@ void weight_gradient(const WeightGradient& p) {
             }
         }
     };
-    for_each_tile_of_rows(p.outputs, p.inputs, pack_lanes,
-                          [&](auto panel, auto vectors, int64_t n, int64_t i, int64_t width) {
-                              constexpr int R = decltype(panel)::count,
-                                            V = decltype(vectors)::count;
-                              const int64_t count = p.inputs - i < width ? p.inputs - i : width;
-                              for (Prefetcher& part : next) part.part();
-                              float* const into = p.into + n * p.inputs + i;
-                              Tile<R, V> tile;
-                              for (int r = 0; r < R; ++r)
-                                  for (int v = 0; v < V; ++v)
-                                      tile.v[r][v] = load_some(into + r * p.inputs + v * Vec::width,
-                                                               count - v * Vec::width);
-                              // The sums of the tile below.
-                              for (int64_t r = R; r < 2 * R && n + r < p.outputs; ++r)
-                                  for (int64_t j = 0; j < count; j += 16)
-                                      prefetch(into + r * p.inputs + j);
-                              microkernel(tile, p.count, p.dz + n, p.dz_step, p.tail, width);
-                              for (int r = 0; r < R; ++r)
-                                  for (int v = 0; v < V; ++v)
-                                      store_some(into + r * p.inputs + v * Vec::width,
-                                                 count - v * Vec::width, tile.v[r][v]);
-                          });
+    const auto add_tile = [&](auto panel, auto vectors, int64_t n, int64_t i, int64_t width) {
+        constexpr int R = decltype(panel)::count, V = decltype(vectors)::count;
+        const int64_t count = p.inputs - i < width ? p.inputs - i : width;
+        for (Prefetcher& part : next) part.part();
+        float* const into = p.into + n * p.inputs + i;
+        Tile<R, V> tile;
+        for (int r = 0; r < R; ++r)
+            for (int v = 0; v < V; ++v)
+                tile.v[r][v] =
+                    load_some(into + r * p.inputs + v * Vec::width, count - v * Vec::width);
+        // The sums of the tile below.
+        for (int64_t r = R; r < 2 * R && n + r < p.outputs; ++r)
+            for (int64_t j = 0; j < count; j += 16) prefetch(into + r * p.inputs + j);
+        microkernel(tile, p.count, p.dz + n, p.dz_step, p.tail, width);
+        for (int r = 0; r < R; ++r)
+            for (int v = 0; v < V; ++v)
+                store_some(into + r * p.inputs + v * Vec::width, count - v * Vec::width,
+                           tile.v[r][v]);
+    };
+    for_each_tile_of_rows(p.outputs, p.inputs, pack_lanes, add_tile);
 }
 
 void activation_backward(const ActivationBackward& p) {

@@ -82,9 +82,10 @@ struct StageWork {
     std::vector<Pixel> loose = {};
     // The loose pixels of all frames that go together, one frame's behind the other's.
     std::vector<Scattered> scattered = {};
-    Scratch base =
-        {};  // [block, the next stage's first outputs, 32]: frames' whole blocks, scattered
-    Scratch rgb = {};  // [block, colours, 32]
+    // Of the frames' whole blocks, then of the scattered ones: [block, the next stage's first
+    // outputs, 32] and [block, colours, 32].
+    Scratch base = {};
+    Scratch rgb = {};
 
     // Blocks of all frames.
     int64_t blocks(int64_t frames) const {
