@@ -138,6 +138,13 @@ CASES = [
         "7",
     ),
     Case(
+        "two warps write one word, differently unless both are NaN",
+        ptx.SharedRace,
+        TID + ROOM + "or.b32 %r3, %r0, …; st.shared.u32 [%r10], %r3;",
+        "0x7f800000",
+        "0x7fc00000",
+    ),
+    Case(
         "every warp reads, one writes at once",
         ptx.SharedRace,
         TID + ROOM + "st.shared.u32 [%r11], %r0; bar.sync 0; ld.shared.u32 %r4, [%r10]; setp.eq.u32 %p1, %r0, 63; …"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from cases import CASES, DTYPES, REAL, Case, calls, check, check_sines, kernel
@@ -50,11 +52,21 @@ def test_renders(arch: int, precision: str, monkeypatch: pytest.MonkeyPatch) -> 
     assert unique <= last.compulsory_bytes
 
 
+@pytest.fixture
+def new_tensors_are_nan() -> Iterator[None]:
+    """What a launch's other programs would have written is NaN for the launches that read it, not what memory held."""
+    torch.use_deterministic_algorithms(True)
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
 @pytest.mark.parametrize(
     ("shape", "kind"),
     [("linear 16384x256x256", "bfloat16"), ("linear 16384x256x256", "tf32"), ("linear 16384x3x256", "bfloat16"),
      ("waves 128x128", "bfloat16"), ("waves 128x128", "tf32"), ("render 128x128", "bfloat16")],
 )  # fmt: skip
+@pytest.mark.usefixtures("new_tensors_are_nan")
 def test_a_row_of_tiles_at_real_shapes_keeps_every_rule(shape: str, kind: str) -> None:
     """Loops that are long enough to be pipelined: what wgmma still reads is fenced before, and not touched after."""
     torch.set_float32_matmul_precision("high" if kind == "tf32" else "highest")

@@ -290,9 +290,15 @@ class SharedMemory:
 
 
 def _bits(values: Array) -> Array:
-    """Comparable bits of elements of any width."""
+    """Comparable bits of elements of any width, with one pattern for all float32 NaN.
+
+    A GPU has one, 0x7fffffff; numpy's depend on which operand was a NaN and on a lane's place in numpy's vectors.
+    """
     values = np.ascontiguousarray(values)
-    return values.view(np.uint8).reshape(values.size, -1)
+    if values.dtype.itemsize < 4:
+        return values.view(np.uint8).reshape(values.size, -1)
+    words = values.view(np.uint32).reshape(values.size, -1)
+    return np.where((words & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000), np.uint32(0x7FFFFFFF), words)
 
 
 def wavefronts(lanes: Lanes, address: Array, width: int, lanes_per_block: int) -> tuple[int, int]:
