@@ -27,13 +27,28 @@ void bind_results(py::module_& m);
 void bind_fmm_weights(py::module_& m);
 void bind_upfirdn2d(py::module_& m);
 
-inline void require(bool ok, const char* argument, const std::string& value, const char* expected) {
+inline void require(bool ok, const std::string& argument, const std::string& value,
+                    const char* expected) {
     if (ok) return;
-    throw py::value_error(std::string(argument) + " is " + value + ", expected " + expected);
+    throw py::value_error(argument + " is " + value + ", expected " + expected);
 }
 
 inline void require_extent(const char* argument, std::int64_t value) {
     require(value >= 0, argument, std::to_string(value), "0 or more");
+}
+
+struct Extent {
+    const char* argument;
+    std::int64_t value;
+};
+
+inline void require_extents(std::initializer_list<Extent> extents) {
+    for (const Extent& each : extents) require_extent(each.argument, each.value);
+}
+
+inline void require_positive(std::initializer_list<Extent> extents) {
+    for (const auto& [argument, value] : extents)
+        require(value > 0, argument, std::to_string(value), "1 or more");
 }
 
 inline void require_threads(int threads) {
@@ -44,11 +59,25 @@ inline void require_clamp(float clamp) {
     require(clamp >= 0, "clamp", std::to_string(clamp), "0 or more, or infinity for none");
 }
 
-inline Activation activation_of(int value, std::initializer_list<Activation> allowed) {
-    for (const Activation activation : allowed)
-        if (static_cast<int>(activation) == value) return activation;
-    throw py::value_error("activation is " + std::to_string(value) +
+inline void require_activation(Activation activation, std::initializer_list<Activation> allowed) {
+    for (const Activation each : allowed)
+        if (each == activation) return;
+    throw py::value_error("activation is " + std::to_string(static_cast<int>(activation)) +
                           ", which this op does not have");
+}
+
+inline void require_any_activation(Activation activation) {
+    const int value = static_cast<int>(activation);
+    require(value >= 0 && value < kActivations, "activation", std::to_string(value), "0 to 9");
+}
+
+constexpr int kCpuNumbers = 2;  // float32, bfloat16
+
+// One of the first so many.
+inline void require_number(Number number, int allowed) {
+    const int value = static_cast<int>(number);
+    require(value >= 0 && value < allowed, "number", std::to_string(value),
+            ("less than " + std::to_string(allowed)).c_str());
 }
 
 // Lets Ctrl-C interrupt long work that does not hold the interpreter.
@@ -57,7 +86,7 @@ inline void check_signals() {
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
 }
 
-// The address of 32-bit numbers; null is refused.
+// The address of float32 data; null is refused.
 inline float* address(const char* argument, std::uintptr_t value) {
     require(value != 0, argument, "null", "the address of float32 data");
     require(value % sizeof(float) == 0, argument, std::to_string(value), "a multiple of 4");
@@ -67,14 +96,6 @@ inline float* address(const char* argument, std::uintptr_t value) {
 // The same; null means that the tensor is left out.
 inline float* optional_address(const char* argument, std::uintptr_t value) {
     return value ? address(argument, value) : nullptr;
-}
-
-// Data of float32, or of bfloat16 where that is said.
-inline void* data(const char* argument, std::uintptr_t value, bool bfloat16) {
-    require(value != 0, argument, "null", "the address of data");
-    require(value % (bfloat16 ? 2 : 4) == 0, argument, std::to_string(value),
-            bfloat16 ? "a multiple of 2" : "a multiple of 4");
-    return reinterpret_cast<void*>(value);
 }
 
 // a · b for extents; refuses what does not fit.

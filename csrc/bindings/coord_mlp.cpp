@@ -1,8 +1,9 @@
 #include "digan_fast/coord_mlp.h"
 
 #include <algorithm>
+#include <tuple>
 
-#include "bindings.h"
+#include "fields.h"
 
 namespace digan_fast {
 namespace {
@@ -10,45 +11,53 @@ namespace {
 // (weight, bias, own_biases, outputs, inputs, activation, gain)
 using MlpLayerTuple =
     std::tuple<std::uintptr_t, std::uintptr_t, bool, std::int64_t, std::int64_t, int, float>;
+constexpr const char* kMlpLayers = "list[tuple[int, int, bool, int, int, int, float]]";
 
-void coord_mlp(std::uintptr_t out, std::uintptr_t coordinates, bool own_coordinates,
-               std::int64_t sets, std::int64_t points, const std::vector<MlpLayerTuple>& layers,
-               int threads) {
-    require_extent("sets", sets);
-    require_extent("points", points);
-    require(!layers.empty(), "layers", "empty", "a layer or more");
-    require_threads(threads);
-    CoordMlpParams params{address("out", out),
-                          address("coordinates", coordinates),
-                          own_coordinates,
-                          sets,
-                          points,
-                          {},
-                          threads,
-                          check_signals};
-    for (const auto& [weight, bias, own_biases, outputs, inputs, activation, gain] : layers) {
-        require(outputs > 0, "outputs", std::to_string(outputs), "1 or more");
+void fill_layers(CoordMlpParams& params, py::handle value) {
+    for (const auto& [weight, bias, own_biases, outputs, inputs, activation, gain] :
+         from_python<std::vector<MlpLayerTuple>>("layers", value, kMlpLayers)) {
+        const auto kind = static_cast<Activation>(activation);
+        require_positive({{"outputs", outputs}});
         const bool follows =
             params.layers.empty() ? inputs > 0 : inputs == params.layers.back().outputs;
         require(follows, "inputs", std::to_string(inputs), "the outputs of the layer before");
-        require_tensor("sets", {sets, outputs, inputs});
-        require_tensor("points", {sets, points, std::max(outputs, inputs)});
+        require_activation(
+            kind, {Activation::linear, Activation::relu, Activation::lrelu, Activation::sine});
         params.layers.push_back({address("weight", weight), optional_address("bias", bias),
-                                 own_biases, outputs, inputs,
-                                 activation_of(activation, {Activation::linear, Activation::relu,
-                                                            Activation::lrelu, Activation::sine}),
-                                 gain});
+                                 own_biases, outputs, inputs, kind, gain});
     }
-    const py::gil_scoped_release release;
+}
+
+bool check_coord_mlp(const CoordMlpParams& params) {
+    require_extents({{"sets", params.sets}, {"points", params.points}});
+    require(!params.layers.empty(), "layers", "empty", "a layer or more");
+    require_threads(params.threads);
+    for (const CoordMlpLayer& layer : params.layers) {
+        require_tensor("sets", {params.sets, layer.outputs, layer.inputs});
+        require_tensor("points",
+                       {params.sets, params.points, std::max(layer.outputs, layer.inputs)});
+    }
+    return params.sets > 0 && params.points > 0;
+}
+
+void run_coord_mlp(CoordMlpParams& params) {
+    params.pause = check_signals;
     coord_mlp_cpu(params);
 }
 
 }  // namespace
 
 void bind_coord_mlp(py::module_& m) {
-    using namespace py::literals;
-    m.def("coord_mlp_cpu", &coord_mlp, "out"_a, "coordinates"_a, "own_coordinates"_a, "sets"_a,
-          "points"_a, "layers"_a, "threads"_a);
+    using Params = CoordMlpParams;
+    define<Params, void>(m, "coord_mlp_cpu",
+                         {field("out", &Params::out),
+                          field("coordinates", &Params::coordinates),
+                          field("own_coordinates", &Params::own_coordinates),
+                          field("sets", &Params::sets),
+                          field("points", &Params::points),
+                          {"layers", kMlpLayers, false, fill_layers},
+                          field("threads", &Params::threads)},
+                         check_coord_mlp, run_coord_mlp);
 }
 
 }  // namespace digan_fast

@@ -1,7 +1,7 @@
 #pragma once
 
-#include "bindings.h"
 #include "digan_fast/cuda_info.h"
+#include "fields.h"
 
 namespace digan_fast {
 
@@ -16,19 +16,40 @@ void bind_cuda_linear_act(py::module_& m);
 void bind_cuda_render(py::module_& m);
 void bind_cuda_upfirdn2d(py::module_& m);
 
+constexpr int kCudaNumbers = 3;  // float16 besides
+
 // Of a product's sums, which a thread counts.
-constexpr std::int64_t kMostCudaTerms = std::int64_t{1} << 30;
-
-inline Number number_of(int value) {
-    require(value >= 0 && value <= 2, "number", std::to_string(value), "0, 1 or 2");
-    return static_cast<Number>(value);
+inline void require_cuda_terms(const char* argument, std::int64_t terms) {
+    require(terms <= std::int64_t{1} << 30, argument, std::to_string(terms), "2^30 or fewer");
 }
 
-// Data of that number.
-inline void* cuda_data(const char* argument, std::uintptr_t value, Number number) {
-    return data(argument, value, number != Number::float32);
+// A gradient by z of its own is needed unless it is `grad` itself.
+template <class Backward>
+void require_dz(const Backward& params) {
+    const auto& forward = params.forward;
+    const bool is_identity = forward.activation == Activation::linear && forward.gain == 1 &&
+                             forward.clamp == std::numeric_limits<float>::infinity();
+    require(params.dz || is_identity, "dz", "null", "the address of data");
 }
 
-inline CudaStream stream_of(std::uintptr_t value) { return reinterpret_cast<CudaStream>(value); }
+template <class Params>
+struct OnStream {
+    Params params;
+    CudaStream stream;
+};
+
+// The same as define, of a function that launches on the stream `stream`.
+template <class Params>
+void define_on_stream(py::module_& m, const char* name, const Fields<Params>& fields,
+                      bool (*check)(const Params&), void (*run)(const Params&, CudaStream)) {
+    using Call = OnStream<Params>;
+    const auto stream = [](Call& call, py::handle value) {
+        call.stream = reinterpret_cast<CudaStream>(from_python<std::uintptr_t>("stream", value));
+    };
+    define<Call, void>(
+        m, name, within(&Call::params, fields) + Fields<Call>{{"stream", "int", false, stream}},
+        [=](const Call& call) { return check(call.params); },
+        [=](Call& call) { run(call.params, call.stream); });
+}
 
 }  // namespace digan_fast

@@ -1,51 +1,44 @@
 #include "cuda.h"
-#include "render_levels.h"
+#include "render_fields.h"
 
 namespace digan_fast {
 namespace {
 
-using Window = std::array<std::int64_t, 4>;
+struct Rendering {
+    RenderParams params;
+    void* workspace;
+};
 
-RenderParams params_of(std::int64_t videos, std::int64_t frames, std::int64_t side,
-                       const Window& window, const std::vector<LevelTuple>& levels, int precision) {
-    require(precision >= 0 && precision <= 4, "precision", std::to_string(precision), "0 to 4");
-    require(videos > 0 && frames > 0, "videos and frames", "0", "1 or more");
-    return render_params(videos, frames, side, window, levels, precision);
+bool check_cuda_render(const RenderParams& params) {
+    require_positive({{"videos", params.videos}, {"frames", params.frames}});
+    return check_render(params, kCudaPrecisions);
 }
 
-std::string why_not(std::int64_t videos, std::int64_t frames, std::int64_t side,
-                    const Window& window, const std::vector<LevelTuple>& levels, int precision) {
-    return render_cuda_why_not(params_of(videos, frames, side, window, levels, precision));
-}
-
-std::int64_t workspace_bytes(std::int64_t videos, std::int64_t frames, std::int64_t side,
-                             const Window& window, const std::vector<LevelTuple>& levels,
-                             int precision) {
-    return render_cuda_workspace(params_of(videos, frames, side, window, levels, precision));
-}
-
-void render(std::int64_t videos, std::int64_t frames, std::int64_t side, const Window& window,
-            const std::vector<LevelTuple>& levels, int precision, std::uintptr_t out,
-            std::uintptr_t workspace, std::uintptr_t stream) {
-    RenderParams params = params_of(videos, frames, side, window, levels, precision);
-    const std::string reason = render_cuda_why_not(params);
+void render(const Rendering& call, CudaStream stream) {
+    const std::string reason = render_cuda_why_not(call.params);
     if (!reason.empty()) throw py::value_error("render: " + reason);
-    params.out = address("out", out);
-    require(workspace % 16 == 0, "workspace", std::to_string(workspace), "a multiple of 16");
-    const py::gil_scoped_release release;
-    render_cuda(params, reinterpret_cast<void*>(workspace), stream_of(stream));
+    render_cuda(call.params, call.workspace, stream);
+}
+
+void fill_workspace(Rendering& call, py::handle value) {
+    const auto address = from_python<std::uintptr_t>("workspace", value);
+    require(address % 16 == 0, "workspace", std::to_string(address), "a multiple of 16");
+    call.workspace = reinterpret_cast<void*>(address);
 }
 
 }  // namespace
 
 void bind_cuda_render(py::module_& m) {
-    using namespace py::literals;
-    m.def("render_cuda_why_not", &why_not, "videos"_a, "frames"_a, "side"_a, "window"_a, "levels"_a,
-          "precision"_a);
-    m.def("render_cuda_workspace", &workspace_bytes, "videos"_a, "frames"_a, "side"_a, "window"_a,
-          "levels"_a, "precision"_a);
-    m.def("render_cuda", &render, "videos"_a, "frames"_a, "side"_a, "window"_a, "levels"_a,
-          "precision"_a, "out"_a, "workspace"_a, "stream"_a);
+    define<RenderParams, std::string>(m, "render_cuda_why_not", render_fields(), check_cuda_render,
+                                      render_cuda_why_not);
+    define<RenderParams, std::int64_t>(m, "render_cuda_workspace", render_fields(),
+                                       check_cuda_render, render_cuda_workspace);
+    define_on_stream<Rendering>(
+        m, "render_cuda",
+        within(&Rendering::params,
+               render_fields() + Fields<RenderParams>{field("out", &RenderParams::out)}) +
+            Fields<Rendering>{{"workspace", "int", true, fill_workspace}},
+        [](const Rendering& call) { return check_cuda_render(call.params); }, render);
 }
 
 }  // namespace digan_fast

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from digan_fast.ops import _cuda
+from digan_fast.ops._pointers import NATIVE_DTYPES
 from digan_fast.reference.activations import ACTIVATIONS
 
 _HOMOGENEOUS = ("linear", "relu", "lrelu")
@@ -39,12 +40,12 @@ TABLE = {
     },
     **{
         backend: {
-            "bias_act": Capability(_cuda.DTYPES, tuple(ACTIVATIONS)),
-            "coord_linear": Capability(_cuda.DTYPES, _HOMOGENEOUS),
-            "fmm_weights": Capability(_cuda.DTYPES, MODULATIONS),
-            "linear_act": Capability(_cuda.DTYPES, _OF_PRODUCTS),
-            "render": Capability(_cuda.DTYPES, _OF_PRODUCTS),
-            "upfirdn2d": Capability(_cuda.DTYPES, ("linear",)),
+            "bias_act": Capability(NATIVE_DTYPES, tuple(ACTIVATIONS)),
+            "coord_linear": Capability(NATIVE_DTYPES, _HOMOGENEOUS),
+            "fmm_weights": Capability(NATIVE_DTYPES, MODULATIONS),
+            "linear_act": Capability(NATIVE_DTYPES, _OF_PRODUCTS),
+            "render": Capability(NATIVE_DTYPES, _OF_PRODUCTS),
+            "upfirdn2d": Capability(NATIVE_DTYPES, ("linear",)),
         }
         for backend in ("cuda", "triton")
     },

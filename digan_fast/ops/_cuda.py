@@ -12,8 +12,6 @@ from digan_fast import dispatch
 from digan_fast.ops._pointers import ptr
 
 DEVICE = "cuda"
-# The order of `enum class Number` in csrc/include/digan_fast/bias_act.h.
-DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def module() -> Any:

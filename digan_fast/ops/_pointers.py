@@ -12,6 +12,9 @@ NATIVE_ACTIVATIONS = (
     "linear", "relu", "lrelu", "tanh", "sigmoid", "elu", "selu", "softplus", "swish", "sine",
 )  # fmt: skip
 
+# The order of `enum class Number` there; the third is CUDA's alone.
+NATIVE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
 _LARGE = 2**21  # bytes
 
 

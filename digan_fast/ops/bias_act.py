@@ -11,7 +11,7 @@ from torch import Tensor
 from digan_fast import dispatch
 from digan_fast.ops import _cuda as _cuda_border
 from digan_fast.ops._capabilities import why_not, why_not_one_dtype
-from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, one_number, ptr, ptr_wide_or_narrow, wide
+from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, NATIVE_DTYPES, fresh, one_number, ptr, ptr_wide_or_narrow, wide
 from digan_fast.ops._registry import define, differentiable, layout
 from digan_fast.ops._triton import lazily
 from digan_fast.reference import bias_act as reference
@@ -41,11 +41,10 @@ def _options(x: Tensor, dim: int, activation: str, gain: float, clamp: float | N
         "channels": x.shape[dim],
         "inner": math.prod(x.shape[dim + 1 :]),
         "activation": NATIVE_ACTIVATIONS.index(activation),
-        "bfloat16": x.dtype == torch.bfloat16,
+        "number": NATIVE_DTYPES.index(x.dtype),
         "alpha": SLOPE if activation == "lrelu" else 1.0,
         "gain": gain,
         "clamp": math.inf if clamp is None else clamp,
-        "threads": torch.get_num_threads(),
     }
 
 
@@ -59,6 +58,7 @@ def _native(x: Tensor, bias: Tensor | None, dim: int, activation: str, gain: flo
         out=ptr_wide_or_narrow(out, "out"),
         x=ptr_wide_or_narrow(x, "x"),
         bias=ptr(bias, "bias"),
+        threads=torch.get_num_threads(),
         **_options(x, dim, activation, gain, clamp),
     )
     return out
@@ -78,6 +78,8 @@ def _native_backward(
         last = None if x is None else x.movedim(1, 3)
         dx, dbias = _native_backward(grad.movedim(1, 3), last, bias, out.movedim(1, 3), 3, activation, gain, clamp)
         return dx.movedim(3, 1), dbias
+    if out.numel() == 0:
+        return torch.empty_like(out), out.new_zeros(out.shape[dim])
     out = out.contiguous()
     x = None if x is None or ACTIVATIONS[activation].homogeneous else x.contiguous()
     number = one_number(grad)
@@ -93,6 +95,7 @@ def _native_backward(
         bias=ptr(bias, "bias"),
         out=ptr_wide_or_narrow(out, "out"),
         grad_expanded=number is not None,
+        threads=torch.get_num_threads(),
         **_options(out, dim, activation, gain, clamp),
     )
     return dx, dbias.to(out.dtype)
@@ -125,10 +128,7 @@ dispatch.register("bias_act_backward", "native", _native_backward, _why_not_nati
 
 def _cuda_options(x: Tensor, *options: Any) -> dict[str, Any]:
     """The same for the CUDA kernels."""
-    named = _options(x, *options)
-    shape = [named.pop(name) for name in ("outer", "channels", "inner")]
-    del named["threads"], named["bfloat16"]
-    return {**named, "shape": shape, "number": _cuda_border.DTYPES.index(x.dtype), "stream": _cuda_border.stream(x)}
+    return {**_options(x, *options), "stream": _cuda_border.stream(x)}
 
 
 def _cuda(x: Tensor, bias: Tensor | None, dim: int, activation: str, gain: float, clamp: float | None) -> Tensor:
@@ -167,8 +167,8 @@ def _cuda_backward(
     if out.numel() == 0:
         return torch.empty_like(out), out.new_zeros(out.shape[dim])
     options, module = _cuda_options(out, dim, activation, gain, clamp), _cuda_border.module()
-    outer, channels, inner = options["shape"]
-    parts = module.bias_act_cuda_parts(outer, inner)
+    channels = options["channels"]
+    parts = module.bias_act_cuda_parts(options["outer"], options["inner"])
     dx = torch.empty_like(out)
     dbias, partials = dx.new_empty(channels, dtype=torch.float32), dx.new_empty(parts * channels, dtype=torch.float32)
     with _cuda_border.on_device(dx):
@@ -179,7 +179,7 @@ def _cuda_backward(
             grad=_cuda_border.address(grad, "grad"),
             x=_cuda_border.address(x, "x"),
             bias=_cuda_border.address(bias, "bias"),
-            saved=_cuda_border.address(out, "saved"),
+            out=_cuda_border.address(out, "saved"),
             **options,
         )
     return dx, dbias.to(out.dtype)

@@ -12,7 +12,7 @@ from torch import Tensor
 from digan_fast import dispatch
 from digan_fast.ops import _cuda as _cuda_border
 from digan_fast.ops._capabilities import why_not, why_not_one_dtype
-from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr, wide
+from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, NATIVE_DTYPES, fresh, ptr, wide
 from digan_fast.ops._registry import define, differentiable
 from digan_fast.ops._triton import lazily
 from digan_fast.reference import coord_linear as reference
@@ -59,9 +59,23 @@ _backward_op = define(
 )
 
 
+def _extents(phase: Tensor, weight: Tensor, grid: Sequence[int]) -> dict[str, int]:
+    """Of the compiled functions' arguments."""
+    named = zip(("side", "top", "left", "height", "width"), grid, strict=True)
+    batch, frames, sinusoids = phase.shape
+    return {"videos": batch, "frames": frames, "sinusoids": sinusoids, "outputs": weight.shape[1], **dict(named)}
+
+
+def _options(activation: str, gain: float, clamp: float | None) -> dict[str, Any]:
+    return {
+        "activation": NATIVE_ACTIVATIONS.index(activation),
+        "gain": gain,
+        "clamp": math.inf if clamp is None else clamp,
+    }
+
+
 def _arguments(tensors: Sequence[Any], grid: Sequence[int], *options: Any) -> dict[str, Any]:
     base, frequency, phase, weight, bias, out = tensors
-    activation, gain, clamp = options
     return {
         "out": ptr(out, "out"),
         "base": ptr(base, "base"),
@@ -69,12 +83,9 @@ def _arguments(tensors: Sequence[Any], grid: Sequence[int], *options: Any) -> di
         "phase": ptr(phase, "phase"),
         "weight": ptr(weight, "weight"),
         "bias": ptr(bias, "bias"),
-        "shape": [*phase.shape, weight.shape[1]],
-        "grid": list(grid),
-        "activation": NATIVE_ACTIVATIONS.index(activation),
-        "gain": gain,
-        "clamp": math.inf if clamp is None else clamp,
         "threads": torch.get_num_threads(),
+        **_extents(phase, weight, grid),
+        **_options(*options),
     }
 
 
@@ -127,16 +138,12 @@ dispatch.register(
 
 def _cuda_options(phase: Tensor, weight: Tensor, grid: Sequence[int], *options: Any) -> dict[str, Any]:
     """What the CUDA kernels take besides addresses."""
-    activation, gain, clamp = options
     return {
-        "shape": [*phase.shape, weight.shape[1]],
-        "grid": list(grid),
-        "activation": NATIVE_ACTIVATIONS.index(activation),
-        "number": _cuda_border.DTYPES.index(weight.dtype),
+        "number": NATIVE_DTYPES.index(weight.dtype),
         "tf32": _cuda_border.multiplies_as_tf32(weight.dtype),
-        "gain": gain,
-        "clamp": math.inf if clamp is None else clamp,
         "stream": _cuda_border.stream(weight),
+        **_extents(phase, weight, grid),
+        **_options(*options),
     }
 
 
@@ -171,9 +178,12 @@ def _cuda_backward(grad: Tensor, *args: Any) -> tuple[Tensor, ...]:
     (batch, frames, sinusoids), module = phase.shape, _cuda_border.module()
     dtheta = dbias.new_empty((batch, frames, 3, sinusoids))
     dvideo = dbias.new_empty((batch, 3, sinusoids))
-    named = _cuda_options(phase, weight, *options)
-    extents = {key: named[key] for key in ("shape", "grid", "number")}
-    partials = dbias.new_empty(module.coord_linear_cuda_partials(**extents, based=base is not None))
+    count = module.coord_linear_cuda_partials(
+        **_extents(phase, weight, options[0]),
+        base=_cuda_border.address(base, "base"),
+        number=NATIVE_DTYPES.index(weight.dtype),
+    )
+    partials = dbias.new_empty(count)
     dz = None if options[1:] == ("linear", 1.0, None) else torch.empty_like(grad)
     with _cuda_border.on_device(weight):
         module.coord_linear_backward_cuda(
@@ -189,8 +199,9 @@ def _cuda_backward(grad: Tensor, *args: Any) -> tuple[Tensor, ...]:
             frequency=_cuda_border.address(waves[0], "frequency"),
             phase=_cuda_border.address(waves[1], "phase"),
             weight=_cuda_border.address(weight, "weight"),
-            saved=_cuda_border.address(out, "saved"),
-            **named,
+            bias=0,
+            out=_cuda_border.address(out, "saved"),
+            **_cuda_options(phase, weight, *options),
         )
     dfrequency = dvideo[:, 1:].transpose(1, 2).to(frequency.dtype)
     return dbase, dfrequency, dtheta[:, :, 0].to(phase.dtype), dweight, dbias.to(grad.dtype)

@@ -46,7 +46,6 @@ def _options(weight: Tensor, left: Tensor, activation: str) -> dict[str, Any]:
         "rank": left.shape[-1],
         "modulation": MODULATIONS.index(activation),
         "scale": left.shape[-1] ** -0.5,
-        "threads": torch.get_num_threads(),
     }
 
 
@@ -58,6 +57,7 @@ def _native(weight: Tensor, left: Tensor, right: Tensor, activation: str) -> Ten
         weight=ptr(weight, "weight"),
         left=ptr(left, "left"),
         right=ptr(right, "right"),
+        threads=torch.get_num_threads(),
         **_options(weight, left, activation),
     )
     return out
@@ -66,6 +66,8 @@ def _native(weight: Tensor, left: Tensor, right: Tensor, activation: str) -> Ten
 def _native_backward(
     grad: Tensor, weight: Tensor, left: Tensor, right: Tensor, out: Tensor, activation: str
 ) -> tuple[Tensor, Tensor, Tensor]:
+    if grad.numel() == 0:
+        return reference.fmm_weights_backward(grad, weight, left, right, activation)
     weight, left, right = weight.contiguous(), left.contiguous(), right.contiguous()
     number = one_number(grad)
     grad = grad.contiguous() if number is None else number
@@ -79,16 +81,14 @@ def _native_backward(
         left=ptr(left, "left"),
         right=ptr(right, "right"),
         grad_expanded=number is not None,
+        threads=torch.get_num_threads(),
         **_options(weight, left, activation),
     )
     return gradients
 
 
 def _cuda_options(weight: Tensor, left: Tensor, activation: str) -> dict[str, Any]:
-    named = _options(weight, left, activation)
-    shape = [named.pop(name) for name in ("batch", "outputs", "inputs", "rank")]
-    del named["threads"]
-    return {**named, "shape": shape, "stream": _cuda_border.stream(weight)}
+    return {**_options(weight, left, activation), "stream": _cuda_border.stream(weight)}
 
 
 def _cuda(weight: Tensor, left: Tensor, right: Tensor, activation: str) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from digan_fast import dispatch
 from digan_fast.ops import _cuda as _cuda_border
 from digan_fast.ops._capabilities import why_not, why_not_one_dtype
-from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr, wide
+from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, NATIVE_DTYPES, fresh, ptr, wide
 from digan_fast.ops._registry import define, differentiable
 from digan_fast.ops._triton import lazily
 from digan_fast.reference import linear_act as reference
@@ -39,26 +39,34 @@ _backward_op = define(
 )
 
 
-def _arguments(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    out: Tensor,
-    activation: str,
-    gain: float,
-    clamp: float | None,
-) -> dict[str, Any]:
+def _extents(x: Tensor, weight: Tensor, bias: Tensor | None) -> dict[str, int]:
+    """Of the compiled functions' arguments."""
+    return {
+        "videos": len(x),
+        "rows": math.prod(x.shape[1:-1]),
+        "inputs": weight.shape[2],
+        "outputs": weight.shape[1],
+        "own_biases": bias is not None and bias.ndim == 2,
+    }
+
+
+def _options(activation: str, gain: float, clamp: float | None) -> dict[str, Any]:
+    return {
+        "activation": NATIVE_ACTIVATIONS.index(activation),
+        "gain": gain,
+        "clamp": math.inf if clamp is None else clamp,
+    }
+
+
+def _arguments(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor, *options: Any) -> dict[str, Any]:
     return {
         "out": ptr(out, "out"),
         "x": ptr(x, "x"),
         "weight": ptr(weight, "weight"),
         "bias": ptr(bias, "bias"),
-        "own_biases": bias is not None and bias.ndim == 2,
-        "shape": [len(x), math.prod(x.shape[1:-1]), *weight.shape[:0:-1]],
-        "activation": NATIVE_ACTIVATIONS.index(activation),
-        "gain": gain,
-        "clamp": math.inf if clamp is None else clamp,
         "threads": torch.get_num_threads(),
+        **_extents(x, weight, bias),
+        **_options(*options),
     }
 
 
@@ -109,26 +117,15 @@ def _rows(x: Tensor) -> tuple[Tensor, bool]:
     return (flat[0] if shared else flat).contiguous(), shared
 
 
-def _cuda_options(
-    shape: list[int],
-    x: Tensor,
-    bias: Tensor | None,
-    shared: bool,
-    activation: str,
-    gain: float,
-    clamp: float | None,
-) -> dict[str, Any]:
+def _cuda_options(x: Tensor, weight: Tensor, bias: Tensor | None, shared: bool, *options: Any) -> dict[str, Any]:
     """What the CUDA kernels take besides addresses."""
     return {
-        "shape": shape,
         "shared_x": shared,
-        "own_biases": bias is not None and bias.ndim == 2,
-        "activation": NATIVE_ACTIVATIONS.index(activation),
-        "number": _cuda_border.DTYPES.index(x.dtype),
+        "number": NATIVE_DTYPES.index(x.dtype),
         "tf32": _cuda_border.multiplies_as_tf32(x.dtype),
-        "gain": gain,
-        "clamp": math.inf if clamp is None else clamp,
         "stream": _cuda_border.stream(x),
+        **_extents(x, weight, bias),
+        **_options(*options),
     }
 
 
@@ -137,14 +134,13 @@ def _cuda(x: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tens
     if out.numel() == 0 or x.shape[-1] == 0:
         return reference.linear_act(x, weight, bias, *options)
     (rows, shared), weight, bias = _rows(x), weight.contiguous(), wide(bias)
-    shape = [len(x), rows.shape[-2], *weight.shape[:0:-1]]
     with _cuda_border.on_device(x):
         _cuda_border.module().linear_act_cuda(
             out=_cuda_border.address(out, "out"),
             x=_cuda_border.address(rows, "x"),
             weight=_cuda_border.address(weight, "weight"),
             bias=_cuda_border.address(bias, "bias"),
-            **_cuda_options(shape, rows, bias, shared, *options),
+            **_cuda_options(x, weight, bias, shared, *options),
         )
     return out
 
@@ -158,10 +154,8 @@ def _cuda_backward(
     grad, out = grad.contiguous(), out.contiguous()
     dx, dweight, dbias = _fake_backward(grad, x, weight, bias)
     dbias = torch.empty_like(dbias, dtype=torch.float32)
-    shape = [len(x), rows.shape[-2], *weight.shape[:0:-1]]
-    named = _cuda_options(shape, rows, wide_bias, shared, *options)
     module = _cuda_border.module()
-    count = module.linear_act_cuda_partials(**{key: named[key] for key in ("shape", "own_biases", "number")})
+    count = module.linear_act_cuda_partials(**_extents(x, weight, bias), number=NATIVE_DTYPES.index(x.dtype))
     partials = x.new_empty(count, dtype=torch.float32)
     dz = None if options == ("linear", 1.0, None) else torch.empty_like(grad)
     with _cuda_border.on_device(x):
@@ -175,8 +169,8 @@ def _cuda_backward(
             x=_cuda_border.address(rows, "x"),
             weight=_cuda_border.address(weight, "weight"),
             bias=_cuda_border.address(wide_bias, "bias"),
-            saved=_cuda_border.address(out, "saved"),
-            **named,
+            out=_cuda_border.address(out, "saved"),
+            **_cuda_options(x, weight, bias, shared, *options),
         )
     return dx, dweight, dbias.to(grad.dtype)
 

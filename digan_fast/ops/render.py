@@ -75,6 +75,11 @@ def _level_tuples(levels: Sequence[Level], address: Callable[[Tensor, str], int]
     return [level(each, f"levels.{i}") for i, each in enumerate(levels)]
 
 
+def _place(size: int, window: Sequence[int]) -> dict[str, int]:
+    """Of the compiled functions' arguments."""
+    return {"side": size, **dict(zip(("top", "left", "height", "width"), window, strict=True))}
+
+
 def _native(*args: Any) -> Tensor:
     *lists, size, window, precision = args
     out = fresh(_empty(lists[1], lists[2], window))
@@ -90,8 +95,7 @@ def _native(*args: Any) -> Tensor:
         out=ptr(out, "out"),
         videos=out.shape[0],
         frames=out.shape[1],
-        side=size,
-        window=list(window),
+        **_place(size, window),
         levels=_level_tuples(reference.assembled(*lists), address),
         precision=_NATIVE_PRECISIONS.index(precision),
         threads=torch.get_num_threads(),
@@ -137,8 +141,7 @@ def _cuda_part(levels: Sequence[Level], size: int, window: Window, precision: st
     call = {
         "videos": out.shape[0],
         "frames": out.shape[1],
-        "side": size,
-        "window": list(window),
+        **_place(size, window),
         "levels": _level_tuples(levels, address),
         "precision": _CUDA_PRECISIONS.index(precision),
     }
@@ -197,8 +200,13 @@ def _why_not_fused(*args: Any) -> str | None:
 def _why_not_fused_levels(
     levels: Sequence[Level], like: Tensor, size: int, window: Sequence[int], precision: str
 ) -> str | None:
-    tuples, how = _level_tuples(levels, lambda *_: 4), _CUDA_PRECISIONS.index(precision)
-    found: str = _cuda_border.module().render_cuda_why_not(*like.shape[:2], size, list(window), tuples, how)
+    found: str = _cuda_border.module().render_cuda_why_not(
+        videos=like.shape[0],
+        frames=like.shape[1],
+        **_place(size, window),
+        levels=_level_tuples(levels, lambda *_: 4),
+        precision=_CUDA_PRECISIONS.index(precision),
+    )
     return found or None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from digan_fast import dispatch
 from digan_fast.ops import _cuda as _cuda_border
 from digan_fast.ops._capabilities import why_not
-from digan_fast.ops._pointers import fresh, ptr, ptr_wide_or_narrow
+from digan_fast.ops._pointers import NATIVE_DTYPES, fresh, ptr_wide_or_narrow
 from digan_fast.ops._registry import composable, define, layout
 from digan_fast.ops._triton import lazily
 from digan_fast.reference import upfirdn2d as reference
@@ -28,27 +28,56 @@ def _taps(filter: Tensor, flip: bool, gain: float) -> Tensor:
     return taps if flip else taps.flip((0, 1))
 
 
-def _native(x: Tensor, filter: Tensor, up: int, down: int, padding: Sequence[int], flip: bool, gain: float) -> Tensor:
-    taps = _taps(filter, flip, gain)
-    batch, channels, height, width = x.shape
-    size = reference.output_size((height, width), taps.shape, up, down, padding)
+def _axes(x: Tensor, taps: Tensor, size: Sequence[int], padding: Sequence[int]) -> dict[str, int]:
+    """Of the compiled functions' arguments: the vertical axis and the horizontal one."""
+    named: dict[str, int] = {}
+    for axis, suffix in enumerate(("_y", "_x")):
+        named["size" + suffix] = x.shape[2 + axis]
+        named["out_size" + suffix] = size[axis]
+        named["taps" + suffix] = taps.shape[axis]
+        named["before" + suffix] = padding[2 - 2 * axis]
+    return named
+
+
+def _filtered(
+    address: Callable[[Tensor, str], int],
+    function: Callable[..., None],
+    x: Tensor,
+    out: Tensor,
+    taps: Tensor,
+    **options: Any,
+) -> None:
+    """Calls a compiled function, which sees [images, H, W, channels]."""
+    batch, channels = x.shape[:2]
     last = layout(x) == torch.channels_last
     x = x.contiguous(memory_format=layout(x))
-    out = fresh(torch.empty((batch, channels, *size), dtype=x.dtype, memory_format=layout(x)))
-    dispatch.native_module().upfirdn2d_cpu(
-        out=ptr_wide_or_narrow(out.movedim(1, 3) if last else out, "out"),
-        x=ptr_wide_or_narrow(x.movedim(1, 3) if last else x, "x"),
-        filter=ptr(taps, "filter"),
+    function(
+        out=address(out.movedim(1, 3) if last else out, "out"),
+        x=address(x.movedim(1, 3) if last else x, "x"),
+        filter=address(taps, "filter"),
         images=batch if last else batch * channels,
         channels=channels if last else 1,
-        size=(height, width),
-        out_size=size,
-        taps=tuple(taps.shape),
-        before=(padding[2], padding[0]),
+        number=NATIVE_DTYPES.index(x.dtype),
+        **options,
+    )
+
+
+def _native(x: Tensor, filter: Tensor, up: int, down: int, padding: Sequence[int], flip: bool, gain: float) -> Tensor:
+    taps = _taps(filter, flip, gain)
+    out = fresh(_fake(x, taps, up, down, padding, flip, gain))
+    if 0 in (*x.shape, *out.shape):
+        return out.zero_()
+    axes = _axes(x, taps, out.shape[2:], padding)
+    _filtered(
+        ptr_wide_or_narrow,
+        dispatch.native_module().upfirdn2d_cpu,
+        x,
+        out,
+        taps,
         up=up,
         down=down,
-        bfloat16=x.dtype == torch.bfloat16,
         threads=torch.get_num_threads(),
+        **axes,
     )
     return out
 
@@ -61,29 +90,13 @@ def _why_not_native(x: Tensor, filter: Tensor, *_: Any) -> str | None:
 
 def _cuda(x: Tensor, filter: Tensor, up: int, down: int, padding: Sequence[int], flip: bool, gain: float) -> Tensor:
     taps = _taps(filter, flip, gain)
-    batch, channels, height, width = x.shape
-    size = reference.output_size((height, width), taps.shape, up, down, padding)
-    last = layout(x) == torch.channels_last
-    x = x.contiguous(memory_format=layout(x))
-    out = torch.empty((batch, channels, *size), dtype=x.dtype, device=x.device, memory_format=layout(x))
+    out = _fake(x, taps, up, down, padding, flip, gain)
     if 0 in (*x.shape, *out.shape):
         return out.zero_()
+    axes, stream = _axes(x, taps, out.shape[2:], padding), _cuda_border.stream(x)
     with _cuda_border.on_device(x):
-        _cuda_border.module().upfirdn2d_cuda(
-            out=_cuda_border.address(out.movedim(1, 3) if last else out, "out"),
-            x=_cuda_border.address(x.movedim(1, 3) if last else x, "x"),
-            filter=_cuda_border.address(taps, "filter"),
-            images=batch if last else batch * channels,
-            channels=channels if last else 1,
-            size=(height, width),
-            out_size=size,
-            taps=tuple(taps.shape),
-            before=(padding[2], padding[0]),
-            up=up,
-            down=down,
-            number=_cuda_border.DTYPES.index(x.dtype),
-            stream=_cuda_border.stream(x),
-        )
+        function = _cuda_border.module().upfirdn2d_cuda
+        _filtered(_cuda_border.address, function, x, out, taps, up=up, down=down, stream=stream, **axes)
     return out
 
 

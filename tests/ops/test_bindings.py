@@ -22,14 +22,21 @@ TO_RGB = (AT, AT, 3, 2, 0, 1.0, math.inf)
 LEVEL = (4, 2, AT, AT, [LAYER], TO_RGB)  # side, sinusoids, frequency, phase, layers, to-RGB
 MLP_LAYER = (AT, AT, False, 3, 2, 2, 1.0)  # weight, bias, own_biases, outputs, inputs, activation, gain
 
-LINEAR = {"out": AT, "x": AT, "weight": AT, "bias": AT, "own_biases": False, "shape": [2, 3, 4, 5]}
-LINEAR |= {"activation": 2, "gain": 1.0, "clamp": math.inf, "threads": 1}
-COORD = {"out": AT, "base": AT, "frequency": AT, "phase": AT, "weight": AT, "bias": AT, "shape": [2, 2, 3, 4]}
-COORD |= {"grid": [4, 0, 0, 2, 2], "activation": 2, "gain": 1.0, "clamp": math.inf, "threads": 1}
-BIAS = {"outer": 2, "channels": 3, "inner": 4, "activation": 2, "bfloat16": False, "alpha": 0.2, "gain": 1.0}
-BIAS |= {"clamp": math.inf, "threads": 1, "x": AT, "bias": AT, "out": AT}
-FMM = {"weight": AT, "left": AT, "right": AT, "batch": 2, "outputs": 3, "inputs": 4, "rank": 2, "modulation": 1}
-FMM |= {"scale": 1.0, "threads": 1}
+OPTIONS = {"activation": 2, "gain": 1.0, "clamp": math.inf}
+LINEAR = dict.fromkeys(("out", "x", "weight", "bias"), AT) | OPTIONS
+LINEAR |= {"videos": 2, "rows": 3, "inputs": 4, "outputs": 5, "own_biases": False, "threads": 1}
+COORD = dict.fromkeys(("out", "base", "frequency", "phase", "weight", "bias"), AT) | OPTIONS
+COORD |= {"videos": 2, "frames": 2, "sinusoids": 3, "outputs": 4, "threads": 1}
+COORD |= {"side": 4, "top": 0, "left": 0, "height": 2, "width": 2}
+BIAS = dict.fromkeys(("x", "bias", "out"), AT) | OPTIONS
+BIAS |= {"outer": 2, "channels": 3, "inner": 4, "number": 0, "alpha": 0.2, "threads": 1}
+FMM = dict.fromkeys(("weight", "left", "right"), AT)
+FMM |= {"batch": 2, "outputs": 3, "inputs": 4, "rank": 2, "modulation": 1, "scale": 1.0, "threads": 1}
+FILTER = dict.fromkeys(("out", "x", "filter"), AT) | {"images": 2, "channels": 1, "up": 1, "down": 1}
+FILTER |= {"size_y": 4, "out_size_y": 4, "taps_y": 1, "before_y": 0, "number": 0, "threads": 1}
+FILTER |= {"size_x": 4, "out_size_x": 4, "taps_x": 1, "before_x": 0}
+RENDER = {"out": AT, "videos": 1, "frames": 1, "side": 4, "top": 0, "left": 0, "height": 4, "width": 4}
+RENDER |= {"levels": [LEVEL], "precision": 0, "threads": 1}
 CALLS: dict[str, dict[str, Any]] = {
     "linear_act_cpu": LINEAR,
     "linear_act_backward_cpu": LINEAR | dict.fromkeys(("grad", "dx", "dweight", "dbias"), AT),
@@ -38,21 +45,18 @@ CALLS: dict[str, dict[str, Any]] = {
     | dict.fromkeys(("grad", "dbase", "dfrequency", "dphase", "dweight", "dbias"), AT),
     "coord_mlp_cpu": {"out": AT, "coordinates": AT, "own_coordinates": False, "sets": 2, "points": 3}
     | {"layers": [MLP_LAYER], "threads": 1},
-    "render_cpu": {"out": AT, "videos": 1, "frames": 1, "side": 4, "window": [0, 0, 4, 4]}
-    | {"levels": [LEVEL], "precision": 0, "threads": 1},
+    "render_cpu": RENDER,
     "bias_act_cpu": BIAS,
     "bias_act_backward_cpu": BIAS | {"dx": AT, "dbias": AT, "grad": AT, "grad_expanded": False, "activation": 3},
     "fmm_weights_cpu": FMM | {"out": AT},
     "fmm_weights_backward_cpu": FMM | {"dweight": AT, "dleft": AT, "dright": AT, "grad": AT, "grad_expanded": False},
-    "upfirdn2d_cpu": {"out": AT, "x": AT, "filter": AT, "images": 2, "channels": 1, "size": (4, 4)}
-    | {"out_size": (4, 4), "taps": (1, 1), "before": (0, 0), "up": 1, "down": 1, "bfloat16": False, "threads": 1},
+    "upfirdn2d_cpu": FILTER,
 }
 # Tensors that may be left out.
 OPTIONAL = {"bias", "base", "dbase"}
-# Extents under their names, and what takes a list of them.
 EXTENTS = {"outer", "channels", "inner", "batch", "outputs", "inputs", "rank", "sets", "points", "videos", "frames"}
-EXTENTS |= {"images", "threads", "up", "down"}
-LISTS = {"shape", "size", "out_size", "taps"}
+EXTENTS |= {"images", "threads", "up", "down", "rows", "sinusoids"}
+EXTENTS |= {f"{name}_{axis}" for name in ("size", "out_size", "taps") for axis in "yx"}
 
 
 def refuses(call: str, message: str, **changes: Any) -> None:
@@ -80,13 +84,9 @@ def test_addresses(call: str) -> None:
 
 @pytest.mark.parametrize("call", CALLS)
 def test_extents(call: str) -> None:
-    for name, value in CALLS[call].items():
+    for name in CALLS[call]:
         if name in EXTENTS:
-            refuses(call, rf"{name}.* is .*-1", **{name: -1})
-        if name in LISTS:
-            for index in range(len(value)):
-                bad = [*value[:index], -1, *value[index + 1 :]]
-                refuses(call, rf"^{name.removeprefix('out_')} is .*-1", **{name: bad})
+            refuses(call, rf"^{name.removesuffix('_y').removesuffix('_x')} is -1, expected", **{name: -1})
     if "threads" in CALLS[call]:
         refuses(call, "^threads is 0, expected 1 or more", threads=0)
 
@@ -100,6 +100,9 @@ def test_activations(call: str) -> None:
     if "modulation" in CALLS[call]:
         for bad in (-1, 4):
             refuses(call, f"^modulation is {bad}", modulation=bad)
+    if "number" in CALLS[call]:
+        for bad in (-1, 2):
+            refuses(call, f"^number is {bad}, expected less than 2", number=bad)
     if "clamp" in CALLS[call]:
         refuses(call, "^clamp is -1.* expected 0 or more, or infinity", clamp=-1.0)
         refuses(call, "^clamp is nan", clamp=math.nan)
@@ -126,7 +129,7 @@ def test_no_layers() -> None:
     refuses("coord_mlp_cpu", "^layers is empty", layers=[])
     refuses("render_cpu", "^layers is empty", levels=[(4, 2, AT, AT, [], TO_RGB)])
     refuses("render_cpu", "^levels is empty", levels=[])
-    refuses("render_cpu", "^levels is empty or without waves", levels=[(4, 0, 0, 0, [LAYER], TO_RGB)])
+    refuses("render_cpu", "^levels is empty or without features", levels=[(4, 0, 0, 0, [LAYER], TO_RGB)])
 
 
 @pytest.mark.parametrize("of", [LAYER, TO_RGB])
@@ -151,11 +154,11 @@ def test_layers_of_render(of: tuple[Any, ...], index: int, value: float, message
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"window": [0, 0, 0, 4]}, "^window is"),
-        ({"window": [0, 0, 4, -4]}, "^window is"),
-        ({"window": [2**63 - 1, 0, 4, 4]}, "^window is"),
-        ({"window": [0, -(2**63), 4, 4]}, "^window is"),
-        ({"window": [0, 0, 4, 2**63 - 1]}, "^window is"),
+        ({"height": 0}, "^window is"),
+        ({"width": -4}, "^window is"),
+        ({"top": 2**63 - 1}, "^window is"),
+        ({"left": -(2**63)}, "^window is"),
+        ({"width": 2**63 - 1}, "^window is"),
         ({"side": 6}, "^side is 6, expected a multiple"),
         ({"side": 0}, "^side is 0"),
         ({"precision": 3}, "^precision is 3"),
@@ -172,30 +175,40 @@ def test_pictures_of_render(changes: dict[str, Any], message: str) -> None:
 
 @pytest.mark.parametrize("call", ["coord_linear_cpu", "coord_linear_backward_cpu"])
 @pytest.mark.parametrize(
-    "grid",
+    ("changes", "message"),
     [
-        [0, 0, 0, 2, 2],
-        [4, 0, 0, 0, 2],
-        [4, 0, 0, 2, -1],
-        [4, 2**63 - 1, 0, 2, 2],
-        [4, 0, -(2**63), 2, 2],
-        [4, 0, 0, 2**63 - 1, 2],
+        ({"side": 0}, "^side is 0"),
+        ({"height": 0}, "^rectangle is"),
+        ({"width": -1}, "^rectangle is"),
+        ({"top": 2**63 - 1}, "^rectangle is"),
+        ({"left": -(2**63)}, "^rectangle is"),
+        ({"height": 2**63 - 1}, "^rectangle is"),
     ],
 )
-def test_grids_of_coord_linear(call: str, grid: list[int]) -> None:
-    refuses(call, "^grid is", grid=grid)
+def test_grids_of_coord_linear(call: str, changes: dict[str, int], message: str) -> None:
+    refuses(call, message, **changes)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_names_and_types(call: str) -> None:
+    function = getattr(dispatch.native_module(), call)
+    for name, value in CALLS[call].items():
+        others = {key: each for key, each in CALLS[call].items() if key != name}
+        with pytest.raises(TypeError, match=rf"^{call}\(\) lacks the argument {name}$"):
+            function(**others)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            with pytest.raises(TypeError, match=f"^{name} is '1', expected {type(value).__name__}"):
+                function(**others, **{name: "1"})
+    with pytest.raises(TypeError, match=rf"^{call}\(\) has other arguments than {call}\(\*, "):
+        function(**CALLS[call], beyond=1)
+    with pytest.raises(TypeError, match="out of range|expected int"):
+        function(**CALLS[call] | {"threads": 2**70})
 
 
 @pytest.mark.parametrize("call", CALLS)
 def test_products_of_extents_that_overflow(call: str) -> None:
     """2⁶² of each: refused, or memory that there is not; never a small number by wrapping round."""
     huge = 2**62
-    for name, value in CALLS[call].items():
-        if name in EXTENTS - {"threads", "up", "down"}:
-            changes: dict[str, Any] = {name: huge}
-        elif name in LISTS - {"taps"}:
-            changes = {name: [huge, *value[1:]]}
-        else:
-            continue
+    for name in (EXTENTS - {"threads", "up", "down", "taps_y", "taps_x"}) & set(CALLS[call]):
         with pytest.raises((ValueError, MemoryError)):
-            getattr(dispatch.native_module(), call)(**CALLS[call] | changes)
+            getattr(dispatch.native_module(), call)(**CALLS[call] | {name: huge})

@@ -3,10 +3,10 @@
 #include <tuple>
 #include <vector>
 
-#include "bindings.h"
 #include "digan_fast/render.h"
+#include "fields.h"
 
-// Levels as Python passes them, checked.
+// Rendering's arguments; levels as Python passes them.
 
 namespace digan_fast {
 
@@ -17,13 +17,16 @@ using LayerTuple =
 using LevelTuple = std::tuple<std::int64_t, std::int64_t, std::uintptr_t, std::uintptr_t,
                               std::vector<LayerTuple>, LayerTuple>;
 
+constexpr int kCpuPrecisions = 3, kCudaPrecisions = 5;
+
 inline RenderLayer layer_of(const LayerTuple& tuple) {
     const auto& [weight, bias, outputs, inputs, activation, gain, clamp] = tuple;
     require(outputs > 0, "outputs", std::to_string(outputs), "1 or more");
     require(inputs > 0, "inputs", std::to_string(inputs), "1 or more");
     require_clamp(clamp);
-    const Activation kind = activation_of(
-        activation, {Activation::linear, Activation::relu, Activation::lrelu, Activation::sine});
+    const auto kind = static_cast<Activation>(activation);
+    require_activation(kind,
+                       {Activation::linear, Activation::relu, Activation::lrelu, Activation::sine});
     return {address("weight", weight), address("bias", bias), outputs, inputs, kind, gain, clamp};
 }
 
@@ -41,10 +44,31 @@ inline RenderLevel level_of(const LevelTuple& tuple) {
     return level;
 }
 
-// Channels and sides follow from one level to the next.
-inline void check(const RenderParams& p) {
-    require(!p.levels.empty() && p.levels.front().sinusoids > 0, "levels", "empty or without waves",
-            "a first level with sinusoids");
+// Everything that decides what is rendered, and where.
+inline Fields<RenderParams> render_fields() {
+    using Params = RenderParams;
+    const std::string layer = "tuple[int, int, int, int, int, float, float]";
+    const std::string type = "list[tuple[int, int, int, int, list[" + layer + "], " + layer + "]]";
+    const auto levels = [type](Params& params, py::handle value) {
+        for (const LevelTuple& level : from_python<std::vector<LevelTuple>>("levels", value, type))
+            params.levels.push_back(level_of(level));
+    };
+    return {field("videos", &Params::videos),      field("frames", &Params::frames),
+            field("side", &Params::side),          field("top", &Params::top),
+            field("left", &Params::left),          field("height", &Params::height),
+            field("width", &Params::width),        {"levels", type, false, levels},
+            field("precision", &Params::precision)};
+}
+
+// Channels and sides follow from one level to the next. False: there are no frames.
+inline bool check_render(const RenderParams& p, int precisions) {
+    const int precision = static_cast<int>(p.precision);
+    require(precision >= 0 && precision < precisions, "precision", std::to_string(precision),
+            ("less than " + std::to_string(precisions)).c_str());
+    require_extents({{"videos", p.videos}, {"frames", p.frames}});
+    require_rectangle("window", p.top, p.left, p.height, p.width);
+    require(!p.levels.empty() && p.levels.front().sinusoids > 0, "levels",
+            "empty or without features", "a first level with sinusoids");
     std::int64_t channels = 0, side = 0;
     for (const RenderLevel& level : p.levels) {
         if (side) {
@@ -71,22 +95,7 @@ inline void check(const RenderParams& p) {
     require(p.side % side == 0, "side", std::to_string(p.side), "a multiple of the last level's");
     require_tensor("window",
                    {p.videos, p.frames, p.levels.front().to_rgb.outputs, p.height, p.width});
-}
-
-// Everything but `out`, `threads` and `pause`.
-inline RenderParams render_params(std::int64_t videos, std::int64_t frames, std::int64_t side,
-                                  const std::array<std::int64_t, 4>& window,
-                                  const std::vector<LevelTuple>& levels, int precision) {
-    const auto [top, left, height, width] = window;
-    require_extent("videos", videos);
-    require_extent("frames", frames);
-    require_rectangle("window", top, left, height, width);
-    RenderParams params{nullptr, videos, frames, side, top,
-                        left,    height, width,  {},   static_cast<Precision>(precision),
-                        1,       {}};
-    for (const LevelTuple& level : levels) params.levels.push_back(level_of(level));
-    check(params);
-    return params;
+    return p.videos > 0 && p.frames > 0;
 }
 
 }  // namespace digan_fast
