@@ -7,7 +7,7 @@ EMULATED := $(abspath $(VENV))/triton-3.9.0
 OLDER := $(abspath $(VENV))/triton-3.6.0 $(abspath $(VENV))/triton-3.7.1
 SIMULATOR := $(wildcard tests/cuda/simulator/*)
 
-.PHONY: demo test gpu emulate emulate-versions mutants packaging compatibility sanitize bench bench-quick lint format clean
+.PHONY: demo test gpu emulate emulate-versions mutants packaging compatibility sanitize bench bench-quick lint stubs format clean
 
 ## demo: a video of eight rabbits from the shipped snapshot, in demo/
 demo: $(VENV)/.installed
@@ -66,6 +66,10 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.cu %.cuh %.h,$(NATIVE)) $(SIMULATOR)
+
+## stubs: digan_fast/_C.pyi from the compiled functions
+stubs: $(VENV)/.installed-dev
+	PYTHONPATH=tests $(BIN)/python -m stubs
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .

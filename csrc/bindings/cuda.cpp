@@ -3,6 +3,8 @@
 namespace digan_fast {
 
 void bind_cuda(py::module_& m) {
+    py::options options;
+    options.disable_function_signatures();  // docstrings are signatures
     bind_cuda_bias_act(m);
     bind_cuda_coord_linear(m);
     bind_cuda_fmm_weights(m);

@@ -138,8 +138,6 @@ bool read(Params& params, const std::string& function, const Fields<Params>& fie
 template <class Params, class Result>
 void define(py::module_& m, const char* name, const Fields<Params>& fields, Check<Params> check,
             std::function<Result(Params&)> run) {
-    py::options options;
-    options.disable_function_signatures();
     const auto call = [=, function = std::string(name)](const py::kwargs& arguments) -> Result {
         Params params{};
         const bool work = read(params, function, fields, arguments, check);

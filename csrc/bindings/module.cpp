@@ -40,10 +40,13 @@ PYBIND11_MODULE(_C, m) {
     selected_isa();    // a bad DIGAN_FAST_ISA fails the import, not the first call
     threads_usable();  // from here on a fork is noticed
 
-    m.def("build_info", &build_info);
-    m.def("cpu_features", &cpu_features);
-    m.def("isa", [] { return isa_name(selected_isa()); });
-    m.def("cuda_info", &cuda_information);
+    // Docstrings are the signatures that _C.pyi is generated from (tests/stubs.py).
+    py::options options;
+    options.disable_function_signatures();
+    m.def("build_info", &build_info, "build_info() -> dict[str, Any]");
+    m.def("cpu_features", &cpu_features, "cpu_features() -> list[str]");
+    m.def("isa", [] { return isa_name(selected_isa()); }, "isa() -> str");
+    m.def("cuda_info", &cuda_information, "cuda_info() -> dict[str, Any]");
     bind_bias_act(m);
     bind_coord_linear(m);
     bind_coord_mlp(m);

@@ -37,7 +37,8 @@ double peak_rate(const std::string& instruction, int threads, double seconds) {
 
 void bind_peak(py::module_& m) {
     using namespace py::literals;
-    m.def("peak_rate", &peak_rate, "instruction"_a, "threads"_a, "seconds"_a);
+    m.def("peak_rate", &peak_rate, "instruction"_a, "threads"_a, "seconds"_a,
+          "peak_rate(instruction: str, threads: int, seconds: float) -> float");
 }
 
 }  // namespace digan_fast

@@ -69,8 +69,9 @@ py::capsule result(std::vector<std::int64_t> shape, std::vector<std::int64_t> st
 
 void bind_results(py::module_& m) {
     using namespace py::literals;
-    m.def("result", &result, "shape"_a, "strides"_a, "bfloat16"_a);
-    m.def("keep_freed_results", &keep_pages, "keep"_a);
+    m.def("result", &result, "shape"_a, "strides"_a, "bfloat16"_a,
+          "result(shape: Sequence[int], strides: Sequence[int], bfloat16: bool) -> CapsuleType");
+    m.def("keep_freed_results", &keep_pages, "keep"_a, "keep_freed_results(keep: bool) -> None");
 }
 
 }  // namespace digan_fast

@@ -85,6 +85,8 @@ def _linked(
 
     def compiled(source: Path) -> Path:
         own = _UNSEEN if "-fsanitize=thread" in options and source.stem in ("simulator", "numbers") else ()
+        if source.stem == "module" or source.parent.name == "bindings":
+            own = ("-std=c++20", "-fvisibility=hidden")
         target = kept("object", [*command, *own, *headers], with_headers(source, root)) / f"{source.stem}.o"
         return target if target.exists() else _made(target, [*command, *own, "-c", str(source)])
 

@@ -6,11 +6,11 @@ import logging
 from typing import Any
 
 import pytest
+import stubs
 import torch
 from harness import simulated
 from random_inrs import Widths, random_inr
 from renderings import PRECISIONS, RENDERINGS, arguments
-from torch import Tensor
 
 from digan_fast import dispatch
 
@@ -156,8 +156,17 @@ def test_errors_name_the_op(on_cuda: Any) -> None:
 
 
 def test_addresses_are_checked(on_cuda: Any) -> None:
-    x: Tensor = torch.randn(2, 3)
+    at = torch.randn(2, 3).data_ptr()
+    good = {"out": at, "x": at, "bias": 0, "outer": 2, "channels": 3, "inner": 1, "activation": 0, "number": 0}
+    good |= {"alpha": 1.0, "gain": 1.0, "clamp": 1.0, "stream": 0}
     with pytest.raises(ValueError, match="out is null"):
-        on_cuda.bias_act_cuda(0, x.data_ptr(), 0, [2, 3, 1], 0, 0, 1.0, 1.0, 1.0, 0)
+        on_cuda.bias_act_cuda(**good | {"out": 0})
     with pytest.raises(ValueError, match="number is 3"):
-        on_cuda.bias_act_cuda(x.data_ptr(), x.data_ptr(), 0, [2, 3, 1], 0, 3, 1.0, 1.0, 1.0, 0)
+        on_cuda.bias_act_cuda(**good | {"number": 3})
+
+
+def test_the_stub_has_the_bindings(on_cuda: Any) -> None:
+    written = stubs.declarations(stubs.STUB.read_text(encoding="utf-8"))
+    declared = {name: text for name, text in stubs.declared(on_cuda).items() if "cuda" in name.lower()}
+    assert declared.items() <= written.items()
+    assert {name for name in written if "cuda" in name.lower()} == {*declared, "cuda_info"}
