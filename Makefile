@@ -24,7 +24,7 @@ packaging: $(VENV)/.installed-dev
 
 ## emulate: the GPU's kernels without a GPU: interpreted, compiled for four architectures, their PTX executed; ten minutes
 emulate: $(VENV)/.installed-test $(EMULATED)/.installed $(VENV)/.found-nvcc
-	PYTHONPATH=$(EMULATED) TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels tests/emulator/test_triton_interpreter.py
+	PYTHONPATH=$(EMULATED) TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels tests/emulator/tests/test_triton_interpreter.py
 	PYTHONPATH=$(EMULATED) EMULATOR_REQUIRE_COMPILERS=1 $(BIN)/python -m pytest tests/kernels tests/emulator tests/cuda
 
 ## emulate-versions: the Triton kernels as the versions of Triton in use compile them, their PTX executed; half an hour
@@ -46,7 +46,7 @@ mutants: $(VENV)/.installed-test $(EMULATED)/.installed
 compatibility: $(VENV)/.installed-dev
 	$(BIN)/python tests/packaging/compatibility.py
 
-## bench: speed, memory and quality, a quarter of an hour; rewrites the tables of README.md and docs/performance.md
+## bench: speed, memory and quality, a quarter of an hour; rewrites the tables of README.md and docs/results/cpu.md
 bench: $(VENV)/.installed-dev
 	mkdir -p results
 	$(BIN)/python -m pytest bench --benchmark-json=results/bench.json
@@ -69,7 +69,7 @@ lint: $(VENV)/.installed-dev
 
 ## stubs: digan_fast/_C.pyi from the compiled functions
 stubs: $(VENV)/.installed-dev
-	PYTHONPATH=tests $(BIN)/python -m stubs
+	PYTHONPATH=tests:tests/support $(BIN)/python -m stubs
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
@@ -84,7 +84,7 @@ $(BIN)/python:
 
 # nvcc, from PyPI where there is no toolkit.
 $(VENV)/.found-nvcc: $(VENV)/.installed
-	PYTHONPATH=tests $(BIN)/python -m toolkit
+	PYTHONPATH=tests $(BIN)/python -m emulator.toolkit
 	touch $@
 
 $(VENV)/.build-tools: $(BIN)/python pyproject.toml constraints.txt

@@ -40,7 +40,7 @@ PYBIND11_MODULE(_C, m) {
     selected_isa();    // a bad DIGAN_FAST_ISA fails the import, not the first call
     threads_usable();  // from here on a fork is noticed
 
-    // Docstrings are the signatures that _C.pyi is generated from (tests/stubs.py).
+    // Docstrings are the signatures that _C.pyi is generated from (tests/support/stubs.py).
     py::options options;
     options.disable_function_signatures();
     m.def("build_info", &build_info, "build_info() -> dict[str, Any]");

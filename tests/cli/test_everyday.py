@@ -6,13 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from golden import DATA
 
 from digan_fast import snapshot
 
-DATA = Path(__file__).parents[1] / "data"
 TOOL = [sys.executable, "-m", "digan_fast"]
 
 

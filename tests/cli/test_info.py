@@ -1,15 +1,15 @@
 """``digan-fast info`` and ``convert``."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
+from golden import DATA
 
 import digan_fast
 from digan_fast import dispatch, snapshot
 
-PUBLISHED = Path(__file__).parents[1] / "data" / "snapshot.pkl"
+PUBLISHED = DATA / "snapshot.pkl"
 
 
 def test_info_as_json(run):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from toolkit import find_nvcc, install_nvcc
+from emulator.toolkit import find_nvcc, install_nvcc
 
 # The cases of the Triton kernels are those of every backend.
 sys.path.append(str(Path(__file__).parents[1] / "kernels"))

@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from toolkit import find_nvcc
-
 from emulator import ptx
+from emulator.toolkit import find_nvcc
 
 
 def nvcc_ptx(source: Path, architecture: str = "compute_80", flags: Sequence[str] = ()) -> str:

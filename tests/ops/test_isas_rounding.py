@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import random_inrs
 import torch
 from instruction_sets import ISAS
 from random_inrs import distance
@@ -106,7 +107,7 @@ torch.save((dispatch.native_module().isa(), found), sys.argv[1])
 def run(isa: str, path: Path) -> dict[str, list[torch.Tensor]] | str:
     """What the program computed, or what the module said of a set that this CPU lacks."""
     environment = {**os.environ, "DIGAN_FAST_ISA": isa}
-    command = [sys.executable, "-c", PROGRAM, str(path), str(Path(__file__).resolve().parents[1])]
+    command = [sys.executable, "-c", PROGRAM, str(path), str(Path(random_inrs.__file__).parent)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         assert "this CPU lacks" in done.stderr, done.stderr

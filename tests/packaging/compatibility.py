@@ -21,8 +21,8 @@ from resolution import ROOT, uv
 
 ROWS = ("3.11:floor", "3.12:2.11.0", "3.13:newest")
 TESTS = (
-    *("tests/ops", "tests/test_networks.py", "tests/test_torch_compile.py"),
-    *("tests/test_dispatch.py", "tests/test_dispatch_triton.py", "tests/test_pickles.py", "tests/test_video.py"),
+    *("tests/ops", "tests/dispatch", "tests/networks/test_networks.py", "tests/pytorch/test_torch_compile.py"),
+    *("tests/snapshot/test_pickles.py", "tests/video/test_video.py"),
 )
 HEAD = "| Python | torch | triton | numpy | passed | failed | skipped |\n| --- | --- | --- | --- | --- | --- | --- |"
 VERSIONS = """
@@ -55,7 +55,7 @@ def tested(python: Path, folder: Path) -> dict[str, int]:
     report = folder / "report.xml"
     subprocess.run(
         [
-            *(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", f"pythonpath={folder}"),
+            *(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "pythonpath=tests/support"),
             *(f"--junitxml={report}", *TESTS),
         ],
         cwd=ROOT,

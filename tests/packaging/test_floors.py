@@ -14,8 +14,8 @@ pytestmark = pytest.mark.packaging
 # What reads, writes and parses: videos, pictures, YAML, snapshots, options, plots.
 TESTS = (
     *("tests/cli/test_arguments.py", "tests/cli/test_generate.py", "tests/cli/test_train.py"),
-    *("tests/test_bench.py", "tests/test_clips.py", "tests/test_pickles.py", "tests/test_snapshot.py"),
-    *("tests/test_video.py", "tests/ops/test_bias_act.py"),
+    *("tests/benchmarks/test_bench.py", "tests/data/test_clips.py", "tests/snapshot/test_pickles.py"),
+    *("tests/snapshot/test_snapshot.py", "tests/video/test_video.py", "tests/ops/test_bias_act.py"),
 )
 
 
@@ -38,7 +38,7 @@ def test_the_lowest_versions_work(native_wheel: Path, tmp_path: Path) -> None:
     install(python, native_wheel, env=environment())
     (tmp_path / "path").mkdir()
     (tmp_path / "path" / "bench").symlink_to(ROOT / "bench")
-    path = f"pythonpath={tmp_path / 'path'}"
+    path = f"pythonpath={tmp_path / 'path'} {ROOT / 'tests' / 'support'}"
     told = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", path, *TESTS,
                cwd=ROOT, env=environment(PYTHONSAFEPATH="1"))  # fmt: skip
     assert " passed" in told

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from emulator.toolkit import find_nvcc, install_nvcc
 from installs import ROOT, build_wheel, copy_tree, environment, install, new_python, run, wheel_in
-from toolkit import find_nvcc, install_nvcc
 
 pytestmark = pytest.mark.packaging
 

@@ -1,0 +1,193 @@
+"""What is taken for data in a file or a tree, what is left out, and what is said of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from small_runs import frame_folder
+
+from digan_fast import video
+from digan_fast.data.clips import Clips, find_videos
+from digan_fast.data.finding import survey
+
+
+def clip(path: Path, frames: int = 20, level: int = 100) -> Path:
+    video.write(path, (torch.full((3, 16, 16), level, dtype=torch.uint8) for _ in range(frames)))
+    return path
+
+
+def picture(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (16, 16), (255, 0, 0)).save(path)
+    return path
+
+
+def names(root: Path, **options: object) -> list[str]:
+    return [str(source.path.relative_to(root)) for source in find_videos(root, **options)]  # type: ignore[arg-type]
+
+
+def test_hidden_things_and_macos_doubles_are_no_data(tmp_path: Path) -> None:
+    clip(tmp_path / "a.mp4")
+    (tmp_path / "._a.mp4").write_bytes(b"\x00\x05\x16\x07" + bytes(4000))
+    frame_folder(tmp_path / ".thumbnails" / "x", 20)
+    frame_folder(tmp_path / "__MACOSX" / "x", 20)
+    clip(tmp_path / ".hidden" / "b.mp4")
+    frame_folder(tmp_path / "frames", 20)
+    (tmp_path / "frames" / "._00000.png").write_bytes(b"junk")
+    assert names(tmp_path) == ["a.mp4", "frames"]
+    assert len(video.read(tmp_path / "frames")[0]) == 20
+
+
+@pytest.mark.parametrize("pictures", [1, 3, 30])
+def test_pictures_beside_videos_are_left_out_and_named(tmp_path: Path, pictures: int) -> None:
+    for index in range(3):
+        clip(tmp_path / "in" / f"v{index}.mp4")
+    for index in range(pictures):
+        picture(tmp_path / "in" / f"v{index}.jpg")
+    assert names(tmp_path) == ["in/v0.mp4", "in/v1.mp4", "in/v2.mp4"]
+    (line,) = survey(tmp_path).left_out
+    assert f"{pictures} picture" in line
+    assert str(tmp_path / "in") in line
+    assert names(tmp_path, take="frames") == ["in"]
+
+
+def test_pictures_above_videos_are_ambiguous(tmp_path: Path) -> None:
+    frame_folder(tmp_path / "v", 20)
+    frame_folder(tmp_path / "v" / "thumbnails", 20)
+    with pytest.raises(ValueError, match=r"take: .*20 pictures.*--take frames.*--take videos"):
+        find_videos(tmp_path)
+    assert names(tmp_path, take="frames") == ["v"]
+    assert names(tmp_path, take="videos") == ["v/thumbnails"]
+    with pytest.raises(ValueError, match="take: 'all'"):
+        find_videos(tmp_path, take="all")
+
+
+def test_one_cover_above_folders_is_left_out(tmp_path: Path) -> None:
+    picture(tmp_path / "cover.jpg")
+    frame_folder(tmp_path / "v", 20)
+    assert names(tmp_path) == ["v"]
+    assert "1 picture beside folders of videos" in survey(tmp_path).left_out[0]
+
+
+def test_parts_of_a_set_are_no_classes(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        clip(tmp_path / part / "cat" / "1.mp4")
+        clip(tmp_path / part / "dog" / "2.mp4")
+    for conditional in (False, True):
+        with pytest.raises(ValueError, match=r"split: .*test, train.*--split test.*--split all"):
+            find_videos(tmp_path, conditional)
+    found = survey(tmp_path, True, "train")
+    assert [source.label for source in found.sources] == ["cat", "dog"]
+    assert found.left_out == ["test: other parts of the set"]
+    assert {source.label for source in find_videos(tmp_path, True, "all")} == {"test", "train"}
+    with pytest.raises(ValueError, match=r"split: 'eval', but .* holds test, train"):
+        find_videos(tmp_path, split="eval")
+
+
+def test_the_only_part_of_a_set_is_entered(tmp_path: Path) -> None:
+    clip(tmp_path / "train" / "cat" / "1.mp4")
+    assert [source.label for source in find_videos(tmp_path, True)] == ["cat"]
+
+
+def test_links_in_a_loop_multiply_nothing(tmp_path: Path) -> None:
+    clip(tmp_path / "a" / "1.mp4")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    found = survey(tmp_path)
+    assert [source.path for source in found.sources] == [tmp_path / "a" / "1.mp4"]
+    assert len(found.left_out) == 2
+    assert all("symbolic link" in line for line in found.left_out)
+
+
+def test_a_run_inside_the_data_is_no_data(tmp_path: Path) -> None:
+    clip(tmp_path / "a.mp4")
+    run = tmp_path / "runs" / "mine"
+    for index in range(20):
+        picture(run / "samples" / f"{index:09d}.png")
+    for name in ("config.json", "log.jsonl"):
+        (run / name).write_text("{}")
+    picture(run / "curves.png")
+    assert names(tmp_path) == ["a.mp4"]
+    (run / "log.jsonl").unlink()
+    assert [source.path for source in survey(tmp_path, but=[run]).sources] == [tmp_path / "a.mp4"]
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip(tmp_path / "a.mp4")
+    (tmp_path / "b").mkdir()
+    scandir = os.scandir
+
+    def refusing(path: str) -> object:
+        if Path(path).name == "b":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    found = survey(tmp_path)
+    assert [source.path.name for source in found.sources] == ["a.mp4"]
+    assert found.left_out == [f"{tmp_path / 'b'}: it cannot be read: Permission denied"]
+
+
+def test_animations_are_videos_and_stills_beside_them_are_not(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (16, 16), (i * 12, 0, 0)) for i in range(20)]
+    for name in ("a.webp", "b.png"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], duration=50)
+    picture(tmp_path / "c.png")
+    assert names(tmp_path) == ["a.webp", "b.png"]
+    assert all(len(video.read(tmp_path / name)[0]) == 20 for name in ("a.webp", "b.png"))
+    with pytest.raises(ValueError, match="a single picture"):
+        video.read(tmp_path / "c.png")
+
+
+def test_folders_named_like_files(tmp_path: Path) -> None:
+    frame_folder(tmp_path / "x.mp4", 20)
+    clip(tmp_path / "y.mp4").rename(tmp_path / "y.gif")
+    assert names(tmp_path) == ["x.mp4", "y.gif"]
+    assert len(video.read(tmp_path / "y.gif")[0]) == 20
+
+
+@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html>", bytes(1000)])
+def test_damaged_files_are_listed_and_skipped(tmp_path: Path, content: bytes) -> None:
+    clip(tmp_path / "a.mp4")
+    (tmp_path / "b.mp4").write_bytes(content)
+    clips = Clips(find_videos(tmp_path), 8)
+    assert len(clips.videos) == 1
+    (line,) = clips.left_out
+    assert str(tmp_path / "b.mp4") in line
+    with pytest.raises(ValueError, match=r"data: .*b\.mp4"):
+        Clips(find_videos(tmp_path), 8, strict=True)
+    (tmp_path / "a.mp4").unlink()
+    with pytest.raises(ValueError, match=r"data: no video has.*1 of 1 cannot be read: .*b\.mp4"):
+        Clips(find_videos(tmp_path), 8)
+
+
+def test_short_videos_are_said(tmp_path: Path) -> None:
+    for index in range(9):
+        frame_folder(tmp_path / f"short{index}", 15)
+    frame_folder(tmp_path / "long", 16)
+    (line,) = Clips(find_videos(tmp_path), 8).left_out
+    assert line.startswith("9 shorter than the 16 frames of a clip: ")
+    assert "short0 (15)" in line
+    assert "6 more" in line
+
+
+def test_frames_are_held_once(tmp_path: Path) -> None:
+    """In a process of its own: the largest memory while 4,000 frames of 48 KiB are read, less what it held before."""
+    frame_folder(tmp_path / "v", 8)
+    code = (
+        "import resource, sys\nfrom digan_fast import video\nfrom digan_fast.data.clips import Clips, find_videos\n"
+        "sources = find_videos(sys.argv[1]); Clips(sources, 8, length=4)\n"
+        "def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "frame = next(iter(video.iter_frames(sources[0].path)))\n"
+        "video.iter_frames = lambda path: iter([frame] * 4000)\n"
+        "before = peak(); clips = Clips(sources, 128, length=4)\n"
+        "print((peak() - before) * 1024 / clips.videos[0].nbytes)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1.3

@@ -1,0 +1,77 @@
+"""Decisions about the structure of csrc/cpu, held as checks (csrc/cpu/README.md)."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from instruction_sets import ISAS
+
+ROOT = Path(__file__).resolve().parents[2]
+CPU = ROOT / "csrc" / "cpu"
+SOURCES = sorted(path for path in CPU.rglob("*") if path.suffix in {".cpp", ".h"})
+# Includes run from later strata to earlier ones, or within one.
+STRATA = (("runtime", "simd"), ("gemm",), ("fourier",), ("ops", "render"), ("dispatch.cpp",))
+RANK = {name: rank for rank, names in enumerate(STRATA) for name in names}
+
+
+def included(path: Path) -> set[str]:
+    return set(re.findall(r'#include "([^"]+)"', path.read_text()))
+
+
+def stratum(name: str) -> str:
+    return name.split("/")[0]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(CPU)))
+def test_includes_run_one_way(path: Path) -> None:
+    here = stratum(path.relative_to(CPU).as_posix())
+    for name in included(path):
+        there = stratum(name)
+        if there == "digan_fast":
+            assert (ROOT / "csrc" / "include" / name).exists()
+            continue
+        assert (CPU / name).exists(), name
+        assert RANK[there] < RANK[here] or there == here, f"{path.relative_to(CPU)} includes {name}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(CPU)))
+def test_the_name_tells_what_is_compiled_for_each_instruction_set(path: Path) -> None:
+    in_namespace = "namespace digan_fast::DIGAN_FAST_ISA {" in path.read_text()
+    per_isa = path.name.endswith(("_kernel.cpp", "-inl.h"))
+    assert in_namespace == per_isa
+    assert per_isa or not {name for name in included(path) if name.endswith("-inl.h")}
+
+
+def test_instruction_sets_are_told_apart_where_they_are_described() -> None:
+    """Macros of instruction sets stand in simd/, in gemm/'s microkernels, and where a block's vectors are shuffled."""
+    macro = re.compile(r"__AVX\w*__|__FMA__")
+    found = {path.relative_to(CPU).as_posix() for path in SOURCES if macro.search(path.read_text())}
+    assert {name for name in found if stratum(name) != "simd"} <= {
+        "gemm/microkernel-inl.h",
+        "gemm/pack_weights_kernel.cpp",
+        "ops/peak_kernel.cpp",
+        "render/block_features-inl.h",
+        "render/block_kernel.cpp",
+    }
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_no_symbol_that_the_linker_may_merge_leaves_its_namespace(isa: str) -> None:
+    """A weak symbol outside it, compiled with AVX-512, could be the one that is kept for every processor."""
+    objects = [o for folder in ROOT.glob("build/native-*") for o in folder.glob(f"CMakeFiles/cpu_{isa}.dir/**/*.o")]
+    nm = shutil.which("nm")
+    if not objects or nm is None:
+        pytest.skip("no objects of a build in the tree, or no nm")
+    own = f"{len('digan_fast')}digan_fast{len(isa)}{isa}"
+    for path in objects:
+        told = subprocess.run(
+            [nm, "--format=posix", "--defined-only", path], capture_output=True, text=True, check=True
+        )
+        for line in told.stdout.splitlines():
+            name, kind = line.split()[:2]
+            if kind in "WVu" and not name.startswith("DW.ref"):
+                assert own in name, f"{path.name} emits {name}"

@@ -1,0 +1,44 @@
+"""A small data set, and a training on it that takes seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from digan_fast.training.config import TrainConfig
+
+SMALL = {
+    "resolution": 8,
+    "z_dim": 8,
+    "w_dim": 8,
+    "grid": 4,
+    "sinusoids": 4,
+    "rank": 2,
+    "channel_base": 64,
+    "channel_max": 8,
+    "d_channel_base": 64,
+    "d_channel_max": 8,
+    "batch": 4,
+    "kimg": 0.04,
+    "tick_kimg": 0.008,
+    "snapshot_kimg": 0.02,
+}
+
+
+def frame_folder(path: Path, count: int, size: tuple[int, int] = (12, 8)) -> Path:
+    """Frame i is the grey level i·4, its left half one brighter."""
+    path.mkdir(parents=True)
+    for index in range(count):
+        image = Image.new("RGB", size, (index * 4,) * 3)
+        image.paste((index * 4 + 1,) * 3, (0, 0, size[0] // 2, size[1]))
+        image.save(path / f"{index:05d}.png")
+    return path
+
+
+def words(config: TrainConfig, **changes: Any) -> list[str]:
+    """The command line of a configuration in which only SMALL differs from the defaults."""
+    options = {**{name: getattr(config, name) for name in SMALL}, **changes}
+    pairs = [(f"--{name.replace('_', '-')}", str(value)) for name, value in options.items() if value is not None]
+    return ["train", str(config.data), "--out", str(config.out), *(word for pair in pairs for word in pair)]
