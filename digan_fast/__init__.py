@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from digan_fast.ops import backends
     from digan_fast.snapshot import Snapshot, load, save
 
-_ROOMS = {
+_MODULES = {
     "Discriminator": "networks",
     "Generator": "networks",
     "Snapshot": "snapshot",
@@ -41,14 +41,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
+    if name not in _MODULES:
         raise AttributeError(f"module 'digan_fast' has no attribute {name!r}")
     import importlib
 
-    value = getattr(importlib.import_module(f"digan_fast.{_ROOMS[name]}"), name)
+    value = getattr(importlib.import_module(f"digan_fast.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_ROOMS})
+    return sorted({*globals(), *_MODULES})

@@ -1,6 +1,5 @@
-#include <memory>
-
 #include "bias_act_fields.h"
+#include "runtime/scratch.h"
 
 namespace digan_fast {
 namespace {
@@ -8,8 +7,8 @@ namespace {
 void backward(BiasActBackwardParams& params) {
     require_x(params);
     const std::int64_t count = bias_act_partials(params.outer, params.channels, params.inner);
-    const std::unique_ptr<float[]> partials(new float[count]);
-    params.partials = partials.get();
+    Scratch partials(count);
+    params.partials = partials.data();
     bias_act_backward_cpu(params);
 }
 

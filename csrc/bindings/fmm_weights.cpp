@@ -1,15 +1,14 @@
-#include <memory>
-
 #include "fmm_weights_fields.h"
+#include "runtime/scratch.h"
 
 namespace digan_fast {
 namespace {
 
 void backward(FmmWeightsBackwardParams& params) {
     const std::int64_t chunks = fmm_weights_chunks(params.outputs);
-    std::unique_ptr<float[]> partials;
-    if (chunks > 1) partials.reset(new float[chunks * params.batch * params.rank * params.inputs]);
-    params.partials = partials.get();
+    Scratch partials;
+    if (chunks > 1) partials.reserve(chunks * params.batch * params.rank * params.inputs);
+    params.partials = partials.data();
     fmm_weights_backward_cpu(params);
 }
 

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "digan_fast"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 CPP = sorted(path for path in (ROOT / "csrc").rglob("*") if path.suffix in {".cpp", ".h", ".cu", ".cuh"})
 
-# Imports run from later rooms to earlier ones, or within a room.
+# Imports run from later parts to earlier ones, or within a part.
 ROOMS = (
     ("files", "config_references", "precision", "devices", "options", "tensor_files", "levels", "_C"),
     ("video",),
@@ -38,12 +38,12 @@ RANK = {name: rank for rank, names in enumerate(ROOMS) for name in names}
 COMMON_HEADERS = {"cpu", "cuda_info", "peak"}
 
 
-def room(path: Path) -> str:
+def part(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported_rooms(path: Path) -> set[str]:
-    """The rooms of digan_fast that a file imports outside of blocks for type checkers."""
+def imported_parts(path: Path) -> set[str]:
+    """The parts of digan_fast that a file imports outside of blocks for type checkers."""
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
@@ -61,10 +61,10 @@ def imported_rooms(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_imports_run_one_way(path: Path) -> None:
     if path == PACKAGE / "__init__.py":
-        assert imported_rooms(path) == set()
+        assert imported_parts(path) == set()
         return
-    here = RANK[room(path)]
-    upwards = {name for name in imported_rooms(path) if RANK[name] > here}
+    here = RANK[part(path)]
+    upwards = {name for name in imported_parts(path) if RANK[name] > here}
     assert not upwards, f"{path.relative_to(ROOT)} imports {upwards}"
 
 
@@ -72,7 +72,7 @@ def stems(folder: Path) -> set[str]:
     return {path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")}
 
 
-def test_every_op_has_its_rooms() -> None:
+def test_every_op_has_its_parts() -> None:
     ops = stems(PACKAGE / "ops")
     assert len(ops) >= 5
     assert ops <= stems(PACKAGE / "reference"), "an op without its meaning"
@@ -149,7 +149,7 @@ def test_the_readme_s_commands_exist() -> None:
 def test_the_readme_s_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     block = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert block is not None
-    (tmp_path / "network-snapshot.pkl").symlink_to(ROOT / "tests" / "data" / "snapshot.pkl")
+    (tmp_path / "network-snapshot.pkl").symlink_to(ROOT / "tests" / "reference_data" / "snapshot.pkl")
     monkeypatch.chdir(tmp_path)
     names: dict[str, torch.Tensor] = {}
     exec(block[1].replace("10_000", "10"), names)

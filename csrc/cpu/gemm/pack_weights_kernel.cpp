@@ -1,9 +1,9 @@
 #include "gemm/pack_weights_kernel.h"
 
 #include <algorithm>
-#include <vector>
 
 #include "gemm/loops-inl.h"
+#include "runtime/scratch.h"
 #include "simd/int8x4-inl.h"
 #include "simd/quantise-inl.h"
 
@@ -28,8 +28,10 @@ inline int64_t column(const LayerPacking& p, int64_t k) {
 // the scale NaN, and so do the outputs that it makes.
 void pack_int8(const LayerPacking& p) {
     const int64_t depth = 4 * p.layer.depth;
-    std::vector<int8_t> quantised((p.last - p.first) * depth);
-    std::vector<float> weight(depth);  // of a row, as packed
+    Scratch rows, row_memory;
+    const auto quantised = reinterpret_cast<int8_t*>(rows.reserve((p.last - p.first) * depth / 4));
+    float* const weight = row_memory.reserve(depth);  // of a row, as packed
+    for (int64_t k = 0; k < depth; ++k) weight[k] = 0;
     for (int64_t row = p.first; row < p.last; ++row) {
         const float* const from = p.weight + row * p.row_step;
         for (int64_t k = 0; k < p.inputs; ++k) weight[k] = from[column(p, k)] * p.scale;
@@ -46,7 +48,7 @@ void pack_int8(const LayerPacking& p) {
         float largest;
         memcpy(&largest, &largest_bits, sizeof largest);
         const float scale = kWeightLevels / std::max(largest, kSmallestRange);
-        int8_t* const q = quantised.data() + (row - p.first) * depth;
+        int8_t* const q = quantised + (row - p.first) * depth;
         int32_t sum = 0;
 #pragma omp simd reduction(+ : sum)
         for (int64_t k = 0; k < depth; ++k) {
@@ -59,7 +61,7 @@ void pack_int8(const LayerPacking& p) {
     pack(panel_at<Int8x4>(p.layer.panels, p.first, p.layer.depth), p.first, p.last, p.layer.depth,
          [&](int64_t row, int64_t k) {
              Int8x4 quad;
-             memcpy(&quad, quantised.data() + (row - p.first) * depth + 4 * k, sizeof quad);
+             memcpy(&quad, quantised + (row - p.first) * depth + 4 * k, sizeof quad);
              return quad;
          });
 }

@@ -1,4 +1,5 @@
 #include "digan_fast/fmm_weights.h"
+#include "runtime/scratch.h"
 #include "runtime/threads.h"
 #include "simd/vec16-inl.h"
 #include "simd/vec_math-inl.h"
@@ -18,28 +19,20 @@ constexpr int64_t kGrain = 1 << 13;
 
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// Memory of one task; allocations of their own, whose ends AddressSanitizer knows.
-struct Scratch {
-    Scratch(int64_t rank, int64_t inputs)
-        : left(new float[kRowsTogether * rank]),
-          product(new float[kRowsTogether * inputs]),
-          gradient(new float[kRowsTogether * inputs]),
-          expanded(new float[inputs]),
-          modulated(new float[inputs]) {}
-    ~Scratch() {
-        delete[] left;
-        delete[] product;
-        delete[] gradient;
-        delete[] expanded;
-        delete[] modulated;
-    }
-    Scratch(const Scratch&) = delete;
-    Scratch& operator=(const Scratch&) = delete;
-    float* left;       // [rank, kRowsTogether]
-    float* product;    // [kRowsTogether, inputs]: L·R
-    float* gradient;   // [kRowsTogether, inputs]: by L·R
-    float* expanded;   // [inputs]: grad's one number
-    float* modulated;  // [inputs]
+// Of one task; areas of their own, whose ends AddressSanitizer knows.
+struct TaskMemory {
+    TaskMemory(int64_t rank, int64_t inputs)
+        : left(areas[0].reserve(kRowsTogether * rank)),
+          product(areas[1].reserve(kRowsTogether * inputs)),
+          gradient(areas[2].reserve(kRowsTogether * inputs)),
+          expanded(areas[3].reserve(inputs)),
+          modulated(areas[4].reserve(inputs)) {}
+    Scratch areas[5];
+    float* const left;       // [rank, kRowsTogether]
+    float* const product;    // [kRowsTogether, inputs]: L·R
+    float* const gradient;   // [kRowsTogether, inputs]: by L·R
+    float* const expanded;   // [inputs]: grad's one number
+    float* const modulated;  // [inputs]
 };
 
 // `count` rows of L, [rank] each, to [rank, kRowsTogether]; the rows that are missing are zeros.
@@ -195,7 +188,7 @@ inline float slope(float f) {
 
 // V of four outputs or fewer; weight and out are theirs.
 template <Modulation M>
-void forward_rows(float* out, const float* weight, const float* right, const Scratch& scratch,
+void forward_rows(float* out, const float* weight, const float* right, const TaskMemory& scratch,
                   int64_t count, const FmmWeightsParams& p) {
     const int64_t n = p.inputs;
     if constexpr (M == Modulation::linear || M == Modulation::demod) {
@@ -222,7 +215,7 @@ void forward(const FmmWeightsParams& p) {
     const int64_t blocks = (p.outputs + kBlock - 1) / kBlock;
     const int64_t useful = p.batch * p.outputs * p.inputs / kGrain + 1;
     parallel_for(static_cast<int>(least(useful, p.threads)), p.batch * blocks, [&](int64_t task) {
-        Scratch scratch(p.rank, p.inputs);
+        const TaskMemory scratch(p.rank, p.inputs);
         const int64_t b = task / blocks, first = task % blocks * kBlock;
         const float* right = p.right + b * p.rank * p.inputs;
         for (int64_t o = first; o < least(first + kBlock, p.outputs); o += kRowsTogether) {
@@ -266,7 +259,7 @@ void backward_row(float* d, float* dweight, float* modulated, const float* grad,
 // A run of outputs with all videos: dweight and dleft of these outputs, and their part of dright.
 template <Modulation M>
 void backward_chunk(const FmmWeightsBackwardParams& p, int64_t first, int64_t last, float* dright) {
-    Scratch scratch(p.rank, p.inputs);
+    const TaskMemory scratch(p.rank, p.inputs);
     const int64_t n = p.inputs;
     if (p.grad_expanded) {
         for (int64_t i = 0; i < n; ++i) scratch.expanded[i] = *p.grad;

@@ -1,6 +1,7 @@
 #include <math.h>
 
 #include "digan_fast/upfirdn2d.h"
+#include "runtime/scratch.h"
 #include "runtime/threads.h"
 #include "simd/bfloat16-inl.h"
 #include "simd/vec16-inl.h"
@@ -209,28 +210,22 @@ void roll(const Plan& plan, float* out, const float* x, int64_t y, int64_t x0, i
     }
 }
 
-// Memory of one task; allocations of their own, whose ends AddressSanitizer knows.
-struct Scratch {
-    Scratch(const Plan& plan, int64_t channels)
-        : line(new float[plan.span * channels]),
-          spare(new float[plan.tile]),
-          wide(new float[plan.tile * channels]) {}
-    ~Scratch() {
-        delete[] line;
-        delete[] spare;
-        delete[] wide;
-    }
-    Scratch(const Scratch&) = delete;
-    Scratch& operator=(const Scratch&) = delete;
-    float* line;   // input columns, filtered vertically
-    float* spare;  // outputs of one phase
-    float* wide;   // outputs that are narrowed
+// Of one task; areas of their own, whose ends AddressSanitizer knows.
+struct TaskMemory {
+    TaskMemory(const Plan& plan, int64_t channels)
+        : line(areas[0].reserve(plan.span * channels)),
+          spare(areas[1].reserve(plan.tile)),
+          wide(areas[2].reserve(plan.tile * channels)) {}
+    Scratch areas[3];
+    float* const line;   // input columns, filtered vertically
+    float* const spare;  // outputs of one phase
+    float* const wide;   // outputs that are narrowed
 };
 
 // Rows [y0, y1) of outputs [x0, x1) of one image.
 template <class T>
 void window(const Plan& plan, T* out, const T* x, int64_t y0, int64_t y1, int64_t x0, int64_t x1,
-            const Scratch& scratch) {
+            const TaskMemory& scratch) {
     const Upfirdn2dParams& p = plan.p;
     const int64_t channels = p.channels, height = p.vertical.size, width = p.horizontal.size;
     const int64_t from = reach(p.horizontal, p.up, p.down, x0).first;
@@ -286,7 +281,7 @@ void run(const Plan& plan) {
     const int64_t together = most(1, p.images / (16 * wanted));
     const int64_t groups = (p.images + together - 1) / together;
     parallel_for(static_cast<int>(useful), groups * bands, [&](int64_t task) {
-        const Scratch scratch(plan, p.channels);
+        const TaskMemory scratch(plan, p.channels);
         const int64_t first = task / bands * together, band = task % bands;
         const int64_t y0 = p.vertical.out * band / bands;
         const int64_t y1 = p.vertical.out * (band + 1) / bands;
@@ -305,7 +300,8 @@ void run(const Plan& plan) {
 
 void upfirdn2d_cpu(const Upfirdn2dParams& p) {
     if (p.images * p.channels * p.vertical.out * p.horizontal.out == 0) return;
-    float* factors = new float[p.vertical.taps + p.horizontal.taps];
+    Scratch memory;
+    float* const factors = memory.reserve(p.vertical.taps + p.horizontal.taps);
     Plan plan{p, factors, factors + p.vertical.taps, p.up, p.down, 0, 0, false};
     if (!separate(p.filter, p.vertical.taps, p.horizontal.taps, factors,
                   factors + p.vertical.taps)) {
@@ -330,7 +326,6 @@ void upfirdn2d_cpu(const Upfirdn2dParams& p) {
     } else {
         run<float>(plan);
     }
-    delete[] factors;
 }
 
 }  // namespace digan_fast::DIGAN_FAST_ISA

@@ -70,6 +70,15 @@ bool kept(Free buffer) {
 
 }  // namespace
 
+Scratch::Scratch(int64_t size) { reserve(size); }
+
+Scratch::Scratch(Scratch&& other) noexcept : data_(other.data_), size_(other.size_) {
+    other.data_ = nullptr;
+    other.size_ = 0;
+}
+
+Scratch::~Scratch() { release(); }
+
 float* Scratch::reserve(int64_t size) {
     if (size <= size_ && kReused) return data_;
     release();
