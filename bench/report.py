@@ -84,12 +84,14 @@ def _rows(rows: list[dict[str, Any]]) -> str:
 
 def headlines(results: Results) -> str:
     rows = [row for _, info in infos(results) for row in info.get("rows", ())]
-    return _rows([
-        row
-        for work, measure in HEADLINES
-        for row in rows
-        if row["work"].startswith(work) and row["quantity"] == measure
-    ])
+    return _rows(
+        [
+            row
+            for work, measure in HEADLINES
+            for row in rows
+            if row["work"].startswith(work) and row["quantity"] == measure
+        ]
+    )
 
 
 def all_rows(results: Results) -> str:
@@ -190,7 +192,7 @@ def write(results: Results, root: Path) -> list[Path]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Write measurements into README.md, docs/performance.md, docs/results/cpu.md and plots.")
+    parser = argparse.ArgumentParser(description="Write measurements into the pages and plots.")
     parser.add_argument("results", type=Path, help="what pytest bench --benchmark-json=FILE wrote")
     parser.add_argument("--root", type=Path, default=ROOT, help="the folder of the pages")
     options = parser.parse_args(arguments)

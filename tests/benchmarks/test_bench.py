@@ -186,7 +186,8 @@ def test_the_report_fills_its_pages(tmp_path: Path, capsys: pytest.CaptureFixtur
         shutil.copy(ROOT / page, tmp_path / page)
     report.main([str(measured), "--root", str(tmp_path)])
     written = capsys.readouterr().out.split()
-    assert [Path(path).name for path in written] == [*(Path(page).name for page in report.PAGES), "pareto.png", "speed.png"]
+    pages = [Path(page).name for page in report.PAGES]
+    assert [Path(path).name for path in written] == [*pages, "pareto.png", "speed.png"]
     assert all(Path(path).stat().st_size > 1000 for path in written)
     readme, performance, page = ((tmp_path / name).read_text() for name in report.PAGES)
     headline = "| 16 frames at 128², float32 | speed-up over published, from ws | ≥ 4.5× | 5.40× ✓ |"
