@@ -47,15 +47,13 @@ def test_the_name_tells_what_is_compiled_for_each_instruction_set(path: Path) ->
 
 
 def test_instruction_sets_are_told_apart_where_they_are_described() -> None:
-    """Macros of instruction sets stand in simd/, in gemm/'s microkernels, and where a block's vectors are shuffled."""
+    """Macros of instruction sets stand in simd/, in the GEMM's traits and microkernels, and in the loops of peaks."""
     macro = re.compile(r"__AVX\w*__|__FMA__")
     found = {path.relative_to(CPU).as_posix() for path in SOURCES if macro.search(path.read_text())}
     assert {name for name in found if stratum(name) != "simd"} <= {
+        "gemm/isa_traits-inl.h",
         "gemm/microkernel-inl.h",
-        "gemm/pack_weights_kernel.cpp",
         "ops/peak_kernel.cpp",
-        "render/block_features-inl.h",
-        "render/block_kernel.cpp",
     }
 
 

@@ -2,21 +2,9 @@
 
 #include "fourier/axis_features-inl.h"
 #include "gemm/pack_rows-inl.h"
+#include "simd/rotation-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
-namespace {
-
-// P and Q at (o, k), from the row of W.
-struct Rotated {
-    float sine, cosine;
-};
-
-inline Rotated rotated(const float* row, const float* rotation, int64_t K, int64_t k) {
-    const float sin = rotation[k], cos = rotation[K + k];
-    return {row[k] * cos - row[K + k] * sin, row[k] * sin + row[K + k] * cos};
-}
-
-}  // namespace
 
 void axis_feature_table(const AxisFeatures& p) {
     const Axis axis{p.frequency, nullptr, p.sinusoids, p.axis, p.start, p.step, p.side};
@@ -41,7 +29,8 @@ void pack_rotated_panels(const RotatedPanelPacking& p) {
             float* const cosine = p.panels[1] + n * depth + d * width;
             for (int64_t i = 0; i < count; ++i) {
                 const int64_t o = p.transposed ? d : n + i, k = p.transposed ? n + i : d;
-                const Rotated at = rotated(p.weight + o * 2 * K, p.rotation, K, k);
+                const float* const row = p.weight + o * 2 * K;
+                const Rotated at = rotated(row[k], row[K + k], p.rotation[k], p.rotation[K + k]);
                 sine[i] = at.sine * p.scale;
                 cosine[i] = at.cosine * p.scale;
             }
@@ -169,12 +158,11 @@ void rotation_backward(const RotationBackward& p) {
         float *const dweight_sin = p.dweight + o * 2 * K, *const dweight_cos = dweight_sin + K;
 #pragma omp simd
         for (int64_t k = 0; k < K; ++k) {
-            const float back_sin = dsine[k] * cos[k] + dcosine[k] * sin[k];
-            const float back_cos = dcosine[k] * cos[k] - dsine[k] * sin[k];
-            dweight_sin[k] += back_sin;
-            dweight_cos[k] += back_cos;
+            const Rotated back = rotated(dsine[k], dcosine[k], -sin[k], cos[k]);
+            dweight_sin[k] += back.sine;
+            dweight_cos[k] += back.cosine;
             // Σ_o dQ∘P − dP∘Q is the same as of the parts that are rotated back.
-            dphase[k] += back_cos * weight_sin[k] - back_sin * weight_cos[k];
+            dphase[k] += back.cosine * weight_sin[k] - back.sine * weight_cos[k];
         }
     }
 }

@@ -4,7 +4,9 @@
 // the panel that begins at row r starts at element r·depth; the other in lanes, a tile's width of
 // which are in registers together.
 
+#include "gemm/epilogue-inl.h"
 #include "gemm/microkernel-inl.h"
+#include "simd/lanes-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 

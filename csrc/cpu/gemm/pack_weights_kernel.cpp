@@ -82,18 +82,12 @@ void pack_layer(const LayerPacking& p) {
         for (int64_t row = p.first; row < p.last; ++row) p.layer.bias[row] = p.bias[row] * p.scale;
     }
     if (p.precision == Precision::int8) return pack_int8(p);
-#if defined(__AVX512BF16__)
     if (p.precision == Precision::bfloat16) {
-        return pack(panel_at<Bf16x2>(p.layer.panels, p.first, p.layer.depth), p.first, p.last,
-                    p.layer.depth, [&](int64_t row, int64_t k) {
-                        return pack_bf16x2(weight(row, 2 * k), weight(row, 2 * k + 1));
+        return pack(panel_at<Bfloat16Element>(p.layer.panels, p.first, p.layer.depth), p.first,
+                    p.last, p.layer.depth, [&](int64_t row, int64_t k) {
+                        return bfloat16_element(
+                            k, [&](int64_t column) { return weight(row, column); });
                     });
-    }
-#endif
-    if (p.precision == Precision::bfloat16) {
-        return pack(panel_at<float>(p.layer.panels, p.first, p.layer.depth), p.first, p.last,
-                    p.layer.depth,
-                    [&](int64_t row, int64_t k) { return to_bfloat16(weight(row, k)); });
     }
     pack(panel_at<float>(p.layer.panels, p.first, p.layer.depth), p.first, p.last, p.layer.depth,
          weight);

@@ -6,12 +6,9 @@
 
 #include "gemm/pixel_lanes-inl.h"
 #include "render/block_kernel.h"
+#include "simd/lanes-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
-
-// The lanes of a block: its columns and rows.
-static inline int lane_column(int lane) { return (lane & 1) | (lane >> 1 & 2) | (lane >> 2 & 4); }
-static inline int lane_row(int lane) { return (lane >> 1 & 1) | (lane >> 2 & 2); }
 
 // a·b + c, rounded once where there is an instruction for it, or twice everywhere.
 template <bool fused>
@@ -19,72 +16,15 @@ static DIGAN_FAST_INLINE Vec sum_of(Vec a, Vec b, Vec c) {
     return fused ? fma(a, b, c) : add(mul(a, b), c);
 }
 
-// Gathers numbers of lanes, each from a table with rows of `width` numbers, at a place of its own
-// in a row.
-template <int width>
-class LaneGather {
-  public:
-    // A lane's number of row 0 is at begin + offsets[lane]; tables begin at multiples of the width.
-    LaneGather(const float* begin, const int64_t* offsets) {
-        for (int lane = 0; lane < kLanes; ++lane) {
-#if defined(__AVX512F__)
-            place_[lane] = static_cast<int32_t>(offsets[lane] % width);
-            const float* const table = begin + offsets[lane] - place_[lane];
-            int i = 0;
-            while (i < tables_ && from_[i] != table) ++i;
-            if (i == tables_) {
-                from_[tables_] = table;
-                lanes_[tables_++] = 0;
-            }
-            lanes_[i] |= uint32_t{1} << lane;
-#else
-            from_[lane] = begin + offsets[lane];
-#endif
-        }
-    }
+// sin(a + b) and cos(a + b) from those of a pixel's column and row.
+template <bool fused, class Put>
+static DIGAN_FAST_INLINE void put_sums(int64_t k, int v, Vec sx, Vec cx, Vec sy, Vec cy,
+                                       const Put& put) {
+    put(k, v, sum_of<fused>(sy, cx, mul(cy, sx)),
+        sum_of<fused>(mul(broadcast(-1.0f), sy), sx, mul(cy, cx)));
+}
 
-    // Of vector v, `shift` places further on.
-    DIGAN_FAST_INLINE Vec operator()(int64_t row, int v, int shift = 0) const {
-#if defined(__AVX512F__)
-        const __m512i place =
-            _mm512_add_epi32(_mm512_loadu_si512(place_ + v * 16), _mm512_set1_epi32(shift));
-        __m512 gathered = _mm512_setzero_ps();
-        for (int i = 0; i < tables_; ++i) {
-            const auto lanes = static_cast<__mmask16>(lanes_[i] >> v * 16);
-            if (!lanes) continue;
-            const float* const at = from_[i] + row * width;
-            __m512 of_table;
-            if constexpr (width == 8) {
-                of_table =
-                    _mm512_permutexvar_ps(place, _mm512_castps256_ps512(_mm256_loadu_ps(at)));
-            } else if constexpr (width == 16) {
-                of_table = _mm512_permutexvar_ps(place, _mm512_loadu_ps(at));
-            } else {
-                of_table =
-                    _mm512_permutex2var_ps(_mm512_loadu_ps(at), place, _mm512_loadu_ps(at + 16));
-            }
-            gathered = _mm512_mask_mov_ps(gathered, lanes, of_table);
-        }
-        return {gathered};
-#else
-        float gathered[Vec::width];
-        for (int i = 0; i < Vec::width; ++i)
-            gathered[i] = from_[v * Vec::width + i][row * width + shift];
-        return load(gathered);
-#endif
-    }
-
-  private:
-    static_assert(width == 8 || width == 16 || width == 32, "a row is one or two vectors");
-    const float* from_[kLanes];
-#if defined(__AVX512F__)
-    int tables_ = 0;
-    uint32_t lanes_[kLanes];
-    int32_t place_[kLanes];
-#endif
-};
-
-// The features of lanes, sin(a + b) and cos(a + b) from those of each one's column and row.
+// The features of lanes, each of which has its column and row.
 template <bool fused, class Put>
 static inline void features_of_lanes(const Block& block, const Scattered& lanes, int64_t sinusoids,
                                      const Put& put) {
@@ -94,8 +34,7 @@ static inline void features_of_lanes(const Block& block, const Scattered& lanes,
         for (int v = 0; v < kLanes / Vec::width; ++v) {
             const Vec sx = x(k, v), cx = x(k, v, kBlockColumns);
             const Vec sy = y(k, v), cy = y(k, v, kBlockRows);
-            put(k, v, sum_of<fused>(sy, cx, mul(cy, sx)),
-                sum_of<fused>(mul(broadcast(-1.0f), sy), sx, mul(cy, cx)));
+            put_sums<fused>(k, v, sx, cx, sy, cy, put);
         }
     }
 }
@@ -104,33 +43,15 @@ static inline void features_of_lanes(const Block& block, const Scattered& lanes,
 template <bool fused, class Put>
 static inline void features_of(const Block& block, int64_t sinusoids, const Put& put) {
     if (block.scattered) return features_of_lanes<fused>(block, *block.scattered, sinusoids, put);
-#if defined(__AVX512F__)
-    const __m512i columns = _mm512_set_epi32(3, 2, 3, 2, 1, 0, 1, 0, 3, 2, 3, 2, 1, 0, 1, 0);
-    const __m512i rows = _mm512_set_epi32(3, 3, 2, 2, 3, 3, 2, 2, 1, 1, 0, 0, 1, 1, 0, 0);
-    const __m512i four = _mm512_set1_epi32(4), eight = _mm512_set1_epi32(8);
-    const __m512i right = _mm512_add_epi32(columns, four);
     for (int64_t k = 0; k < sinusoids; ++k) {
-        const __m512 x = _mm512_loadu_ps(block.across + k * 2 * kBlockColumns);
-        const __m512 y = _mm512_castps256_ps512(_mm256_loadu_ps(block.down + k * 2 * kBlockRows));
-        const Vec sin_y{_mm512_permutexvar_ps(rows, y)};
-        const Vec cos_y{_mm512_permutexvar_ps(_mm512_add_epi32(rows, four), y)};
-        for (int v = 0; v < 2; ++v) {
-            const __m512i lanes = v ? right : columns;
-            const Vec sin_x{_mm512_permutexvar_ps(lanes, x)};
-            const Vec cos_x{_mm512_permutexvar_ps(_mm512_add_epi32(lanes, eight), x)};
-            const Vec minus_sin_y{_mm512_sub_ps(_mm512_setzero_ps(), sin_y.v)};
-            put(k, v, sum_of<fused>(sin_y, cos_x, mul(cos_y, sin_x)),
-                sum_of<fused>(minus_sin_y, sin_x, mul(cos_y, cos_x)));
+        const float* const x = block.across + k * 2 * kBlockColumns;
+        const float* const y = block.down + k * 2 * kBlockRows;
+        for (int v = 0; v < kLanes / Vec::width; ++v) {
+            const Vec sx = spread_columns(x, v), cx = spread_columns(x + kBlockColumns, v);
+            const Vec sy = spread_rows(y, v), cy = spread_rows(y + kBlockRows, v);
+            put_sums<fused>(k, v, sx, cx, sy, cy, put);
         }
     }
-#else
-    Scattered lanes;
-    for (int lane = 0; lane < kLanes; ++lane) {
-        lanes.across[lane] = lane_column(lane);
-        lanes.down[lane] = lane_row(lane);
-    }
-    features_of_lanes<fused>(block, lanes, sinusoids, put);
-#endif
 }
 
 // Values of the coarser grid, [rows, 32] of each block, upsampled to the lanes of a block.

@@ -5,38 +5,32 @@
 #include "fourier/axis_features-inl.h"
 #include "render/block_features-inl.h"
 #include "render/block_int8-inl.h"
+#include "simd/rotation-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
 
-// Sines in the first rows, cosines from row `depth` on.
-void store_features(float* out, const Block& block, int64_t sinusoids, int64_t depth, bool round) {
-    const auto put_row = [&](int64_t row, int v, Vec wave) {
-        float* const to = out + row * kLanes + v * Vec::width;
-        store(to, wave);
-        for (int i = 0; round && i < Vec::width; ++i) to[i] = to_bfloat16(to[i]);
-    };
-    features_of<true>(block, sinusoids, [&](int64_t k, int v, Vec sin, Vec cos) {
-        put_row(k, v, sin);
-        put_row(depth + k, v, cos);
-    });
+// A vector of a sinusoid's features to row k of out, or into the k-th half of its rows.
+inline void store_feature(float* out, int64_t k, int v, Vec feature, bool round) {
+    float* const to = out + k * kLanes + v * Vec::width;
+    store(to, feature);
+    for (int i = 0; round && i < Vec::width; ++i) to[i] = to_bfloat16(to[i]);
 }
 
-#if defined(__AVX512BF16__)
-// Pairs of neighbouring sinusoids; the partner of an odd last one is zero.
-void store_features(Bf16x2* out, const Block& block, int64_t sinusoids, int64_t depth, bool) {
-    const auto put_half = [&](int64_t row, int64_t k, int v, Vec wave) {
-        Bf16x2* const to = out + (row + k / 2) * kLanes + v * Vec::width;
-        __m512i pair = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(wave.v));
-        if (k & 1) pair = _mm512_or_si512(_mm512_loadu_si512(to), _mm512_slli_epi32(pair, 16));
-        _mm512_storeu_si512(to, pair);
-    };
+template <class T>
+    requires(kPack<T> == 2)
+inline void store_feature(T* out, int64_t k, int v, Vec feature, bool) {
+    store_half(out + k / 2 * kLanes + v * Vec::width, feature, k & 1);
+}
+
+// Sines in the first rows, cosines from row `depth` on; the partner of an odd last one is zero.
+template <class T>
+void store_features(T* out, const Block& block, int64_t sinusoids, int64_t depth, bool round) {
     features_of<true>(block, sinusoids, [&](int64_t k, int v, Vec sin, Vec cos) {
-        put_half(0, k, v, sin);
-        put_half(depth, k, v, cos);
+        store_feature(out, k, v, sin, round);
+        store_feature(out + depth * kLanes, k, v, cos, round);
     });
 }
-#endif
 
 // Q·cos of R rows of a frame, and P·sin in memory: both would take twice the registers.
 template <int R, class T>
@@ -105,65 +99,36 @@ void feature_gemm(const BlockGroup& p, const Start& start, const T* in, int64_t 
         });
 }
 
-// P and Q of R rows and a sinusoid, [R].
+// The panel of P and Q that begins at a row, of float32 numbers.
 template <int R>
-DIGAN_FAST_INLINE void rotate(const float* sine, const float* cosine, float sin, float cos,
-                              float* P, float* Q) {
-#if defined(__AVX512F__)
-    constexpr __mmask16 kRowsOfPanel = (1u << R) - 1;
-    const __m512 s = _mm512_maskz_loadu_ps(kRowsOfPanel, sine);
-    const __m512 c = _mm512_maskz_loadu_ps(kRowsOfPanel, cosine);
-    const __m512 by_sin = _mm512_set1_ps(sin), by_cos = _mm512_set1_ps(cos);
-    _mm512_mask_storeu_ps(P, kRowsOfPanel, _mm512_fmsub_ps(s, by_cos, _mm512_mul_ps(c, by_sin)));
-    _mm512_mask_storeu_ps(Q, kRowsOfPanel, _mm512_fmadd_ps(s, by_sin, _mm512_mul_ps(c, by_cos)));
-#else
-    for (int r = 0; r < R; ++r) {
-        P[r] = sine[r] * cos - cosine[r] * sin;
-        Q[r] = sine[r] * sin + cosine[r] * cos;
-    }
-#endif
-}
-
-#if defined(__AVX512BF16__)
-template <int R>
-DIGAN_FAST_INLINE void store_bf16x2(Bf16x2* to, const float* even, const float* odd) {
-    constexpr __mmask16 kRowsOfPanel = (1u << R) - 1;
-    const auto half = [](const float* from) {
-        return _mm512_cvtepu16_epi32(
-            (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(kRowsOfPanel, from)));
-    };
-    _mm512_mask_storeu_epi32(to, kRowsOfPanel,
-                             _mm512_or_si512(half(even), _mm512_slli_epi32(half(odd), 16)));
-}
-#endif
-
-// The panel that begins at a row.
-template <int R>
-void rotate_panel(const WeightRotation& p, int64_t row) {
-    const int64_t K = p.sinusoids, depth = p.depth;
+void rotate_panel(const WeightRotation& p, int64_t row, float* P, float* Q) {
+    const int64_t K = p.sinusoids;
     const float *const sin = p.rotation, *const cos = sin + K;
     const float *const sine = p.sine.panels + row * K, *const cosine = p.cosine.panels + row * K;
-    float *const P = p.to.sine + row * depth, *const Q = p.to.cosine + row * depth;
-#if defined(__AVX512BF16__)
-    if (p.precision == Precision::bfloat16) {
-        for (int64_t k = 0; k < K; k += 2) {
-            float even[2][R], odd[2][R] = {};
-            rotate<R>(sine + k * R, cosine + k * R, sin[k], cos[k], even[0], even[1]);
-            if (k + 1 < K)
-                rotate<R>(sine + (k + 1) * R, cosine + (k + 1) * R, sin[k + 1], cos[k + 1], odd[0],
-                          odd[1]);
-            store_bf16x2<R>(panel_at<Bf16x2>(P, k / 2, R), even[0], odd[0]);
-            store_bf16x2<R>(panel_at<Bf16x2>(Q, k / 2, R), even[1], odd[1]);
-        }
-        return;
-    }
-#endif
     for (int64_t k = 0; k < K; ++k) {
         rotate<R>(sine + k * R, cosine + k * R, sin[k], cos[k], P + k * R, Q + k * R);
         for (int r = 0; p.precision == Precision::bfloat16 && r < R; ++r) {
             P[k * R + r] = to_bfloat16(P[k * R + r]);
             Q[k * R + r] = to_bfloat16(Q[k * R + r]);
         }
+    }
+}
+
+// The same of pairs of sinusoids; the partner of an odd last one is zero.
+template <int R, class T>
+    requires(kPack<T> == 2)
+void rotate_panel(const WeightRotation& p, int64_t row, T* P, T* Q) {
+    const int64_t K = p.sinusoids;
+    const float *const sin = p.rotation, *const cos = sin + K;
+    const float *const sine = p.sine.panels + row * K, *const cosine = p.cosine.panels + row * K;
+    for (int64_t k = 0; k < K; k += 2) {
+        float even[2][R], odd[2][R] = {};
+        rotate<R>(sine + k * R, cosine + k * R, sin[k], cos[k], even[0], even[1]);
+        if (k + 1 < K)
+            rotate<R>(sine + (k + 1) * R, cosine + (k + 1) * R, sin[k + 1], cos[k + 1], odd[0],
+                      odd[1]);
+        store_pairs<R>(P + k / 2 * R, even[0], odd[0]);
+        store_pairs<R>(Q + k / 2 * R, even[1], odd[1]);
     }
 }
 
@@ -247,17 +212,24 @@ void axis_features_of_blocks(const AxisFeatureParams& p) {
 }
 
 void rotate_weights(const WeightRotation& p) {
-    for_each_panel(p.last - p.first, [&](auto panel, int64_t row) {
-        rotate_panel<decltype(panel)::count>(p, p.first + row);
+    for_each_panel(p.last - p.first, [&](auto panel, int64_t from) {
+        constexpr int R = decltype(panel)::count;
+        const int64_t row = p.first + from;
+        if (p.precision == Precision::bfloat16) {
+            using T = Bfloat16Element;
+            rotate_panel<R>(p, row, panel_at<T>(p.to.sine, row, p.depth),
+                            panel_at<T>(p.to.cosine, row, p.depth));
+        } else {
+            rotate_panel<R>(p, row, p.to.sine + row * p.depth, p.to.cosine + row * p.depth);
+        }
     });
 }
 
 void render_group(const BlockGroup& p) {
     if (p.stage->precision == Precision::int8) return render_group_int8(p);
-#if defined(__AVX512BF16__)
-    if (p.stage->precision == Precision::bfloat16) return GroupRenderer<Bf16x2>{p, false}.run();
-#endif
-    GroupRenderer<float>{p, p.stage->precision == Precision::bfloat16}.run();
+    if (p.stage->precision == Precision::bfloat16)
+        return GroupRenderer<Bfloat16Element>{p, kRoundsBfloat16}.run();
+    GroupRenderer<float>{p, false}.run();
 }
 
 }  // namespace digan_fast::DIGAN_FAST_ISA

@@ -1,0 +1,40 @@
+#pragma once
+
+// Weights of sines and cosines, rotated by a phase φ:
+//
+//     S·sin(a + φ) + C·cos(a + φ) = P·sin a + Q·cos a
+//     P = S·cos φ − C·sin φ,  Q = S·sin φ + C·cos φ
+
+#include "simd/vec-inl.h"
+
+namespace digan_fast::DIGAN_FAST_ISA {
+
+struct Rotated {
+    float sine, cosine;  // P, Q
+};
+
+static DIGAN_FAST_INLINE Rotated rotated(float sine, float cosine, float sin, float cos) {
+    return {sine * cos - cosine * sin, sine * sin + cosine * cos};
+}
+
+// The same of R ≤ 16 rows, [R]; where there is an instruction for it, each sum is rounded once.
+template <int R>
+static DIGAN_FAST_INLINE void rotate(const float* sine, const float* cosine, float sin, float cos,
+                                     float* P, float* Q) {
+#if defined(__AVX512F__)
+    constexpr __mmask16 kFirst = (1u << R) - 1;
+    const __m512 s = _mm512_maskz_loadu_ps(kFirst, sine);
+    const __m512 c = _mm512_maskz_loadu_ps(kFirst, cosine);
+    const __m512 by_sin = _mm512_set1_ps(sin), by_cos = _mm512_set1_ps(cos);
+    _mm512_mask_storeu_ps(P, kFirst, _mm512_fmsub_ps(s, by_cos, _mm512_mul_ps(c, by_sin)));
+    _mm512_mask_storeu_ps(Q, kFirst, _mm512_fmadd_ps(s, by_sin, _mm512_mul_ps(c, by_cos)));
+#else
+    for (int r = 0; r < R; ++r) {
+        const Rotated at = rotated(sine[r], cosine[r], sin, cos);
+        P[r] = at.sine;
+        Q[r] = at.cosine;
+    }
+#endif
+}
+
+}  // namespace digan_fast::DIGAN_FAST_ISA
