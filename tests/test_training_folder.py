@@ -240,6 +240,49 @@ def test_a_dry_run_writes_nothing(config: TrainConfig, capsys: pytest.CaptureFix
     assert not config.out.exists()
 
 
+def test_a_dry_run_counts_the_frames_that_are_used(config: TrainConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    frame_folder(config.data / "short", 9)
+    assert main([*words(config), "--frames", "2:", "--clip-length", "8", "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("2 videos, about 18 frames")
+    assert f"left out: {config.data / 'short'}: 7 frames, shorter than the 8 of a clip" in told
+
+
+@pytest.mark.parametrize("option", ["init", "generator-config", "out"])
+@pytest.mark.parametrize("content", ["missing", "folder", "text"])
+def test_a_dry_run_refuses_what_a_run_refuses(
+    config: TrainConfig, capsys: pytest.CaptureFixture[str], option: str, content: str
+) -> None:
+    path = config.data.parent / "given"
+    if content == "folder":
+        path.mkdir()
+        if option == "out":
+            path = path / "run"
+            path.write_text("x")
+    elif content == "text":
+        path.write_text("nonsense: 1")
+    if (option, content) == ("out", "missing"):
+        path.write_text("x")
+        path = path / "run"
+    told = []
+    for last in ([], ["--dry-run"]):
+        assert main([*words(config), f"--{option}", str(path), *last]) in (1, 2)
+        told.append(capsys.readouterr().err)
+    assert f"--{option}: " in told[0]
+    assert str(path) in told[0]
+    assert f"--{option}: " in told[1]
+    assert str(path) in told[1]
+
+
+def test_a_dry_run_of_a_run_that_cannot_be_resumed(config: TrainConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    train(config)
+    assert main([*words(config), "--dry-run"]) == 1
+    assert "--out" in capsys.readouterr().err
+    assert main([*words(config), "--resume", "--dry-run"]) == 0
+    assert main([*words(config), "--resume", "--lr", "0.1", "--dry-run"]) == 1
+    assert "another lr" in capsys.readouterr().err
+
+
 def test_saving_by_time(config: TrainConfig) -> None:
     train(replace(config, kimg=0.04, snapshot_kimg=1000, save_minutes=1e-9))
     assert len(list((config.out / "samples").iterdir())) == 10
