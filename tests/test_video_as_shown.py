@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from PIL import Image, features, ImageOps
+from PIL import Image, ImageOps, features
 from torch import Tensor
 
 from digan_fast import video
