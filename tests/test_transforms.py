@@ -228,3 +228,15 @@ def test_an_op_below_the_formulas_drops_no_tangent() -> None:
         with pytest.raises(RuntimeError, match="bias_act has no forward-mode derivative"):
             op(forward_ad.make_dual(x, x))
         assert op(x).isfinite().all()
+
+
+def test_what_transforms_cannot_do_is_said() -> None:
+    G, z = generator().train(), torch.randn(2, 8)
+    for transformed in (vmap(lambda t: G.mapping(t[None], None)), grad(lambda t: G.mapping(t, None).sum())):
+        with pytest.raises(RuntimeError, match=r"skip_w_avg_update: .*evaluation mode"):
+            transformed(z)
+    assert jacrev(lambda t: G.mapping(t, None, skip_w_avg_update=True).sum())(z).norm() > 0
+    G.eval()
+    with pytest.raises(RuntimeError, match=r"timesteps: 2, .*G\.synthesis"):
+        grad(lambda t: G(t, None, timesteps=2)[0].sum())(z)
+    assert grad(lambda t: G(t, None, timesteps=4)[0].sum())(z).norm() > 0
