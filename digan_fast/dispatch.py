@@ -140,13 +140,35 @@ def runs_natively() -> bool:
     return not torch.compiler.is_compiling() and requested() in (None, "native") and _why_not_native() is None
 
 
+# Whether there were threads when this process forked last, and whether it was itself forked from one with threads.
+_had_threads = False
+_lost_threads = False
+
+
+def _before_fork() -> None:
+    global _had_threads
+    tasks = Path("/proc/self/task")  # Linux has it; elsewhere threads are taken to be there.
+    _had_threads = not tasks.is_dir() or len(os.listdir(tasks)) > 1
+
+
 def _after_fork() -> None:
     """OpenMP's threads do not survive a fork; the next parallel region, ours or torch's, would wait for them."""
+    global _lost_threads
+    _lost_threads = _lost_threads or _had_threads
     torch.set_num_threads(1)
 
 
+def check_threads() -> None:
+    """Raises RuntimeError where a forked process was given threads, which would be waited for without end."""
+    if _lost_threads and torch.get_num_threads() > 1:
+        raise RuntimeError(
+            f"torch.set_num_threads: {torch.get_num_threads()} threads in a forked process, where OpenMP's do not "
+            "work; expected 1, or a process that is spawned"
+        )
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
 
 
 def kernel_table() -> dict[str, list[str]]:
@@ -231,4 +253,5 @@ def select(op: str, *args: Any) -> tuple[str, Callable[..., Any]]:
 
 def call(op: str, *args: Any) -> Any:
     """Run ``op`` on the backend that :func:`select` chooses."""
+    check_threads()
     return select(op, *args)[1](*args)

@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import secrets
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -22,8 +23,9 @@ def beside(target: Path) -> Path:
     """A hidden name beside a target, with its suffix, that is no longer than file systems allow."""
     suffix = target.suffix if len(os.fsencode(target.suffix)) <= _LONGEST_SUFFIX else ""
     mark = f".{secrets.token_hex(4)}.part{suffix}"
-    stem = os.fsencode(target.stem)[: _LONGEST_NAME - len(os.fsencode(mark)) - 1].decode("utf-8", "ignore")
-    return target.with_name(f".{stem}{mark}")
+    stem = os.fsencode(target.stem)[: _LONGEST_NAME - len(os.fsencode(mark)) - 1]
+    # Of a character that was cut, or that the encoding of names lacks, nothing.
+    return target.with_name(f".{stem.decode(sys.getfilesystemencoding(), 'ignore')}{mark}")
 
 
 def remove_leftovers(folder: Path, names: Iterable[str]) -> None:
@@ -44,9 +46,12 @@ def remove_leftovers(folder: Path, names: Iterable[str]) -> None:
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A path beside ``path`` (the same suffix) to write to; renamed over it at the end, removed on an error.
 
-    Through a symbolic link the file behind it is replaced.  Raises OSError, naming the path, where the disk is full.
+    Through a symbolic link the file behind it is replaced.  Raises OSError, naming the path, where the disk is full, or
+    there is a pipe or a device.
     """
     target = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        raise OSError(f"{target}: a pipe or a device, which is not replaced by a file")
     target.parent.mkdir(parents=True, exist_ok=True)
     part = beside(target)
     try:

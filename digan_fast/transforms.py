@@ -21,33 +21,43 @@ def composed(op: str, *args: Any) -> bool:
 
     Raises BackendUnavailable where another backend was asked for by name that cannot take part.
     """
-    if torch.compiler.is_compiling():
-        return _exported_without_ops()
+    if torch.compiler.is_exporting():
+        return _reference_wanted()
     if torch._C._get_tracing_state() is not None:
         return dispatch.requested() in (None, "reference")
     reason = why_formula(args)
     if reason is None:
         return False
-    wanted = dispatch.requested()
-    if wanted not in (None, "reference") and all(tensor.dtype != torch.float64 for tensor in _floating(args)):
-        raise dispatch.BackendUnavailable(f"{op}: backend {wanted!r} was asked for, but {reason}")
+    if not _reference_wanted() and all(tensor.dtype != torch.float64 for tensor in _floating(args)):
+        raise dispatch.BackendUnavailable(f"{op}: backend {dispatch.requested()!r} was asked for, but {reason}")
     return True
 
 
 def active() -> bool:
     """Whether a transform of torch.func runs, whose tensors have no memory layout of their own."""
-    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None
+    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def why_formula(args: Iterable[Any]) -> str | None:
     """Why these arguments, tensors or sequences with tensors among them, need the formula; None where they do not."""
     if active():
         return "it takes no part in the transforms of torch.func"
-    if forward_ad._current_level >= 0 and any(
+    return "it has no forward-mode derivative" if _has_tangents(args) else None
+
+
+def forbid_tangents(op: str, args: Iterable[Any]) -> None:
+    """Raises RuntimeError for an op that would drop forward-mode tangents: one of ``torch.ops``, below the formulas."""
+    if _has_tangents(args):
+        raise RuntimeError(f"torch.ops.digan_fast.{op} has no forward-mode derivative; call digan_fast.functional's")
+
+
+def _has_tangents(args: Iterable[Any]) -> bool:
+    """Whether any of these tensors has one; in a compiled graph, which does not tell, whether any could."""
+    if forward_ad._current_level < 0:
+        return False
+    return torch.compiler.is_compiling() or any(
         forward_ad.unpack_dual(tensor).tangent is not None for tensor in _floating(args)
-    ):
-        return "it has no forward-mode derivative"
-    return None
+    )
 
 
 def _floating(args: Iterable[Any]) -> Iterable[Tensor]:
@@ -65,8 +75,3 @@ def _reference_wanted() -> bool:
 
 # As torch.compiler.assume_constant_result marks it, which up to torch 2.11 imports Dynamo and Triton: 0.8 s.
 _reference_wanted._dynamo_marked_constant = True  # type: ignore[attr-defined]
-
-
-def _exported_without_ops() -> bool:
-    """Whether a graph is traced that is to run elsewhere: torch.export's, with no other backend asked for by name."""
-    return torch.compiler.is_exporting() and _reference_wanted()

@@ -153,15 +153,20 @@ def _parse(command: str, words: Sequence[str]) -> tuple[Callable[[Any], None] | 
 
 
 def _first_paragraph(boxed: str) -> str:
-    """What tyro complains of, without its frame and its hints: one line."""
+    """What tyro complains of, without its frame, the frame's title and its hints: one line."""
     words: list[str] = []
+    titled = "╭" in boxed  # Else, for consoles that lack these signs, the title is a line above a rule.
     for line in boxed.splitlines():
         text = line.strip("│╭╮╰╯ ")
         if line.startswith("╭"):
             continue
-        if not text or not text.strip("─"):
+        is_rule = not text.strip("─-")
+        if is_rule and text and not titled:
+            words, titled = [], True
+        elif is_rule and words:
             break
-        words.append(text)
+        elif not is_rule:
+            words.append(text)
     return " ".join(words) or boxed.strip()
 
 

@@ -10,6 +10,7 @@ import tyro
 
 from digan_fast.cli.errors import UsageError
 from digan_fast.cli.options import OWN_DEFAULT
+from digan_fast.cli.presentation import GivenPath
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class ConvertOptions:
     Nothing in the source is executed, so a file of unknown origin can be converted.
     """
 
-    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SOURCE")]
+    source: Annotated[tyro.conf.Positional[GivenPath], tyro.conf.arg(metavar="SOURCE")]
     """A published DIGAN pickle or a safetensors file of digan_fast."""
     target: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="TARGET")]
     """The file to write, with the suffix .safetensors."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 
+from digan_fast.cli.presentation import GivenPath
 from digan_fast.training.curves import plot
 
 
@@ -15,7 +15,7 @@ from digan_fast.training.curves import plot
 class CurvesOptions:
     """Draw the losses, logits and penalties of a training run."""
 
-    run: Annotated[Path, tyro.conf.Positional]
+    run: tyro.conf.Positional[GivenPath]
     """The run's folder."""
     out: Path | None = None
     """The picture; default: curves.png in the folder."""

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from digan_fast.cli.arguments import MaybeGrid, MaybeWindow, Times
-from digan_fast.cli.presentation import GivenPath
+from digan_fast.cli.presentation import GivenPath, MaybePath
 
 # For an option whose description tells its default.
 OWN_DEFAULT = tyro.conf.arg(help_behavior_hint="")
@@ -21,7 +21,7 @@ _CLASS = tyro.conf.arg(name="class", metavar="NAME|N", help_behavior_hint="")
 class RenderOptions:
     """From which snapshot, what of each video, and where to."""
 
-    snapshot: Annotated[tyro.conf.Positional[Path | None], _SNAPSHOT] = None
+    snapshot: Annotated[tyro.conf.Positional[MaybePath], _SNAPSHOT] = None
     """A snapshot of digan_fast or a published pickle; default: the one that comes along."""
     out: GivenPath = Path("out.mp4")
     """.mp4; .gif; .png: a row for each video, a column for each frame; no suffix: a folder."""

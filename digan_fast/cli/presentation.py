@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from pathlib import Path
+from types import NoneType
 from typing import Annotated, Any
 
 import tyro
@@ -19,17 +20,18 @@ def parse_path(text: str) -> Path:
     return Path(text)
 
 
-def _spec() -> Any:
+def _spec(kind: Any) -> Any:
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
         metavar="PATH",
         instance_from_str=lambda words: parse_path(words[0]),
-        is_instance=lambda value: isinstance(value, Path),
-        str_from_instance=lambda value: [str(value)],
+        is_instance=lambda value: isinstance(value, kind),
+        str_from_instance=lambda value: ["" if value is None else str(value)],
     )
 
 
-GivenPath = Annotated[Path, _spec()]
+GivenPath = Annotated[Path, _spec(Path)]
+MaybePath = Annotated[Path | None, _spec(Path | NoneType)]
 
 
 def presented(kind: type) -> type:
@@ -53,7 +55,9 @@ def _shown(hint: Any) -> list[Shown]:
 
 def _translated(hint: Any) -> Any:
     (shown,) = _shown(hint)
-    found: Any = GivenPath if shown.is_path else hint.__origin__
+    found: Any = hint.__origin__
+    if shown.is_path:
+        found = MaybePath if NoneType in typing.get_args(found) else GivenPath
     if shown.positional:
         positional: Any = tyro.conf.Positional
         found = positional[found]

@@ -61,6 +61,8 @@ def check_target(path: Path) -> None:
         raise UsageError(f"--out: {path} is a folder, where a file is to be written")
     if not path.suffix and path.is_file():
         raise UsageError(f"--out: {path} is a file, where a folder of frames is to be written")
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UsageError(f"--out: {path} is a pipe or a device, expected a file or a folder")
 
 
 def is_sheet(options: RenderOptions) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,9 @@ TAKES: Final = ("videos", "frames")
 SPLITS: Final = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")
 # What a run's folder holds besides its config.json.
 _RUN_FILES: Final = ("state.pt", "log.jsonl", "snapshot.safetensors")
-_JUNK: Final = ("__MACOSX",)
+# What file systems and archives leave behind, and where pictures of videos are kept beside them.
+_JUNK: Final = ("__MACOSX", "$RECYCLE.BIN", "System Volume Information", "lost+found", "@eaDir", "#recycle")
+_THUMBNAILS: Final = ("thumbs", "thumbnails", "posters")
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,9 @@ def survey(
 ) -> Findings:
     """The videos at or below ``root``: files, animations and folders of frames, in sorted order.
 
-    Hidden files and folders, folders of training runs, folders that were seen already (through symbolic links) and
-    those of ``but`` are left out.  A folder with videos is none of frames: pictures beside them are left out.
+    Hidden files and folders, folders of training runs, files and folders that were seen already (through symbolic
+    links) and those of ``but`` are left out.  A folder with videos is none of frames: pictures beside them are left
+    out.
 
     conditional: the first folder below ``root`` is a video's class.
     split: which of the folders train, val, test, … below ``root`` is the data; ``all`` takes them as other folders.
@@ -65,10 +69,11 @@ def survey(
         raise FileNotFoundError(f"data: {root} does not exist")
     if take not in (None, *TAKES):
         raise ValueError(f"take: {take!r}, expected one of {', '.join(TAKES)}")
-    search = _Search(take, {path.resolve() for path in but})
-    base = _split(root, split, search.found)
+    found = Findings()
+    base = _split(root, split, found)
+    search = _Search(take, {path.resolve() for path in but}, base if split is None else None, found)
     search.visit(base)
-    found = search.found
+    search.summarise()
     if not search.paths:
         reasons = f" ({'; '.join(found.left_out[:3])})" if found.left_out else ""
         raise ValueError(f"data: no video file and no folder of frames at or below {base}{reasons}")
@@ -82,20 +87,22 @@ def survey(
 
 def _split(root: Path, split: str | None, found: Findings) -> Path:
     """The folder below ``root`` that holds the data."""
-    inside = sorted(entry.name for entry in _listed(root, found) if entry.is_dir()) if root.is_dir() else []
-    splits = [name for name in inside if name.lower() in SPLITS]
+    entries = [entry for entry in _listed(root, found) if not _passed_over(entry.name)] if root.is_dir() else []
+    inside = [entry.name for entry in entries if _is_folder(entry)]
+    splits = _parts(inside)
     if split == "all" or (split is None and not splits):
         return root
     if split is not None:
         if split not in inside:
             raise ValueError(f"split: {split!r}, but {root} holds {', '.join(inside[:10]) or 'no folder'}")
-    elif len(splits) == len([name for name in inside if not name.startswith(".")]) == 1:
+    elif splits == inside and len(splits) == 1 and not any(_may_be_data(entry) for entry in entries):
         (split,) = splits
     else:
         names = ", ".join(splits)
+        beside = "" if len(splits) > 1 else " and more beside it"
         raise ValueError(
-            f"split: {root} holds {names}, the parts of a published set; name the one to use (--split {splits[0]}), "
-            "or take them all as they are (--split all)"
+            f"split: {root} holds {names}{beside}, as the parts of a published set; name the one to use "
+            f"(--split {splits[0]}), or take them all as they are (--split all)"
         )
     others = [name for name in splits if name != split]
     if others:
@@ -103,24 +110,50 @@ def _split(root: Path, split: str | None, found: Findings) -> Path:
     return root / split
 
 
+def _parts(names: Iterable[str]) -> list[str]:
+    """Those of the names that the parts of published sets have."""
+    return [name for name in names if name.lower() in SPLITS]
+
+
+def _may_be_data(entry: os.DirEntry[str]) -> bool:
+    return not _is_folder(entry) and (video.is_video(entry.path) or is_image_name(entry.name))
+
+
+def _passed_over(name: str) -> bool:
+    """Whether a file or folder of this name is hidden or junk."""
+    return name.startswith(".") or name in _JUNK
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """False for a link that leads nowhere or to itself."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
 def _listed(folder: Path, found: Findings) -> list[os.DirEntry[str]]:
-    """What is in a folder, sorted, without hidden things; nothing where it cannot be read, which is noted."""
+    """What is in a folder, sorted; nothing where it cannot be read, which is noted."""
     try:
         with os.scandir(folder) as entries:
-            shown = [entry for entry in entries if not entry.name.startswith(".") and entry.name not in _JUNK]
+            return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         found.left_out.append(f"{folder}: it cannot be read: {error.strerror}")
         return []
-    return sorted(shown, key=lambda entry: entry.name)
 
 
 class _Search:
-    def __init__(self, take: str | None, but: set[Path]) -> None:
+    """``base``: below it, a folder with several parts of a set is ambiguous; None where a split was named."""
+
+    def __init__(self, take: str | None, but: set[Path], base: Path | None, found: Findings) -> None:
         self.take = take
         self.but = but
+        self.base = base
+        self.found = found
         self.paths: list[Path] = []
-        self.found = Findings()
         self.seen: set[tuple[int, int]] = set()
+        self.hidden = 0
+        self.others: Counter[str] = Counter()
 
     def visit(self, path: Path) -> None:
         if path.is_file():
@@ -141,19 +174,42 @@ class _Search:
             return
         self._folder(path)
 
+    def summarise(self) -> None:
+        """Add lines on what was passed over without a line of its own."""
+        if self.hidden:
+            self.found.left_out.append(f"{self.hidden} hidden or system files and folders")
+        if self.others:
+            kinds = ", ".join(f"{kind} ({count})" for kind, count in sorted(self.others.items())[:10])
+            self.found.left_out.append(f"{self.others.total()} files that are no videos or pictures: {kinds}")
+
     def _folder(self, path: Path) -> None:
         start = len(self.paths)
         videos: list[Path] = []
         pictures = 0
-        for entry in _listed(path, self.found):
+        entries = _listed(path, self.found)
+        shown = [entry for entry in entries if not _passed_over(entry.name)]
+        self.hidden += len(entries) - len(shown)
+        folders = [entry.name for entry in shown if _is_folder(entry)]
+        self._check_parts(path, _parts(folders))
+        has_videos = any(entry.name not in folders and video.is_video(entry.path) for entry in shown)
+        for entry in shown:
             each = Path(entry.path)
-            if entry.is_dir():
-                self.visit(each)
+            if entry.name in folders:
+                if has_videos and entry.name.lower() in _THUMBNAILS:
+                    self._leave(each, "thumbnails beside videos")
+                else:
+                    self.visit(each)
+            elif not each.is_file():
+                kind = "a link that leads nowhere" if entry.is_symlink() else "a pipe or a device"
+                self._leave(each, f"{kind}, expected a file")
             elif video.is_video(each):
-                videos.append(each)
-                self.paths.append(each)
+                if self._is_new(each):
+                    videos.append(each)
+                    self.paths.append(each)
+            elif is_image_name(each.name):
+                pictures += 1
             else:
-                pictures += is_image_name(each.name)
+                self.others[each.suffix.lower() or "no suffix"] += 1
         below = [each for each in self.paths[start:] if each not in videos]
         if not pictures:
             return
@@ -169,6 +225,23 @@ class _Search:
                 f"take: {path} holds {pictures} pictures, and below it are {len(below)} videos such as {below[0]}; "
                 "--take frames reads the pictures as one video, --take videos leaves them out"
             )
+
+    def _check_parts(self, path: Path, parts: list[str]) -> None:
+        if self.base is not None and path != self.base and len(parts) > 1:
+            raise ValueError(
+                f"split: {path} holds {', '.join(parts)}, as the parts of a published set; name {path} as the data and "
+                f"the part to use (--split {parts[0]}), or take them all as they are (--split all)"
+            )
+
+    def _is_new(self, path: Path) -> bool:
+        """Whether this file was not seen through a symbolic link; hard links are files of their own."""
+        status = path.stat()
+        number = (status.st_dev, status.st_ino)
+        if status.st_nlink == 1 and number in self.seen:
+            self._leave(path, "the same file as another, through a symbolic link")
+            return False
+        self.seen.add(number)
+        return True
 
     def _leave(self, path: Path, reason: str) -> None:
         self.found.left_out.append(f"{path}: {reason}")

@@ -47,6 +47,13 @@ class VideoINR:
         sides = ", ".join(str(level.side) for level in self.levels)
         return f"VideoINR({len(self)} videos, levels of side {sides}, {self.dtype}, {self.device})"
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> VideoINR:
+        """Values without the history of their gradients, as pickling keeps them."""
+        copied: VideoINR = walk(
+            self, "", lambda _, tensor: tensor.detach().clone().requires_grad_(tensor.requires_grad)
+        )
+        return copied
+
     def __len__(self) -> int:
         return self.videos
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from digan_fast import config_references
 
-_IGNORED_RES_KEYS = {"predictable_emb_size", "use_cosine", "use_diagonal"}
+_RES_KEYS = ("predictable_emb_size", "use_cosine", "use_diagonal")
+_MOST = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class CoordsConfig:
             kernel_size=_whole("coords.kernel_size", tree.get("kernel_size", 1)),
             fallback=_flag("coords.fallback", tree.get("fallback", False)),
             motion_sigma=_finite("coords.motion_sigma", tree.get("motion_sigma", 0.25)),
-            res_configs=tree.get("res_configs") or {},
+            res_configs=_sided("coords.res_configs", tree.get("res_configs")),
         )
 
     def features(self, side: int) -> FeatureConfig:
@@ -54,13 +55,14 @@ class CoordsConfig:
         entry = by_side(self.res_configs, side)
         if entry is None:
             raise ValueError(f"coords.res_configs: no entry for the grid of side {side}")
-        others = [key for key, value in entry.items() if value and key not in _IGNORED_RES_KEYS]
+        name = f"coords.res_configs[{side}]"
+        if not isinstance(entry, Mapping):
+            raise ValueError(f"{name}: {entry!r}, expected a mapping")
+        others = [key for key, value in entry.items() if value and key not in _RES_KEYS]
         if others:
-            raise ValueError(f"coords.res_configs[{side}].{others[0]}: only predicted sinusoids are supported")
-        sinusoids = int(entry.get("predictable_emb_size", 0))
-        if sinusoids < 1:
-            raise ValueError(f"coords.res_configs[{side}].predictable_emb_size: {sinusoids}, expected 1 or more")
-        return FeatureConfig(sinusoids, bool(entry.get("use_cosine", False)))
+            raise ValueError(f"{name}.{others[0]}: only predicted sinusoids are supported")
+        sinusoids = _whole(f"{name}.predictable_emb_size", entry.get("predictable_emb_size"))
+        return FeatureConfig(sinusoids, _flag(f"{name}.use_cosine", entry.get("use_cosine", False)))
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,9 @@ class GeneratorConfig:
     def read(cls, cfg: Mapping[str, Any] | None) -> GeneratorConfig:
         """From a published ``cfg`` tree (int or str keys); None gives DIGAN's.  Raises ValueError for a bad value."""
         tree = resolve(DIGAN if cfg is None else cfg)
-        source = tree.get("input", {})
-        fmm = tree.get("fmm", {})
-        coords = CoordsConfig.read(tree.get("coords", {"enabled": False}))
+        source = tree.get("input") or {}
+        fmm = tree.get("fmm") or {}
+        coords = CoordsConfig.read(tree.get("coords") or {"enabled": False})
         own = source.get("coord_fuser_cfg")
         mode = tree.get("upsampling_mode")
         if mode not in (None, "nearest", "bilinear"):
@@ -99,7 +101,10 @@ class GeneratorConfig:
         return cls(
             upsampling_mode=mode,
             use_noise=_flag("use_noise", tree.get("use_noise", False)),
-            num_extra_convs=tree.get("num_extra_convs") or {},
+            num_extra_convs={
+                side: _whole(f"num_extra_convs[{side}]", count or 0, 0)
+                for side, count in _sided("num_extra_convs", tree.get("num_extra_convs")).items()
+            },
             input_type=kind,
             input_resolution=_whole("input.resolution", source.get("resolution", 4)),
             input_coords=CoordsConfig.read(own) if own else coords,
@@ -120,10 +125,22 @@ def _flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def _whole(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1 or value < 1:
-        raise ValueError(f"{name}: {value!r}, expected a whole number, 1 or more")
+def _whole(name: str, value: Any, least: int = 1) -> int:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not least <= value <= _MOST or value != value // 1:
+        raise ValueError(f"{name}: {value!r}, expected a whole number, {least} to {_MOST}")
     return int(value)
+
+
+def _sided(name: str, table: Any) -> Mapping[Any, Any]:
+    """A table whose keys are sides of grids, int or str; None is an empty one."""
+    if not isinstance(table or {}, Mapping):
+        raise ValueError(f"{name}: {table!r}, expected a mapping from sides of grids")
+    for key in table or {}:
+        side = int(key) if str(key).isdecimal() else 0
+        if side < 4 or side & (side - 1):
+            raise ValueError(f"{name}: the key {key!r}, expected the side of a grid: a power of two from 4 on")
+    return table or {}
 
 
 def _finite(name: str, value: Any) -> float:
@@ -160,6 +177,7 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     generator = tree.get("generator", tree)
     try:
         _check_keys(generator, _KEYS, "")
+        _check_res_keys(generator)
         GeneratorConfig.read(generator)
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{os.fspath(path)}: not a generator configuration: {error}") from error
@@ -169,13 +187,28 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
 def _check_keys(tree: Any, known: Mapping[str, Any], path: str) -> None:
     """Raises ValueError for a key that means nothing, naming the nearest that does."""
     if not isinstance(tree, Mapping):
-        raise ValueError(f"{path or 'the file'}: {type(tree).__name__}, expected a mapping")
+        raise ValueError(f"{path.rstrip('.') or 'the file'}: {type(tree).__name__}, expected a mapping")
     for key, value in tree.items():
         if key not in known:
             near = difflib.get_close_matches(str(key), known, 1, 0)
             raise ValueError(f"unknown key {path}{key}; the nearest known is {path}{near[0]}")
         if known[key] is not None and value is not None:
             _check_keys(value, known[key], f"{path}{key}.")
+
+
+def _check_res_keys(generator: Mapping[str, Any]) -> None:
+    """Raises ValueError for a misspelt key of a grid's features, also of grids that the network does not have.
+
+    Other keys are those of other kinds of features, which are off or refused where they are used.
+    """
+    trees = (generator.get("coords"), (generator.get("input") or {}).get("coord_fuser_cfg"))
+    entries = [entry for tree in trees for entry in ((tree or {}).get("res_configs") or {}).items()]
+    for side, entry in entries:
+        for key in entry if isinstance(entry, Mapping) else ():
+            near = difflib.get_close_matches(str(key), _RES_KEYS, 1, 0.75)
+            if near and key not in _RES_KEYS:
+                path = f"coords.res_configs.{side}."
+                raise ValueError(f"unknown key {path}{key}; the nearest known is {path}{near[0]}")
 
 
 _COORDS_KEYS: dict[str, Any] = dict.fromkeys(

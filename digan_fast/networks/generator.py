@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from digan_fast import transforms
 from digan_fast.inr import VideoINR
 from digan_fast.networks.config import resolve
 from digan_fast.networks.layers import MappingNetwork
@@ -16,7 +17,15 @@ from digan_fast.networks.synthesis import SynthesisNetwork
 
 
 def sample_pair_times(batch: int, device: torch.device | str = "cpu") -> Tensor:
-    """Two ascending times for each video, [B, 2], drawn as published: Beta(2, 1), then Beta(1, 2), sorted."""
+    """Two ascending times for each video, [B, 2], drawn as published: Beta(2, 1), then Beta(1, 2), sorted.
+
+    Raises RuntimeError inside the transforms of torch.func, in which torch does not draw them.
+    """
+    if transforms.active():
+        raise RuntimeError(
+            "timesteps: 2, but random times are not drawn inside the transforms of torch.func; expected more, or "
+            "G.synthesis with times that were drawn outside"
+        )
     late = torch.distributions.Beta(2.0, 1.0).sample((batch, 1, 1, 1, 1))
     early = torch.distributions.Beta(1.0, 2.0).sample((batch, 1, 1, 1, 1))
     return torch.cat((late, early), dim=1).view(batch, 2).sort(dim=1).values.to(device)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from digan_fast import functional
+from digan_fast import functional, transforms
 from digan_fast.ops.linear_act import linear
 from digan_fast.precision import full_precision
 
@@ -134,6 +134,11 @@ class MappingNetwork(nn.Module):
         if self.num_ws is None:
             return w
         if self.training and not skip_w_avg_update and self.w_avg_beta is not None:
+            if transforms.active():
+                raise RuntimeError(
+                    "skip_w_avg_update: False, but in training mode w_avg moves, which the transforms of torch.func do "
+                    "not allow; expected True, or a network in evaluation mode"
+                )
             self.w_avg.copy_(w.detach().mean(dim=0).lerp(self.w_avg, self.w_avg_beta))
         ws = w.unsqueeze(1).repeat(1, self.num_ws, 1)
         if truncation_psi == 1:

@@ -45,8 +45,14 @@ def define(
             return result.contiguous(memory_format=first)
         return result[0].contiguous(memory_format=first), *(out.contiguous() for out in result[1:])
 
+    def guarded(*args: Any) -> Any:
+        transforms.forbid_tangents(name, args)
+        with torch._C._AutoDispatchBelowAutograd():
+            return getattr(torch.ops.digan_fast, name).default(*args)
+
     if not hasattr(torch.ops.digan_fast, name):
         _LIBRARY.define(f"{name}{signature}")
+        _LIBRARY.impl(name, guarded, "Autograd")
         _LIBRARY.impl(name, body, "CompositeExplicitAutograd")
         torch.library.register_fake(f"digan_fast::{name}", fake, lib=_LIBRARY)
     dispatch.register(name, "reference", reference)

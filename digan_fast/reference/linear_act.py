@@ -12,7 +12,9 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None, scale: float = 1.0) 
     """``(x·Wᵀ + b)·scale`` for x [B, M, I], weight [B, O, I], bias [O] or [B, O]: [B, M, O]."""
     transposed = weight.transpose(1, 2)
     if bias is not None:
-        return torch.baddbmm(bias if bias.ndim == 1 else bias.unsqueeze(1), x, transposed, beta=scale, alpha=scale)
+        # Not by beta: in a compiled forward mode torch reads memory that a bias without a tangent does not have.
+        start = bias if scale == 1 else bias * scale
+        return torch.baddbmm(start if bias.ndim == 1 else start.unsqueeze(1), x, transposed, alpha=scale)
     return torch.bmm(x, transposed) if scale == 1 else torch.bmm(x, transposed * scale)
 
 

@@ -141,6 +141,9 @@ def read_published(path: _Path | BinaryIO) -> dict[str, Any]:
         if _is_safetensors(data):
             raise SnapshotError("a safetensors file, expected a published DIGAN pickle")
         networks, training_set = _pickle_fields(data)
+        for network in networks.values():
+            if isinstance(network, SnapshotError):
+                raise network
         result: dict[str, Any] = {
             name: {
                 "class_name": network.class_name,
@@ -149,21 +152,25 @@ def read_published(path: _Path | BinaryIO) -> dict[str, Any]:
                 "training": network.training,
             }
             for name, network in networks.items()
+            if isinstance(network, PublishedNetwork)
         }
         return {**result, "training_set": training_set}
 
 
 @dataclass(frozen=True)
 class _Contents:
-    """What a file holds, its networks not yet built."""
+    """What a file holds, its networks not yet built; of one that cannot be, why."""
 
-    sources: dict[str, Source]
+    sources: dict[str, Source | SnapshotError]
     training_set: dict[str, Any]
     metadata: dict[str, str]
 
 
 def _built(name: str, contents: _Contents) -> Any:
-    network = build(name, contents.sources[name])
+    source = contents.sources[name]
+    if isinstance(source, SnapshotError):
+        raise source
+    network = build(name, source)
     names = contents.training_set.get("classes")
     if isinstance(network, Generator) and isinstance(names, list):
         network.class_names = [str(name) for name in names]
@@ -204,10 +211,16 @@ def _contents(path: _Path | BinaryIO) -> _Contents:
     if _is_safetensors(data):
         return _safetensors_contents(data)
     networks, training_set = _pickle_fields(data)
-    sources = {
-        name: Source(_init_kwargs(name, network), partial(_tensors, network)) for name, network in networks.items()
-    }
-    return _Contents(sources, training_set, {})
+    return _Contents({name: _source(name, network) for name, network in networks.items()}, training_set, {})
+
+
+def _source(name: str, network: PublishedNetwork | SnapshotError) -> Source | SnapshotError:
+    if isinstance(network, SnapshotError):
+        return network
+    try:
+        return Source(_init_kwargs(name, network), partial(_tensors, network))
+    except SnapshotError as error:
+        return error
 
 
 def _is_safetensors(data: memoryview) -> bool:
@@ -224,20 +237,22 @@ def _is_safetensors(data: memoryview) -> bool:
     raise SnapshotError(f"it begins with {head[:8]!r}; {_EXPECTED}" if head else "the file is empty")
 
 
-def _pickle_fields(data: memoryview) -> tuple[dict[str, PublishedNetwork], dict[str, Any]]:
-    """The networks and the training set of a published pickle."""
+def _pickle_fields(data: memoryview) -> tuple[dict[str, PublishedNetwork | SnapshotError], dict[str, Any]]:
+    """The networks, or of one that is none the error, and the training set of a published pickle."""
     fields = read_pickle(data)
-    networks = {}
+    networks: dict[str, PublishedNetwork | SnapshotError] = {}
     for name in NETWORKS:
         network = own_network(fields.get(name))
         if network is None:
             continue
-        if not isinstance(network, PublishedNetwork):
-            raise SnapshotError(f"{name} is no network of the published code")
         kind = "Discriminator" if name == "D" else "Generator"
-        if not network.class_name.rpartition(".")[2].endswith(kind):
-            raise SnapshotError(f"{name} is of the class {network.class_name[:80]!r}, expected a {kind}")
-        networks[name] = network
+        if not isinstance(network, PublishedNetwork):
+            networks[name] = SnapshotError(f"{name} is no network of the published code")
+        elif not network.class_name.rpartition(".")[2].endswith(kind):
+            found = network.class_name[:80]
+            networks[name] = SnapshotError(f"{name} is of the class {found!r}, expected a {kind}")
+        else:
+            networks[name] = network
     if not networks:
         keys = ", ".join(str(key)[:40] for key in list(fields)[:10])
         raise SnapshotError(f"no G, D or G_ema in the pickle, which holds: {keys or 'nothing'}")
@@ -290,6 +305,8 @@ def _safetensors_contents(data: memoryview) -> _Contents:
         return {key.removeprefix(f"{name}."): tensors.load(key) for key in own}
 
     kind = metadata.get(KIND_KEY, discriminators.DEFAULT)
-    sources = {name: Source(kwargs, partial(of, name), kind) for name, kwargs in arguments.items()}
+    sources: dict[str, Source | SnapshotError] = {
+        name: Source(kwargs, partial(of, name), kind) for name, kwargs in arguments.items()
+    }
     free = {key: value for key, value in metadata.items() if key not in (*OWN_KEYS, KIND_KEY)}
     return _Contents(sources, training_set, free)

@@ -50,6 +50,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
 }
 # For an option whose description tells its default.
 _OWN_DEFAULT = Shown(own_default=True)
+_OPTIONAL_PATH = Shown(own_default=True, is_path=True)
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,14 @@ class TrainConfig:
     A step shows one batch of pairs of frames to the discriminator; kimg count thousands of pairs.
     """
 
-    data: Annotated[Path, Shown(positional=True)]
+    data: Annotated[Path, Shown(positional=True, is_path=True)]
     """A video file, a folder of frames, or a tree of either; hidden files are no data, nor
     are pictures beside videos."""
     out: Annotated[Path, Shown(is_path=True)] = Path("runs/train")
     """The run's folder: config.json, log.jsonl, samples/, snapshot.safetensors, state.pt."""
     resume: bool = False
     """Go on with the run in the folder."""
-    init: Annotated[Path | None, _OWN_DEFAULT] = None
+    init: Annotated[Path | None, _OPTIONAL_PATH] = None
     """A snapshot whose networks the run starts from, where names and shapes match; a
     run that is resumed has started already; default: random weights."""
 
@@ -99,7 +100,7 @@ class TrainConfig:
     strict: bool = False
     """A damaged file is an error; else it is listed and left out."""
 
-    generator_config: Annotated[Path | None, _OWN_DEFAULT] = None
+    generator_config: Annotated[Path | None, _OPTIONAL_PATH] = None
     """A published generator configuration (YAML); it replaces grid, sinusoids and
     rank; default: DIGAN's, with those."""
     z_dim: int = 512
@@ -278,7 +279,10 @@ class TrainConfig:
 
     def _generator_cfg(self) -> dict[str, Any]:
         if self.generator_config is not None:
-            return read_config(self.generator_config)
+            try:
+                return read_config(self.generator_config)
+            except (OSError, ValueError) as error:  # Either names the path.
+                raise ValueError(f"generator_config: {error}") from error
         side = max(256, self.resolution)
         return coordinate_config(self._grid(), self.sinusoids, self.rank, {128: 1, 256: 1}, max_side=side)
 
@@ -287,7 +291,7 @@ class TrainConfig:
             return self.channel_base
         fmaps = cfg.get("fmaps", 1)
         if not isinstance(fmaps, int | float) or not 0 < fmaps < 1e4:
-            raise ValueError(f"{self.generator_config}: fmaps: {fmaps!r}, expected a positive number")
+            raise ValueError(f"generator_config: {self.generator_config}: fmaps: {fmaps!r}, expected a positive number")
         return int(fmaps * _CHANNEL_BASE)
 
 

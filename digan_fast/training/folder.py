@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -28,8 +29,7 @@ def owned(folder: Path) -> Iterator[None]:
 
     Raises ValueError, its message beginning with ``out``, where it cannot be made or another process trains there.
     """
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"out: {folder} is a file, expected a folder")
+    check_folder(folder)
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -53,6 +53,16 @@ def owned(folder: Path) -> Iterator[None]:
             for each in made:
                 with contextlib.suppress(OSError):
                     each.rmdir()
+
+
+def check_folder(folder: Path) -> None:
+    """Raises ValueError, its message beginning with ``out``, for what tells, untouched, that it cannot be a folder."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"out: {folder} is a file, expected a folder")
+    place = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        reason = os.strerror(errno.EACCES if place.is_dir() else errno.ENOTDIR)
+        raise ValueError(f"out: {folder} cannot be written to: {reason}")
 
 
 def _take(lock: Any) -> None:

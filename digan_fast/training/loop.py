@@ -43,7 +43,7 @@ def train(config: TrainConfig) -> Path:
         initial = None if config.init is None or resumed is not None else load_initial(config.init)
         found = survey(config.data, config.conditional, config.split, config.take, [folder])
         classes = sorted({source.label for source in found.sources if source.label is not None})
-        _check_networks(config, classes, resumed)
+        check_networks(config, classes, resumed)
         clips = _read(config, found)
         keep_freed_memory(not config.checkpoint)
         run = Run(config, clips)
@@ -74,7 +74,7 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def _check_networks(
+def check_networks(
     config: TrainConfig, classes: list[str], resumed: tuple[dict[str, Any], dict[str, Any]] | None
 ) -> None:
     """What the networks refuse, and a state of others, is said before the videos are decoded."""

@@ -11,6 +11,9 @@ from typing import Final
 from digan_fast import video
 from digan_fast.data.finding import survey
 from digan_fast.training.config import TrainConfig
+from digan_fast.training.folder import check_folder, resumable
+from digan_fast.training.initial import load_initial
+from digan_fast.training.loop import check_networks
 
 # Videos that are decoded, and frames of each, to tell how long all of them take.
 _TRIED: Final = 8
@@ -21,34 +24,52 @@ def preview(config: TrainConfig) -> str:
     """Lines on the videos, their classes, the memory and the time that reading them takes; nothing is written.
 
     The frames of a few videos are counted, those of the others estimated.  Raises what
-    :func:`digan_fast.training.loop.train` raises for options or data that do not fit.
+    :func:`digan_fast.training.loop.train` raises for options, a folder, a snapshot or data that do not fit.
     """
     config.check()
+    check_folder(Path(config.out))
+    resumed = resumable(config)
+    if config.init is not None and resumed is None:
+        load_initial(config.init)
     found = survey(config.data, config.conditional, config.split, config.take, [Path(config.out)])
+    sizes = Counter(source.label for source in found.sources if source.label is not None)
+    check_networks(config, sorted(sizes), resumed)
     step = max(1, len(found.sources) // _TRIED)
     tried = found.sources[::step][:_TRIED]
+    span = (config.clip_length - 1) * config.clip_stride + 1
     counts: list[int] = []
-    frames, begun = 0, time.perf_counter()
+    decoded, begun = 0, time.perf_counter()
     problems: list[str] = []
     for source in tried:
         try:
-            count = video.frame_count(source.path)
+            count = _used(source.path, config)
             for frame in itertools.islice(video.iter_frames(source.path), _FRAMES):
                 video.square(frame, config.resolution, config.crop)
-                frames += 1
-            counts.append(count)
+                decoded += 1
         except (ValueError, OSError) as error:
-            problems.append(str(error))
+            problems.append(f"cannot be read: {error}")
+        else:
+            if count < span:
+                problems.append(f"left out: {source.path}: {count} frames, shorter than the {span} of a clip")
+            counts.append(count if count >= span else 0)
     seconds = time.perf_counter() - begun
-    mean = sum(counts) / max(1, len(counts))
-    total = mean * len(found.sources)
+    total = sum(counts) / max(1, len(tried)) * len(found.sources)
     memory = total * 3 * config.resolution**2 / 2**20
     lines = [f"{len(found.sources)} videos, about {total:.0f} frames, {memory:.0f} MiB at side {config.resolution}"]
-    if frames:
-        lines.append(f"about {seconds / frames * total:.0f} seconds to read them")
+    if decoded:
+        lines.append(f"about {seconds / decoded * total:.0f} seconds to read them")
+    if len(tried) < len(found.sources):
+        lines.append(f"{len(tried)} of them were tried")
     if config.conditional:
-        sizes = Counter(source.label for source in found.sources)
         lines.append(f"{len(sizes)} classes: " + ", ".join(f"{name} ({size})" for name, size in sorted(sizes.items())))
     lines += [f"left out: {line}" for line in found.left_out]
-    lines += [f"cannot be read: {line}" for line in problems]
-    return "\n".join(lines)
+    return "\n".join(lines + problems)
+
+
+def _used(path: Path, config: TrainConfig) -> int:
+    """The frames of a video that a run holds."""
+    count = video.frame_count(path)
+    if config.fps is not None and not path.is_dir():
+        rate = video.frame_rate(path)
+        count = count if rate is None else round(count * config.fps / rate)
+    return len(range(count)[config.frame_range()])

@@ -101,7 +101,7 @@ def durations(path: Path) -> list[float]:
         found = []
         for index in range(getattr(image, "n_frames", 1)):
             image.seek(index)
-            if index == 0 or image.format == "WEBP":
-                image.load()  # WebP tells a frame's duration when it is decoded.
+            if index == 0 or image.format in ("WEBP", "AVIF"):
+                image.load()  # These tell a frame's duration when it is decoded.
             found.append(float(image.info.get("duration", 0)) / 1000)
         return [seconds or 0.1 for seconds in found] if any(found) else found

@@ -46,7 +46,7 @@ def is_video(path: _Path) -> bool:
 def is_frame_folder(path: _Path) -> bool:
     """Whether this is a directory that has an image directly inside."""
     path = Path(path)
-    return path.is_dir() and any(map(is_image_name, os.listdir(path)))
+    return path.is_dir() and bool(_images(path))
 
 
 def iter_frames(path: _Path, fps: float | None = None) -> Iterator[Tensor]:
@@ -110,7 +110,7 @@ def frame_count(path: _Path) -> int:
     path = Path(path)
     decode = _decoder(path)
     if decode is _folder_frames:
-        return sum(map(is_image_name, os.listdir(path)))
+        return len(_images(path))
     return len(durations(path)) if decode is _animation_frames else packet_count(path)
 
 
@@ -164,6 +164,11 @@ def _natural(name: str) -> tuple[list[str | int], str]:
     return [int(part) if index % 2 else part for index, part in enumerate(parts)], name
 
 
+def _images(folder: Path) -> list[str]:
+    """The names of the pictures in a folder; a pipe or a folder of such a name is none."""
+    return [name for name in os.listdir(folder) if is_image_name(name) and (folder / name).is_file()]
+
+
 def _decoder(path: Path) -> Callable[[Path, float | None], Iterator[Tensor]]:
     """The function that yields the frames of a path."""
     if path.is_dir():
@@ -187,7 +192,7 @@ def _begins(path: Path, mark: bytes) -> bool:
 
 
 def _folder_frames(path: Path, fps: float | None) -> Iterator[Tensor]:
-    names = sorted(filter(is_image_name, os.listdir(path)), key=_natural)
+    names = sorted(_images(path), key=_natural)
     if not names:
         known = ", ".join(IMAGE_SUFFIXES)
         raise ValueError(f"{path}: no images in this folder, expected some of {known}")

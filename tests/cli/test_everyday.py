@@ -34,6 +34,43 @@ def test_a_name_that_the_output_lacks(tmp_path, snapshots):
     assert "\\u591c" in done.stdout
 
 
+def test_names_and_complaints_where_the_system_has_ascii_alone(tmp_path, snapshots):
+    env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    target = tmp_path / "夜景é.gif"
+    command = [*TOOL, "generate", str(snapshots["plain"]), "--frames", "1", "--out", str(target)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert target.exists()
+    for words, complaint in (
+        (["--grid", "x"], "digan-fast generate: error: Error parsing --grid: 'x', expected COLUMNSxROWS such as 4x2\n"),
+        (["--precision", "x"], "invalid choice 'x' for argument '--precision'. Expected one of"),
+        (["--tines", "0:1"], "digan-fast generate: error: Unrecognized options: --tines, 0:1\n"),
+    ):
+        done = subprocess.run([*TOOL, "generate", *words], env=env, capture_output=True, text=True)
+        assert done.returncode == 2
+        assert done.stderr.endswith("\n")
+        assert done.stderr.count("\n") == 1
+        assert complaint in done.stderr
+        assert "---" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", ""],
+        ["train", ".", "--init", ""],
+        ["train", ".", "--generator-config", " "],
+        ["curves", ""],
+        ["convert", "", "a.safetensors"],
+        ["generate", ""],
+    ],
+)
+def test_nothing_is_no_path(failing, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    assert "is no path; an unset variable?" in failing(2, *words)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_snapshot_as_the_official_training_writes_it(run, tmp_path):
     assert run("generate", DATA / "as_train_py.pkl", "--frames", "3", "--out", tmp_path / "a.gif")[0] == 0
     assert run("convert", DATA / "as_train_py.pkl", tmp_path / "a.safetensors")[0] == 0

@@ -92,7 +92,27 @@ def test_parts_of_a_set_are_no_classes(tmp_path: Path) -> None:
 
 def test_the_only_part_of_a_set_is_entered(tmp_path: Path) -> None:
     clip(tmp_path / "train" / "cat" / "1.mp4")
+    (tmp_path / "readme.txt").touch()
     assert [source.label for source in find_videos(tmp_path, True)] == ["cat"]
+
+
+@pytest.mark.parametrize("beside", ["b.mp4", "other/b.mp4", "eval/b.mp4"])
+def test_a_part_of_a_set_with_videos_beside_it_is_ambiguous(tmp_path: Path, beside: str) -> None:
+    clip(tmp_path / "train" / "a.mp4")
+    clip(tmp_path / beside)
+    with pytest.raises(ValueError, match=r"split: .*holds train and more beside it.*--split train.*--split all"):
+        find_videos(tmp_path)
+    assert names(tmp_path, split="all") == sorted([beside, "train/a.mp4"])
+
+
+def test_parts_of_a_set_below_another_folder_are_ambiguous(tmp_path: Path) -> None:
+    clip(tmp_path / "UCF" / "train" / "a.mp4")
+    clip(tmp_path / "UCF" / "test" / "b.mp4")
+    for conditional in (False, True):
+        with pytest.raises(ValueError, match=r"split: .*UCF holds test, train.*name .*UCF as the data.*--split all"):
+            find_videos(tmp_path, conditional)
+    assert names(tmp_path, split="all") == ["UCF/test/b.mp4", "UCF/train/a.mp4"]
+    assert names(tmp_path / "UCF", split="test") == ["test/b.mp4"]
 
 
 def test_links_in_a_loop_multiply_nothing(tmp_path: Path) -> None:
@@ -103,6 +123,50 @@ def test_links_in_a_loop_multiply_nothing(tmp_path: Path) -> None:
     assert [source.path for source in found.sources] == [tmp_path / "a" / "1.mp4"]
     assert len(found.left_out) == 2
     assert all("symbolic link" in line for line in found.left_out)
+
+
+def test_links_to_files_and_links_that_lead_nowhere(tmp_path: Path) -> None:
+    clip(tmp_path / "a" / "1.mp4")
+    (tmp_path / "b.mp4").symlink_to(tmp_path / "a" / "1.mp4")
+    (tmp_path / "c.mp4").symlink_to(tmp_path / "nothing.mp4")
+    (tmp_path / "self").symlink_to(tmp_path / "self")
+    found = survey(tmp_path)
+    assert [source.path for source in found.sources] == [tmp_path / "a" / "1.mp4"]
+    assert found.left_out == [
+        f"{tmp_path / 'b.mp4'}: the same file as another, through a symbolic link",
+        f"{tmp_path / 'c.mp4'}: a link that leads nowhere, expected a file",
+        f"{tmp_path / 'self'}: a link that leads nowhere, expected a file",
+    ]
+    os.link(tmp_path / "a" / "1.mp4", tmp_path / "d.mp4")
+    assert "d.mp4" in names(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
+    clip(tmp_path / "a.mp4")
+    frame_folder(tmp_path / "frames", 20)
+    os.mkfifo(tmp_path / "b.mp4")
+    os.mkfifo(tmp_path / "frames" / "99999.png")
+    (tmp_path / "frames" / "more.png").mkdir()
+    found = survey(tmp_path)
+    assert [source.path.name for source in found.sources] == ["a.mp4", "frames"]
+    assert f"{tmp_path / 'b.mp4'}: a pipe or a device, expected a file" in found.left_out
+    assert video.frame_count(tmp_path / "frames") == len(video.read(tmp_path / "frames")[0]) == 20
+
+
+def test_what_was_passed_over_is_counted(tmp_path: Path) -> None:
+    clip(tmp_path / "a.mp4")
+    for name in ("b.zip", "c.zip", "LICENSE", ".DS_Store", "._a.mp4"):
+        (tmp_path / name).write_bytes(b"x")
+    picture(tmp_path / "@eaDir" / "a.mp4" / "SYNOPHOTO.jpg")
+    frame_folder(tmp_path / "thumbs", 20)
+    found = survey(tmp_path)
+    assert [source.path.name for source in found.sources] == ["a.mp4"]
+    assert found.left_out == [
+        f"{tmp_path / 'thumbs'}: thumbnails beside videos",
+        "3 hidden or system files and folders",
+        "3 files that are no videos or pictures: .zip (2), no suffix (1)",
+    ]
 
 
 def test_a_run_inside_the_data_is_no_data(tmp_path: Path) -> None:

@@ -24,6 +24,15 @@ def test_through_a_link_the_file_behind_it_is_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "b").read_text() == "new"
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.gif")
+    with pytest.raises(OSError, match=r"a\.gif: a pipe or a device"), replacing(tmp_path / "a.gif"):
+        raise AssertionError("nothing is made for it")
+    assert (tmp_path / "a.gif").is_fifo()
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_mounts_without_permissions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object, **__: object) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")

@@ -221,6 +221,21 @@ def test_saving_and_loading(inr: VideoINR, tmp_path: Path) -> None:
         VideoINR.load(tmp_path / "missing.safetensors")
 
 
+def test_it_is_copied_deeply_with_the_history_of_its_gradients_left_behind() -> None:
+    cfg = coordinate_config(8, 4, 2, None, 16)
+    G = Generator(8, 0, 8, 16, synthesis_kwargs={"channel_base": 64, "channel_max": 8}, cfg=cfg)
+    inr = G.inr(torch.randn(1, 8))
+    copied = copy.deepcopy(inr)
+    for name, tensor in inr.tensors().items():
+        found = copied.tensors()[name]
+        assert torch.equal(found, tensor)
+        assert found.is_leaf
+        assert found.requires_grad == tensor.requires_grad
+        assert found.data_ptr() != tensor.data_ptr()
+    with torch.no_grad():
+        assert torch.equal(copied.render([0.5]), inr.render([0.5]))
+
+
 def test_it_is_plain_data(inr: VideoINR) -> None:
     twin = copy.deepcopy(inr)
     assert torch.equal(twin.render([0.2]), inr.render([0.2]))

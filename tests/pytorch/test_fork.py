@@ -46,6 +46,18 @@ elif sys.argv[1] == "multiprocessing":
     process.start()
     process.join()
     assert process.exitcode == 0
+elif sys.argv[1] == "threads":
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(60)
+        torch.set_num_threads(2)
+        try:
+            inr.render([0.0, 0.5])
+        except RuntimeError as error:
+            assert "2 threads in a forked process" in str(error)
+            os._exit(0)
+        os._exit(1)
+    assert os.waitpid(pid, 0)[1] == 0
 else:
     for found in torch.utils.data.DataLoader(Data(), num_workers=2, multiprocessing_context="fork"):
         torch.testing.assert_close(found[0], wanted[0][0], rtol=1e-4, atol=1e-4)
@@ -57,9 +69,26 @@ print("the parent is fine")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
-@pytest.mark.parametrize("how", ["fork", "multiprocessing", "loader"])
+@pytest.mark.parametrize("how", ["fork", "multiprocessing", "loader", "threads"])
 def test_a_forked_process_computes(how: str) -> None:
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT, how]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("the parent is fine\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+def test_a_process_forked_before_there_were_threads_may_have_them() -> None:
+    script = """
+import os, signal, torch
+from digan_fast import functional
+pid = os.fork()
+if pid == 0:
+    signal.alarm(60)
+    torch.set_num_threads(2)
+    functional.linear_act(torch.randn(4, 5000, 256), torch.randn(4, 256, 256))
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -185,3 +185,58 @@ def test_streams_and_int8_have_no_derivatives() -> None:
         jvp(lambda t: next(inr.frames(t)), (times,), (times,))
     with pytest.raises(ValueError, match="int8"):
         jvp(lambda t: inr.render(t, precision="int8"), (times,), (times,))
+
+
+@pytest.mark.parametrize("name", ["linear_act by weight", "coord_mlp", "render by times"])
+def test_inside_a_compiled_function(name: str) -> None:
+    """The traced graph holds the formulas: ops of ours in it would have zeros for tangents and gradients."""
+    f, at = CASES[name]
+    v = direction(at)
+
+    def scalar(t: Tensor) -> Tensor:
+        return f(t).sin().sum()
+
+    def all_of_them(t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return jvp(f, (t,), (v,))[1], grad(scalar)(t), vmap(f)(torch.stack([t, v]))
+
+    torch._dynamo.reset()
+    found = torch.compile(all_of_them, backend="aot_eager", fullgraph=True)(at)
+    for one, wanted in zip(found, all_of_them(at), strict=True):
+        assert close(one, wanted.double())
+    assert close(found[0], numeric(f, at, v))
+
+
+def test_a_compiled_function_inside() -> None:
+    f, at = CASES["linear_act by weight"]
+    v = direction(at)
+    torch._dynamo.reset()
+    compiled = torch.compile(f, backend="aot_eager")
+    assert close(jvp(compiled, (at,), (v,))[1], numeric(f, at, v))
+    with use_backend("native"), pytest.raises(dispatch.BackendUnavailable, match="native"):
+        jvp(torch.compile(f, backend="aot_eager"), (at,), (v,))
+
+
+def test_an_op_below_the_formulas_drops_no_tangent() -> None:
+    x = torch.randn(2, 3)
+
+    def op(t: Tensor) -> Tensor:
+        return torch.ops.digan_fast.bias_act.default(t, None, 1, "lrelu", 1.0, None)
+
+    with pytest.raises(RuntimeError, match="bias_act has no forward-mode derivative"):
+        jvp(op, (x,), (x,))
+    with forward_ad.dual_level():
+        with pytest.raises(RuntimeError, match="bias_act has no forward-mode derivative"):
+            op(forward_ad.make_dual(x, x))
+        assert op(x).isfinite().all()
+
+
+def test_what_transforms_cannot_do_is_said() -> None:
+    G, z = generator().train(), torch.randn(2, 8)
+    for transformed in (vmap(lambda t: G.mapping(t[None], None)), grad(lambda t: G.mapping(t, None).sum())):
+        with pytest.raises(RuntimeError, match=r"skip_w_avg_update: .*evaluation mode"):
+            transformed(z)
+    assert jacrev(lambda t: G.mapping(t, None, skip_w_avg_update=True).sum())(z).norm() > 0
+    G.eval()
+    with pytest.raises(RuntimeError, match=r"timesteps: 2, .*G\.synthesis"):
+        grad(lambda t: G(t, None, timesteps=2)[0].sum())(z)
+    assert grad(lambda t: G(t, None, timesteps=4)[0].sum())(z).norm() > 0

@@ -176,6 +176,20 @@ def published_forward(self: Any, z: Tensor, c: Tensor | None, timesteps: int = 1
     return self.synthesis(self.mapping(z, c), times.reshape(-1, 1, 1, 1), motion)
 
 
+@pytest.mark.parametrize(("D", "complaint"), [("a name", "D is no network"), ("G", "D is of the class 'Generator'")])
+def test_a_foreign_discriminator_stops_no_rendering(tmp_path: Path, D: Any, complaint: str) -> None:
+    G = Generator(**SMALL_G)
+    path = tmp_path / "a.pkl"
+    path.write_bytes(pickle.dumps({"G_ema": G, "D": G if D == "G" else D}, 4))
+    assert same(snapshot.load_generator(path), G)
+    assert same(load(path, networks=("G_ema",)).G_ema, G)
+    snapshot.convert(path, tmp_path / "a.safetensors", only_ema=True)
+    with pytest.raises(SnapshotError, match=complaint):
+        load(path)
+    with pytest.raises(SnapshotError, match=complaint):
+        snapshot.read_published(path)
+
+
 def test_a_bound_forward_finds_the_published_attributes() -> None:
     G = Generator(**SMALL_G).eval()
     z = torch.randn(2, 8)

@@ -132,13 +132,56 @@ def test_unknown_keys_name_the_nearest(config: TrainConfig, tmp_path: Path, typo
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"use_noise": "no"}, {"fmm": {"enabled": True, "rank": 0}}, {"coords": {"motion_sigma": float("nan")}}],
+    [
+        {"use_noise": "no"},
+        {"fmm": {"enabled": True, "rank": 0}},
+        {"fmm": {"enabled": True, "rank": 1e30}},
+        {"fmm": 5},
+        {"coords": {"motion_sigma": float("nan")}},
+        {"coords": {"res_configs": {"foo": {"predictable_emb_size": 4}}}},
+        {"coords": {"res_configs": {17: {"predictable_emb_size": 4}}}},
+        {"num_extra_convs": {"8": -1}},
+        {"num_extra_convs": {"8": 1.5}},
+        {"num_extra_convs": {"8": "one"}},
+        {"num_extra_convs": {"12": 1}},
+        {"num_extra_convs": [1]},
+    ],
 )
 def test_nonsense_in_a_configuration_is_an_error(tmp_path: Path, wrong: dict[str, Any]) -> None:
     path = tmp_path / "g.yaml"
     path.write_text(yaml.safe_dump({**coordinate_config(4, 4, 2), **wrong}))
     with pytest.raises(ValueError, match=r"g\.yaml: .*expected"):
         TrainConfig(Path(), generator_config=path).generator_kwargs(0)
+
+
+@pytest.mark.parametrize("side", ["8", "1024"])
+def test_a_misspelt_key_of_a_grid_names_the_nearest(tmp_path: Path, side: str) -> None:
+    cfg = coordinate_config(4, 4, 2)
+    cfg["coords"]["res_configs"][side] = {"predictable_emb_sise": 4, "use_cosine": True}
+    path = tmp_path / "g.yaml"
+    path.write_text(yaml.safe_dump(cfg))
+    key = rf"coords\.res_configs\.{side}\.predictable_emb_si"
+    with pytest.raises(ValueError, match=rf"g\.yaml: .*unknown key {key}se; the nearest known is {key}ze"):
+        TrainConfig(Path(), generator_config=path).generator_kwargs(0)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"predictable_emb_size": float("inf")},
+        {"predictable_emb_size": None},
+        {"predictable_emb_size": [1]},
+        {"predictable_emb_size": 2.5},
+        {"predictable_emb_size": 1e30},
+        {"predictable_emb_size": 4, "use_cosine": "no"},
+        5,
+    ],
+)
+def test_nonsense_for_a_grid_is_an_error(entry: Any) -> None:
+    cfg = coordinate_config(8, 4, 2, None, 16)
+    cfg["coords"] = {**cfg["coords"], "res_configs": {"8": {"predictable_emb_size": 4}, "16": entry}}
+    with pytest.raises(ValueError, match=r"coords\.res_configs\[16\].*expected"):
+        Generator(8, 0, 8, 16, cfg=cfg)
 
 
 def test_classes_keep_their_names(tmp_path: Path, config: TrainConfig, capsys: pytest.CaptureFixture[str]) -> None:
@@ -237,6 +280,49 @@ def test_a_dry_run_writes_nothing(config: TrainConfig, capsys: pytest.CaptureFix
     assert told.startswith("1 videos, about 20 frames, 0 MiB at side 8\n")
     assert "seconds to read" in told
     assert not config.out.exists()
+
+
+def test_a_dry_run_counts_the_frames_that_are_used(config: TrainConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    frame_folder(config.data / "short", 9)
+    assert main([*words(config), "--frames", "2:", "--clip-length", "8", "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("2 videos, about 18 frames")
+    assert f"left out: {config.data / 'short'}: 7 frames, shorter than the 8 of a clip" in told
+
+
+@pytest.mark.parametrize("option", ["init", "generator-config", "out"])
+@pytest.mark.parametrize("content", ["missing", "folder", "text"])
+def test_a_dry_run_refuses_what_a_run_refuses(
+    config: TrainConfig, capsys: pytest.CaptureFixture[str], option: str, content: str
+) -> None:
+    path = config.data.parent / "given"
+    if content == "folder":
+        path.mkdir()
+        if option == "out":
+            path = path / "run"
+            path.write_text("x")
+    elif content == "text":
+        path.write_text("nonsense: 1")
+    if (option, content) == ("out", "missing"):
+        path.write_text("x")
+        path = path / "run"
+    told = []
+    for last in ([], ["--dry-run"]):
+        assert main([*words(config), f"--{option}", str(path), *last]) in (1, 2)
+        told.append(capsys.readouterr().err)
+    assert f"--{option}: " in told[0]
+    assert str(path) in told[0]
+    assert f"--{option}: " in told[1]
+    assert str(path) in told[1]
+
+
+def test_a_dry_run_of_a_run_that_cannot_be_resumed(config: TrainConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    train(config)
+    assert main([*words(config), "--dry-run"]) == 1
+    assert "--out" in capsys.readouterr().err
+    assert main([*words(config), "--resume", "--dry-run"]) == 0
+    assert main([*words(config), "--resume", "--lr", "0.1", "--dry-run"]) == 1
+    assert "another lr" in capsys.readouterr().err
 
 
 def test_saving_by_time(config: TrainConfig) -> None:

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 from quadrants import MATRICES, encode, quadrants
 from torch import Tensor
 
@@ -157,8 +157,9 @@ def test_a_constant_rate_is_left_alone_and_resampled_when_asked(tmp_path: Path) 
 
 def test_animations_are_resampled_by_their_durations(tmp_path: Path) -> None:
     frames = [Image.new("L", (8, 8), 60 * i) for i in range(4)]
-    for name in ("a.gif", "a.webp", "a.png"):
-        options = {"lossless": True} if name == "a.webp" else {}
+    avif = ("a.avif",) if features.check("avif") else ()
+    for name in ("a.gif", "a.webp", "a.png", *avif):
+        options = {"a.webp": {"lossless": True}, "a.avif": {"quality": 100}}.get(name, {})
         frames[0].save(
             tmp_path / name, save_all=True, append_images=frames[1:], duration=[100, 100, 400, 100], **options
         )
