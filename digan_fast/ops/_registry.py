@@ -47,8 +47,7 @@ def define(
 
     def guarded(*args: Any) -> Any:
         transforms.forbid_tangents(name, args)
-        with torch._C._AutoDispatchBelowAutograd():
-            return getattr(torch.ops.digan_fast, name).default(*args)
+        return below_autograd(*args)
 
     if not hasattr(torch.ops.digan_fast, name):
         _LIBRARY.define(f"{name}{signature}")
@@ -57,7 +56,15 @@ def define(
         torch.library.register_fake(f"digan_fast::{name}", fake, lib=_LIBRARY)
     dispatch.register(name, "reference", reference)
     overload: Callable[..., Any] = getattr(torch.ops.digan_fast, name).default
-    return overload
+
+    def below_autograd(*args: Any) -> Any:
+        """The op for calls whose derivatives are taken care of: without the guard, 8 µs."""
+        if torch.compiler.is_compiling():
+            return overload(*args)
+        with torch._C._AutoDispatchBelowAutograd():
+            return overload(*args)
+
+    return below_autograd
 
 
 def _recompose(
