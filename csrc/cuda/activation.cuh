@@ -1,6 +1,6 @@
 #pragma once
 
-#include "sines.cuh"
+#include "sincos.cuh"
 
 namespace digan_fast::cuda {
 

@@ -2,7 +2,7 @@
 
 // The numbers that products multiply. Sums are float32 in each.
 
-#include "primitives.cuh"
+#include "ptx.cuh"
 
 namespace digan_fast::cuda {
 

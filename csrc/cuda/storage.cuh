@@ -3,7 +3,7 @@
 // Tensors of float32, bfloat16 or float16, computed with in float32.
 
 #include "digan_fast/bias_act.h"
-#include "primitives.cuh"
+#include "ptx.cuh"
 
 namespace digan_fast::cuda {
 

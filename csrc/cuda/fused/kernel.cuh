@@ -1,0 +1,331 @@
+#pragma once
+
+// The levels on one grid in one kernel: a block takes a tile of one frame's pixels from
+// coordinates, base and image of the grid below to the image and the base of the grid above.
+// Activations never leave the multiprocessor.
+
+#include "fused/mainloop.cuh"
+#include "fused/params.h"
+
+namespace digan_fast::cuda {
+
+// Where a block's tile lies. Its corner is even, so that two neighbouring rows share their parents.
+struct Place {
+    int video, frame;  // frame counts over all videos
+    int top, left;     // on the grid
+    int warp, lane;
+
+    template <class Tile>
+    static __device__ __forceinline__ Place of_block(const StageParams& p) {
+        const Area& area = p.area;
+        const int top = area.top & ~1, left = area.left & ~1;
+        const int across = (area.left + area.width - left + 7) / 8;
+        const int down = (area.top + area.height - top + Tile::ROWS - 1) / Tile::ROWS;
+        const int block = static_cast<int>(blockIdx.x), tile = block % (across * down);
+        Place place;
+        place.frame = block / (across * down);
+        place.video = place.frame / p.frames;
+        place.top = top + tile / across * Tile::ROWS;
+        place.left = left + tile % across * 8;
+        place.warp = threadIdx.x / 32;
+        place.lane = threadIdx.x % 32;
+        return place;
+    }
+
+    // The place of a pixel in a plane of the area; negative outside.
+    __device__ __forceinline__ std::int64_t inside(const Area& area, int pixel) const {
+        const int row = top + pixel / 8 - area.top, column = left + pixel % 8 - area.left;
+        const bool is_inside = row >= 0 && row < area.height && column >= 0 && column < area.width;
+        return is_inside ? static_cast<std::int64_t>(row) * area.width + column : -1;
+    }
+
+    // The place of its parent in a plane of the area below; that of the nearest one outside.
+    __device__ __forceinline__ std::int64_t parent(const Area& below, int pixel) const {
+        int row = (top >> 1) + pixel / 16 - below.top;
+        int column = (left >> 1) + pixel % 8 / 2 - below.left;
+        row = min(max(row, 0), below.height - 1);
+        column = min(max(column, 0), below.width - 1);
+        return static_cast<std::int64_t>(row) * below.width + column;
+    }
+};
+
+// Sinusoids [first, first + count) of the tile's pixels, sine and cosine side by side; from K on
+// those of 0, whose weights are packed as 0. θ = F·(x, y) + φ by the addition theorem, of the rows'
+// and of the columns' parts.
+template <class Tile>
+__device__ __forceinline__ void make_waves(const StageParams& p, const Place& place,
+                                           const Activations<Tile>& tile, int first, int count) {
+    const float scale = 2.0f / static_cast<float>(p.side);
+    constexpr int ROWS = 4;  // of a task, so that their sines are few registers
+    const int groups = (count + 31) / 32, bands = groups * (Tile::ROWS / ROWS);
+    const int parts = max(1, min(8, Tile::WARPS / bands));
+    for (int task = place.warp; task < bands * parts; task += Tile::WARPS) {
+        const int within = task % groups * 32 + place.lane, k = first + within;
+        const int first_row = task / groups % (Tile::ROWS / ROWS) * ROWS;
+        if (within >= count) continue;
+        const bool exists = k < p.sinusoids;
+        const std::int64_t at = static_cast<std::int64_t>(place.video) * p.sinusoids + k;
+        const float across = exists ? p.frequency[2 * at] : 0.0f;
+        const float up = exists ? p.frequency[2 * at + 1] : 0.0f;
+        const std::int64_t turn = static_cast<std::int64_t>(place.frame) * p.sinusoids + k;
+        const float phase = exists ? p.phase[turn] : 0.0f;
+        float row_sine[ROWS], row_cosine[ROWS];
+#pragma unroll
+        for (int row = 0; row < ROWS; ++row) {
+            const int below = p.side - 1 - place.top - first_row - row;
+            const float y = fmaf(static_cast<float>(below), scale, -1.0f);
+            sin_cos(fmaf(y, up, phase), row_sine[row], row_cosine[row]);
+        }
+        for (int column = task / bands; column < 8; column += parts) {
+            const float x = fmaf(static_cast<float>(place.left + column), scale, -1.0f);
+            float sine, cosine;
+            sin_cos(x * across, sine, cosine);
+#pragma unroll
+            for (int row = 0; row < ROWS; ++row) {
+                const float s = fmaf(row_sine[row], cosine, row_cosine[row] * sine);
+                const float c = fmaf(row_cosine[row], cosine, -row_sine[row] * sine);
+                constexpr int PAIRS = Tile::ELEMENTS / 2;  // of 16 bytes
+                unsigned char* chunk = tile.chunk(8 * (first_row + row) + column, within / PAIRS);
+                if constexpr (PAIRS == 4)
+                    reinterpret_cast<uint32_t*>(chunk)[within % 4] = Tile::Number::pack(s, c);
+                else
+                    reinterpret_cast<uint2*>(chunk)[within % 2] = {Tile::Number::word(s),
+                                                                   Tile::Number::word(c)};
+            }
+        }
+    }
+}
+
+// The base at the parents, or zero.
+template <class Tile>
+__device__ __forceinline__ void begin_sums(Sums<Tile>& sums, const StageParams& p,
+                                           const Place& place, bool based) {
+    const auto* base = static_cast<const typename Tile::Number::Element*>(p.base);
+    const std::int64_t plane = static_cast<std::int64_t>(p.below.height) * p.below.width;
+#pragma unroll
+    for (int i = 0; i < Tile::ROW_TILES; ++i) {
+        const int pixel = 16 * i + place.lane / 4;
+        const std::int64_t parent = based ? place.frame * plane + place.parent(p.below, pixel) : 0;
+#pragma unroll
+        for (int group = 0; group < Tile::GROUPS; ++group) {
+            float values[Tile::ELEMENTS] = {};
+            if (based) {
+                const int column = Tile::column(place.warp, group, place.lane);
+                Vector vector;
+                vector.whole =
+                    *reinterpret_cast<const uint4*>(base + parent * Tile::WIDTH + column);
+                unpack<typename Tile::Number>(vector, values);
+            }
+#pragma unroll
+            for (int half = 0; half < 2; ++half)
+                visit_columns<Tile>(sums, group, i, half,
+                                    [&](int e, float& sum) { sum = values[e]; });
+        }
+    }
+}
+
+// A layer's outputs into the tile. All warps have read its inputs.
+template <class Tile>
+__device__ __forceinline__ void finish_layer(Sums<Tile>& sums, const Activations<Tile>& tile,
+                                             const Place& place, const Finish& finish,
+                                             const float* bias) {
+#pragma unroll
+    for (int group = 0; group < Tile::GROUPS; ++group) {
+        const int column = Tile::column(place.warp, group, place.lane);
+        float offsets[Tile::ELEMENTS];
+#pragma unroll
+        for (int e = 0; e < Tile::ELEMENTS; ++e) offsets[e] = bias[column + e];
+#pragma unroll
+        for (int i = 0; i < Tile::ROW_TILES; ++i) {
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                float values[Tile::ELEMENTS];
+                visit_columns<Tile>(sums, group, i, half, [&](int e, float& sum) {
+                    values[e] = finish(sum + offsets[e]);
+                });
+                const int pixel = 16 * i + 8 * half + place.lane / 4;
+                tile.write(pixel, column / Tile::ELEMENTS, packed<typename Tile::Number>(values));
+            }
+        }
+    }
+}
+
+// Sums of a split product: those of the second half of the warps go to the first, through the tile,
+// which nothing reads any more.
+template <class Tile>
+__device__ __forceinline__ void join_sums(Sums<Tile>& sums, const Activations<Tile>& tile,
+                                          const Place& place) {
+    constexpr int HALF = Tile::WARPS / 2, TILES = Tile::ROW_TILES * Tile::COLUMN_TILES;
+    static_assert(HALF * TILES * 4 * 32 * sizeof(float) <= Tile::ACTIVATION_BYTES);
+    // Volatile, so that sums are read one by one: all at once would spill.
+    volatile float* room = reinterpret_cast<float*>(tile.chunk(0, 0));
+    room += place.warp % HALF * TILES * 4 * 32 + place.lane;
+    __syncthreads();
+    if (place.warp >= HALF) {
+#pragma unroll
+        for (int t = 0; t < 4 * TILES; ++t)
+            room[32 * t] = sums[t / 4 / Tile::COLUMN_TILES][t / 4 % Tile::COLUMN_TILES][t % 4];
+    }
+    __syncthreads();
+    if (place.warp < HALF) {
+#pragma unroll
+        for (int t = 0; t < 4 * TILES; ++t)
+            sums[t / 4 / Tile::COLUMN_TILES][t / 4 % Tile::COLUMN_TILES][t % 4] += room[32 * t];
+    }
+}
+
+// What the grid above takes as its base: columns [first, first + WIDTH) of it, or half as many.
+template <class Tile>
+__device__ __forceinline__ void store_base(Sums<Tile>& sums, const StageParams& p,
+                                           const Place& place, int first, bool halved) {
+    if (halved && Tile::SPLITS && place.warp >= Tile::WARPS / 2) return;
+    const int groups = halved && !Tile::SPLITS ? Tile::GROUPS / 2 : Tile::GROUPS;
+    const int columns = halved ? Tile::HALVED_COLUMNS : Tile::WARP_COLUMNS;
+    auto* out = static_cast<typename Tile::Number::Element*>(p.base_out);
+    const std::int64_t plane = static_cast<std::int64_t>(p.area.height) * p.area.width;
+#pragma unroll
+    for (int i = 0; i < Tile::ROW_TILES; ++i) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            const std::int64_t at = place.inside(p.area, 16 * i + 8 * half + place.lane / 4);
+            auto* row = out + (place.frame * plane + at) * p.base_out_width;
+#pragma unroll
+            for (int group = 0; group < Tile::GROUPS; ++group) {
+                const int column = first + Tile::column(place.warp, group, place.lane, columns);
+                float values[Tile::ELEMENTS];
+                visit_columns<Tile>(sums, group, i, half,
+                                    [&](int e, float& sum) { values[e] = sum; });
+                if (at >= 0 && group < groups && column < p.base_out_width)
+                    *reinterpret_cast<uint4*>(row + column) =
+                        packed<typename Tile::Number>(values).whole;
+            }
+        }
+    }
+}
+
+// Four threads of a quad share a pixel, in sums over channels and one for each colour.
+template <class Tile, class Visit>
+__device__ __forceinline__ void for_each_colour(const Visit& visit) {
+    for (int pixel = threadIdx.x / 4; pixel < Tile::PIXELS; pixel += Tile::THREADS / 4)
+        visit(pixel, static_cast<int>(threadIdx.x % 4));
+}
+
+template <class Tile>
+__device__ __forceinline__ void begin_colours(float* colours, const StageParams& p,
+                                              const Place& place) {
+    const std::int64_t plane = static_cast<std::int64_t>(p.below.height) * p.below.width;
+    for_each_colour<Tile>([&](int pixel, int colour) {
+        float value = 0.0f;
+        if (p.image && colour < p.colours)
+            value = p.image[(static_cast<std::int64_t>(place.frame) * p.colours + colour) * plane +
+                            place.parent(p.below, pixel)];
+        colours[colour * Tile::COLOUR_PITCH + pixel] = value;
+    });
+}
+
+// colours += finish(rgb · tile + bias), in float32.
+template <class Tile>
+__device__ __forceinline__ void add_colours(float* colours, const Activations<Tile>& tile,
+                                            const StageProduct& product, const float* rgb,
+                                            int count) {
+    for_each_colour<Tile>([&](int pixel, int part) {
+        float sums[kMostColours] = {};
+        for (int chunk = part; chunk < Tile::CHUNKS; chunk += 4) {
+            float values[Tile::ELEMENTS];
+            unpack<typename Tile::Number>(tile.read(pixel, chunk), values);
+#pragma unroll
+            for (int c = 0; c < kMostColours; ++c) {
+                if (c >= count) break;
+                const auto* row =
+                    reinterpret_cast<const float4*>(rgb + c * Tile::WIDTH + chunk * Tile::ELEMENTS);
+#pragma unroll
+                for (int e = 0; e < Tile::ELEMENTS; e += 4) {
+                    const float4 four = row[e / 4];
+                    sums[c] = fmaf(values[e], four.x, sums[c]);
+                    sums[c] = fmaf(values[e + 1], four.y, sums[c]);
+                    sums[c] = fmaf(values[e + 2], four.z, sums[c]);
+                    sums[c] = fmaf(values[e + 3], four.w, sums[c]);
+                }
+            }
+        }
+        float mine = 0.0f;
+#pragma unroll
+        for (int c = 0; c < kMostColours; ++c) {
+            sums[c] += __shfl_xor_sync(0xFFFFFFFFu, sums[c], 1);
+            sums[c] += __shfl_xor_sync(0xFFFFFFFFu, sums[c], 2);
+            mine = part == c ? sums[c] : mine;
+        }
+        if (part < count)
+            colours[part * Tile::COLOUR_PITCH + pixel] +=
+                product.rgb_finish(mine + product.rgb_bias[part]);
+    });
+}
+
+template <class Tile>
+__device__ __forceinline__ void store_colours(const float* colours, const StageParams& p,
+                                              const Place& place) {
+    const std::int64_t plane = static_cast<std::int64_t>(p.area.height) * p.area.width;
+    for_each_colour<Tile>([&](int pixel, int colour) {
+        const std::int64_t at = place.inside(p.area, pixel);
+        if (at >= 0 && colour < p.colours)
+            p.out[(static_cast<std::int64_t>(place.frame) * p.colours + colour) * plane + at] =
+                colours[colour * Tile::COLOUR_PITCH + pixel];
+    });
+}
+
+template <class Tile, int SLOTS>
+constexpr int kStageBytes =
+    Tile::ACTIVATION_BYTES + WeightStream<Tile, SLOTS>::BYTES + Tile::COLOUR_BYTES;
+
+template <class Number, int WIDTH, int SLOTS>
+__global__ void __launch_bounds__(StageTile<Number, WIDTH>::THREADS,
+                                  StageTile<Number, WIDTH>::BLOCKS)
+    render_stage(const __grid_constant__ StageParams p) {
+    using Tile = StageTile<Number, WIDTH>;
+    DIGAN_FAST_DYNAMIC_SHARED(room);
+    const Place place = Place::of_block<Tile>(p);
+    const Activations<Tile> tile(room);
+    float* colours = reinterpret_cast<float*>(room + Tile::ACTIVATION_BYTES);
+    const unsigned char* packed = p.packed + place.video * p.packed_stride;
+    // Made anew for each product: registers are short.
+    const auto table = [&](int n) {
+        return reinterpret_cast<const float*>(p.packed + place.video * p.packed_stride + p.tables) +
+               n * WIDTH;
+    };
+    WeightStream<Tile, SLOTS> stream(room + Tile::ACTIVATION_BYTES + Tile::COLOUR_BYTES, packed,
+                                     p.steps);
+    begin_colours<Tile>(colours, p, place);
+
+    Sums<Tile> sums;
+    for (int n = 0; n < p.products; ++n) {
+        const StageProduct& product = p.product[n];
+        begin_sums<Tile>(sums, p, place, n == 0 && p.base != nullptr);
+        if (product.sinusoids) {
+            constexpr int FULL = Tile::CHUNKS / 2;  // steps of a tile full of waves
+            for (int step = 0; step < product.steps; step += FULL) {
+                const int steps = min(FULL, product.steps - step);
+                if (step) __syncthreads();
+                make_waves<Tile>(p, place, tile, step * Tile::ELEMENTS, steps * Tile::ELEMENTS);
+                __syncthreads();
+                multiply_tile<Tile>(sums, tile, stream, steps, place.lane);
+            }
+        } else if (Tile::HALVES && product.halved) {
+            multiply_tile<Tile, true>(sums, tile, stream, product.steps, place.lane);
+            if constexpr (Tile::SPLITS) join_sums<Tile>(sums, tile, place);
+        } else {
+            multiply_tile<Tile>(sums, tile, stream, product.steps, place.lane);
+        }
+        if (n >= p.layers) {
+            store_base<Tile>(sums, p, place, product.first_output, product.halved);
+            continue;
+        }
+        __syncthreads();
+        finish_layer<Tile>(sums, tile, place, product.finish, table(n));
+        __syncthreads();
+        if (product.rgb_weight)
+            add_colours<Tile>(colours, tile, product, table(p.products + n * p.colours), p.colours);
+    }
+    store_colours<Tile>(colours, p, place);
+}
+
+}  // namespace digan_fast::cuda

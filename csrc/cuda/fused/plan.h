@@ -1,0 +1,25 @@
+#pragma once
+
+#include <vector>
+
+#include "digan_fast/render.h"
+#include "fused/params.h"
+
+namespace digan_fast::cuda {
+
+struct RenderStage {
+    StageParams params;  // addresses in the workspace counted from its begin
+    int width;
+    std::int64_t packed, base_out, image;  // offsets in the workspace; -1: not there
+};
+
+struct RenderPlan {
+    std::vector<RenderStage> stages;
+    std::int64_t bytes;  // of the workspace
+    int repeat;          // pixels of the picture for one of the finest grid, each way
+};
+
+// Of params that render_cuda_why_not has nothing against.
+RenderPlan plan_render(const RenderParams& params);
+
+}  // namespace digan_fast::cuda

@@ -1,0 +1,80 @@
+#pragma once
+
+#include "fused/tile.cuh"
+
+namespace digan_fast::cuda {
+
+// A stage's packed weights, from global through shared memory into registers, `SLOTS` steps ahead
+// and across the products' borders. A warp's weights are its own: what tensor cores take every
+// thread copies itself, so that no other waits for it; of the others lanes wait for each other.
+template <class Tile, int SLOTS>
+class WeightStream {
+  public:
+    static constexpr int BYTES = SLOTS * Tile::STEP_BYTES;
+
+    __device__ __forceinline__ WeightStream(unsigned char* room, const unsigned char* packed,
+                                            int steps)
+        : remaining_(steps) {
+        const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+        const int mine = (warp * Tile::VECTORS * 32 + lane) * 16;
+        room_ = room + mine;
+        next_ = packed + mine;
+        slot_ = room_;
+#pragma unroll
+        for (int i = 0; i < SLOTS; ++i) {
+            issue();
+            advance();
+        }
+    }
+
+    // The next step's: two words for each of the warp's tiles of 8 columns.
+    __device__ __forceinline__ void take(uint32_t (&weights)[4 * Tile::VECTORS]) {
+        copy_async_wait<SLOTS - 1>();
+#pragma unroll
+        for (int v = 0; v < Tile::VECTORS; ++v) {
+            const uint4 read = *reinterpret_cast<const uint4*>(slot_ + v * 512);
+            weights[4 * v] = read.x;
+            weights[4 * v + 1] = read.y;
+            weights[4 * v + 2] = read.z;
+            weights[4 * v + 3] = read.w;
+        }
+        issue();
+        advance();
+    }
+
+    // The next step's of the whole warp, four columns of an input in a float4, until released.
+    __device__ __forceinline__ const float4* hold() const {
+        copy_async_wait<SLOTS - 1>();
+        __syncwarp();
+        return reinterpret_cast<const float4*>(slot_ - threadIdx.x % 32 * 16);
+    }
+    __device__ __forceinline__ void release() {
+        __syncwarp();
+        issue();
+        advance();
+    }
+
+  private:
+    // A group, empty past the end, so that the number of groups tells the step.
+    __device__ __forceinline__ void issue() {
+        if (remaining_ > 0) {
+#pragma unroll
+            for (int v = 0; v < Tile::VECTORS; ++v) copy_async_16(slot_ + v * 512, next_ + v * 512);
+            next_ += Tile::STEP_BYTES;
+            --remaining_;
+        }
+        copy_async_commit();
+    }
+
+    __device__ __forceinline__ void advance() {
+        slot_ += Tile::STEP_BYTES;
+        if (slot_ == room_ + BYTES) slot_ = room_;
+    }
+
+    unsigned char* room_;
+    unsigned char* slot_;
+    const unsigned char* next_;
+    int remaining_;
+};
+
+}  // namespace digan_fast::cuda

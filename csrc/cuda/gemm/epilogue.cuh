@@ -1,0 +1,244 @@
+#pragma once
+
+// What becomes of a tile's sums.
+
+#include "gemm/mainloop.cuh"
+#include "gemm/features_operand.cuh"
+
+namespace digan_fast::cuda {
+
+// A block's tile of the output, and the terms that it sums.
+struct ProductPlace {
+    std::int64_t row, column;  // its first ones; of a column that has a cosine, its sinusoid
+    std::int64_t row_tile, row_tiles, batch, part, begin, end;
+    int warp, lane;
+
+    // `width` columns in a tile. Blocks of the same rows follow each other.
+    __device__ __forceinline__ ProductPlace(const ProductParams& p, int extent, int width) {
+        const std::int64_t across = (p.columns + width - 1) / width;
+        row_tiles = (p.rows + extent - 1) / extent;
+        std::int64_t block = blockIdx.x;
+        column = block % across * width;
+        block /= across;
+        row_tile = block % row_tiles;
+        row = row_tile * extent;
+        block /= row_tiles;
+        batch = block % p.batches;
+        part = block / p.batches;
+        begin = part * p.part_depth;
+        end = min(p.depth, begin + p.part_depth);
+        warp = threadIdx.x / 32;
+        lane = threadIdx.x % 32;
+    }
+};
+
+// A warp's sums of 16 rows, [16][PITCH] in shared memory, behind each other its columns in the
+// first and in the second half of the tile.
+template <class Tile>
+struct WarpRows {
+    // Rows begin 8 banks apart: pairs of columns of four rows lie in all 32.
+    static constexpr int COLUMNS = Tile::COLUMN_TILES * 8, PITCH = COLUMNS + 8;
+
+    // Those of row tile i. Registers are not indexed.
+    static __device__ __forceinline__ void write(float* room, const ProductSums<Tile>& sums, int i,
+                                                 int lane) {
+#pragma unroll
+        for (int j = 0; j < Tile::COLUMN_TILES; ++j)
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                float* to = room + (lane / 4 + 8 * half) * PITCH + 8 * j + lane % 4 * 2;
+                const float first = i ? sums[1][j][2 * half] : sums[0][j][2 * half];
+                const float second = i ? sums[1][j][2 * half + 1] : sums[0][j][2 * half + 1];
+                store_shared(reinterpret_cast<float2*>(to), {first, second});
+            }
+    }
+};
+
+// Four neighbours of a tensor of the product's elements, or of float32.
+template <class Tile>
+struct Four {
+    float values[4];
+
+    // Of which `count` exist.
+    static __device__ __forceinline__ Four load(const void* data, std::int64_t at, int count,
+                                                bool vectors) {
+        const auto* from = static_cast<const typename Tile::Element*>(data) + at;
+        Four four = {};
+        if constexpr (Tile::HALF) {
+            uint2 words = {0, 0};
+            if (vectors) {
+                if (count) words = *reinterpret_cast<const uint2*>(from);
+            } else {
+                if (count > 0) words.x = from[0];
+                if (count > 1) words.x |= static_cast<uint32_t>(from[1]) << 16;
+                if (count > 2) words.y = from[2];
+                if (count > 3) words.y |= static_cast<uint32_t>(from[3]) << 16;
+            }
+            four.values[0] = Tile::Number::first(words.x);
+            four.values[1] = Tile::Number::second(words.x);
+            four.values[2] = Tile::Number::first(words.y);
+            four.values[3] = Tile::Number::second(words.y);
+        } else {
+#pragma unroll
+            for (int e = 0; e < 4; ++e)
+                if (e < count) four.values[e] = from[e];
+        }
+        return four;
+    }
+
+    __device__ __forceinline__ void store(void* data, std::int64_t at, int count, bool vectors,
+                                          bool is_wide) const {
+        if (Tile::HALF && !is_wide) {
+            if constexpr (Tile::HALF) {
+                auto* to = static_cast<uint16_t*>(data) + at;
+                const uint2 words = {Tile::Number::pack(values[0], values[1]),
+                                     Tile::Number::pack(values[2], values[3])};
+                if (vectors) {
+                    if (count) store_global(reinterpret_cast<uint2*>(to), words);
+                    return;
+                }
+                if (count > 0) to[0] = static_cast<uint16_t>(words.x & 0xFFFFu);
+                if (count > 1) to[1] = static_cast<uint16_t>(words.x >> 16);
+                if (count > 2) to[2] = static_cast<uint16_t>(words.y & 0xFFFFu);
+                if (count > 3) to[3] = static_cast<uint16_t>(words.y >> 16);
+            }
+            return;
+        }
+        auto* to = static_cast<float*>(data) + at;
+        if (vectors) {
+            if (count)
+                store_global(reinterpret_cast<float4*>(to),
+                             {values[0], values[1], values[2], values[3]});
+            return;
+        }
+#pragma unroll
+        for (int e = 0; e < 4; ++e)
+            if (e < count) to[e] = values[e];
+    }
+};
+
+// A lane has four neighbouring columns, half a warp a row.
+template <class Tile, bool WAVES>
+__device__ __forceinline__ void store_rows(const float* room, const ProductParams& p,
+                                           const ProductPlace& place, int first_row) {
+    const bool is_sum = p.result == Result::plain || p.result == Result::partial;
+    const bool has_cosines = WAVES && is_sum;
+    const std::int64_t columns = has_cosines ? 2 * p.columns : p.columns;
+    const int local = place.lane % 16 * 4,
+              tile_column = Tile::column(place.warp, local / 8) + local % 8;
+    const bool second = has_cosines && tile_column >= Tile::EXTENT / 2;
+    const std::int64_t column =
+        place.column + (second ? tile_column - Tile::EXTENT / 2 : tile_column);
+    const std::int64_t behind = second ? p.columns : 0, after = p.columns - column;
+    const int most = after < 0 ? 0 : after < 4 ? static_cast<int>(after) : 4;
+    const std::int64_t entry = place.part * p.batches + place.batch;
+    const float* bias = is_sum || !p.bias ? nullptr : p.bias + place.batch * p.bias_batch + column;
+    float limit = p.finish.clamp;
+    if constexpr (Tile::HALF) limit = rounded<typename Tile::Number>(limit);
+#pragma unroll 1
+    for (int step = place.lane / 16; step < 16; step += 2) {
+        const std::int64_t row = place.row + first_row + step;
+        const int count = row < p.rows ? most : 0;
+        const float4 read =
+            *reinterpret_cast<const float4*>(room + step * WarpRows<Tile>::PITCH + local);
+        Four<Tile> four = {{read.x, read.y, read.z, read.w}};
+        const std::int64_t at = (entry * p.rows + row) * columns + behind + column;
+        if (bias)
+#pragma unroll
+            for (int e = 0; e < 4; ++e)
+                if (e < count) four.values[e] += bias[e];
+        if constexpr (WAVES) {
+            const Waves& waves = p.waves;
+            if (!is_sum && waves.base && count) {
+                const std::int64_t parent = place.batch * waves.base_height * waves.base_width +
+                                            Pixel(waves, row).parent(waves);
+                const auto base =
+                    Four<Tile>::load(waves.base, parent * columns + column, count, p.vectors);
+#pragma unroll
+                for (int e = 0; e < 4; ++e) four.values[e] += base.values[e];
+            }
+        }
+        if (!WAVES && p.result == Result::gradient) {
+            const auto grad = Four<Tile>::load(p.grad, at, count, p.vectors);
+            const auto saved = Four<Tile>::load(p.saved, at, count, p.vectors);
+#pragma unroll
+            for (int e = 0; e < 4; ++e)
+                four.values[e] = passes_clamp(saved.values[e], limit)
+                                     ? grad.values[e] * p.finish.slope(four.values[e])
+                                     : 0.0f;
+        } else if (!is_sum) {
+#pragma unroll
+            for (int e = 0; e < 4; ++e) four.values[e] = p.finish(four.values[e]);
+        }
+        four.store(p.out, at, count, p.vectors, p.result == Result::partial);
+    }
+}
+
+// dθ = (Σ by sin θ)·cos θ − (Σ by cos θ)·sin θ, alone and times x and y, of a lane's sinusoid over
+// 16 rows.
+template <class Tile>
+__device__ __forceinline__ void add_theta(float (&totals)[3], const float* room,
+                                          const ProductParams& p, const ProductPlace& place,
+                                          int first_row) {
+    const std::int64_t k = place.column + Tile::column(place.warp, 0) + place.lane;
+    if (k >= p.columns) return;
+    const Sinusoids sinusoid(p.waves, place.batch, k);
+#pragma unroll 1
+    for (int step = 0; step < 16; ++step) {
+        const std::int64_t row = place.row + first_row + step;
+        if (row >= p.rows) break;
+        const Pixel pixel(p.waves, row);
+        float sine, cosine;
+        sinusoid.at(pixel, 0, sine, cosine);
+        const float* sums = room + step * WarpRows<Tile>::PITCH + place.lane;
+        const float dtheta = sums[0] * cosine - sums[WarpRows<Tile>::COLUMNS / 2] * sine;
+        totals[0] += dtheta;
+        totals[1] = fmaf(dtheta, pixel.x, totals[1]);
+        totals[2] = fmaf(dtheta, pixel.y, totals[2]);
+    }
+}
+
+// The warps' totals added, those of one column in the order of their rows.
+template <class Tile>
+__device__ __forceinline__ void store_theta(const float (&totals)[3], float* room,
+                                            const ProductParams& p, const ProductPlace& place) {
+    constexpr int HALF = Tile::EXTENT / 2, ROWS = Tile::WARPS / 2;
+    __syncthreads();
+#pragma unroll
+    for (int kind = 0; kind < 3; ++kind)
+        room[(place.warp / 2 * 3 + kind) * HALF + Tile::column(place.warp, 0) + place.lane] =
+            totals[kind];
+    __syncthreads();
+    const int kind = threadIdx.x / HALF, column = threadIdx.x % HALF;
+    if (kind >= 3 || place.column + column >= p.columns) return;
+    float total = 0.0f;
+#pragma unroll
+    for (int row = 0; row < ROWS; ++row) total += room[(row * 3 + kind) * HALF + column];
+    const std::int64_t at =
+        ((place.batch * place.row_tiles + place.row_tile) * 3 + kind) * p.columns;
+    static_cast<float*>(p.out)[at + place.column + column] = total;
+}
+
+// Through shared memory, which nothing else needs any more.
+template <class Tile, bool WAVES>
+__device__ __forceinline__ void store_sums(const ProductSums<Tile>& sums, float* room,
+                                           const ProductParams& p, const ProductPlace& place) {
+    static_assert(Tile::ROW_TILES == 2);
+    float* own = room + place.warp * 16 * WarpRows<Tile>::PITCH;
+    float totals[3] = {};
+    __syncthreads();
+#pragma unroll 1
+    for (int i = 0; i < Tile::ROW_TILES; ++i) {
+        WarpRows<Tile>::write(own, sums, i, place.lane);
+        __syncwarp();
+        const int first_row = Tile::row(place.warp) + 16 * i;
+        if (WAVES && p.result == Result::theta)
+            add_theta<Tile>(totals, own, p, place, first_row);
+        else
+            store_rows<Tile, WAVES>(own, p, place, first_row);
+        __syncwarp();
+    }
+    if (WAVES && p.result == Result::theta) store_theta<Tile>(totals, room, p, place);
+}
+
+}  // namespace digan_fast::cuda
