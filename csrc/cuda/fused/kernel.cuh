@@ -20,12 +20,12 @@ struct Place {
         const Area& area = p.area;
         const int top = area.top & ~1, left = area.left & ~1;
         const int across = (area.left + area.width - left + 7) / 8;
-        const int down = (area.top + area.height - top + Tile::ROWS - 1) / Tile::ROWS;
+        const int down = (area.top + area.height - top + Tile::kRows - 1) / Tile::kRows;
         const int block = static_cast<int>(blockIdx.x), tile = block % (across * down);
         Place place;
         place.frame = block / (across * down);
         place.video = place.frame / p.frames;
-        place.top = top + tile / across * Tile::ROWS;
+        place.top = top + tile / across * Tile::kRows;
         place.left = left + tile % across * 8;
         place.warp = threadIdx.x / 32;
         place.lane = threadIdx.x % 32;
@@ -53,25 +53,25 @@ struct Place {
 // those of 0, whose weights are packed as 0. θ = F·(x, y) + φ by the addition theorem, of the rows'
 // and of the columns' parts.
 template <class Tile>
-__device__ __forceinline__ void make_waves(const StageParams& p, const Place& place,
-                                           const Activations<Tile>& tile, int first, int count) {
+__device__ __forceinline__ void make_features(const StageParams& p, const Place& place,
+                                              const Activations<Tile>& tile, int first, int count) {
     const float scale = 2.0f / static_cast<float>(p.side);
-    constexpr int ROWS = 4;  // of a task, so that their sines are few registers
-    const int groups = (count + 31) / 32, bands = groups * (Tile::ROWS / ROWS);
-    const int parts = max(1, min(8, Tile::WARPS / bands));
-    for (int task = place.warp; task < bands * parts; task += Tile::WARPS) {
+    constexpr int kRows = 4;  // of a task, so that their sines are few registers
+    const int groups = (count + 31) / 32, bands = groups * (Tile::kRows / kRows);
+    const int parts = max(1, min(8, Tile::kWarps / bands));
+    for (int task = place.warp; task < bands * parts; task += Tile::kWarps) {
         const int within = task % groups * 32 + place.lane, k = first + within;
-        const int first_row = task / groups % (Tile::ROWS / ROWS) * ROWS;
+        const int first_row = task / groups % (Tile::kRows / kRows) * kRows;
         if (within >= count) continue;
         const bool exists = k < p.sinusoids;
         const std::int64_t at = static_cast<std::int64_t>(place.video) * p.sinusoids + k;
         const float across = exists ? p.frequency[2 * at] : 0.0f;
         const float up = exists ? p.frequency[2 * at + 1] : 0.0f;
-        const std::int64_t turn = static_cast<std::int64_t>(place.frame) * p.sinusoids + k;
-        const float phase = exists ? p.phase[turn] : 0.0f;
-        float row_sine[ROWS], row_cosine[ROWS];
+        const std::int64_t phase_at = static_cast<std::int64_t>(place.frame) * p.sinusoids + k;
+        const float phase = exists ? p.phase[phase_at] : 0.0f;
+        float row_sine[kRows], row_cosine[kRows];
 #pragma unroll
-        for (int row = 0; row < ROWS; ++row) {
+        for (int row = 0; row < kRows; ++row) {
             const int below = p.side - 1 - place.top - first_row - row;
             const float y = fmaf(static_cast<float>(below), scale, -1.0f);
             sin_cos(fmaf(y, up, phase), row_sine[row], row_cosine[row]);
@@ -81,16 +81,16 @@ __device__ __forceinline__ void make_waves(const StageParams& p, const Place& pl
             float sine, cosine;
             sin_cos(x * across, sine, cosine);
 #pragma unroll
-            for (int row = 0; row < ROWS; ++row) {
+            for (int row = 0; row < kRows; ++row) {
                 const float s = fmaf(row_sine[row], cosine, row_cosine[row] * sine);
                 const float c = fmaf(row_cosine[row], cosine, -row_sine[row] * sine);
-                constexpr int PAIRS = Tile::ELEMENTS / 2;  // of 16 bytes
-                unsigned char* chunk = tile.chunk(8 * (first_row + row) + column, within / PAIRS);
-                if constexpr (PAIRS == 4)
-                    reinterpret_cast<uint32_t*>(chunk)[within % 4] = Tile::Number::pack(s, c);
+                constexpr int kPairs = Tile::kElements / 2;  // of 16 bytes
+                unsigned char* chunk = tile.chunk(8 * (first_row + row) + column, within / kPairs);
+                if constexpr (kPairs == 4)
+                    reinterpret_cast<uint32_t*>(chunk)[within % 4] = Tile::Dtype::pack(s, c);
                 else
-                    reinterpret_cast<uint2*>(chunk)[within % 2] = {Tile::Number::word(s),
-                                                                   Tile::Number::word(c)};
+                    reinterpret_cast<uint2*>(chunk)[within % 2] = {Tile::Dtype::word(s),
+                                                                   Tile::Dtype::word(c)};
             }
         }
     }
@@ -100,21 +100,21 @@ __device__ __forceinline__ void make_waves(const StageParams& p, const Place& pl
 template <class Tile>
 __device__ __forceinline__ void begin_sums(Sums<Tile>& sums, const StageParams& p,
                                            const Place& place, bool based) {
-    const auto* base = static_cast<const typename Tile::Number::Element*>(p.base);
+    const auto* base = static_cast<const typename Tile::Dtype::Element*>(p.base);
     const std::int64_t plane = static_cast<std::int64_t>(p.below.height) * p.below.width;
 #pragma unroll
-    for (int i = 0; i < Tile::ROW_TILES; ++i) {
+    for (int i = 0; i < Tile::kRowTiles; ++i) {
         const int pixel = 16 * i + place.lane / 4;
         const std::int64_t parent = based ? place.frame * plane + place.parent(p.below, pixel) : 0;
 #pragma unroll
-        for (int group = 0; group < Tile::GROUPS; ++group) {
-            float values[Tile::ELEMENTS] = {};
+        for (int group = 0; group < Tile::kGroups; ++group) {
+            float values[Tile::kElements] = {};
             if (based) {
                 const int column = Tile::column(place.warp, group, place.lane);
                 Vector vector;
                 vector.whole =
-                    *reinterpret_cast<const uint4*>(base + parent * Tile::WIDTH + column);
-                unpack<typename Tile::Number>(vector, values);
+                    *reinterpret_cast<const uint4*>(base + parent * Tile::kWidth + column);
+                unpack<typename Tile::Dtype>(vector, values);
             }
 #pragma unroll
             for (int half = 0; half < 2; ++half)
@@ -126,25 +126,25 @@ __device__ __forceinline__ void begin_sums(Sums<Tile>& sums, const StageParams& 
 
 // A layer's outputs into the tile. All warps have read its inputs.
 template <class Tile>
-__device__ __forceinline__ void finish_layer(Sums<Tile>& sums, const Activations<Tile>& tile,
-                                             const Place& place, const Finish& finish,
-                                             const float* bias) {
+__device__ __forceinline__ void store_layer(Sums<Tile>& sums, const Activations<Tile>& tile,
+                                            const Place& place, const Epilogue& epilogue,
+                                            const float* bias) {
 #pragma unroll
-    for (int group = 0; group < Tile::GROUPS; ++group) {
+    for (int group = 0; group < Tile::kGroups; ++group) {
         const int column = Tile::column(place.warp, group, place.lane);
-        float offsets[Tile::ELEMENTS];
+        float offsets[Tile::kElements];
 #pragma unroll
-        for (int e = 0; e < Tile::ELEMENTS; ++e) offsets[e] = bias[column + e];
+        for (int e = 0; e < Tile::kElements; ++e) offsets[e] = bias[column + e];
 #pragma unroll
-        for (int i = 0; i < Tile::ROW_TILES; ++i) {
+        for (int i = 0; i < Tile::kRowTiles; ++i) {
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
-                float values[Tile::ELEMENTS];
+                float values[Tile::kElements];
                 visit_columns<Tile>(sums, group, i, half, [&](int e, float& sum) {
-                    values[e] = finish(sum + offsets[e]);
+                    values[e] = epilogue(sum + offsets[e]);
                 });
                 const int pixel = 16 * i + 8 * half + place.lane / 4;
-                tile.write(pixel, column / Tile::ELEMENTS, packed<typename Tile::Number>(values));
+                tile.write(pixel, column / Tile::kElements, packed<typename Tile::Dtype>(values));
             }
         }
     }
@@ -155,49 +155,49 @@ __device__ __forceinline__ void finish_layer(Sums<Tile>& sums, const Activations
 template <class Tile>
 __device__ __forceinline__ void join_sums(Sums<Tile>& sums, const Activations<Tile>& tile,
                                           const Place& place) {
-    constexpr int HALF = Tile::WARPS / 2, TILES = Tile::ROW_TILES * Tile::COLUMN_TILES;
-    static_assert(HALF * TILES * 4 * 32 * sizeof(float) <= Tile::ACTIVATION_BYTES);
+    constexpr int kHalf = Tile::kWarps / 2, kTiles = Tile::kRowTiles * Tile::kColumnTiles;
+    static_assert(kHalf * kTiles * 4 * 32 * sizeof(float) <= Tile::kActivationBytes);
     // Volatile, so that sums are read one by one: all at once would spill.
-    volatile float* room = reinterpret_cast<float*>(tile.chunk(0, 0));
-    room += place.warp % HALF * TILES * 4 * 32 + place.lane;
+    volatile float* smem = reinterpret_cast<float*>(tile.chunk(0, 0));
+    smem += place.warp % kHalf * kTiles * 4 * 32 + place.lane;
     __syncthreads();
-    if (place.warp >= HALF) {
+    if (place.warp >= kHalf) {
 #pragma unroll
-        for (int t = 0; t < 4 * TILES; ++t)
-            room[32 * t] = sums[t / 4 / Tile::COLUMN_TILES][t / 4 % Tile::COLUMN_TILES][t % 4];
+        for (int t = 0; t < 4 * kTiles; ++t)
+            smem[32 * t] = sums[t / 4 / Tile::kColumnTiles][t / 4 % Tile::kColumnTiles][t % 4];
     }
     __syncthreads();
-    if (place.warp < HALF) {
+    if (place.warp < kHalf) {
 #pragma unroll
-        for (int t = 0; t < 4 * TILES; ++t)
-            sums[t / 4 / Tile::COLUMN_TILES][t / 4 % Tile::COLUMN_TILES][t % 4] += room[32 * t];
+        for (int t = 0; t < 4 * kTiles; ++t)
+            sums[t / 4 / Tile::kColumnTiles][t / 4 % Tile::kColumnTiles][t % 4] += smem[32 * t];
     }
 }
 
-// What the grid above takes as its base: columns [first, first + WIDTH) of it, or half as many.
+// What the grid above takes as its base: columns [first, first + Width) of it, or half as many.
 template <class Tile>
 __device__ __forceinline__ void store_base(Sums<Tile>& sums, const StageParams& p,
                                            const Place& place, int first, bool halved) {
-    if (halved && Tile::SPLITS && place.warp >= Tile::WARPS / 2) return;
-    const int groups = halved && !Tile::SPLITS ? Tile::GROUPS / 2 : Tile::GROUPS;
-    const int columns = halved ? Tile::HALVED_COLUMNS : Tile::WARP_COLUMNS;
-    auto* out = static_cast<typename Tile::Number::Element*>(p.base_out);
+    if (halved && Tile::kSplits && place.warp >= Tile::kWarps / 2) return;
+    const int groups = halved && !Tile::kSplits ? Tile::kGroups / 2 : Tile::kGroups;
+    const int columns = halved ? Tile::kHalvedColumns : Tile::kWarpColumns;
+    auto* out = static_cast<typename Tile::Dtype::Element*>(p.base_out);
     const std::int64_t plane = static_cast<std::int64_t>(p.area.height) * p.area.width;
 #pragma unroll
-    for (int i = 0; i < Tile::ROW_TILES; ++i) {
+    for (int i = 0; i < Tile::kRowTiles; ++i) {
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
             const std::int64_t at = place.inside(p.area, 16 * i + 8 * half + place.lane / 4);
             auto* row = out + (place.frame * plane + at) * p.base_out_width;
 #pragma unroll
-            for (int group = 0; group < Tile::GROUPS; ++group) {
+            for (int group = 0; group < Tile::kGroups; ++group) {
                 const int column = first + Tile::column(place.warp, group, place.lane, columns);
-                float values[Tile::ELEMENTS];
+                float values[Tile::kElements];
                 visit_columns<Tile>(sums, group, i, half,
                                     [&](int e, float& sum) { values[e] = sum; });
                 if (at >= 0 && group < groups && column < p.base_out_width)
                     *reinterpret_cast<uint4*>(row + column) =
-                        packed<typename Tile::Number>(values).whole;
+                        packed<typename Tile::Dtype>(values).whole;
             }
         }
     }
@@ -206,7 +206,7 @@ __device__ __forceinline__ void store_base(Sums<Tile>& sums, const StageParams& 
 // Four threads of a quad share a pixel, in sums over channels and one for each colour.
 template <class Tile, class Visit>
 __device__ __forceinline__ void for_each_colour(const Visit& visit) {
-    for (int pixel = threadIdx.x / 4; pixel < Tile::PIXELS; pixel += Tile::THREADS / 4)
+    for (int pixel = threadIdx.x / 4; pixel < Tile::kPixels; pixel += Tile::kThreads / 4)
         visit(pixel, static_cast<int>(threadIdx.x % 4));
 }
 
@@ -219,27 +219,27 @@ __device__ __forceinline__ void begin_colours(float* colours, const StageParams&
         if (p.image && colour < p.colours)
             value = p.image[(static_cast<std::int64_t>(place.frame) * p.colours + colour) * plane +
                             place.parent(p.below, pixel)];
-        colours[colour * Tile::COLOUR_PITCH + pixel] = value;
+        colours[colour * Tile::kColourPitch + pixel] = value;
     });
 }
 
-// colours += finish(rgb · tile + bias), in float32.
+// colours += epilogue(rgb · tile + bias), in float32.
 template <class Tile>
 __device__ __forceinline__ void add_colours(float* colours, const Activations<Tile>& tile,
                                             const StageProduct& product, const float* rgb,
                                             int count) {
     for_each_colour<Tile>([&](int pixel, int part) {
         float sums[kMostColours] = {};
-        for (int chunk = part; chunk < Tile::CHUNKS; chunk += 4) {
-            float values[Tile::ELEMENTS];
-            unpack<typename Tile::Number>(tile.read(pixel, chunk), values);
+        for (int chunk = part; chunk < Tile::kChunks; chunk += 4) {
+            float values[Tile::kElements];
+            unpack<typename Tile::Dtype>(tile.read(pixel, chunk), values);
 #pragma unroll
             for (int c = 0; c < kMostColours; ++c) {
                 if (c >= count) break;
-                const auto* row =
-                    reinterpret_cast<const float4*>(rgb + c * Tile::WIDTH + chunk * Tile::ELEMENTS);
+                const auto* row = reinterpret_cast<const float4*>(rgb + c * Tile::kWidth +
+                                                                  chunk * Tile::kElements);
 #pragma unroll
-                for (int e = 0; e < Tile::ELEMENTS; e += 4) {
+                for (int e = 0; e < Tile::kElements; e += 4) {
                     const float4 four = row[e / 4];
                     sums[c] = fmaf(values[e], four.x, sums[c]);
                     sums[c] = fmaf(values[e + 1], four.y, sums[c]);
@@ -256,8 +256,8 @@ __device__ __forceinline__ void add_colours(float* colours, const Activations<Ti
             mine = part == c ? sums[c] : mine;
         }
         if (part < count)
-            colours[part * Tile::COLOUR_PITCH + pixel] +=
-                product.rgb_finish(mine + product.rgb_bias[part]);
+            colours[part * Tile::kColourPitch + pixel] +=
+                product.rgb_epilogue(mine + product.rgb_bias[part]);
     });
 }
 
@@ -269,31 +269,31 @@ __device__ __forceinline__ void store_colours(const float* colours, const StageP
         const std::int64_t at = place.inside(p.area, pixel);
         if (at >= 0 && colour < p.colours)
             p.out[(static_cast<std::int64_t>(place.frame) * p.colours + colour) * plane + at] =
-                colours[colour * Tile::COLOUR_PITCH + pixel];
+                colours[colour * Tile::kColourPitch + pixel];
     });
 }
 
-template <class Tile, int SLOTS>
+template <class Tile, int Slots>
 constexpr int kStageBytes =
-    Tile::ACTIVATION_BYTES + WeightStream<Tile, SLOTS>::BYTES + Tile::COLOUR_BYTES;
+    Tile::kActivationBytes + WeightPipeline<Tile, Slots>::kBytes + Tile::kColourBytes;
 
-template <class Number, int WIDTH, int SLOTS>
-__global__ void __launch_bounds__(StageTile<Number, WIDTH>::THREADS,
-                                  StageTile<Number, WIDTH>::BLOCKS)
+template <class Dtype, int Width, int Slots>
+__global__ void __launch_bounds__(StageTile<Dtype, Width>::kThreads,
+                                  StageTile<Dtype, Width>::kBlocks)
     render_stage(const __grid_constant__ StageParams p) {
-    using Tile = StageTile<Number, WIDTH>;
-    DIGAN_FAST_DYNAMIC_SHARED(room);
+    using Tile = StageTile<Dtype, Width>;
+    DIGAN_FAST_DYNAMIC_SHARED(smem);
     const Place place = Place::of_block<Tile>(p);
-    const Activations<Tile> tile(room);
-    float* colours = reinterpret_cast<float*>(room + Tile::ACTIVATION_BYTES);
+    const Activations<Tile> tile(smem);
+    float* colours = reinterpret_cast<float*>(smem + Tile::kActivationBytes);
     const unsigned char* packed = p.packed + place.video * p.packed_stride;
     // Made anew for each product: registers are short.
     const auto table = [&](int n) {
         return reinterpret_cast<const float*>(p.packed + place.video * p.packed_stride + p.tables) +
-               n * WIDTH;
+               n * Width;
     };
-    WeightStream<Tile, SLOTS> stream(room + Tile::ACTIVATION_BYTES + Tile::COLOUR_BYTES, packed,
-                                     p.steps);
+    WeightPipeline<Tile, Slots> weights(smem + Tile::kActivationBytes + Tile::kColourBytes, packed,
+                                        p.steps);
     begin_colours<Tile>(colours, p, place);
 
     Sums<Tile> sums;
@@ -301,26 +301,27 @@ __global__ void __launch_bounds__(StageTile<Number, WIDTH>::THREADS,
         const StageProduct& product = p.product[n];
         begin_sums<Tile>(sums, p, place, n == 0 && p.base != nullptr);
         if (product.sinusoids) {
-            constexpr int FULL = Tile::CHUNKS / 2;  // steps of a tile full of waves
-            for (int step = 0; step < product.steps; step += FULL) {
-                const int steps = min(FULL, product.steps - step);
+            constexpr int kFull = Tile::kChunks / 2;  // steps of a tile full of features
+            for (int step = 0; step < product.steps; step += kFull) {
+                const int steps = min(kFull, product.steps - step);
                 if (step) __syncthreads();
-                make_waves<Tile>(p, place, tile, step * Tile::ELEMENTS, steps * Tile::ELEMENTS);
+                make_features<Tile>(p, place, tile, step * Tile::kElements,
+                                    steps * Tile::kElements);
                 __syncthreads();
-                multiply_tile<Tile>(sums, tile, stream, steps, place.lane);
+                mainloop<Tile>(sums, tile, weights, steps, place.lane);
             }
-        } else if (Tile::HALVES && product.halved) {
-            multiply_tile<Tile, true>(sums, tile, stream, product.steps, place.lane);
-            if constexpr (Tile::SPLITS) join_sums<Tile>(sums, tile, place);
+        } else if (Tile::kHalves && product.halved) {
+            mainloop<Tile, true>(sums, tile, weights, product.steps, place.lane);
+            if constexpr (Tile::kSplits) join_sums<Tile>(sums, tile, place);
         } else {
-            multiply_tile<Tile>(sums, tile, stream, product.steps, place.lane);
+            mainloop<Tile>(sums, tile, weights, product.steps, place.lane);
         }
         if (n >= p.layers) {
             store_base<Tile>(sums, p, place, product.first_output, product.halved);
             continue;
         }
         __syncthreads();
-        finish_layer<Tile>(sums, tile, place, product.finish, table(n));
+        store_layer<Tile>(sums, tile, place, product.epilogue, table(n));
         __syncthreads();
         if (product.rgb_weight)
             add_colours<Tile>(colours, tile, product, table(p.products + n * p.colours), p.colours);

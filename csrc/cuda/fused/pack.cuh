@@ -5,7 +5,7 @@
 
 namespace digan_fast::cuda {
 
-// An input of the product: activations as they come, waves as sine and cosine side by side.
+// An input of the product: activations as they come, features as sine and cosine side by side.
 __device__ __forceinline__ float weight_of(const StageProduct& product, std::int64_t video,
                                            int output, int input) {
     int column = product.first_input + input;
@@ -19,15 +19,15 @@ __device__ __forceinline__ float weight_of(const StageProduct& product, std::int
 template <class Tile>
 __device__ __forceinline__ Vector fragments(const StageProduct& product, std::int64_t video,
                                             int step, int within) {
-    int warp = within / (32 * Tile::VECTORS), vectors = Tile::VECTORS, inputs = step;
-    const int lane = within % 32, vector = within / 32 % Tile::VECTORS;
-    const int columns = product.halved ? Tile::HALVED_COLUMNS : Tile::WARP_COLUMNS;
+    int warp = within / (32 * Tile::kVectors), vectors = Tile::kVectors, inputs = step;
+    const int lane = within % 32, vector = within / 32 % Tile::kVectors;
+    const int columns = product.halved ? Tile::kHalvedColumns : Tile::kWarpColumns;
     // A halved product has two steps' inputs in one.
-    if (product.halved && Tile::SPLITS) {
-        inputs = 2 * step + warp / (Tile::WARPS / 2);
-        warp %= Tile::WARPS / 2;
+    if (product.halved && Tile::kSplits) {
+        inputs = 2 * step + warp / (Tile::kWarps / 2);
+        warp %= Tile::kWarps / 2;
     } else if (product.halved) {
-        vectors = Tile::VECTORS / 2;
+        vectors = Tile::kVectors / 2;
         inputs = 2 * step + vector / vectors;
     }
     Vector made;
@@ -35,14 +35,14 @@ __device__ __forceinline__ Vector fragments(const StageProduct& product, std::in
     for (int word = 0; word < 4; ++word) {
         const int tile = 2 * (vector % vectors) + word / 2;
         const int output = product.first_output + Tile::output(warp, tile, lane / 4, columns);
-        const int first = inputs * Tile::STEP + word % 2 * Tile::ELEMENTS;
-        if constexpr (Tile::ELEMENTS == 8) {
+        const int first = inputs * Tile::kStep + word % 2 * Tile::kElements;
+        if constexpr (Tile::kElements == 8) {
             const int input = first + lane % 4 * 2;
-            made.words[word] = Tile::Number::pack(weight_of(product, video, output, input),
-                                                  weight_of(product, video, output, input + 1));
+            made.words[word] = Tile::Dtype::pack(weight_of(product, video, output, input),
+                                                 weight_of(product, video, output, input + 1));
         } else {
             made.words[word] =
-                Tile::Number::word(weight_of(product, video, output, first + lane % 4));
+                Tile::Dtype::word(weight_of(product, video, output, first + lane % 4));
         }
     }
     return made;
@@ -52,15 +52,15 @@ __device__ __forceinline__ Vector fragments(const StageProduct& product, std::in
 template <class Tile>
 __device__ __forceinline__ Vector columns_of_an_input(const StageProduct& product,
                                                       std::int64_t video, int step, int within) {
-    const int warp = within / (32 * Tile::VECTORS), vector = within % (32 * Tile::VECTORS);
-    const int columns = product.halved ? Tile::HALVED_COLUMNS : Tile::WARP_COLUMNS;
-    const int inputs = product.halved ? 2 * Tile::STEP : Tile::STEP;
+    const int warp = within / (32 * Tile::kVectors), vector = within % (32 * Tile::kVectors);
+    const int columns = product.halved ? Tile::kHalvedColumns : Tile::kWarpColumns;
+    const int inputs = product.halved ? 2 * Tile::kStep : Tile::kStep;
     const int input = step * inputs + vector / (columns / 4);
     const int output = product.first_output + warp * columns + vector % (columns / 4) * 4;
     Vector made;
 #pragma unroll
     for (int word = 0; word < 4; ++word)
-        made.words[word] = Tile::Number::word(weight_of(product, video, output + word, input));
+        made.words[word] = Tile::Dtype::word(weight_of(product, video, output + word, input));
     return made;
 }
 
@@ -69,22 +69,22 @@ template <class Tile>
 __device__ __forceinline__ void pack_tables(const StageParams& p, std::int64_t video, int n,
                                             float* tables) {
     const StageProduct& product = p.product[n];
-    for (int o = threadIdx.x; o < Tile::WIDTH; o += blockDim.x) {
+    for (int o = threadIdx.x; o < Tile::kWidth; o += blockDim.x) {
         const bool exists = o < product.outputs;
-        tables[n * Tile::WIDTH + o] =
-            exists && product.bias ? rounded<typename Tile::Number>(product.bias[o]) : 0.0f;
+        tables[n * Tile::kWidth + o] =
+            exists && product.bias ? rounded<typename Tile::Dtype>(product.bias[o]) : 0.0f;
         if (!product.rgb_weight) continue;
-        float* rgb = tables + (p.products + n * p.colours) * Tile::WIDTH;
+        float* rgb = tables + (p.products + n * p.colours) * Tile::kWidth;
         for (int c = 0; c < p.colours; ++c)
-            rgb[c * Tile::WIDTH + o] =
+            rgb[c * Tile::kWidth + o] =
                 exists ? product.rgb_weight[(video * p.colours + c) * product.outputs + o] : 0.0f;
     }
 }
 
 // One video's share is p.steps blocks of fragments and p.products blocks of tables.
-template <class Number, int WIDTH>
+template <class Dtype, int Width>
 __global__ void pack_stage(const __grid_constant__ StageParams p) {
-    using Tile = StageTile<Number, WIDTH>;
+    using Tile = StageTile<Dtype, Width>;
     const int share = p.steps + p.products;
     const int block = static_cast<int>(blockIdx.x), video = block / share;
     unsigned char* packed = p.packed + video * p.packed_stride;
@@ -94,11 +94,11 @@ __global__ void pack_stage(const __grid_constant__ StageParams p) {
         return;
     }
     auto* vectors =
-        reinterpret_cast<Vector*>(packed + static_cast<std::int64_t>(step) * Tile::STEP_BYTES);
+        reinterpret_cast<Vector*>(packed + static_cast<std::int64_t>(step) * Tile::kStepBytes);
     int n = 0;
     while (step >= p.product[n].steps) step -= p.product[n++].steps;
-    for (int i = threadIdx.x; i < Tile::THREADS * Tile::VECTORS; i += blockDim.x) {
-        if constexpr (Number::ON_TENSOR_CORES)
+    for (int i = threadIdx.x; i < Tile::kThreads * Tile::kVectors; i += blockDim.x) {
+        if constexpr (Dtype::kOnTensorCores)
             vectors[i] = fragments<Tile>(p.product[n], video, step, i);
         else
             vectors[i] = columns_of_an_input<Tile>(p.product[n], video, step, i);

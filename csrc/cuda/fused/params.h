@@ -16,7 +16,7 @@ struct Area {
     int top, left, height, width;
 };
 
-// Outputs [first_output, first_output + WIDTH) of a layer, or half as many, zero past its last.
+// Outputs [first_output, first_output + Width) of a layer, or half as many, zero past its last.
 // Weights, biases and to-RGB are those of the INR; `steps`, of 32 bytes of inputs each, is what the
 // packed copy has.
 struct StageProduct {
@@ -29,20 +29,20 @@ struct StageProduct {
     int first_input, depth;  // of the inputs, those that this product has
     int sinusoids;           // of the inputs, sines first; 0: activations
     int steps;
-    bool halved;  // WIDTH / 2 outputs and twice the inputs in a step
-    Finish finish, rgb_finish;
+    bool halved;  // Width / 2 outputs and twice the inputs in a step
+    Epilogue epilogue, rgb_epilogue;
 };
 
 // The levels on one grid, for all frames. A video's packed weights are fragments [step][warp]
-// [vector][lane] of 16 bytes, product by product, and then float32 tables: [product][WIDTH] biases,
-// [product][colours][WIDTH] to-RGB.
+// [vector][lane] of 16 bytes, product by product, and then float32 tables: [product][Width] biases,
+// [product][colours][Width] to-RGB.
 struct StageParams {
     unsigned char* packed;
     std::int64_t packed_stride;  // bytes of a video
     std::int64_t tables;         // where they begin, in bytes
     const float* frequency;      // [B, K, 2]
     const float* phase;          // [B, T, K]
-    const void* base;            // [B·T, below.height, below.width, WIDTH], or null
+    const void* base;            // [B·T, below.height, below.width, Width], or null
     const float* image;          // [B·T, colours, below.height, below.width], or null
     void* base_out;              // [B·T, area.height, area.width, base_out_width], or null
     float* out;                  // [B·T, colours, area.height, area.width]

@@ -21,13 +21,6 @@ int element_bytes(Precision precision) {
     return precision == Precision::tf32 || precision == Precision::float32 ? 4 : 2;
 }
 
-Finish finish_of(const RenderLayer& layer) {
-    const float slope = layer.activation == Activation::lrelu  ? 0.2f
-                        : layer.activation == Activation::relu ? 0.0f
-                                                               : 1.0f;
-    return {layer.gain, layer.gain * slope, layer.clamp, layer.activation == Activation::sine};
-}
-
 // The levels on one grid: the first has sinusoids, the others stay on its grid.
 struct Levels {
     const RenderLevel* begin;
@@ -152,11 +145,11 @@ class Planner {
         product.depth = sinusoids ? 2 * sinusoids : product.inputs;
         product.first_input = product.inputs - product.depth;
         product.steps = static_cast<int>(divide_up(product.depth, step_));
-        product.finish = finish_of(layer);
+        product.epilogue = epilogue_of(layer.activation, layer.gain, layer.clamp);
         if (!to_rgb) return;
         product.rgb_weight = to_rgb->weight;
         product.rgb_bias = to_rgb->bias;
-        product.rgb_finish = finish_of(*to_rgb);
+        product.rgb_epilogue = epilogue_of(to_rgb->activation, to_rgb->gain, to_rgb->clamp);
     }
 
     // The part of the next grid's first layer that multiplies what comes from this one.

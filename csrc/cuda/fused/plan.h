@@ -8,7 +8,7 @@
 namespace digan_fast::cuda {
 
 struct RenderStage {
-    StageParams params;  // addresses in the workspace counted from its begin
+    StageParams params;  // addresses in the workspace counted from its beginning
     int width;
     std::int64_t packed, base_out, image;  // offsets in the workspace; -1: not there
 };
@@ -19,7 +19,12 @@ struct RenderPlan {
     int repeat;          // pixels of the picture for one of the finest grid, each way
 };
 
-// Of params that render_cuda_why_not has nothing against.
+// Of params accepted by render_cuda_why_not.
 RenderPlan plan_render(const RenderParams& params);
+
+// Packs a stage's weights and runs it, in one of kWidths. Compiled for each element type in a
+// source of its own.
+template <class Dtype>
+void launch_stage(const StageParams& params, int width, CudaStream stream);
 
 }  // namespace digan_fast::cuda

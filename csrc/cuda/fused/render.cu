@@ -1,32 +1,32 @@
-#include "launch.h"
-#include "fused/render_launch.h"
+#include "dtype.cuh"
 #include "fused/plan.h"
 #include "fused/repeat_pixels.cuh"
+#include "launch.h"
 
 namespace digan_fast {
 
 void render_cuda(const RenderParams& p, void* workspace, CudaStream stream) {
     using namespace cuda;
     const RenderPlan plan = plan_render(p);
-    auto* const room = static_cast<unsigned char*>(workspace);
+    auto* const memory = static_cast<unsigned char*>(workspace);
     const RenderStage* before = nullptr;
     for (const RenderStage& stage : plan.stages) {
         StageParams q = stage.params;
-        q.packed = room + stage.packed;
+        q.packed = memory + stage.packed;
         if (before) {
-            q.base = room + before->base_out;
-            q.image = reinterpret_cast<const float*>(room + before->image);
+            q.base = memory + before->base_out;
+            q.image = reinterpret_cast<const float*>(memory + before->image);
         }
-        if (stage.base_out >= 0) q.base_out = room + stage.base_out;
-        q.out = stage.image >= 0 ? reinterpret_cast<float*>(room + stage.image) : p.out;
+        if (stage.base_out >= 0) q.base_out = memory + stage.base_out;
+        q.out = stage.image >= 0 ? reinterpret_cast<float*>(memory + stage.image) : p.out;
         if (p.precision == Precision::bfloat16)
-            render_bfloat16(q, stage.width, stream);
+            launch_stage<Bfloat16>(q, stage.width, stream);
         else if (p.precision == Precision::float16)
-            render_float16(q, stage.width, stream);
+            launch_stage<Float16>(q, stage.width, stream);
         else if (p.precision == Precision::float32)
-            render_float32(q, stage.width, stream);
+            launch_stage<Float32>(q, stage.width, stream);
         else
-            render_tf32(q, stage.width, stream);
+            launch_stage<Tf32>(q, stage.width, stream);
         before = &stage;
     }
     if (plan.repeat == 1) return;
@@ -34,7 +34,7 @@ void render_cuda(const RenderParams& p, void* workspace, CudaStream stream) {
     const Area window{static_cast<int>(p.top), static_cast<int>(p.left), static_cast<int>(p.height),
                       static_cast<int>(p.width)};
     const std::int64_t elements = p.videos * p.frames * last.colours * p.height * p.width;
-    const RepeatParams repeated{p.out,       reinterpret_cast<const float*>(room + before->image),
+    const RepeatParams repeated{p.out,       reinterpret_cast<const float*>(memory + before->image),
                                 window,      last.area,
                                 plan.repeat, elements};
     constexpr int kThreads = 256;

@@ -4,34 +4,34 @@
 
 namespace digan_fast::cuda {
 
-// A stage's packed weights, from global through shared memory into registers, `SLOTS` steps ahead
+// A stage's packed weights, from global through shared memory into registers, `Slots` steps ahead
 // and across the products' borders. A warp's weights are its own: what tensor cores take every
 // thread copies itself, so that no other waits for it; of the others lanes wait for each other.
-template <class Tile, int SLOTS>
-class WeightStream {
+template <class Tile, int Slots>
+class WeightPipeline {
   public:
-    static constexpr int BYTES = SLOTS * Tile::STEP_BYTES;
+    static constexpr int kBytes = Slots * Tile::kStepBytes;
 
-    __device__ __forceinline__ WeightStream(unsigned char* room, const unsigned char* packed,
-                                            int steps)
+    __device__ __forceinline__ WeightPipeline(unsigned char* smem, const unsigned char* packed,
+                                              int steps)
         : remaining_(steps) {
         const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-        const int mine = (warp * Tile::VECTORS * 32 + lane) * 16;
-        room_ = room + mine;
+        const int mine = (warp * Tile::kVectors * 32 + lane) * 16;
+        smem_ = smem + mine;
         next_ = packed + mine;
-        slot_ = room_;
+        slot_ = smem_;
 #pragma unroll
-        for (int i = 0; i < SLOTS; ++i) {
+        for (int i = 0; i < Slots; ++i) {
             issue();
             advance();
         }
     }
 
     // The next step's: two words for each of the warp's tiles of 8 columns.
-    __device__ __forceinline__ void take(uint32_t (&weights)[4 * Tile::VECTORS]) {
-        copy_async_wait<SLOTS - 1>();
+    __device__ __forceinline__ void take(uint32_t (&weights)[4 * Tile::kVectors]) {
+        copy_async_wait<Slots - 1>();
 #pragma unroll
-        for (int v = 0; v < Tile::VECTORS; ++v) {
+        for (int v = 0; v < Tile::kVectors; ++v) {
             const uint4 read = *reinterpret_cast<const uint4*>(slot_ + v * 512);
             weights[4 * v] = read.x;
             weights[4 * v + 1] = read.y;
@@ -44,7 +44,7 @@ class WeightStream {
 
     // The next step's of the whole warp, four columns of an input in a float4, until released.
     __device__ __forceinline__ const float4* hold() const {
-        copy_async_wait<SLOTS - 1>();
+        copy_async_wait<Slots - 1>();
         __syncwarp();
         return reinterpret_cast<const float4*>(slot_ - threadIdx.x % 32 * 16);
     }
@@ -59,19 +59,20 @@ class WeightStream {
     __device__ __forceinline__ void issue() {
         if (remaining_ > 0) {
 #pragma unroll
-            for (int v = 0; v < Tile::VECTORS; ++v) copy_async_16(slot_ + v * 512, next_ + v * 512);
-            next_ += Tile::STEP_BYTES;
+            for (int v = 0; v < Tile::kVectors; ++v)
+                copy_async_16(slot_ + v * 512, next_ + v * 512);
+            next_ += Tile::kStepBytes;
             --remaining_;
         }
         copy_async_commit();
     }
 
     __device__ __forceinline__ void advance() {
-        slot_ += Tile::STEP_BYTES;
-        if (slot_ == room_ + BYTES) slot_ = room_;
+        slot_ += Tile::kStepBytes;
+        if (slot_ == smem_ + kBytes) slot_ = smem_;
     }
 
-    unsigned char* room_;
+    unsigned char* smem_;
     unsigned char* slot_;
     const unsigned char* next_;
     int remaining_;

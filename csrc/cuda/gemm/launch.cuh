@@ -1,25 +1,23 @@
 #pragma once
 
-#include "launch.h"
-#include "gemm/plan.h"
 #include "gemm/kernel.cuh"
+#include "gemm/plan.h"
+#include "launch.h"
 
 namespace digan_fast::cuda {
 
-template <class Number>
-void launch_product(const char* op, const ProductParams& p, bool waves, CudaStream stream) {
-    using Tile = ProductTile<Number>;
-    const bool paired = waves && p.result != Result::activated;
-    const std::int64_t width = paired ? Tile::EXTENT / 2 : Tile::EXTENT;
+template <class Dtype>
+void launch_gemm(const char* op, const GemmParams& p, bool features, CudaStream stream) {
+    using Tile = GemmTile<Dtype>;
+    const bool paired = features && p.output != GemmOutput::activated;
+    const std::int64_t width = paired ? Tile::kExtent / 2 : Tile::kExtent;
     const std::int64_t across = (p.columns + width - 1) / width;
-    const std::int64_t down = (p.rows + Tile::EXTENT - 1) / Tile::EXTENT;
-    const std::int64_t blocks = across * down * p.batches * p.parts;
-    if (waves)
-        launch(op, product_kernel<Number, true>, blocks, Tile::THREADS, kProductBytes<Tile>, stream,
-               p);
+    const std::int64_t down = (p.rows + Tile::kExtent - 1) / Tile::kExtent;
+    const std::int64_t blocks = across * down * p.batches * p.splits;
+    if (features)
+        launch(op, gemm_kernel<Dtype, true>, blocks, Tile::kThreads, kGemmBytes<Tile>, stream, p);
     else
-        launch(op, product_kernel<Number, false>, blocks, Tile::THREADS, kProductBytes<Tile>,
-               stream, p);
+        launch(op, gemm_kernel<Dtype, false>, blocks, Tile::kThreads, kGemmBytes<Tile>, stream, p);
 }
 
 }  // namespace digan_fast::cuda

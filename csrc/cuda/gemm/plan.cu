@@ -1,7 +1,7 @@
 #include <algorithm>
 
+#include "dtype.cuh"
 #include "gemm/plan.h"
-#include "storage.cuh"
 
 namespace digan_fast::cuda {
 namespace {
@@ -10,7 +10,7 @@ std::int64_t divided_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b
 
 // Whether every sixteen bytes of an operand lie aligned and are whole.
 bool has_vectors(const Operand& operand, std::int64_t rows, std::int64_t depth, int elements) {
-    const std::int64_t neighbours = operand.across ? rows : depth;
+    const std::int64_t neighbours = operand.transposed ? rows : depth;
     for (const std::int64_t extent : {operand.batch, operand.stride, operand.cosines, neighbours})
         if (extent % elements) return false;
     return is_aligned(operand.data);
@@ -18,7 +18,7 @@ bool has_vectors(const Operand& operand, std::int64_t rows, std::int64_t depth, 
 
 }  // namespace
 
-Parts parts_of(std::int64_t rows, std::int64_t columns, std::int64_t batches, std::int64_t depth,
+SplitK split_k(std::int64_t rows, std::int64_t columns, std::int64_t batches, std::int64_t depth,
                Number number) {
     // Of an H100's 132 multiprocessors two each.
     constexpr std::int64_t kBlocks = 264, kExtent = 128, kSteps = 4;
@@ -31,30 +31,22 @@ Parts parts_of(std::int64_t rows, std::int64_t columns, std::int64_t batches, st
     return {divided_up(depth, each), each};
 }
 
-Finish finish_of(Activation activation, float gain, float clamp) {
-    constexpr float kSlope = 0.2f;
-    const float below = activation == Activation::relu    ? 0.0f
-                        : activation == Activation::lrelu ? kSlope * gain
-                                                          : gain;
-    return {gain, below, clamp, activation == Activation::sine};
-}
-
-void run_product(const char* op, Number number, bool tf32, ProductParams p, bool waves,
-                 CudaStream stream) {
+void run_gemm(const char* op, Number number, bool tf32, GemmParams p, bool features,
+              CudaStream stream) {
     const int elements = number == Number::float32 ? 4 : 8;
     p.left.vectors = has_vectors(p.left, p.rows, p.depth, elements);
     p.right.vectors = has_vectors(p.right, p.columns, p.depth, elements);
     p.vectors = p.columns % 4 == 0;
-    for (const void* tensor : {static_cast<const void*>(p.out), p.grad, p.saved, p.waves.base})
+    for (const void* tensor : {static_cast<const void*>(p.out), p.grad, p.saved, p.features.base})
         p.vectors = p.vectors && is_aligned(tensor);
     if (number == Number::bfloat16)
-        product_bfloat16(op, p, waves, stream);
+        launch_gemm<Bfloat16>(op, p, features, stream);
     else if (number == Number::float16)
-        product_float16(op, p, waves, stream);
+        launch_gemm<Float16>(op, p, features, stream);
     else if (tf32)
-        product_tf32(op, p, waves, stream);
+        launch_gemm<Tf32>(op, p, features, stream);
     else
-        product_float32(op, p, waves, stream);
+        launch_gemm<Float32>(op, p, features, stream);
 }
 
 }  // namespace digan_fast::cuda

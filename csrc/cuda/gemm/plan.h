@@ -5,26 +5,22 @@
 
 namespace digan_fast::cuda {
 
-// One for each file product_<number>.cu; `waves`: an operand, or theta, is of sines and cosines.
-void product_float32(const char* op, const ProductParams& params, bool waves, CudaStream stream);
-void product_tf32(const char* op, const ProductParams& params, bool waves, CudaStream stream);
-void product_bfloat16(const char* op, const ProductParams& params, bool waves, CudaStream stream);
-void product_float16(const char* op, const ProductParams& params, bool waves, CudaStream stream);
+// Compiled for each element type in a source of its own; `features`: an operand, or theta, is of
+// sines and cosines.
+template <class Dtype>
+void launch_gemm(const char* op, const GemmParams& params, bool features, CudaStream stream);
 
 // Extents and addresses filled in, how tensors are to be accessed follows.
-void run_product(const char* op, Number number, bool tf32, ProductParams params, bool waves,
-                 CudaStream stream);
+void run_gemm(const char* op, Number number, bool tf32, GemmParams params, bool features,
+              CudaStream stream);
 
-// Terms of a sum over pixels are cut into parts until there are enough blocks to fill a device,
-// of four steps or more each.
-struct Parts {
+// Split-K: the terms of a sum over pixels are split until there are enough blocks to fill a device,
+// four steps or more each.
+struct SplitK {
     std::int64_t count, depth;
 };
-constexpr std::int64_t kMostTerms = std::int64_t{1} << 30;  // of a part, which a thread counts
-Parts parts_of(std::int64_t rows, std::int64_t columns, std::int64_t batches, std::int64_t depth,
+constexpr std::int64_t kMostTerms = std::int64_t{1} << 30;  // of a split, which a thread counts
+SplitK split_k(std::int64_t rows, std::int64_t columns, std::int64_t batches, std::int64_t depth,
                Number number);
-
-// Above and below of an activation, as `Finish` takes them.
-Finish finish_of(Activation activation, float gain, float clamp);
 
 }  // namespace digan_fast::cuda

@@ -1,5 +1,5 @@
-#include "ops/bias_act.cuh"
 #include "launch.h"
+#include "ops/bias_act.cuh"
 
 namespace digan_fast {
 namespace {
@@ -15,34 +15,34 @@ bool has_vectors(std::int64_t channels, std::int64_t inner, int vector) {
     return inner % vector == 0 || (inner == 1 && channels % vector == 0);
 }
 
-template <Number NUMBER>
+template <class Dtype>
 void forward(const BiasActParams& p, CudaStream stream) {
-    constexpr int VECTOR = Storage<NUMBER>::VECTOR;
+    constexpr int kVector = kVectorElements<Dtype>;
     const std::int64_t elements = p.outer * p.channels * p.inner;
-    if (has_vectors(p.channels, p.inner, VECTOR) && is_aligned(p.x) && is_aligned(p.out))
-        launch("bias_act", bias_act_kernel<NUMBER, VECTOR>, blocks_of(elements / VECTOR),
+    if (has_vectors(p.channels, p.inner, kVector) && is_aligned(p.x) && is_aligned(p.out))
+        launch("bias_act", bias_act_kernel<Dtype, kVector>, blocks_of(elements / kVector),
                kBiasActThreads, 0, stream, p);
     else
-        launch("bias_act", bias_act_kernel<NUMBER, 1>, blocks_of(elements), kBiasActThreads, 0,
+        launch("bias_act", bias_act_kernel<Dtype, 1>, blocks_of(elements), kBiasActThreads, 0,
                stream, p);
 }
 
-template <Number NUMBER>
+template <class Dtype>
 void backward(const BiasActBackwardParams& p, CudaStream stream) {
-    constexpr int VECTOR = Storage<NUMBER>::VECTOR;
+    constexpr int kVector = kVectorElements<Dtype>;
     const char* op = "bias_act_backward";
     const std::int64_t elements = p.outer * p.channels * p.inner;
     const bool aligned =
         is_aligned(p.dx) && is_aligned(p.grad) && is_aligned(p.x) && is_aligned(p.out);
-    if (has_vectors(p.channels, p.inner, VECTOR) && aligned)
-        launch(op, bias_act_backward_kernel<NUMBER, VECTOR>, blocks_of(elements / VECTOR),
+    if (has_vectors(p.channels, p.inner, kVector) && aligned)
+        launch(op, bias_act_backward_kernel<Dtype, kVector>, blocks_of(elements / kVector),
                kBiasActThreads, 0, stream, p);
     else
-        launch(op, bias_act_backward_kernel<NUMBER, 1>, blocks_of(elements), kBiasActThreads, 0,
+        launch(op, bias_act_backward_kernel<Dtype, 1>, blocks_of(elements), kBiasActThreads, 0,
                stream, p);
     const std::int64_t groups = p.inner == 1 ? (p.channels + 31) / 32 : p.channels;
     const ChannelSumParams sums{p, bias_act_cuda_parts(p.outer, p.inner)};
-    launch(op, sum_channels_kernel<NUMBER>, groups * sums.parts, kBiasActThreads,
+    launch(op, sum_channels_kernel<Dtype>, groups * sums.parts, kBiasActThreads,
            kBiasActThreads * 4, stream, sums);
     launch(op, sum_parts_kernel, blocks_of(p.channels), kBiasActThreads, 0, stream, sums);
 }
@@ -50,25 +50,11 @@ void backward(const BiasActBackwardParams& p, CudaStream stream) {
 }  // namespace
 
 void bias_act_cuda(const BiasActParams& p, CudaStream stream) {
-    switch (p.number) {
-        case Number::float32:
-            return forward<Number::float32>(p, stream);
-        case Number::bfloat16:
-            return forward<Number::bfloat16>(p, stream);
-        case Number::float16:
-            return forward<Number::float16>(p, stream);
-    }
+    with_dtype(p.number, [&](auto dtype) { forward<decltype(dtype)>(p, stream); });
 }
 
 void bias_act_backward_cuda(const BiasActBackwardParams& p, CudaStream stream) {
-    switch (p.number) {
-        case Number::float32:
-            return backward<Number::float32>(p, stream);
-        case Number::bfloat16:
-            return backward<Number::bfloat16>(p, stream);
-        case Number::float16:
-            return backward<Number::float16>(p, stream);
-    }
+    with_dtype(p.number, [&](auto dtype) { backward<decltype(dtype)>(p, stream); });
 }
 
 }  // namespace digan_fast

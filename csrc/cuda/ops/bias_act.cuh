@@ -1,7 +1,7 @@
 #pragma once
 
+#include "dtype.cuh"
 #include "ops/pointwise.cuh"
-#include "storage.cuh"
 
 namespace digan_fast::cuda {
 
@@ -17,57 +17,55 @@ __device__ __forceinline__ std::int64_t channel_of(std::int64_t at, std::int64_t
     return at / inner % channels;
 }
 
-template <int COUNT>
+template <int Count>
 __device__ __forceinline__ void load_biases(const float* bias, std::int64_t at,
                                             std::int64_t channels, std::int64_t inner,
-                                            float (&biases)[COUNT]) {
+                                            float (&biases)[Count]) {
     const std::int64_t channel = bias ? channel_of(at, channels, inner) : 0;
 #pragma unroll
-    for (int i = 0; i < COUNT; ++i) biases[i] = bias ? bias[inner == 1 ? channel + i : channel] : 0;
+    for (int i = 0; i < Count; ++i) biases[i] = bias ? bias[inner == 1 ? channel + i : channel] : 0;
 }
 
-// COUNT neighbours, of which either all have one channel or each has its own.
-template <Number NUMBER, int COUNT>
+// Count neighbours, of which either all have one channel or each has its own.
+template <class Dtype, int Count>
 __global__ void __launch_bounds__(kBiasActThreads)
     bias_act_kernel(const __grid_constant__ BiasActParams p) {
-    using Stored = Storage<NUMBER>;
     const std::int64_t at =
-        (static_cast<std::int64_t>(blockIdx.x) * kBiasActThreads + threadIdx.x) * COUNT;
+        (static_cast<std::int64_t>(blockIdx.x) * kBiasActThreads + threadIdx.x) * Count;
     if (at >= p.outer * p.channels * p.inner) return;
-    float values[COUNT], biases[COUNT];
-    Stored::load(p.x, at, values);
+    float values[Count], biases[Count];
+    load<Dtype>(p.x, at, values);
     load_biases(p.bias, at, p.channels, p.inner, biases);
 #pragma unroll
-    for (int i = 0; i < COUNT; ++i) {
+    for (int i = 0; i < Count; ++i) {
         const float y = activated(values[i] + biases[i], p.activation, p.alpha) * p.gain;
         values[i] = clamped(y, p.clamp);
     }
-    Stored::store(p.out, at, values);
+    store<Dtype>(p.out, at, values);
 }
 
-template <Number NUMBER, int COUNT>
+template <class Dtype, int Count>
 __global__ void __launch_bounds__(kBiasActThreads)
     bias_act_backward_kernel(const __grid_constant__ BiasActBackwardParams p) {
-    using Stored = Storage<NUMBER>;
     const std::int64_t at =
-        (static_cast<std::int64_t>(blockIdx.x) * kBiasActThreads + threadIdx.x) * COUNT;
+        (static_cast<std::int64_t>(blockIdx.x) * kBiasActThreads + threadIdx.x) * Count;
     if (at >= p.outer * p.channels * p.inner) return;
     // The clamp as the output's type rounds it.
-    const float clamp = Stored::widened(Stored::narrowed(p.clamp));
-    float grads[COUNT], outs[COUNT], places[COUNT] = {}, biases[COUNT] = {};
-    Stored::load(p.grad, at, grads);
-    Stored::load(p.out, at, outs);
+    const float clamp = Dtype::widened(Dtype::narrowed(p.clamp));
+    float grads[Count], outs[Count], places[Count] = {}, biases[Count] = {};
+    load<Dtype>(p.grad, at, grads);
+    load<Dtype>(p.out, at, outs);
     if (p.x) {
-        Stored::load(p.x, at, places);
+        load<Dtype>(p.x, at, places);
         load_biases(p.bias, at, p.channels, p.inner, biases);
     }
 #pragma unroll
-    for (int i = 0; i < COUNT; ++i) {
+    for (int i = 0; i < Count; ++i) {
         const float z = p.x ? places[i] + biases[i] : outs[i];
         const float dx = grads[i] * derivative(z, p.activation, p.alpha) * p.gain;
         grads[i] = fabsf(outs[i]) < clamp ? dx : 0.0f;
     }
-    Stored::store(p.dx, at, grads);
+    store<Dtype>(p.dx, at, grads);
 }
 
 struct ChannelSumParams {
@@ -77,13 +75,12 @@ struct ChannelSumParams {
 
 // partials[part, c] = Σ dx over the part's share of the other dimensions. A block sums 32 channels,
 // with a warp for every eighth row, where channels are last; else one channel.
-template <Number NUMBER>
+template <class Dtype>
 __global__ void __launch_bounds__(kBiasActThreads)
     sum_channels_kernel(const __grid_constant__ ChannelSumParams params) {
-    using Stored = Storage<NUMBER>;
     const BiasActBackwardParams& p = params.backward;
-    DIGAN_FAST_DYNAMIC_SHARED(room);
-    float* sums = reinterpret_cast<float*>(room);  // [kBiasActThreads]
+    DIGAN_FAST_DYNAMIC_SHARED(smem);
+    float* sums = reinterpret_cast<float*>(smem);  // [kBiasActThreads]
     const bool last = p.inner == 1;
     const std::int64_t groups = last ? (p.channels + 31) / 32 : p.channels;
     const std::int64_t group = blockIdx.x % groups, part = blockIdx.x / groups;
@@ -97,7 +94,7 @@ __global__ void __launch_bounds__(kBiasActThreads)
              row += kBiasActThreads / lanes) {
             const std::int64_t outer = last ? row : row / p.inner;
             const std::int64_t inner = last ? 0 : row % p.inner;
-            total += Stored::load(p.dx, (outer * p.channels + channel) * p.inner + inner);
+            total += load<Dtype>(p.dx, (outer * p.channels + channel) * p.inner + inner);
         }
     }
     sums[threadIdx.x] = total;

@@ -8,17 +8,17 @@ namespace {
 using namespace cuda;
 
 // Sums over pixels: of the bias, of the weights, and the tiles whose sums of dθ are added.
-struct Plan {
+struct BackwardPlan {
     std::int64_t pixels, parents, bias_parts, tiles;
-    Parts weight;
+    SplitK weight;
     std::int64_t weight_elements;
 
-    explicit Plan(const CoordLinearCudaParams& p)
+    explicit BackwardPlan(const CoordLinearCudaParams& p)
         : pixels(p.height * p.width),
           parents(p.videos * p.frames * (p.base ? p.base_height * p.base_width : pixels)),
           bias_parts(row_sum_parts(parents)),
           tiles((pixels + 127) / 128),
-          weight(parts_of(p.outputs, 2 * p.sinusoids, p.videos, p.frames * pixels, p.number)),
+          weight(split_k(p.outputs, 2 * p.sinusoids, p.videos, p.frames * pixels, p.number)),
           weight_elements(p.videos * p.outputs * 2 * p.sinusoids) {}
 
     std::int64_t bias_elements(const CoordLinearCudaParams& p) const {
@@ -29,37 +29,38 @@ struct Plan {
     }
 };
 
-Waves waves_of(const CoordLinearCudaParams& p) {
+Features features_of(const CoordLinearCudaParams& p) {
     return {p.frequency, p.phase, p.base,   p.frames, p.sinusoids,   p.side,
             p.top,       p.left,  p.height, p.width,  p.base_height, p.base_width};
 }
 
-Operand weights_of(const CoordLinearCudaParams& p, bool across) {
-    return {p.weight, p.outputs * 2 * p.sinusoids, 2 * p.sinusoids, p.frames, p.sinusoids, across,
-            false};
+Operand weights_of(const CoordLinearCudaParams& p, bool transposed) {
+    return {
+        p.weight, p.outputs * 2 * p.sinusoids, 2 * p.sinusoids, p.frames, p.sinusoids, transposed,
+        false};
 }
 
 }  // namespace
 
 void coord_linear_cuda(const CoordLinearCudaParams& p, CudaStream stream) {
-    ProductParams q{};
+    GemmParams q{};
     q.out = p.out;
     q.left.shared_by = 1;
     q.right = weights_of(p, false);
     q.batches = p.videos * p.frames;
     q.rows = p.height * p.width;
     q.columns = p.outputs;
-    q.depth = q.part_depth = p.sinusoids;
-    q.parts = 1;
-    q.result = Result::activated;
+    q.depth = q.split_depth = p.sinusoids;
+    q.splits = 1;
+    q.output = GemmOutput::activated;
     q.bias = p.bias;
-    q.finish = finish_of(p.activation, p.gain, p.clamp);
-    q.waves = waves_of(p);
-    run_product("coord_linear", p.number, p.tf32, q, true, stream);
+    q.epilogue = epilogue_of(p.activation, p.gain, p.clamp);
+    q.features = features_of(p);
+    run_gemm("coord_linear", p.number, p.tf32, q, true, stream);
 }
 
 std::int64_t coord_linear_cuda_partials(const CoordLinearCudaParams& p) {
-    const Plan plan(p);
+    const BackwardPlan plan(p);
     return plan.bias_elements(p) + plan.theta_elements(p) +
            (plan.weight.count > 1 ? plan.weight.count : 0) * plan.weight_elements;
 }
@@ -67,7 +68,7 @@ std::int64_t coord_linear_cuda_partials(const CoordLinearCudaParams& p) {
 void coord_linear_backward_cuda(const CoordLinearCudaBackwardParams& b, CudaStream stream) {
     const char* op = "coord_linear_backward";
     const CoordLinearCudaParams& p = b.forward;
-    const Plan plan(p);
+    const BackwardPlan plan(p);
     const void* dz = b.dz ? b.dz : b.grad;
     const std::int64_t frames = p.videos * p.frames;
     float* theta_partials = b.partials + plan.bias_elements(p);
@@ -83,43 +84,43 @@ void coord_linear_backward_cuda(const CoordLinearCudaBackwardParams& b, CudaStre
     g.rows = plan.parents;
     g.columns = p.outputs;
     g.parts = plan.bias_parts;
-    g.finish = finish_of(p.activation, p.gain, p.clamp);
-    g.waves = waves_of(p);
+    g.epilogue = epilogue_of(p.activation, p.gain, p.clamp);
+    g.features = features_of(p);
     pre_activation_gradient(op, p.number, g, stream);
     sum_rows(op, {b.dbias, b.partials, 1, plan.bias_parts, p.outputs, Number::float32}, stream);
 
-    const bool is_cut = plan.weight.count > 1;
-    ProductParams dw{};
-    dw.out = is_cut ? weight_partials : b.dweight;
+    const bool is_split = plan.weight.count > 1;
+    GemmParams dw{};
+    dw.out = is_split ? weight_partials : b.dweight;
     dw.left = {dz, p.frames * plan.pixels * p.outputs, p.outputs, 1, 0, true, false};
-    dw.right.across = true;
+    dw.right.transposed = true;
     dw.right.shared_by = 1;
     dw.batches = p.videos;
     dw.rows = p.outputs;
     dw.columns = p.sinusoids;
     dw.depth = p.frames * plan.pixels;
-    dw.parts = plan.weight.count;
-    dw.part_depth = plan.weight.depth;
-    dw.result = is_cut ? Result::partial : Result::plain;
-    dw.waves = waves_of(p);
-    run_product(op, p.number, p.tf32, dw, true, stream);
-    if (is_cut)
+    dw.splits = plan.weight.count;
+    dw.split_depth = plan.weight.depth;
+    dw.output = is_split ? GemmOutput::partial : GemmOutput::plain;
+    dw.features = features_of(p);
+    run_gemm(op, p.number, p.tf32, dw, true, stream);
+    if (is_split)
         sum_rows(op,
                  {b.dweight, weight_partials, 1, plan.weight.count, plan.weight_elements, p.number},
                  stream);
 
-    ProductParams theta{};
+    GemmParams theta{};
     theta.out = theta_partials;
     theta.left = {dz, plan.pixels * p.outputs, p.outputs, 1, 0, false, false};
     theta.right = weights_of(p, true);
     theta.batches = frames;
     theta.rows = plan.pixels;
     theta.columns = p.sinusoids;
-    theta.depth = theta.part_depth = p.outputs;
-    theta.parts = 1;
-    theta.result = Result::theta;
-    theta.waves = waves_of(p);
-    run_product(op, p.number, p.tf32, theta, true, stream);
+    theta.depth = theta.split_depth = p.outputs;
+    theta.splits = 1;
+    theta.output = GemmOutput::theta;
+    theta.features = features_of(p);
+    run_gemm(op, p.number, p.tf32, theta, true, stream);
     const std::int64_t sums = 3 * p.sinusoids;
     sum_rows(op, {b.dtheta, theta_partials, frames, plan.tiles, sums, Number::float32}, stream);
     sum_rows(op, {b.dvideo, b.dtheta, p.videos, p.frames, sums, Number::float32}, stream);

@@ -1,5 +1,5 @@
-#include "ops/fmm_weights.cuh"
 #include "launch.h"
+#include "ops/fmm_weights.cuh"
 
 namespace digan_fast {
 namespace {

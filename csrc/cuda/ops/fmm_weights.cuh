@@ -49,8 +49,8 @@ __device__ __forceinline__ float modulated(float product, Modulation modulation,
 // A block makes one row of one video; shared memory holds it, [inputs], and [kFmmThreads].
 __global__ void __launch_bounds__(kFmmThreads)
     fmm_weights_kernel(const __grid_constant__ FmmWeightsParams p) {
-    DIGAN_FAST_DYNAMIC_SHARED(room);
-    float* row = reinterpret_cast<float*>(room);
+    DIGAN_FAST_DYNAMIC_SHARED(smem);
+    float* row = reinterpret_cast<float*>(smem);
     float* scratch = row + p.inputs;
     const std::int64_t video = blockIdx.x / p.outputs, output = blockIdx.x % p.outputs;
     const float* left = p.left + (video * p.outputs + output) * p.rank;
@@ -73,8 +73,8 @@ __global__ void __launch_bounds__(kFmmThreads)
 // dV = (dW − V·⟨dW, V⟩/(n·(n + ε)))/(n + ε).
 __global__ void __launch_bounds__(kFmmThreads)
     fmm_weights_rows_kernel(const __grid_constant__ FmmWeightsBackwardParams p) {
-    DIGAN_FAST_DYNAMIC_SHARED(room);
-    float* dweight = reinterpret_cast<float*>(room);  // [inputs]
+    DIGAN_FAST_DYNAMIC_SHARED(smem);
+    float* dweight = reinterpret_cast<float*>(smem);  // [inputs]
     float* scratch = dweight + p.inputs;
     const std::int64_t output = blockIdx.x;
     const float* weight = p.weight + output * p.inputs;

@@ -19,39 +19,33 @@ bool is_small(const Upfirdn2dParams& p) {
            p.images * strips <= kMost / std::max<std::int64_t>(1, p.horizontal.out * p.channels);
 }
 
-template <Number NUMBER, int UP, int DOWN>
+template <class Dtype, int Up, int Down>
 void run_strips(const Upfirdn2dParams& p, CudaStream stream) {
     using namespace cuda;
     const std::int64_t strips = (p.vertical.out + kStripRows - 1) / kStripRows;
     const std::int64_t threads = p.images * strips * p.horizontal.out * p.channels;
-    launch("upfirdn2d", upfirdn2d_strip_kernel<NUMBER, UP, DOWN>,
+    launch("upfirdn2d", upfirdn2d_strip_kernel<Dtype, Up, Down>,
            (threads + kUpfirdnThreads - 1) / kUpfirdnThreads, kUpfirdnThreads, 0, stream, p);
 }
 
-template <Number NUMBER>
+template <class Dtype>
 void run(const Upfirdn2dParams& p, CudaStream stream) {
     using namespace cuda;
     if (is_small(p)) {
-        if (p.up == 1 && p.down == 1) return run_strips<NUMBER, 1, 1>(p, stream);
-        if (p.up == 1 && p.down == 2) return run_strips<NUMBER, 1, 2>(p, stream);
-        if (p.up == 2 && p.down == 1) return run_strips<NUMBER, 2, 1>(p, stream);
+        if (p.up == 1 && p.down == 1) return run_strips<Dtype, 1, 1>(p, stream);
+        if (p.up == 1 && p.down == 2) return run_strips<Dtype, 1, 2>(p, stream);
+        if (p.up == 2 && p.down == 1) return run_strips<Dtype, 2, 1>(p, stream);
     }
     const std::int64_t elements = p.images * p.vertical.out * p.horizontal.out * p.channels;
-    launch("upfirdn2d", upfirdn2d_kernel<NUMBER>,
-           (elements + kUpfirdnThreads - 1) / kUpfirdnThreads, kUpfirdnThreads, 0, stream, p);
+    launch("upfirdn2d", upfirdn2d_kernel<Dtype>, (elements + kUpfirdnThreads - 1) / kUpfirdnThreads,
+           kUpfirdnThreads, 0, stream, p);
 }
 
 }  // namespace
 
 void upfirdn2d_cuda(const Upfirdn2dParams& p, CudaStream stream) {
-    switch (p.number) {
-        case Number::float32:
-            return run<Number::float32>(p, stream);
-        case Number::bfloat16:
-            return run<Number::bfloat16>(p, stream);
-        case Number::float16:
-            return run<Number::float16>(p, stream);
-    }
+    using namespace cuda;
+    with_dtype(p.number, [&](auto dtype) { run<decltype(dtype)>(p, stream); });
 }
 
 }  // namespace digan_fast

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "digan_fast/upfirdn2d.h"
-#include "storage.cuh"
+#include "dtype.cuh"
 
 namespace digan_fast::cuda {
 
@@ -25,12 +25,11 @@ struct Taps {
 // taps.
 constexpr int kStripRows = 8, kStripTaps = 4;
 
-template <Number NUMBER, int UP, int DOWN>
+template <class Dtype, int Up, int Down>
 __global__ void __launch_bounds__(kUpfirdnThreads)
     upfirdn2d_strip_kernel(const __grid_constant__ Upfirdn2dParams p) {
-    static_assert(UP == 1 || (UP == 2 && DOWN == 1));
-    using Stored = Storage<NUMBER>;
-    constexpr int TAPS = kStripTaps / UP;  // that meet samples
+    static_assert(Up == 1 || (Up == 2 && Down == 1));
+    constexpr int kTaps = kStripTaps / Up;  // that meet samples
     const int height = static_cast<int>(p.vertical.size),
               width = static_cast<int>(p.horizontal.size);
     const int channels = static_cast<int>(p.channels);
@@ -43,40 +42,40 @@ __global__ void __launch_bounds__(kUpfirdnThreads)
     const int column = static_cast<int>(within) / channels,
               channel = static_cast<int>(within) % channels;
     const int row = static_cast<int>(strip) * kStripRows;
-    // Places of tap 0, in samples after upsampling; of the taps each UP-th from `first` meets one.
-    const int left = column * DOWN - static_cast<int>(p.horizontal.before);
-    const int top = row * DOWN - static_cast<int>(p.vertical.before);
-    const int first = UP == 2 ? left & 1 : 0;
-    float filter[kStripTaps][TAPS];
+    // Places of tap 0, in samples after upsampling; of the taps each Up-th from `first` meets one.
+    const int left = column * Down - static_cast<int>(p.horizontal.before);
+    const int top = row * Down - static_cast<int>(p.vertical.before);
+    const int first = Up == 2 ? left & 1 : 0;
+    float filter[kStripTaps][kTaps];
 #pragma unroll
     for (int i = 0; i < kStripTaps; ++i)
 #pragma unroll
-        for (int j = 0; j < TAPS; ++j) {
-            const int tap = first + UP * j;
+        for (int j = 0; j < kTaps; ++j) {
+            const int tap = first + Up * j;
             const bool exists = i < p.vertical.taps && tap < p.horizontal.taps;
             filter[i][j] = exists ? p.filter[i * p.horizontal.taps + tap] : 0.0f;
         }
-    const int begin = UP == 2 ? (left + first) >> 1 : left;
+    const int begin = Up == 2 ? (left + first) >> 1 : left;
     const std::int64_t start = image * height * width * channels + channel;
     const auto sample = [&](int y, int j) {
         const int x = begin + j;
         const bool exists = y >= 0 && y < height && x >= 0 && x < width;
         const std::int64_t at = start + (static_cast<std::int64_t>(y) * width + x) * channels;
-        return exists ? Stored::load(p.x, at) : 0.0f;
+        return exists ? load<Dtype>(p.x, at) : 0.0f;
     };
     float sums[kStripRows] = {};
-    if constexpr (UP == 1) {
+    if constexpr (Up == 1) {
 #pragma unroll
-        for (int k = 0; k < (kStripRows - 1) * DOWN + kStripTaps; ++k) {
-            float samples[TAPS];
+        for (int k = 0; k < (kStripRows - 1) * Down + kStripTaps; ++k) {
+            float samples[kTaps];
 #pragma unroll
-            for (int j = 0; j < TAPS; ++j) samples[j] = sample(top + k, j);
+            for (int j = 0; j < kTaps; ++j) samples[j] = sample(top + k, j);
 #pragma unroll
             for (int r = 0; r < kStripRows; ++r) {
-                const int i = k - r * DOWN;
+                const int i = k - r * Down;
                 if (i < 0 || i >= kStripTaps) continue;
 #pragma unroll
-                for (int j = 0; j < TAPS; ++j) sums[r] = fmaf(filter[i][j], samples[j], sums[r]);
+                for (int j = 0; j < kTaps; ++j) sums[r] = fmaf(filter[i][j], samples[j], sums[r]);
             }
         }
     } else {
@@ -85,9 +84,9 @@ __global__ void __launch_bounds__(kUpfirdnThreads)
             const bool odd = (top + r) & 1;
             const int y = (top + r + odd) >> 1;
 #pragma unroll
-            for (int i = 0; i < TAPS; ++i)
+            for (int i = 0; i < kTaps; ++i)
 #pragma unroll
-                for (int j = 0; j < TAPS; ++j)
+                for (int j = 0; j < kTaps; ++j)
                     sums[r] = fmaf(odd ? filter[2 * i + 1][j] : filter[2 * i][j], sample(y + i, j),
                                    sums[r]);
         }
@@ -96,14 +95,13 @@ __global__ void __launch_bounds__(kUpfirdnThreads)
 #pragma unroll
     for (int r = 0; r < kStripRows; ++r)
         if (row + r < rows)
-            Stored::store(p.out, (image * rows + row + r) * across + within, sums[r]);
+            store<Dtype>(p.out, (image * rows + row + r) * across + within, sums[r]);
 }
 
 // A thread makes one output, channels the fastest.
-template <Number NUMBER>
+template <class Dtype>
 __global__ void __launch_bounds__(kUpfirdnThreads)
     upfirdn2d_kernel(const __grid_constant__ Upfirdn2dParams p) {
-    using Stored = Storage<NUMBER>;
     const UpfirdnAxis &v = p.vertical, &h = p.horizontal;
     const std::int64_t at = static_cast<std::int64_t>(blockIdx.x) * kUpfirdnThreads + threadIdx.x;
     if (at >= p.images * v.out * h.out * p.channels) return;
@@ -119,10 +117,10 @@ __global__ void __launch_bounds__(kUpfirdnThreads)
             const std::int64_t x = (across.position + j) / p.up;
             if (across.position + j < 0 || x >= h.size) continue;
             const std::int64_t sample = ((image * v.size + y) * h.size + x) * p.channels + channel;
-            total = fmaf(p.filter[i * h.taps + j], Stored::load(p.x, sample), total);
+            total = fmaf(p.filter[i * h.taps + j], load<Dtype>(p.x, sample), total);
         }
     }
-    Stored::store(p.out, at, total);
+    store<Dtype>(p.out, at, total);
 }
 
 }  // namespace digan_fast::cuda

@@ -14,8 +14,8 @@ struct GradientParams {
     const void* grad;   // like dz
     const void* saved;  // like dz; null: it does not matter
     std::int64_t groups, rows, columns, parts;
-    Finish finish;
-    Waves waves;  // of dbase
+    Epilogue epilogue;
+    Features features;  // of dbase
 };
 
 // out[g, c] = Σ_r in[g, r, c], in a fixed order.
@@ -30,7 +30,7 @@ void pre_activation_gradient(const char* op, Number number, const GradientParams
                              CudaStream stream);
 void sum_rows(const char* op, const RowSumParams& params, CudaStream stream);
 
-// Parts of a group's rows, each of them one block's.
+// SplitK of a group's rows, each of them one block's.
 constexpr std::int64_t row_sum_parts(std::int64_t rows) {
     constexpr std::int64_t kRows = 128, kMost = 512;
     return rows <= kRows ? 1 : rows >= kRows * kMost ? kMost : (rows + kRows - 1) / kRows;
