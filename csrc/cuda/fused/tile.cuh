@@ -18,7 +18,7 @@ struct StageTile {
     static constexpr int kElements = kVectorElements<Dtype>;  // of 16 bytes
     static constexpr int kChunks = kWidth / kElements;  // of 16 bytes in a pixel's activations
     static constexpr int kStep = 2 * kElements;         // inputs; tensor cores' one instruction
-    static constexpr bool kHalf = sizeof(typename Dtype::Element) == 2;
+    static constexpr bool kHalf = kHalfPrecision<Dtype>;
     // Sixteen warps at 512, or two blocks of eight at 256, hide the latency of mma.sync: with eight
     // tensor cores of an H200 were busy for 28 and 18 % of the time, with sixteen for 34 and 28 %.
     static constexpr int kWarpColumns = kWidth >= 512 && !kHalf ? 64 : 32;
@@ -61,9 +61,9 @@ struct StageTile {
     static constexpr int kHalvedColumns = kSplits ? kWarpColumns : kWarpColumns / 2;
 };
 
-// Activations [kPixels][kWidth] in shared memory. Chunks of a row are swizzled by a number of the
-// row, so that eight neighbouring rows' same chunk, and four neighbouring chunks of two
-// neighbouring rows, lie in all 32 banks.
+// Activations [kPixels][kWidth] in shared memory. Chunks of a row are XOR-swizzled with the
+// bit-reversed row, so that eight neighbouring rows' same chunk, and four neighbouring chunks of
+// two neighbouring rows, lie in all 32 banks.
 template <class Tile>
 class Activations {
   public:

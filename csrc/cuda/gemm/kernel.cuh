@@ -62,17 +62,17 @@ __device__ __forceinline__ void accumulate(GemmSums<Tile>& sums, const GemmParam
         kLeftIsFeatures ? FeatureProducer<Tile>(p.features, true, place.batch, place.row, p.rows, 0)
                         : FeatureProducer<Tile>(p.features, false, place.batch * p.features.frames,
                                                 place.begin, place.end, place.column);
-    mainloop<Tile, LeftTransposed, RightTransposed>(sums, place, smem, steps,
-                                                    [&](unsigned char* slot) {
-                                                        if constexpr (kLeftIsFeatures)
-                                                            features.issue(slot);
-                                                        else
-                                                            left.issue(slot);
-                                                        if constexpr (kRightIsFeatures)
-                                                            features.issue(slot + Tile::kBytes);
-                                                        else
-                                                            right.issue(slot + Tile::kBytes);
-                                                    });
+    const auto issue = [&](unsigned char* slot) {
+        if constexpr (kLeftIsFeatures)
+            features.issue(slot);
+        else
+            left.issue(slot);
+        if constexpr (kRightIsFeatures)
+            features.issue(slot + Tile::kBytes);
+        else
+            right.issue(slot + Tile::kBytes);
+    };
+    mainloop<Tile, LeftTransposed, RightTransposed>(sums, place, smem, steps, issue);
 }
 
 template <class Dtype, bool WithFeatures>

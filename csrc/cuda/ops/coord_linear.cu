@@ -35,9 +35,8 @@ Features features_of(const CoordLinearCudaParams& p) {
 }
 
 Operand weights_of(const CoordLinearCudaParams& p, bool transposed) {
-    return {
-        p.weight, p.outputs * 2 * p.sinusoids, 2 * p.sinusoids, p.frames, p.sinusoids, transposed,
-        false};
+    const std::int64_t inputs = 2 * p.sinusoids;
+    return {p.weight, p.outputs * inputs, inputs, p.frames, p.sinusoids, transposed, false};
 }
 
 }  // namespace

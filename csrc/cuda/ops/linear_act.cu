@@ -39,7 +39,7 @@ Operand gradients_of(const LinearActCudaParams& p, const void* dz, bool transpos
     return {dz, p.rows * p.outputs, p.outputs, 1, 0, transposed, false};
 }
 
-GemmParams product_of(const LinearActCudaParams& p) {
+GemmParams gemm_of(const LinearActCudaParams& p) {
     GemmParams q{};
     q.out = p.out;
     q.left = inputs_of(p, false);
@@ -59,7 +59,7 @@ GemmParams product_of(const LinearActCudaParams& p) {
 }  // namespace
 
 void linear_act_cuda(const LinearActCudaParams& p, CudaStream stream) {
-    run_gemm("linear_act", p.number, p.tf32, product_of(p), false, stream);
+    run_gemm("linear_act", p.number, p.tf32, gemm_of(p), false, stream);
 }
 
 std::int64_t linear_act_cuda_partials(const LinearActCudaParams& p) {
@@ -85,7 +85,7 @@ void linear_act_backward_cuda(const LinearActCudaBackwardParams& b, CudaStream s
     g.epilogue = epilogue_of(p.activation, p.gain, p.clamp);
     if (p.activation == Activation::sine) {
         // z, which its derivative needs, is computed again.
-        GemmParams q = product_of(p);
+        GemmParams q = gemm_of(p);
         q.out = b.dz;
         q.output = GemmOutput::gradient;
         q.grad = b.grad;

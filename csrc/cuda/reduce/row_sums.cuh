@@ -1,7 +1,6 @@
 #pragma once
 
 #include "dtype.cuh"
-#include "gemm/features_operand.cuh"
 #include "reduce/row_sums.h"
 
 namespace digan_fast::cuda {

@@ -1,7 +1,8 @@
 #pragma once
 
+#include "activation.cuh"
 #include "digan_fast/bias_act.h"
-#include "gemm/params.h"
+#include "features.cuh"
 
 namespace digan_fast::cuda {
 
@@ -30,7 +31,7 @@ void pre_activation_gradient(const char* op, Number number, const GradientParams
                              CudaStream stream);
 void sum_rows(const char* op, const RowSumParams& params, CudaStream stream);
 
-// SplitK of a group's rows, each of them one block's.
+// Parts of a group's rows, each of them one block's.
 constexpr std::int64_t row_sum_parts(std::int64_t rows) {
     constexpr std::int64_t kRows = 128, kMost = 512;
     return rows <= kRows ? 1 : rows >= kRows * kMost ? kMost : (rows + kRows - 1) / kRows;
