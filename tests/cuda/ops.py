@@ -15,7 +15,7 @@ from digan_fast import dispatch
 OPS = ("bias_act", "coord_linear", "fmm_weights", "linear_act", "upfirdn2d")
 OP_CASES = [case for case in CASES if case.op in OPS]
 # Those that multiply matrices.
-PRODUCT_CASES = [case for case in OP_CASES if case.op in ("coord_linear", "linear_act")]
+GEMM_CASES = [case for case in OP_CASES if case.op in ("coord_linear", "linear_act")]
 
 
 def kernel(op: str) -> Callable[..., Any]:

@@ -48,12 +48,13 @@ class FeatureProducer {
     }
 
     __device__ __forceinline__ void issue(unsigned char* smem) {
-        const std::int64_t pixels = features_.height * features_.width,
-                           frame = divided(pixel_, pixels);
-        make_chunks<Tile>(
-            features_, Pixel(features_, pixel_ - frame * pixels), pixels_left_ > 0, frame_ + frame,
-            k_, Tile::chunk(smem, !is_left_, outer(), chunk()),
-            Tile::chunk(smem, !is_left_, outer(), chunk() + (is_left_ ? 2 : kSineChunks)));
+        const std::int64_t pixels = features_.height * features_.width;
+        const std::int64_t frame = divided(pixel_, pixels);
+        unsigned char* sines = Tile::chunk(smem, !is_left_, outer(), chunk());
+        unsigned char* cosines =
+            Tile::chunk(smem, !is_left_, outer(), chunk() + (is_left_ ? 2 : kSineChunks));
+        make_chunks<Tile>(features_, Pixel(features_, pixel_ - frame * pixels), pixels_left_ > 0,
+                          frame_ + frame, k_, sines, cosines);
         if (is_left_) {
             k_ += 2 * Tile::kElements;
         } else {
