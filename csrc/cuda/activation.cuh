@@ -24,7 +24,7 @@ struct Epilogue {
         } else {
             y = z * (z > 0.0f ? above : below);
         }
-        // A NaN stays one.
+        // NaN passes through.
         y = y > clamp ? clamp : y;
         return y < -clamp ? -clamp : y;
     }
@@ -45,8 +45,8 @@ inline Epilogue epilogue_of(Activation activation, float gain, float clamp) {
     return {gain, below, clamp, activation == Activation::sine};
 }
 
-// Whether the gradient goes through an output, the clamp being as its type rounds it. A NaN has one
-// where there is no clamp.
+// Whether the gradient goes through an output, the clamp being rounded to its type. NaN lets it
+// through where there is no clamp.
 __device__ __forceinline__ bool passes_clamp(float output, float clamp) {
     return clamp == __uint_as_float(0x7F800000u) || fabsf(output) < clamp;
 }

@@ -8,7 +8,7 @@
 
 namespace digan_fast::cuda {
 
-// Sixteen bytes of elements, how they are moved.
+// Sixteen bytes of elements, moved at once.
 union alignas(16) Vector {
     uint32_t words[4];
     uint4 whole;
@@ -117,7 +117,7 @@ __device__ __forceinline__ void unpack(const Vector& vector, float* values) {
     }
 }
 
-// A value as it is once rounded.
+// A value rounded to the type.
 template <class Dtype>
 __device__ __forceinline__ float rounded(float value) {
     if constexpr (kHalfPrecision<Dtype>)

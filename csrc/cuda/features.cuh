@@ -8,7 +8,7 @@
 
 namespace digan_fast::cuda {
 
-// Of the pixels of a rectangle, row by row and frame by frame.
+// Those of a rectangle's pixels, row by row and frame by frame.
 struct Features {
     const float* frequency;  // [B, K, 2]
     const float* phase;      // [B, T, K]

@@ -1,7 +1,7 @@
 #pragma once
 
-// What kernels ask of the hardware below CUDA C++: the only inline PTX there is, all of it in the
-// baseline of sm_80. Compiled by a C++ compiler, with DIGAN_FAST_SIMULATED defined, the same names
+// Instructions that CUDA C++ does not reach: all inline PTX is here, and all of it is in sm_80's
+// baseline. Compiled by a C++ compiler, with DIGAN_FAST_SIMULATED defined, the same names
 // are functions of tests/cuda/simulator.
 
 #include <cstdint>
@@ -18,25 +18,25 @@ __device__ __forceinline__ uint32_t shared_address(const void* pointer) {
     return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
-// 16 bytes from global to shared memory, past the first-level cache, without waiting for them.
+// Copies 16 bytes from global to shared memory asynchronously, bypassing L1.
 __device__ __forceinline__ void copy_async_16(void* to, const void* from) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to)), "l"(from)
                  : "memory");
 }
 
-// The same, or zero, without reading, where there is nothing.
+// The same, or writes zero without reading where nothing exists.
 __device__ __forceinline__ void copy_async_16_or_zero(void* to, const void* from, bool exists) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)),
                  "l"(from), "r"(exists ? 16 : 0)
                  : "memory");
 }
 
-// The copies that this thread issued since its last commit are one group from here on.
+// Makes one group of the copies that this thread has issued since its last commit.
 __device__ __forceinline__ void copy_async_commit() {
     asm volatile("cp.async.commit_group;" ::: "memory");
 }
 
-// Until all but the last `Pending` groups of this thread have arrived.
+// Waits until all but the last `Pending` groups of this thread have arrived.
 template <int Pending>
 __device__ __forceinline__ void copy_async_wait() {
     asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
@@ -73,8 +73,8 @@ DIGAN_FAST_MULTIPLY(multiply_float16, "m16n8k16", "f32.f16.f16.f32")
 DIGAN_FAST_MULTIPLY(multiply_tf32, "m16n8k8", "f32.tf32.tf32.f32")
 #    undef DIGAN_FAST_MULTIPLY
 
-// Stores of 8 and 16 bytes that stay one: from both sides of a branch the compiler takes what they
-// have in common, and leaves single words.
+// Stores of 8 and 16 bytes that stay whole: the compiler would hoist what both sides of a branch
+// have in common, and leave stores of single words.
 __device__ __forceinline__ void store_shared(float2* to, float2 value) {
     asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(shared_address(to)), "f"(value.x),
                  "f"(value.y)

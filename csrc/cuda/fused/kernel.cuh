@@ -39,7 +39,7 @@ struct Place {
         return is_inside ? static_cast<std::int64_t>(row) * area.width + column : -1;
     }
 
-    // The place of its parent in a plane of the area below; that of the nearest one outside.
+    // The place of its parent in a plane of the area below, clamped to the area.
     __device__ __forceinline__ std::int64_t parent(const Area& below, int pixel) const {
         int row = (top >> 1) + pixel / 16 - below.top;
         int column = (left >> 1) + pixel % 8 / 2 - below.left;
@@ -49,9 +49,9 @@ struct Place {
     }
 };
 
-// Sinusoids [first, first + count) of the tile's pixels, sine and cosine side by side; from K on
-// those of 0, whose weights are packed as 0. θ = F·(x, y) + φ by the addition theorem, of the rows'
-// and of the columns' parts.
+// Features of sinusoids [first, first + count) for the tile's pixels, sine and cosine side by side;
+// from K on those of θ = 0, whose weights are packed as 0. θ = F·(x, y) + φ is split into a row's
+// and a column's share, which the addition theorem joins.
 template <class Tile>
 __device__ __forceinline__ void make_features(const StageParams& p, const Place& place,
                                               const Activations<Tile>& tile, int first, int count) {
@@ -150,8 +150,8 @@ __device__ __forceinline__ void store_layer(Sums<Tile>& sums, const Activations<
     }
 }
 
-// Sums of a split product: those of the second half of the warps go to the first, through the tile,
-// which nothing reads any more.
+// Joins the sums of a split product: those of the second half of the warps go to the first, through
+// the tile, which is no longer read.
 template <class Tile>
 __device__ __forceinline__ void join_sums(Sums<Tile>& sums, const Activations<Tile>& tile,
                                           const Place& place) {
@@ -203,7 +203,8 @@ __device__ __forceinline__ void store_base(Sums<Tile>& sums, const StageParams& 
     }
 }
 
-// Four threads of a quad share a pixel, in sums over channels and one for each colour.
+// The four threads of a quad share a pixel: a quarter of the channels each in a sum, then a colour
+// each.
 template <class Tile, class Visit>
 __device__ __forceinline__ void for_each_colour(const Visit& visit) {
     for (int pixel = threadIdx.x / 4; pixel < Tile::kPixels; pixel += Tile::kThreads / 4)
@@ -287,7 +288,7 @@ __global__ void __launch_bounds__(StageTile<Dtype, Width>::kThreads,
     const Activations<Tile> tile(smem);
     float* colours = reinterpret_cast<float*>(smem + Tile::kActivationBytes);
     const unsigned char* packed = p.packed + place.video * p.packed_stride;
-    // Made anew for each product: registers are short.
+    // Recomputed for each product: registers are scarce.
     const auto table = [&](int n) {
         return reinterpret_cast<const float*>(p.packed + place.video * p.packed_stride + p.tables) +
                n * Width;

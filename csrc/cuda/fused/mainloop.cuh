@@ -1,6 +1,7 @@
 #pragma once
 
-// A layer's product: the tile's activations, in shared memory, times the weights's weights.
+// The main loop of a layer's product: the tile's activations, in shared memory, times the weights
+// that the pipeline brings.
 
 #include "fused/weight_pipeline.cuh"
 
@@ -18,7 +19,8 @@ __device__ __forceinline__ void visit_columns(Sums<Tile>& sums, int group, int i
         visit(e, sums[i][group * Tile::kGroupTiles + e / 2][2 * half + e % 2]);
 }
 
-// With Halved half the columns, their weights of two steps side by side; or half of the steps.
+// Halved: half the columns a warp, with the weights of two steps side by side; or, split along K,
+// half of the steps a warp.
 template <class Tile, bool Halved, class Weights>
 __device__ __forceinline__ void tensor_core_mainloop(Sums<Tile>& sums,
                                                      const Activations<Tile>& tile,
@@ -46,8 +48,8 @@ __device__ __forceinline__ void tensor_core_mainloop(Sums<Tile>& sums,
     }
 }
 
-// The same sums in the same threads, input by input. Four lanes share a pixel's activations, eight
-// a column's weights.
+// The same sums in the same threads, by fma, input by input. Four lanes share a pixel's
+// activations, eight a column's weights.
 template <class Tile, bool Halved, class Weights>
 __device__ __forceinline__ void fma_mainloop(Sums<Tile>& sums, const Activations<Tile>& tile,
                                              Weights& weights, int steps, int lane) {

@@ -6,7 +6,7 @@
 
 namespace digan_fast::cuda {
 
-// Widths that the fused kernel is compiled for; a stage takes the least that holds its layers.
+// Widths that the fused kernel is compiled for; a stage takes the smallest that holds its layers.
 constexpr int kWidths[] = {64, 128, 256, 512};
 constexpr int kMostProducts = 24;
 constexpr int kMostColours = 4;
@@ -26,7 +26,7 @@ struct StageProduct {
     const float* rgb_bias;    // [colours]
     int outputs, inputs;
     int first_output;
-    int first_input, depth;  // of the inputs, those that this product has
+    int first_input, depth;  // the range of inputs that this product sums over
     int sinusoids;           // of the inputs, sines first; 0: activations
     int steps;
     bool halved;  // Width / 2 outputs and twice the inputs in a step
@@ -52,7 +52,7 @@ struct StageParams {
     int base_out_width;
     int steps;     // of all products
     int layers;    // products whose outputs stay in the tile,
-    int products;  // and behind them those that the next grid takes as its base
+    int products;  // followed by those that make the next grid's base
     StageProduct product[kMostProducts];
 };
 

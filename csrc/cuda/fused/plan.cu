@@ -9,7 +9,7 @@ namespace cuda {
 namespace {
 
 constexpr std::int64_t kAlignment = 256;
-// Places on a grid are float32 in a kernel, exactly.
+// Positions on a grid are exact in float32, as kernels hold them.
 constexpr std::int64_t kFarthestPlace = std::int64_t{1} << 23;
 constexpr int kStepBytes = 32;
 
@@ -152,7 +152,7 @@ class Planner {
         product.rgb_epilogue = epilogue_of(to_rgb->activation, to_rgb->gain, to_rgb->clamp);
     }
 
-    // The part of the next grid's first layer that multiplies what comes from this one.
+    // The part of the next grid's first layer that multiplies this grid's activations.
     void add_base(StageParams& q, int width, int depth, const Levels& next) const {
         q.base_out_width = width_for(next.widest());
         const bool halved =

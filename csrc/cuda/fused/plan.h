@@ -16,7 +16,7 @@ struct RenderStage {
 struct RenderPlan {
     std::vector<RenderStage> stages;
     std::int64_t bytes;  // of the workspace
-    int repeat;          // pixels of the picture for one of the finest grid, each way
+    int repeat;          // pixels of the picture per pixel of the finest grid, each way
 };
 
 // Of params accepted by render_cuda_why_not.

@@ -1,7 +1,7 @@
 #pragma once
 
-// How a block of the fused kernel divides its work: every warp owns columns, that is outputs, and
-// has all pixels of the tile.
+// How a block of the fused kernel divides its work: every warp owns output columns, for all pixels
+// of the tile.
 
 #include "dtype.cuh"
 
@@ -28,7 +28,7 @@ struct StageTile {
     static constexpr int kColumnTiles = kWarpColumns / 8;
     static constexpr int kVectors = kColumnTiles / 2;  // of weights that a thread reads for a step
     static constexpr int kStepBytes = kThreads * kVectors * 16;
-    // A tile's pixels lie in 8 columns; activations of 64 KiB at most.
+    // A tile is 8 pixels wide; its activations take 64 KiB at most.
     static constexpr int kPixels = kHalf ? (kWidth >= 256 ? 64 : 128) : (kWidth >= 512 ? 32 : 64);
     static constexpr int kRows = kPixels / 8;
     static constexpr int kRowTiles = kPixels / 16;
@@ -53,17 +53,17 @@ struct StageTile {
                tile % kGroupTiles * 2 + n % 2;
     }
 
-    // Whether there is a product of kWidth / 2 outputs: each warp has half its columns, or, where
-    // those are too few, half of the warps have all outputs' even steps and the others the odd
-    // ones.
+    // Whether products of kWidth / 2 outputs are compiled: each warp has half of its columns, or,
+    // where those are too few, the product is split along K: half of the warps take the even steps
+    // of all outputs and the other half the odd ones.
     static constexpr bool kHalves = can_halve(kWidth, sizeof(typename Dtype::Element));
     static constexpr bool kSplits = kHalves && kGroups == 1;
     static constexpr int kHalvedColumns = kSplits ? kWarpColumns : kWarpColumns / 2;
 };
 
 // Activations [kPixels][kWidth] in shared memory. Chunks of a row are XOR-swizzled with the
-// bit-reversed row, so that eight neighbouring rows' same chunk, and four neighbouring chunks of
-// two neighbouring rows, lie in all 32 banks.
+// bit-reversed row, so that the same chunk of eight neighbouring rows, and four neighbouring chunks
+// of two neighbouring rows, cover all 32 banks (README.md).
 template <class Tile>
 class Activations {
   public:

@@ -4,9 +4,10 @@
 
 namespace digan_fast::cuda {
 
-// A stage's packed weights, from global through shared memory into registers, `Slots` steps ahead
-// and across the products' borders. A warp's weights are its own: what tensor cores take every
-// thread copies itself, so that no other waits for it; of the others lanes wait for each other.
+// A stage's packed weights, from global through shared memory into registers, prefetched `Slots`
+// steps ahead and across products. A warp's weights are its own: for tensor cores every thread
+// copies exactly what it reads, so that none waits for another; for fma the lanes of a warp wait
+// for each other.
 template <class Tile, int Slots>
 class WeightPipeline {
   public:
@@ -42,7 +43,8 @@ class WeightPipeline {
         advance();
     }
 
-    // The next step's of the whole warp, four columns of an input in a float4, until released.
+    // The next step's of the whole warp, four columns of an input in a float4, until the slot is
+    // released.
     __device__ __forceinline__ const float4* hold() const {
         copy_async_wait<Slots - 1>();
         __syncwarp();
@@ -55,7 +57,7 @@ class WeightPipeline {
     }
 
   private:
-    // A group, empty past the end, so that the number of groups tells the step.
+    // Commits one group a step, empty past the end, so that counting groups counts steps.
     __device__ __forceinline__ void issue() {
         if (remaining_ > 0) {
 #pragma unroll

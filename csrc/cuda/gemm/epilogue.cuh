@@ -32,14 +32,14 @@ struct GemmPlace {
     }
 };
 
-// A warp's sums of 16 rows, [16][kPitch] in shared memory, behind each other its columns in the
-// first and in the second half of the tile.
+// A warp's sums of 16 rows, [16][kPitch] in shared memory: its columns in the first half of the
+// tile, then those in the second.
 template <class Tile>
 struct WarpRows {
-    // Rows begin 8 banks apart: pairs of columns of four rows lie in all 32.
+    // Rows begin 8 banks apart: pairs of columns of four rows cover all 32.
     static constexpr int kColumns = Tile::kColumnTiles * 8, kPitch = kColumns + 8;
 
-    // Those of row tile i. Registers are not indexed.
+    // Those of row tile i; both are named, as registers cannot be indexed.
     static __device__ __forceinline__ void write(float* smem, const GemmSums<Tile>& sums, int i,
                                                  int lane) {
 #pragma unroll
@@ -54,7 +54,7 @@ struct WarpRows {
     }
 };
 
-// Four neighbours of a tensor of the product's elements, or of float32.
+// Four neighbouring elements of a tensor of the GEMM's type, or of float32.
 template <class Tile>
 struct Four {
     float values[4];
@@ -199,7 +199,7 @@ __device__ __forceinline__ void add_theta(float (&totals)[3], const float* smem,
     }
 }
 
-// The warps' totals added, those of one column in the order of their rows.
+// Adds the warps' totals, those of one column in the order of their rows.
 template <class Tile>
 __device__ __forceinline__ void store_theta(const float (&totals)[3], float* smem,
                                             const GemmParams& p, const GemmPlace& place) {
@@ -220,7 +220,7 @@ __device__ __forceinline__ void store_theta(const float (&totals)[3], float* sme
     static_cast<float*>(p.out)[at + place.column + column] = total;
 }
 
-// Through shared memory, which nothing else needs any more.
+// Through shared memory, which is free once the main loop is done.
 template <class Tile, bool WithFeatures>
 __device__ __forceinline__ void store_sums(const GemmSums<Tile>& sums, float* smem,
                                            const GemmParams& p, const GemmPlace& place) {

@@ -15,7 +15,7 @@ namespace digan_fast::cuda {
 template <class Tile>
 constexpr int kGemmBytes = Tile::kSlots * 2 * Tile::kBytes;
 
-// Of a multiprocessor: two, at 128 registers a thread, where neither sines nor fma need more.
+// Per multiprocessor: two, at 128 registers a thread, where neither sines nor fma need more.
 template <class Dtype, bool WithFeatures>
 constexpr int kGemmBlocks = WithFeatures || std::is_same_v<Dtype, Float32> ? 1 : 2;
 

@@ -30,7 +30,7 @@ class OperandLoader {
         rows_left_ = static_cast<int>(min(rows - row, std::int64_t{Tile::kExtent}));
     }
 
-    // The next step's; copies are of the group that is committed next.
+    // Issues the next step's copies, as part of the group that is committed next.
     __device__ __forceinline__ void issue(unsigned char* smem) {
 #pragma unroll
         for (int i = 0; i < Tile::kCopies; ++i) {

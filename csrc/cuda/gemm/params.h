@@ -13,7 +13,7 @@ struct Operand {
     const void* data;        // null: features, which the kernel makes
     std::int64_t batch;      // elements from one batch entry to the next
     std::int64_t stride;     // elements from one row, or one term where `transposed`, to the next
-    std::int64_t shared_by;  // batch entries, one behind the other, that have the same one
+    std::int64_t shared_by;  // consecutive batch entries that share one
     std::int64_t cosines;    // K: neighbours are K sines and then K cosines; else 0
     bool transposed;         // neighbours in memory are rows; else terms
     bool vectors;            // sixteen bytes lie aligned, and are all inside or all outside

@@ -8,7 +8,7 @@ namespace {
 
 std::int64_t divided_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-// Whether every sixteen bytes of an operand lie aligned and are whole.
+// Whether an operand can be copied in aligned, whole chunks of 16 bytes.
 bool has_vectors(const Operand& operand, std::int64_t rows, std::int64_t depth, int elements) {
     const std::int64_t neighbours = operand.transposed ? rows : depth;
     for (const std::int64_t extent : {operand.batch, operand.stride, operand.cosines, neighbours})
@@ -20,7 +20,7 @@ bool has_vectors(const Operand& operand, std::int64_t rows, std::int64_t depth, 
 
 SplitK split_k(std::int64_t rows, std::int64_t columns, std::int64_t batches, std::int64_t depth,
                Number number) {
-    // Of an H100's 132 multiprocessors two each.
+    // Two for each of an H100's 132 multiprocessors.
     constexpr std::int64_t kBlocks = 264, kExtent = 128, kSteps = 4;
     const std::int64_t step = number == Number::float32 ? 16 : 32;
     const std::int64_t blocks = divided_up(rows, kExtent) * divided_up(columns, kExtent) * batches;

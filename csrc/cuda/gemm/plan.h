@@ -10,7 +10,7 @@ namespace digan_fast::cuda {
 template <class Dtype>
 void launch_gemm(const char* op, const GemmParams& params, bool features, CudaStream stream);
 
-// Extents and addresses filled in, how tensors are to be accessed follows.
+// `params` with extents and addresses; how tensors can be accessed is derived from them.
 void run_gemm(const char* op, Number number, bool tf32, GemmParams params, bool features,
               CudaStream stream);
 

@@ -28,8 +28,8 @@ struct GemmTile {
     static __device__ __forceinline__ int row(int warp) { return warp / 2 * kWarpRows; }
 
     // An operand in chunks of 16 bytes: [row][4] or, transposed, [term][kExtent / kElements]. They
-    // are XOR-swizzled so that eight rows', or eight terms', same chunk lie in all 32 banks, as do
-    // four terms of float32 and two neighbouring chunks.
+    // are XOR-swizzled so that the same chunk of eight rows, or of eight terms, covers all 32
+    // banks, as do four terms of float32 in two neighbouring chunks (README.md).
     static __device__ __forceinline__ int swizzled(bool transposed, int outer, int chunk) {
         return chunk ^ (!transposed ? outer >> 1 & 3 : kHalf ? outer & 7 : (outer & 3) << 1);
     }

@@ -50,7 +50,7 @@ __global__ void __launch_bounds__(kBiasActThreads)
     const std::int64_t at =
         (static_cast<std::int64_t>(blockIdx.x) * kBiasActThreads + threadIdx.x) * Count;
     if (at >= p.outer * p.channels * p.inner) return;
-    // The clamp as the output's type rounds it.
+    // The clamp rounded to the output's type.
     const float clamp = Dtype::widened(Dtype::narrowed(p.clamp));
     float grads[Count], outs[Count], places[Count] = {}, biases[Count] = {};
     load<Dtype>(p.grad, at, grads);

@@ -8,8 +8,8 @@ namespace digan_fast::cuda {
 constexpr int kFmmThreads = 128;
 constexpr float kFmmEpsilon = 1e-8f;
 
-// The sum of a number of each thread, for all of them, in a fixed order. `scratch` holds a number
-// of each thread.
+// The sum of all threads' values, returned to each, in a fixed order. `scratch` holds one value a
+// thread.
 __device__ __forceinline__ float block_sum(float value, float* scratch) {
     __syncthreads();
     scratch[threadIdx.x] = value;
@@ -31,7 +31,7 @@ __device__ __forceinline__ float product_at(const Params& p, const float* left, 
     return total * p.scale;
 }
 
-// m(M), and by reference m'(M).
+// m(M), and m'(M) in `slope`.
 __device__ __forceinline__ float modulated(float product, Modulation modulation, float& slope) {
     slope = 1.0f;
     if (modulation == Modulation::tanh) {

@@ -84,7 +84,7 @@ void linear_act_backward_cuda(const LinearActCudaBackwardParams& b, CudaStream s
     g.parts = plan.bias_parts;
     g.epilogue = epilogue_of(p.activation, p.gain, p.clamp);
     if (p.activation == Activation::sine) {
-        // z, which its derivative needs, is computed again.
+        // z, which its derivative needs, is recomputed.
         GemmParams q = gemm_of(p);
         q.out = b.dz;
         q.output = GemmOutput::gradient;

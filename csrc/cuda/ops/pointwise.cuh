@@ -28,7 +28,7 @@ __device__ __forceinline__ float activated(float z, Activation activation, float
             return z > 0.0f ? z : expm1f(z);
         case Activation::selu:
             return kSeluScale * (z > 0.0f ? z : kSeluAlpha * expm1f(z));
-        // Above 20 torch takes z.
+        // Above 20 torch returns z.
         case Activation::softplus:
             return z > 20.0f ? z : log1pf(expf(z));
         case Activation::swish:

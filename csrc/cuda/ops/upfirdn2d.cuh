@@ -20,9 +20,9 @@ struct Taps {
     }
 };
 
-// Filters of at most kStripTaps taps an axis: a thread makes kStripRows outputs below each other,
-// of neighbouring columns (and channels) neighbouring threads. Terms are added in the order of the
-// taps.
+// Filters of at most kStripTaps taps an axis: a thread makes a strip of kStripRows outputs of one
+// column; neighbouring threads have neighbouring channels and columns. Terms are added in the order
+// of the taps.
 constexpr int kStripRows = 8, kStripTaps = 4;
 
 template <class Dtype, int Up, int Down>
@@ -98,7 +98,7 @@ __global__ void __launch_bounds__(kUpfirdnThreads)
             store<Dtype>(p.out, (image * rows + row + r) * across + within, sums[r]);
 }
 
-// A thread makes one output, channels the fastest.
+// A thread makes one output; channels vary fastest.
 template <class Dtype>
 __global__ void __launch_bounds__(kUpfirdnThreads)
     upfirdn2d_kernel(const __grid_constant__ Upfirdn2dParams p) {

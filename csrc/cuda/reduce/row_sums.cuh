@@ -7,8 +7,8 @@ namespace digan_fast::cuda {
 
 constexpr int kRowSumThreads = 256, kRowSumLanes = 32;
 
-// Numbers of each thread, [Count][threads], such that neither a warp's numbers of one kind nor all
-// kinds of some neighbours meet in a bank.
+// Count values of each thread, [Count][threads], padded so that neither one value of a warp's lanes
+// nor all values of neighbouring threads share a bank.
 template <int Count>
 struct ThreadSums {
     static constexpr int kPitch = kRowSumThreads + 32 / Count, kBytes = Count * kPitch * 4;
@@ -18,7 +18,7 @@ struct ThreadSums {
         return smem[kind * kPitch + thread];
     }
 
-    // Those of threads that are `lanes` apart are added up, for the first `lanes`.
+    // Adds up those of threads that are a multiple of `lanes` apart, into the first `lanes`.
     __device__ __forceinline__ void add(int lanes) const {
         __syncthreads();
         for (int half = kRowSumThreads / 2; half >= lanes; half /= 2) {
@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(kRowSumThreads)
     const std::int64_t part = blockIdx.x / across % p.parts, group = blockIdx.x / across / p.parts;
     const std::int64_t begin = p.rows * part / p.parts, end = p.rows * (part + 1) / p.parts;
     const bool exists = column < p.columns;
-    // The clamp as the output's type rounds it.
+    // The clamp rounded to the output's type.
     const float limit = Dtype::widened(Dtype::narrowed(p.epilogue.clamp));
     float totals[Count] = {};
     for (std::int64_t row = begin + threadIdx.x / kRowSumLanes; exists && row < end;
