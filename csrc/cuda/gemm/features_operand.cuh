@@ -50,11 +50,10 @@ class FeatureProducer {
     __device__ __forceinline__ void issue(unsigned char* smem) {
         const std::int64_t pixels = features_.height * features_.width;
         const std::int64_t frame = divided(pixel_, pixels);
-        unsigned char* sines = Tile::chunk(smem, !is_left_, outer(), chunk());
-        unsigned char* cosines =
-            Tile::chunk(smem, !is_left_, outer(), chunk() + (is_left_ ? 2 : kSineChunks));
+        const auto at = [&](int chunk) { return Tile::chunk(smem, !is_left_, outer(), chunk); };
         make_chunks<Tile>(features_, Pixel(features_, pixel_ - frame * pixels), pixels_left_ > 0,
-                          frame_ + frame, k_, sines, cosines);
+                          frame_ + frame, k_, at(chunk()),
+                          at(chunk() + (is_left_ ? 2 : kSineChunks)));
         if (is_left_) {
             k_ += 2 * Tile::kElements;
         } else {
