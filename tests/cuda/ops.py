@@ -41,5 +41,5 @@ def check_case(case: Case, kind: str, monkeypatch: pytest.MonkeyPatch, device: s
 
 def misaligned(tensor: torch.Tensor) -> torch.Tensor:
     """The same numbers from an address that is no multiple of 16."""
-    room = tensor.new_empty(tensor.numel() + 1)
-    return room[1:].view(tensor.shape).copy_(tensor)
+    padded = tensor.new_empty(tensor.numel() + 1)
+    return padded[1:].view(tensor.shape).copy_(tensor)

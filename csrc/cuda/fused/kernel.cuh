@@ -10,19 +10,19 @@
 namespace digan_fast::cuda {
 
 // Where a block's tile lies. Its corner is even, so that two neighbouring rows share their parents.
-struct Place {
+struct StagePlace {
     int video, frame;  // frame counts over all videos
     int top, left;     // on the grid
     int warp, lane;
 
     template <class Tile>
-    static __device__ __forceinline__ Place of_block(const StageParams& p) {
+    static __device__ __forceinline__ StagePlace of_block(const StageParams& p) {
         const Area& area = p.area;
         const int top = area.top & ~1, left = area.left & ~1;
         const int across = (area.left + area.width - left + 7) / 8;
         const int down = (area.top + area.height - top + Tile::kRows - 1) / Tile::kRows;
         const int block = static_cast<int>(blockIdx.x), tile = block % (across * down);
-        Place place;
+        StagePlace place;
         place.frame = block / (across * down);
         place.video = place.frame / p.frames;
         place.top = top + tile / across * Tile::kRows;
@@ -53,7 +53,7 @@ struct Place {
 // from K on those of θ = 0, whose weights are packed as 0. θ = F·(x, y) + φ is split into a row's
 // and a column's share, which the addition theorem joins.
 template <class Tile>
-__device__ __forceinline__ void make_features(const StageParams& p, const Place& place,
+__device__ __forceinline__ void make_features(const StageParams& p, const StagePlace& place,
                                               const Activations<Tile>& tile, int first, int count) {
     const float scale = 2.0f / static_cast<float>(p.side);
     constexpr int kRows = 4;  // of a task, so that their sines are few registers
@@ -98,8 +98,8 @@ __device__ __forceinline__ void make_features(const StageParams& p, const Place&
 
 // The base at the parents, or zero.
 template <class Tile>
-__device__ __forceinline__ void begin_sums(Sums<Tile>& sums, const StageParams& p,
-                                           const Place& place, bool based) {
+__device__ __forceinline__ void begin_sums(StageSums<Tile>& sums, const StageParams& p,
+                                           const StagePlace& place, bool based) {
     const auto* base = static_cast<const typename Tile::Dtype::Element*>(p.base);
     const std::int64_t plane = static_cast<std::int64_t>(p.below.height) * p.below.width;
 #pragma unroll
@@ -126,8 +126,8 @@ __device__ __forceinline__ void begin_sums(Sums<Tile>& sums, const StageParams& 
 
 // A layer's outputs into the tile. All warps have read its inputs.
 template <class Tile>
-__device__ __forceinline__ void store_layer(Sums<Tile>& sums, const Activations<Tile>& tile,
-                                            const Place& place, const Epilogue& epilogue,
+__device__ __forceinline__ void store_layer(StageSums<Tile>& sums, const Activations<Tile>& tile,
+                                            const StagePlace& place, const Epilogue& epilogue,
                                             const float* bias) {
 #pragma unroll
     for (int group = 0; group < Tile::kGroups; ++group) {
@@ -153,8 +153,8 @@ __device__ __forceinline__ void store_layer(Sums<Tile>& sums, const Activations<
 // Joins the sums of a split product: those of the second half of the warps go to the first, through
 // the tile, which is no longer read.
 template <class Tile>
-__device__ __forceinline__ void join_sums(Sums<Tile>& sums, const Activations<Tile>& tile,
-                                          const Place& place) {
+__device__ __forceinline__ void join_sums(StageSums<Tile>& sums, const Activations<Tile>& tile,
+                                          const StagePlace& place) {
     constexpr int kHalf = Tile::kWarps / 2, kTiles = Tile::kRowTiles * Tile::kColumnTiles;
     static_assert(kHalf * kTiles * 4 * 32 * sizeof(float) <= Tile::kActivationBytes);
     // Volatile, so that sums are read one by one: all at once would spill.
@@ -176,8 +176,8 @@ __device__ __forceinline__ void join_sums(Sums<Tile>& sums, const Activations<Ti
 
 // What the grid above takes as its base: columns [first, first + Width) of it, or half as many.
 template <class Tile>
-__device__ __forceinline__ void store_base(Sums<Tile>& sums, const StageParams& p,
-                                           const Place& place, int first, bool halved) {
+__device__ __forceinline__ void store_base(StageSums<Tile>& sums, const StageParams& p,
+                                           const StagePlace& place, int first, bool halved) {
     if (halved && Tile::kSplits && place.warp >= Tile::kWarps / 2) return;
     const int groups = halved && !Tile::kSplits ? Tile::kGroups / 2 : Tile::kGroups;
     const int columns = halved ? Tile::kHalvedColumns : Tile::kWarpColumns;
@@ -213,7 +213,7 @@ __device__ __forceinline__ void for_each_colour(const Visit& visit) {
 
 template <class Tile>
 __device__ __forceinline__ void begin_colours(float* colours, const StageParams& p,
-                                              const Place& place) {
+                                              const StagePlace& place) {
     const std::int64_t plane = static_cast<std::int64_t>(p.below.height) * p.below.width;
     for_each_colour<Tile>([&](int pixel, int colour) {
         float value = 0.0f;
@@ -264,7 +264,7 @@ __device__ __forceinline__ void add_colours(float* colours, const Activations<Ti
 
 template <class Tile>
 __device__ __forceinline__ void store_colours(const float* colours, const StageParams& p,
-                                              const Place& place) {
+                                              const StagePlace& place) {
     const std::int64_t plane = static_cast<std::int64_t>(p.area.height) * p.area.width;
     for_each_colour<Tile>([&](int pixel, int colour) {
         const std::int64_t at = place.inside(p.area, pixel);
@@ -284,7 +284,7 @@ __global__ void __launch_bounds__(StageTile<Dtype, Width>::kThreads,
     render_stage(const __grid_constant__ StageParams p) {
     using Tile = StageTile<Dtype, Width>;
     DIGAN_FAST_DYNAMIC_SHARED(smem);
-    const Place place = Place::of_block<Tile>(p);
+    const StagePlace place = StagePlace::of_block<Tile>(p);
     const Activations<Tile> tile(smem);
     float* colours = reinterpret_cast<float*>(smem + Tile::kActivationBytes);
     const unsigned char* packed = p.packed + place.video * p.packed_stride;
@@ -297,7 +297,7 @@ __global__ void __launch_bounds__(StageTile<Dtype, Width>::kThreads,
                                         p.steps);
     begin_colours<Tile>(colours, p, place);
 
-    Sums<Tile> sums;
+    StageSums<Tile> sums;
     for (int n = 0; n < p.products; ++n) {
         const StageProduct& product = p.product[n];
         begin_sums<Tile>(sums, p, place, n == 0 && p.base != nullptr);

@@ -8,11 +8,11 @@
 namespace digan_fast::cuda {
 
 template <class Tile>
-using Sums = float[Tile::kRowTiles][Tile::kColumnTiles][4];
+using StageSums = float[Tile::kRowTiles][Tile::kColumnTiles][4];
 
 // The kElements neighbouring columns that a thread holds of a group, in row half of row tile i.
 template <class Tile, class Visit>
-__device__ __forceinline__ void visit_columns(Sums<Tile>& sums, int group, int i, int half,
+__device__ __forceinline__ void visit_columns(StageSums<Tile>& sums, int group, int i, int half,
                                               Visit&& visit) {
 #pragma unroll
     for (int e = 0; e < Tile::kElements; ++e)
@@ -22,7 +22,7 @@ __device__ __forceinline__ void visit_columns(Sums<Tile>& sums, int group, int i
 // Halved: half the columns a warp, with the weights of two steps side by side; or, split along K,
 // half of the steps a warp.
 template <class Tile, bool Halved, class Weights>
-__device__ __forceinline__ void tensor_core_mainloop(Sums<Tile>& sums,
+__device__ __forceinline__ void tensor_core_mainloop(StageSums<Tile>& sums,
                                                      const Activations<Tile>& tile,
                                                      Weights& weights, int steps, int lane) {
     constexpr bool kSplit = Halved && Tile::kSplits;
@@ -51,7 +51,7 @@ __device__ __forceinline__ void tensor_core_mainloop(Sums<Tile>& sums,
 // The same sums in the same threads, by fma, input by input. Four lanes share a pixel's
 // activations, eight a column's weights.
 template <class Tile, bool Halved, class Weights>
-__device__ __forceinline__ void fma_mainloop(Sums<Tile>& sums, const Activations<Tile>& tile,
+__device__ __forceinline__ void fma_mainloop(StageSums<Tile>& sums, const Activations<Tile>& tile,
                                              Weights& weights, int steps, int lane) {
     constexpr int kParts = Halved ? 2 : 1, kGroups = Tile::kGroups / kParts;
     constexpr int kChunks = 2 * kParts;  // of four inputs
@@ -88,7 +88,7 @@ __device__ __forceinline__ void fma_mainloop(Sums<Tile>& sums, const Activations
 
 // sums += tile · weightsᵀ over the next `steps` steps.
 template <class Tile, bool Halved = false, class Weights>
-__device__ __forceinline__ void mainloop(Sums<Tile>& sums, const Activations<Tile>& tile,
+__device__ __forceinline__ void mainloop(StageSums<Tile>& sums, const Activations<Tile>& tile,
                                          Weights& weights, int steps, int lane) {
     if constexpr (Tile::Dtype::kOnTensorCores)
         tensor_core_mainloop<Tile, Halved>(sums, tile, weights, steps, lane);
