@@ -1,7 +1,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-NATIVE := $(wildcard setup.py pyproject.toml CMakeLists.txt csrc/*/*.cpp csrc/*/*/*.cpp csrc/*/*.cu csrc/*/*.cuh csrc/*/*.h csrc/*/*/*.h)
+NATIVE := $(wildcard setup.py pyproject.toml CMakeLists.txt csrc/*/*.cpp csrc/*/*/*.cpp csrc/*/*.cu csrc/*/*/*.cu csrc/*/*/*.cu.in csrc/*/*.cuh csrc/*/*/*.cuh csrc/*/*.h csrc/*/*/*.h)
 # The Triton that is emulated first, and those of supported versions of torch, lie beside the one that this torch brings.
 EMULATED := $(abspath $(VENV))/triton-3.9.0
 OLDER := $(abspath $(VENV))/triton-3.6.0 $(abspath $(VENV))/triton-3.7.1

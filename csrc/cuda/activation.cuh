@@ -1,11 +1,15 @@
 #pragma once
 
-#include "sines.cuh"
+#include "digan_fast/bias_act.h"
+#include "sincos.cuh"
 
 namespace digan_fast::cuda {
 
-// clamp(act(z)·gain, ±clamp), act being sine, or z above 0 and slope·z below: linear, relu, lrelu.
-struct Finish {
+constexpr float kSlope = 0.2f;  // of lrelu below 0
+
+// A layer's epilogue: clamp(act(z)·gain, ±clamp), act being sine, or z above 0 and slope·z below:
+// linear, relu, lrelu.
+struct Epilogue {
     float above;  // gain
     float below;  // gain·slope
     float clamp;  // infinity: none
@@ -20,7 +24,7 @@ struct Finish {
         } else {
             y = z * (z > 0.0f ? above : below);
         }
-        // A NaN stays one.
+        // NaN passes through.
         y = y > clamp ? clamp : y;
         return y < -clamp ? -clamp : y;
     }
@@ -33,5 +37,18 @@ struct Finish {
         return cosine * above;
     }
 };
+
+inline Epilogue epilogue_of(Activation activation, float gain, float clamp) {
+    const float below = activation == Activation::relu    ? 0.0f
+                        : activation == Activation::lrelu ? kSlope * gain
+                                                          : gain;
+    return {gain, below, clamp, activation == Activation::sine};
+}
+
+// Whether the gradient goes through an output, the clamp being rounded to its type. NaN lets it
+// through where there is no clamp.
+__device__ __forceinline__ bool passes_clamp(float output, float clamp) {
+    return clamp == __uint_as_float(0x7F800000u) || fabsf(output) < clamp;
+}
 
 }  // namespace digan_fast::cuda

@@ -25,7 +25,7 @@ inline void check(const char* op, cudaError_t error) {
     throw std::runtime_error(std::string(op) + ": CUDA: " + cudaGetErrorString(error));
 }
 
-// Bytes of shared memory that a block of the current device can have.
+// The most bytes of shared memory that a block can have on the current device.
 inline int shared_memory_limit(const char* op) {
     int device = 0, bytes = 0;
     check(op, cudaGetDevice(&device));

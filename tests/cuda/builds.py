@@ -8,7 +8,7 @@ import re
 import subprocess
 import sysconfig
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def with_headers(source: Path, root: Path) -> list[Path]:
     found, left = {source}, [source]
     while left:
         for name in re.findall(r'#\s*include "(.+)"', (file := left.pop()).read_text()):
-            for folder in (file.parent, root / "csrc" / "include", SIMULATOR):
+            for folder in (file.parent, *include_folders(root), SIMULATOR):
                 header = (folder / name).resolve()
                 if header.is_file() and header not in found:
                     found.add(header)
@@ -66,8 +66,28 @@ def simulated_program(flags: Sequence[str], root: Path = ROOT) -> Path:
     return _linked("program", [*sources, *_kernels(root)], flags, [flag for flag in flags if "sanitize" in flag], root)
 
 
+def include_folders(root: Path = ROOT) -> tuple[Path, Path]:
+    return root / "csrc" / "include", root / "csrc" / "cuda"
+
+
 def _kernels(root: Path) -> list[Path]:
-    return sorted(path for path in (root / "csrc" / "cuda").glob("*.cu") if path.stem != "device")
+    written = [path for path in (root / "csrc" / "cuda").rglob("*.cu") if path.stem != "device"]
+    return sorted([*written, *_instantiations(root)], key=lambda path: path.stem)
+
+
+def _instantiations(root: Path) -> Iterator[Path]:
+    """What CMakeLists.txt makes of each instantiate.cu.in: a source for each element type that it lists."""
+    listed = re.search(r"set\(cuda_dtypes ([\w ]+)\)", (root / "CMakeLists.txt").read_text())
+    assert listed is not None
+    for template in (root / "csrc" / "cuda").rglob("instantiate.cu.in"):
+        folder = kept("instantiated", [template.parent.name], [template])
+        for dtype in listed[1].split():
+            path = folder / f"{template.parent.name}_{dtype.lower()}.cu"
+            if not path.exists():
+                partial = path.with_suffix(f".{os.getpid()}")
+                partial.write_text(template.read_text().replace("@dtype@", dtype))
+                partial.replace(path)
+            yield path
 
 
 def _linked(
@@ -81,7 +101,7 @@ def _linked(
     """``headers`` are the versions of those that are not the project's: where they lie does not tell them apart."""
     compiler = os.environ.get("CXX", "g++")
     command = [compiler, "-x", "c++", "-std=c++17", "-ffp-contract=off", "-DDIGAN_FAST_SIMULATED", *WARNINGS, *options]
-    command += [f"-I{SIMULATOR}", f"-I{root / 'csrc' / 'include'}"]
+    command += [f"-I{SIMULATOR}", *(f"-I{folder}" for folder in include_folders(root))]
 
     def compiled(source: Path) -> Path:
         own = _UNSEEN if "-fsanitize=thread" in options and source.stem in ("simulator", "numbers") else ()
@@ -109,7 +129,8 @@ def _made(target: Path, command: Sequence[str], told: Path | None = None) -> Pat
 
 def nvcc_ptx(nvcc: Path, source: Path, root: Path = ROOT) -> Path:
     """The PTX of a .cu file, the one from which CMakeLists.txt has the code of every architecture made."""
-    command = [str(nvcc), "-ptx", "-O3", "-std=c++17", "-arch=compute_80", f"-I{root / 'csrc' / 'include'}"]
+    command = [str(nvcc), "-ptx", "-O3", "-std=c++17", "-arch=compute_80"]
+    command += [f"-I{folder}" for folder in include_folders(root)]
     target = kept("nvcc", command, with_headers(source, root)) / f"{source.stem}.ptx"
     return target if target.exists() else _made(target, [*command, str(source)])
 
@@ -127,4 +148,9 @@ def nvcc_cubin(nvcc: Path, source: Path, architecture: str, root: Path = ROOT) -
 
 def cuda_sources(root: Path = ROOT) -> list[Path]:
     """Those that have kernels."""
-    return [path for path in _kernels(root) if "launch" in path.read_text() and path.stem != "render_plan"]
+    own = root / "csrc"
+
+    def has_kernels(path: Path) -> bool:
+        return any("__global__" in file.read_text() for file in with_headers(path, root) if file.is_relative_to(own))
+
+    return [path for path in _kernels(root) if has_kernels(path)]

@@ -20,8 +20,6 @@ from torch import Tensor
 
 from digan_fast.ops import _cuda
 
-# The order of `enum class Number`.
-NUMBERS = ("float32", "bfloat16", "float16")
 # Names under which wrappers pass what kernels write before anything reads it.
 WRITTEN = re.compile(r"out$|workspace$|partials$|d[a-z]+$")
 LARGE_SHARED = 163 * 1024
@@ -73,9 +71,8 @@ def symbol_name(symbol: str) -> str:
     name, rest = _part(symbol.removeprefix("_ZN10digan_fast4cuda").removeprefix("_Z"))
     arguments = []
     if rest.startswith("I"):
-        for kind, value in re.findall(r"(NS0_\d+|L(?:[ib]|NS_6NumberE))(\w*?)E", rest[1 : rest.index("EE") + 1]):
-            number = NUMBERS[int(value)] if kind.endswith("NumberE") else None
-            arguments.append(number or (value if kind.startswith("NS0_") else int(value)))
+        for kind, value in re.findall(r"(NS0_\d+|L[ib])(\w*?)E", rest[1 : rest.index("EE") + 1]):
+            arguments.append(value if kind.startswith("NS0_") else int(value))
     return f"{name}<{', '.join(map(str, arguments))}>" if arguments else name
 
 

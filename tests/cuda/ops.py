@@ -15,7 +15,7 @@ from digan_fast import dispatch
 OPS = ("bias_act", "coord_linear", "fmm_weights", "linear_act", "upfirdn2d")
 OP_CASES = [case for case in CASES if case.op in OPS]
 # Those that multiply matrices.
-PRODUCT_CASES = [case for case in OP_CASES if case.op in ("coord_linear", "linear_act")]
+GEMM_CASES = [case for case in OP_CASES if case.op in ("coord_linear", "linear_act")]
 
 
 def kernel(op: str) -> Callable[..., Any]:
@@ -41,5 +41,5 @@ def check_case(case: Case, kind: str, monkeypatch: pytest.MonkeyPatch, device: s
 
 def misaligned(tensor: torch.Tensor) -> torch.Tensor:
     """The same numbers from an address that is no multiple of 16."""
-    room = tensor.new_empty(tensor.numel() + 1)
-    return room[1:].view(tensor.shape).copy_(tensor)
+    padded = tensor.new_empty(tensor.numel() + 1)
+    return padded[1:].view(tensor.shape).copy_(tensor)

@@ -41,7 +41,9 @@ RENDERINGS = {
     "repeated-pixels": Rendering(SMALL, 128, (5, 66, 39, 70), options={"colours": 4}),
     "wider-below": Rendering(((3, (150,)), (2, (20,))), 16, (0, 0, 16, 16)),
     "wider-above": Rendering(((3, (20,)), (2, (150,))), 16, (1, 1, 8, 9)),
-    "more-waves-than-channels": Rendering(((150, (9, 7)),), 8, (0, 0, 8, 8), options={"activations": ("sine", "relu")}),
+    "more-features-than-channels": Rendering(
+        ((150, (9, 7)),), 8, (0, 0, 8, 8), options={"activations": ("sine", "relu")}
+    ),
     "512": Rendering(((9, (300, 512)),), 8, (0, 0, 8, 8)),
     "512-to-256": Rendering(((9, (300,)), (9, (256, 200))), 16, (0, 0, 16, 8)),
 }

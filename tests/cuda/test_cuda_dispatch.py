@@ -52,22 +52,22 @@ def test_cuda_comes_first(on_cuda: Any) -> None:
     x, weight, out = torch.randn(1, 4, 3), torch.randn(1, 5, 3), torch.randn(1, 4, 5)
     assert chosen("linear_act", x, weight, None, "sine", 1.0, None) == "cuda"
     assert chosen("linear_act_backward", out, x, weight, None, out, "sine", 1.0, None) == "cuda"
-    waves = None, torch.randn(1, 2, 2), torch.randn(1, 3, 2), torch.randn(1, 5, 4), None
+    features = None, torch.randn(1, 2, 2), torch.randn(1, 3, 2), torch.randn(1, 5, 4), None
     options, out = ([4, 0, 0, 4, 4], "lrelu", 1.0, None), torch.randn(1, 3, 4, 4, 5)
-    assert chosen("coord_linear", *waves, *options) == "cuda"
-    assert chosen("coord_linear_backward", out, *waves, out, *options) == "cuda"
+    assert chosen("coord_linear", *features, *options) == "cuda"
+    assert chosen("coord_linear_backward", out, *features, out, *options) == "cuda"
 
 
 def test_what_kernels_do_not_take_goes_to_triton_and_says_why(on_cuda: Any, caplog: pytest.LogCaptureFixture) -> None:
     x, weight = torch.randn(1, 4, 3), torch.randn(1, 5, 3).bfloat16()
     base, frequency, phase = torch.randn(1, 1, 1, 1, 5), torch.randn(1, 2, 2), torch.randn(1, 1, 2)
-    waves = frequency, phase, torch.randn(1, 5, 4)
+    features = frequency, phase, torch.randn(1, 5, 4)
     options = [4, 0, 0, 2, 2], "tanh", 1.0, None
     with caplog.at_level(logging.WARNING, "digan_fast"):
         assert chosen("linear_act", x, weight, None, "lrelu", 1.0, None) == "triton"
         assert chosen("linear_act", x, weight.float(), None, "swish", 1.0, None) == "triton"
-        assert chosen("coord_linear", base.half(), *waves, None, options[0], "relu", 1.0, None) == "triton"
-        assert chosen("coord_linear", base, *waves, None, *options) == "triton"
+        assert chosen("coord_linear", base.half(), *features, None, options[0], "relu", 1.0, None) == "triton"
+        assert chosen("coord_linear", base, *features, None, *options) == "triton"
     assert [record.getMessage().split(": backend cuda passed over: ") for record in caplog.records] == [
         ["linear_act", "x is torch.float32, weight is torch.bfloat16"],
         ["linear_act", "it has no activation 'swish'"],
@@ -103,7 +103,7 @@ def test_what_does_not_fit_goes_layer_by_layer_and_says_why(
     assert [record.getMessage() for record in caplog.records] == [f"render: the fused kernel passed over: {reason}"]
     launches = on_cuda.take_launches()
     assert launches
-    assert all("product_kernel" in launch[0] for launch in launches)
+    assert all("gemm_kernel" in launch[0] for launch in launches)
 
 
 def test_int8_goes_to_triton_and_says_why(on_cuda: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -10,7 +10,7 @@ import torch
 from cases import CASES, DTYPES, Case
 from conftest import moved
 from harness import Launch, executed, simulated
-from ops import OPS, PRODUCT_CASES, check_case, kernel
+from ops import GEMM_CASES, OPS, check_case, kernel
 from random_inrs import random_inr
 from renderings import RENDERINGS, arguments, check, op
 
@@ -40,8 +40,8 @@ def record(name: str, launches: Sequence[Launch]) -> None:
         ("window", "bfloat16"),
         ("window", "tf32"),
         ("repeated-pixels", "bfloat16"),
-        ("more-waves-than-channels", "float32"),
-        ("more-waves-than-channels", "bfloat16"),
+        ("more-features-than-channels", "float32"),
+        ("more-features-than-channels", "bfloat16"),
         ("512-to-256", "float32"),
         ("512-to-256", "bfloat16"),
         ("512-to-256", "tf32"),
@@ -62,7 +62,7 @@ def test_renderings(name: str, precision: str, nvcc: Path) -> None:
 @pytest.mark.parametrize("kind", ["float32", "tf32", "bfloat16", "float16"])
 @pytest.mark.parametrize("case", [case for case in CASES if case.op in OPS and case.name in EXECUTED], ids=str)
 def test_ops(case: Case, kind: str, nvcc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if kind == "tf32" and case not in PRODUCT_CASES:
+    if kind == "tf32" and case not in GEMM_CASES:
         return
     with executed(nvcc) as launches:
         check_case(case, kind, monkeypatch)
@@ -83,7 +83,7 @@ def test_bias_act_moves_each_byte_once(nvcc: Path) -> None:
     assert forward.store_efficiency == backward.store_efficiency == 1
 
 
-def test_products_move_operands_once_a_tile_of_the_other(nvcc: Path) -> None:
+def test_gemms_move_operands_once_a_tile_of_the_other(nvcc: Path) -> None:
     """Of a linear layer, forward and backward: a block's 128 rows ask L2 for the weights, its columns for the rows."""
     rows, inputs, outputs = 512, 256, 128
     x, weight, bias = torch.randn(1, rows, inputs), torch.randn(1, outputs, inputs), torch.randn(outputs)
@@ -119,26 +119,27 @@ def test_products_move_operands_once_a_tile_of_the_other(nvcc: Path) -> None:
     record("512 × 256 to 128", launches)
 
 
-def test_waves_are_never_stored(nvcc: Path) -> None:
-    frames, waves, outputs, side = 2, 64, 128, 16
-    base, frequency = torch.randn(1, frames, 8, 8, outputs).bfloat16(), torch.randn(1, waves, 2)
-    phase, weight = torch.randn(1, frames, waves), torch.randn(1, outputs, 2 * waves).bfloat16()
+def test_features_are_never_stored(nvcc: Path) -> None:
+    frames, sinusoids, outputs, side = 2, 64, 128, 16
+    base, frequency = torch.randn(1, frames, 8, 8, outputs).bfloat16(), torch.randn(1, sinusoids, 2)
+    phase, weight = torch.randn(1, frames, sinusoids), torch.randn(1, outputs, 2 * sinusoids).bfloat16()
     inputs, options = (base, frequency, phase, weight, None), ([side, 0, 0, side, side], "lrelu", 1.4, None)
     with executed(nvcc) as launches:
         y = kernel("coord_linear")(*inputs, *options)
         kernel("coord_linear_backward")(y, *inputs, y, *options)
     forward, gradient, bias_sum, by_weight, weight_sum, by_theta, by_frame, by_video = launches
-    wave_bytes, base_bytes, weight_bytes, y_bytes = 12 * waves + 4 * waves, base.nbytes, weight.nbytes, y.nbytes
+    feature_bytes = 12 * sinusoids + 4 * sinusoids  # frequencies of a video, phases of two frames
+    base_bytes, weight_bytes, y_bytes = base.nbytes, weight.nbytes, y.nbytes
     parts, tiles = by_weight.blocks, frames * 2
     for launch, read, written in (
-        (forward, wave_bytes + base_bytes + weight_bytes, y_bytes),
+        (forward, feature_bytes + base_bytes + weight_bytes, y_bytes),
         (gradient, y_bytes, y_bytes + base_bytes + 4 * outputs),
         (bias_sum, 4 * outputs, 4 * outputs),
-        (by_weight, wave_bytes + y_bytes, 2 * weight_bytes * parts),
+        (by_weight, feature_bytes + y_bytes, 2 * weight_bytes * parts),
         (weight_sum, 2 * weight_bytes * parts, weight_bytes),
-        (by_theta, wave_bytes + y_bytes + weight_bytes, 12 * waves * tiles),
-        (by_frame, 12 * waves * tiles, 12 * waves * frames),
-        (by_video, 12 * waves * frames, 12 * waves),
+        (by_theta, feature_bytes + y_bytes + weight_bytes, 12 * sinusoids * tiles),
+        (by_frame, 12 * sinusoids * tiles, 12 * sinusoids * frames),
+        (by_video, 12 * sinusoids * frames, 12 * sinusoids),
     ):
         counters = launch.counters
         assert (counters.unique_bytes_read, counters.unique_bytes_written) == (read, written)
@@ -148,9 +149,7 @@ def test_waves_are_never_stored(nvcc: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "multiplications"), [("bfloat16", 32), ("tf32", 32), ("float32", 256)])
-def test_a_step_of_a_product_is_multiplications_and_loads_of_operands(
-    kind: str, multiplications: int, nvcc: Path
-) -> None:
+def test_a_step_of_a_gemm_is_multiplications_and_loads_of_operands(kind: str, multiplications: int, nvcc: Path) -> None:
     torch.set_float32_matmul_precision("high" if kind == "tf32" else "highest")
     x, weight = (torch.randn(1, 128, 1024, dtype=DTYPES.get(kind, torch.float32)) for _ in range(2))
     with executed(nvcc) as launches:
@@ -173,7 +172,7 @@ LEVELS = ((128, (512, 512)), (128, (256, 256, 256)))
 
 @pytest.mark.parametrize(("precision", "slots"), [("bfloat16", 2), ("bfloat16", 4), ("float32", 2)])
 def test_activations_touch_global_memory_as_base_and_image_alone(precision: str, slots: int, nvcc: Path) -> None:
-    side, colours, waves = 16, 3, 128
+    side, colours, sinusoids = 16, 3, 128
     size = 4 if precision == "float32" else 2
     levels = random_inr(1, 1, LEVELS, side=side, colours=colours)
     args = arguments(levels, 2 * side, (0, 0, 2 * side, 2 * side), precision)
@@ -181,7 +180,7 @@ def test_activations_touch_global_memory_as_base_and_image_alone(precision: str,
         op._cuda(*args)
     (_, below, _, above), pixels = launches, side * side
     assert f"Li512ELi{slots}E" in below.kernel
-    wave_bytes, image = waves * 3 * 4, colours * 4
+    feature_bytes, image = sinusoids * 3 * 4, colours * 4
     # Weights of the products, then a bias of each and to-RGB of the last one.
     products_below, tables_below = (256 + 512) * 512 + 512 * 256, (2 + colours) * 512 * 4
     products_above, tables_above = (256 + 256 + 256) * 256, (3 + colours) * 256 * 4
@@ -192,7 +191,7 @@ def test_activations_touch_global_memory_as_base_and_image_alone(precision: str,
     ):
         counters = launch.counters
         assert counters.unique_bytes_written == counters.total("global_bytes_written") == count * written
-        assert counters.unique_bytes_read == products * size + tables + wave_bytes + colours * 4 + read
+        assert counters.unique_bytes_read == products * size + tables + feature_bytes + colours * 4 + read
         assert counters.where("global_bytes_read", r"^cp\.async") == launch.blocks * products * size
         assert counters.total("bank_conflicts") == 0
         assert counters.store_efficiency == 1
@@ -207,7 +206,7 @@ def test_activations_touch_global_memory_as_base_and_image_alone(precision: str,
     record(f"DIGAN's widths, {precision}", launches)
 
 
-def test_the_main_loop_is_products_and_copies(nvcc: Path) -> None:
+def test_the_main_loop_multiplies_and_copies(nvcc: Path) -> None:
     """Two steps of 16 inputs, 64 pixels and 32 columns a warp."""
     opcodes = _main_loop("bfloat16", nvcc)
     assert sum(opcode.startswith("mma.sync") for opcode in opcodes) == 2 * 16

@@ -6,7 +6,7 @@ import pytest
 import torch
 from cases import DTYPES, Case, calls, reference
 from harness import LARGE_SHARED, simulated, symbol_name
-from ops import OP_CASES, PRODUCT_CASES, check_case, kernel, misaligned
+from ops import GEMM_CASES, OP_CASES, check_case, kernel, misaligned
 from random_inrs import changed, distance, exact, random_inr
 from renderings import PRECISIONS, RENDERINGS, arguments, check, op
 
@@ -23,7 +23,7 @@ def test_renderings(name: str, precision: str, poisoned: None) -> None:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("name", ["two-grids", "window", "512", "more-waves-than-channels"])
+@pytest.mark.parametrize("name", ["two-grids", "window", "512", "more-features-than-channels"])
 def test_the_same_bits_in_any_order(name: str, precision: str, poisoned: None) -> None:
     """Of threads, and of copies arriving early, late or between."""
     found = []
@@ -63,16 +63,18 @@ def test_empty() -> None:
 
 
 # The bound is on sums: of a single term most is cancelled by the bias.
-@pytest.mark.parametrize("case", [case for case in PRODUCT_CASES if str(case) != "linear_act-one"], ids=str)
-def test_products_as_tf32(case: Case, poisoned: None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("case", [case for case in GEMM_CASES if str(case) != "linear_act-one"], ids=str)
+def test_gemms_as_tf32(case: Case, poisoned: None, monkeypatch: pytest.MonkeyPatch) -> None:
     with simulated() as module:
         check_case(case, "tf32", monkeypatch)
         names = {symbol_name(launch[0]) for launch in module.take_launches()}
-    assert not any("Float32" in name for name in names)
+    gemms = {name for name in names if name.startswith("gemm_kernel")}
+    assert bool(gemms) != case.name.startswith("no-")
+    assert all("Tf32" in name for name in gemms)
 
 
-@pytest.mark.parametrize("case", [case for case in PRODUCT_CASES if case.name in ("odd", "tails", "sine")], ids=str)
-def test_products_have_the_same_bits_in_any_order(case: Case, poisoned: None) -> None:
+@pytest.mark.parametrize("case", [case for case in GEMM_CASES if case.name in ("odd", "tails", "sine")], ids=str)
+def test_gemms_have_the_same_bits_in_any_order(case: Case, poisoned: None) -> None:
     for name, args in calls(case, torch.bfloat16):
         found = []
         for settings in SETTINGS:
@@ -83,16 +85,16 @@ def test_products_have_the_same_bits_in_any_order(case: Case, poisoned: None) ->
 
 
 @pytest.mark.parametrize("kind", DTYPES)
-def test_products_of_addresses_that_are_no_multiple_of_16(kind: str) -> None:
+def test_gemms_of_addresses_that_are_no_multiple_of_16(kind: str) -> None:
     """Element by element, where otherwise sixteen bytes are copied: the same bits."""
     linear = [torch.randn(shape).to(DTYPES[kind]) for shape in ((2, 70, 64), (2, 48, 64), (48,), (2, 70, 48))]
-    waves = [torch.randn(shape).to(DTYPES[kind]) for shape in ((1, 2, 3, 3, 16), (1, 16, 64), (1, 2, 6, 6, 16))]
+    features = [torch.randn(shape).to(DTYPES[kind]) for shape in ((1, 2, 3, 3, 16), (1, 16, 64), (1, 2, 6, 6, 16))]
     fixed, options = (torch.randn(1, 32, 2), torch.randn(1, 2, 32)), ("lrelu", 1.4, 0.5)
     found = []
     for place in (lambda tensor: tensor, misaligned):
         x, weight, bias, grad = map(place, linear)
-        base, wave_weight, wave_grad = map(place, waves)
-        own = (base, *fixed, wave_weight, None)
+        base, feature_weight, feature_grad = map(place, features)
+        own = (base, *fixed, feature_weight, None)
         grid = [8, 0, 2, 6, 6]
         with simulated():
             y = kernel("linear_act")(x, weight, bias, *options)
@@ -102,7 +104,7 @@ def test_products_of_addresses_that_are_no_multiple_of_16(kind: str) -> None:
                     y,
                     z,
                     *kernel("linear_act_backward")(grad, x, weight, bias, y, *options),
-                    *kernel("coord_linear_backward")(wave_grad, *own, z, grid, *options),
+                    *kernel("coord_linear_backward")(feature_grad, *own, z, grid, *options),
                 )
             )
     # Sums over rows are of other threads where a thread has one column.
@@ -149,7 +151,7 @@ def test_layer_by_layer(precision: str, poisoned: None, monkeypatch: pytest.Monk
         assert op._why_not_cuda(*args) is None
         found = op._cuda(*args)
         kernels = {symbol_name(launch[0]).split("<")[0] for launch in module.take_launches()}
-    assert kernels == {"product_kernel"}
+    assert kernels == {"gemm_kernel"}
     if precision == "float16":
         levels = changed(levels, lambda tensor: tensor.half().float())
     right = exact(levels, 16, (3, 2, 9, 11))

@@ -1,4 +1,4 @@
-"""Decisions about the structure of csrc/cpu, held as checks (csrc/cpu/README.md)."""
+"""Decisions about the structure of csrc/cpu and csrc/cuda, held as checks (the README.md of each)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ SOURCES = sorted(path for path in CPU.rglob("*") if path.suffix in {".cpp", ".h"
 # Includes run from later strata to earlier ones, or within one.
 STRATA = (("runtime", "simd"), ("gemm",), ("fourier",), ("ops", "render"), ("dispatch.cpp",))
 RANK = {name: rank for rank, names in enumerate(STRATA) for name in names}
+CUDA = ROOT / "csrc" / "cuda"
+CUDA_SOURCES = sorted(path for path in CUDA.rglob("*") if path.suffix in {".cu", ".cuh", ".h", ".in"})
+# The folder's own files are below all: "" is their stratum.
+CUDA_RANK = {"": 0, "fused": 1, "gemm": 1, "reduce": 1, "ops": 2}
 
 
 def included(path: Path) -> set[str]:
-    return set(re.findall(r'#include "([^"]+)"', path.read_text()))
+    return set(re.findall(r'#\s*include "([^"]+)"', path.read_text()))
 
 
 def stratum(name: str) -> str:
@@ -55,6 +59,25 @@ def test_instruction_sets_are_told_apart_where_they_are_described() -> None:
         "gemm/microkernel-inl.h",
         "ops/peak_kernel.cpp",
     }
+
+
+@pytest.mark.parametrize("path", CUDA_SOURCES, ids=lambda p: str(p.relative_to(CUDA)))
+def test_includes_of_cuda_run_one_way(path: Path) -> None:
+    here = path.relative_to(CUDA).parent.as_posix().removeprefix(".")
+    for name in included(path):
+        there = Path(name).parent.as_posix().removeprefix(".")
+        if there == "digan_fast":
+            assert (ROOT / "csrc" / "include" / name).exists()
+            continue
+        if name == "simulator.h":
+            assert path.name in {"launch.h", "ptx.cuh"}
+            continue
+        assert (CUDA / name).exists(), name
+        assert CUDA_RANK[there] < CUDA_RANK[here] or there == here, f"{path.relative_to(CUDA)} includes {name}"
+
+
+def test_inline_ptx_is_in_one_file() -> None:
+    assert [path.name for path in CUDA_SOURCES if re.search(r"\basm\b", path.read_text())] == ["ptx.cuh"]
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -18,7 +18,7 @@ from mutants.mutant import Mutant, Rig
 ROOT = Path(__file__).resolve().parents[2]
 # Of the processor, ten times what the slowest selection takes: a mutant that runs on is caught.
 SECONDS = 300
-COPIED = ("digan_fast", "kernels", "csrc", "tests", "bench", "pyproject.toml")
+COPIED = ("digan_fast", "kernels", "csrc", "tests", "bench", "CMakeLists.txt", "pyproject.toml")
 _FAILED, _PASSED = 1, 0
 
 
