@@ -220,8 +220,8 @@ def test_errors_without_nvcc(settings: dict[str, str], message: str, tree: Path,
 @pytest.fixture
 def broken(tmp_path: Path) -> Path:
     tree = copy_tree(tmp_path / "source")
-    with (tree / "csrc" / "cpu" / "bias_act.cpp").open("a") as file:
-        file.write("#error broken on purpose\n")
+    source = tree / "csrc" / "cpu" / "ops" / "bias_act_kernel.cpp"
+    source.write_text(f"{source.read_text(encoding='utf-8')}#error broken on purpose\n", encoding="utf-8")
     return tree
 
 
