@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import random_inrs
 import torch
 from random_inrs import SMALL, native, random_inr
 from torch import Tensor
@@ -22,7 +23,7 @@ from digan_fast import backends, functional, use_backend
 
 pytestmark = pytest.mark.skipif(backends()["native"] is not None, reason="the compiled module was not built")
 
-HERE = Path(__file__).resolve().parent
+PATH = [str(Path(__file__).resolve().parent), str(Path(random_inrs.__file__).resolve().parent)]
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 # A process that hangs is killed after so many seconds; one takes a few, and under a sanitizer ten times as long.
 LIMIT = 120.0
@@ -101,7 +102,7 @@ def test_threads_share_one_inr() -> None:
 
 def run_script(text: str) -> tuple[int, str]:
     """The exit status and the output of a program with the names of this file, in a process of its own."""
-    program = f"import sys\nsys.path.insert(0, {str(HERE)!r})\nfrom test_concurrency import *\n{textwrap.dedent(text)}"
+    program = f"import sys\nsys.path[:0] = {PATH!r}\nfrom test_concurrency import *\n{textwrap.dedent(text)}"
     process = subprocess.Popen(
         [sys.executable, "-c", program],
         stdout=subprocess.PIPE,
