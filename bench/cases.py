@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -12,6 +13,7 @@ from torch import Tensor
 from digan_fast import Generator, use_backend
 from digan_fast.inr import VideoINR
 from digan_fast.networks.config import coordinate_config
+from digan_fast.reference.render import PRODUCTS, evaluate, lowered
 
 Result = TypeVar("Result")
 
@@ -45,6 +47,23 @@ class Video:
     def published(self) -> Tensor:
         """Frames [T, 3, H, W] of the published form."""
         return self.G.synthesis.published(self.ws, self.column, self.z_motion)
+
+    def published_in(self, dtype: torch.dtype) -> Callable[[], Tensor]:
+        """The same with parameters, latents and times of a lower type, converted beforehand."""
+        G, inputs = copy.deepcopy(self.G).to(dtype), (self.ws, self.column, self.z_motion)
+        ws, column, z_motion = (tensor.to(dtype) for tensor in inputs)
+        return lambda: G.synthesis.published(ws, column, z_motion)
+
+    def plain(self, precision: str) -> Callable[[], Tensor]:
+        """Frames [T, 3, H, W] of our algebra by torch alone, from the INR, all at once as torch.compile likes it."""
+        inr, side = self.inr(), self.G.img_resolution
+        times = self.times.expand(len(inr), -1)
+
+        def run() -> Tensor:
+            levels = [lowered(level.at(times, level.side), precision) for level in inr.levels]
+            return evaluate(levels, side, (0, 0, side, side), PRODUCTS).flatten(0, 1)
+
+        return run
 
 
 @torch.no_grad()

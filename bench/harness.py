@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.work import peak_rate
+from bench.work import UNITS, peak_rate
 
 
 @dataclass(frozen=True)
@@ -93,13 +93,13 @@ class Row:
 
 @dataclass
 class Times:
-    """Seconds, and of the processor, of a call by form and round; rates by precision and round; errors by form."""
+    """Seconds, and of the processor, of a call by form and round; rates by unit and round; errors by form."""
 
     forms: Sequence[Form]
     errors: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, list[float]] = field(default_factory=dict)
     processor: dict[str, list[float]] = field(default_factory=dict)
-    peaks: dict[str, list[float]] = field(default_factory=dict)
+    rates: dict[str, list[float]] = field(default_factory=dict)
 
     def median(self, name: str) -> float:
         return median(self.seconds[name])
@@ -108,13 +108,18 @@ class Times:
         """How many times as long ``name`` takes as ``other``."""
         return Measure.of(a / b for a, b in zip(self.seconds[name], self.seconds[other], strict=True))
 
+    def unit(self, precision: str) -> str | None:
+        """The fastest unit that multiplies in this precision; None where none was measured."""
+        measured = [unit for unit in UNITS[precision] if self.rates.get(unit)]
+        return max(measured, key=lambda unit: median(self.rates[unit]), default=None)
+
     def share(self, name: str) -> Measure | None:
         """The time that its operations take at the least, over the time it took; None without a peak."""
         form = next(form for form in self.forms if form.name == name)
-        peaks = self.peaks.get(form.precision)
-        if not form.flops or not peaks:
+        unit = self.unit(form.precision)
+        if not form.flops or unit is None:
             return None
-        return Measure.of(form.flops / peak / t for peak, t in zip(peaks, self.seconds[name], strict=True))
+        return Measure.of(form.flops / rate / t for rate, t in zip(self.rates[unit], self.seconds[name], strict=True))
 
     def as_data(self) -> dict[str, Any]:
         shares = {form.name: self.share(form.name) for form in self.forms}
@@ -128,10 +133,16 @@ class Times:
                 "flops": form.flops or None,
                 "flops_per_second": form.flops / self.median(form.name) if form.flops else None,
                 "share_of_floor": None if (share := shares[form.name]) is None else share.value,
+                "unit": self.unit(form.precision) if form.flops else None,
             }
             for form in self.forms
         }
-        peaks = {name: {"rounds": rates, "median": median(rates)} for name, rates in self.peaks.items()}
+        units = {form.precision: self.unit(form.precision) for form in self.forms if form.flops}
+        peaks = {
+            precision: {"unit": unit, "rounds": self.rates[unit], "median": median(self.rates[unit])}
+            for precision, unit in units.items()
+            if unit is not None
+        }
         ratios = {form.name: self.ratio(form.name, self.forms[0].name).value for form in self.forms}
         return {"forms": forms, "peaks": peaks, f"ratio_to_{self.forms[0].name}": ratios}
 
@@ -146,8 +157,8 @@ def race(benchmark: Any, forms: Sequence[Form], effort: Effort) -> Times:
             assert error <= form.bound, f"{form.name}: its error is {error:.2e}, bound {form.bound:.0e}"
         repeats[form.name] = max(1, min(10_000, math.ceil(effort.seconds / _seconds(form, 1))))
     threads = torch.get_num_threads()
-    precisions = {form.precision for form in forms if form.flops}
-    available = [precision for precision in sorted(precisions) if peak_rate(precision, threads) is not None]
+    wanted = {unit for form in forms if form.flops for unit in UNITS[form.precision]}
+    units = [unit for unit in sorted(wanted) if peak_rate(unit, threads) is not None]
 
     def turn(form: Form) -> None:
         before = time.process_time()
@@ -158,13 +169,13 @@ def race(benchmark: Any, forms: Sequence[Form], effort: Effort) -> Times:
     def others() -> None:
         for form in forms[1:]:
             turn(form)
-        for precision in available:
-            rate = peak_rate(precision, threads)
+        for unit in units:
+            rate = peak_rate(unit, threads)
             assert rate is not None
-            times.peaks.setdefault(precision, []).append(rate)
+            times.rates.setdefault(unit, []).append(rate)
 
     benchmark.pedantic(lambda: turn(forms[0]), setup=others, rounds=effort.rounds, warmup_rounds=1)
-    for series in (*times.seconds.values(), *times.processor.values(), *times.peaks.values()):
+    for series in (*times.seconds.values(), *times.processor.values(), *times.rates.values()):
         del series[: -effort.rounds]  # the warm-up
     benchmark.extra_info.update(times.as_data(), repeats=repeats, threads=threads)
     return times

@@ -23,7 +23,7 @@ IMAGES = Path("docs", "images")
 HEADLINES = (
     ("16 frames at 128², float32", "speed-up over published, from ws"),
     ("16 frames at 128², bfloat16", "speed-up over published, from ws"),
-    ("16 frames at 128², float32", "of the roofline, from the INR"),
+    ("16 frames at 128², float32", "of the roofline"),
     ("16 frames at 128², float32", "resident memory beyond INR and frames"),
     ("generator, forward and backward", "speed-up over published"),
     ("coord_mlp", "speed-up over torch.compile of it"),
@@ -89,7 +89,7 @@ def headlines(results: Results) -> str:
             row
             for work, measure in HEADLINES
             for row in rows
-            if row["work"].startswith(work) and row["quantity"] == measure
+            if row["work"].startswith(work) and row["quantity"].startswith(measure)
         ]
     )
 
@@ -113,7 +113,7 @@ def forms(results: Results) -> str:
                     duration(found["median"]),
                     spread,
                     "–" if rate is None else f"{rate / 1e9:.0f}",
-                    "–" if share is None else number(share, "%"),
+                    "–" if share is None else f"{number(share, '%')} of {found['unit']}",
                     "–" if found["error"] is None else f"{found['error']:.1e}",
                 ]
             )
@@ -141,8 +141,8 @@ def machine(results: Results) -> str:
     """What it was measured on and with, in one sentence."""
     info, commit = results["machine_info"], results["commit_info"]
     ours = info["digan_fast"]
-    peaks = {name: peak["median"] for _, case in infos(results) for name, peak in case.get("peaks", {}).items()}
-    rates = ", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in sorted(peaks.items()))
+    peaks = {name: peak for _, case in infos(results) for name, peak in case.get("peaks", {}).items()}
+    rates = ", ".join(f"{name} {p['median'] / 1e9:.0f} GFLOP/s ({p['unit']})" for name, p in sorted(peaks.items()))
     isa = ours["machine"].get("chosen_instruction_set", "none")
     compiler = ours["native"].get("compiler", "none")
     versions = ours["versions"]

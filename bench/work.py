@@ -9,8 +9,8 @@ import torch
 from digan_fast import dispatch
 from digan_fast.inr import VideoINR
 
-# The instruction that multiplies in a precision.
-INSTRUCTIONS = {"float32": "fma", "bfloat16": "vdpbf16ps", "int8": "vpdpbusd"}
+# The instructions that can multiply in a precision; the fastest that the processor has is its roofline.
+UNITS = {"float32": ("fma",), "bfloat16": ("vdpbf16ps", "fma"), "int8": ("vpdpbusd", "fma")}
 PEAK_SECONDS = 0.05
 
 
@@ -35,10 +35,10 @@ def render_flops(inr: VideoINR, frames: int, size: int | None = None) -> float:
     return 2.0 * products * frames * len(inr)
 
 
-def peak_rate(precision: str, threads: int) -> float | None:
-    """Operations a second of the precision's instruction, or None where the native module or this CPU has none."""
+def peak_rate(unit: str, threads: int) -> float | None:
+    """Operations a second of an instruction, or None where the native module or this CPU has none."""
     try:
-        return float(dispatch.native_module().peak_rate(INSTRUCTIONS[precision], threads, PEAK_SECONDS))
+        return float(dispatch.native_module().peak_rate(unit, threads, PEAK_SECONDS))
     except (ImportError, ValueError):
         return None
 

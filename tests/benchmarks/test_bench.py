@@ -61,13 +61,12 @@ def peak_rate() -> Any:
 def test_peaks_are_rates_of_this_machine() -> None:
     rate = peak_rate()
     assert 1e8 < rate("fma", 1, 0.01) < 1e13
-    has = {"bfloat16": "avx512bf16", "int8": "avx512bf16"}
-    for precision, instruction in work.INSTRUCTIONS.items():
-        found = work.peak_rate(precision, 1)
-        if precision in has and dispatch.native_module().isa() != has[precision]:
+    for unit in {unit for units in work.UNITS.values() for unit in units}:
+        found = work.peak_rate(unit, 1)
+        if unit != "fma" and dispatch.native_module().isa() != "avx512bf16":
             assert found is None
-            with pytest.raises(ValueError, match=f"'{instruction}', which the instruction set"):
-                rate(instruction, 1, 0.01)
+            with pytest.raises(ValueError, match=f"'{unit}', which the instruction set"):
+                rate(unit, 1, 0.01)
         else:
             assert found is not None
             assert found > 1e8
@@ -98,11 +97,24 @@ def test_forms_run_by_turns_and_ratios_are_within_rounds() -> None:
 
     times = Times([Form("A", print, flops=6.0)])
     times.seconds = {"A": [1.0, 2.0, 8.0], "B": [3.0, 4.0, 8.0]}
-    times.peaks = {"float32": [8.0, 6.0, 1.0]}
+    times.rates = {"fma": [8.0, 6.0, 1.0]}
     assert times.ratio("B", "A") == Measure(2, 1, 3)  # of 3, 2, 1
     share = times.share("A")  # of 6/8/1, 6/6/2, 6/1/8
     assert share is not None
     assert share.value == 0.75
+
+
+def test_the_roofline_is_the_fastest_unit_s() -> None:
+    times = Times([Form("A", print, flops=8.0, precision="bfloat16")])
+    times.seconds = {"A": [1.0, 1.0, 1.0]}
+    times.rates = {"fma": [16.0, 16.0, 16.0], "vdpbf16ps": [8.0, 40.0, 8.0]}
+    assert times.unit("bfloat16") == "fma"
+    assert times.share("A") == Measure(0.5, 0.5, 0.5)
+    assert times.as_data()["forms"]["A"]["unit"] == "fma"
+    assert times.unit("int8") == "fma"
+    times.rates = {}
+    assert times.unit("float32") is None
+    assert times.share("A") is None
 
 
 def test_a_round_that_was_stopped_decides_nothing() -> None:
@@ -136,7 +148,7 @@ def results(quick: bool = False) -> dict[str, Any]:
     """As `pytest bench --benchmark-json` writes them."""
     times = Times([Form("float32, from ws", print, flops=1e9), Form("published", print)])
     times.seconds = {"float32, from ws": [0.010, 0.011, 0.012], "published": [0.05, 0.06, 0.07]}
-    times.peaks = {"float32": [1.2e11] * 3}
+    times.rates = {"fma": [1.2e11] * 3}
     times.errors = {"published": 1e-7}
     video = Benchmark()
     video.extra_info.update(times.as_data())
@@ -200,9 +212,9 @@ def test_the_report_fills_its_pages(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert line in page
         assert (line in readme) == (line in performance) == (line == headline)
     assert "AMD EPYC, 2 cores, 2 threads, instruction set avx512bf16" in page
-    assert "float32 120 GFLOP/s" in page
+    assert "float32 120 GFLOP/s (fma)" in page
     assert "revision 0123456789ab with changes, 2026-01-02." in page
-    assert "| `test_video` | float32, from ws | 11.0 ms | 10.0 ms – 12.0 ms | 91 | 76 % | – |" in page
+    assert "| `test_video` | float32, from ws | 11.0 ms | 10.0 ms – 12.0 ms | 91 | 76 % of fma | – |" in page
     assert "| digan_fast | float32 | 2 | 128² | exact | 1.0000 | 4.00 ms |" in page
     report.main([str(measured), "--root", str(tmp_path)])
     assert (tmp_path / "README.md").read_text() == readme
