@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
@@ -107,6 +107,11 @@ class Times:
     def ratio(self, name: str, other: str) -> Measure:
         """How many times as long ``name`` takes as ``other``."""
         return Measure.of(a / b for a, b in zip(self.seconds[name], self.seconds[other], strict=True))
+
+    def total(self, parts: Mapping[str, float]) -> list[float]:
+        """Seconds of each round, summed over forms with these weights."""
+        rounds = zip(*(self.seconds[name] for name in parts), strict=True)
+        return [sum(w * s for w, s in zip(parts.values(), seconds, strict=True)) for seconds in rounds]
 
     def unit(self, precision: str) -> str | None:
         """The fastest unit that multiplies in this precision; None where none was measured."""

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from bench.cases import Video, generator, reference, video
-from bench.training import Step
+from bench.training import PHASES, Step, WholeStep, networks
 from digan_fast.allocator import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -131,6 +131,24 @@ def training(step: Step, form: Callable[[Step], None]) -> Work:
     return Work(run, error, {})
 
 
+def whole_step(form: str | None, tiny: bool, pairs: int = 2) -> Work:
+    """All phases, one after the other."""
+    G, D, real = networks(tiny, "cpu", pairs)
+    step = WholeStep(form, G, D, real, "float32")
+
+    def run() -> int:
+        for phase in PHASES:
+            step.phase(phase)
+        return 0
+
+    def error() -> float:
+        found = step.gradients("Dmain")
+        expected = WholeStep("published", G, D, real, "float32").gradients("Dmain")
+        return float((found - expected).norm() / expected.norm())
+
+    return Work(run, error, {})
+
+
 def checkpointed(step: Step) -> None:
     """As ``digan-fast train --checkpoint`` does it."""
     keep_freed_memory(False)
@@ -156,6 +174,8 @@ def cases(quick: bool) -> dict[str, Callable[[bool], Work]]:
         "training": lambda tiny: training(Step.of(generator(tiny)), Step.ours),
         "training, checkpointed": lambda tiny: training(Step.of(generator(tiny)), checkpointed),
         "training, published": lambda tiny: training(Step.of(generator(tiny)), Step.published),
+        "training, whole step": lambda tiny: whole_step(None, tiny),
+        "training, whole step, published": lambda tiny: whole_step("published", tiny),
     }
 
 

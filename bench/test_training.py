@@ -1,17 +1,19 @@
-"""The generator's part of a training step."""
+"""A training step: the generator's part, and the whole."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
-from bench.harness import Effort, Form, Row, error_against, race, report
-from bench.training import FRAMES, VIDEOS, Step
+from bench.harness import Effort, Form, Measure, Row, error_against, race, report
+from bench.training import FRAMES, PHASES, VIDEOS, Step, WholeStep, networks
 from digan_fast import Generator
 
 # Of all gradients together, relative in norm, against plain PyTorch; docs/golden.md has the bound of 2e-3.
 BOUND = 2e-3
+PAIRS = 2
 
 
 def test_generator_step(benchmark: Any, digan: Generator, effort: Effort) -> None:
@@ -39,3 +41,33 @@ def test_generator_step(benchmark: Any, digan: Generator, effort: Effort) -> Non
             Row(work, "steps a second", 1 / times.median("ours"), ""),
         ],
     )
+
+
+def test_whole_step(benchmark: Any, quick: bool, effort: Effort) -> None:
+    """Generator, discriminator, and R1 in every sixteenth step."""
+    G, D, real = networks(quick, "cpu", PAIRS)
+    ours, published = WholeStep(None, G, D, real, "float32"), WholeStep("published", G, D, real, "float32")
+    forms = []
+    for phase in PHASES:
+        expected = published.gradients(phase)
+        for name, step in (("ours", ours), ("published", published)):
+
+            def check(_: object, step: WholeStep = step, phase: str = phase, expected: Tensor = expected) -> float:
+                return error_against(expected)(step.gradients(phase))
+
+            forms.append(Form(f"{name}: {phase}", partial(step.phase, phase), check, BOUND))
+    times = race(benchmark, forms, effort)
+
+    def total(name: str, *phases: str) -> list[float]:
+        return times.total({f"{name}: {phase}": PHASES[phase] for phase in phases})
+
+    def ratio(some: list[float], others: list[float]) -> Measure:
+        return Measure.of(a / b for a, b in zip(some, others, strict=True))
+
+    work, quantity = f"whole training step, {PAIRS} pairs, float32", "speed-up over published"
+    whole = total("ours", *PHASES)
+    rows = [Row(work, quantity, ratio(total("published", *PHASES), whole), "×", 2.0)]
+    for phase in PHASES:
+        rows.append(Row(work, f"{phase}, {quantity}", times.ratio(f"published: {phase}", f"ours: {phase}"), "×"))
+    rows.append(Row(work, "the discriminator's phases, of the step", ratio(total("ours", "Dmain", "Dreg"), whole), "%"))
+    report(benchmark, rows)

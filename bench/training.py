@@ -1,17 +1,26 @@
-"""A generator's part of a training step: from z to frames, and back to every parameter."""
+"""A training step: the generator's part, from z to frames and back to every parameter; the whole, with its losses."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.cases import reference
-from digan_fast import Generator
+from digan_fast import Discriminator, Generator, use_backend
+from digan_fast.networks.synthesis import SynthesisNetwork
+from digan_fast.training.augment import DiffAugment
+from digan_fast.training.config import TrainConfig
+from digan_fast.training.loss import Loss
 
 VIDEOS, FRAMES = 4, 2
+# What a step of training does, and how often: R1 in every sixteenth.
+PHASES = {"Gmain": 1.0, "Dmain": 1.0, "Dreg": 1 / 16}
 
 
 @dataclass
@@ -54,3 +63,65 @@ class Step:
     def gradients(self) -> Tensor:
         """Of all parameters together."""
         return torch.cat([p.grad.flatten() for p in self.G.parameters() if p.grad is not None])
+
+
+class Published(nn.Module):
+    """The generator's synthesis in its published form."""
+
+    def __init__(self, synthesis: SynthesisNetwork) -> None:
+        super().__init__()
+        self.synthesis = synthesis
+
+    def forward(self, *args: Any) -> Tensor:
+        found: Tensor = self.synthesis.published(*args)
+        return found
+
+
+class WholeStep:
+    """The phases of a step on one form.
+
+    A form is "published", the same losses on the published form with every op by torch alone; "reference", our algebra
+    in plain PyTorch; or a backend, None for the one that is chosen by itself.
+    """
+
+    def __init__(self, form: str | None, G: Generator, D: Discriminator, real: Tensor, precision: str) -> None:
+        self.form, self.G, self.D, self.real, self.precision = form, G, D, real, precision
+        synthesis = Published(G.synthesis) if form == "published" else G.synthesis
+        augment = DiffAugment("color,translation")
+        self.loss = Loss(G.mapping, synthesis, D, w_dim=G.w_dim, augment=augment)
+
+    def computing(self) -> contextlib.AbstractContextManager[Any]:
+        if self.form is None:
+            return contextlib.nullcontext()
+        return use_backend("reference" if self.form == "published" else self.form)
+
+    def phase(self, name: str) -> None:
+        """The gradients of a phase's network, for as many pairs as there are real ones."""
+        network = self.G if name.startswith("G") else self.D
+        for each in (self.G, self.D):
+            each.requires_grad_(each is network)
+            each.zero_grad(set_to_none=True)
+        count = len(self.real)
+        z = torch.randn(count, self.G.z_dim, device=self.real.device)
+        c = torch.zeros(count, 0, device=self.real.device)
+        with self.computing():
+            self.loss.accumulate_gradients(name, self.real, c, z, c)
+
+    def gradients(self, name: str) -> Tensor:
+        """Of all the phase's parameters together, with the same random draws for every form."""
+        torch.manual_seed(5)
+        self.phase(name)
+        network = self.G if name.startswith("G") else self.D
+        return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+
+
+def networks(quick: bool, device: str, pairs: int) -> tuple[Generator, Discriminator, Tensor]:
+    """Generator and discriminator as `digan-fast train` makes them at 128², and real pairs [pairs, 7, 128, 128]."""
+    torch.manual_seed(0)
+    side = 16 if quick else 128
+    small: dict[str, Any] = {"channel_base": 256, "channel_max": 16} if quick else {}
+    config = TrainConfig(Path(), resolution=side, channel_base=small.get("channel_base"), z_dim=16 if quick else 512)
+    G = Generator(**config.generator_kwargs(0))
+    D = Discriminator(0, side, conv_clamp=256, **small)
+    real = torch.randn(pairs, 7, side, side).clamp(-1, 1)
+    return G.to(device), D.to(device), real.to(device)

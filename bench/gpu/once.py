@@ -13,8 +13,9 @@ import torch
 
 from bench.cases import generator
 from bench.gpu.smoke import ops, with_gradients
-from bench.gpu.training import Step, networks
+from bench.gpu.training import PAIRS, Step
 from bench.gpu.video import Case
+from bench.training import networks
 from digan_fast import use_backend
 
 
@@ -42,7 +43,7 @@ def video(backend: str, precision: str) -> Callable[[], Any]:
 
 
 def step(backend: str, precision: str) -> Callable[[], Any]:
-    G, D, real = networks(False, "cuda")
+    G, D, real = networks(False, "cuda", PAIRS)
     return lambda: Step(backend, G, D, real, precision).phase("Gmain")
 
 

@@ -15,85 +15,32 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from bench.gpu.device import interleaved, multiplying, peak_bytes
 from bench.gpu.record import Record, opened
-from digan_fast import Discriminator, Generator, use_backend
-from digan_fast.networks.synthesis import SynthesisNetwork
-from digan_fast.training.augment import DiffAugment
+from bench.training import PHASES, WholeStep, networks
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.loop import train
-from digan_fast.training.loss import Loss
 from digan_fast.video import write_image
 
 PAIRS = 16
-# What a step of training does, and how often: R1 in every sixteenth.
-PHASES = {"Gmain": 1.0, "Dmain": 1.0, "Dreg": 1 / 16}
 FORMS = ("published", "reference", "triton", "cuda")
 STEPS = 200
 
 
-class Published(nn.Module):
-    """The generator's synthesis in its published form."""
-
-    def __init__(self, synthesis: SynthesisNetwork) -> None:
-        super().__init__()
-        self.synthesis = synthesis
-
-    def forward(self, *args: Any) -> Tensor:
-        found: Tensor = self.synthesis.published(*args)
-        return found
-
-
-class Step:
-    """The phases of a step on one form: published, reference (our algebra in plain PyTorch), or a backend."""
-
-    def __init__(self, form: str, G: Generator, D: Discriminator, real: Tensor, precision: str) -> None:
-        self.form, self.G, self.D, self.real, self.precision = form, G, D, real, precision
-        synthesis = Published(G.synthesis) if form == "published" else G.synthesis
-        augment = DiffAugment("color,translation")
-        self.loss = Loss(G.mapping, synthesis, D, w_dim=G.w_dim, augment=augment)
+class Step(WholeStep):
+    """The same on a GPU, in tf32 or mixed precision too."""
 
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:
-        backend = "reference" if self.form == "published" else self.form
         mixed = self.precision == "mixed"
-        with use_backend(backend), multiplying("tf32" if self.precision != "float32" else "float32"):
+        with super().computing(), multiplying("tf32" if self.precision != "float32" else "float32"):
             self.D.set_precision("bfloat16" if mixed else "float32")
             yield
 
-    def phase(self, name: str) -> None:
-        network = self.G if name.startswith("G") else self.D
-        for each in (self.G, self.D):
-            each.requires_grad_(each is network)
-            each.zero_grad(set_to_none=True)
-        count = len(self.real)
-        z = torch.randn(count, self.G.z_dim, device=self.real.device)
-        c = torch.zeros(count, 0, device=self.real.device)
-        with self.computing():
-            self.loss.accumulate_gradients(name, self.real, c, z, c)
-
-    def gradients(self, name: str) -> Tensor:
-        torch.manual_seed(5)
-        self.phase(name)
-        network = self.G if name.startswith("G") else self.D
-        return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
-
-
-def networks(dry: bool, device: str) -> tuple[Generator, Discriminator, Tensor]:
-    torch.manual_seed(0)
-    side = 16 if dry else 128
-    small: dict[str, Any] = {"channel_base": 256, "channel_max": 16} if dry else {}
-    config = TrainConfig(Path(), resolution=side, channel_base=small.get("channel_base"), z_dim=16 if dry else 512)
-    G = Generator(**config.generator_kwargs(0))
-    D = Discriminator(0, side, conv_clamp=256, **small)
-    pairs = torch.randn(2 if dry else PAIRS, 7, side, side).clamp(-1, 1)
-    return G.to(device), D.to(device), pairs.to(device)
-
 
 def measure(record: Record, precision: str) -> None:
-    G, D, real = networks(record.dry, record.device)
+    G, D, real = networks(record.dry, record.device, 2 if record.dry else PAIRS)
     forms = ("published", "reference", "native") if record.dry else FORMS
     steps = {form: Step(form, G, D, real, precision) for form in forms}
     seconds: dict[str, dict[str, float]] = {form: {} for form in forms}
