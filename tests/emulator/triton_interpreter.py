@@ -5,6 +5,7 @@ Left to itself the interpreter multiplies the bit patterns of bfloat16, truncate
 
 - `tl.dot` widens bfloat16 and rounds to tf32 where it is asked to;
 - float32 becomes bfloat16 by rounding to nearest, ties to even;
+- an fma of float32 rounds once, as it does not before Triton 3.9;
 - a scalar bounds a loop with every NumPy, as it does not in Triton 3.6;
 - a comparison gives truth values, also where a scalar one is spread over a mask;
 - arithmetic on bfloat16, which a GPU does in another way than numpy can, is an error: widen first;
@@ -29,6 +30,8 @@ assert os.environ.get("TRITON_INTERPRET") == "1", "TRITON_INTERPRET=1 must be se
 
 import triton.language as tl  # noqa: E402
 from triton.runtime import interpreter  # noqa: E402
+
+from emulator.ptx.numerics import fma_f32  # noqa: E402
 
 _Builder = interpreter.InterpreterBuilder
 _Handle = interpreter.TensorHandle
@@ -135,7 +138,11 @@ def _unary(self: Any, argument: Any, function: Any) -> Any:
 
 def _fma(self: Any, x: Any, y: Any, z: Any) -> Any:
     _refuse(x, y, z)
-    return _stock_fma(self, x, y, z)
+    if z.dtype.scalar != tl.float32:
+        return _stock_fma(self, x, y, z)
+    operands = np.broadcast_arrays(x.data, y.data, z.data)
+    with np.errstate(all="ignore"):
+        return _Handle(fma_f32(*operands), tl.float32)
 
 
 _stock_reduction = interpreter.ReduceOps.sum

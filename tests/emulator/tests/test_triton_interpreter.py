@@ -37,6 +37,12 @@ def doubled(out, x):
 
 
 @triton.jit
+def fused(out, x, y, z):
+    i = tl.arange(0, 16)
+    tl.store(out + i, tl.fma(tl.load(x + i), tl.load(y + i), tl.load(z + i)))
+
+
+@triton.jit
 def negated(out, x):
     i = tl.arange(0, 16)
     tl.store(out + i, -tl.load(x + i))
@@ -92,6 +98,12 @@ def test_conversions_are_torch_s(source, target):
     out = torch.empty(64, dtype=target)
     copied[(1,)](out, x, 64, 64)
     assert torch.equal(out, x.to(target))
+
+
+def test_an_fma_rounds_once():
+    x, y, out = torch.full((16,), 1 + 2.0**-12), torch.full((16,), 1 - 2.0**-12), torch.empty(16)
+    fused[(1,)](out, x, y, torch.full((16,), -1.0))
+    assert (out == -(2.0**-24)).all()
 
 
 @pytest.mark.parametrize("kernel", [doubled, negated, summed])
