@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Protocol
 
@@ -114,3 +114,46 @@ def walk(node: Any, path: str, visit: Callable[[str, Tensor], Any]) -> Any:
         parts = {f.name: walk(getattr(node, f.name), f"{path}.{f.name}", visit) for f in fields(node)}
         return replace(node, **parts)
     return node
+
+
+def assembled(
+    frequencies: Sequence[Tensor],
+    phases: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
+    sides: Sequence[int],
+    layers: Sequence[int],
+    activations: Sequence[str],
+    gains: Sequence[float],
+    clamps: Sequence[float],
+) -> list[Level]:
+    """Levels from lists: ``layers[i]`` entries for the layers of level i, and one more for its to-RGB."""
+    limits = [clamp if clamp < math.inf else None for clamp in clamps]
+    entries = map(Layer, weights, biases, activations, gains, limits)
+    levels = []
+    for frequency, phase, side, count in zip(frequencies, phases, sides, layers, strict=True):
+        own = tuple(next(entries) for _ in range(count))
+        waves = Coordinates(frequency, phase) if frequency.shape[1] > 0 else None
+        levels.append(Level(side, waves, own, next(entries)))
+    return levels
+
+
+def flattened(levels: Sequence[Level]) -> tuple[list[Any], ...]:
+    """The lists of :func:`assembled`."""
+    like = levels[0].phase
+    assert like is not None
+    nothing = like.new_empty((like.shape[0], 0, 2)), like.new_empty((*like.shape[:2], 0))
+    frequencies = [nothing[0] if level.frequency is None else level.frequency for level in levels]
+    phases = [nothing[1] if level.phase is None else level.phase for level in levels]
+    entries = [entry for level in levels for entry in (*level.layers, level.to_rgb)]
+    return (
+        frequencies,
+        phases,
+        [entry.weight for entry in entries],
+        [entry.bias for entry in entries],
+        [level.side for level in levels],
+        [len(level.layers) for level in levels],
+        [entry.activation for entry in entries],
+        [entry.gain for entry in entries],
+        [math.inf if entry.clamp is None else entry.clamp for entry in entries],
+    )

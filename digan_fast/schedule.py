@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from digan_fast.levels import Layer, Level, Window
-from digan_fast.reference.render import Products, assembled, evaluate, lowered, products_of
+from digan_fast.levels import Layer, Level, Window, assembled
+from digan_fast.reference.render import Products, evaluate, lowered, products_of
 
 # Frames × pixels evaluated at once.  On a CPU one activation of 256 channels is 8 MiB, so that it stays in L3; a GPU
 # wants work for all of its multiprocessors.
@@ -56,6 +55,29 @@ def tiles(frames: int, window: Window, alignment: int, budget: int) -> Iterator[
                 yield slice(frame, frame + 1), tile
 
 
+def in_parts(
+    out: Tensor,
+    levels: Sequence[Level],
+    size: int,
+    window: Window,
+    budget: int,
+    run: Callable[[Sequence[Level], Window], Tensor],
+) -> Tensor:
+    """``out`` [B, T, C, H, W], of parts of about ``budget`` pixels that ``run(levels at some times, tile)`` gives.
+
+    Where one part is the whole it is what ``run`` gives.
+    """
+    top, left = window[:2]
+    parts = list(tiles(out.shape[1], window, size // levels[0].side, budget))
+    if len(parts) == 1:
+        return run(levels, window)
+    for frames, tile in parts:
+        rows = slice(tile[0] - top, tile[0] - top + tile[2])
+        columns = slice(tile[1] - left, tile[1] - left + tile[3])
+        out[:, frames, :, rows, columns] = run([level.frames(frames) for level in levels], tile)
+    return out
+
+
 def render(*args: Any) -> Tensor:
     """:func:`digan_fast.reference.render.render` in tiles."""
     *lists, size, window, precision = args
@@ -66,16 +88,8 @@ def render(*args: Any) -> Tensor:
 
 def in_tiles(levels: Sequence[Level], size: int, window: Window, products: Products) -> Tensor:
     """The window [B, T, C, H, W] of pictures of side ``size``."""
-    phase = levels[0].phase
+    phase, to_rgb = levels[0].phase, levels[-1].to_rgb.weight
     assert phase is not None
-    batch, frames = phase.shape[:2]
-    top, left, height, width = window
-    to_rgb = levels[-1].to_rgb.weight
-    result = torch.empty((batch, frames, to_rgb.shape[1], height, width), dtype=to_rgb.dtype, device=to_rgb.device)
-    budget = (TILE_PIXELS if to_rgb.device.type == "cpu" else DEVICE_TILE_PIXELS) // max(1, batch)
-    for part, tile in tiles(frames, window, size // levels[0].side, budget):
-        rows = slice(tile[0] - top, tile[0] - top + tile[2])
-        columns = slice(tile[1] - left, tile[1] - left + tile[3])
-        chosen = [level.frames(part) for level in levels]
-        result[:, part, :, rows, columns] = evaluate(chosen, size, tile, products)
-    return result
+    out = to_rgb.new_empty((*phase.shape[:2], to_rgb.shape[1], *window[2:]))
+    budget = (TILE_PIXELS if to_rgb.device.type == "cpu" else DEVICE_TILE_PIXELS) // max(1, len(out))
+    return in_parts(out, levels, size, window, budget, lambda some, tile: evaluate(some, size, tile, products))

@@ -26,7 +26,7 @@ from digan_fast.kernels._launch import on_device, precision
 from digan_fast.kernels._products import product
 from digan_fast.kernels.coord_linear import coord_linear, pixels_of, place, rectangle, repeated, waves_of
 from digan_fast.kernels.linear_act import block_of, coloured, linear_act
-from digan_fast.levels import Layer, Level, Window
+from digan_fast.levels import Layer, Level, Window, assembled
 from digan_fast.reference import render as reference
 
 # Frames × pixels evaluated at once: what is stored between the lower levels is some hundreds of bytes for each.
@@ -130,7 +130,7 @@ def fits(level: Level) -> bool:
 def render(*args: Any) -> Tensor:
     """See :mod:`digan_fast.ops.render` for the arguments."""
     *lists, size, window, how = args
-    levels = [reference.lowered(level, how) for level in reference.assembled(*lists)]
+    levels = [reference.lowered(level, how) for level in assembled(*lists)]
     like, to_rgb = levels[0].phase, levels[-1].to_rgb.weight
     assert like is not None
     top, left, height, width = window
@@ -138,15 +138,10 @@ def render(*args: Any) -> Tensor:
     if 0 in shape:
         return to_rgb.new_empty(shape)
     whole = (top, left, height, width)
-    parts = list(schedule.tiles(shape[1], whole, size // levels[0].side, max(1, PIXELS_AT_ONCE // shape[0])))
-    if len(parts) == 1:
-        return _evaluated(levels, size, whole)
-    out = to_rgb.new_empty(shape)
-    for part, inner in parts:
-        rows = slice(inner[0] - top, inner[0] - top + inner[2])
-        across = slice(inner[1] - left, inner[1] - left + inner[3])
-        out[:, part, :, rows, across] = _evaluated([level.frames(part) for level in levels], size, inner)
-    return out
+    budget = max(1, PIXELS_AT_ONCE // shape[0])
+    return schedule.in_parts(
+        to_rgb.new_empty(shape), levels, size, whole, budget, lambda some, tile: _evaluated(some, size, tile)
+    )
 
 
 def _evaluated(levels: Sequence[Level], size: int, window: Window) -> Tensor:

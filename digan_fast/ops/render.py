@@ -18,14 +18,13 @@ import torch
 from torch import Tensor
 
 from digan_fast import dispatch, schedule
-from digan_fast.levels import Layer, Level, Window, walk
+from digan_fast.levels import Layer, Level, Window, assembled, flattened, walk
 from digan_fast.ops import _cuda as _cuda_border
 from digan_fast.ops._capabilities import unknown, why_not
 from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr
 from digan_fast.ops._registry import define
 from digan_fast.ops._triton import lazily
 from digan_fast.reference import render as reference
-from digan_fast.reference.render import flattened
 
 _NATIVE_PRECISIONS = ("float32", "bfloat16", "int8")
 # The order of `enum class Precision` in csrc/include/digan_fast/render.h.
@@ -96,7 +95,7 @@ def _native(*args: Any) -> Tensor:
         videos=out.shape[0],
         frames=out.shape[1],
         **_place(size, window),
-        levels=_level_tuples(reference.assembled(*lists), address),
+        levels=_level_tuples(assembled(*lists), address),
         precision=_NATIVE_PRECISIONS.index(precision),
         threads=torch.get_num_threads(),
     )
@@ -109,23 +108,16 @@ def _cuda(*args: Any) -> Tensor:
     if out.numel() == 0:
         return out
     how = _cuda_precision(lists, precision)
-    levels = reference.assembled(*lists)
+    levels = assembled(*lists)
     if reason := _why_not_fused_levels(levels, out, size, window, how):
         dispatch.passed_over("render", "the fused kernel", reason)
         layered = [reference.lowered(level, precision) for level in levels]
         return schedule.in_tiles(layered, size, tuple(window), _LAYER_BY_LAYER)
     levels = walk(levels, "", lambda _, tensor: tensor.float())
     budget = max(1, _PIXELS_AT_ONCE // len(out))
-    parts = list(schedule.tiles(out.shape[1], tuple(window), size // levels[0].side, budget))
-    if len(parts) == 1:
-        return _cuda_part(levels, size, tuple(window), how).to(out.dtype)
-    top, left = window[:2]
-    for frames, part in parts:
-        rows = slice(part[0] - top, part[0] - top + part[2])
-        columns = slice(part[1] - left, part[1] - left + part[3])
-        chosen = [level.frames(frames) for level in levels]
-        out[:, frames, :, rows, columns] = _cuda_part(chosen, size, part, how)
-    return out
+    return schedule.in_parts(
+        out, levels, size, tuple(window), budget, lambda some, tile: _cuda_part(some, size, tile, how)
+    ).to(out.dtype)
 
 
 def _cuda_part(levels: Sequence[Level], size: int, window: Window, precision: str) -> Tensor:
@@ -192,9 +184,7 @@ def _why_not_on_gpu(backend: str, *args: Any) -> str | None:
 def _why_not_fused(*args: Any) -> str | None:
     """Why the levels of a grid do not go into one kernel; extents alone decide, so that any address will do."""
     *lists, size, window, precision = args
-    return _why_not_fused_levels(
-        reference.assembled(*lists), lists[1][0], size, window, _cuda_precision(lists, precision)
-    )
+    return _why_not_fused_levels(assembled(*lists), lists[1][0], size, window, _cuda_precision(lists, precision))
 
 
 def _why_not_fused_levels(

@@ -1,15 +1,14 @@
-"""The INRs of B videos on a window of their pictures, and the lists that are the arguments of their op."""
+"""The INRs of B videos on a window of their pictures."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
-from digan_fast.levels import Coordinates, Layer, Level, Window
+from digan_fast.levels import Layer, Level, Window, assembled
 from digan_fast.reference import render_int8
 from digan_fast.reference.activations import ACTIVATIONS, activate
 from digan_fast.reference.coord_linear import coord_linear, upsample
@@ -98,49 +97,6 @@ def ancestors(start: int, extent: int, factor: int) -> tuple[int, int]:
     """First and count of the cells, ``factor`` times coarser, under ``extent`` pixels from ``start``."""
     first = start // factor
     return first, -(-(start + extent) // factor) - first
-
-
-def assembled(
-    frequencies: Sequence[Tensor],
-    phases: Sequence[Tensor],
-    weights: Sequence[Tensor],
-    biases: Sequence[Tensor],
-    sides: Sequence[int],
-    layers: Sequence[int],
-    activations: Sequence[str],
-    gains: Sequence[float],
-    clamps: Sequence[float],
-) -> list[Level]:
-    """Levels from lists: ``layers[i]`` entries for the layers of level i, and one more for its to-RGB."""
-    limits = [clamp if clamp < math.inf else None for clamp in clamps]
-    entries = map(Layer, weights, biases, activations, gains, limits)
-    levels = []
-    for frequency, phase, side, count in zip(frequencies, phases, sides, layers, strict=True):
-        own = tuple(next(entries) for _ in range(count))
-        waves = Coordinates(frequency, phase) if frequency.shape[1] > 0 else None
-        levels.append(Level(side, waves, own, next(entries)))
-    return levels
-
-
-def flattened(levels: Sequence[Level]) -> tuple[list[Any], ...]:
-    """The lists of :func:`assembled`."""
-    like = levels[0].phase
-    assert like is not None
-    nothing = like.new_empty((like.shape[0], 0, 2)), like.new_empty((*like.shape[:2], 0))
-    frequencies = [nothing[0] if level.frequency is None else level.frequency for level in levels]
-    phases = [nothing[1] if level.phase is None else level.phase for level in levels]
-    entries = [entry for level in levels for entry in (*level.layers, level.to_rgb)]
-    return (
-        frequencies,
-        phases,
-        [entry.weight for entry in entries],
-        [entry.bias for entry in entries],
-        [level.side for level in levels],
-        [len(level.layers) for level in levels],
-        [entry.activation for entry in entries],
-        [entry.gain for entry in entries],
-        [math.inf if entry.clamp is None else entry.clamp for entry in entries],
-    )
 
 
 def render(*args: Any) -> Tensor:

@@ -11,8 +11,8 @@ from random_inrs import SMALL, Widths, changed, distance, exact, random_inr
 from torch import Tensor
 
 from digan_fast import use_backend
+from digan_fast.levels import Level, Window, flattened
 from digan_fast.ops.render import render
-from digan_fast.reference.render import Level, Window, flattened
 
 op: Any = importlib.import_module("digan_fast.ops.render")
 PRECISIONS = ("float32", "bfloat16", "float16", "tf32")

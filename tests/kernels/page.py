@@ -16,7 +16,7 @@ from bench import pages
 from bench.cases import generator, video
 from bench.pages import table
 from digan_fast import Generator, use_backend
-from digan_fast.reference.render import flattened
+from digan_fast.levels import flattened
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "gpu.md"

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from digan_fast.kernels import _configurations
 from digan_fast.kernels import render as fused
-from digan_fast.levels import Level, Window
+from digan_fast.levels import Level, Window, flattened
 from digan_fast.reference import render as reference
-from digan_fast.reference.render import flattened
 
 WIDE: Widths = ((4, (24,)), (5, (40, 40, 40)))
 # name: widths, what random_inr takes besides, size, window, and whether the last level is fused.

@@ -17,7 +17,7 @@ from emulator.triton_offline import offline
 from random_inrs import random_inr
 from traffic import CountsBytes, moved, programs_of_a_row, size
 
-from digan_fast.reference.render import flattened
+from digan_fast.levels import flattened
 
 # A first walk over 16 rows of weights for their norms, a second for the values.
 NORMALISED = (("factors 4x256x512", "forward"), ("factors 4x256x512", "backward_left"))

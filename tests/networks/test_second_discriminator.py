@@ -39,7 +39,7 @@ class Linear(nn.Module):
         self.precision = "float32"
 
     @classmethod
-    def training_kwargs(cls, img_resolution: int, img_channels: int, **_: Any) -> dict[str, Any]:
+    def training_kwargs(cls, *, img_resolution: int, img_channels: int, **_: Any) -> dict[str, Any]:
         return {"side": img_resolution, "channels": 2 * img_channels + 1}
 
     def set_precision(self, precision: str) -> None:
@@ -105,8 +105,34 @@ def test_files_that_name_none_have_digan_s(tmp_path: Path) -> None:
     assert all(torch.equal(found.D.state_dict()[name], value) for name, value in D.state_dict().items())
 
 
+@pytest.mark.parametrize("kind", discriminators.kinds())
+def test_every_kind_keeps_the_protocol(kind: str, tmp_path: Path) -> None:
+    """It can be made for training, judges pairs, gives a penalty's gradient, changes precision, and comes back."""
+    made = discriminators.named(kind)
+    D = made(**made.training_kwargs(img_resolution=8, img_channels=3, c_dim=0, channel_base=64, channel_max=8, group=2))
+    pairs = torch.randn(2, 7, 8, 8, requires_grad=True)
+    for head in D(pairs).heads(pairs).values():
+        assert head.logits.shape[1:] == (1,)
+        assert torch.autograd.grad(head.logits.sum(), head.penalised, retain_graph=True)[0].isfinite().all()
+    with pytest.raises(ValueError, match="int4"):
+        D.set_precision("int4")
+    save(tmp_path / "saved", Snapshot(D=D))
+    found = load(tmp_path / "saved").D
+    assert type(found) is made
+    assert all(torch.equal(found.state_dict()[name], value) for name, value in D.state_dict().items())
+
+
+def test_a_subclass_has_its_own_name(config: TrainConfig) -> None:
+    class Wider(Discriminator):
+        pass
+
+    assert discriminators.name_of(Wider(img_resolution=8, channel_base=64, channel_max=8)) == "digan"
+    discriminators.register("wider")(Wider)
+    assert discriminators.name_of(Wider(img_resolution=8, channel_base=64, channel_max=8)) == "wider"
+
+
 def test_names(config: TrainConfig) -> None:
-    with pytest.raises(ValueError, match="discriminator: 'none', expected one of digan, linear"):
+    with pytest.raises(ValueError, match=r"discriminator: 'none', expected one of digan, .*linear"):
         replace(config, discriminator="none").check()
     with pytest.raises(ValueError, match=r"'digan' is .*digan\.Discriminator already"):
         discriminators.register("digan")(Linear)

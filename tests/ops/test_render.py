@@ -27,12 +27,12 @@ from random_inrs import (
 from torch import Tensor
 
 from digan_fast import Generator, backends, dispatch, use_backend
-from digan_fast.levels import Level
+from digan_fast.levels import Level, flattened
 from digan_fast.networks.config import coordinate_config
 from digan_fast.ops.linear_act import linear_act
 from digan_fast.ops.render import render
 from digan_fast.reference.coord_linear import coord_linear
-from digan_fast.reference.render import Products, evaluate, flattened
+from digan_fast.reference.render import Products, evaluate
 
 needs_native = pytest.mark.skipif(backends()["native"] is not None, reason="the compiled module was not built")
 

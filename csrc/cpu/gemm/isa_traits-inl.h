@@ -19,6 +19,9 @@ constexpr int kRows = 6;
 // NR, the lanes of a register tile.
 constexpr int kTile = 2 * Vec::width;
 
+// Rows of the larger matrix whose products with kSkinnyTogether others are in registers together.
+constexpr int kSkinnyRowsTogether = kRows == 12 ? 4 : 2;
+
 // What bfloat16 numbers are multiplied as: pairs where there is an instruction for them, else
 // float32 numbers that have been rounded.
 #if defined(__AVX512BF16__)
@@ -48,11 +51,16 @@ static DIGAN_FAST_INLINE T bfloat16_element(int64_t k, const Number& number) {
     }
 }
 
-// The panel that begins at `row`, of elements T of 32 bits.
-template <class T, class Number>
-static DIGAN_FAST_INLINE T* panel_at(Number* panels, int64_t row, int64_t depth) {
-    static_assert(sizeof(T) == sizeof(Number), "a panel's elements have 32 bits");
-    return reinterpret_cast<T*>(panels) + row * depth;
+// The panel that begins at `row`: of elements T, of which drivers know that they have 32 bits.
+template <class T>
+static DIGAN_FAST_INLINE T* panel_at(void* panels, int64_t row, int64_t depth) {
+    static_assert(sizeof(T) == sizeof(uint32_t));
+    return static_cast<T*>(panels) + row * depth;
+}
+template <class T>
+static DIGAN_FAST_INLINE const T* panel_at(const void* panels, int64_t row, int64_t depth) {
+    static_assert(sizeof(T) == sizeof(uint32_t));
+    return static_cast<const T*>(panels) + row * depth;
 }
 
 // The rows of the next panel where `left` are left: full ones, then 8, 4, and the last three at
@@ -64,25 +72,25 @@ static inline int panel_rows(int64_t left) {
 }
 
 template <int R>
-struct Rows {
+struct Count {
     static constexpr int count = R;
 };
 
-// call(Rows<rows>) for the rows that panel_rows() gives.
+// call(Count<rows>) for the rows that panel_rows() gives.
 template <class Call>
 static DIGAN_FAST_INLINE void with_rows(int rows, const Call& call) {
-    if (rows == kRows) return call(Rows<kRows>{});
+    if (rows == kRows) return call(Count<kRows>{});
     switch (rows) {
         case 8:
-            return call(Rows < kRows<8 ? 1 : 8>{});
+            return call(Count<(kRows < 8 ? 1 : 8)>{});
         case 4:
-            return call(Rows<4>{});
+            return call(Count<4>{});
         case 3:
-            return call(Rows<3>{});
+            return call(Count<3>{});
         case 2:
-            return call(Rows<2>{});
+            return call(Count<2>{});
         default:
-            return call(Rows<1>{});
+            return call(Count<1>{});
     }
 }
 
@@ -95,9 +103,9 @@ static inline int64_t panel_width(int64_t lanes, int64_t n) {
 template <class Call>
 static DIGAN_FAST_INLINE void with_vectors(int64_t width, const Call& call) {
     if (width == kTile) {
-        call(Rows<2>{});
+        call(Count<2>{});
     } else {
-        call(Rows<1>{});
+        call(Count<1>{});
     }
 }
 

@@ -10,7 +10,7 @@
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
-// call(Rows<R>, row) for each panel of `count` rows.
+// call(Count<R>, row) for each panel of `count` rows.
 template <class Call>
 static DIGAN_FAST_INLINE void for_each_panel(int64_t count, const Call& call) {
     for (int64_t row = 0; row < count;) {
@@ -20,7 +20,7 @@ static DIGAN_FAST_INLINE void for_each_panel(int64_t count, const Call& call) {
     }
 }
 
-// Pixels as lanes, [block][channel][32]; panels of weights. call(Rows<R>, row, block, lane) for
+// Pixels as lanes, [block][channel][32]; panels of weights. call(Count<R>, row, block, lane) for
 // each tile of every `stride`th block: a panel is read once for all of them.
 template <class Call>
 static DIGAN_FAST_INLINE void for_each_tile_of_blocks(int64_t outputs, int blocks, int stride,
@@ -31,8 +31,8 @@ static DIGAN_FAST_INLINE void for_each_tile_of_blocks(int64_t outputs, int block
     });
 }
 
-// Pixels as rows, in panels; lanes of weights in panels [depth][width]. call(Rows<R>, Rows<V>, row,
-// lane, width) for each tile of R rows and V vectors, after start(lane, width) of its lanes.
+// Pixels as rows, in panels; lanes of weights in panels [depth][width]. call(Count<R>, Count<V>,
+// row, lane, width) for each tile of R rows and V vectors, after start(lane, width) of its lanes.
 template <class Start, class Call>
 static DIGAN_FAST_INLINE void for_each_tile_of_rows(int64_t rows, int64_t lanes, const Start& start,
                                                     const Call& call) {

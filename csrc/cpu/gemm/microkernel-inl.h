@@ -61,6 +61,30 @@ static DIGAN_FAST_INLINE void microkernel(Tile<R>& tile, int64_t depth, const fl
 }
 #endif
 
+template <int R>
+struct IntTile {
+    IntVec v[R][2];
+};
+
+// sums[r] + Σ_k rows[k][r] · lanes[k]
+template <int R>
+static DIGAN_FAST_INLINE IntTile<R> microkernel(const IntTile<R>& start, int64_t depth,
+                                                const Int8x4* rows, int64_t row_step,
+                                                const Int8x4* lanes, int64_t lane_step) {
+    IntTile<R> sums = start;
+    for (int64_t k = 0; k < depth; ++k, rows += row_step, lanes += lane_step) {
+        const Activations a = activations(load(lanes));
+        const Activations b = activations(load(lanes + Vec::width));
+#pragma GCC unroll 12
+        for (int r = 0; r < R; ++r) {
+            const Weights w = weights(rows[r]);
+            sums.v[r][0] = dot(sums.v[r][0], a, w);
+            sums.v[r][1] = dot(sums.v[r][1], b, w);
+        }
+    }
+    return sums;
+}
+
 // tile[r] to row r of out, [rows][step] with the tile's lanes at its start.
 template <int R, int V>
 static DIGAN_FAST_INLINE void store_tile(const Tile<R, V>& tile, float* out, int64_t step) {

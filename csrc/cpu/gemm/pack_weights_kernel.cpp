@@ -10,6 +10,8 @@
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
 
+static_assert(kRowsOfAPackTask % kRows == 0, "a task of packing begins a panel");
+
 // The panels of rows [first, last), of which row r has element(r, k).
 template <class T, class Element>
 void pack(T* panels, int64_t first, int64_t last, int64_t depth, const Element& element) {

@@ -18,8 +18,8 @@ constexpr int kGroupBlocks = 4;
 // A layer in panels; its numbers are of 32 bits, as `Precision` packs them. In int8 they are four
 // weights of a row, w ≈ scale·q with q in ±127.
 struct PackedLayer {
-    float* panels;  // [outputs × depth], the gain in them
-    float* bias;    // [outputs], the gain in it; null where a base holds it
+    void* panels;  // [outputs × depth], the gain in them
+    float* bias;   // [outputs], the gain in it; null where a base holds it
     int64_t outputs;
     int64_t depth;  // inputs, packed together
     Activation activation;
@@ -29,7 +29,7 @@ struct PackedLayer {
     int32_t* sums = nullptr;  // int8: [outputs], of the row's q
 };
 
-// Rows [first, last) of a weight into panels, and of its bias; `first` is a multiple of 12.
+// Rows [first, last) of a weight into panels, and of its bias; `first` begins a panel.
 struct LayerPacking {
     PackedLayer layer;
     const float* weight;  // [outputs, row_step]

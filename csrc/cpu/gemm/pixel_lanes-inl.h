@@ -28,7 +28,7 @@ static inline void gemm(const PackedLayer& layer, int count, const Start& start,
             for (int r = 0; r < R; ++r)
                 for (int v = 0; v < 2; ++v)
                     tile.v[r][v] = start(block, row + r, lane / Vec::width + v);
-            microkernel(tile, depth, panel_at<const Weight>(layer.panels, row, layer.depth), R,
+            microkernel(tile, depth, panel_at<Weight>(layer.panels, row, layer.depth), R,
                         in + block * in_step + lane, kLanes);
             apply_epilogue(tile, how);
             out(tile, block, row, lane);

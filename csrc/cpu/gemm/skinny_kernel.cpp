@@ -6,7 +6,7 @@ namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
 
 // Rows of either matrix whose products are in registers together.
-constexpr int kFew = kSkinnyTogether, kMany = kRows == 12 ? 4 : 2;
+constexpr int kFew = kSkinnyTogether, kMany = kSkinnyRowsTogether;
 
 // The sum of the lanes by a pairwise tree.
 DIGAN_FAST_INLINE float total(Vec a) {
@@ -17,30 +17,30 @@ DIGAN_FAST_INLINE float total(Vec a) {
     return lanes[0];
 }
 
-// call(Rows<M>, row) for all rows, kMany at once and the last ones each alone.
+// call(Count<M>, row) for all rows, kMany at once and the last ones each alone.
 template <class Call>
 DIGAN_FAST_INLINE void by_many(int64_t rows, const Call& call) {
     int64_t row = 0;
-    for (; row + kMany <= rows; row += kMany) call(Rows<kMany>{}, row);
-    for (; row < rows; ++row) call(Rows<1>{}, row);
+    for (; row + kMany <= rows; row += kMany) call(Count<kMany>{}, row);
+    for (; row < rows; ++row) call(Count<1>{}, row);
 }
 
-// call(Rows<S>, s) for all of the few rows, kFew at once.
+// call(Count<S>, s) for all of the few rows, kFew at once.
 template <class Call>
 DIGAN_FAST_INLINE void by_few(int64_t rows, const Call& call) {
     for (int64_t s = 0; s < rows; s += kFew) {
         switch (rows - s) {
             case 1:
-                call(Rows<1>{}, s);
+                call(Count<1>{}, s);
                 break;
             case 2:
-                call(Rows<2>{}, s);
+                call(Count<2>{}, s);
                 break;
             case 3:
-                call(Rows<3>{}, s);
+                call(Count<3>{}, s);
                 break;
             default:
-                call(Rows<kFew>{}, s);
+                call(Count<kFew>{}, s);
         }
     }
 }

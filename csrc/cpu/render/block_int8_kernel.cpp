@@ -16,29 +16,6 @@ namespace {
 
 constexpr int kVectors = kLanes / Vec::width;
 
-template <int R>
-struct IntTile {
-    IntVec v[R][2];
-};
-
-// sums[r] + Σ_k rows[k][r] · lanes[k]
-template <int R>
-DIGAN_FAST_INLINE IntTile<R> microkernel(const IntTile<R>& start, int64_t depth, const Int8x4* rows,
-                                         const Int8x4* lanes) {
-    IntTile<R> sums = start;
-    for (int64_t k = 0; k < depth; ++k, rows += R, lanes += kLanes) {
-        const Activations a = activations(load(lanes));
-        const Activations b = activations(load(lanes + Vec::width));
-#pragma GCC unroll 12
-        for (int r = 0; r < R; ++r) {
-            const Weights w = weights(rows[r]);
-            sums.v[r][0] = dot(sums.v[r][0], a, w);
-            sums.v[r][1] = dot(sums.v[r][1], b, w);
-        }
-    }
-    return sums;
-}
-
 // Of a block's lanes: x = scale·(q − zero), and the range of the float32 numbers, 0 included.
 struct alignas(64) LaneQuantisation {
     float scale[kLanes];
@@ -148,8 +125,8 @@ struct Int8GroupRenderer {
                         start_sums.v[r][v] = mul(zero, broadcast(-layer.sums[row + r]));
                 }
                 const IntTile<R> sums = microkernel(
-                    start_sums, layer.depth, panel_at<const Int8x4>(layer.panels, row, layer.depth),
-                    int8x4s + block * step + lane);
+                    start_sums, layer.depth, panel_at<Int8x4>(layer.panels, row, layer.depth), R,
+                    int8x4s + block * step + lane, kLanes);
                 Tile<R> tile;
                 for (int v = 0; v < 2; ++v) {
                     const Vec scale = load(own.scale + lane + v * Vec::width);

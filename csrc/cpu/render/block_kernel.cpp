@@ -37,10 +37,10 @@ template <int R, class T>
 DIGAN_FAST_INLINE Tile<R> sine_and_cosine_parts(const RotatedLayer& weights, int64_t row,
                                                 int64_t depth, const T* at, float* odd) {
     Tile<R> tile = {};
-    microkernel(tile, depth, panel_at<const T>(weights.sine, row, depth), R, at, kLanes);
+    microkernel(tile, depth, panel_at<T>(weights.sine, row, depth), R, at, kLanes);
     store_tile(tile, odd, kTile);
     tile = {};
-    microkernel(tile, depth, panel_at<const T>(weights.cosine, row, depth), R, at + depth * kLanes,
+    microkernel(tile, depth, panel_at<T>(weights.cosine, row, depth), R, at + depth * kLanes,
                 kLanes);
     return tile;
 }
@@ -104,7 +104,8 @@ template <int R>
 void rotate_panel(const WeightRotation& p, int64_t row, float* P, float* Q) {
     const int64_t K = p.sinusoids;
     const float *const sin = p.rotation, *const cos = sin + K;
-    const float *const sine = p.sine.panels + row * K, *const cosine = p.cosine.panels + row * K;
+    const float* const sine = panel_at<float>(p.sine.panels, row, K);
+    const float* const cosine = panel_at<float>(p.cosine.panels, row, K);
     for (int64_t k = 0; k < K; ++k) {
         rotate<R>(sine + k * R, cosine + k * R, sin[k], cos[k], P + k * R, Q + k * R);
         for (int r = 0; p.precision == Precision::bfloat16 && r < R; ++r) {
@@ -120,7 +121,8 @@ template <int R, class T>
 void rotate_panel(const WeightRotation& p, int64_t row, T* P, T* Q) {
     const int64_t K = p.sinusoids;
     const float *const sin = p.rotation, *const cos = sin + K;
-    const float *const sine = p.sine.panels + row * K, *const cosine = p.cosine.panels + row * K;
+    const float* const sine = panel_at<float>(p.sine.panels, row, K);
+    const float* const cosine = panel_at<float>(p.cosine.panels, row, K);
     for (int64_t k = 0; k < K; k += 2) {
         float even[2][R], odd[2][R] = {};
         rotate<R>(sine + k * R, cosine + k * R, sin[k], cos[k], even[0], even[1]);
@@ -215,12 +217,13 @@ void rotate_weights(const WeightRotation& p) {
     for_each_panel(p.last - p.first, [&](auto panel, int64_t from) {
         constexpr int R = decltype(panel)::count;
         const int64_t row = p.first + from;
+        const auto rotate_to = [&](auto* P, auto* Q) { rotate_panel<R>(p, row, P, Q); };
         if (p.precision == Precision::bfloat16) {
-            using T = Bfloat16Element;
-            rotate_panel<R>(p, row, panel_at<T>(p.to.sine, row, p.depth),
-                            panel_at<T>(p.to.cosine, row, p.depth));
+            rotate_to(panel_at<Bfloat16Element>(p.to.sine, row, p.depth),
+                      panel_at<Bfloat16Element>(p.to.cosine, row, p.depth));
         } else {
-            rotate_panel<R>(p, row, p.to.sine + row * p.depth, p.to.cosine + row * p.depth);
+            rotate_to(panel_at<float>(p.to.sine, row, p.depth),
+                      panel_at<float>(p.to.cosine, row, p.depth));
         }
     });
 }

@@ -39,8 +39,8 @@ struct PackedLevel {
 
 // A frame's products with sines and with cosines, P and Q of render/rotated_weights.h, in panels.
 struct RotatedLayer {
-    float* sine;
-    float* cosine;
+    void* sine;
+    void* cosine;
 };
 
 // The levels of one grid.

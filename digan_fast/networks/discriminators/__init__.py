@@ -44,6 +44,7 @@ class PairDiscriminator(Protocol):
     @classmethod
     def training_kwargs(
         cls,
+        *,
         c_dim: int,
         img_resolution: int,
         img_channels: int,
@@ -87,9 +88,15 @@ def named(name: str) -> type[Any]:
     return _kinds[name]
 
 
+def kinds() -> tuple[str, ...]:
+    """The names that are registered."""
+    return tuple(_kinds)
+
+
 def name_of(network: object) -> str | None:
-    """The name under which a network's class is registered, None where it is not."""
-    return next((name for name, kind in _kinds.items() if isinstance(network, kind)), None)
+    """The name under which a network's class is registered, or the nearest of its bases; None where none is."""
+    names = {kind: name for name, kind in _kinds.items()}
+    return next((names[kind] for kind in type(network).__mro__ if kind in names), None)
 
 
 for _module in pkgutil.iter_modules(__path__):
