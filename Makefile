@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 NATIVE := $(wildcard setup.py pyproject.toml CMakeLists.txt csrc/*/*.cpp csrc/*/*/*.cpp csrc/*/*.cu csrc/*/*/*.cu csrc/*/*/*.cu.in csrc/*/*.cuh csrc/*/*/*.cuh csrc/*/*.h csrc/*/*/*.h)
-# The Triton that is emulated first, and those of supported versions of torch, lie beside the one that this torch brings.
+# The emulated Triton, and those of the supported versions of torch, are installed next to the one that this torch brings.
 EMULATED := $(abspath $(VENV))/triton-3.9.0
 OLDER := $(abspath $(VENV))/triton-3.6.0 $(abspath $(VENV))/triton-3.7.1
 SIMULATOR := $(wildcard tests/cuda/simulator/*)
@@ -22,19 +22,19 @@ test: $(VENV)/.installed-test
 packaging: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m packaging tests/packaging
 
-## emulate: the GPU's kernels without a GPU: interpreted, compiled for four architectures, their PTX executed; ten minutes
+## emulate: the GPU kernels without a GPU: interpreted, compiled for four architectures, executed as PTX; ten minutes
 emulate: $(VENV)/.installed-test $(EMULATED)/.installed $(VENV)/.found-nvcc
 	PYTHONPATH=$(EMULATED) TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels tests/emulator/tests/test_triton_interpreter.py
 	PYTHONPATH=$(EMULATED) EMULATOR_REQUIRE_COMPILERS=1 $(BIN)/python -m pytest tests/kernels tests/emulator tests/cuda
 
-## emulate-versions: the Triton kernels as the versions of Triton in use compile them, their PTX executed; half an hour
+## emulate-versions: the Triton kernels compiled by each version of Triton in use and executed as PTX; half an hour
 emulate-versions: $(VENV)/.installed-test $(OLDER:=/.installed)
 	for triton in $(OLDER); do \
 		PYTHONPATH=$$triton TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels/test_interpreted.py && \
 		PYTHONPATH=$$triton $(BIN)/python -m pytest tests/kernels/test_executed.py tests/kernels/test_compiled.py || exit 1; \
 	done
 
-## gpu: all there is to learn from this machine's GPU, with its own Python and no network; PARTS=smoke,video runs some, OUT=folder
+## gpu: every check and measurement on this machine's GPU, with its own Python and no network; PARTS=smoke,video runs some, OUT=folder
 gpu:
 	$(PYTHON) -m bench.gpu $(if $(PARTS),--parts $(PARTS)) $(if $(OUT),--out $(OUT))
 
@@ -42,17 +42,17 @@ gpu:
 mutants: $(VENV)/.installed-test $(EMULATED)/.installed
 	cd tests && PYTHONPATH=$(EMULATED) $(abspath $(BIN))/python -m mutants
 
-## compatibility: tests with the lowest versions, with older and with the newest torch; by hand: it fetches gigabytes
+## compatibility: tests with the lowest versions, with older and with the newest torch; run by hand, it downloads gigabytes
 compatibility: $(VENV)/.installed-dev
 	$(BIN)/python tests/packaging/compatibility.py
 
-## bench: speed, memory and quality, a quarter of an hour; rewrites the tables of README.md and docs/results/cpu.md
+## bench: speed, memory and quality, fifteen minutes; rewrites the tables of README.md and docs/results/cpu.md
 bench: $(VENV)/.installed-dev
 	mkdir -p results
 	$(BIN)/python -m pytest bench --benchmark-json=results/bench.json
 	$(BIN)/python -m bench.report results/bench.json
 
-## bench-quick: the same with tiny networks, about two minutes; shows breakage, its numbers mean nothing
+## bench-quick: the same with tiny networks, about two minutes; shows breakage, its figures mean nothing
 bench-quick: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest bench --quick
 
@@ -60,7 +60,7 @@ bench-quick: $(VENV)/.installed-dev
 sanitize: $(VENV)/.installed-dev
 	PYTHON=$(BIN)/python .ci/sanitize address thread
 
-## lint: what a change must pass besides the tests
+## lint: what a change must pass in addition to the tests
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -91,7 +91,7 @@ $(VENV)/.build-tools: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt setuptools pybind11 cmake ninja
 	touch $@
 
-# Built in place first, where pip does not hide how far it is; pip then finds everything compiled.
+# Built in place first, since pip hides progress; pip then finds everything compiled.
 $(VENV)/.installed: $(VENV)/.build-tools $(NATIVE)
 	$(BIN)/python setup.py --quiet build_ext --inplace
 	$(BIN)/pip install -c constraints.txt --no-build-isolation -e '.[video]'
@@ -101,7 +101,7 @@ $(abspath $(VENV))/triton-%/.installed: $(BIN)/python
 	$(BIN)/pip install --quiet --no-deps --target $(@D) triton==$*
 	touch $@
 
-# The project is installed by now: its extras add packages without building it again.
+# The project is already installed: extras add packages without rebuilding it.
 $(VENV)/.installed-%: $(VENV)/.installed
 	$(BIN)/pip install --quiet -c constraints.txt 'digan_fast[$*]'
 	touch $@
