@@ -11,7 +11,7 @@ from bench.harness import Effort, Form, Measure, Row, error_against, race, repor
 from bench.training import FRAMES, PHASES, VIDEOS, Step, WholeStep, networks
 from digan_fast import Generator
 
-# Of all gradients together, relative in norm, against plain PyTorch; docs/golden.md has the bound of 2e-3.
+# Of all gradients together, relative in norm, against plain PyTorch; docs/results/golden.md has the bound of 2e-3.
 BOUND = 2e-3
 PAIRS = 2
 

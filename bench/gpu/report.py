@@ -1,4 +1,4 @@
-"""Fills the measured tables of docs/gpu.md and docs/cuda-engine.md: ``python -m bench.gpu.report``.
+"""Fills the measured tables of the pages on GPUs: ``python -m bench.gpu.report``.
 
 They come from docs/results/gpu. A page marks where one goes by ``<!-- measured: NAME -->`` …
 ``<!-- measured: end -->``; for another run, a copy of its results.json under the device's name takes the place of the
@@ -19,7 +19,7 @@ from bench.pages import table
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs" / "results" / "gpu"
-PAGES = ("docs/gpu.md", "docs/cuda-engine.md")
+PAGES = ("docs/gpu.md", "docs/results/gpu.md", "docs/cuda-engine.md")
 
 Parts = dict[str, dict[str, Any]]
 

@@ -1,4 +1,7 @@
-"""The tables of docs/gpu.md: a page marks where one goes by ``<!-- counted: NAME -->`` … ``<!-- counted: end -->``."""
+"""The counted tables of docs/gpu.md and docs/results/counted.md.
+
+A page marks where one goes by ``<!-- counted: NAME -->`` … ``<!-- counted: end -->``.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from digan_fast import Generator, use_backend
 from digan_fast.levels import flattened
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "gpu.md"
+PAGES = (ROOT / "docs" / "gpu.md", ROOT / "docs" / "results" / "counted.md")
 FRAMES = 16
 # Architectures whose PTX the emulator executes.
 EXECUTED = (80, 90)

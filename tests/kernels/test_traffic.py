@@ -1,4 +1,4 @@
-"""Bytes of global memory, counted while PTX is executed; docs/gpu.md has them as tables.
+"""Bytes of global memory, counted while PTX is executed; docs/gpu.md and docs/results/counted.md have them as tables.
 
 After a change of kernels or configurations: DIGAN_FAST_RECORD=1 python -m pytest tests/kernels/test_traffic.py
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import page
 import pytest
@@ -88,9 +89,10 @@ def test_a_rendering_moves_a_fraction_of_the_published_form_s_bytes(arch: int, t
     assert page.published_bytes()[0] > times * page.rendered_bytes(arch)
 
 
-def test_the_page_has_these_numbers() -> None:
-    text = page.PAGE.read_text()
+@pytest.mark.parametrize("path", page.PAGES, ids=lambda path: path.name)
+def test_the_page_has_these_numbers(path: Path) -> None:
+    text = path.read_text()
     found = page.filled(text)
     if os.environ.get("DIGAN_FAST_RECORD") == "1":
-        page.PAGE.write_text(found)
-    assert page.PAGE.read_text() == found, f"{page.PAGE.name} has other numbers; see the head of this file"
+        path.write_text(found)
+    assert path.read_text() == found, f"{path.name} has other numbers; see the head of this file"
