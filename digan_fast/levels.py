@@ -133,8 +133,8 @@ def assembled(
     levels = []
     for frequency, phase, side, count in zip(frequencies, phases, sides, layers, strict=True):
         own = tuple(next(entries) for _ in range(count))
-        waves = Coordinates(frequency, phase) if frequency.shape[1] > 0 else None
-        levels.append(Level(side, waves, own, next(entries)))
+        coordinates = Coordinates(frequency, phase) if frequency.shape[1] > 0 else None
+        levels.append(Level(side, coordinates, own, next(entries)))
     return levels
 
 

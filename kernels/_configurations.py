@@ -68,7 +68,7 @@ _GRADIENTS: dict[tuple[int, str], Tile] = {
     **{(arch, "exact"): Tile(32, 64, 16, 4, 2) for arch in (80, 90, 100, 120)},
 }
 # The left operands are sines and cosines, made anew for each tile of columns: wide ones.
-_WAVES = {
+_FEATURES = {
     **{(arch, "half"): Tile(64, 256, 32, 8, 2) for arch in (80, 120)},
     **{(arch, "half"): Tile(128, 128, 32, 8, 2) for arch in (90, 100)},
     **{(arch, "tf32"): Tile(64, 128, 32, 8, 2) for arch in (80, 90, 100, 120)},
@@ -93,7 +93,7 @@ if (3, 7) <= VERSION < (3, 9):
 # 128 KiB of activations that are neither stored nor loaded.  On sm_80 and sm_120 more than 16 pixels spill: 1 MiB.
 # Triton before 3.9 compiles it for sm_100 to a kernel that does nothing.
 FUSED = {90, 100} if VERSION >= (3, 9) else {90}
-TABLES = {"product": _PRODUCTS, "gradient": _GRADIENTS, "waves": _WAVES, "render": _RENDERS}
+TABLES = {"product": _PRODUCTS, "gradient": _GRADIENTS, "features": _FEATURES, "render": _RENDERS}
 # Sums over pixels are split until there are about so many programs; an H100 has 132 multiprocessors.
 PROGRAMS = 264
 

@@ -52,17 +52,17 @@ def repeated(above):
 
 
 @triton.jit
-def waves_of(x, y, frequency, phases, video, k, waves):
+def features_of(x, y, frequency, phases, video, k, sinusoids):
     """sin θ and cos θ, [pixels, sinusoids], of columns x and y and the phases [1 or pixels, sinusoids]."""
-    at = frequency + (video * waves + k) * 2
-    across = tl.load(at, mask=k < waves, other=0.0).to(tl.float32)[None, :]
-    up = tl.load(at + 1, mask=k < waves, other=0.0).to(tl.float32)[None, :]
+    at = frequency + (video * sinusoids + k) * 2
+    across = tl.load(at, mask=k < sinusoids, other=0.0).to(tl.float32)[None, :]
+    up = tl.load(at + 1, mask=k < sinusoids, other=0.0).to(tl.float32)[None, :]
     return sin_cos(tl.fma(y[:, None], up, tl.fma(x[:, None], across, phases)))
 
 
 @triton.jit
 def _forward(
-    out, base, frequency, phase, weight, bias, frames, outputs, waves, left, bottom, height, width, scale,
+    out, base, frequency, phase, weight, bias, frames, outputs, sinusoids, left, bottom, height, width, scale,
     row_offset, column_offset, base_height, base_width, gain, clamp,
     ACTIVATION: tl.constexpr, CLAMPED: tl.constexpr, BASED: tl.constexpr, BIASED: tl.constexpr,
     PRECISION: tl.constexpr, TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr, TILE_DEPTH: tl.constexpr,
@@ -73,15 +73,15 @@ def _forward(
     row, column, exists = pixels_of(m, height, width, row_offset, column_offset, base_width, BASED)
     x, y = place(row, column, left, bottom, scale)
     k = tl.arange(0, TILE_DEPTH)
-    weight_at = weight + (video * outputs + o[None, :]) * waves * 2 + k[:, None]
+    weight_at = weight + (video * outputs + o[None, :]) * sinusoids * 2 + k[:, None]
     total = tl.zeros((TILE_ROWS, TILE_COLUMNS), tl.float32)
-    for start in range(0, waves, TILE_DEPTH):
-        inside = (k[:, None] < waves - start) & (o[None, :] < outputs)
+    for start in range(0, sinusoids, TILE_DEPTH):
+        inside = (k[:, None] < sinusoids - start) & (o[None, :] < outputs)
         by_sine = tl.load(weight_at, mask=inside, other=0.0)
-        by_cosine = tl.load(weight_at + waves, mask=inside, other=0.0)
+        by_cosine = tl.load(weight_at + sinusoids, mask=inside, other=0.0)
         at = start + k
-        turned = tl.load(phase + frame * waves + at, mask=at < waves, other=0.0).to(tl.float32)[None, :]
-        sine, cosine = waves_of(x, y, frequency, turned, video, at, waves)
+        phases = tl.load(phase + frame * sinusoids + at, mask=at < sinusoids, other=0.0).to(tl.float32)[None, :]
+        sine, cosine = features_of(x, y, frequency, phases, video, at, sinusoids)
         total = product(sine.to(by_sine.dtype), by_sine, total, PRECISION)
         total = product(cosine.to(by_sine.dtype), by_cosine, total, PRECISION)
         weight_at += TILE_DEPTH
@@ -119,12 +119,12 @@ def _backward_base(
 
 @triton.jit
 def _backward_weight(
-    dweight, dbias, grad, out, frequency, phase, videos, frames, outputs, waves, left, bottom, height, width, scale,
+    dweight, dbias, grad, out, frequency, phase, videos, frames, outputs, sinusoids, left, bottom, height, width, scale,
     part_rows, gain, clamp, ACTIVATION: tl.constexpr, CLAMPED: tl.constexpr, PRECISION: tl.constexpr,
     TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr, TILE_DEPTH: tl.constexpr,
 ):  # fmt: skip
     # dweight[s, b, o, k] = Σ_m dz[b, m, o]·sin θ[b, m, k], with cos θ at K + k; m over the frames' pixels in part s.
-    o, k, video = block_of(outputs, waves, TILE_ROWS, TILE_COLUMNS)
+    o, k, video = block_of(outputs, sinusoids, TILE_ROWS, TILE_COLUMNS)
     pixels = height * width
     rows = frames * pixels
     part = tl.program_id(1)
@@ -141,54 +141,54 @@ def _backward_weight(
         rounded = dz.to(grad.dtype.element_ty)
         sums += tl.sum(rounded.to(tl.float32), 0)
         x, y = place(m % pixels // width, m % width, left, bottom, scale)
-        turned = phase + (video * frames + (m // pixels)[:, None]) * waves + k[None, :]
-        turned = tl.load(turned, mask=exists & (k[None, :] < waves), other=0.0).to(tl.float32)
-        sine, cosine = waves_of(x, y, frequency, turned, video, k, waves)
+        phases = phase + (video * frames + (m // pixels)[:, None]) * sinusoids + k[None, :]
+        phases = tl.load(phases, mask=exists & (k[None, :] < sinusoids), other=0.0).to(tl.float32)
+        sine, cosine = features_of(x, y, frequency, phases, video, k, sinusoids)
         across = tl.trans(rounded)
         by_sine = product(across, sine.to(rounded.dtype), by_sine, PRECISION)
         by_cosine = product(across, cosine.to(rounded.dtype), by_cosine, PRECISION)
     row = (part * videos + video) * outputs
-    inside = (o[:, None] < outputs) & (k[None, :] < waves)
-    to = dweight + (row + o[:, None]) * waves * 2 + k[None, :]
+    inside = (o[:, None] < outputs) & (k[None, :] < sinusoids)
+    to = dweight + (row + o[:, None]) * sinusoids * 2 + k[None, :]
     tl.store(to, by_sine.to(dweight.dtype.element_ty), mask=inside)
-    tl.store(to + waves, by_cosine.to(dweight.dtype.element_ty), mask=inside)
-    tl.store(dbias + row + o, sums, mask=(o < outputs) & (tl.program_id(0) % tl.cdiv(waves, TILE_COLUMNS) == 0))
+    tl.store(to + sinusoids, by_cosine.to(dweight.dtype.element_ty), mask=inside)
+    tl.store(dbias + row + o, sums, mask=(o < outputs) & (tl.program_id(0) % tl.cdiv(sinusoids, TILE_COLUMNS) == 0))
 
 
 @triton.jit
 def _backward_theta(
-    sums, grad, out, frequency, phase, weight, frames, outputs, waves, left, bottom, height, width, scale, gain, clamp,
-    ACTIVATION: tl.constexpr, CLAMPED: tl.constexpr, PRECISION: tl.constexpr,
+    sums, grad, out, frequency, phase, weight, frames, outputs, sinusoids, left, bottom, height, width, scale,
+    gain, clamp, ACTIVATION: tl.constexpr, CLAMPED: tl.constexpr, PRECISION: tl.constexpr,
     TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr, TILE_DEPTH: tl.constexpr,
 ):  # fmt: skip
     # sums[n, pixel tile, 3, k] = Σ_m dθ, Σ_m dθ·x and Σ_m dθ·y over the tile's pixels.
     pixels = height * width
-    m, k, frame = block_of(pixels, waves, TILE_ROWS, TILE_COLUMNS)
+    m, k, frame = block_of(pixels, sinusoids, TILE_ROWS, TILE_COLUMNS)
     video = frame // frames
     o = tl.arange(0, TILE_DEPTH)
     at = (frame * pixels + m[:, None]) * outputs + o[None, :]
-    weight_at = weight + (video * outputs + o[:, None]) * waves * 2 + k[None, :]
+    weight_at = weight + (video * outputs + o[:, None]) * sinusoids * 2 + k[None, :]
     by_sine = tl.zeros((TILE_ROWS, TILE_COLUMNS), tl.float32)
     by_cosine = tl.zeros((TILE_ROWS, TILE_COLUMNS), tl.float32)
     for start in range(0, outputs, TILE_DEPTH):
         inside = (m[:, None] < pixels) & (o[None, :] < outputs - start)
-        exists = (o[:, None] < outputs - start) & (k[None, :] < waves)
+        exists = (o[:, None] < outputs - start) & (k[None, :] < sinusoids)
         right_sine = tl.load(weight_at, mask=exists, other=0.0)
-        right_cosine = tl.load(weight_at + waves, mask=exists, other=0.0)
+        right_cosine = tl.load(weight_at + sinusoids, mask=exists, other=0.0)
         dz = gradient_tile(grad, out, at + start, inside, gain, clamp, ACTIVATION, CLAMPED).to(right_sine.dtype)
         by_sine = product(dz, right_sine, by_sine, PRECISION)
         by_cosine = product(dz, right_cosine, by_cosine, PRECISION)
-        weight_at += TILE_DEPTH * waves * 2
+        weight_at += TILE_DEPTH * sinusoids * 2
     x, y = place(m // width, m % width, left, bottom, scale)
-    turned = tl.load(phase + frame * waves + k, mask=k < waves, other=0.0).to(tl.float32)[None, :]
-    sine, cosine = waves_of(x, y, frequency, turned, video, k, waves)
+    phases = tl.load(phase + frame * sinusoids + k, mask=k < sinusoids, other=0.0).to(tl.float32)[None, :]
+    sine, cosine = features_of(x, y, frequency, phases, video, k, sinusoids)
     dtheta = by_sine * cosine - by_cosine * sine
     tiles = tl.cdiv(pixels, TILE_ROWS)
-    block = tl.program_id(0) // tl.cdiv(waves, TILE_COLUMNS) % tiles
-    to = sums + (frame * tiles + block) * 3 * waves + k
-    tl.store(to, tl.sum(dtheta, 0), mask=k < waves)
-    tl.store(to + waves, tl.sum(dtheta * x[:, None], 0), mask=k < waves)
-    tl.store(to + 2 * waves, tl.sum(dtheta * y[:, None], 0), mask=k < waves)
+    block = tl.program_id(0) // tl.cdiv(sinusoids, TILE_COLUMNS) % tiles
+    to = sums + (frame * tiles + block) * 3 * sinusoids + k
+    tl.store(to, tl.sum(dtheta, 0), mask=k < sinusoids)
+    tl.store(to + sinusoids, tl.sum(dtheta * x[:, None], 0), mask=k < sinusoids)
+    tl.store(to + 2 * sinusoids, tl.sum(dtheta * y[:, None], 0), mask=k < sinusoids)
 
 
 def rectangle(grid: Sequence[int]) -> tuple[Any, ...]:
@@ -219,17 +219,17 @@ def coord_linear(
 ) -> Tensor:
     if _is_empty(phase, weight, grid):
         return reference.coord_linear(base, frequency, phase, weight, bias, grid, activation, gain, clamp)
-    (batch, frames, waves), outputs = phase.shape, weight.shape[1]
+    (batch, frames, sinusoids), outputs = phase.shape, weight.shape[1]
     base, bias = (None if each is None else each.contiguous() for each in (base, bias))
     frequency, phase, weight = frequency.contiguous(), phase.contiguous(), weight.contiguous()
     out = torch.empty((batch, frames, *grid[3:], outputs), dtype=weight.dtype, device=weight.device)
     how, (limit, clamped) = precision(weight.dtype), limits(clamp, weight.dtype)
     pixels = grid[3] * grid[4] if base is None else 4 * base.shape[2] * base.shape[3]
     with on_device(weight):
-        chosen = tile("waves", weight.dtype, how, pixels, outputs, waves)
+        chosen = tile("features", weight.dtype, how, pixels, outputs, sinusoids)
         blocks = triton.cdiv(pixels, chosen.rows) * triton.cdiv(outputs, chosen.columns) * batch * frames
         _forward[(blocks,)](
-            out, base, frequency, phase, weight, bias, frames, outputs, waves, *rectangle(grid),
+            out, base, frequency, phase, weight, bias, frames, outputs, sinusoids, *rectangle(grid),
             *_ancestors(base, grid), gain, limit, ACTIVATION=activation, CLAMPED=clamped, BASED=base is not None,
             BIASED=bias is not None, PRECISION=how, **chosen.named(),
         )  # fmt: skip
@@ -284,10 +284,10 @@ def _run_backward_weight(
     limit: float,
     how: dict[str, Any],
 ) -> tuple[Tensor, Tensor]:
-    (batch, frames, waves), outputs = phase.shape, weight.shape[1]
+    (batch, frames, sinusoids), outputs = phase.shape, weight.shape[1]
     rows = frames * rectangle[2] * rectangle[3]
-    chosen = tile("gradient", weight.dtype, how["PRECISION"], outputs, waves, rows)
-    blocks = triton.cdiv(outputs, chosen.rows) * triton.cdiv(waves, chosen.columns) * batch
+    chosen = tile("gradient", weight.dtype, how["PRECISION"], outputs, sinusoids, rows)
+    blocks = triton.cdiv(outputs, chosen.rows) * triton.cdiv(sinusoids, chosen.columns) * batch
     parts = splits(blocks, rows, chosen.depth)
     part_rows = triton.cdiv(triton.cdiv(rows, parts), chosen.depth) * chosen.depth
     parts = triton.cdiv(rows, part_rows)
@@ -295,8 +295,8 @@ def _run_backward_weight(
     dweight = torch.empty((parts, *weight.shape), dtype=kind, device=weight.device)
     dbias = torch.empty((parts, batch, outputs), dtype=torch.float32, device=weight.device)
     _backward_weight[blocks, parts](
-        dweight, dbias, grad, out, frequency, phase, batch, frames, outputs, waves, *rectangle, part_rows, gain, limit,
-        **how, **chosen.named(),
+        dweight, dbias, grad, out, frequency, phase, batch, frames, outputs, sinusoids, *rectangle, part_rows, gain,
+        limit, **how, **chosen.named(),
     )  # fmt: skip
     return (dweight[0] if parts == 1 else dweight.sum(0).to(weight.dtype)), dbias.sum((0, 1))
 
@@ -312,13 +312,13 @@ def _run_backward_theta(
     limit: float,
     how: dict[str, Any],
 ) -> tuple[Tensor, Tensor]:
-    (batch, frames, waves), outputs = phase.shape, weight.shape[1]
+    (batch, frames, sinusoids), outputs = phase.shape, weight.shape[1]
     pixels = rectangle[2] * rectangle[3]
-    chosen = tile("gradient", weight.dtype, how["PRECISION"], pixels, waves, outputs)
+    chosen = tile("gradient", weight.dtype, how["PRECISION"], pixels, sinusoids, outputs)
     tiles = triton.cdiv(pixels, chosen.rows)
-    sums = torch.empty((batch, frames, tiles, 3, waves), dtype=torch.float32, device=weight.device)
-    _backward_theta[(tiles * triton.cdiv(waves, chosen.columns) * batch * frames,)](
-        sums, grad, out, frequency, phase, weight, frames, outputs, waves, *rectangle, gain, limit,
+    sums = torch.empty((batch, frames, tiles, 3, sinusoids), dtype=torch.float32, device=weight.device)
+    _backward_theta[(tiles * triton.cdiv(sinusoids, chosen.columns) * batch * frames,)](
+        sums, grad, out, frequency, phase, weight, frames, outputs, sinusoids, *rectangle, gain, limit,
         **how, **chosen.named(),
     )  # fmt: skip
     dtheta = sums.sum(2)

@@ -24,7 +24,7 @@ from digan_fast.kernels import _configurations
 from digan_fast.kernels._activations import finished
 from digan_fast.kernels._launch import on_device, precision
 from digan_fast.kernels._products import product
-from digan_fast.kernels.coord_linear import coord_linear, pixels_of, place, rectangle, repeated, waves_of
+from digan_fast.kernels.coord_linear import coord_linear, features_of, pixels_of, place, rectangle, repeated
 from digan_fast.kernels.linear_act import block_of, coloured, linear_act
 from digan_fast.levels import Layer, Level, Window, assembled
 from digan_fast.reference import render as reference
@@ -43,7 +43,7 @@ def _joined(first, second, third, fourth, WIDTH: tl.constexpr):
 @triton.jit
 def _last_level(
     out, base, image, frequency, phase, weight, bias, weights, biases, to_rgb, rgb_bias,
-    videos, frames, layers, channels, waves, colours, left, bottom, height, width, scale,
+    videos, frames, layers, channels, sinusoids, colours, left, bottom, height, width, scale,
     row_offset, column_offset, base_height, base_width, gain, clamp, rgb_gain, rgb_clamp,
     ACTIVATION: tl.constexpr, CLAMPED: tl.constexpr, RGB_ACTIVATION: tl.constexpr, RGB_CLAMPED: tl.constexpr,
     BASED: tl.constexpr, PRECISION: tl.constexpr,
@@ -57,18 +57,18 @@ def _last_level(
     x, y = place(row, column, left, bottom, scale)
     o, quarter = tl.arange(0, WIDTH), tl.arange(0, WIDTH // 4) * 4
     k = tl.arange(0, TILE_DEPTH)
-    weight_at = weight + (video * channels + quarter[None, :]) * waves * 2 + k[:, None]
+    weight_at = weight + (video * channels + quarter[None, :]) * sinusoids * 2 + k[:, None]
     first = tl.zeros((TILE_ROWS, WIDTH // 4), tl.float32)
     second, third, fourth = first, first, first
-    for start in range(0, waves, TILE_DEPTH):
+    for start in range(0, sinusoids, TILE_DEPTH):
         at = start + k
-        turned = tl.load(phase + frame * waves + at, mask=at < waves, other=0.0).to(tl.float32)[None, :]
-        sine, cosine = waves_of(x, y, frequency, turned, video, at, waves)
+        phases = tl.load(phase + frame * sinusoids + at, mask=at < sinusoids, other=0.0).to(tl.float32)[None, :]
+        sine, cosine = features_of(x, y, frequency, phases, video, at, sinusoids)
         sine, cosine = sine.to(weight.dtype.element_ty), cosine.to(weight.dtype.element_ty)
-        first = _waves_quarter(first, sine, cosine, weight_at, 0, quarter, at, channels, waves, PRECISION)
-        second = _waves_quarter(second, sine, cosine, weight_at, 1, quarter, at, channels, waves, PRECISION)
-        third = _waves_quarter(third, sine, cosine, weight_at, 2, quarter, at, channels, waves, PRECISION)
-        fourth = _waves_quarter(fourth, sine, cosine, weight_at, 3, quarter, at, channels, waves, PRECISION)
+        first = _features_quarter(first, sine, cosine, weight_at, 0, quarter, at, channels, sinusoids, PRECISION)
+        second = _features_quarter(second, sine, cosine, weight_at, 1, quarter, at, channels, sinusoids, PRECISION)
+        third = _features_quarter(third, sine, cosine, weight_at, 2, quarter, at, channels, sinusoids, PRECISION)
+        fourth = _features_quarter(fourth, sine, cosine, weight_at, 3, quarter, at, channels, sinusoids, PRECISION)
         weight_at += TILE_DEPTH
     z = _joined(first, second, third, fourth, WIDTH)
     if BASED:
@@ -103,10 +103,10 @@ def _last_level(
 
 
 @triton.jit
-def _waves_quarter(total, sine, cosine, weight_at, part, quarter, at, channels, waves, PRECISION: tl.constexpr):
-    exists = (at[:, None] < waves) & (quarter[None, :] + part < channels)
-    by_sine = tl.load(weight_at + part * waves * 2, mask=exists, other=0.0)
-    by_cosine = tl.load(weight_at + part * waves * 2 + waves, mask=exists, other=0.0)
+def _features_quarter(total, sine, cosine, weight_at, part, quarter, at, channels, sinusoids, PRECISION: tl.constexpr):
+    exists = (at[:, None] < sinusoids) & (quarter[None, :] + part < channels)
+    by_sine = tl.load(weight_at + part * sinusoids * 2, mask=exists, other=0.0)
+    by_cosine = tl.load(weight_at + part * sinusoids * 2 + sinusoids, mask=exists, other=0.0)
     total = product(sine, by_sine, total, PRECISION)
     return product(cosine, by_cosine, total, PRECISION)
 
@@ -162,7 +162,7 @@ def render_last_level(level: Level, x: Tensor | None, image: Tensor | None, side
     assert level.frequency is not None
     assert level.phase is not None
     first, *rest = level.layers
-    (batch, frames, waves), width, colours = level.phase.shape, first.weight.shape[1], level.to_rgb.weight.shape[1]
+    (batch, frames, sinusoids), width, colours = level.phase.shape, first.weight.shape[1], level.to_rgb.weight.shape[1]
     below = 0 if x is None else x.shape[-1]
     dtype, device = first.weight.dtype, first.weight.device
     with on_device(first.weight):
@@ -174,13 +174,13 @@ def render_last_level(level: Level, x: Tensor | None, image: Tensor | None, side
         padded = max(64, triton.next_power_of_2(width))
         how = precision(dtype)
         pixels = window[2] * window[3] if base is None else 4 * base.shape[2] * base.shape[3]
-        chosen = _configurations.tile("render", dtype, how, pixels, padded, waves)
+        chosen = _configurations.tile("render", dtype, how, pixels, padded, sinusoids)
         above = (window[0] % 2, window[1] % 2, *(base.shape[2:4] if base is not None else (1, 1)))
         _last_level[(triton.cdiv(pixels, chosen.rows) * batch * frames,)](
             out, base, None if image is None else image.contiguous(), level.frequency.contiguous(),
             level.phase.contiguous(), first.weight[..., below:].contiguous(), first.bias.contiguous(), weights, biases,
             level.to_rgb.weight.contiguous(), level.to_rgb.bias.contiguous(),
-            batch, frames, len(rest), width, waves, colours, *rectangle(grid), *above,
+            batch, frames, len(rest), width, sinusoids, colours, *rectangle(grid), *above,
             first.gain, _limit(first), level.to_rgb.gain, _limit(level.to_rgb),
             ACTIVATION=first.activation, CLAMPED=first.clamp is not None, RGB_ACTIVATION=level.to_rgb.activation,
             RGB_CLAMPED=level.to_rgb.clamp is not None, BASED=base is not None, PRECISION=how,

@@ -29,7 +29,7 @@ from digan_fast.kernels.linear_act import linear_act, linear_act_backward
 # Milliseconds of a call.
 Timer = Callable[[Callable[[], Any]], float]
 # Rows, outputs and inputs of a layer of DIGAN at 128²: sixteen frames of its last level, of the one below.
-SHAPES = {"product": (1 << 18, 256, 256), "gradient": (1 << 16, 512, 512), "waves": (1 << 18, 256, 256)}
+SHAPES = {"product": (1 << 18, 256, 256), "gradient": (1 << 16, 512, 512), "features": (1 << 18, 256, 256)}
 KINDS = {"bfloat16": "half", "float16": "half", "float32": "exact", "tf32": "tf32"}
 
 logger = logging.getLogger("digan_fast")
@@ -51,7 +51,7 @@ def work(table: str, shape: Sequence[int], dtype: torch.dtype, device: str) -> C
     """A call that launches the table's kernels, of a layer with so many rows, outputs and inputs."""
     rows, outputs, inputs = shape
     weight = torch.randn(1, outputs, inputs, device=device).to(dtype)
-    if table == "waves":
+    if table == "features":
         side = math.isqrt(rows)
         frequency, phase = torch.randn(1, inputs // 2, 2, device=device), torch.randn(1, 1, inputs // 2, device=device)
         return lambda: coord_linear(None, frequency, phase, weight, None, [side, 0, 0, side, side], "lrelu", 1.0, None)

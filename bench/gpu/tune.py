@@ -19,7 +19,7 @@ from digan_fast.kernels._configurations import TABLES, Tile, architecture
 
 # Of each table and kind; a tile takes a second to compile.
 SECONDS = 30.0
-ENTRIES = [("product", "bfloat16"), ("waves", "bfloat16"), ("gradient", "bfloat16"), ("product", "tf32")]
+ENTRIES = [("product", "bfloat16"), ("features", "bfloat16"), ("gradient", "bfloat16"), ("product", "tf32")]
 
 
 def nearest(table: str, kind: str, itemsize: int) -> list[Tile]:

@@ -64,17 +64,17 @@ def _videos(level: Level) -> list[Level]:
         return [replace(entry, weight=weight) for weight in entry.weight.split(1)]
 
     batch = level.to_rgb.weight.shape[0]
-    waves: Iterable[Coordinates | None] = [None] * batch
+    coordinates: Iterable[Coordinates | None] = [None] * batch
     if level.frequency is not None and level.phase is not None:
-        waves = map(Coordinates, level.frequency.split(1), level.phase.split(1))
+        coordinates = map(Coordinates, level.frequency.split(1), level.phase.split(1))
     own = zip(*map(layers, level.layers), strict=True)
-    parts = zip(waves, own, layers(level.to_rgb), strict=True)
+    parts = zip(coordinates, own, layers(level.to_rgb), strict=True)
     return [Level(level.side, *part) for part in parts]
 
 
 def _tensors(level: Level) -> list[Tensor]:
-    waves = [tensor for tensor in (level.frequency, level.phase) if tensor is not None]
-    return waves + [tensor for layer in (*level.layers, level.to_rgb) for tensor in (layer.weight, layer.bias)]
+    coordinates = [tensor for tensor in (level.frequency, level.phase) if tensor is not None]
+    return coordinates + [tensor for layer in (*level.layers, level.to_rgb) for tensor in (layer.weight, layer.bias)]
 
 
 def checked_window(window: Window | None, size: int) -> Window:

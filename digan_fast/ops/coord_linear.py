@@ -153,13 +153,13 @@ def _cuda(*args: Any) -> Tensor:
     if out.numel() == 0 or frequency.numel() == 0:
         return reference.coord_linear(*args)
     base, weight = _contiguous([base, weight])
-    bias, waves = wide(bias), [wide(tensor) for tensor in (frequency, phase)]
+    bias, wide_frequency, wide_phase = map(wide, (bias, frequency, phase))
     with _cuda_border.on_device(weight):
         _cuda_border.module().coord_linear_cuda(
             out=_cuda_border.address(out, "out"),
             base=_cuda_border.address(base, "base"),
-            frequency=_cuda_border.address(waves[0], "frequency"),
-            phase=_cuda_border.address(waves[1], "phase"),
+            frequency=_cuda_border.address(wide_frequency, "frequency"),
+            phase=_cuda_border.address(wide_phase, "phase"),
             weight=_cuda_border.address(weight, "weight"),
             bias=_cuda_border.address(bias, "bias"),
             **_cuda_options(phase, weight, *options),
@@ -172,7 +172,7 @@ def _cuda_backward(grad: Tensor, *args: Any) -> tuple[Tensor, ...]:
     if out.numel() == 0 or frequency.numel() == 0:
         return reference.coord_linear_backward(grad, *args)
     grad, base, weight, out = _contiguous([grad, base, weight, out])
-    waves = [wide(tensor) for tensor in (frequency, phase)]
+    wide_frequency, wide_phase = wide(frequency), wide(phase)
     dbase, _, _, dweight, dbias = _fake_backward(grad, *args)
     dbias = torch.empty_like(dbias, dtype=torch.float32)
     (batch, frames, sinusoids), module = phase.shape, _cuda_border.module()
@@ -196,8 +196,8 @@ def _cuda_backward(grad: Tensor, *args: Any) -> tuple[Tensor, ...]:
             partials=_cuda_border.address(partials, "partials"),
             grad=_cuda_border.address(grad, "grad"),
             base=_cuda_border.address(base, "base"),
-            frequency=_cuda_border.address(waves[0], "frequency"),
-            phase=_cuda_border.address(waves[1], "phase"),
+            frequency=_cuda_border.address(wide_frequency, "frequency"),
+            phase=_cuda_border.address(wide_phase, "phase"),
             weight=_cuda_border.address(weight, "weight"),
             bias=0,
             out=_cuda_border.address(out, "saved"),

@@ -1,6 +1,6 @@
 """``digan_fast::render``: the INRs of B videos at T times, on a window of their pictures; inference.
 
-frequencies [B, K, 2] and phases [B, T, K] of each level, K = 0 where it has no waves; weights [B, O, I] and biases [O]
+frequencies [B, K, 2] and phases [B, T, K] of each level, K = 0 where it has none; weights [B, O, I] and biases [O]
 of each level's layers and then of its to-RGB; ``sides`` of the levels' grids and how many layers they have; activation,
 gain and clamp (infinity: none) of each weight; the picture's side, the window (top, left, height, width); the
 precision, float32, bfloat16 or int8, of everything but phases, to-RGB and colours.
@@ -64,12 +64,12 @@ def _level_tuples(levels: Sequence[Level], address: Callable[[Tensor, str], int]
         )
 
     def level(entry: Level, name: str) -> tuple[object, ...]:
-        waves: tuple[int, int, int] = (0, 0, 0)
+        sinusoids: tuple[int, int, int] = (0, 0, 0)
         if entry.frequency is not None and entry.phase is not None:
             addresses = address(entry.frequency, f"{name}.frequency"), address(entry.phase, f"{name}.phase")
-            waves = (entry.frequency.shape[1], *addresses)
+            sinusoids = (entry.frequency.shape[1], *addresses)
         layers = [layer(each, f"{name}.layers.{i}") for i, each in enumerate(entry.layers)]
-        return (entry.side, *waves, layers, layer(entry.to_rgb, f"{name}.to_rgb"))
+        return (entry.side, *sinusoids, layers, layer(entry.to_rgb, f"{name}.to_rgb"))
 
     return [level(each, f"levels.{i}") for i, each in enumerate(levels)]
 

@@ -114,7 +114,7 @@ def coord_linear_backward(
     dz = pre_activation_gradient(grad, None, out, activation, gain, clamp)
     dbase = upsample_backward(dz, grid, base.shape) if base is not None else dz.new_empty(0)
     dbias = dz.sum((0, 1, 2, 3))
-    # In lower precisions the waves stay float32, and with them the products of their gradients.
+    # In lower precisions the features stay float32, and with them the products of their gradients.
     dz = dz.flatten(2, 3).to(phase.dtype)
 
     sin_theta, cos_theta = features(frequency, grid)

@@ -37,13 +37,13 @@ def quantised_pixels(x: Tensor) -> tuple[Tensor, Tensor]:
     return (x * levels + zero).round() - zero, wide * (1 / _LEVELS)
 
 
-def waves(frequency: Tensor, phase: Tensor, grid: Sequence[int]) -> Tensor:
+def features(frequency: Tensor, phase: Tensor, grid: Sequence[int]) -> Tensor:
     """sin θ and cos θ, [B, T, H, W, 2K], for θ = F·(x, y) + φ in float64, each axis' rounded to φ's type."""
     x, y = coordinates(grid, frequency.double())
     across = x[:, None] * frequency[:, None, None, :, 0] + phase.unsqueeze(2).double()
     down = y[:, None] * frequency[:, None, :, 1]
-    sin_x, cos_x = (wave.to(phase.dtype).unsqueeze(2) for wave in (across.sin(), across.cos()))
-    sin_y, cos_y = (wave.to(phase.dtype)[:, None, :, None] for wave in (down.sin(), down.cos()))
+    sin_x, cos_x = (feature.to(phase.dtype).unsqueeze(2) for feature in (across.sin(), across.cos()))
+    sin_y, cos_y = (feature.to(phase.dtype)[:, None, :, None] for feature in (down.sin(), down.cos()))
     return torch.cat((sin_y * cos_x + cos_y * sin_x, cos_y * cos_x - sin_y * sin_x), -1)
 
 
@@ -83,9 +83,9 @@ def coord_linear(
     gain: float,
     clamp: float | None,
 ) -> Tensor:
-    """:func:`digan_fast.reference.coord_linear.coord_linear`; the phases are in the waves, not in the weights."""
+    """:func:`digan_fast.reference.coord_linear.coord_linear`; the phases are in the features, not in the weights."""
     inside = gain if ACTIVATIONS[activation].homogeneous else 1.0
-    found = waves(frequency, phase, grid)
+    found = features(frequency, phase, grid)
     z = _product((found * 127).round(), 1 / 127, weight * inside)
     if base is not None:
         z = z + upsample(base, grid) * inside

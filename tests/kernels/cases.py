@@ -135,7 +135,7 @@ def _linear(shape: Sequence[int], outputs: int, bias: str | None = "shared") -> 
 
 
 def _transposed(make: Callable[[], list[Tensor | None]]) -> Callable[[], list[Tensor | None]]:
-    """The same with the first tensors' last two strides turned round."""
+    """The same with the first tensors' last two strides phases round."""
 
     def turn(tensor: Tensor | None) -> Tensor | None:
         if tensor is None or tensor.ndim < 2:
@@ -184,7 +184,7 @@ BIAS = [
 ]
 
 
-def _waves(
+def _features(
     batch: int, frames: int, sinusoids: int, outputs: int, grid: Sequence[int], based: bool = True, biased: bool = True
 ) -> Callable[[], list[Tensor | None]]:
     def make() -> list[Tensor | None]:
@@ -202,7 +202,7 @@ def _waves(
 
 
 def _coordinates(name: str, shape: tuple[int, ...], grid: list[int], *options: Any, **changes: bool) -> Case:
-    return Case("coord_linear", name, _waves(*shape, grid, **changes), (grid, *options), wide=(1, 2))
+    return Case("coord_linear", name, _features(*shape, grid, **changes), (grid, *options), wide=(1, 2))
 
 
 COORDINATES = [
@@ -213,7 +213,7 @@ COORDINATES = [
     Case(
         "coord_linear",
         "view",
-        _transposed(_waves(2, 2, 6, 9, [8, 2, 1, 5, 4])),
+        _transposed(_features(2, 2, 6, 9, [8, 2, 1, 5, 4])),
         ([8, 2, 1, 5, 4], "lrelu", 1.4, None),
         wide=(1, 2),
     ),
@@ -291,10 +291,10 @@ def _real_bias(
     return make
 
 
-def _real_waves(dtype: torch.dtype) -> list[tuple[str, list[Any]]]:
+def _real_features(dtype: torch.dtype) -> list[tuple[str, list[Any]]]:
     base, out = torch.empty(1, 2, 64, 64, 256, dtype=dtype), torch.empty(1, 2, 128, 128, 256, dtype=dtype)
-    waves = [torch.empty(1, 128, 2), torch.empty(1, 2, 128)]
-    args = [base, *waves, torch.empty(1, 256, 256, dtype=dtype), torch.empty(256, dtype=dtype)]
+    sinusoids = [torch.empty(1, 128, 2), torch.empty(1, 2, 128)]
+    args = [base, *sinusoids, torch.empty(1, 256, 256, dtype=dtype), torch.empty(256, dtype=dtype)]
     options = [[128, 0, 0, 128, 128], "lrelu", 1.4, None]
     return [("coord_linear", [*args, *options]), ("coord_linear_backward", [out, *args, out, *options])]
 
@@ -331,7 +331,7 @@ REAL = {
     "linear 16384x256x256": _real_linear(16384, 256, "lrelu"),
     "linear 16384x3x256": _real_linear(16384, 3, "linear"),
     "bias 4x64x32x32": _real_bias((4, 64, 32, 32), torch.contiguous_format),
-    "waves 128x128": _real_waves,
+    "features 128x128": _real_features,
     "factors 4x256x512": _real_factors,
     "filter up": _real_filter(2, 1, torch.contiguous_format),
     "filter down": _real_filter(1, 2, torch.contiguous_format),

@@ -66,7 +66,7 @@ def biased_dx() -> tuple[Tensor, Tensor]:
     return found, parts[0].float() * torch.where(parts[1] > 0, 1.0, 0.2) * 1.4
 
 
-def waves() -> tuple[Tensor, Tensor]:
+def sinusoids() -> tuple[Tensor, Tensor]:
     """Frames of 256², the last one's lowest rows."""
     frames, side, outputs = ELEMENTS // (256 * 256 * 64) + 1, 256, 64
     frequency, phase = torch.randn(1, 16, 2), torch.randn(1, frames, 16)
@@ -106,7 +106,7 @@ CASES: dict[str, Callable[[], tuple[Tensor, Tensor]]] = {
     "linear_act dx": linear_dx,
     "bias_act": biased,
     "bias_act dx": biased_dx,
-    "coord_linear": waves,
+    "coord_linear": sinusoids,
     "fmm_weights": factors,
     "upfirdn2d": filtered,
 }

@@ -64,7 +64,7 @@ def new_tensors_are_nan() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("shape", "kind"),
     [("linear 16384x256x256", "bfloat16"), ("linear 16384x256x256", "tf32"), ("linear 16384x3x256", "bfloat16"),
-     ("waves 128x128", "bfloat16"), ("waves 128x128", "tf32"), ("render 128x128", "bfloat16")],
+     ("features 128x128", "bfloat16"), ("features 128x128", "tf32"), ("render 128x128", "bfloat16")],
 )  # fmt: skip
 @pytest.mark.usefixtures("new_tensors_are_nan")
 def test_a_row_of_tiles_at_real_shapes_keeps_every_rule(shape: str, kind: str) -> None:

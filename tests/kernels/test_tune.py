@@ -53,7 +53,9 @@ def test_a_table_is_loaded(tmp_path: Path) -> None:
     assert tune.TABLES["product"][90, "half"] == Tile(64, 128, 64, 4, 4)
 
 
-@pytest.mark.parametrize("entry", [{"product": []}, {"product 91 half": [1] * 5}, {"waves 80 half": [64, 64, 16, 4]}])
+@pytest.mark.parametrize(
+    "entry", [{"product": []}, {"product 91 half": [1] * 5}, {"features 80 half": [64, 64, 16, 4]}]
+)
 def test_other_files_are_refused(tmp_path: Path, entry: dict[str, list[int]]) -> None:
     path = tmp_path / "tiles.json"
     path.write_text(json.dumps(entry))
