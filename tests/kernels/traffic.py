@@ -68,8 +68,8 @@ def programs_of_a_row(arguments: Mapping[str, Any]) -> int:
         down, across = _tiles(a["outputs"], rows), _tiles(a["inputs"], columns)
         return down * across if "dweight" in a else across if "dright" in a else down
     if "part_rows" in a:
-        return _tiles(a["outputs"], rows) * _tiles(a.get("inputs", a.get("features", 1)), columns) * a["videos"]
-    return _tiles(a["inputs" if "dx" in a else "features" if "sums" in a else "outputs"], columns)
+        return _tiles(a["outputs"], rows) * _tiles(a.get("inputs", a.get("sinusoids", 1)), columns) * a["videos"]
+    return _tiles(a["inputs" if "dx" in a else "sinusoids" if "sums" in a else "outputs"], columns)
 
 
 def _tiles(extent: int, tile: int) -> int:

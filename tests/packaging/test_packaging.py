@@ -24,7 +24,7 @@ from digan_fast import _C
 x, y = (ctypes.c_float * 6)(-3, -2, -1, 0, 1, 2), (ctypes.c_float * 6)()
 bias = (ctypes.c_float * 2)(0, 1)
 at = ctypes.addressof
-_C.bias_act_cpu(out=at(y), x=at(x), bias=at(bias), outer=1, channels=2, inner=3, activation=1, bfloat16=False,
+_C.bias_act_cpu(out=at(y), x=at(x), bias=at(bias), outer=1, channels=2, inner=3, activation=1, number=0,
                 alpha=0.0, gain=2.0, clamp=5.0, threads=2)
 assert list(y) == [0, 0, 0, 2, 4, 5], list(y)
 print(json.dumps({**_C.build_info(), "no_device": _C.cuda_info()["reason"], "file": _C.__file__,
@@ -130,7 +130,7 @@ at = {"out": y.buffer_info()[0], "x": x.buffer_info()[0], "bias": 0}
 digest = hashlib.sha256()
 for activation in range(9):
     for threads in (1, 3):
-        _C.bias_act_cpu(**at, outer=1, channels=1, inner=n, activation=activation, bfloat16=False,
+        _C.bias_act_cpu(**at, outer=1, channels=1, inner=n, activation=activation, number=0,
                         alpha=0.2, gain=1.4, clamp=9.0, threads=threads)
         digest.update(y)
 print(_C.isa(), digest.hexdigest())
