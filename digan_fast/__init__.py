@@ -1,6 +1,6 @@
 """Videos as implicit neural representations: DIGAN's networks on fast, checked kernels.
 
-Importing this package loads no kernel and touches no device; what it offers is imported when first asked for.
+Importing this package loads no kernel and touches no device; its members are imported on first use.
 """
 
 from __future__ import annotations

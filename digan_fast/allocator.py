@@ -1,4 +1,4 @@
-"""What becomes of the memory of freed tensors on the CPU."""
+"""What happens to the memory of freed CPU tensors."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _MOST = 2**31 - 1
 
 
 def keep_freed_memory(keep: bool) -> None:
-    """Keep freed memory for the next tensors, or give back what tensors of 4 MiB and more held; for the whole process.
+    """Keep freed memory for later tensors, or return that of tensors of 4 MiB and more; for the whole process.
 
-    By default glibc maps large tensors afresh and the kernel zeroes them page by page, but for the native ops' large
-    results, which are made of freed ones' pages.  Of torch's own tensors it takes care where the C library is glibc.
+    By default glibc maps large tensors anew and the operating system zeroes them page by page, except for large results
+    of the native ops, which reuse freed pages.  For torch's own tensors this has an effect only with glibc.
     """
     if dispatch.backends()["native"] is None:
         dispatch.native_module().keep_freed_results(keep)

@@ -15,8 +15,8 @@ def resolve(value: Any, roots: Sequence[Mapping[str, Any]], spend: Callable[[], 
     """``value``, of nested dicts and lists, with every reference replaced by what it names.
 
     A path is looked up from each root, then below its ``generator``, where the published files keep their networks;
-    with leading dots it is relative.  ``spend`` is called for each value visited.  Raises ValueError for a reference
-    that leads nowhere or to itself.
+    leading dots make it relative.  ``spend`` is called for each value visited.  Raises ValueError for a reference
+    to nothing or to itself.
     """
     return _resolve(value, [], roots, spend)
 

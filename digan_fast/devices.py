@@ -6,17 +6,17 @@ import torch
 
 
 def default_device() -> torch.device:
-    """cuda where there is one, else cpu."""
+    """cuda if available, else cpu."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def described(device: torch.device) -> str:
-    """Its name, and what it is where that tells more."""
+    """Its name, and its model if that says more."""
     return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
 
 
 def usable_device(name: str) -> torch.device:
-    """The device of this name.  Raises ValueError where torch can compute nothing there."""
+    """The device of this name.  Raises ValueError if torch cannot compute on it."""
     try:
         device = torch.device(name)
         torch.empty(1, device=device).cpu()

@@ -1,7 +1,7 @@
-"""Which backend runs a call of an op, or the sentence why it cannot.
+"""Which backend runs a call of an op, or the sentence that says why it cannot.
 
-The body of every registered op asks :func:`call`, so a traced graph is the same whatever backend runs it.  A backend
-contributes to an op a function and a predicate; the predicate answers with ``None`` or with the reason why not.
+The body of every registered op is :func:`call`, so a traced graph does not depend on the backend that runs it.  A
+backend registers a function and a predicate for an op; the predicate returns ``None`` or the reason why not.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ logger = logging.getLogger("digan_fast")
 
 
 class BackendUnavailable(RuntimeError):
-    """A backend that was asked for by name cannot run a call; the message says why."""
+    """A backend requested by name cannot run a call; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class _Kernel:
     why_not: Callable[..., str | None]
 
 
-# What is registered outlives a reload of this module.
+# Registrations survive a reload of this module.
 _kernels: dict[str, dict[str, _Kernel]] = globals().get("_kernels", {})
 _said: set[tuple[str, str, str]] = set()
 _requests: list[tuple[object, str]] = []
@@ -55,19 +55,19 @@ def register(
 
 
 def kernel(op: str, backend: str) -> _Kernel:
-    """What a backend has registered for ``op``.  Raises KeyError where it has nothing."""
+    """What a backend has registered for ``op``.  Raises KeyError if nothing."""
     return _kernels[op][backend]
 
 
 def reference(op: str) -> Callable[..., Any]:
-    """The op's meaning, in plain PyTorch."""
+    """The op's definition in plain PyTorch."""
     return _kernels[op]["reference"].run
 
 
 def native_module() -> Any:
     """The compiled module ``digan_fast._C``.
 
-    Raises ModuleNotFoundError where it was not built, ImportError where it was and cannot be used.
+    Raises ModuleNotFoundError if it was not built, ImportError if it was built but cannot be used.
     """
     from digan_fast import _C
 
@@ -102,13 +102,13 @@ def _why_not_triton() -> str | None:
 
 
 def left_out() -> str | None:
-    """What the installation recorded of the compiled module, or of its part for CUDA, that it did not build."""
+    """What the installation recorded about a compiled module, or CUDA part of it, that it did not build."""
     record = Path(__file__).with_name("_native.txt")
     return record.read_text(encoding="utf-8").strip() if record.exists() else None
 
 
 def why_not_built() -> str:
-    """Why the compiled module is not there."""
+    """Why there is no compiled module."""
     return left_out() or "digan_fast._C was not built"
 
 
@@ -131,23 +131,23 @@ def _why_not(backend: str) -> str | None:
 
 
 def backends() -> dict[str, str | None]:
-    """Every backend in the order they are tried, with None where it is available, else the reason why not."""
+    """Every backend in the order they are tried, with None if it is available, else the reason why not."""
     return {name: _why_not(name) for name in ORDER}
 
 
 def runs_natively() -> bool:
-    """Whether calls on the CPU take native kernels.  False while torch.compile traces."""
+    """Whether calls on the CPU run native kernels.  False while torch.compile traces."""
     return not torch.compiler.is_compiling() and requested() in (None, "native") and _why_not_native() is None
 
 
-# Whether there were threads when this process forked last, and whether it was itself forked from one with threads.
+# Whether there were threads at this process's last fork, and whether it was itself forked from one with threads.
 _had_threads = False
 _lost_threads = False
 
 
 def _before_fork() -> None:
     global _had_threads
-    tasks = Path("/proc/self/task")  # Linux has it; elsewhere threads are taken to be there.
+    tasks = Path("/proc/self/task")  # Linux has it; elsewhere threads are assumed.
     _had_threads = not tasks.is_dir() or len(os.listdir(tasks)) > 1
 
 
@@ -159,7 +159,7 @@ def _after_fork() -> None:
 
 
 def check_threads() -> None:
-    """Raises RuntimeError where a forked process was given threads, which would be waited for without end."""
+    """Raises RuntimeError if a forked process was given threads, for which it would wait forever."""
     if _lost_threads and torch.get_num_threads() > 1:
         raise RuntimeError(
             f"torch.set_num_threads: {torch.get_num_threads()} threads in a forked process, where OpenMP's do not "
@@ -172,7 +172,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def kernel_table() -> dict[str, list[str]]:
-    """The backends that have a kernel for each op, in the order they are tried."""
+    """The backends with a kernel for each op, in the order they are tried."""
     return {op: [name for name in ORDER if name in kernels] for op, kernels in _kernels.items()}
 
 
@@ -186,9 +186,9 @@ def _checked(name: str, origin: str) -> str:
 def use_backend(name: str) -> Iterator[None]:
     """Run every op in this block on the named backend, for the whole process (autograd's threads included).
 
-    A call that the backend cannot run raises :class:`BackendUnavailable` with the reason; a backward that it has no
-    kernel for takes the reference, and so does float64 always.  Of several blocks, in any threads, the one entered
-    last decides.  Raises ValueError for an unknown name.
+    A call that the backend cannot run raises :class:`BackendUnavailable` with the reason; a backward for which it has
+    no kernel uses the reference, as float64 always does.  Of several blocks, in any threads, the one entered last
+    decides.  Raises ValueError for an unknown name.
     """
     request = (object(), _checked(name, "use_backend"))
     with _requests_lock:
@@ -201,7 +201,7 @@ def use_backend(name: str) -> Iterator[None]:
 
 
 def requested() -> str | None:
-    """The backend asked for by :func:`use_backend`, else by ``DIGAN_FAST_BACKEND``, else None."""
+    """The backend requested by :func:`use_backend`, else by ``DIGAN_FAST_BACKEND``, else None."""
     with _requests_lock:
         if _requests:
             return _requests[-1][1]
@@ -218,7 +218,7 @@ def _tensors(args: Iterable[Any]) -> Iterator[torch.Tensor]:
 
 
 def passed_over(op: str, what: str, reason: str) -> None:
-    """Say, the first time, why a backend or a kernel does not run a call."""
+    """Log, once, why a backend or a kernel does not run a call."""
     if (op, what, reason) not in _said:
         _said.add((op, what, reason))
         logger.warning("%s: %s passed over: %s", op, what, reason)

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files written whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from typing import Final
 _LONGEST_NAME: Final = 255
 _LONGEST_SUFFIX: Final = 16
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# What a probe for a full disk writes: more than what may be left in blocks that are begun.
+# Bytes that a probe for a full disk writes: more than may be left in partly filled blocks.
 _PROBE: Final = bytes(1 << 16)
 
 
 def beside(target: Path) -> Path:
-    """A hidden name beside a target, with its suffix, that is no longer than file systems allow."""
+    """A hidden name beside a target, with the same suffix, within the length that file systems allow."""
     suffix = target.suffix if len(os.fsencode(target.suffix)) <= _LONGEST_SUFFIX else ""
     mark = f".{secrets.token_hex(4)}.part{suffix}"
     stem = os.fsencode(target.stem)[: _LONGEST_NAME - len(os.fsencode(mark)) - 1]
-    # Of a character that was cut, or that the encoding of names lacks, nothing.
+    # Drops a character that was cut, or that the encoding of names lacks.
     return target.with_name(f".{stem.decode(sys.getfilesystemencoding(), 'ignore')}{mark}")
 
 
 def remove_leftovers(folder: Path, names: Iterable[str]) -> None:
-    """Remove the files that killed writers of these names, regular expressions, left in a folder (not below it).
+    """Remove files left in a folder (not below it) by killed writers of these names, given as regular expressions.
 
-    Only names that :func:`replacing` makes count, and only files; one that cannot be removed stays.
+    Only files with names made by :func:`replacing` count; one that cannot be removed stays.
     """
     stems = [name.rpartition(r"\.") for name in names]
     patterns = [re.compile(rf"\.{stem}\.[0-9a-f]{{8}}\.part\.{suffix}") for stem, _, suffix in stems]
@@ -46,8 +46,8 @@ def remove_leftovers(folder: Path, names: Iterable[str]) -> None:
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A path beside ``path`` (the same suffix) to write to; renamed over it at the end, removed on an error.
 
-    Through a symbolic link the file behind it is replaced.  Raises OSError, naming the path, where the disk is full, or
-    there is a pipe or a device.
+    If ``path`` is a symbolic link, its target is replaced.  Raises OSError, naming the path, if the disk is full, or
+    the path is a pipe or a device.
     """
     target = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
     if target.exists() and not (target.is_file() or target.is_dir()):
@@ -55,14 +55,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     part = beside(target)
     try:
-        # Made here, with the permissions that the umask gives, since some writers choose their own.
+        # Created here with the umask's permissions, since some writers choose their own.
         part.touch()
         mode = part.stat().st_mode & 0o777
         yield part
-        # Object stores and CIFS have no permissions to set.
+        # Object stores and CIFS do not support permissions.
         with contextlib.suppress(OSError):
             part.chmod(mode)
-        with open(part, "r+b") as written:  # Windows flushes only what may be written
+        with open(part, "r+b") as written:  # Windows flushes only files open for writing
             os.fsync(written.fileno())
         os.replace(part, target)
     except Exception as error:
@@ -73,7 +73,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def raise_if_full(target: Path, part: Path, error: Exception) -> None:
-    """Raise an OSError that says so where a full disk made ``error``, which need not tell: libraries hide it."""
+    """If a full disk caused ``error``, raise an OSError that says so, since libraries hide the cause."""
     code = error.errno if isinstance(error, OSError) and error.errno in _FULL else _full(part)
     if code is None:
         return
@@ -84,7 +84,7 @@ def raise_if_full(target: Path, part: Path, error: Exception) -> None:
 
 
 def _full(part: Path) -> int | None:
-    """The number of the error with which a few more bytes cannot be written, where the disk or the quota is full."""
+    """The errno of failing to write a few more bytes, if the disk or the quota is full."""
     probe = part / "probe" if part.is_dir() else part
     try:
         with open(probe, "ab") as file:

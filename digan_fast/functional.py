@@ -1,7 +1,7 @@
-"""The public ops, differentiable twice.
+"""The public ops, twice differentiable.
 
-B videos, T frames each, K sinusoids, O outputs, I inputs, an H×W rectangle of pixels; features are last.  Every
-function raises ValueError, naming the argument, for a shape or an option that does not fit.
+B videos, T frames each, K sinusoids, O outputs, I inputs, an H×W rectangle of pixels; channels are last.  Every
+function raises ValueError, naming the argument, for an invalid shape or option.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MODULATIONS = ("demod", "tanh", "sigmoid", "linear")
 
 
 def _shape(name: str, tensor: Tensor, expected: Sequence[int | str | None]) -> None:
-    """Each entry of ``expected`` is an extent, or a letter where any will do."""
+    """Each entry of ``expected`` is an extent, or a letter that allows any."""
     fits = tensor.ndim == len(expected) and all(
         not isinstance(want, int) or want == have for want, have in zip(expected, tensor.shape, strict=True)
     )
@@ -36,7 +36,7 @@ def _dtype(name: str, tensor: Tensor, expected: torch.dtype) -> None:
 
 
 def _bias(bias: Tensor | None, extent: int, dtype: torch.dtype, batch: int | None = None, name: str = "bias") -> None:
-    """[extent], or [batch, extent] where a batch is given."""
+    """[extent], or also [batch, extent] if a batch is given."""
     if bias is None:
         return
     _shape(name, bias, [extent] if batch is None or bias.ndim != 2 else [batch, extent])
@@ -68,8 +68,8 @@ def bias_act(
 ) -> Tensor:
     """``clamp(act(x + b)·gain, ±clamp)`` with ``bias`` [C] along ``dim`` of x.
 
-    ``gain=None`` takes the activation's own: √2 for relu, lrelu (slope 0.2) and swish, 1 for the others.
-    Source: DIGAN's networks (arXiv 2202.10571) take it from StyleGAN2 (arXiv 1912.04958).
+    ``gain=None`` uses the activation's default: √2 for relu, lrelu (slope 0.2) and swish, 1 for the others.
+    Source: StyleGAN2 (arXiv 1912.04958), as used in DIGAN's networks (arXiv 2202.10571).
     """
     if not -x.ndim <= dim < x.ndim:
         raise ValueError(f"dim: {dim}, but x has {x.ndim} dimensions")
@@ -87,7 +87,7 @@ def linear_act(
     gain: float | None = None,
     clamp: float | None = None,
 ) -> Tensor:
-    """``clamp(act(x·Wᵀ + b)·gain, ±clamp)``: x [B, …, I], weight [B, O, I], bias [O] or [B, O] give [B, …, O].
+    """``clamp(act(x·Wᵀ + b)·gain, ±clamp)``: x [B, …, I], weight [B, O, I], bias [O] or [B, O]; result [B, …, O].
 
     Each video has its own weights, shared by all its frames and pixels.
     """
@@ -115,8 +115,8 @@ def coord_linear(
 
     frequency [B, K, 2], phase [B, T, K] in radians, weight [B, O, 2K] (sines first), bias [O].  ``grid`` is (side,
     top, left, height, width): a rectangle, in pixels, of a side×side picture over [−1, 1)², x = 2i/side − 1 to the
-    right and y upwards; it may reach outside.  ``base`` [B, T, h, w, O] holds the rectangle's ancestors on the grid of
-    half the side, rows top//2 … (top+height−1)//2, and is upsampled to the nearest.  arXiv 2202.10571, section 3.1.
+    right and y upwards; it may extend beyond it.  ``base`` [B, T, h, w, O] has the rectangle's ancestors on the grid of
+    half the side, rows top//2 … (top+height−1)//2, upsampled to the nearest.  arXiv 2202.10571, section 3.1.
     """
     if len(grid) != 5 or grid[0] < 1 or grid[3] < 0 or grid[4] < 0:
         raise ValueError(f"grid: {tuple(grid)}, expected (side ≥ 1, top, left, height ≥ 0, width ≥ 0)")
@@ -145,12 +145,12 @@ def coord_mlp(
 ) -> Tensor:
     """A batch of coordinate MLPs, each with its own weights, at N points of D dimensions: [B, N, O].
 
-    coordinates [B, N, D], or [N, D] for all; D from 1 to 4.  weights: [B, O, I] of each layer; biases: [O] or [B, O] of
-    each layer, or None.  All layers but the last, which is linear, are followed by ``activation``: ``sine`` is
-    sin(ω·(W·x + b)), with one ``omega`` or one for each of these layers (SIREN, arXiv 2006.09661, equation 10); relu
+    coordinates [B, N, D], or [N, D] for all; D from 1 to 4.  weights: [B, O, I] per layer; biases: [O] or [B, O] per
+    layer, or None.  All layers but the last, which is linear, are followed by ``activation``: ``sine`` is
+    sin(ω·(W·x + b)), with one ``omega`` for all or one per such layer (SIREN, arXiv 2006.09661, equation 10); relu
     and lrelu have gain 1 and no omega.  ``frequency`` [K, D] or [B, K, D], in radians per unit, gives the first layer
     the Fourier features [sin θ, cos θ], θ = F·x, instead of the coordinates (arXiv 2006.10739, equation 5).
-    Differentiable twice by everything.
+    Twice differentiable with respect to all tensors.
     """
     if not weights:
         raise ValueError("weights: empty, expected a layer or more")
@@ -194,7 +194,8 @@ def fmm_weights(weight: Tensor, left: Tensor, right: Tensor, activation: str = "
     """Factorised multiplicative modulation: ``W ∘ (1 + L·R/√r)``, [B, O, I].
 
     weight [O, I], left [B, O, r], right [B, r, I].  ``demod`` divides each row by (its 2-norm + 1e-8); ``tanh`` and
-    ``sigmoid`` (less ½) bound the modulation instead; ``linear`` leaves it.  INR-GAN (arXiv 2011.12026), section 3.2.
+    ``sigmoid`` (less ½) bound the modulation instead; ``linear`` does neither.  INR-GAN (arXiv 2011.12026), section
+    3.2.
     """
     _shape("weight", weight, ["O", "I"])
     outputs, inputs = weight.shape

@@ -1,4 +1,4 @@
-"""The levels of an INR as data, the same for the INR, its files, the ops, their references and the kernels."""
+"""The levels of an INR as data, shared by the INR, its files, the ops, their references and the kernels."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-# (top, left, height, width) in pixels of a picture; it may reach outside.
+# (top, left, height, width) in pixels of a picture; it may extend beyond the picture.
 Window = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """``clamp(act(W·x + b)·gain, ±clamp)``: weight [B, O, I], one for each video; bias [O]."""
+    """``clamp(act(W·x + b)·gain, ±clamp)``: weight [B, O, I], one per video; bias [O]."""
 
     weight: Tensor
     bias: Tensor
@@ -30,20 +30,20 @@ class Layer:
 
 
 class Phases(Protocol):
-    """What gives the phases of a level's sinusoids at any time."""
+    """Provides the phases of a level's sinusoids at any time."""
 
     def phase(self, times: Tensor) -> Tensor:
         """[B, T, K] radians at times [B, T]."""
 
     def videos(self, part: slice) -> Phases:
-        """The same of some of the videos."""
+        """The same for some of the videos."""
 
 
 @dataclass(frozen=True, eq=False)
 class Coordinates:
     """A level's sinusoids: ``frequency`` [B, K, 2] in radians per unit of (x, y), and their phases.
 
-    ``motion`` gives the phases at any time; at the times of a rendering it is the phases themselves, [B, T, K].
+    ``motion`` provides the phases at any time; for a rendering it is the phases at its times, [B, T, K].
     """
 
     frequency: Tensor
@@ -52,10 +52,10 @@ class Coordinates:
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """One resolution: ``side`` of its grid, its sinusoids where it has any, its layers, its to-RGB layer.
+    """One resolution: ``side`` of its grid, its sinusoids if it has any, its layers, its to-RGB layer.
 
-    The side is that of the whole picture's grid: of a VideoINR at scale 1, of a rendering at its size.  The first layer
-    of a level with coordinates takes [the level below, upsampled; sines; cosines].
+    The side is that of the whole picture's grid: at scale 1 for a VideoINR, at the given size for a rendering.  The
+    input of the first layer of a level with coordinates is [the level below, upsampled; sines; cosines].
     """
 
     side: int
@@ -70,14 +70,14 @@ class Level:
 
     @property
     def phase(self) -> Tensor | None:
-        """[B, T, K] of a level at times, None without sinusoids."""
+        """[B, T, K], of a level at given times; None without sinusoids."""
         if self.coordinates is None:
             return None
         assert isinstance(self.coordinates.motion, Tensor)
         return self.coordinates.motion
 
     def at(self, times: Tensor, side: int) -> Level:
-        """The level at times [B, T], on a grid of this side."""
+        """The level at times [B, T] on a grid of this side."""
         coordinates = self.coordinates
         if coordinates is not None:
             assert not isinstance(coordinates.motion, Tensor)
@@ -85,13 +85,13 @@ class Level:
         return Level(side, coordinates, self.layers, self.to_rgb)
 
     def frames(self, part: slice) -> Level:
-        """Some of the times of a level at times."""
+        """A level at given times, for some of them."""
         if self.coordinates is None or self.phase is None:
             return self
         return replace(self, coordinates=Coordinates(self.coordinates.frequency, self.phase[:, part]))
 
     def videos(self, part: slice) -> Level:
-        """The level of some of the videos."""
+        """The level for some of the videos."""
 
         def of(layer: Layer) -> Layer:
             return replace(layer, weight=layer.weight[part])

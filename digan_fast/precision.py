@@ -1,4 +1,4 @@
-"""Lower precisions are asked for by name; nothing else lowers one."""
+"""Lower precisions must be requested by name; nothing else lowers precision."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any, TypeVar, cast
 
 import torch
 
-# Of training, and the types of its weights and activations.
+# Training precisions, and their types of weights and activations.
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-# Of rendering without gradients.
+# Precisions of rendering without gradients.
 RENDER_PRECISIONS = (*PRECISIONS, "int8")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def full_precision(function: Function) -> Function:
-    """Keep autocast out of a function: it computes in the types of its inputs, forward and backward alike."""
+    """Disable autocast in a function: it computes in the types of its inputs, forward and backward."""
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:

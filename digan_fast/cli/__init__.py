@@ -1,7 +1,7 @@
-"""The command line ``digan-fast``; a command's module is imported when that command is asked for.
+"""The command line ``digan-fast``; a command's module is imported only when the command runs.
 
-Exit codes: 0; 1 where the work failed; 2 for arguments that do not fit; 130 for an interrupt, 143 and 129 for SIGTERM
-and SIGHUP.
+Exit codes: 0 for success; 1 for a failure; 2 for invalid arguments; 130 for an interrupt, 143 and 129 for SIGTERM and
+SIGHUP.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from digan_fast.cli.errors import UsageError
 
 __all__ = ["COMMANDS", "main"]
 
-# The module of each command has `run(options)`, whose annotation is the dataclass to parse.
+# Each command's module has `run(options)`; the annotation of `options` is the dataclass to parse.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "info": ("digan_fast.cli.info", "versions, this machine, and which kernels run on it"),
     "generate": ("digan_fast.cli.generate", "videos from seeds"),
-    "interpolate": ("digan_fast.cli.interpolate", "from one seed's video to the next one's"),
+    "interpolate": ("digan_fast.cli.interpolate", "from one seed's video to the next"),
     "motions": ("digan_fast.cli.motions", "one content with many motions"),
     "convert": ("digan_fast.cli.convert", "a published pickle, or a snapshot, to safetensors"),
     "train": ("digan_fast.cli.train", "train on videos"),
@@ -43,7 +43,7 @@ _FAILURES: Final = (ValueError, OSError, ImportError, RuntimeError, MemoryError)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; `argv` are the words after the program's name."""
     for stream in (sys.stdout, sys.stderr):
-        # A pipe or a terminal of another encoding shows what it lacks escaped.
+        # A pipe or terminal with a limited encoding shows other characters escaped.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     with _terminable():
@@ -81,7 +81,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 class _Terminated(BaseException):
-    """SIGTERM or SIGHUP, so that what is half-written is removed on the way out."""
+    """SIGTERM or SIGHUP, raised so that half-written files are removed on the way out."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -90,7 +90,7 @@ class _Terminated(BaseException):
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """Ends a command on SIGTERM and SIGHUP as on Ctrl-C, where Python may handle signals and nothing else does."""
+    """Ends a command on SIGTERM and SIGHUP as on Ctrl-C, if Python may handle these signals and nothing else does."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise _Terminated(number)
@@ -110,7 +110,7 @@ def _terminable() -> Iterator[None]:
 
 
 def _complain(line: str) -> None:
-    """To stderr, which a lost connection may have closed."""
+    """Print to stderr, which a lost connection may have closed."""
     with contextlib.suppress(OSError):
         print(line, file=sys.stderr)
 
@@ -122,12 +122,12 @@ def _help() -> str:
         f"usage: digan-fast [--version] [--traceback] COMMAND …\n\n"
         f"Videos as implicit neural representations.\n\n{rows}\n\n"
         f"digan-fast COMMAND --help lists a command's options. --traceback, or the environment\n"
-        f"variable {TRACEBACK}, shows where an error comes from."
+        f"variable {TRACEBACK}, shows an error's traceback."
     )
 
 
 def _parse(command: str, words: Sequence[str]) -> tuple[Callable[[Any], None] | None, Any]:
-    """The command's function and its options; None where the help was printed instead."""
+    """The command's function and its options; None if the help was printed instead."""
     import tyro
 
     from digan_fast.cli.presentation import presented
@@ -153,9 +153,9 @@ def _parse(command: str, words: Sequence[str]) -> tuple[Callable[[Any], None] | 
 
 
 def _first_paragraph(boxed: str) -> str:
-    """What tyro complains of, without its frame, the frame's title and its hints: one line."""
+    """tyro's complaint on one line, without its frame, title and hints."""
     words: list[str] = []
-    titled = "╭" in boxed  # Else, for consoles that lack these signs, the title is a line above a rule.
+    titled = "╭" in boxed  # Consoles without these characters get the title above a rule.
     for line in boxed.splitlines():
         text = line.strip("│╭╮╰╯ ")
         if line.startswith("╭"):

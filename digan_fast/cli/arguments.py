@@ -1,4 +1,4 @@
-"""Arguments of the command line that are more than a number or a word."""
+"""Command-line arguments that are more than a number or a word."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FLOAT32: Final = 3.4028234663852886e38
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """``0,1,5-8``: numbers and ranges with both ends, in their order.  Raises ValueError."""
+    """``0,1,5-8``: numbers and inclusive ranges, in the given order.  Raises ValueError."""
     seeds: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*([0-9]+)\s*(?:-\s*([0-9]+)\s*)?", part)
@@ -43,7 +43,7 @@ def parse_seed(text: str) -> int:
 
 
 def format_seeds(seeds: tuple[int, ...]) -> str:
-    """The shortest text that :func:`parse_seeds` reads as these seeds."""
+    """The shortest text that :func:`parse_seeds` parses to these seeds."""
     runs: list[tuple[int, int]] = []
     for seed in seeds:
         if runs and seed == runs[-1][1] + 1:
@@ -100,7 +100,7 @@ def _spec(metavar: str, parse: Callable[[str], Any], show: Callable[[Any], str],
 Seed = Annotated[int, _spec("SEED", parse_seed, str, int)]
 Seeds = Annotated[tuple[int, ...], _spec("SEEDS", parse_seeds, format_seeds)]
 Times = Annotated[tuple[float, float], _spec("FIRST:LAST", parse_times, _joined(":"))]
-# Not a union with None, in which tyro keeps to itself what is wrong with a text.
+# Not a union with None, for which tyro does not report what is wrong with a text.
 MaybeSeeds = Annotated[tuple[int, ...] | None, _spec("SEEDS", parse_seeds, format_seeds, tuple | NoneType)]
 MaybeWindow = Annotated[
     tuple[int, int, int, int] | None,

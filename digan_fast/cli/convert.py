@@ -25,11 +25,11 @@ class ConvertOptions:
     target: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="TARGET")]
     """The file to write, with the suffix .safetensors."""
     dtype: Annotated[Literal["float32", "float16", "bfloat16"] | None, OWN_DEFAULT] = None
-    """How numbers are stored: the last two halve the file. Default: as they are."""
+    """Storage type; float16 and bfloat16 halve the file. Default: unchanged."""
     only_ema: bool = False
     """Leave out G and D, which only training needs."""
     metadata: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY=TEXT")] = ()
-    """Free text to keep in the file, such as "attribution=…"."""
+    """Free text to store in the file, such as "attribution=…"."""
 
 
 def run(options: ConvertOptions) -> None:

@@ -22,5 +22,5 @@ class CurvesOptions:
 
 
 def run(options: CurvesOptions) -> None:
-    """Draw the picture and say where it lies."""
+    """Draw the picture and print its path."""
     print(plot(options.run, options.out))

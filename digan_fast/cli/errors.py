@@ -1,5 +1,5 @@
-"""What the command line raises."""
+"""The exception of the command line."""
 
 
 class UsageError(ValueError):
-    """Arguments that do not fit; the message begins with the name of the one to change."""
+    """Invalid arguments; the message begins with the name of the one to change."""

@@ -18,9 +18,9 @@ class GenerateOptions(RenderOptions):
     """Videos from seeds.
 
     A content seed s gives z = randn(z_dim), and a motion seed z_motion = randn(w_dim), each from
-    a torch.Generator of its own on the CPU (motion: seeded with s xor 0x6D6F7469), so the same
-    seeds give the same latents on every machine. Several seeds are tiled into one video; with
-    {seed} in the name of the output each has a file of its own.
+    its own torch.Generator on the CPU (motion: seeded with s xor 0x6D6F7469), so the same
+    seeds give the same latents on every machine. Several seeds are tiled into one video; if
+    the output's name contains {seed}, each gets its own file.
     """
 
     seeds: Seeds = (0,)

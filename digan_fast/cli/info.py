@@ -20,13 +20,13 @@ class InfoOptions:
 
 
 def run(options: InfoOptions) -> None:
-    """Print what :func:`collect` finds."""
+    """Print the result of :func:`collect`."""
     facts = collect()
     print(json.dumps(facts, indent=2) if options.json else "\n".join(_lines(facts)))
 
 
 def collect() -> dict[str, Any]:
-    """What there is to know about this installation, as plain data."""
+    """Facts about this installation, as plain data."""
     import torch
 
     from digan_fast import __version__, dispatch, ops
@@ -65,7 +65,7 @@ def _version(package: str) -> str | None:
 
 
 def _native() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """What the compiled module says of itself, of the processor and of CUDA."""
+    """What the compiled module reports about itself, the processor and CUDA."""
     from digan_fast import dispatch
 
     try:
@@ -82,7 +82,7 @@ def _native() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
-    """The facts as text: sections, then a line for each entry."""
+    """The facts as text: sections with one line per entry."""
     lines: list[str] = []
     for section, content in facts.items():
         if not isinstance(content, dict):

@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class InterpolateOptions(RenderOptions):
-    """From each seed's video to the next one's.
+    """From each seed's video to the next.
 
-    Content moves on straight lines between the seeds' ws, after the mapping network; motion on
-    great circles between their z_motion, since a line between two normal vectors passes through
-    shorter ones than any in training. In a morph, time and latents move together: time runs over
-    --times in --frames frames, then back, and so on.
+    Content moves along straight lines between the seeds' ws, after the mapping network; motion
+    along great circles between their z_motion, since a line between two normal vectors passes
+    through shorter ones than any seen in training. In a morph, time and latents move together:
+    time runs over --times in --frames frames, then back, and so on.
     """
 
     seeds: Seeds = (0, 1, 2)
     """Two seeds or more, such as 0,1,5-8."""
     mode: Literal["content", "motion", "both"] = "content"
-    """What goes from seed to seed; the other one stays that of the first seed."""
+    """What changes from seed to seed; the other stays that of the first seed."""
     motion_seed: Annotated[Seed | None, OWN_DEFAULT] = None
-    """With --mode content: the motion that stays; default: the first of the seeds."""
+    """With --mode content: the seed of the fixed motion; default: the first of the seeds."""
     view: Literal["morph", "grid"] = "morph"
     """morph: one long video. grid: a row of videos from each seed to the next."""
     steps: Annotated[int | None, OWN_DEFAULT] = None
-    """morph: frames for each leg (default: 48). grid: videos in a row, ends too (default: 6)."""
+    """morph: frames for each leg (default: 48). grid: videos per row, both ends included (default: 6)."""
 
 
 def run(options: InterpolateOptions) -> None:
@@ -89,7 +89,7 @@ def _stations(generator: Generator, options: InterpolateOptions) -> tuple[Tensor
 
 
 def _rows(ws: Tensor, z_motion: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """A leg's `steps` points from end to end, one leg after the other: ws [B, num_ws, w_dim], z_motion [B, w_dim]."""
+    """Each leg's `steps` points, both ends included, leg by leg: ws [B, num_ws, w_dim], z_motion [B, w_dim]."""
     import torch
 
     from digan_fast.networks import latents
@@ -101,10 +101,10 @@ def _rows(ws: Tensor, z_motion: Tensor, steps: int) -> tuple[Tensor, Tensor]:
 
 
 def _moments(ws: Tensor, z_motion: Tensor, times: Tensor, steps: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """The frames of a morph, some together: ws [N, num_ws, w_dim], z_motion [N, w_dim] and times [N].
+    """The frames of a morph in batches: ws [N, num_ws, w_dim], z_motion [N, w_dim] and times [N].
 
-    Each leg has `steps` frames, of which its end is the first of the next one; the last seed has one. Times run over
-    `times`, then back, and so on.
+    Each leg has `steps` frames and excludes its end, which starts the next leg; the last seed has one frame. Times run
+    over `times`, then back, and so on.
     """
     import torch
 

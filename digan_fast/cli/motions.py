@@ -12,8 +12,8 @@ from digan_fast.cli.options import RenderOptions
 class MotionsOptions(RenderOptions):
     """One content with many motions, side by side.
 
-    The seeds are those of `digan-fast generate`: a tile shows what `generate --seeds SEED
-    --motion-seed MOTION` does.
+    Seeds are as for `digan-fast generate`: a tile shows the video of `generate --seeds SEED
+    --motion-seed MOTION`.
     """
 
     seed: Seed = 0

@@ -1,4 +1,4 @@
-"""Plain data as tyro takes it, and the types of options that commands share."""
+"""Plain data in the form tyro expects, and option types shared by commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from digan_fast.training.shown import Shown
 
 
 def parse_path(text: str) -> Path:
-    """Raises ValueError for nothing, as an unset variable of a shell gives, which Path takes for this folder."""
+    """Raises ValueError for an empty text, such as an unset shell variable, which Path reads as the current folder."""
     if not text.strip():
         raise ValueError("'' is no path; an unset variable?")
     return Path(text)
@@ -35,7 +35,7 @@ MaybePath = Annotated[Path | None, _spec(Path | NoneType)]
 
 
 def presented(kind: type) -> type:
-    """A dataclass whose :class:`Shown` annotations are tyro's: a subclass, whose texts tyro finds in ``kind``."""
+    """A subclass of ``kind``, where tyro finds the help texts, with :class:`Shown` annotations translated to tyro's."""
     hints = typing.get_type_hints(kind, include_extras=True)
     changed = {name: _translated(hint) for name, hint in hints.items() if _shown(hint)}
     if not changed:

@@ -1,4 +1,4 @@
-"""From options to streams of frames, and from those to files."""
+"""From options to streams of frames, and from streams to files."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from digan_fast.devices import default_device, usable_device
 from digan_fast.networks import Generator, latents
 
 SUFFIXES: Final = (".mp4", ".gif", ".png", "")
-# Pictures made at once by generators without an INR, and by streams with an INR for each frame.
+# Pictures rendered at once by generators without an INR, and by streams with one INR per frame.
 TOGETHER: Final = 8
 MOST_FRAMES: Final = 10_000_000
 LARGEST_SIZE: Final = 2**24
-# Of one picture: 3 GiB in float32.
+# Pixels of one picture: 3 GiB in float32.
 MOST_PIXELS: Final = 2**28
 
 
 def check(options: RenderOptions) -> None:
-    """Raises UsageError for what can be told before anything is loaded."""
+    """Raises UsageError for invalid options that can be detected before anything is loaded."""
     if options.out.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--out: {options.out}, expected the suffix .mp4, .gif, .png, or none for a folder")
     if is_sheet(options) and options.grid is not None:
@@ -56,7 +56,7 @@ def check(options: RenderOptions) -> None:
 
 
 def check_target(path: Path) -> None:
-    """Raises UsageError for a file where a folder is to be written, and the other way round."""
+    """Raises UsageError for a file where a folder is to be written, and vice versa."""
     if path.suffix and path.is_dir():
         raise UsageError(f"--out: {path} is a folder, where a file is to be written")
     if not path.suffix and path.is_file():
@@ -71,7 +71,7 @@ def is_sheet(options: RenderOptions) -> bool:
 
 
 def load_generator(options: RenderOptions) -> Generator:
-    """The snapshot's generator, with averaged weights where it has those, on the device."""
+    """The snapshot's generator on the device, with averaged weights if it has them."""
     path = snapshot.shipped() if options.snapshot is None else options.snapshot
     device = _device(options.device)
     generator = snapshot.load_generator(path, device)
@@ -117,7 +117,7 @@ def videos(
 ) -> Iterator[Tensor]:
     """A stream of T frames of B videos, uint8 [B, 3, H, W] on the CPU, at times [T].
 
-    Raises UsageError, at once, where an option does not fit the network.
+    Raises UsageError immediately if an option does not fit the network.
     """
 
     def pictures() -> Iterator[Tensor]:
@@ -132,7 +132,7 @@ def videos(
 def morph(
     generator: Generator, moments: Iterable[tuple[Tensor, Tensor, Tensor]], options: RenderOptions
 ) -> Iterator[Tensor]:
-    """A stream of frames, uint8 [1, 3, H, W]: one for each ws[n], z_motion[n] and times[n] of every moments."""
+    """A stream of frames, uint8 [1, 3, H, W]: one for each ws[n], z_motion[n] and times[n] of every batch."""
 
     def pictures() -> Iterator[Tensor]:
         for ws, z_motion, times in moments:
@@ -153,13 +153,13 @@ def tiled(frames: Iterable[Tensor], columns: int, rows: int) -> Iterator[Tensor]
 
 
 def near_square(count: int) -> tuple[int, int]:
-    """Columns and rows of the grid closest to a square that has so many cells."""
+    """Columns and rows of the grid with at least this many cells that is closest to a square."""
     columns = math.isqrt(count - 1) + 1
     return columns, -(-count // columns)
 
 
 def grid_of(options: RenderOptions, count: int) -> tuple[int, int]:
-    """Columns and rows for so many videos.  Raises UsageError where they do not fit."""
+    """Columns and rows for this many videos.  Raises UsageError if they do not fit."""
     columns, rows = near_square(count) if options.grid is None else options.grid
     if columns * rows < count:
         raise UsageError(f"--grid: {columns}x{rows}, expected room for {count} videos")
@@ -173,7 +173,7 @@ def write(
     grid: tuple[int, int],
     options: RenderOptions,
 ) -> None:
-    """Write a stream of `count` frames, uint8 [B, 3, H, W], and say where it lies."""
+    """Write a stream of `count` frames, uint8 [B, 3, H, W], and print its path."""
     shown = tqdm(frames, desc=path.name, total=count, unit="frame", disable=None, leave=False)
     with contextlib.closing(shown):
         if is_sheet(options):
@@ -212,9 +212,9 @@ def _labels(generator: Generator, label: str | None, batch: int) -> Tensor | Non
 
 
 def _started(frames: Iterator[Tensor]) -> Iterator[Tensor]:
-    """The same frames as uint8 on the CPU, the first of them already made.
+    """The same frames as uint8 on the CPU, the first already computed.
 
-    A ValueError names an argument of `VideoINR.render`; the option has the same name.
+    A ValueError names an argument of `VideoINR.render`, which is also the option's name.
     """
     try:
         first = next(frames)
@@ -224,7 +224,7 @@ def _started(frames: Iterator[Tensor]) -> Iterator[Tensor]:
 
 
 def _finite(frame: Tensor) -> Tensor:
-    """The frame, if it is one: numbers beyond float32's would otherwise be grey pixels."""
+    """The frame, if it is finite: values beyond float32's range would otherwise become grey pixels."""
     if not bool(frame.isfinite().all()):
         raise ValueError(
             "the pictures are not finite: --times or --truncation takes the network beyond float32, or its weights do"
@@ -233,7 +233,7 @@ def _finite(frame: Tensor) -> Tensor:
 
 
 def _pictures(generator: Generator, ws: Tensor, z_motion: Tensor, times: Tensor, options: RenderOptions) -> Tensor:
-    """[N, 3, H, W]: a picture for each of ws, z_motion and times [N]."""
+    """[N, 3, H, W]: one picture for each entry of ws, z_motion and times [N]."""
     synthesis: Any = generator.synthesis
     if synthesis.why_not_inr() is not None:
         times = times.to(ws.device).view(-1, 1, 1, 1)
@@ -244,7 +244,7 @@ def _pictures(generator: Generator, ws: Tensor, z_motion: Tensor, times: Tensor,
 
 
 def _published(generator: Generator, ws: Tensor, z_motion: Tensor, times: Tensor) -> Iterator[Tensor]:
-    """A stream of frames [B, 3, H, W] of a generator without an INR, some frames at once."""
+    """A stream of frames [B, 3, H, W] of a generator without an INR, several frames at a time."""
     batch = len(ws)
     for part in times.to(ws.device).split(max(1, TOGETHER // batch)):
         columns = part.expand(batch, -1).reshape(-1, 1, 1, 1)

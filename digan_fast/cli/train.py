@@ -9,12 +9,12 @@ from digan_fast.training.config import TrainConfig
 from digan_fast.training.loop import train
 from digan_fast.training.preview import preview
 
-# Every field but the data, which has no option's name.
+# Every field but data, which is positional.
 _OPTIONS = {field.name for field in dataclasses.fields(TrainConfig)} - {"data"}
 
 
 def run(config: TrainConfig) -> None:
-    """Train as told and say where the snapshot lies, or what would be read."""
+    """Train and print the snapshot's path, or with --dry-run what would be read."""
     try:
         config.check()
     except ValueError as error:
@@ -26,6 +26,6 @@ def run(config: TrainConfig) -> None:
 
 
 def _by_option(error: ValueError) -> str:
-    """Its message, which begins with the option where it begins with the field."""
+    """The error's message, a leading field name replaced by the option's."""
     field, colon, rest = str(error).partition(":")
     return f"--{field.replace('_', '-')}{colon}{rest}" if colon and field in _OPTIONS else str(error)

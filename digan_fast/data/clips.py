@@ -16,7 +16,7 @@ __all__ = ["Clips", "Source", "find_videos"]
 
 
 class Frames:
-    """A growing uint8 [N, 3, R, R] in memory that is held once: the C library moves large blocks by their pages."""
+    """A growing uint8 [N, 3, R, R] held in memory once: the C library moves large blocks by remapping their pages."""
 
     def __init__(self, resolution: int) -> None:
         self._array = numpy.empty((0, 3, resolution, resolution), numpy.uint8)
@@ -41,11 +41,11 @@ class Frames:
 
 
 class Clips:
-    """Every clip of ``length`` frames, ``stride`` apart, of the given videos, held as uint8 [N, 3, R, R] each.
+    """Every clip of ``length`` frames, ``stride`` apart, of the given videos, each held as uint8 [N, 3, R, R].
 
-    ``mirror`` doubles the clips by x-flips.  ``fps`` resamples videos by time.  Videos that are damaged (an error if
-    ``strict``) or too short for a clip are left out, with a line in ``left_out``; ValueError where all are.
-    ``classes`` are the names of all classes that the sources have.
+    ``mirror`` doubles the clips with horizontal flips.  ``fps`` resamples videos by time.  Videos that are damaged (an
+    error if ``strict``) or too short for a clip are left out, with a line in ``left_out``; ValueError if all are.
+    ``classes`` are the names of all classes of the sources.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Clips:
         for source in tqdm(sources, desc="reading", unit="video", disable=not progress):
             pixels = Frames(resolution)
             try:
-                # Folders of frames have no times.
+                # Folders of frames have no timestamps.
                 moving = {} if fps is None or source.path.is_dir() else {"fps": fps}
                 decoded = video.iter_frames(source.path, **moving)
                 for frame in itertools.islice(decoded, part.start, part.stop, part.step):
@@ -112,11 +112,11 @@ class Clips:
 
     @property
     def c_dim(self) -> int:
-        """The extent of a label: the number of classes, 0 without."""
+        """The size of a label: the number of classes, 0 if unconditional."""
         return len(self.classes)
 
     def pairs(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """``(pairs [B, 7, R, R], labels [B, c_dim])``: two frames of a clip in [−1, 1] and the plane of their Δt.
+        """``(pairs [B, 7, R, R], labels [B, c_dim])``: two frames of a clip in [−1, 1] and a plane of their Δt.
 
         The frames are int(Beta(2, 1)·length) and int(Beta(1, 2)·length), sorted; they may coincide.
         """

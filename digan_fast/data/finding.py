@@ -1,4 +1,4 @@
-"""What a file or a tree of folders holds: its videos, what was left out, and why."""
+"""What a file or a tree of folders contains: its videos, what was left out, and why."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from digan_fast.video.pictures import is_image_name
 
 TAKES: Final = ("videos", "frames")
 SPLITS: Final = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")
-# What a run's folder holds besides its config.json.
+# What a run's folder contains besides its config.json.
 _RUN_FILES: Final = ("state.pt", "log.jsonl", "snapshot.safetensors")
-# What file systems and archives leave behind, and where pictures of videos are kept beside them.
+# What file systems and archives leave behind, and folders for thumbnails beside videos.
 _JUNK: Final = ("__MACOSX", "$RECYCLE.BIN", "System Volume Information", "lost+found", "@eaDir", "#recycle")
 _THUMBNAILS: Final = ("thumbs", "thumbnails", "posters")
 
 
 @dataclass(frozen=True)
 class Source:
-    """One video on disk, and the name of its class where the tree has classes."""
+    """One video on disk, and the name of its class if the tree has classes."""
 
     path: Path
     label: str | None
@@ -31,7 +31,7 @@ class Source:
 
 @dataclass
 class Findings:
-    """The videos below a root, and a line on each thing that was left out."""
+    """The videos below a root, and a line for each thing left out."""
 
     sources: list[Source] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
@@ -53,16 +53,15 @@ def survey(
 ) -> Findings:
     """The videos at or below ``root``: files, animations and folders of frames, in sorted order.
 
-    Hidden files and folders, folders of training runs, files and folders that were seen already (through symbolic
-    links) and those of ``but`` are left out.  A folder with videos is none of frames: pictures beside them are left
-    out.
+    Hidden files and folders, folders of training runs, files and folders already seen (through symbolic links) and
+    those in ``but`` are left out.  A folder with videos is not a folder of frames: pictures beside them are left out.
 
     conditional: the first folder below ``root`` is a video's class.
-    split: which of the folders train, val, test, … below ``root`` is the data; ``all`` takes them as other folders.
-    take: whether a folder with pictures and with folders of videos gives ``videos`` or ``frames``.
+    split: which of the folders train, val, test, … below ``root`` is the data; ``all`` treats them like other folders.
+    take: whether a folder with both pictures and folders of videos gives ``videos`` or ``frames``.
 
-    Raises FileNotFoundError where there is nothing at ``root``, ValueError where there is no video, or one outside a
-    class, or where it is ambiguous what is meant; the message names the option that decides.
+    Raises FileNotFoundError if ``root`` does not exist, ValueError if there is no video, or one outside a class, or if
+    the tree is ambiguous; the message names the option that decides.
     """
     root = Path(root)
     if not root.exists():
@@ -111,7 +110,7 @@ def _split(root: Path, split: str | None, found: Findings) -> Path:
 
 
 def _parts(names: Iterable[str]) -> list[str]:
-    """Those of the names that the parts of published sets have."""
+    """Those of the names that are parts of published data sets."""
     return [name for name in names if name.lower() in SPLITS]
 
 
@@ -125,7 +124,7 @@ def _passed_over(name: str) -> bool:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """False for a link that leads nowhere or to itself."""
+    """False for a link to nothing or to itself."""
     try:
         return entry.is_dir()
     except OSError:
@@ -133,7 +132,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _listed(folder: Path, found: Findings) -> list[os.DirEntry[str]]:
-    """What is in a folder, sorted; nothing where it cannot be read, which is noted."""
+    """A folder's entries, sorted; empty if it cannot be read, which is recorded."""
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
@@ -143,7 +142,7 @@ def _listed(folder: Path, found: Findings) -> list[os.DirEntry[str]]:
 
 
 class _Search:
-    """``base``: below it, a folder with several parts of a set is ambiguous; None where a split was named."""
+    """``base``: below it, a folder with several parts of a data set is ambiguous; None if a split was named."""
 
     def __init__(self, take: str | None, but: set[Path], base: Path | None, found: Findings) -> None:
         self.take = take
@@ -175,7 +174,7 @@ class _Search:
         self._folder(path)
 
     def summarise(self) -> None:
-        """Add lines on what was passed over without a line of its own."""
+        """Add lines for what was left out without a line of its own."""
         if self.hidden:
             self.found.left_out.append(f"{self.hidden} hidden or system files and folders")
         if self.others:
@@ -234,7 +233,7 @@ class _Search:
             )
 
     def _is_new(self, path: Path) -> bool:
-        """Whether this file was not seen through a symbolic link; hard links are files of their own."""
+        """Whether this file was not already seen through a symbolic link; hard links count as separate files."""
         status = path.stat()
         number = (status.st_dev, status.st_ino)
         if status.st_nlink == 1 and number in self.seen:

@@ -1,4 +1,4 @@
-"""The file of an INR: safetensors, its structure in the metadata."""
+"""The file format of an INR: safetensors, with its structure in the metadata."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def save(path: str | os.PathLike[str], levels: tuple[Level, ...], tensors: Mappi
 
 
 def load(path: str | os.PathLike[str], device: str, make: Callable[[tuple[Level, ...]], _Made]) -> _Made:
-    """What is made of the levels that :func:`save` wrote.  Raises ValueError, naming the file, for anything else."""
+    """What ``make`` returns for levels :func:`save` wrote.  Raises ValueError, naming the file, for anything else."""
     from safetensors import SafetensorError, safe_open
 
     try:

@@ -16,7 +16,7 @@ MOTION_SLOPE = 0.01
 class Motion:
     """The phases of a level's sinusoids at any time: ``offset + MLP(leaky_relu(velocity·t))``.
 
-    offset, velocity [B, K]; the MLP's weight0, weight1 [K, K] and bias0, bias1 [K] are shared by the videos.
+    offset, velocity [B, K]; the MLP's weight0, weight1 [K, K] and bias0, bias1 [K] are shared by all videos.
     """
 
     offset: Tensor

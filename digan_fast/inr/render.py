@@ -1,4 +1,4 @@
-"""From the levels of an INR and the times to the op that renders them, or to a differentiable composition."""
+"""Renders the levels of an INR at given times by one op, or by a differentiable composition of ops."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def render(
 ) -> Tensor:
     """The window [B, T, C, H, W] of pictures of side ``size``, where ``resolution`` is the side at scale 1.
 
-    With gradients, and in torch.func's transforms, it is composed of differentiable ops; without, it is one op of
-    bounded memory.
+    With gradients, and under torch.func's transforms, it is composed of differentiable ops; otherwise it is one op
+    with bounded memory.
     """
     chosen = [level.at(times, level.side * size // resolution) for level in levels]
     tensors = [tensor for level in chosen for tensor in _tensors(level)]
@@ -45,7 +45,7 @@ def render(
         low = [lowered(level, precision) for level in part]
         return evaluate(low, size, window, Products(linear_act, coord_linear, linear_act))
 
-    # torch.func's transforms do without the hooks that computing activations again needs.
+    # torch.func's transforms do not support the hooks that recomputing activations needs.
     if not checkpoint or formula or times.numel() == 0:
         return composed(*chosen)
     pictures = []

@@ -18,7 +18,7 @@ from digan_fast.inr.render import checked_window, render
 from digan_fast.levels import Level, Window, walk
 from digan_fast.precision import RENDER_PRECISIONS, full_precision
 
-# Pixels of a stream that are rendered at once: what is done once for a call, such as packing weights, costs 2 % of it.
+# Pixels of a stream rendered per call: at this size the fixed cost of a call, such as packing weights, is 2 %.
 STREAM_PIXELS = 65536
 
 
@@ -26,9 +26,9 @@ STREAM_PIXELS = 65536
 class VideoINR:
     """B videos as networks from (x, y, t) to colour; levels coarse to fine (DIGAN, arXiv 2202.10571, section 3.1).
 
-    Plain data, which shares no memory with the network that made it: it can be saved, sent, indexed (``inr[0]``,
-    ``inr[2:5]``) and rendered elsewhere.  Its tensors may carry gradients; rendering is then differentiable by them and
-    by the times, in torch.func's transforms and in forward mode too.
+    Plain data that shares no memory with the network that made it: it can be saved, sent, indexed (``inr[0]``,
+    ``inr[2:5]``) and rendered elsewhere.  Its tensors may carry gradients; rendering is then differentiable with
+    respect to them and the times, under torch.func's transforms and in forward mode too.
     """
 
     levels: tuple[Level, ...]
@@ -48,7 +48,7 @@ class VideoINR:
         return f"VideoINR({len(self)} videos, levels of side {sides}, {self.dtype}, {self.device})"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> VideoINR:
-        """Values without the history of their gradients, as pickling keeps them."""
+        """Values without gradient history, as in pickling."""
         copied: VideoINR = walk(
             self, "", lambda _, tensor: tensor.detach().clone().requires_grad_(tensor.requires_grad)
         )
@@ -59,7 +59,7 @@ class VideoINR:
 
     @property
     def videos(self) -> int:
-        """B; in a traced graph a symbol, which ``len`` would make a number."""
+        """B; a symbol in a traced graph, where ``len`` would specialise it."""
         return self.levels[0].layers[0].weight.shape[0]
 
     def __getitem__(self, index: int | slice) -> VideoINR:
@@ -112,17 +112,17 @@ class VideoINR:
 
         times: [T] or [B, T]; the networks were trained on [0, 1], anything else extrapolates.
         size: the side of the whole picture, a multiple of ``img_resolution // levels[0].side``; default: scale 1.
-        window: (top, left, height, width) in pixels of that picture, may reach outside; default: all of it.
-        levels: evaluate only so many levels, coarse to fine; the picture keeps its size, upsampled to the nearest.
-        precision: ``bfloat16`` keeps weights and activations in bfloat16, phases and colours in float32; ``int8`` has
-            products of 8-bit weights (a scale for each row) and activations (a scale and a zero for each pixel), and
-            no gradients; phases, to-RGB and colours are float32.  Videos of the shipped snapshot are 60 dB (bfloat16)
-            and 48 dB (int8) from float32's.  int8 takes 0.57 of bfloat16's time with AVX-512 VNNI and BF16, and 0.8 of
-            float32's with AVX2.  A pixel that is not finite is NaN in int8.
-        checkpoint: with gradients, keep no activations; the backward computes them again, a frame at a time.
+        window: (top, left, height, width) in pixels of that picture, may extend beyond it; default: all of it.
+        levels: evaluate only this many levels, coarse to fine; the picture keeps its size, by nearest upsampling.
+        precision: ``bfloat16`` keeps weights and activations in bfloat16, phases and colours in float32; ``int8``
+            multiplies 8-bit weights (one scale per row) by 8-bit activations (one scale and zero point per pixel),
+            without gradients; phases, to-RGB and colours are float32.  Against float32, videos of the shipped
+            snapshot have a PSNR of 60 dB (bfloat16) and 48 dB (int8).  int8 takes 0.57 of bfloat16's time with AVX-512
+            VNNI and BF16, and 0.8 of float32's with AVX2.  A pixel that is not finite is NaN in int8.
+        checkpoint: with gradients, store no activations; the backward recomputes them, one frame at a time.
 
-        Without gradients the work goes in tiles, so that memory beyond the result is bounded.  Raises ValueError,
-        naming the argument, where one does not fit.
+        Without gradients, rendering is tiled, so that memory beyond the result is bounded.  Raises ValueError, naming
+        the argument, if one is invalid.
         """
         times = self._times(times)
         size = self._size(size)
@@ -138,10 +138,10 @@ class VideoINR:
         levels: int | None = None,
         precision: str = "float32",
     ) -> Iterator[Tensor]:
-        """A stream of frames [B, 3, H, W], one for each time; arguments as of :meth:`render`.
+        """A stream of frames [B, 3, H, W], one for each time; arguments as for :meth:`render`.
 
-        Memory does not grow with the number of frames; no gradients, so that it is a ValueError inside the transforms
-        of torch.func and for times with a forward-mode tangent.
+        Memory does not grow with the number of frames.  Frames have no gradients; ValueError under torch.func's
+        transforms and for times with a forward-mode tangent.
         """
         times = self._times(times)
         reason = transforms.why_formula([times, *self.tensors().values()])
@@ -150,12 +150,12 @@ class VideoINR:
         times = times.detach()
         self._chosen(levels, precision)
         _, _, height, width = checked_window(window, self._size(size))
-        together = max(1, STREAM_PIXELS // max(1, self.videos * height * width))
+        batch = max(1, STREAM_PIXELS // max(1, self.videos * height * width))
 
         def stream() -> Iterator[Tensor]:
-            for first in range(0, times.shape[1], together):
+            for first in range(0, times.shape[1], batch):
                 with torch.no_grad():
-                    part = self.render(times[:, first : first + together], size, window, levels, precision)
+                    part = self.render(times[:, first : first + batch], size, window, levels, precision)
                 yield from part.unbind(1)
 
         return stream()

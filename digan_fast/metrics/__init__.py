@@ -1,1 +1,1 @@
-"""How near pictures are to others: a module for each measure, with a function of its name."""
+"""Similarity of pictures: one module per metric, with a function of the same name."""

@@ -13,11 +13,11 @@ K1, K2 = 0.01, 0.03
 
 
 def ssim(picture: Tensor, expected: Tensor) -> float:
-    """The mean structural similarity of pictures [N, C, H, W], each channel by itself; 1 for equal ones.
+    """The mean structural similarity of pictures [N, C, H, W], per channel; 1 for identical ones.
 
     Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural similarity", IEEE
-    Transactions on Image Processing 13 (4), 2004: a Gaussian window of 11×11 with σ = 1.5 wherever it fits whole,
-    K1 = 0.01, K2 = 0.03.  It compares means as intensities from 0 on, so the colours are brought to [0, 1] first.
+    Transactions on Image Processing 13 (4), 2004: an 11×11 Gaussian window with σ = 1.5 wherever it fits entirely,
+    K1 = 0.01, K2 = 0.03.  It compares means as intensities starting at 0, so colours are mapped to [0, 1] first.
     """
     if min(picture.shape[-2:]) < WINDOW:
         raise ValueError(f"picture: shape {tuple(picture.shape)}, expected at least {WINDOW}×{WINDOW} pixels")

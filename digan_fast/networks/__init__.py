@@ -1,4 +1,4 @@
-"""DIGAN's networks under their published names, and what turns latents into an INR."""
+"""DIGAN's networks under their published names, and the code that turns latents into an INR."""
 
 from digan_fast.networks.discriminators.digan import Discriminator
 from digan_fast.networks.generator import Generator

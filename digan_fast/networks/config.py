@@ -1,4 +1,4 @@
-"""The generator's published configuration: what is read of it, and its defaults."""
+"""The generator's published configuration: the options that are read, and their defaults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST = 1_000_000
 
 @dataclass(frozen=True)
 class FeatureConfig:
-    """Sinusoids of a level: their number K, and whether the cosines are there besides the sines."""
+    """Sinusoids of a level: their number K, and whether there are cosines as well as sines."""
 
     sinusoids: int
     use_cosine: bool
@@ -51,7 +51,7 @@ class CoordsConfig:
         )
 
     def features(self, side: int) -> FeatureConfig:
-        """The sinusoids on the grid of this side.  Raises ValueError where the configuration has none."""
+        """The sinusoids on the grid of this side.  Raises ValueError if the configuration has none."""
         entry = by_side(self.res_configs, side)
         if entry is None:
             raise ValueError(f"coords.res_configs: no entry for the grid of side {side}")
@@ -67,7 +67,7 @@ class CoordsConfig:
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """What the published ``cfg`` says, with its names; ``coords`` also holds for the input where that names none."""
+    """The published ``cfg`` under its own names; ``coords`` also applies to the input unless that has its own."""
 
     upsampling_mode: str | None
     use_noise: bool
@@ -133,7 +133,7 @@ def _whole(name: str, value: Any, least: int = 1) -> int:
 
 
 def _sided(name: str, table: Any) -> Mapping[Any, Any]:
-    """A table whose keys are sides of grids, int or str; None is an empty one."""
+    """A table keyed by grid side, int or str; None is an empty one."""
     if not isinstance(table or {}, Mapping):
         raise ValueError(f"{name}: {table!r}, expected a mapping from sides of grids")
     for key in table or {}:
@@ -150,12 +150,12 @@ def _finite(name: str, value: Any) -> float:
 
 
 def by_side(table: Mapping[Any, Any], side: int) -> Any:
-    """The entry for the grid of this side, the keys being int or str; None where there is none."""
+    """The entry for the grid of this side, with int or str keys; None if there is none."""
     return table.get(side, table.get(str(side)))
 
 
 def resolve(tree: Any) -> dict[str, Any]:
-    """Plain nested dicts with references resolved.  Raises ValueError for one to nothing or to itself."""
+    """Plain nested dicts with references resolved.  Raises ValueError for a reference to nothing or to itself."""
     if not isinstance(tree, Mapping):
         raise ValueError(f"configuration: {type(tree).__name__}, expected a mapping")
     resolved: dict[str, Any] = config_references.resolve(tree, [tree])
@@ -165,7 +165,7 @@ def resolve(tree: Any) -> dict[str, Any]:
 def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The generator's ``cfg`` from a published YAML file, its references resolved.
 
-    Raises ValueError, naming the file, where it is not one.
+    Raises ValueError, naming the file, if it is not one.
     """
     import yaml
 
@@ -185,7 +185,7 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _check_keys(tree: Any, known: Mapping[str, Any], path: str) -> None:
-    """Raises ValueError for a key that means nothing, naming the nearest that does."""
+    """Raises ValueError for an unknown key, naming the closest known one."""
     if not isinstance(tree, Mapping):
         raise ValueError(f"{path.rstrip('.') or 'the file'}: {type(tree).__name__}, expected a mapping")
     for key, value in tree.items():
@@ -197,9 +197,9 @@ def _check_keys(tree: Any, known: Mapping[str, Any], path: str) -> None:
 
 
 def _check_res_keys(generator: Mapping[str, Any]) -> None:
-    """Raises ValueError for a misspelt key of a grid's features, also of grids that the network does not have.
+    """Raises ValueError for a misspelt key of a grid's features, including grids that the network does not have.
 
-    Other keys are those of other kinds of features, which are off or refused where they are used.
+    Other keys belong to other kinds of features, which are off, or refused where they are used.
     """
     trees = (generator.get("coords"), (generator.get("input") or {}).get("coord_fuser_cfg"))
     entries = [entry for tree in trees for entry in ((tree or {}).get("res_configs") or {}).items()]
@@ -217,7 +217,7 @@ _COORDS_KEYS: dict[str, Any] = dict.fromkeys(
         "low_res_cfg", "medium_res_cfg", "high_res_cfg", "use_full_cache", "global_motion",
     )
 )  # fmt: skip
-# The keys of a generator's configuration, those without an effect here among them; None: not looked into.
+# The keys of a generator's configuration, including those without effect here; None: contents not checked.
 _KEYS: dict[str, Any] = {
     "fp32": None,
     "fmaps": None,
@@ -237,7 +237,7 @@ def coordinate_config(
     extra_convs: Mapping[int, int] | None = None,
     max_side: int = 256,
 ) -> dict[str, Any]:
-    """A configuration in DIGAN's form: coarse levels on a grid of ``resolution``, FMM of the given rank."""
+    """A configuration in DIGAN's form: coarse levels on a grid of side ``resolution``, FMM of the given rank."""
     entry = {"predictable_emb_size": sinusoids, "use_cosine": True}
     sides = [2**power for power in range(2, max(resolution, max_side).bit_length())]
     coords = {

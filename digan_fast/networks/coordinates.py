@@ -1,4 +1,4 @@
-"""Coordinate features: sinusoids with predicted frequencies, and phases that a motion network moves in time."""
+"""Coordinate features: sinusoids with predicted frequencies, and phases that a motion network moves over time."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class CoordsInput(nn.Module):
 
 
 class GenInput(nn.Module):
-    """What level 4 starts from: sinusoids, or a learnt constant ``input`` [C, R0, R0]."""
+    """Level 4's starting point: sinusoids, or a learnt constant ``input`` [C, R0, R0]."""
 
     def __init__(self, kind: str, channels: int, w_dim: int, side: int, coords: CoordsConfig) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ from digan_fast.networks.synthesis import SynthesisNetwork
 def sample_pair_times(batch: int, device: torch.device | str = "cpu") -> Tensor:
     """Two ascending times for each video, [B, 2], drawn as published: Beta(2, 1), then Beta(1, 2), sorted.
 
-    Raises RuntimeError inside the transforms of torch.func, in which torch does not draw them.
+    Raises RuntimeError under torch.func's transforms, where torch does not draw them.
     """
     if transforms.active():
         raise RuntimeError(
@@ -32,12 +32,11 @@ def sample_pair_times(batch: int, device: torch.device | str = "cpu") -> Tensor:
 
 
 class Generator(nn.Module):
-    """DIGAN's generator (arXiv 2202.10571): constructor, call, names and random draws of the published one.
+    """DIGAN's generator (arXiv 2202.10571), with the published constructor, call, names and random draws.
 
-    ``mapping`` and ``synthesis`` are modules of their own.  ``cfg`` is the published configuration tree; without it
-    the generator is DIGAN's, whose mapping has 2 layers (8 are the default otherwise).  ``init_kwargs`` are the
-    constructor's arguments as plain data.  ``ours`` has no effect: it is True wherever the published training made
-    the network.
+    ``mapping`` and ``synthesis`` are separate modules.  ``cfg`` is the published configuration tree; without it
+    the generator is DIGAN's, whose mapping has 2 layers (otherwise the default is 8).  ``init_kwargs`` are the
+    constructor's arguments as plain data.  ``ours`` has no effect: the published training always sets it to True.
     """
 
     def __init__(
@@ -68,7 +67,7 @@ class Generator(nn.Module):
             "cfg": cfg,
         }
         self.ours = ours
-        # Those of the labels' entries, where a snapshot tells them.
+        # Names of the label's entries, if a snapshot has them.
         self.class_names: list[str] = []
         self.z_dim = z_dim
         self.c_dim = c_dim
@@ -99,7 +98,7 @@ class Generator(nn.Module):
     ) -> VideoINR:
         """The INR of B videos for content z [B, z_dim], labels c [B, c_dim], motion z_motion [B, w_dim].
 
-        A motion that is not given is drawn from the global generator.
+        A missing motion is drawn from the global generator.
         """
         ws = self.mapping(z, c, truncation_psi, truncation_cutoff, skip_w_avg_update=True)
         if z_motion is None:
@@ -118,10 +117,10 @@ class Generator(nn.Module):
         truncation_cutoff: int | None = None,
         **synthesis_kwargs: Any,
     ) -> tuple[Tensor, Tensor | None]:
-        """``(frames [B·T, 3, H, W], dT)``, the frames of a video consecutive.
+        """``(frames [B·T, 3, H, W], dT)``, with the frames of a video consecutive.
 
-        timesteps > 2: T times from 0 to 1, dT None.  Otherwise a random pair of times for each video, T = 2, and dT
-        [B, 1, 1, 1] their difference.  Draws, from the global generator: times, motion vectors.
+        timesteps > 2: T times from 0 to 1, dT None.  Otherwise a random pair of times per video, T = 2, and dT
+        [B, 1, 1, 1] is their difference.  Draws times, then motion vectors, from the global generator.
         """
         batch = z.shape[0]
         if timesteps > 2:

@@ -8,13 +8,13 @@ from typing import Final
 import torch
 from torch import Tensor
 
-# A content seed and an equal motion seed draw different numbers.  torch.Generator keeps the low
-# 32 bits of a seed, so the two are told apart there.
+# Makes a content seed and an equal motion seed draw different values.  torch.Generator keeps the
+# low 32 bits of a seed, so the two differ there.
 _MOTION: Final = 0x6D6F7469
 
 
 def content(seeds: Sequence[int], z_dim: int) -> Tensor:
-    """z [B, z_dim] from seeds in 0..2³²−1, each ``randn(z_dim)`` of a generator of its own.
+    """z [B, z_dim] from seeds in 0..2³²−1, each ``randn(z_dim)`` of its own generator.
 
     That is ``torch.Generator().manual_seed(seed)``, on the CPU.
     """
@@ -27,10 +27,10 @@ def motion(seeds: Sequence[int], w_dim: int) -> Tensor:
 
 
 def spherical(first: Tensor, last: Tensor, fractions: Tensor) -> Tensor:
-    """[S, D] between two vectors [D] at fractions [S], along the great circle: lengths stay.
+    """[S, D] between two vectors [D] at fractions [S], along the great circle, which preserves lengths.
 
-    Between two normal vectors a straight line passes through shorter ones than any that a
-    network was trained on.  Vectors in one direction, or opposite ones, are joined by a line.
+    A straight line between two normal vectors passes through shorter ones than any that a
+    network was trained on.  Parallel and opposite vectors are joined by a line.
     """
     fractions = fractions.unsqueeze(1)
     cosine = torch.nn.functional.cosine_similarity(first, last, dim=0)

@@ -58,9 +58,9 @@ class FullyConnected(nn.Module):
 
 
 class MappingNetwork(nn.Module):
-    """Latents and labels to ``ws`` [B, num_ws, w_dim] (or [B, w_dim] where num_ws is None).
+    """Latents and labels to ``ws`` [B, num_ws, w_dim] (or [B, w_dim] if num_ws is None).
 
-    ``z_dim`` 0 maps labels alone.  ``w_avg`` tracks the mean of w in training mode.
+    ``z_dim`` 0 maps labels only.  ``w_avg`` tracks the mean of w in training mode.
     """
 
     w_avg: Tensor
@@ -113,9 +113,9 @@ class MappingNetwork(nn.Module):
     ) -> Tensor:
         """z [B, z_dim] and labels c [B, c_dim] to [B, num_ws, w_dim]; ψ towards ``w_avg`` for the first entries.
 
-        Raises ValueError where a shape does not fit, or for truncation without ``w_avg``.
+        Raises ValueError for an invalid shape, or for truncation without ``w_avg``.
         """
-        # Not of parameters(), which the replicas of DataParallel do not have.
+        # Not from parameters(), which DataParallel's replicas do not have.
         dtype = self.fc0.weight.dtype
         inputs = []
         if self.z_dim > 0:

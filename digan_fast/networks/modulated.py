@@ -1,4 +1,4 @@
-"""Modulated layers: as published, a set of weights for each frame, NCHW; and as layers of an INR."""
+"""Modulated layers: as published, with one weight set per frame in NCHW; and as layers of an INR."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def per_sample_conv(x: Tensor, weight: Tensor, padding: int) -> Tensor:
 
 
 def fir_upsample(x: Tensor, filter: Tensor, padding: int) -> Tensor:
-    """x doubled by zero insertion and the FIR filter, padded for a following layer's own ``padding``."""
+    """x upsampled twofold by zero insertion and the FIR filter, padded for the following layer's own ``padding``."""
     before, after = padding + (len(filter) + 1) // 2, padding + (len(filter) - 2) // 2
     return functional.upfirdn2d(x, filter, up=2, padding=(before, after, before, after), gain=4)
 
 
 class SynthesisLayer(nn.Module):
-    """``act(W(w)·x + noise + bias)``, factorised modulation or StyleGAN2's; ``up`` doubles x by FIR first."""
+    """``act(W(w)·x + noise + bias)``, with factorised modulation or StyleGAN2's; ``up`` doubles x by FIR first."""
 
     resample_filter: Tensor
     noise_const: Tensor
@@ -96,7 +96,7 @@ class SynthesisLayer(nn.Module):
         return weight[..., None, None]
 
     def inr_layer(self, w: Tensor) -> Layer:
-        """This layer of B videos; kernels are 1×1."""
+        """This layer for B videos; kernels are 1×1."""
         return Layer(
             self.modulated_weight(w)[..., 0, 0], self.bias.clone(), self.activation, self.gain, self.conv_clamp
         )
@@ -109,7 +109,7 @@ class SynthesisLayer(nn.Module):
         return torch.randn(x.shape[0], 1, self.side, self.side, device=x.device) * self.noise_strength
 
     def forward(self, x: Tensor, w: Tensor, noise_mode: str = "random", gain: float = 1.0) -> Tensor:
-        """x [N, I, H, W] with a set of weights for each of its N samples."""
+        """x [N, I, H, W] with one weight set for each of its N samples."""
         if self.instance_norm:
             x = x / (x.std(dim=(2, 3), keepdim=True) + EPS)
         weight = self.modulated_weight(w).to(x.dtype)

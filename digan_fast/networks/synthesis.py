@@ -1,4 +1,4 @@
-"""The synthesis network: emits an INR and renders it; or, for options an INR does not have, the published form."""
+"""The synthesis network: produces and renders an INR; the published form runs options that an INR does not support."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOISE_MODES = ("random", "const", "none")
 
 
 class SynthesisBlock(nn.Module):
-    """One level.  ``side`` is that of its grid; ``doubles`` where it is twice the grid of the level before."""
+    """One level.  ``side`` is its grid's; ``doubles`` if that is twice the previous level's."""
 
     resample_filter: Tensor
 
@@ -99,25 +99,25 @@ class SynthesisBlock(nn.Module):
 
     @property
     def layers(self) -> list[SynthesisLayer]:
-        """The modulated layers in their order; each takes one entry of ws."""
+        """The modulated layers in order; each takes one entry of ws."""
         first = [] if self.conv0 is None else [self.conv0]
         return [*first, self.conv1, *(self.extra_convs or [])]
 
     @property
     def fuser(self) -> CoordFuser | None:
-        """This level's coordinate features, level 4's input among them."""
+        """This level's coordinate features, including level 4's input."""
         if self.input is not None and isinstance(self.input.input, CoordsInput):
             return self.input.input.coord_fuser
         return self.coord_fuser
 
     def inr_level(self, ws: list[Tensor], z_motion: Tensor) -> Level:
-        """ws: a [B, w_dim] for each layer and one more for torgb."""
+        """ws: one [B, w_dim] per layer and one more for torgb."""
         layers = [layer.inr_layer(w) for layer, w in zip(self.layers, ws, strict=False)]
         coordinates: Coordinates | None = None
         if self.fuser is not None:
             coordinates = self.fuser.coordinates(ws[0], z_motion)
             if not self.fuser.use_cosine:
-                # Cosines with weight 0, so that every INR has both.
+                # Cosines with weight 0, so that every INR has both sines and cosines.
                 layers[0] = replace(layers[0], weight=F.pad(layers[0].weight, (0, self.fuser.sinusoids)))
         assert self.torgb is not None
         return Level(self.side, coordinates, tuple(layers), self.torgb.inr_layer(ws[-1]))
@@ -137,7 +137,7 @@ class SynthesisBlock(nn.Module):
         noise_mode: str,
         force_fp32: bool,
     ) -> tuple[Tensor, Tensor | None]:
-        """As published: N frames, each with its own weights, the level below upsampled before the first product."""
+        """As published: N frames, each with its own weights; the level below is upsampled before the first product."""
         half = self.use_fp16 and times.device.type == "cuda" and not force_fp32
         dtype = torch.float16 if half else times.dtype
         plain = self.doubles and self.upsampling_mode is not None
@@ -168,7 +168,7 @@ class SynthesisBlock(nn.Module):
 class SynthesisNetwork(nn.Module):
     """``ws`` [B, num_ws, w_dim], times and motion vectors to frames; sections 3.1 and 3.2 of arXiv 2202.10571.
 
-    ``fp16_channels_last`` chooses a layout in the published network and has no effect here.
+    ``fp16_channels_last`` selects a layout in the published network and has no effect here.
     """
 
     def __init__(
@@ -205,7 +205,7 @@ class SynthesisNetwork(nn.Module):
         self.num_fp16_res = num_fp16_res
         self.architecture = architecture
         self.config = config
-        # Whether training keeps no activations of the INR and computes them again in the backward.
+        # Whether training stores no activations of the INR and recomputes them in the backward.
         self.checkpoint = False
         self.block_resolutions = [2**power for power in range(2, img_resolution.bit_length())]
         below, channels_below = 0, 0
@@ -238,11 +238,11 @@ class SynthesisNetwork(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        # Not of parameters(), which the replicas of DataParallel do not have.
+        # Not from parameters(), which DataParallel's replicas do not have.
         return self.blocks[0].conv1.bias.dtype
 
     def why_not_inr(self) -> str | None:
-        """Why these options have no INR, so that the published form runs; None where they have one."""
+        """Why these options have no INR, so that the published form runs; None if they have one."""
         config = self.config
         reasons = {
             f"architecture is {self.architecture!r}": self.architecture != "skip",
@@ -259,7 +259,7 @@ class SynthesisNetwork(nn.Module):
         return next((reason for reason, holds in reasons.items() if holds), None)
 
     def _split(self, ws: Tensor) -> list[list[Tensor]]:
-        """For each level, an entry for each of its layers, and the next one for its torgb."""
+        """For each level, one entry per layer, and the next one for its torgb."""
         if ws.ndim != 3 or tuple(ws.shape[1:]) != (self.num_ws, self.w_dim):
             expected = f"[B, {self.num_ws}, {self.w_dim}]"
             raise ValueError(f"ws: shape {tuple(ws.shape)}, expected {expected}")
@@ -275,8 +275,8 @@ class SynthesisNetwork(nn.Module):
     def inr(self, ws: Tensor, z_motion: Tensor) -> VideoINR:
         """The INR of B videos, for ws [B, num_ws, w_dim] and motion vectors z_motion [B, w_dim].
 
-        It shares no memory with the network, which may train on; made with gradients, it carries them.
-        Raises ValueError where a shape does not fit, or, with the reason, where these options have no INR.
+        It shares no memory with the network, which may continue training; if made with gradients, it carries them.
+        Raises ValueError for an invalid shape or, with the reason, if these options have no INR.
         """
         reason = self.why_not_inr()
         if reason is not None:
@@ -296,9 +296,9 @@ class SynthesisNetwork(nn.Module):
     def published(
         self, ws: Tensor, Ts: Tensor, z_motion: Tensor, noise_mode: str = "random", force_fp32: bool = False
     ) -> Tensor:
-        """The network as published, literally: weights of each frame, concatenation, upsampled inputs, NCHW products.
+        """The network literally as published: weights per frame, concatenation, upsampled inputs, NCHW products.
 
-        Right for all options, and the baseline that speed is measured against.  Arguments as of :meth:`forward`.
+        Supports all options, and is the baseline for measurements of speed.  Arguments as for :meth:`forward`.
         """
         frames = self._frames(ws, Ts, noise_mode)
         self._check_motion(z_motion, ws.shape[0])
@@ -330,13 +330,13 @@ class SynthesisNetwork(nn.Module):
         force_fp32: bool = False,
         precision: str = "float32",
     ) -> Tensor:
-        """Frames [B·T, C, H, W], those of a video consecutive.
+        """Frames [B·T, C, H, W], with those of a video consecutive.
 
         ws [B, num_ws, w_dim], times Ts [B·T, 1, 1, 1], motion vectors z_motion [B, w_dim].  noise_mode: random, const
-        or none, where the options have noise.  ``num_fp16_res`` levels run in half precision on a GPU unless
-        ``force_fp32``; an INR is rendered in ``precision``, as of :meth:`VideoINR.render`.  A network in 16 bits gives
-        frames in its type; its INR is rendered in float32, or in bfloat16 as it is.  Raises ValueError, naming the
-        argument, where one does not fit.
+        or none, if the options have noise.  ``num_fp16_res`` levels run in half precision on a GPU unless
+        ``force_fp32``; an INR is rendered in ``precision``, as in :meth:`VideoINR.render`.  A 16-bit network returns
+        frames in its own type; its INR is rendered in float32, or in bfloat16 unconverted.  Raises ValueError, naming
+        the argument, if one is invalid.
         """
         reason = self.why_not_inr()
         if reason is not None:

@@ -1,7 +1,7 @@
 """The registered ops ``torch.ops.digan_fast.*``: one module per op with schema, fake and autograd.
 
-Each module has a function of its name.  Importing this package registers every kernel, so :func:`backends` and
-:func:`kernel_table` are asked for here.
+Each module has a function of the same name.  Importing this package registers every kernel, so :func:`backends` and
+:func:`kernel_table` are imported from here.
 """
 
 from digan_fast.dispatch import backends, kernel_table

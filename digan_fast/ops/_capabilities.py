@@ -1,4 +1,4 @@
-"""What the kernels of each backend take of each op, and the one sentence why they do not take a call."""
+"""What each backend's kernels support of each op, and the one sentence that says why they do not support a call."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from digan_fast.reference.activations import ACTIVATIONS
 
 _HOMOGENEOUS = ("linear", "relu", "lrelu")
 _OF_PRODUCTS = (*_HOMOGENEOUS, "sine")
-# In the order of the modulation's numbers in csrc.
+# In the order of the modulations in csrc.
 MODULATIONS = ("linear", "demod", "tanh", "sigmoid")
 
 
 @dataclass(frozen=True)
 class Capability:
-    """Of an op's forward and backward: the types of its tensors, and its activations."""
+    """The tensor types and activations supported in an op's forward and backward."""
 
     dtypes: tuple[torch.dtype, ...]
     activations: tuple[str, ...]
@@ -53,9 +53,9 @@ TABLE = {
 
 
 def why_not(op: str, backend: str, activation: str, **tensors: Tensor | None) -> str | None:
-    """Why the backend's kernels for ``op`` cannot take these tensors with this activation; None if they can."""
+    """Why the backend's kernels for ``op`` do not support these tensors with this activation; None if they do."""
     able = TABLE[backend][op]
-    # The simulator has csrc/cuda on another device than CUDA's.
+    # The simulator runs csrc/cuda on another device than CUDA's.
     device = {"native": "cpu", "cuda": _cuda.DEVICE, "triton": "cuda"}[backend]
     devices = set()
     for name, tensor in tensors.items():
@@ -72,7 +72,7 @@ def why_not(op: str, backend: str, activation: str, **tensors: Tensor | None) ->
 
 
 def why_not_one_dtype(**tensors: Tensor | None) -> str | None:
-    """Why not, where a product takes operands of one type alone."""
+    """Why not, for a product whose operands must have the same type."""
     present = {name: tensor.dtype for name, tensor in tensors.items() if tensor is not None}
     if len(set(present.values())) > 1:
         return ", ".join(f"{name} is {dtype}" for name, dtype in present.items())
@@ -80,7 +80,7 @@ def why_not_one_dtype(**tensors: Tensor | None) -> str | None:
 
 
 def unknown(op: str, backend: str, activations: list[str] | tuple[str, ...]) -> str:
-    """The first of some activations that the kernels do not have, else one that they have."""
+    """The first of the activations that the kernels do not have, else one that they have."""
     able = TABLE[backend][op].activations
     return next((name for name in activations if name not in able), able[0])
 

@@ -1,4 +1,4 @@
-"""The border to csrc/cuda: addresses on a CUDA device and its current stream."""
+"""The adapter to csrc/cuda: addresses on a CUDA device and its current stream."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ DEVICE = "cuda"
 
 
 def module() -> Any:
-    """What has the CUDA kernels' bindings."""
+    """The module with the CUDA kernels' bindings."""
     return dispatch.native_module()
 
 
 def address(tensor: Tensor | None, name: str, dtype: torch.dtype | None = None, alignment: int | None = None) -> int:
-    """:func:`ptr` on the CUDA device; the type is the tensor's own if none is asked for."""
+    """:func:`ptr` on the CUDA device; the type defaults to the tensor's own."""
     if tensor is None:
         return 0
     dtype = dtype or tensor.dtype
@@ -28,12 +28,12 @@ def address(tensor: Tensor | None, name: str, dtype: torch.dtype | None = None, 
 
 
 def multiplies_as_tf32(dtype: torch.dtype) -> bool:
-    """Whether torch was told, by name, to multiply float32 with 10 bits after the leading one."""
+    """Whether torch is set, explicitly, to multiply float32 as tf32, with 10 mantissa bits."""
     return dtype == torch.float32 and torch.get_float32_matmul_precision() != "highest"
 
 
 def stream(tensor: Tensor) -> int:
-    """The current stream of the tensor's device, as the address of what CUDA knows it by."""
+    """The current stream of the tensor's device: a cudaStream_t as an integer."""
     return int(torch.cuda.current_stream(tensor.device).cuda_stream)
 
 

@@ -1,4 +1,4 @@
-"""The border to compiled code: the only caller of ``data_ptr()``."""
+"""The adapter to compiled code: the only caller of ``data_ptr()``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NATIVE_ACTIVATIONS = (
     "linear", "relu", "lrelu", "tanh", "sigmoid", "elu", "selu", "softplus", "swish", "sine",
 )  # fmt: skip
 
-# The order of `enum class Number` there; the third is CUDA's alone.
+# The order of `enum class Number` there; the third is CUDA only.
 NATIVE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 _LARGE = 2**21  # bytes
@@ -27,7 +27,7 @@ def ptr(
 ) -> int:
     """The address of a contiguous tensor, 0 for None.
 
-    Raises ValueError, naming the argument, when device, dtype, contiguity or alignment (bytes) is not as asked.
+    Raises ValueError, naming the argument, if device, dtype, contiguity or alignment (bytes) is not as required.
     """
     if tensor is None:
         return 0
@@ -44,9 +44,9 @@ def ptr(
 
 
 def fresh(tensor: Tensor) -> Tensor:
-    """A tensor on the CPU that is about to be written whole; a large one in memory of freed ones, in pages of 2 MiB.
+    """An uninitialised CPU tensor, to be fully written; a large one reuses freed memory, in pages of 2 MiB.
 
-    What the C library gives for as large a tensor, the kernel clears first, page by page.
+    The operating system would clear memory for such a tensor from the C library page by page.
     """
     if tensor.nbytes < _LARGE:
         return tensor
@@ -55,19 +55,19 @@ def fresh(tensor: Tensor) -> Tensor:
 
 
 def wide(tensor: Tensor | None) -> Tensor | None:
-    """Contiguous and float32, as kernels take what is small."""
+    """Contiguous and float32, as kernels take small tensors."""
     return None if tensor is None else tensor.to(torch.float32).contiguous()
 
 
 def one_number(tensor: Tensor) -> Tensor | None:
-    """[1], a view, where a tensor of more elements is one number expanded, as the gradient of a sum is; else None."""
+    """[1], a view, if a tensor of more elements is one value expanded, like the gradient of a sum; else None."""
     if tensor.numel() < 2 or any(n > 1 and step for n, step in zip(tensor.shape, tensor.stride(), strict=True)):
         return None
     return tensor[(slice(0, 1),) * tensor.ndim].reshape(1)
 
 
 def ptr_wide_or_narrow(tensor: Tensor | None, name: str) -> int:
-    """The same for a tensor on the CPU of float32 or bfloat16."""
+    """The same for a CPU tensor of float32 or bfloat16."""
     if tensor is not None and tensor.dtype == torch.bfloat16:
         return ptr(tensor, name, dtype=torch.bfloat16, alignment=2)
     return ptr(tensor, name)

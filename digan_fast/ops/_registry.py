@@ -14,13 +14,14 @@ from digan_fast.precision import full_precision
 
 
 def layout(x: Tensor) -> torch.memory_format:
-    """The layout of an op's output for an input x: channels last where x is, else contiguous."""
+    """The layout of an op's output for an input x: channels last if x is, else contiguous."""
     if x.ndim == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
         return torch.channels_last
     return torch.contiguous_format
 
 
-# A fragment, since the package may be imported again in one process, as notebooks reload it; torch keeps the ops.
+# A fragment, since the package may be imported again in one process, as when a notebook reloads it; torch keeps the
+# ops.
 _LIBRARY = torch.library.Library("digan_fast", "FRAGMENT")
 
 
@@ -31,10 +32,10 @@ def define(
     fake: Callable[..., Any],
     like: int | None = None,
 ) -> Callable[..., Any]:
-    """Register ``digan_fast::name`` with its fake; its body asks :mod:`digan_fast.dispatch`.
+    """Register ``digan_fast::name`` with its fake; its body calls :mod:`digan_fast.dispatch`.
 
-    Outputs are contiguous whatever backend runs; the first is channels last where argument ``like`` is.  Autocast does
-    not reach into the body.
+    Outputs are contiguous for every backend; the first is channels last if argument ``like`` is.  Autocast does not
+    apply inside the body.
     """
 
     @full_precision
@@ -58,7 +59,7 @@ def define(
     overload: Callable[..., Any] = getattr(torch.ops.digan_fast, name).default
 
     def below_autograd(*args: Any) -> Any:
-        """The op for calls whose derivatives are taken care of: without the guard, 8 µs."""
+        """The op for calls whose derivatives are handled elsewhere: without the guard, which takes 8 µs."""
         if torch.compiler.is_compiling():
             return overload(*args)
         with torch._C._AutoDispatchBelowAutograd():
@@ -74,10 +75,10 @@ def _recompose(
     needed: Sequence[bool],
     grads: Sequence[Tensor | None],
 ) -> list[Tensor | None]:
-    """Gradients of ``reference`` by its needed inputs, by running it again under autograd.
+    """Gradients of ``reference`` with respect to the inputs that need them, by running it again under autograd.
 
-    It reads aliases: one input may depend on another (a gradient on the output it came from), and only the partial
-    derivatives are wanted here.
+    It reads aliases: one input may depend on another (a gradient on the output it came from), and only partial
+    derivatives are needed here.
     """
     with torch.enable_grad():
         aliases = [t if t is None else t.view_as(t) for t in inputs]
@@ -92,7 +93,7 @@ def _recompose(
 
 
 def composable(name: str, op: Callable[..., Any]) -> Callable[..., Tensor]:
-    """``op(*args)``, or its reference where :mod:`digan_fast.transforms` asks for the formula."""
+    """``op(*args)``, or its reference if :mod:`digan_fast.transforms` requires the formula."""
     formula = dispatch.reference(name)
 
     def run(*args: Any) -> Tensor:
@@ -112,9 +113,9 @@ def differentiable(
 ) -> Callable[..., Tensor]:
     """An autograd function for the op ``name``, ``forward_op(*tensors, *options) -> out``.
 
-    ``backward_op(grad, *tensors, out, *options)`` gives the gradients by the tensors; their own derivatives come
-    from ``reference_backward`` (the same signature), run again under autograd.  ``keep(*tensors, *options)`` says
-    which tensors the backward reads.
+    ``backward_op(grad, *tensors, out, *options)`` returns the gradients of the tensors; their own derivatives come from
+    ``reference_backward`` (same signature), run again under autograd.  ``keep(*tensors, *options)`` says which tensors
+    the backward reads.
     """
 
     class Backward(torch.autograd.Function):

@@ -1,4 +1,4 @@
-"""The border to Triton: kernels are imported by the first call that runs one."""
+"""The adapter to Triton: kernels are imported by the first call that runs one."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def _keep(x: Tensor, bias: Tensor | None, dim: int, activation: str, *_: Any) ->
 
 
 def _options(x: Tensor, dim: int, activation: str, gain: float, clamp: float | None) -> dict[str, Any]:
-    """What the compiled functions take besides addresses; x contiguous."""
+    """The compiled functions' arguments other than addresses; x contiguous."""
     return {
         "outer": math.prod(x.shape[:dim]),
         "channels": x.shape[dim],

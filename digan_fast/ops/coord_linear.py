@@ -1,4 +1,4 @@
-"""``digan_fast::coord_linear``: sines and cosines of coordinate phases into a linear layer, never stored."""
+"""``digan_fast::coord_linear``: a linear layer of sines and cosines of coordinate phases, which are never stored."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _backward_op = define(
 
 
 def _extents(phase: Tensor, weight: Tensor, grid: Sequence[int]) -> dict[str, int]:
-    """Of the compiled functions' arguments."""
+    """Extents among the compiled functions' arguments."""
     named = zip(("side", "top", "left", "height", "width"), grid, strict=True)
     batch, frames, sinusoids = phase.shape
     return {"videos": batch, "frames": frames, "sinusoids": sinusoids, "outputs": weight.shape[1], **dict(named)}
@@ -137,7 +137,7 @@ dispatch.register(
 
 
 def _cuda_options(phase: Tensor, weight: Tensor, grid: Sequence[int], *options: Any) -> dict[str, Any]:
-    """What the CUDA kernels take besides addresses."""
+    """The CUDA kernels' arguments other than addresses."""
     return {
         "number": NATIVE_DTYPES.index(weight.dtype),
         "tf32": _cuda_border.multiplies_as_tf32(weight.dtype),

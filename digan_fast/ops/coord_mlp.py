@@ -1,6 +1,6 @@
-"""``digan_fast::coord_mlp``: a chain of layers at points, activations never stored; inference.
+"""``digan_fast::coord_mlp``: a chain of layers at points, whose activations are never stored; inference.
 
-coordinates [B, N, D] or [1, N, D]; of each layer weights [B, O, I], bias [O] or [B, O] or none, activation and gain.
+coordinates [B, N, D] or [1, N, D]; per layer weights [B, O, I], bias [O] or [B, O] or none, activation and gain.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def coord_mlp(
     activations: Sequence[str],
     gains: Sequence[float],
 ) -> Tensor:
-    """[B, N, O]; with gradients a chain of ``linear_act``, without one op."""
+    """[B, N, O]; with gradients a chain of ``linear_act``, otherwise one op."""
     tensors = [coordinates, *weights, *(bias for bias in biases if bias is not None)]
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         return reference.chain(linear_act, coordinates, weights, biases, activations, gains)

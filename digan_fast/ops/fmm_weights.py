@@ -1,4 +1,4 @@
-"""``digan_fast::fmm_weights``: the weights of B videos from shared weights and two thin factors."""
+"""``digan_fast::fmm_weights``: the weights of B videos from shared weights and two low-rank factors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _reference_backward(
 
 
 def _options(weight: Tensor, left: Tensor, activation: str) -> dict[str, Any]:
-    """What the compiled functions take besides addresses."""
+    """The compiled functions' arguments other than addresses."""
     return {
         "batch": left.shape[0],
         "outputs": weight.shape[0],

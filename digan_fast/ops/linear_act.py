@@ -40,7 +40,7 @@ _backward_op = define(
 
 
 def _extents(x: Tensor, weight: Tensor, bias: Tensor | None) -> dict[str, int]:
-    """Of the compiled functions' arguments."""
+    """Extents among the compiled functions' arguments."""
     return {
         "videos": len(x),
         "rows": math.prod(x.shape[1:-1]),
@@ -111,14 +111,14 @@ dispatch.register(
 
 
 def _rows(x: Tensor) -> tuple[Tensor, bool]:
-    """[B, M, I] contiguous, or [M, I] where the videos share it."""
+    """[B, M, I] contiguous, or [M, I] if the videos share it."""
     flat = x.flatten(1, -2)
     shared = len(flat) > 1 and flat.stride(0) == 0
     return (flat[0] if shared else flat).contiguous(), shared
 
 
 def _cuda_options(x: Tensor, weight: Tensor, bias: Tensor | None, shared: bool, *options: Any) -> dict[str, Any]:
-    """What the CUDA kernels take besides addresses."""
+    """The CUDA kernels' arguments other than addresses."""
     return {
         "shared_x": shared,
         "number": NATIVE_DTYPES.index(x.dtype),
@@ -205,8 +205,8 @@ def _why_not_triton_backward(
 dispatch.register("linear_act", "triton", lazily("linear_act"), _why_not_triton)
 dispatch.register("linear_act_backward", "triton", lazily("linear_act_backward"), _why_not_triton_backward)
 
-# From how many numbers on a matrix is large, and how many rows the native kernel then multiplies while it reads the
-# matrix once and is memory-bandwidth-bound (csrc/cpu/gemm/skinny_kernel.h).
+# Elements from which a matrix is large, and rows up to which the native kernel multiplies it in one pass and is
+# memory-bandwidth-bound (csrc/cpu/gemm/skinny_kernel.h).
 _LARGE = 2**20
 _FEW_ROWS = 8
 
@@ -214,9 +214,9 @@ linear_act = differentiable("linear_act", _forward_op, _backward_op, reference.l
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``F.linear``, by the native kernel where few rows meet a large matrix: x [N, I], weight [O, I], bias [O]."""
+    """``F.linear``, with the native kernel for few rows and a large matrix: x [N, I], weight [O, I], bias [O]."""
     large = weight.numel() >= _LARGE and x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
-    # While a graph is traced no number of rows is asked for, since the graph would be for that number alone.
+    # Tracing must not ask for the number of rows, which would specialise the graph to it.
     if large and dispatch.runs_natively() and x.ndim == 2 and 1 <= x.shape[0] <= _FEW_ROWS:
         return linear_act(x.unsqueeze(0), weight.unsqueeze(0), bias, "linear", 1.0, None).squeeze(0)
     return F.linear(x, weight, bias)

@@ -1,9 +1,9 @@
 """``digan_fast::render``: the INRs of B videos at T times, on a window of their pictures; inference.
 
-frequencies [B, K, 2] and phases [B, T, K] of each level, K = 0 where it has none; weights [B, O, I] and biases [O]
-of each level's layers and then of its to-RGB; ``sides`` of the levels' grids and how many layers they have; activation,
-gain and clamp (infinity: none) of each weight; the picture's side, the window (top, left, height, width); the
-precision, float32, bfloat16 or int8, of everything but phases, to-RGB and colours.
+frequencies [B, K, 2] and phases [B, T, K] of each level, K = 0 without sinusoids; weights [B, O, I] and biases [O] of
+each level's layers and then of its to-RGB; ``sides`` of the levels' grids and their numbers of layers; activation, gain
+and clamp (infinity: none) of each weight; the picture's side, the window (top, left, height, width); the precision,
+float32, bfloat16 or int8, of everything but phases, to-RGB and colours.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from digan_fast.reference import render as reference
 _NATIVE_PRECISIONS = ("float32", "bfloat16", "int8")
 # The order of `enum class Precision` in csrc/include/digan_fast/render.h.
 _CUDA_PRECISIONS = (*_NATIVE_PRECISIONS, "float16", "tf32")
-# Frames × pixels that the CUDA kernels take at once: between two grids 512 bytes are stored for four of them.
+# Frames × pixels that the CUDA kernels render at once: 512 bytes are stored per four of them between two grids.
 _PIXELS_AT_ONCE = 1 << 20
 _LAYER_BY_LAYER = reference.Products(
     functools.partial(dispatch.call, "linear_act"),
@@ -51,7 +51,7 @@ def _empty(phases: Sequence[Tensor], weights: Sequence[Tensor], window: Sequence
 
 
 def _level_tuples(levels: Sequence[Level], address: Callable[[Tensor, str], int]) -> list[tuple[object, ...]]:
-    """Levels as the compiled module takes them."""
+    """Levels in the compiled module's form."""
 
     def layer(entry: Layer, name: str) -> tuple[object, ...]:
         return (
@@ -75,7 +75,7 @@ def _level_tuples(levels: Sequence[Level], address: Callable[[Tensor, str], int]
 
 
 def _place(size: int, window: Sequence[int]) -> dict[str, int]:
-    """Of the compiled functions' arguments."""
+    """The picture and window among the compiled functions' arguments."""
     return {"side": size, **dict(zip(("top", "left", "height", "width"), window, strict=True))}
 
 
@@ -150,7 +150,7 @@ def _cuda_part(levels: Sequence[Level], size: int, window: Window, precision: st
 
 
 def _cuda_precision(lists: Sequence[Any], precision: str) -> str:
-    """float32 multiplies as tf32 where torch was told so; a lower type is its own precision."""
+    """float32 multiplies as tf32 if torch is set to; a lower type is its own precision."""
     own = str(lists[2][0].dtype).removeprefix("torch.")
     if precision != "float32" or own != "float32":
         return own if precision == "float32" else precision
@@ -182,7 +182,7 @@ def _why_not_on_gpu(backend: str, *args: Any) -> str | None:
 
 
 def _why_not_fused(*args: Any) -> str | None:
-    """Why the levels of a grid do not go into one kernel; extents alone decide, so that any address will do."""
+    """Why a grid's levels do not fit one kernel; this depends only on extents, so any address will do."""
     *lists, size, window, precision = args
     return _why_not_fused_levels(assembled(*lists), lists[1][0], size, window, _cuda_precision(lists, precision))
 

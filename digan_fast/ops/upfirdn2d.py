@@ -23,13 +23,13 @@ def _fake(x: Tensor, filter: Tensor, up: int, down: int, padding: Sequence[int],
 
 
 def _taps(filter: Tensor, flip: bool, gain: float) -> Tensor:
-    """In float32, in the order of a correlation."""
+    """Filter taps in float32, in the order of a correlation."""
     taps = (filter.to(torch.float32) * gain).contiguous()
     return taps if flip else taps.flip((0, 1))
 
 
 def _axes(x: Tensor, taps: Tensor, size: Sequence[int], padding: Sequence[int]) -> dict[str, int]:
-    """Of the compiled functions' arguments: the vertical axis and the horizontal one."""
+    """The vertical and the horizontal axis among the compiled functions' arguments."""
     named: dict[str, int] = {}
     for axis, suffix in enumerate(("_y", "_x")):
         named["size" + suffix] = x.shape[2 + axis]
@@ -47,7 +47,7 @@ def _filtered(
     taps: Tensor,
     **options: Any,
 ) -> None:
-    """Calls a compiled function, which sees [images, H, W, channels]."""
+    """Calls a compiled function, which takes [images, H, W, channels]."""
     batch, channels = x.shape[:2]
     last = layout(x) == torch.channels_last
     x = x.contiguous(memory_format=layout(x))

@@ -1,6 +1,6 @@
-"""Discriminators of pairs of frames behind one protocol; each file of this folder registers one by its name.
+"""Discriminators of pairs of frames behind one protocol; each file in this folder registers one by name.
 
-Training asks a discriminator for its heads, and snapshots store the name, so neither knows a class.
+Training asks a discriminator for its heads and snapshots store its name, so neither depends on a class.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from torch import Tensor
 
-# The kind of every snapshot that names none.
+# The kind of snapshots that do not name one.
 DEFAULT = "digan"
 
 
 class Head(NamedTuple):
-    """The logits [N, 1] of one head, and the tensor [N, …] by which its R1 penalty differentiates them."""
+    """The logits [N, 1] of one head, and the tensor [N, …] with respect to which its R1 penalty differentiates them."""
 
     logits: Tensor
     penalised: Tensor
 
 
 class Judgement(Protocol):
-    """What a discriminator returns; a tuple of tensors, so that it passes through wrappers of the network."""
+    """What a discriminator returns; a tuple of tensors, so that network wrappers can pass it on."""
 
     def heads(self, pairs: Tensor) -> Mapping[str, Head]:
-        """Each head by the name its terms have in the log.
+        """Each head by the name of its terms in the log.
 
-        pairs [B, 2C + 1, H, W] are those of the batch before augmentation.
+        pairs [B, 2C + 1, H, W] are the batch before augmentation.
         """
 
 
 class PairDiscriminator(Protocol):
     """What training and snapshots need of a discriminator, a ``torch.nn.Module``.
 
-    ``init_kwargs`` are the constructor's arguments as plain data, JSON's.
+    ``init_kwargs`` are the constructor's arguments as plain JSON data.
     """
 
     init_kwargs: dict[str, Any]
@@ -54,11 +54,11 @@ class PairDiscriminator(Protocol):
     ) -> dict[str, Any]:
         """The constructor's arguments for training.
 
-        At side R there are min(channel_base/R, channel_max) channels; ``group`` divides every batch.
+        There are min(channel_base/R, channel_max) channels at side R; ``group`` divides every batch.
         """
 
     def set_precision(self, precision: str) -> None:
-        """Compute in ``float32`` or ``bfloat16``.  Raises ValueError for another."""
+        """Compute in ``float32`` or ``bfloat16``.  Raises ValueError for anything else."""
 
     def __call__(self, pairs: Tensor, c: Tensor | None = None, /) -> Judgement:
         """pairs [B, 2C + 1, H, W]: two frames in [−1, 1] and the plane of their Δt; labels c [B, c_dim]."""
@@ -69,7 +69,7 @@ _kinds: dict[str, type[Any]] = {}
 
 
 def register(name: str) -> Callable[[type[_Kind]], type[_Kind]]:
-    """A decorator that makes a discriminator known by ``name``.  Raises ValueError where another one has it."""
+    """A decorator that registers a discriminator as ``name``.  Raises ValueError if the name is taken."""
 
     def registered(kind: type[_Kind]) -> type[_Kind]:
         other = _kinds.get(name)
@@ -82,7 +82,7 @@ def register(name: str) -> Callable[[type[_Kind]], type[_Kind]]:
 
 
 def named(name: str) -> type[Any]:
-    """The discriminator of this name.  Raises ValueError where there is none."""
+    """The discriminator of this name.  Raises ValueError if there is none."""
     if name not in _kinds:
         raise ValueError(f"discriminator: {name!r}, expected one of {', '.join(_kinds)}")
     return _kinds[name]
@@ -94,7 +94,7 @@ def kinds() -> tuple[str, ...]:
 
 
 def name_of(network: object) -> str | None:
-    """The name under which a network's class is registered, or the nearest of its bases; None where none is."""
+    """The name under which a network's class is registered, or the nearest of its bases; None if none is."""
     names = {kind: name for name, kind in _kinds.items()}
     return next((names[kind] for kind in type(network).__mro__ if kind in names), None)
 

@@ -21,9 +21,9 @@ ARCHITECTURES = ("resnet", "orig", "skip")
 
 
 class Conv(nn.Module):
-    """An equalised convolution, FIR-downsampled where ``down`` is 2; randn weights scaled by 1/√(I·k²) when run.
+    """An equalised convolution, FIR-downsampled if ``down`` is 2; randn weights scaled by 1/√(I·k²) when run.
 
-    One that is not ``trainable`` keeps its numbers as buffers, as published.
+    Unless ``trainable``, its parameters are buffers, as published.
     """
 
     resample_filter: Tensor
@@ -85,9 +85,9 @@ class Conv(nn.Module):
 
 @dataclass(frozen=True)
 class BlockOptions:
-    """The published ``block_kwargs``; ``fp16_channels_last`` chooses a layout there and has no effect here.
+    """The published ``block_kwargs``; ``fp16_channels_last`` selects a layout there and has no effect here.
 
-    ``freeze_layers``: so many of the first convolutions are not trained.
+    ``freeze_layers``: the number of initial convolutions that are not trained.
     """
 
     activation: str = "lrelu"
@@ -103,7 +103,7 @@ class BlockOptions:
 
 
 class Block(nn.Module):
-    """One resolution, halved at its end.  ``fromrgb`` is there at the first level, and at all for ``skip``."""
+    """One resolution, halved at the end.  ``fromrgb`` exists at the first level, and at all levels for ``skip``."""
 
     resample_filter: Tensor
 
@@ -273,8 +273,8 @@ class StreamDiscriminator(nn.Module):
         self.b4 = Epilogue(channels[4], cmap_dim, img_channels, architecture, conv_clamp, **(epilogue_kwargs or {}))
 
     def forward(self, img: Tensor, c: Tensor | None) -> Tensor:
-        # Channels last, measured on two cores of Zen 4 at [64, 32, 32, 32]: a convolution with its gradients takes
-        # 24 ms instead of 36, the depthwise FIR filter 3.6 ms instead of 11.6; at 16² both are about equal.
+        # Channels last: on two Zen 4 cores at [64, 32, 32, 32], a convolution with its gradients takes 24 ms instead
+        # of 36, the depthwise FIR filter 3.6 ms instead of 11.6; at 16² the two layouts are about equal.
         x, rest = None, img if transforms.active() else img.contiguous(memory_format=torch.channels_last)
         for resolution in self.block_resolutions:
             x, rest = getattr(self, f"b{resolution}")(x, rest)
@@ -283,14 +283,14 @@ class StreamDiscriminator(nn.Module):
 
 
 class Judgement(NamedTuple):
-    """Logits of the pairs' motion [B, 1] and of their frames [2B, 1], and these frames [2B, 3, H, W]."""
+    """Logits of the pairs' motion [B, 1] and of their frames [2B, 1], and the frames [2B, 3, H, W]."""
 
     motion: Tensor
     image: Tensor
     frames: Tensor
 
     def heads(self, pairs: Tensor) -> dict[str, Head]:
-        """R1 takes the motion head by the pairs before augmentation, the image head by its own frames."""
+        """R1's variables: for the motion head the pairs before augmentation, for the image head its own frames."""
         return {"motion": Head(self.motion, pairs), "image": Head(self.image, self.frames)}
 
 
@@ -298,8 +298,8 @@ class Judgement(NamedTuple):
 class Discriminator(nn.Module):
     """DIGAN's two discriminators (arXiv 2202.10571, section 3.2), with the published names ``videoD`` and ``imageD``.
 
-    ``init_kwargs`` are the constructor's arguments as plain data.  ``ours`` has no effect: it is True wherever the
-    published training made the network.
+    ``init_kwargs`` are the constructor's arguments as plain data.  ``ours`` has no effect: the published training
+    always sets it to True.
     """
 
     def __init__(
@@ -357,7 +357,7 @@ class Discriminator(nn.Module):
         channel_max: int,
         group: int,
     ) -> dict[str, Any]:
-        """The published training's; ``group`` is that of the minibatch deviation."""
+        """As in the published training; ``group`` is the minibatch deviation's."""
         return {
             "c_dim": c_dim,
             "img_resolution": img_resolution,
@@ -369,7 +369,7 @@ class Discriminator(nn.Module):
         }
 
     def set_precision(self, precision: str) -> None:
-        """Run the convolutions of all levels but the last in ``float32`` or ``bfloat16``; parameters stay float32."""
+        """Run all convolutions except the last level's in ``float32`` or ``bfloat16``; parameters stay float32."""
         if precision not in PRECISIONS:
             raise ValueError(f"precision: {precision!r}, expected one of {', '.join(PRECISIONS)}")
         for module in self.modules():
@@ -381,7 +381,7 @@ class Discriminator(nn.Module):
         """``(motion_logits [B, 1], image_logits [2B, 1], frames [2B, 3, H, W])``.
 
         vid [B, 7, H, W]: two frames and the plane of their time difference.  ``frames`` is the tensor that
-        image_logits depend on, for the gradient penalty.  Raises ValueError where a shape does not fit.
+        image_logits depend on, for the gradient penalty.  Raises ValueError for an invalid shape.
         """
         side = self.img_resolution
         if c is not None and c.shape[0] != vid.shape[0]:
