@@ -119,13 +119,14 @@ class Generator(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """``(frames [B·T, 3, H, W], dT)``, with the frames of a video consecutive.
 
-        timesteps > 2: T times from 0 to 1, dT None.  Otherwise a random pair of times per video, T = 2, and dT
-        [B, 1, 1, 1] is their difference.  Draws times, then motion vectors, from the global generator.
+        timesteps > 2: T times from 0 to 1, dT None, or empty under torch.jit.trace, whose graphs have no None.
+        Otherwise a random pair of times per video, T = 2, and dT [B, 1, 1, 1] is their difference.  Draws times, then
+        motion vectors, from the global generator.
         """
         batch = z.shape[0]
         if timesteps > 2:
             times = torch.linspace(0, 1, timesteps, device=z.device).expand(batch, -1)
-            difference = None
+            difference = None if torch._C._get_tracing_state() is None else z.new_empty(0)
         else:
             times = sample_pair_times(batch, z.device)
             difference = (times[:, 1] - times[:, 0]).view(batch, 1, 1, 1)

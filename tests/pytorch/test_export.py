@@ -84,6 +84,20 @@ def test_graphs_run_without_this_package(tmp_path: Path, name: str, how: str) ->
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+def test_a_generator_itself_is_traced() -> None:
+    G = generator()
+    z = torch.randn(2, 8)
+    traced = torch.jit.trace(G, (z,), check_trace=False)
+    torch.manual_seed(3)
+    wanted, difference = G(z)
+    torch.manual_seed(3)
+    frames, empty = traced(z)
+    assert difference is None
+    assert empty.numel() == 0
+    torch.testing.assert_close(frames, wanted, rtol=1e-4, atol=1e-4)
+
+
 class Layer(torch.nn.Module):
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
         return functional.linear_act(x, weight, activation="lrelu")
