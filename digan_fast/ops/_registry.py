@@ -48,7 +48,8 @@ def define(
 
     def guarded(*args: Any) -> Any:
         transforms.forbid_tangents(name, args)
-        return below_autograd(*args)
+        with torch._C._AutoDispatchBelowAutograd():
+            return overload(*args)
 
     if not hasattr(torch.ops.digan_fast, name):
         _LIBRARY.define(f"{name}{signature}")
