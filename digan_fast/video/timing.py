@@ -22,7 +22,7 @@ def varies(times: Sequence[float]) -> bool:
 
 
 def usual_gap(times: Sequence[float]) -> float:
-    """The median gap, in seconds, between ascending times, of which there are at least two."""
+    """The median gap, in seconds, between two or more ascending times."""
     gaps = sorted(later - earlier for earlier, later in itertools.pairwise(times))
     return gaps[len(gaps) // 2]
 
