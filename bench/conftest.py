@@ -1,4 +1,4 @@
-"""Options of ``pytest bench``, its fixtures, and what its JSON says of the machine."""
+"""Options of ``pytest bench``, its fixtures, and the description of the machine in its JSON."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def case(digan: Generator) -> Video:
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
-    machine_info.pop("node", None)  # the host's name is nobody's business
+    machine_info.pop("node", None)  # the host's name is private
     facts = collect()
     machine_info["quick"] = bool(config.getoption("quick"))
     machine_info["rounds"] = config.getoption("rounds")

@@ -1,8 +1,8 @@
-"""Forms of the same work against each other: checked, then timed interleaved within one process.
+"""Compares forms of the same work: checks them, then times them interleaved within one process.
 
 A machine's clock and its neighbours drift over minutes, so round k times every form once, A B C A B C …, and a ratio is
-the median of the ratios within the rounds.  A neighbour can still stop a round for seconds: whether a target is met is
-said only where the quartiles of the rounds agree on it, and each turn's processor time is kept beside its duration.
+the median of the ratios within the rounds.  A neighbour can still stall a round for seconds: a target counts as met or
+missed only if the quartiles of the rounds agree, and each turn's processor time is recorded beside its duration.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from bench.work import UNITS, peak_rate
 class Form:
     """One way to do a piece of work.
 
-    ``check`` takes what ``run`` returned and gives its error, which may be ``bound`` at most; ``flops`` and
-    ``precision`` give the work's floor.
+    ``check`` takes the result of ``run`` and returns its error, which may be at most ``bound``; ``flops`` and
+    ``precision`` determine the lower bound on its time.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure: ``seconds`` that a form runs in a round at least, repeated where one call is shorter."""
+    """How long to measure: each form runs at least ``seconds`` per round, repeated if one call is shorter."""
 
     rounds: int
     seconds: float
@@ -76,7 +76,7 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """None without a target or a value, and where the quartiles of the rounds do not agree."""
+        """None without a target or a value, or if the quartiles of the rounds disagree."""
         if self.target is None or self.value is None:
             return None
         value = self.value
@@ -114,7 +114,7 @@ class Times:
         return [sum(w * s for w, s in zip(parts.values(), seconds, strict=True)) for seconds in rounds]
 
     def unit(self, precision: str) -> str | None:
-        """The fastest unit that multiplies in this precision; None where none was measured."""
+        """The fastest unit that multiplies in this precision; None if none was measured."""
         measured = [unit for unit in UNITS[precision] if self.rates.get(unit)]
         return max(measured, key=lambda unit: median(self.rates[unit]), default=None)
 

@@ -1,4 +1,4 @@
-"""How far the resident memory of a process grows while it does a piece of work: ``python -m bench.memory CASE``.
+"""Measures the growth of a process's resident memory during a piece of work: ``python -m bench.memory CASE``.
 
 Each case runs in a process of its own, which
 
@@ -49,7 +49,7 @@ def resident_peak() -> int:
 
 
 def reset_peak() -> int:
-    """Bytes resident now, which is the peak from here on."""
+    """Resets the peak to the bytes resident now, and returns it."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:

@@ -14,7 +14,7 @@ def table(head: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def fill(page: str, mark: str, sections: Mapping[str, Callable[[], str]]) -> str:
-    """The page with its sections of this mark made anew.  Raises ValueError for one of an unknown name."""
+    """The page with its sections of this mark regenerated.  Raises ValueError for an unknown section name."""
 
     def replaced(match: re.Match[str]) -> str:
         name = match[1]

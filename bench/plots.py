@@ -19,7 +19,7 @@ def _save(figure: Any, target: Path) -> None:
 
 
 def front(points: list[dict[str, Any]], measure: str) -> list[dict[str, Any]]:
-    """The points that no other one beats in both time and quality, from the fastest to the best."""
+    """The points that no other point beats in both time and quality, from the fastest to the best."""
     best: list[dict[str, Any]] = []
     for point in sorted(points, key=lambda p: (p["seconds"], -p[measure])):
         if not best or point[measure] > best[-1][measure]:

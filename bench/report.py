@@ -1,6 +1,6 @@
 """Tables and plots from what ``pytest bench --benchmark-json=FILE`` measured: ``python -m bench.report FILE``.
 
-A page marks where a table goes by ``<!-- bench: NAME -->`` and ``<!-- bench: end -->``; what is between is replaced.
+Tables replace the text between ``<!-- bench: NAME -->`` and ``<!-- bench: end -->`` in a page.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HEADLINES = (
     ("generator, forward and backward", "speed-up over published"),
     ("coord_mlp", "speed-up over torch.compile of it"),
 )
-FEWEST_ROUNDS = 5  # so that one round that something stopped moves neither the median nor a quartile
+FEWEST_ROUNDS = 5  # so that one stalled round moves neither the median nor a quartile
 
 Results = dict[str, Any]
 
@@ -73,7 +73,7 @@ def text(row: dict[str, Any]) -> tuple[str, str]:
 
 
 def infos(results: Results) -> list[tuple[str, dict[str, Any]]]:
-    """Each case's name and what it kept."""
+    """Each case's name and recorded data."""
     return [(entry["name"], entry["extra_info"]) for entry in results["benchmarks"]]
 
 
@@ -138,7 +138,7 @@ def quality(results: Results) -> str:
 
 
 def machine(results: Results) -> str:
-    """What it was measured on and with, in one sentence."""
+    """The hardware and software of the measurement, in one sentence."""
     info, commit = results["machine_info"], results["commit_info"]
     ours = info["digan_fast"]
     peaks = {name: peak for _, case in infos(results) for name, peak in case.get("peaks", {}).items()}

@@ -1,4 +1,4 @@
-"""A rendering in tiles, so that its memory is bounded, and the last layer of a level joined with its to-RGB."""
+"""Rendering in tiles, which bounds its memory, with the last layer of a level joined with its to-RGB."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch import Tensor
 from digan_fast.levels import Layer, Level, Window, assembled
 from digan_fast.reference.render import Products, evaluate, lowered, products_of
 
-# Frames × pixels evaluated at once.  On a CPU one activation of 256 channels is 8 MiB, so that it stays in L3; a GPU
-# wants work for all of its multiprocessors.
+# Frames × pixels evaluated at once.  On a CPU, one activation of 256 channels is 8 MiB, so it stays in L3; a GPU
+# needs work for all of its multiprocessors.
 TILE_PIXELS = 8192
 DEVICE_TILE_PIXELS = 1 << 20
 
 
 @dataclass(frozen=True)
 class JoinedProducts(Products):
-    """``joined(x, layer, to_rgb, keep)`` makes of a level's last layer the outputs and the colours at once.
+    """``joined(x, layer, to_rgb, keep)`` computes the outputs of a level's last layer and the colours at once.
 
-    The layer is None where x is what to-RGB reads; outputs that are not kept may be left out.
+    The layer is None if x is the input of to-RGB; outputs that are not kept may be omitted.
     """
 
     joined: Callable[[Tensor, Layer | None, Layer, bool], tuple[Tensor, Tensor]]
@@ -34,7 +34,7 @@ class JoinedProducts(Products):
 
 
 def tiles(frames: int, window: Window, alignment: int, budget: int) -> Iterator[tuple[slice, Window]]:
-    """Cut frames × window into parts of about ``budget`` pixels whose borders are multiples of ``alignment``."""
+    """Cut frames × window into parts of about ``budget`` pixels, with edges at multiples of ``alignment``."""
     top, left, height, width = window
     if height * width <= budget:
         together = budget // (height * width)
@@ -63,9 +63,9 @@ def in_parts(
     budget: int,
     run: Callable[[Sequence[Level], Window], Tensor],
 ) -> Tensor:
-    """``out`` [B, T, C, H, W], of parts of about ``budget`` pixels that ``run(levels at some times, tile)`` gives.
+    """Assembles ``out`` [B, T, C, H, W] from parts of about ``budget`` pixels: ``run(levels at some times, tile)``.
 
-    Where one part is the whole it is what ``run`` gives.
+    If one part is the whole, it is the result of ``run`` itself.
     """
     top, left = window[:2]
     parts = list(tiles(out.shape[1], window, size // levels[0].side, budget))

@@ -1,4 +1,4 @@
-"""Safetensors files: the same tensors and metadata give the same bytes; read from memory, nothing trusted."""
+"""Safetensors files: the same tensors and metadata give the same bytes; files are untrusted and read from memory."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _TYPES: Final = {name: dtype for dtype, name in _NAMES.items()}
 
 
 def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a safetensors file, whole or not at all.
+    """Write a safetensors file atomically.
 
-    Its library orders the metadata anew in every process, and hides the number of the operating system's error.
-    Raises OSError where it cannot be written, ValueError for a type of numbers that the format does not have.
+    The safetensors library orders metadata differently in every process and hides the operating system's error number.
+    Raises OSError if the file cannot be written, ValueError for a dtype that the format does not support.
     """
-    # Wide types first, so that every tensor lies at a multiple of its numbers' size.
+    # Wide types first, so that every tensor starts at a multiple of its element size.
     names = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
     header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
     offset = 0
@@ -78,7 +78,7 @@ class TensorFile:
 
 
 def read_tensors(data: memoryview) -> TensorFile:
-    """The file whose bytes these are; writable, for torch wraps no others.  Raises ValueError where damaged."""
+    """Parses a file from its bytes, which must be writable for torch to wrap them.  Raises ValueError if damaged."""
     length = int.from_bytes(data[:8], "little")
     start = 8 + length
     if len(data) < 8 or start > len(data):
@@ -103,7 +103,7 @@ def read_tensors(data: memoryview) -> TensorFile:
 
 
 def _entry(name: str, described: Any) -> tuple[torch.dtype, tuple[int, ...], int, int]:
-    """Type, shape and the range of bytes of a tensor, as its header's entry has them."""
+    """The type, shape and byte range of a tensor, from its header entry."""
     try:
         dtype, shape = _TYPES[described["dtype"]], tuple(described["shape"])
         begin, end = described["data_offsets"]

@@ -1,7 +1,7 @@
-"""When a call is composed of PyTorch's own operations instead of being one op of ours.
+"""Decides when a call is composed of PyTorch's own operations instead of being one op of ours.
 
 A compiled kernel has a value and a gradient.  Forward-mode derivatives, the transforms of torch.func and graphs that
-are to run without this package need the formula itself: the reference, every step of which PyTorch knows.
+must run without this package need the formula itself: the reference, whose every step PyTorch knows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from digan_fast import dispatch
 def composed(op: str, *args: Any) -> bool:
     """Whether to compose this call from the reference.
 
-    Raises BackendUnavailable where another backend was asked for by name that cannot take part.
+    Raises BackendUnavailable if another backend, requested by name, does not support this.
     """
     if torch.compiler.is_exporting():
         return _reference_wanted()
@@ -34,12 +34,12 @@ def composed(op: str, *args: Any) -> bool:
 
 
 def active() -> bool:
-    """Whether a transform of torch.func runs, whose tensors have no memory layout of their own."""
+    """Whether a transform of torch.func is active; its tensors have no memory layout of their own."""
     return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def why_formula(args: Iterable[Any]) -> str | None:
-    """Why these arguments, tensors or sequences with tensors among them, need the formula; None where they do not."""
+    """Why these arguments, tensors or sequences with tensors among them, need the formula; None if they do not."""
     if active():
         return "it takes no part in the transforms of torch.func"
     return "it has no forward-mode derivative" if _has_tangents(args) else None
@@ -52,7 +52,7 @@ def forbid_tangents(op: str, args: Iterable[Any]) -> None:
 
 
 def _has_tangents(args: Iterable[Any]) -> bool:
-    """Whether any of these tensors has one; in a compiled graph, which does not tell, whether any could."""
+    """Whether any of these tensors has a tangent; in a compiled graph, where this is unknown, whether any could."""
     if forward_ad._current_level < 0:
         return False
     return torch.compiler.is_compiling() or any(
@@ -73,5 +73,5 @@ def _reference_wanted() -> bool:
     return dispatch.requested() in (None, "reference")
 
 
-# As torch.compiler.assume_constant_result marks it, which up to torch 2.11 imports Dynamo and Triton: 0.8 s.
+# Set directly, since torch.compiler.assume_constant_result imports Dynamo and Triton up to torch 2.11: 0.8 s.
 _reference_wanted._dynamo_marked_constant = True  # type: ignore[attr-defined]

@@ -1,1 +1,1 @@
-"""The meaning of every op, in plain PyTorch: one file per op, differentiable twice."""
+"""The definition of every op in plain PyTorch: one file per op, differentiable twice."""

@@ -16,7 +16,7 @@ _SELU_ALPHA = 1.6732632423543772
 
 @dataclass(frozen=True)
 class Activation:
-    """``forward(z)``, ``backward(grad, z)`` = grad·act'(z), the gain used by default.
+    """``forward(z)``, ``backward(grad, z)`` = grad·act'(z), and the default gain.
 
     ``homogeneous``: act(g·z) = g·act(z) for g > 0, so that the derivative follows from the sign of the output and
     the gain can be folded into the product before it.
@@ -68,7 +68,7 @@ def activate(z: Tensor, activation: str, gain: float, clamp: float | None) -> Te
 
 
 def activate_product(z: Tensor, activation: str, clamp: float | None) -> Tensor:
-    """``clamp(act(z), ±clamp)`` in place of z: a product that nothing else reads, the gain already in it."""
+    """``clamp(act(z), ±clamp)``, in place: z is a product that nothing else reads and already includes the gain."""
     if activation == "lrelu":
         z = F.leaky_relu_(z, SLOPE)
     elif activation == "relu":
@@ -79,7 +79,7 @@ def activate_product(z: Tensor, activation: str, clamp: float | None) -> Tensor:
 def pre_activation_gradient(
     grad: Tensor, z: Tensor | None, out: Tensor, activation: str, gain: float, clamp: float | None
 ) -> Tensor:
-    """The gradient by z from the gradient by ``out = activate(z)``; homogeneous activations do without z.
+    """The gradient by z from the gradient by ``out = activate(z)``; homogeneous activations do not need z.
 
     Where the clamp is active the gradient is zero.
     """

@@ -78,7 +78,7 @@ def coord_linear(
     batch, frames = phase.shape[:2]
     out_features = weight.shape[1]
     pixels = grid[3] * grid[4]
-    # The activations here are homogeneous: the gain goes into the small factors of the product.
+    # The activations here are homogeneous: the gain is folded into the small factors of the product.
     turned = torch.cat(rotate(weight.to(phase.dtype) * gain, phase), -1).to(weight.dtype)
     turned = turned.flatten(0, 1).transpose(1, 2)
     basis = torch.cat(features(frequency, grid), -1).to(weight.dtype)
@@ -114,7 +114,7 @@ def coord_linear_backward(
     dz = pre_activation_gradient(grad, None, out, activation, gain, clamp)
     dbase = upsample_backward(dz, grid, base.shape) if base is not None else dz.new_empty(0)
     dbias = dz.sum((0, 1, 2, 3))
-    # In lower precisions the features stay float32, and with them the products of their gradients.
+    # In lower precisions, the features and the products of their gradients stay float32.
     dz = dz.flatten(2, 3).to(phase.dtype)
 
     sin_theta, cos_theta = features(frequency, grid)

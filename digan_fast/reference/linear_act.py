@@ -44,7 +44,7 @@ def linear_act_backward(
     gain: float,
     clamp: float | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients by x, weight [B, O, I] and bias, [O] where there is none."""
+    """Gradients by x, weight [B, O, I] and bias; [O] if there is no bias."""
     flat = x.flatten(1, -2)
     z = None if ACTIVATIONS[activation].homogeneous else product(flat, weight, bias)
     dz = pre_activation_gradient(grad.flatten(1, -2), z, out.flatten(1, -2), activation, gain, clamp)

@@ -17,14 +17,14 @@ from digan_fast.reference.linear_act import linear_act
 
 @dataclass(frozen=True)
 class Products:
-    """The ops that a rendering is made of, or their references: for layers, for a grid's first layer, for to-RGB."""
+    """The ops of a rendering, or their references: for layers, for a grid's first layer, for to-RGB."""
 
     linear_act: Callable[..., Tensor]
     coord_linear: Callable[..., Tensor]
     to_rgb: Callable[..., Tensor]
 
     def coloured(self, x: Tensor, layers: Sequence[Layer], to_rgb: Layer, keep: bool) -> tuple[Tensor, Tensor]:
-        """The outputs of a level's layers, and its colours; outputs that are not to ``keep`` may be left out."""
+        """The outputs of a level's layers, and its colours; without ``keep``, the outputs may be omitted."""
         for layer in layers:
             x = self.linear_act(x, layer.weight, layer.bias, *layer.options)
         return x, self.to_rgb(x.to(to_rgb.weight.dtype), to_rgb.weight, to_rgb.bias, *to_rgb.options)
@@ -39,7 +39,7 @@ def products_of(precision: str) -> Products:
 
 
 def lowered(level: Level, precision: str) -> Level:
-    """Weights and biases in ``precision``; sinusoids and to-RGB as they were.  int8 is the products' own."""
+    """Weights and biases in ``precision``; sinusoids and to-RGB are unchanged.  int8 is left to the products."""
     if precision != "bfloat16":
         return level
     layers = (replace(layer, weight=layer.weight.bfloat16(), bias=layer.bias.bfloat16()) for layer in level.layers)
@@ -62,7 +62,7 @@ def evaluate(levels: Sequence[Level], size: int, window: Window, products: Produ
 def evaluate_with_activations(
     levels: Sequence[Level], size: int, window: Window, products: Products, keep: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Colours [B, T, h, w, C] and, to ``keep``, what to-RGB read, of the last level, on the ancestors of the window."""
+    """The last level's colours [B, T, h, w, C] and, with ``keep``, its to-RGB input, on the ancestors of the window."""
     top, left, height, width = window
     x = image = None
     for level in levels:
@@ -78,7 +78,7 @@ def evaluate_with_activations(
                 None if x is None else products.linear_act(x, first.weight[..., :below], None, "linear", 1.0, None)
             )
             own = replace(first, weight=first.weight[..., below:])
-            # coord_linear has the homogeneous activations alone.
+            # coord_linear supports only homogeneous activations.
             after = None if ACTIVATIONS[first.activation].homogeneous else first.options
             options = ("linear", 1.0, None) if after else own.options
             x = products.coord_linear(base, level.frequency, level.phase, own.weight, own.bias, grid, *options)

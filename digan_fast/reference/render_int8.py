@@ -1,8 +1,8 @@
-"""Layers in int8, as the compiled renderer has them (csrc/cpu/render/block_int8_kernel.cpp): the same integers.
+"""Layers in int8, with the same integers as the compiled renderer (csrc/cpu/render/block_int8_kernel.cpp).
 
 Weights w ≈ s·q, q in ±127, a scale for each row; activations x ≈ s·(q − z), q and z in 0 … 255, a scale and a zero for
 each pixel; sines and cosines with the scale 1/127.  Products are sums of integers, exact here in float64 up to 2⁵³.
-A pixel or a row of weights that is not finite has the scale NaN, and so has what is made of it.
+A pixel or a row of weights that is not finite has the scale NaN, which propagates to its results.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 from digan_fast.reference.activations import ACTIVATIONS, activate, activate_product
 from digan_fast.reference.coord_linear import coordinates, upsample
 
-# Of 255 levels a little is left out, so that the largest number is never rounded to 256.
+# Slightly fewer than 255 levels, so that the largest number is never rounded to 256.
 _LEVELS = 254.99
 _SMALLEST_RANGE = 1e-30
 
@@ -33,7 +33,7 @@ def quantised_pixels(x: Tensor) -> tuple[Tensor, Tensor]:
     wide = (high - low).clamp(min=_SMALLEST_RANGE)
     levels = _LEVELS / wide
     zero = (-low * levels).round()
-    # z + round(x·levels) with a tie to the even sum, as a sum of floats has it.
+    # z + round(x·levels), with ties to the even sum, as in a floating-point sum.
     return (x * levels + zero).round() - zero, wide * (1 / _LEVELS)
 
 

@@ -1,4 +1,4 @@
-"""From the arguments and the tensors of a file to a network."""
+"""Builds a network from the arguments and tensors of a file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def build(name: str, source: Source) -> Any:
         raise SnapshotError(f"{name} is of an unknown kind: {error}") from error
     tensors = source.tensors()
     try:
-        # Compared before anything is made, since the arguments may ask for any amount.
+        # Compared before anything is allocated, since the arguments may request any amount of memory.
         if _layers(source.init_kwargs) > len(tensors):
             raise SnapshotError(f"{name} has fewer tensors than its arguments ask for layers")
         with torch.device("meta"):
@@ -61,7 +61,7 @@ def _layers(arguments: Any) -> int:
 
 
 def _compare(name: str, expected: _Tensors, found: _Tensors) -> None:
-    """Raises SnapshotError unless the two have the same names and shapes."""
+    """Raises SnapshotError unless both have the same names and shapes."""
     wrong = [f"{name}.{key} is missing" for key in expected if key not in found]
     wrong += [f"{name}.{key} is unexpected" for key in found if key not in expected]
     wrong += [

@@ -1,8 +1,8 @@
 """Reads pickles without importing or executing anything that they name.
 
-Python's own unpickler calls whatever a file asks for. The interpreter here knows a fixed set of
-opcodes, and the caller's table of names: a name outside it is an error, and what stands for a name
-is the caller's function, never an object that the file could reach into.
+Python's own unpickler calls whatever a file requests. This interpreter knows a fixed set of opcodes
+and the caller's table of names: any other name is an error, and each name is replaced by the
+caller's function, never by an object that the file could reach into.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class SnapshotError(ValueError):
 
 
 class Budget:
-    """Bounds the work that a file can ask for, since a few bytes can stand for a great deal."""
+    """Bounds the work that a file can request, since a few bytes can encode a great deal."""
 
     def __init__(self, steps: int, what: str) -> None:
         self.steps = steps
@@ -75,7 +75,7 @@ def read(data: memoryview, names: Mapping[str, Callable[..., Any]], budget: Budg
     """The value of a pickle of protocol 2 to 5.
 
     Args:
-        data: the pickle; what follows its end is left alone.
+        data: the pickle; anything after its end is ignored.
         names: for each name that may occur, `module.name`, the function called in its place.
         budget: its steps are opcodes.
 
@@ -180,7 +180,7 @@ class Machine:
         self.push(tuple(reversed(items)))
 
     def top(self, kind: type) -> Any:
-        """The last value, which has to be exactly of the given type."""
+        """The last value, which must be exactly of the given type."""
         if type(self.stack[-1]) is not kind:
             raise SnapshotError(f"expected a {kind.__name__} before byte {self.position}")
         return self.stack[-1]
@@ -223,18 +223,18 @@ class Machine:
         self.push(Symbol(full, build))
 
     def call(self) -> None:
-        """Replace a symbol and its arguments by what its function makes of them."""
+        """Replace a symbol and its arguments by the result of its function."""
         args, target = self.pop(), self.pop()
         if not isinstance(target, Symbol):
             raise SnapshotError(f"a {type(target).__name__} is called before byte {self.position}, not a name")
         if type(args) is not tuple:
             raise SnapshotError(f"{target.name} is called without a tuple of arguments")
-        # What is called may copy its arguments, and the same ones can be given again and again.
+        # The function may copy its arguments, and the same ones can be passed repeatedly.
         self.budget.spend(sum(len(arg) for arg in args if isinstance(arg, (dict, list, tuple, set, frozenset))))
         self.push(target.build(*args))
 
     def build(self) -> None:
-        """Give the record on top its state; what a dict's subclass has besides items is dropped."""
+        """Set the state of the record on top; for a dict's subclass, anything besides items is dropped."""
         state = self.pop()
         target = self.stack[-1]
         if isinstance(target, Record):

@@ -1,7 +1,7 @@
-"""What a pickle of the published code holds, as plain data and tensors.
+"""The contents of a pickle of the published code, as plain data and tensors.
 
-Each name that such a pickle uses stands here for an inert record or for a small function of this
-file. The source text that the pickles carry for every network is left behind unread.
+Each name that such a pickle uses is mapped to an inert record or to a small function of this file.
+The source text that the pickles carry for every network is never read.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ class Storage:
         """A copy of the numbers, flat."""
         if not self.raw:
             return torch.empty(0, dtype=self.dtype)
-        # The bytes may lie at an odd address; those of the copy do not.
+        # The bytes may be misaligned; those of the copy are not.
         return torch.frombuffer(self.raw, dtype=torch.uint8).clone().view(self.dtype)
 
 
 @dataclass(eq=False, repr=False, frozen=True)
 class LazyTensor:
-    """A tensor of the file, read when asked for; its bounds are checked already."""
+    """A tensor of the file, read on demand; its bounds are already checked."""
 
     storage: Storage
     offset: int
@@ -107,20 +107,20 @@ class PublishedNetwork:
 
 
 def read_pickle(data: memoryview) -> dict[Any, Any]:
-    """The dict that a published pickle holds.
+    """The dict in a published pickle.
 
     Args:
         data: the file; writable (`mmap.ACCESS_COPY`), so that torch can wrap it. The result
             refers to it.
 
     Returns:
-        Networks as `PublishedNetwork`, everything else as `digan_fast.snapshot.pickles.read` gives it.
+        Networks as `PublishedNetwork`, everything else as `digan_fast.snapshot.pickles.read` returns it.
 
     Raises:
-        SnapshotError: the file is damaged, hostile, or holds something else than a dict.
+        SnapshotError: the file is damaged, hostile, or contains something other than a dict.
     """
     budget = Budget(MAX_OPERATIONS, "pickle operations")
-    # The same bytes can be asked for again and again, each time for another copy.
+    # The same bytes can be requested repeatedly, each time for another copy.
     size = Budget(len(data), "tensor data")
     storage = {"torch.storage._load_from_bytes": partial(_storage, budget, size)}
     value = read(data, {**_NAMES, **storage}, budget)
@@ -216,7 +216,7 @@ def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> LazyT
         raise SnapshotError(f"a tensor has {len(size)} sizes and {len(stride)} strides")
     count = math.prod(size)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    # With strides of 0 a small storage stands for a huge tensor; no parameter or buffer has them.
+    # With strides of 0, a small storage can represent a huge tensor; no parameter or buffer has them.
     if count > len(storage) or (count and last >= len(storage)) or offset > len(storage):
         raise SnapshotError(
             f"a tensor of size {tuple(size)}, stride {tuple(stride)} and offset {offset} "

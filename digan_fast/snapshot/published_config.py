@@ -24,7 +24,7 @@ def plain(value: Any, budget: Budget | None = None) -> Any:
     """Dicts, lists, numbers and strings in place of configuration records, tuples and arrays.
 
     Raises:
-        SnapshotError: there is something else in it, or it is too large, too deep or cyclic.
+        SnapshotError: it contains anything else, or is too large, too deep or cyclic.
     """
     return _plain(value, 0, budget or Budget(_MAX_VALUES, "configuration values"))
 
@@ -91,7 +91,7 @@ def _root(node: Record) -> Record:
 
 
 def numpy_dtype(spec: Any, *_: Any) -> Record:
-    """Stands for `numpy.dtype`; only numbers are let through, so no object ever is."""
+    """Stands for `numpy.dtype`; only numeric types are accepted, never objects."""
     if type(spec) is not str or not _NUMBERS.fullmatch(spec):
         raise SnapshotError(f"expected a numpy dtype of numbers, got {str(spec)[:20]!r}")
     return Record("numpy.dtype", (spec,))

@@ -25,13 +25,13 @@ def save(
     dtype: torch.dtype | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a snapshot as safetensors, whole or not at all.
+    """Write a snapshot as safetensors, atomically.
 
     Tensors are named `G_ema.<name in the state dict>`, and so on; the constructor arguments of
     the networks and the name of the discriminator's kind are in the file's metadata.
 
     Args:
-        path: the file; one that is there already is replaced once the new one is complete.
+        path: the file; an existing one is replaced once the new one is complete.
         snapshot: a `Snapshot`, or its fields as a mapping; networks may be wrapped for data-parallel
             training or compiled.
         dtype: how floating-point numbers are stored: torch.float16 or torch.bfloat16 halve the
@@ -39,8 +39,8 @@ def save(
         metadata: free text by key, added to the snapshot's own.
 
     Raises:
-        SnapshotError: there is no network to save, the configuration is no plain data, a key of
-            the metadata is reserved, or a number is too large for `dtype`.
+        SnapshotError: there is no network to save, the configuration is not plain data, a key
+            of the metadata is reserved, or a number is too large for `dtype`.
     """
     if not isinstance(snapshot, Snapshot):
         unknown = set(snapshot) - {f.name for f in dataclasses.fields(Snapshot)}

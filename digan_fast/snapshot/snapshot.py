@@ -1,4 +1,4 @@
-"""What a snapshot is, and reading one."""
+"""Defines snapshots and reads them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Snapshot:
     """The networks of one moment of training, and what they were trained on.
 
     Attributes:
-        G: the generator, or None where the file has none.
+        G: the generator, or None if the file has none.
         D: the discriminator, a `Discriminator` unless the file names another kind, or None.
         G_ema: the generator with averaged weights, the one to make videos with, or None.
         training_set: how the data set was constructed, as plain data.
@@ -65,7 +65,7 @@ class Snapshot:
 
 
 def shipped() -> Path:
-    """The snapshot that comes with the package.  Raises FileNotFoundError where the installation lacks it."""
+    """The snapshot that ships with the package.  Raises FileNotFoundError if the installation lacks it."""
     path = Path(__file__).parents[1] / "assets" / "rabbit.safetensors"
     if not path.exists():
         raise FileNotFoundError(f"{path}: the installation has no shipped snapshot")
@@ -85,17 +85,17 @@ def load(
     Args:
         path: the file, or one that is open for reading bytes and is read to its end.
         map_location: the device of the networks.
-        networks: which of G, D and G_ema to build; the others are None, and nothing of them is read.
+        networks: which of G, D and G_ema to build; the others are None and are not read.
 
     Returns:
         The networks in evaluation mode and in float32; the parameters of G_ema do not require
-        gradients, those of G and D do. Torch's global random state stays as it was.
+        gradients, those of G and D do. Torch's global random state is unchanged.
 
     Raises:
         FileNotFoundError: there is no such file.
         SnapshotError: the file is damaged, hostile or of another kind, its networks are of an
             unknown class, or their parameters do not match their configuration.
-        ValueError: another name in `networks`.
+        ValueError: `networks` contains an unknown name.
     """
     wanted = tuple(networks)
     unknown = set(wanted) - set(NETWORKS)
@@ -108,9 +108,9 @@ def load(
 
 
 def load_generator(path: _Path | BinaryIO, map_location: str | torch.device = "cpu") -> Generator:
-    """The generator to make videos with: G_ema, or G where there is none; nothing else of the file is built.
+    """The generator to make videos with: G_ema, or G if there is none; nothing else of the file is built.
 
-    Raises SnapshotError where it has neither, and what `load` raises.
+    Raises SnapshotError if it has neither, and what `load` raises.
     """
     with _named(path):
         contents = _contents(path)
@@ -128,7 +128,7 @@ def read_published(path: _Path | BinaryIO) -> dict[str, Any]:
         path: the file.
 
     Returns:
-        For each of G, D and G_ema that is there, a dict with `class_name` (str), `init_kwargs`
+        For each of G, D and G_ema in the file, a dict with `class_name` (str), `init_kwargs`
         (dict, plain data), `state_dict` (dict of tensors on the CPU) and `training` (bool); and
         `training_set` (dict, plain data).
 
@@ -159,7 +159,7 @@ def read_published(path: _Path | BinaryIO) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Contents:
-    """What a file holds, its networks not yet built; of one that cannot be, why."""
+    """The contents of a file, with networks not yet built; for one that cannot be built, the reason."""
 
     sources: dict[str, Source | SnapshotError]
     training_set: dict[str, Any]
@@ -192,7 +192,7 @@ def _is_open(path: _Path | BinaryIO) -> bool:
 
 
 def _data(path: _Path | BinaryIO) -> memoryview:
-    """The bytes of a file, writable, since torch wraps such memory only; the file itself is never written."""
+    """The bytes of a file, writable, since torch wraps only writable memory; the file itself is never written."""
     if not isinstance(path, str | os.PathLike):
         found = path.read()
         if not isinstance(found, bytes):
@@ -238,7 +238,7 @@ def _is_safetensors(data: memoryview) -> bool:
 
 
 def _pickle_fields(data: memoryview) -> tuple[dict[str, PublishedNetwork | SnapshotError], dict[str, Any]]:
-    """The networks, or of one that is none the error, and the training set of a published pickle."""
+    """The networks, or an error for an entry that is not one, and the training set of a published pickle."""
     fields = read_pickle(data)
     networks: dict[str, PublishedNetwork | SnapshotError] = {}
     for name in NETWORKS:

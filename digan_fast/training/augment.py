@@ -1,4 +1,4 @@
-"""DiffAugment (arXiv 2006.10738) on pairs of frames: one draw of every transform for both frames of a pair."""
+"""DiffAugment (arXiv 2006.10738) on pairs of frames: each transform is drawn once per pair."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def contrast(x: Tensor) -> Tensor:
 
 
 def translation(x: Tensor) -> Tensor:
-    """Shift by up to an eighth of the side, zeros coming in: out[i] = in[i + shift]."""
+    """Shift by up to an eighth of the side, filling with zeros: out[i] = in[i + shift]."""
     batch, _, _, height, width = x.shape
     reach_y, reach_x = int(height / 8 + 0.5), int(width / 8 + 0.5)
     shift_y = torch.randint(-reach_y, reach_y + 1, [batch, 1, 1], device=x.device)
@@ -41,7 +41,7 @@ def translation(x: Tensor) -> Tensor:
 
 
 def cutout(x: Tensor) -> Tensor:
-    """Zero a square of half the side, its centre drawn over the picture and clamped to it."""
+    """Zero a square of half the side, centred on a random point of the picture and clamped to it."""
     batch, _, _, height, width = x.shape
     inside = None
     for extent, shape in ((height, (1, -1, 1)), (width, (1, 1, -1))):
@@ -64,7 +64,7 @@ TRANSFORMS: dict[str, Sequence[Callable[[Tensor], Tensor]]] = {
 
 
 class DiffAugment:
-    """``policy``: names of :data:`TRANSFORMS` separated by commas, applied in their order; empty for none."""
+    """``policy``: names of :data:`TRANSFORMS`, separated by commas and applied in this order; empty for none."""
 
     def __init__(self, policy: str = "color,translation", img_channels: int = 3) -> None:
         names = [name.strip() for name in policy.split(",") if name.strip()]
@@ -75,7 +75,7 @@ class DiffAugment:
         self.img_channels = img_channels
 
     def __call__(self, pairs: Tensor) -> Tensor:
-        """[B, 2C + 1, H, W]: two frames and their Δt plane, which is left as it is."""
+        """[B, 2C + 1, H, W]: two frames and their Δt plane, which is left unchanged."""
         if not self.transforms:
             return pairs
         frames = pairs[:, : 2 * self.img_channels]

@@ -1,4 +1,4 @@
-"""What a training run is, as data."""
+"""The configuration of a training run."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from digan_fast.networks.config import coordinate_config, read_config
 from digan_fast.training.augment import DiffAugment
 from digan_fast.training.shown import Shown
 
-# Fields that may differ when a run is resumed: they do not change what it computes up to a given moment, or, like
-# init, have had their effect.
+# Fields that may change when a run is resumed: they do not affect what it computes up to a given moment, or, like
+# init, have already taken effect.
 _FREE = {
     "kimg", "out", "resume", "init", "snapshot_kimg", "save_minutes", "tick_kimg", "threads", "data", "checkpoint",
     "strict", "dry_run",
 }  # fmt: skip
-# Generator channels at side R, for a configuration with fmaps 1, are _CHANNEL_BASE/R at most.
+# With fmaps 1, the generator has at most _CHANNEL_BASE/R channels at side R.
 _CHANNEL_BASE = 32768
 _MINIBATCH_GROUP = 4
-# The least and the largest value of each number.
+# The smallest and largest value of each numeric field.
 _BOUNDS: dict[str, tuple[float, float]] = {
     "clip_length": (2, 1e6),
     "clip_stride": (1, 1e6),
@@ -48,7 +48,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "fps": (0.01, 1e4),
     "threads": (1, 4096),
 }
-# For an option whose description tells its default.
+# For an option whose description states its default.
 _OWN_DEFAULT = Shown(own_default=True)
 _OPTIONAL_PATH = Shown(own_default=True, is_path=True)
 
@@ -57,58 +57,58 @@ _OPTIONAL_PATH = Shown(own_default=True, is_path=True)
 class TrainConfig:
     """Train a generator on clips of videos.
 
-    A step shows one batch of pairs of frames to the discriminator; kimg count thousands of pairs.
+    Each step shows the discriminator one batch of frame pairs; kimg counts thousands of pairs.
     """
 
     data: Annotated[Path, Shown(positional=True, is_path=True)]
-    """A video file, a folder of frames, or a tree of either; hidden files are no data, nor
-    are pictures beside videos."""
+    """A video file, a folder of frames, or a tree of either; hidden files and pictures next to
+    videos are ignored."""
     out: Annotated[Path, Shown(is_path=True)] = Path("runs/train")
-    """The run's folder: config.json, log.jsonl, samples/, snapshot.safetensors, state.pt."""
+    """Folder of the run: config.json, log.jsonl, samples/, snapshot.safetensors, state.pt."""
     resume: bool = False
-    """Go on with the run in the folder."""
+    """Resume the run in the folder."""
     init: Annotated[Path | None, _OPTIONAL_PATH] = None
-    """A snapshot whose networks the run starts from, where names and shapes match; a
-    run that is resumed has started already; default: random weights."""
+    """Snapshot to initialise the networks from, where names and shapes match; ignored when a
+    run is resumed; default: random weights."""
 
     dry_run: bool = False
-    """Say what would be read, with counts, classes, memory and time, and do nothing."""
+    """Report what would be read, with counts, classes, memory and time, then exit."""
 
     resolution: int = 128
     """Side of the frames: a power of two, 8 or more."""
     crop: Literal["center", "left", "right"] = "center"
-    """Which square of a frame is taken."""
+    """Square to crop from each frame."""
     frames: Annotated[str, Shown("START:STOP", own_default=True)] = ":"
-    """Which frames of each video are used, counted from 0; default: all."""
+    """Frames to use of each video, counted from 0; default: all."""
     clip_length: int = 16
-    """Frames of a clip, over which t runs from 0 to 1."""
+    """Frames per clip; t runs from 0 to 1 over them."""
     clip_stride: int = 1
-    """Frames of the video from one of a clip to the next."""
+    """Step between consecutive frames of a clip, in frames of the video."""
     mirror: Annotated[bool, _OWN_DEFAULT] = True
-    """The clips without their x-flips; default: with them."""
+    """Leave out the x-flips of the clips; default: include them."""
     conditional: bool = False
-    """The first folder below the data is a video's class."""
+    """Use the first folder below the data as a video's class."""
 
     split: Annotated[str | None, Shown("FOLDER", own_default=True)] = None
-    """Which of the folders train, val, test, … below the data is used; all: each, as other
-    folders; needed where there are several."""
+    """Which of the folders train, val, test, … below the data to use; all treats them as
+    ordinary folders; required if there are several."""
     take: Annotated[Literal["videos", "frames"] | None, _OWN_DEFAULT] = None
-    """What a folder with pictures and with folders of videos gives; needed where there is one."""
+    """What to read from a folder that has both pictures and folders of videos; required if there is one."""
     fps: Annotated[float | None, _OWN_DEFAULT] = None
-    """Resample videos by time to so many frames a second; default: their own rate, the usual
-    one where it varies."""
+    """Resample videos by time to this many frames per second; default: each video's own rate,
+    or its usual one if it varies."""
     strict: bool = False
-    """A damaged file is an error; else it is listed and left out."""
+    """Treat a damaged file as an error; otherwise it is listed and left out."""
 
     generator_config: Annotated[Path | None, _OPTIONAL_PATH] = None
-    """A published generator configuration (YAML); it replaces grid, sinusoids and
-    rank; default: DIGAN's, with those."""
+    """Published generator configuration (YAML), which replaces grid, sinusoids and rank;
+    default: DIGAN's, with those."""
     z_dim: int = 512
-    """Extent of the content vectors."""
+    """Size of the content vectors."""
     w_dim: int = 512
-    """Extent of the motion vectors and of what the mapping network makes of the content."""
+    """Size of the motion vectors and of the mapping network's output vectors."""
     grid: Annotated[int | None, _OWN_DEFAULT] = None
-    """Side of the grid that the coarse levels share; default: 32, or a smaller resolution."""
+    """Side of the grid that the coarse levels share; default: 32, or the resolution if smaller."""
     sinusoids: int = 128
     """Sinusoids of each level's coordinate features."""
     rank: int = 10
@@ -116,49 +116,49 @@ class TrainConfig:
     channel_base: Annotated[int | None, _OWN_DEFAULT] = None
     """The generator has channel_base/R channels at side R; default: 32768 · fmaps."""
     channel_max: int = 512
-    """The most channels that the generator has at any side."""
+    """Maximum channels of the generator at any side."""
     discriminator: str = discriminators.DEFAULT
-    """The kind of discriminator, by its name."""
+    """Name of the discriminator."""
     d_channel_base: int = 32768
-    """The same of the discriminators."""
+    """channel_base of the discriminators."""
     d_channel_max: int = 512
-    """The same of the discriminators."""
+    """channel_max of the discriminators."""
     checkpoint: bool = False
-    """Keep no activations of the generator, and compute them again in the backward: less memory, more time."""
+    """Recompute the generator's activations in the backward pass: less memory, more time."""
     d_precision: Literal["float32", "bfloat16"] = "float32"
-    """In what the discriminators' convolutions are computed."""
+    """Precision of the discriminators' convolutions."""
 
     kimg: float = 25000
-    """The length of the run, in thousands of pairs."""
+    """Length of the run, in thousands of pairs."""
     batch: Annotated[int | None, _OWN_DEFAULT] = None
-    """Pairs of a step; default: 4096/resolution, 1 to 32."""
+    """Pairs per step; default: 4096/resolution, 1 to 32."""
     lr: Annotated[float | None, _OWN_DEFAULT] = None
-    """Adam's learning rate; default: 0.0025, from resolution 1024 on 0.002."""
+    """Adam's learning rate; default: 0.0025, or 0.002 at resolution 1024 and above."""
     r1_gamma: float = 1.0
-    """Weight of the R1 penalty; 0 leaves it out."""
+    """Weight of the R1 penalty; 0 disables it."""
     augment: str = "color,translation"
-    """DiffAugment's transforms: some of color, translation, cutout."""
+    """DiffAugment transforms, separated by commas: any of color, translation, cutout."""
     style_mixing: float = 0.0
     """Probability of style mixing."""
     path_length: float = 0.0
-    """Weight of the path length regularisation."""
+    """Weight of the path-length regularisation."""
     ema_kimg: Annotated[float | None, _OWN_DEFAULT] = None
     """Half-life of the generator's moving average, in thousands of pairs; default: batch · 10/32."""
     seed: int = 0
-    """Gives the first weights, the latents and the order of the data."""
+    """Seed of the initial weights, the latents and the order of the data."""
     tick_kimg: float = 4
-    """Thousands of pairs between lines of the log."""
+    """Thousands of pairs between log lines."""
     snapshot_kimg: float = 40
-    """Thousands of pairs between snapshots, sample sheets and states to resume from."""
+    """Thousands of pairs between saves of snapshot, sample sheet and resumable state."""
     save_minutes: float = 30
-    """Minutes after which these are written too; 0: by pairs alone."""
+    """Minutes after which these are saved as well; 0: save by pairs only."""
     threads: Annotated[int | None, _OWN_DEFAULT] = None
-    """Threads of torch on the CPU; default: torch's own choice."""
+    """CPU threads that torch uses; default: torch's own choice."""
     device: Annotated[str | None, _OWN_DEFAULT] = None
-    """Where the networks are, such as cpu or cuda:1; default: cuda where there is one, else cpu."""
+    """Device of the networks, such as cpu or cuda:1; default: cuda if available, else cpu."""
 
     def check(self) -> None:
-        """Raises ValueError, its message beginning with the field's name, for a value that does not fit."""
+        """Raises ValueError for an invalid value; its message begins with the field's name."""
         side = self.resolution
         if side < 8 or side & (side - 1):
             raise ValueError(f"resolution: {side}, expected a power of two, 8 or more")
@@ -179,13 +179,13 @@ class TrainConfig:
         self.torch_device()
 
     def torch_device(self) -> torch.device:
-        """Raises ValueError where torch can compute nothing on ``device``."""
+        """Raises ValueError if torch cannot compute on ``device``."""
         return default_device() if self.device is None else usable_device(self.device)
 
     def schedule(self) -> tuple[int, float, float, int]:
         """``(batch, lr, ema_kimg, minibatch-deviation group)``: the published automatic schedule for one process.
 
-        Raises ValueError for a batch that its groups do not divide.
+        Raises ValueError if the groups do not divide the batch.
         """
         batch = max(min(4096 // self.resolution, 32), 1) if self.batch is None else self.batch
         group = min(batch, _MINIBATCH_GROUP)
@@ -196,7 +196,7 @@ class TrainConfig:
         return batch, lr, ema_kimg, group
 
     def frame_range(self) -> slice:
-        """Raises ValueError where ``frames`` is not START:STOP."""
+        """``frames`` as a slice.  Raises ValueError if it is not START:STOP."""
         try:
             start, stop = (int(part) if part else None for part in self.frames.split(":"))
         except ValueError:
@@ -207,7 +207,7 @@ class TrainConfig:
         return slice(start, stop)
 
     def generator_kwargs(self, c_dim: int) -> dict[str, Any]:
-        """The generator's arguments.  Raises ValueError where ``generator_config`` is none."""
+        """The generator's arguments.  Raises ValueError if ``generator_config`` is not a generator configuration."""
         cfg = self._generator_cfg()
         return {
             "z_dim": self.z_dim,
@@ -239,7 +239,7 @@ class TrainConfig:
         return json.dumps(plain, indent=2)
 
     def resolved(self) -> dict[str, Any]:
-        """What the run is made of where the fields leave it to defaults or to a file."""
+        """The values that the fields leave to defaults or to a file."""
         batch, lr, ema_kimg, _ = self.schedule()
         cfg = self._generator_cfg()
         return {
@@ -281,7 +281,7 @@ class TrainConfig:
         if self.generator_config is not None:
             try:
                 return read_config(self.generator_config)
-            except (OSError, ValueError) as error:  # Either names the path.
+            except (OSError, ValueError) as error:  # Both name the path.
                 raise ValueError(f"generator_config: {error}") from error
         side = max(256, self.resolution)
         return coordinate_config(self._grid(), self.sinusoids, self.rank, {128: 1, 256: 1}, max_side=side)
@@ -296,7 +296,7 @@ class TrainConfig:
 
 
 def _resolved_without_record(saved: dict[str, Any]) -> dict[str, Any]:
-    """What a configuration meant that was saved before this was recorded with it."""
+    """The resolved values of a configuration that was saved without them, by an earlier version."""
     known = {field.name: saved[field.name] for field in fields(TrainConfig) if field.name in saved}
     config = TrainConfig(**known)
     batch, lr, ema_kimg, _ = config.schedule()

@@ -13,7 +13,7 @@ _REAL, _FAKE, _R1 = "logits/D_real_", "logits/D_fake_", "r1/"
 
 
 def _panels(lines: Sequence[Mapping[str, float]]) -> dict[str, list[str]]:
-    """The terms of each panel, by its title; the discriminator's heads are those that the log names."""
+    """The terms of each panel, by title; the discriminator's heads are those named in the log."""
     names = list(dict.fromkeys(name for line in lines for name in line))
     heads = [name.removeprefix(_REAL) for name in names if name.startswith(_REAL)]
     return {
@@ -24,7 +24,7 @@ def _panels(lines: Sequence[Mapping[str, float]]) -> dict[str, list[str]]:
 
 
 def plot(run: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Path:
-    """Draw losses, logits and penalties of a run's folder over thousands of pairs; default ``RUN/curves.png``.
+    """Plot the losses, logits and penalties of a run's folder over thousands of pairs; default ``RUN/curves.png``.
 
     Raises FileNotFoundError without a log, ValueError for an empty one, ModuleNotFoundError without matplotlib.
     """
@@ -33,7 +33,7 @@ def plot(run: str | os.PathLike[str], out: str | os.PathLike[str] | None = None)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError('curves need matplotlib: pip install "digan_fast[plot]"') from error
     log = Path(run) / "log.jsonl"
-    *whole, _ = log.read_text(encoding="utf-8").split("\n")  # A kill may have cut the last line.
+    *whole, _ = log.read_text(encoding="utf-8").split("\n")  # The last line may be truncated by a kill.
     try:
         lines = [json.loads(line) for line in whole if line]
     except ValueError as error:

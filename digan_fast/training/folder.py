@@ -1,4 +1,4 @@
-"""A run's folder: whose it is, what it says of the run in it, and what to go on from."""
+"""A run's folder: its lock, its record of the run, and the state to resume from."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _LOCK: Final = ".lock"
 
 @contextlib.contextmanager
 def owned(folder: Path) -> Iterator[None]:
-    """The folder, made where it is missing, for this process alone; removed again where nothing was written into it.
+    """Locks the folder for this process, creating it if it is missing; removes it again if nothing was written to it.
 
-    Raises ValueError, its message beginning with ``out``, where it cannot be made or another process trains there.
+    Raises ValueError, its message beginning with ``out``, if it cannot be created or another process trains there.
     """
     check_folder(folder)
     made = [each for each in (folder, *folder.parents) if not each.exists()]
@@ -56,7 +56,7 @@ def owned(folder: Path) -> Iterator[None]:
 
 
 def check_folder(folder: Path) -> None:
-    """Raises ValueError, its message beginning with ``out``, for what tells, untouched, that it cannot be a folder."""
+    """Checks, without writing, that the folder can be used; raises ValueError, its message beginning with ``out``."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"out: {folder} is a file, expected a folder")
     place = next(each for each in (folder, *folder.absolute().parents) if each.exists())
@@ -66,7 +66,7 @@ def check_folder(folder: Path) -> None:
 
 
 def _take(lock: Any) -> None:
-    """Raises BlockingIOError where another process holds it; on file systems without locks there is none."""
+    """Raises BlockingIOError if another process holds the lock; without file locking, does nothing."""
     try:
         import fcntl
     except ImportError:
@@ -80,15 +80,15 @@ def _take(lock: Any) -> None:
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Remove what a killed run left half-written."""
+    """Remove partially written files of a killed run."""
     remove_leftovers(folder, (r"config\.json", r"log\.jsonl", r"snapshot\.safetensors", r"state\.pt"))
     remove_leftovers(folder / SAMPLES, (r"[0-9]{9,}\.png",))
 
 
 def resumable(config: TrainConfig) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """What the folder's config.json says and its state, to go on from; None to start from the beginning.
+    """The contents of the folder's config.json and its state, to resume from; None to start from the beginning.
 
-    Raises ValueError where ``resume`` and the folder do not go together, or what is there is damaged or of another run.
+    Raises ValueError if ``resume`` does not match the folder, or its files are damaged or belong to another run.
     """
     folder = Path(config.out)
     state, snapshot = folder / STATE, folder / SNAPSHOT
@@ -119,7 +119,7 @@ def resumable(config: TrainConfig) -> tuple[dict[str, Any], dict[str, Any]] | No
 
 
 def kept_lines(folder: Path, pairs: float) -> list[str]:
-    """The lines of the log up to so many pairs; of a last one that was cut, nothing."""
+    """The lines of the log up to ``pairs`` pairs, without a truncated last line."""
     with resuming(folder / LOG) as path:
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         return [line for line in text.split("\n")[:-1] if line and json.loads(line)["pairs"] <= pairs]
@@ -127,10 +127,10 @@ def kept_lines(folder: Path, pairs: float) -> list[str]:
 
 @contextlib.contextmanager
 def resuming(path: Path) -> Iterator[Path]:
-    """What goes wrong inside the block becomes a ValueError with the path and one line."""
+    """Turns any error inside the block into a one-line ValueError with the path."""
     try:
         yield path
     except Exception as error:  # Damaged files make torch raise UnpicklingError, EOFError, IndexError, …
-        # The sentences that follow in torch's messages advise to load the file unsafely.
+        # The rest of torch's message advises loading the file unsafely.
         reason = str(error).partition("\n")[0].partition(". ")[0]
         raise ValueError(f"{path}: not a state to resume from: {type(error).__name__}: {reason}") from error

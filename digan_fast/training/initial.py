@@ -1,4 +1,4 @@
-"""First weights from another run's networks, for ``--init``."""
+"""Initial weights from another run's networks, for ``--init``."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from torch import nn
 from digan_fast import snapshot
 from digan_fast.snapshot import Snapshot
 
-# The networks of a snapshot that each network starts from, the first one that is there.
+# The snapshot's networks from which each network is initialised; the first that is present is used.
 _ORIGINS = {"G": ("G", "G_ema"), "D": ("D",), "G_ema": ("G_ema", "G")}
 
 
 def load_initial(path: Path) -> Snapshot:
-    """The snapshot to start from.  Raises ValueError, its message beginning with ``init``, where it cannot be read."""
+    """The snapshot to start from.  Raises ValueError, its message beginning with ``init``, if it cannot be read."""
     try:
         return snapshot.load(path)
     except FileNotFoundError:
         raise ValueError(f"init: {path} does not exist") from None
     except (snapshot.SnapshotError, OSError) as error:
-        # Either names the path.
+        # Both name the path.
         raise ValueError(f"init: {error}") from error
 
 
 @torch.no_grad()
 def start_from(found: Snapshot, networks: Mapping[str, nn.Module]) -> str:
-    """Copy what has the same name and shape into ``networks``, some of G, D and G_ema; a line on what was copied.
+    """Copy tensors of equal name and shape into ``networks``, any of G, D and G_ema; return a line on what was copied.
 
-    A snapshot with one generator gives it to G and G_ema both; without D, D stays as it is.  Where no tensor of two or
-    more dimensions matches, the networks stay as they are and a ValueError is raised that begins with ``init``.
+    If the snapshot has one generator, both G and G_ema start from it; if it has no D, D is unchanged.  If no parameter
+    of two or more dimensions matches, nothing is copied and a ValueError that begins with ``init`` is raised.
     """
     copies: list[tuple[torch.Tensor, torch.Tensor]] = []
     parts: list[str] = []
@@ -50,7 +50,7 @@ def start_from(found: Snapshot, networks: Mapping[str, nn.Module]) -> str:
         copies += [(tensor, tensors[key]) for key, tensor in alike.items()]
         parameters = dict(network.named_parameters())
         matched = [parameter for key, parameter in parameters.items() if key in alike]
-        # Biases of colours and of logits, and filters, are alike in any two networks.
+        # The biases of colours and logits, and the filters, match between any two networks.
         useful = useful or any(parameter.ndim > 1 for parameter in matched)
         source = "" if origin == name else f" (those of {origin})"
         parts.append(f"{len(matched)} of {len(parameters)} parameters of {name}{source}")

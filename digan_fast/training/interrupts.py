@@ -11,10 +11,10 @@ from types import FrameType
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[list[int]]:
-    """Collect a SIGINT, SIGTERM or SIGHUP instead of dying of it, so that a step ends and the run is saved.
+    """Collect a SIGINT, SIGTERM or SIGHUP instead of dying from it, so that the step finishes and the run is saved.
 
-    The next one raises KeyboardInterrupt at once.  SIGHUP stays ignored where it is, as nohup has it.  Outside the main
-    thread, which alone may handle signals, nothing is collected.
+    The next signal raises KeyboardInterrupt at once.  If SIGHUP is ignored, as under nohup, it stays ignored.  Only the
+    main thread can handle signals; in other threads, nothing is collected.
     """
     received: list[int] = []
 

@@ -1,4 +1,4 @@
-"""The training loop of one process: what is checked before it, when it saves, how it stops."""
+"""The training loop of one process: the checks before it, when it saves, how it stops."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from digan_fast.training.run import Run
 def train(config: TrainConfig) -> Path:
     """Run to ``config.kimg`` and return the snapshot's path.
 
-    Ctrl-C, SIGTERM or a lost connection end the step, save and raise KeyboardInterrupt; a second one raises it at once,
-    and as after a kill the last state remains.  Raises ValueError or OSError, before the data are read and anything is
-    written, for options, a folder or data that do not fit.
+    On Ctrl-C, SIGTERM or a lost connection, finishes the step, saves and raises KeyboardInterrupt; on a second one,
+    raises it at once and, as after a kill, the last saved state remains.  Raises ValueError or OSError for invalid
+    options, folder or data, before the data are read or anything is written.
     """
     config.check()
     folder = Path(config.out)
@@ -54,7 +54,7 @@ def train(config: TrainConfig) -> Path:
         clear_leftovers(folder)
         if resumed is not None:
             run.restore(resumed[1])
-            # The state is in the networks now.
+            # The networks hold the state now.
             del resumed
         else:
             described = {
@@ -77,7 +77,7 @@ def _say(line: str) -> None:
 def check_networks(
     config: TrainConfig, classes: list[str], resumed: tuple[dict[str, Any], dict[str, Any]] | None
 ) -> None:
-    """What the networks refuse, and a state of others, is said before the videos are decoded."""
+    """Rejects invalid network options, and a state of other networks, before the videos are decoded."""
     with torch.device("meta"):
         G = Generator(**config.generator_kwargs(len(classes)))
         D = discriminators.named(config.discriminator)(**config.discriminator_kwargs(len(classes)))
@@ -103,7 +103,7 @@ def check_networks(
 
 
 def _read(config: TrainConfig, found: Findings) -> Clips:
-    """The clips, and a few lines on what was found, used and left out."""
+    """Reads the clips, and prints what was found, used and left out."""
     clips = Clips(
         found.sources,
         config.resolution,

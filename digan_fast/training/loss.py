@@ -1,4 +1,4 @@
-"""The losses of a phase of training, accumulated into gradients (section 3.2 of arXiv 2202.10571)."""
+"""The losses of a training phase, accumulated into gradients (section 3.2 of arXiv 2202.10571)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PHASES = ("Gmain", "Greg", "Gboth", "Dmain", "Dreg", "Dboth")
 class Loss:
     """Non-saturating logistic losses and lazy R1 on every head, optional style mixing and path length.
 
-    The networks are called as ``mapping``, ``synthesis`` and ``discriminator``, so that each may be wrapped.
+    ``mapping``, ``synthesis`` and ``discriminator`` are called separately, so that each can be wrapped.
     ``report`` collects the last value of every term.
     """
 
@@ -52,9 +52,9 @@ class Loss:
         self.report: dict[str, float] = {}
 
     def _fakes(self, z: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """Pairs [B, 7, H, W] with their Δt plane, and the ws [B, num_ws, w_dim] they were made from.
+        """Pairs [B, 7, H, W] with their Δt plane, and their ws [B, num_ws, w_dim].
 
-        The order of random draws is the published one: times, motion vectors, mixing.
+        Random draws follow the published order: times, motion vectors, mixing.
         """
         batch = len(z)
         times = sample_pair_times(batch, z.device)
@@ -106,7 +106,7 @@ class Loss:
         """Add the gradients of a phase, times ``gain``, to the parameters that require them.
 
         real [B, 7, H, W] are pairs in [−1, 1] with their Δt plane, z [B, z_dim], labels [B, c_dim].  Parameters that
-        a phase does not reach get zeros, so that the optimiser steps them.  Raises ValueError for an unknown phase.
+        a phase does not reach get zeros, so that the optimiser updates them.  Raises ValueError for an unknown phase.
         """
         if phase not in PHASES:
             raise ValueError(f"phase: {phase!r}, expected one of {', '.join(PHASES)}")
@@ -137,6 +137,6 @@ def _total(terms: Iterable[Tensor]) -> Tensor:
 
 
 def _r1(head: Head) -> Tensor:
-    """The squared gradient of a head's logits by what it is penalised by, a mean over samples (arXiv 1801.04406)."""
+    """The mean over samples of the squared gradient of a head's logits by its penalised input (arXiv 1801.04406)."""
     (gradient,) = torch.autograd.grad(head.logits.sum(), head.penalised, create_graph=True)
     return gradient.square().sum(tuple(range(1, gradient.ndim))).mean()

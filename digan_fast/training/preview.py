@@ -1,4 +1,4 @@
-"""What a run would read, for ``--dry-run``."""
+"""Reports what a run would read, for ``--dry-run``."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from digan_fast.training.folder import check_folder, resumable
 from digan_fast.training.initial import load_initial
 from digan_fast.training.loop import check_networks
 
-# Videos that are decoded, and frames of each, to tell how long all of them take.
+# Videos that are decoded, and frames of each, to estimate the time that all of them take.
 _TRIED: Final = 8
 _FRAMES: Final = 32
 
 
 def preview(config: TrainConfig) -> str:
-    """Lines on the videos, their classes, the memory and the time that reading them takes; nothing is written.
+    """Describes the videos, their classes, and the memory and time needed to read them; writes nothing.
 
-    The frames of a few videos are counted, those of the others estimated.  Raises what
-    :func:`digan_fast.training.loop.train` raises for options, a folder, a snapshot or data that do not fit.
+    Counts the frames of a few videos and estimates those of the others.  Raises what
+    :func:`digan_fast.training.loop.train` raises for invalid options, folder, snapshot or data.
     """
     config.check()
     check_folder(Path(config.out))
@@ -67,7 +67,7 @@ def preview(config: TrainConfig) -> str:
 
 
 def _used(path: Path, config: TrainConfig) -> int:
-    """The frames of a video that a run holds."""
+    """The number of frames of a video that a run keeps."""
     count = video.frame_count(path)
     if config.fps is not None and not path.is_dir():
         rate = video.frame_rate(path)

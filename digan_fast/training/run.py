@@ -1,4 +1,4 @@
-"""A training run: phases, moving average, log, samples, what is saved."""
+"""A training run: phases, moving average, log, samples, saved state."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Run:
         self.phases.append(_Phase("Dmain", self.D, d_optimiser, 1))
         if config.r1_gamma > 0:
             self.phases.append(_Phase("Dreg", self.D, d_optimiser, D_INTERVAL))
-        # Whether the average's window grows with the pairs seen; it does not where the run starts from an average.
+        # Whether the average's window grows with the pairs seen; it does not if the run starts from an average.
         self.average_ramps = True
         self.steps = 0
         self.pairs = 0
@@ -103,7 +103,7 @@ class Run:
         self.terms: dict[str, list[float]] = {}
 
     def step(self) -> dict[str, float]:
-        """One batch through every phase that is due; the terms of their losses."""
+        """Runs one batch through every phase that is due and returns the terms of their losses."""
         self.loss.report.clear()
         real, real_c = (t.to(self.device) for t in self.clips.pairs(self.batch, self.draw))
         for phase in self.phases:
@@ -127,7 +127,7 @@ class Run:
         return dict(self.loss.report)
 
     def line(self) -> dict[str, float]:
-        """A line of the log: the mean of each term since the last one."""
+        """A line of the log: the mean of each term since the previous line."""
         line: dict[str, float] = {"pairs": self.pairs, "seconds": round(self.seconds, 3)}
         line |= {name: sum(values) / len(values) for name, values in self.terms.items()}
         self.terms.clear()
@@ -149,7 +149,7 @@ class Run:
         return video.sheet(frames.unflatten(0, (SAMPLE_VIDEOS, SAMPLE_FRAMES)))
 
     def save(self) -> None:
-        """Write snapshot, sample sheet and the state to resume from, each whole or not at all."""
+        """Saves the snapshot, the sample sheet and the state to resume from, each atomically."""
         folder = Path(self.config.out)
         video.write_image(folder / SAMPLES / f"{self.pairs:09d}.png", self.samples())
         training_set = {"classes": self.clips.classes} if self.clips.classes else {}
@@ -170,9 +170,9 @@ class Run:
             torch.save(state, part)
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a state, as if there had been no interruption; later lines of the log are dropped.
+        """Continues from a state as if there had been no interruption; drops later lines of the log.
 
-        Raises ValueError, naming the file, where it is of other networks.
+        Raises ValueError, naming the file, if the state belongs to other networks.
         """
         folder = Path(self.config.out)
         with resuming(folder / STATE):

@@ -1,4 +1,4 @@
-"""How a command line presents a field of plain data."""
+"""How the command line presents a dataclass field."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Shown:
     """An annotation of a field.
 
-    ``metavar`` is what its value is called; ``positional``: it stands without its option's name; ``own_default``: its
-    text tells the default; ``is_path``: its value is a path, and nothing is none.
+    ``metavar``: the name of its value; ``positional``: it is a positional argument; ``own_default``: its text states
+    the default; ``is_path``: its value is a path, and an empty one is rejected.
     """
 
     metavar: str | None = None

@@ -1,4 +1,4 @@
-"""Video files, gifs and folders of frames, in and out; a frame is a uint8 tensor [3, H, W], RGB."""
+"""Reads and writes video files, gifs and folders of frames; a frame is a uint8 tensor [3, H, W], RGB."""
 
 from digan_fast.video.frames import sheet, square, to_uint8
 from digan_fast.video.pictures import IMAGE_SUFFIXES

@@ -1,4 +1,4 @@
-"""Video files by PyAV, as players show them: turned, mirrored, with square pixels, transparent ones over black."""
+"""Reads video files with PyAV as players show them: rotated, mirrored, pixels made square, transparency over black."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from digan_fast.video.timing import resampled, usual_gap, varies
 
 _ONE: Final = 1 << 16
-# Pixels are stretched where they are not square by more than rounding.
+# Pixels are stretched if they deviate from square by more than rounding.
 _SQUARE: Final = 0.01
 
 
@@ -31,10 +31,10 @@ def require_av(path: Path) -> Any:
 
 @contextlib.contextmanager
 def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
-    """The container and its moving pictures; what goes wrong inside the block becomes a ValueError with the path."""
+    """Opens a container and its video stream; FFmpeg errors inside the block become a ValueError with the path."""
     av = require_av(path)
     try:
-        # Absolute, since FFmpeg takes what precedes a colon for a protocol.
+        # Absolute, since FFmpeg interprets the part before a colon as a protocol.
         with av.open(os.path.abspath(path)) as container:
             yield container, _stream(path, container)
     except PermissionError:
@@ -45,7 +45,7 @@ def open_video(path: Path) -> Iterator[tuple[Any, Any]]:
 
 
 def _stream(path: Path, container: Any) -> Any:
-    """The stream that FFmpeg's program takes: the largest that is no cover picture, the first of several."""
+    """The stream that the ffmpeg program selects: the largest that is not a cover picture, the first on a tie."""
     from av.stream import Disposition
 
     streams = container.streams.video
@@ -58,7 +58,7 @@ def _stream(path: Path, container: Any) -> Any:
 
 
 def video_rate(path: Path) -> float | None:
-    """The frames per second that a file records; where they vary, those of most of its frames."""
+    """The file's frame rate, in frames per second; if it varies, that of most frames."""
     times = _packet_times(path)
     if varies(times):
         return 1 / usual_gap(times)
@@ -68,7 +68,7 @@ def video_rate(path: Path) -> float | None:
 
 
 def video_frames(path: Path, fps: float | None) -> Iterator[Tensor]:
-    """The frames, at a constant rate where their own varies, or at ``fps``."""
+    """The frames at their own rate, made constant if it varies, or at ``fps``."""
     times = _packet_times(path)
     if fps is None and not varies(times):
         for frame, _ in _decoded(path):
@@ -81,17 +81,17 @@ def video_frames(path: Path, fps: float | None) -> Iterator[Tensor]:
 
 
 def packet_count(path: Path) -> int:
-    """The frames that a file holds encoded."""
+    """The number of encoded frames in a file."""
     with open_video(path) as (container, stream):
         return sum(1 for packet in container.demux(stream) if packet.size)
 
 
 def _packet_times(path: Path) -> list[float]:
-    """When each frame is to be shown, in seconds, ascending; nothing where the file does not tell."""
+    """The presentation times of the frames, in seconds, ascending; empty if the file records none."""
     with open_video(path) as (container, stream):
         packets = [packet for packet in container.demux(stream) if packet.size]
         stamps = [packet.pts for packet in packets]
-        if any(stamp is None for stamp in stamps):  # An AVI has the order of decoding alone.
+        if any(stamp is None for stamp in stamps):  # An AVI has only decoding times.
             stamps = [packet.dts for packet in packets]
         if stream.time_base is None or any(stamp is None for stamp in stamps):
             return []
@@ -99,7 +99,7 @@ def _packet_times(path: Path) -> list[float]:
 
 
 def _timed(path: Path, usual: float) -> Iterator[tuple[Tensor, float]]:
-    """Frames with their times; one that has none follows the last one at the usual gap."""
+    """Frames with their times; a frame without one follows its predecessor at the usual gap."""
     latest = -usual
     for frame, time in _decoded(path):
         latest = latest + usual if time is None else time
@@ -108,7 +108,7 @@ def _timed(path: Path, usual: float) -> Iterator[tuple[Tensor, float]]:
 
 def _decoded(path: Path) -> Iterator[tuple[Tensor, float | None]]:
     with open_video(path) as (container, stream):
-        # One for all frames, on one thread: a new one for each frame costs ten times as much.
+        # One for all frames, on one thread: creating one per frame costs ten times as much.
         reformatter = require_av(path).video.reformatter.VideoReformatter()
         shape = stream.sample_aspect_ratio or Fraction(1)
         for frame in container.decode(stream):
@@ -139,7 +139,7 @@ def _plane(frame: Any, channels: int) -> numpy.ndarray[Any, Any]:
 
 
 def _turned(pixels: Tensor, frame: Any) -> Tensor:
-    """[H, W, C] turned and mirrored as the frame's display matrix says: a telephone's upright video is stored lying."""
+    """[H, W, C] rotated and mirrored by the frame's display matrix: phones store upright video on its side."""
     matrix = frame.side_data.get("DISPLAYMATRIX") if frame.side_data else None
     if matrix is None:
         return pixels

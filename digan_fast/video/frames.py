@@ -1,4 +1,4 @@
-"""Frames: tensors, pillow's pictures, crops, contact sheets."""
+"""Frames: crops, colours, contact sheets, conversion to pillow images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def square(frame: Tensor, size: int, crop: str = "center") -> Tensor:
     """Crop a frame [3, H, W] along its longer side to a square, and resize that to [3, size, size].
 
     `crop` "left" keeps the left or the top end, "right" the right or the bottom end. Resizing is
-    bilinear, with antialiasing. Raises ValueError for another `crop`, or a size below 1.
+    bilinear, with antialiasing. Raises ValueError for an unknown `crop`, or a size below 1.
     """
     if crop not in CROPS:
         raise ValueError(f"crop: {crop!r}, expected one of {', '.join(CROPS)}")
@@ -39,9 +39,9 @@ def square(frame: Tensor, size: int, crop: str = "center") -> Tensor:
 
 
 def to_uint8(frames: Tensor) -> Tensor:
-    """Colours in [-1, 1] to 0..255: x·127.5 + 127.5, rounded half to even; outside is clamped.
+    """Colours in [-1, 1] to 0..255: x·127.5 + 127.5, rounded half to even and clamped.
 
-    NaN becomes 128, as 0 does. Any shape; the result is on the same device.
+    NaN becomes 128, like 0. Any shape; the result is on the same device.
     """
     scaled = frames.detach().float().nan_to_num(nan=0.0).mul_(127.5).add_(127.5)
     return scaled.round_().clamp_(0, 255).to(torch.uint8)
@@ -51,8 +51,8 @@ def sheet(rows: Iterable[Iterable[Tensor]], gap: int = 2) -> Tensor:
     """A contact sheet: rows of frames as one picture, with white lines of `gap` pixels between.
 
     Args:
-        rows: frames, uint8 [3, H, W], all of one size; a shorter row is filled up with white.
-        gap: pixels between two frames.
+        rows: frames, uint8 [3, H, W], all of one size; shorter rows are padded with white.
+        gap: pixels between adjacent frames.
 
     Returns:
         uint8 [3, H', W'].
@@ -77,7 +77,7 @@ def sheet(rows: Iterable[Iterable[Tensor]], gap: int = 2) -> Tensor:
 
 
 def checked(frame: Tensor, index: int, first: Tensor) -> Tensor:
-    """The frame on the CPU, if it is one and of the first one's size."""
+    """The frame on the CPU.  Raises ValueError if it is not a frame of the first one's size."""
     if frame.dtype != torch.uint8 or frame.ndim != 3 or frame.shape[0] != 3:
         raise ValueError(f"frame {index}: {frame.dtype} {list(frame.shape)}, expected torch.uint8 [3, H, W]")
     if frame.shape != first.shape:

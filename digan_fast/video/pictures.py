@@ -1,4 +1,4 @@
-"""Pictures by pillow, as viewers show them: turned by EXIF, transparent pixels over black, 16 bits as 8; animations."""
+"""Reads images and animations with pillow as viewers show them: rotated by EXIF, over black, 16 bits reduced to 8."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ IMAGE_SUFFIXES: Final = (
     ".avif",
 )  # fmt: skip
 ANIMATED_SUFFIXES: Final = (".png", ".apng", ".webp", ".avif")
-# What stands before a picture's data and tells that it is an animation.
+# Bytes to search for the chunk that marks an animation, which precedes the image data.
 _HEAD: Final = 1 << 16
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file of this name is a frame of its folder; hidden files are none."""
+    """Whether a file of this name is a frame of its folder; hidden files are not."""
     return Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
 
 
 def is_animated(path: Path) -> bool:
-    """Whether a file is an animated PNG, WebP or AVIF, by its first bytes; False where it cannot be read."""
+    """Whether a file is an animated PNG, WebP or AVIF, by its first bytes; False if it cannot be read."""
     if path.suffix.lower() not in ANIMATED_SUFFIXES:
         return False
     try:
@@ -47,9 +47,9 @@ def is_animated(path: Path) -> bool:
 
 
 def from_pillow(image: Image) -> Tensor:
-    """uint8 [3, H, W] of a picture as it is meant to be seen.
+    """uint8 [3, H, W] of an image as viewers show it.
 
-    Raises ValueError for pictures of floating-point numbers, whose range nothing tells.
+    Raises ValueError for floating-point images, whose range is unknown.
     """
     import numpy
     from PIL import Image as pillow
@@ -72,7 +72,7 @@ def from_pillow(image: Image) -> Tensor:
 
 @contextlib.contextmanager
 def open_image(path: Path) -> Iterator[Image]:
-    """Opens with pillow; what goes wrong inside the block becomes a ValueError with the path."""
+    """Opens an image with pillow; errors inside the block become a ValueError with the path."""
     import PIL.Image
 
     try:
@@ -93,15 +93,15 @@ def animation(path: Path) -> Iterator[Tensor]:
 
 
 def durations(path: Path) -> list[float]:
-    """The seconds that each frame of an animation is shown; all 0 where nothing tells.
+    """The duration of each frame of an animation, in seconds; all 0 if none is recorded.
 
-    A frame without a duration among others is shown for a tenth of a second, as browsers do.
+    If only some frames lack a duration, they last a tenth of a second, as in browsers.
     """
     with open_image(path) as image:
         found = []
         for index in range(getattr(image, "n_frames", 1)):
             image.seek(index)
             if index == 0 or image.format in ("WEBP", "AVIF"):
-                image.load()  # These tell a frame's duration when it is decoded.
+                image.load()  # These formats provide a frame's duration only once it is decoded.
             found.append(float(image.info.get("duration", 0)) / 1000)
         return [seconds or 0.1 for seconds in found] if any(found) else found

@@ -1,4 +1,4 @@
-"""Video files, animations and folders of frames, in: decoded one frame at a time."""
+"""Reads video files, animations and folders of frames, decoding one frame at a time."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _Path = str | os.PathLike[str]
 
 
 def is_video(path: _Path) -> bool:
-    """Whether there is a file here with the suffix of a video, or an animated PNG or WebP; hidden files are none."""
+    """Whether this is a file with a video suffix, or an animated PNG, WebP or AVIF; hidden files are not."""
     path = Path(path)
     if path.name.startswith(".") or not path.is_file():
         return False
@@ -44,7 +44,7 @@ def is_video(path: _Path) -> bool:
 
 
 def is_frame_folder(path: _Path) -> bool:
-    """Whether this is a directory that has an image directly inside."""
+    """Whether this is a directory that directly contains an image."""
     path = Path(path)
     return path.is_dir() and bool(_images(path))
 
@@ -52,16 +52,16 @@ def is_frame_folder(path: _Path) -> bool:
 def iter_frames(path: _Path, fps: float | None = None) -> Iterator[Tensor]:
     """The frames of a video file, an animation or a folder of images, decoded one by one, as players show them.
 
-    Videos are turned and mirrored as their files say, pictures by their EXIF orientation; pixels
-    are made square; what is transparent lies over black. Where the frames' rate varies, or `fps` is
-    given, they are what a player shows at evenly spaced moments. The images of a folder come in
-    natural order, `2.png` before `10.png`, and have no times.
+    Videos are rotated and mirrored as their files specify, images by their EXIF orientation; pixels
+    are made square; transparent pixels are blended over black. If the frame rate varies, or `fps` is
+    given, the frames are those that a player shows at evenly spaced times. The images of a folder
+    come in natural order, `2.png` before `10.png`, and have no times.
 
     Args:
         path: a file with one of `VIDEO_SUFFIXES`, an animated PNG or WebP, or a directory with images
             (`IMAGE_SUFFIXES`).
-        fps: frames per second; by default a constant rate stays as it is, and one that varies becomes
-            that of most frames.
+        fps: frames per second; by default a constant rate is kept, and a varying one becomes that of
+            most frames.
 
     Yields:
         uint8 [3, H, W]. The images of a folder may differ in size.
@@ -85,7 +85,7 @@ def iter_frames(path: _Path, fps: float | None = None) -> Iterator[Tensor]:
 
 
 def frame_rate(path: _Path) -> float | None:
-    """Frames per second, those of most frames where they vary; None for a folder, and where none is recorded.
+    """Frames per second, or the rate of most frames if it varies; None for a folder, or if none is recorded.
 
     Raises what `iter_frames` raises.
     """
@@ -103,7 +103,7 @@ def frame_rate(path: _Path) -> float | None:
 
 
 def frame_count(path: _Path) -> int:
-    """The number of frames, of a video file without decoding them; where their rate varies, before they are made even.
+    """The number of frames, without decoding those of a video file; if their rate varies, before resampling.
 
     Raises what `iter_frames` raises.
     """
@@ -123,22 +123,22 @@ def read(
 ) -> tuple[Tensor, float | None]:
     """Read a video file, an animation or a folder of images.
 
-    Frames are decoded, cropped and resized one by one, so that memory holds frames of the final
-    size only; decoding ends with the last frame that is asked for.
+    Frames are decoded, cropped and resized one by one, so memory holds only frames of the final
+    size; decoding stops after the last frame requested.
 
     Args:
         path: as for `iter_frames`.
         size: the side of the square that each frame is cropped and resized to, as by `square`.
-        crop: "center", "left" or "right"; where `size` is None, frames stay as they are.
-        frames: which frames, by non-negative numbers; None is all of them.
+        crop: "center", "left" or "right"; if `size` is None, frames are not cropped.
+        frames: which frames to read, by non-negative numbers; None reads all.
         fps: as for `iter_frames`.
 
     Returns:
-        uint8 [N, 3, H, W], and `fps`, or the file's frames per second, as of `frame_rate`.
+        uint8 [N, 3, H, W], and `fps`, or by default the result of `frame_rate`.
 
     Raises:
-        ValueError: as for `iter_frames`; the frames differ in size and `size` is None; there are
-            none in `frames`; or an argument is none of those above.
+        ValueError: as for `iter_frames`; the frames differ in size and `size` is None; `frames`
+            selects none; or an argument is invalid.
         FileNotFoundError, ImportError: as for `iter_frames`.
     """
     rate = frame_rate(path) if fps is None else fps
@@ -165,7 +165,7 @@ def _natural(name: str) -> tuple[list[str | int], str]:
 
 
 def _images(folder: Path) -> list[str]:
-    """The names of the pictures in a folder; a pipe or a folder of such a name is none."""
+    """The names of the images in a folder; pipes and folders with such names do not count."""
     return [name for name in os.listdir(folder) if is_image_name(name) and (folder / name).is_file()]
 
 
@@ -178,7 +178,7 @@ def _decoder(path: Path) -> Callable[[Path, float | None], Iterator[Tensor]]:
     if suffix == ".apng" or is_animated(path):
         return _animation_frames
     if suffix in VIDEO_SUFFIXES:
-        # A video that is named a gif is read as what it is.
+        # A video with the suffix .gif is read as a video.
         return _animation_frames if suffix == ".gif" and _begins(path, _GIF) else video_frames
     if suffix in (*IMAGE_SUFFIXES, *ANIMATED_SUFFIXES):
         raise ValueError(f"{path}: a single picture, expected a video, an animation or a folder of pictures")

@@ -1,4 +1,4 @@
-"""Frames by time: what a player shows at evenly spaced moments."""
+"""Resamples frames by time: those that a player shows at evenly spaced times."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def varies(times: Sequence[float]) -> bool:
 
 
 def usual_gap(times: Sequence[float]) -> float:
-    """The median gap, in seconds, between ascending times, two at least."""
+    """The median gap, in seconds, between two or more ascending times."""
     gaps = sorted(later - earlier for earlier, later in itertools.pairwise(times))
     return gaps[len(gaps) // 2]
 
@@ -30,7 +30,7 @@ def usual_gap(times: Sequence[float]) -> float:
 def resampled(frames: Iterable[tuple[Tensor, float]], fps: float, last: float) -> Iterator[Tensor]:
     """Frames at a constant rate from (frame, its time in seconds, ascending); the last is shown for ``last`` seconds.
 
-    As FFmpeg's filter fps has it: a frame begins at the nearest of the new moments and stays until the next one begins.
+    Like FFmpeg's fps filter: a frame begins at the nearest of the new times and stays until the next one begins.
     """
     shown: Tensor | None = None
     start = begin = 0.0
@@ -49,5 +49,5 @@ def resampled(frames: Iterable[tuple[Tensor, float]], fps: float, last: float) -
 
 
 def _moment(time: float, fps: float) -> int:
-    """The number of the moment nearest to a time, half up."""
+    """The index of the moment nearest to a time, rounded half up."""
     return int(time * fps + 0.5)

@@ -1,4 +1,4 @@
-"""Video files, gifs and folders of frames, out: from a stream, whole or not at all."""
+"""Writes video files, gifs and folders of frames from a stream, atomically."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from digan_fast.video.frames import checked, extent, to_pillow
 
 WRITABLE: Final = ".mp4, .gif or none, for a folder of frames"
 
-# The first encoder that PyAV's FFmpeg has, with its options.
+# Encoders in order of preference, with their options; the first that PyAV's FFmpeg has is used.
 _ENCODERS: Final = (
     ("libx264", {"crf": "17", "preset": "medium"}),
     ("libopenh264", {"rc_mode": "quality", "b": "8000000"}),
@@ -30,7 +30,7 @@ _ENCODERS: Final = (
 )
 _BT709: Final = 1
 _LIMITED_RANGE: Final = 1
-# Browsers show a gif's frame of less than 2 hundredths of a second for 10.
+# Browsers show gif frames shorter than 2 hundredths of a second for 10.
 _GIF_SHORTEST: Final = 2
 _GIF_FASTEST: Final = 50
 _FRAME_NAME: Final = re.compile(r"[0-9]{6,}\.png")
@@ -39,25 +39,25 @@ _Path = str | os.PathLike[str]
 
 
 def write(path: _Path, frames: Iterable[Tensor], fps: float = 16.0) -> None:
-    """Write a video, whole or not at all: on an error or an interrupt, an old one stays.
+    """Write a video atomically: on an error or an interrupt, an existing one is kept.
 
-    Frames are taken one by one and never collected. The suffix decides the kind:
+    Frames are consumed one by one and never collected. The suffix selects the format:
 
-    * `.mp4`: H.264 (mpeg4 where PyAV has no encoder for it), yuv420p with BT.709 colours, nearly
-      lossless but for the halved resolution of colour. Odd sides gain a repeated row or column.
-    * `.gif`: repeats for ever; each frame has its own 256 colours; hundredths of a second, so that
-      50 frames a second are the most.
-    * none: a folder of `000000.png`, `000001.png`, …, exact. A folder that is there is replaced
-      if it holds nothing but files with such names.
+    * `.mp4`: H.264 (mpeg4 if PyAV has no encoder for it), yuv420p with BT.709 colours, nearly
+      lossless except for the halved colour resolution. Odd sides gain a repeated row or column.
+    * `.gif`: loops forever; each frame has its own 256 colours; times are hundredths of a second,
+      so the maximum is 50 frames per second.
+    * none: a folder of `000000.png`, `000001.png`, …, lossless. An existing folder is replaced
+      if it contains only files with such names.
 
     Args:
-        path: the file or folder; its parents are made.
+        path: the file or folder; its parents are created.
         frames: uint8 [3, H, W], on any device, all of one size.
         fps: frames per second.
 
     Raises:
-        ValueError: the suffix is another, `frames` is empty, a frame has another shape or type
-            than expected, or the folder to replace holds other files.
+        ValueError: the suffix is unknown, `frames` is empty, a frame has an unexpected shape or
+            type, `fps` is invalid, or the folder to replace contains other files.
         ImportError: PyAV, which encodes mp4, is not installed.
         OSError: the file cannot be written.
     """
@@ -88,9 +88,9 @@ def write(path: _Path, frames: Iterable[Tensor], fps: float = 16.0) -> None:
 
 
 def write_image(path: _Path, image: Tensor) -> None:
-    """Write a picture, uint8 [3, H, W], as png, whole or not at all.
+    """Write an image, uint8 [3, H, W], as png, atomically.
 
-    Raises ValueError where the suffix is not `.png` or the tensor is no picture.
+    Raises ValueError if the suffix is not `.png` or the tensor is not an image.
     """
     if Path(path).suffix.lower() != ".png":
         raise ValueError(f"{os.fspath(path)}: expected the suffix .png")
@@ -100,7 +100,7 @@ def write_image(path: _Path, image: Tensor) -> None:
 
 
 def _checked_stream(path: Path, frames: Iterable[Tensor]) -> Iterator[Tensor]:
-    """The frames, at least one; each is taken when it is asked for."""
+    """The frames, checked lazily.  Raises ValueError if there are none."""
     first: Tensor | None = None
     for index, frame in enumerate(frames):
         first = frame if first is None else first
@@ -110,7 +110,7 @@ def _checked_stream(path: Path, frames: Iterable[Tensor]) -> Iterator[Tensor]:
 
 
 def _encoder(container: Any, rate: Fraction) -> Any:
-    """A new video stream of a container, with the first encoder that there is."""
+    """A new video stream of a container, with the first available encoder."""
     import av
 
     for name, options in _ENCODERS:
@@ -129,7 +129,7 @@ def _write_mp4(path: Path, frames: Iterator[Tensor], fps: float) -> None:
     _, height, width = first.shape
     odd = (0, width % 2, 0, height % 2)
     reformatter = VideoReformatter()
-    # Absolute, since FFmpeg takes what precedes a colon for a protocol.
+    # Absolute, since FFmpeg interprets the part before a colon as a protocol.
     with av.open(os.path.abspath(path), "w", options={"movflags": "+faststart"}) as container:
         stream = _encoder(container, Fraction(fps).limit_denominator(60000))
         stream.width, stream.height = width + width % 2, height + height % 2
@@ -152,7 +152,7 @@ def _write_mp4(path: Path, frames: Iterator[Tensor], fps: float) -> None:
 
 
 def _write_gif(path: Path, frames: Iterator[Tensor], fps: float) -> None:
-    """Frame by frame, since pillow's own writer of animations holds all of them."""
+    """Writes frame by frame, since pillow's own animation writer keeps all frames in memory."""
     from PIL.GifImagePlugin import getdata
 
     first = next(frames)
@@ -174,7 +174,7 @@ def _write_gif(path: Path, frames: Iterator[Tensor], fps: float) -> None:
 
 @contextlib.contextmanager
 def _replacing_folder(target: Path) -> Iterator[Path]:
-    """A new folder beside `target`, which takes its place at the end and goes on an error."""
+    """A new folder beside `target`, which replaces it at the end and is removed on an error."""
     target = Path(os.path.realpath(target)) if target.is_symlink() else target
     if target.exists() and not target.is_dir():
         raise ValueError(f"{target}: a file, where a folder of frames is to be written")
@@ -203,7 +203,7 @@ def _replacing_folder(target: Path) -> Iterator[Path]:
 
 
 def _check_replaceable(folder: Path) -> None:
-    """Raises ValueError where a folder holds anything that `write` does not make."""
+    """Raises ValueError if a folder contains anything that `write` does not create."""
     others = sorted(name for name in os.listdir(folder) if not _FRAME_NAME.fullmatch(name))
     if others:
         raise ValueError(f"{folder}: it holds {others[0]!r}, so it is not replaced by a folder of frames")
