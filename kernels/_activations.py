@@ -1,4 +1,4 @@
-"""Inside kernels: activations and their derivatives in float32, and sines that need no stack."""
+"""Device functions: activations and their derivatives in float32, and sines that need no stack."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import triton.language as tl
 
 @triton.jit
 def sin_cos(theta):
-    """sin θ and cos θ of float32, both within 2⁻²³ for |θ| < 10⁵; beyond 4·10⁶ they are of no use.
+    """sin θ and cos θ in float32, both within 2⁻²³ for |θ| < 10⁵; beyond 4·10⁶ they are meaningless.
 
-    r = θ − n·π/2 in [−π/4, π/4], π/2 in two parts, 2·10⁻¹⁵ off.  The polynomials are minimax:
-    sin r = r + r³·p(r²), 2·10⁻⁹ off; cos r = 1 − r²/2 + r⁴·q(r²), 10⁻¹⁰ off.
+    r = θ − n·π/2 in [−π/4, π/4], with π/2 in two parts, error 2·10⁻¹⁵.  The polynomials are minimax:
+    sin r = r + r³·p(r²), error 2·10⁻⁹; cos r = 1 − r²/2 + r⁴·q(r²), error 10⁻¹⁰.
     """
     n = tl.floor(tl.fma(theta, 0.6366197466850281, 0.5))
     r = tl.fma(n, -1.5707963705062866, theta)
@@ -38,7 +38,7 @@ def _sigmoid(z):
 
 @triton.jit
 def _tanh(z):
-    # Through e = exp(−2|z|) ≤ 1; near 0 by its series, where 1 − e cancels.
+    # From e = exp(−2|z|) ≤ 1; near 0, where 1 − e cancels, by the series.
     e = tl.exp(-2.0 * tl.abs(z))
     far = (1.0 - e) / (1.0 + e)
     square = z * z
@@ -55,7 +55,7 @@ def _expm1(z):
 
 @triton.jit
 def activated(z, ACTIVATION: tl.constexpr):
-    """act(z) of float32."""
+    """act(z) in float32."""
     if ACTIVATION == "linear":
         y = z
     elif ACTIVATION == "relu":
@@ -73,7 +73,7 @@ def activated(z, ACTIVATION: tl.constexpr):
     elif ACTIVATION == "selu":
         y = 1.0507009873554805 * tl.where(z > 0.0, z, 1.6732632423543772 * _expm1(tl.minimum(z, 0.0)))
     elif ACTIVATION == "softplus":
-        # Above 20 torch takes z.
+        # Above 20 torch returns z.
         y = tl.where(z > 20.0, z, tl.maximum(z, 0.0) + tl.log(1.0 + tl.exp(-tl.abs(z))))
     else:
         tl.static_assert(ACTIVATION == "swish", "an activation without a formula")
@@ -83,7 +83,7 @@ def activated(z, ACTIVATION: tl.constexpr):
 
 @triton.jit
 def derivative(z, ACTIVATION: tl.constexpr):
-    """act'(z) of float32; of homogeneous activations z may be the output."""
+    """act'(z) in float32; for homogeneous activations z may be the output."""
     if ACTIVATION == "linear":
         slope = tl.full(z.shape, 1.0, tl.float32)
     elif ACTIVATION == "relu":
@@ -129,7 +129,7 @@ def pre_activation_gradient(grad, z, out, gain, clamp, ACTIVATION: tl.constexpr,
 
 @triton.jit
 def gradient_tile(grad, out, at, inside, gain, clamp, ACTIVATION: tl.constexpr, CLAMPED: tl.constexpr):
-    """dz in float32, of a homogeneous activation, from a tile of the output's gradient and of the output."""
+    """dz of a homogeneous activation, in float32, from tiles of the output's gradient and the output."""
     found = tl.load(grad + at, mask=inside, other=0.0).to(tl.float32)
     if ACTIVATION != "linear" or CLAMPED:
         y = tl.load(out + at, mask=inside, other=0.0).to(tl.float32)

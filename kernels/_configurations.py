@@ -1,9 +1,9 @@
-"""Launch configurations: a table for each class of architecture, and the choice by shape.
+"""Launch configurations: tables by class of architecture, and the choice of a tile by shape.
 
 A tile computes ``rows``×``columns`` outputs, ``depth`` terms of the sum at a time, with ``stages`` pairs of operand
-tiles in flight.  The entries follow from what fits (accumulator ≤ 128 registers a thread, shared memory ≤ 99 KiB on
-sm_80 and sm_120, ≤ 227 KiB on sm_90 and sm_100), and tests/kernels/compiled/ records what became of them.  On an
-H200 that of half precision's product is within 8 % of the best of 64 tiles; the others were not compared.
+tiles in flight.  The entries follow from what fits (accumulator ≤ 128 registers per thread, shared memory ≤ 99 KiB on
+sm_80 and sm_120, ≤ 227 KiB on sm_90 and sm_100), and tests/kernels/compiled/ records what they compile to.  On an
+H200 the entry for half-precision products is within 8 % of the best of 64 tiles; the others were not compared.
 :func:`tuned` replaces an entry.
 """
 
@@ -30,12 +30,12 @@ class Tile:
     stages: int = 3
 
     def named(self) -> dict[str, Any]:
-        """As a launch takes it."""
+        """The tile as keyword arguments of a launch."""
         extents = {"TILE_ROWS": self.rows, "TILE_COLUMNS": self.columns, "TILE_DEPTH": self.depth}
         return extents | {"num_warps": self.warps, "num_stages": self.stages, "enable_fp_fusion": True}
 
     def fitted(self, rows: int, columns: int, depth: int) -> Tile:
-        """Cut down to a product of this shape; tensor cores want 16 of each at least."""
+        """Cut down to a product of this shape; tensor cores need at least 16 of each."""
         small = [
             max(16, min(most, triton.next_power_of_2(extent)))
             for most, extent in ((self.rows, rows), (self.columns, columns), (self.depth, depth))
@@ -45,7 +45,7 @@ class Tile:
         return replace(self, rows=small[0], columns=small[1], depth=small[2], warps=warps)
 
 
-# By class of architecture and by the operands: half (bfloat16, float16), tf32, exact (float32).
+# By class of architecture and type of operands: half (bfloat16, float16), tf32, exact (float32).
 _PRODUCTS: dict[tuple[int, str], Tile] = {
     (80, "half"): Tile(128, 128, 32, 8),
     (80, "tf32"): Tile(128, 64, 32, 4),
@@ -60,14 +60,14 @@ _PRODUCTS: dict[tuple[int, str], Tile] = {
     (120, "tf32"): Tile(128, 64, 32, 8),
     (120, "exact"): Tile(64, 64, 16, 4),
 }
-# The left operand is made in registers: of a gradient and an output, or of sines.
+# The left operand is computed in registers: from a gradient and an output, or sines.
 _GRADIENTS: dict[tuple[int, str], Tile] = {
     **{(arch, "half"): Tile(64, 128, 32, 8, 2) for arch in (80, 90, 120)},
     (100, "half"): Tile(64, 128, 32, 4, 2),
     **{(arch, "tf32"): Tile(64, 64, 32, 8, 2) for arch in (80, 90, 100, 120)},
     **{(arch, "exact"): Tile(32, 64, 16, 4, 2) for arch in (80, 90, 100, 120)},
 }
-# The left operands are sines and cosines, made anew for each tile of columns: wide ones.
+# The left operands are sines and cosines, recomputed for each tile of columns, which is therefore wide.
 _FEATURES = {
     **{(arch, "half"): Tile(64, 256, 32, 8, 2) for arch in (80, 120)},
     **{(arch, "half"): Tile(128, 128, 32, 8, 2) for arch in (90, 100)},
@@ -75,26 +75,26 @@ _FEATURES = {
     **{(arch, "exact"): Tile(32, 128, 16, 8, 2) for arch in (80, 90, 100, 120)},
 }
 if VERSION < (3, 9):
-    # They spill with the number of warps that 3.9 takes.
+    # They spill with the number of warps used with 3.9.
     _GRADIENTS[100, "half"] = replace(_GRADIENTS[100, "half"], warps=8)
     if VERSION >= (3, 7):
         _GRADIENTS[120, "tf32"] = replace(_GRADIENTS[120, "tf32"], warps=4)
         _GRADIENTS[80, "exact"] = replace(_GRADIENTS[80, "exact"], warps=8)
-# The last level of a rendering: ``columns`` is its whole width, ``depth`` of the sines' products.
+# The last level of a rendering: ``columns`` is its whole width, ``depth`` is that of the sines' products.
 _RENDERS = {
     (90, "half"): Tile(64, 256, 32, 8, 2),
     (100, "half"): Tile(128, 256, 32, 8, 2),
     **{(arch, "half"): Tile(16, 256, 32, 8, 2) for arch in (80, 120)},
 }
 if (3, 7) <= VERSION < (3, 9):
-    # Two stages spill there.
+    # Two stages spill with these versions.
     _RENDERS[90, "half"] = replace(_RENDERS[90, "half"], stages=1)
-# Where a rendering takes it.  Each tile asks L2 for a layer's weights again: 256 KiB a layer and 128 pixels, for the
-# 128 KiB of activations that are neither stored nor loaded.  On sm_80 and sm_120 more than 16 pixels spill: 1 MiB.
+# Classes on which rendering uses that kernel.  Each tile reads a layer's weights from L2 again: 256 KiB per layer and
+# 128 pixels, for 128 KiB of activations not stored or loaded.  On sm_80 and sm_120 more than 16 pixels spill: 1 MiB.
 # Triton before 3.9 compiles it for sm_100 to a kernel that does nothing.
 FUSED = {90, 100} if VERSION >= (3, 9) else {90}
 TABLES = {"product": _PRODUCTS, "gradient": _GRADIENTS, "features": _FEATURES, "render": _RENDERS}
-# Sums over pixels are split until there are about so many programs; an H100 has 132 multiprocessors.
+# Sums over pixels are split until there are about this many programs; an H100 has 132 multiprocessors.
 PROGRAMS = 264
 
 
@@ -114,22 +114,22 @@ def tile(table: str, dtype: torch.dtype, precision: str, rows: int, columns: int
 
 
 def _can_be_staged(table: str, kind: str) -> bool:
-    """Whether this Triton compiles loops with operands in flight to what is right."""
+    """Whether this version of Triton compiles loops with operands in flight correctly."""
     if architecture() == 90 and table == "gradient" and kind != "exact":
-        # Before 3.9 a tile's left operand is loaded over registers that a wgmma of the tile before may still read.
+        # Before 3.9 a tile's left operand overwrites registers that a wgmma of the previous tile may still be reading.
         return VERSION >= (3, 9)
-    # Before 3.7.1 asynchronous copies are not fenced from the tcgen05.mma that reads what they copied.
+    # Before 3.7.1 there is no fence between asynchronous copies and the tcgen05.mma that reads the copied data.
     return architecture() != 100 or VERSION >= (3, 7, 1)
 
 
 def splits(programs: int, rows: int, tile_rows: int) -> int:
-    """Into how many parts a sum over so many rows is cut, each of them whole tiles."""
+    """The number of parts into which a sum over ``rows`` rows is split, each of whole tiles."""
     return max(1, min(triton.cdiv(PROGRAMS, max(1, programs)), triton.cdiv(rows, 4 * tile_rows)))
 
 
 @contextlib.contextmanager
 def tuned(table: str, kind: str, **changes: int) -> Iterator[Tile]:
-    """Within the block the entry of this machine's class has these fields changed."""
+    """Changes these fields of the entry for this machine's class, within a ``with`` block."""
     entries, key = TABLES[table], (architecture(), kind)
     before = entries[key]
     entries[key] = replace(before, **changes)

@@ -1,7 +1,7 @@
 """``y = clamp(act(x + b)·gain, ±clamp)`` and its gradients: one pass each, every byte moved once.
 
-A tensor is rows × columns: the bias belongs to columns where its dimension is the last in memory, else to rows.  Fast
-where columns are a multiple of 16 elements and 64 or more; any shape works.
+A tensor is rows × columns: the bias is per column if its dimension is the last in memory, else per row.  Fast if
+columns are a multiple of 16 elements and 64 or more; any shape works.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _backward(
     ACTIVATION: tl.constexpr, CLAMPED: tl.constexpr, BIASED: tl.constexpr, BIAS_OF_ROWS: tl.constexpr,
     FROM_OUTPUT: tl.constexpr, TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    # sums: of dx over this tile's columns [rows, column tiles], or over its rows [row tiles, columns].
+    # sums: dx summed over this tile's columns [rows, column tiles], or over its rows [row tiles, columns].
     row, column, at, inside = _tile(rows, columns, TILE_ROWS, TILE_COLUMNS)
     found = tl.load(grad + at, mask=inside, other=0.0).to(tl.float32)
     y = found
@@ -84,7 +84,7 @@ def _backward(
 
 
 def _view(shape: torch.Size, dim: int, itemsize: int) -> tuple[int, int, bool, int, int]:
-    """Rows and columns of a contiguous tensor, whether the bias is of rows, and the tile: 16 bytes × 4 a thread."""
+    """Rows and columns of a contiguous tensor, whether the bias is per row, and the tile: 16 bytes × 4 per thread."""
     inner = math.prod(shape[dim + 1 :])
     of_rows = inner > 1
     columns = inner if of_rows else shape[dim]
@@ -103,7 +103,7 @@ def _arguments(like: Tensor, dim: int, activation: str, gain: float, clamp: floa
 
 
 def _is_last(tensor: Tensor, dim: int) -> bool:
-    """Whether a picture's channels are the last in memory."""
+    """Whether a picture's channels are last in memory."""
     last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
     return dim == 1 and last and not tensor.is_contiguous()
 

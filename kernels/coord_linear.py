@@ -1,10 +1,10 @@
-"""``act(W·[sin θ, cos θ] + up(base) + b)·gain``, θ = F·(x, y) + φ(t): sines are made in registers and never stored.
+"""``act(W·[sin θ, cos θ] + up(base) + b)·gain``, θ = F·(x, y) + φ(t): sines are computed in registers, never stored.
 
-A tile is pixels of one frame by outputs; its sines and cosines, the left operands, come from the coordinates, so that
-only base, weights and output move.  Above a base the pixels go four by four, the children of one base pixel together,
-so that a tile reads each of its base pixels once.  Backward: dW = dzᵀ·[S, C] makes the sines again;
-dθ = (dz·W_s)∘C − (dz·W_c)∘S is summed over a tile's pixels, alone and times x and y, before it is stored.  All sums
-have a fixed order.  Fast where sinusoids and outputs are multiples of 16.
+A tile is pixels of one frame by outputs; its sines and cosines, the left operands, are computed from the coordinates,
+so that only base, weights and output move.  With a base, pixels are ordered in fours, the children of one base pixel,
+so that a tile reads each of its base pixels once.  Backward: dW = dzᵀ·[S, C] recomputes the sines;
+dθ = (dz·W_s)∘C − (dz·W_c)∘S is summed over a tile's pixels, by itself and times x and y, before it is stored.  All
+sums have a fixed order.  Fast if sinusoids and outputs are multiples of 16.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from digan_fast.reference import coord_linear as reference
 
 @triton.jit
 def place(row, column, left, bottom, scale):
-    """x to the right and y upwards of pixels of the rectangle, in [−1, 1) inside the picture."""
+    """The coordinates of pixels of the rectangle: x to the right, y upwards, in [−1, 1) inside the picture."""
     x = tl.fma((left + column).to(tl.float32), scale, -1.0)
     y = tl.fma((bottom - row).to(tl.float32), scale, -1.0)
     return x, y
@@ -35,7 +35,7 @@ def place(row, column, left, bottom, scale):
 
 @triton.jit
 def pixels_of(m, height, width, row_offset, column_offset, base_width, BASED: tl.constexpr):
-    """Row and column of the m-th pixels, and which exist: row by row, or the children of base pixel m // 4 in turn."""
+    """Row and column of pixels m, and which exist: row by row, or the children of base pixel m // 4 in turn."""
     if BASED:
         row = m // 4 // base_width * 2 + m % 4 // 2 - row_offset
         column = m // 4 % base_width * 2 + m % 2 - column_offset
@@ -46,14 +46,14 @@ def pixels_of(m, height, width, row_offset, column_offset, base_width, BASED: tl
 
 @triton.jit
 def repeated(above):
-    """[M/4, C] → [M, C]: each base pixel's row for its four children."""
+    """[M/4, C] → [M, C]: repeats each base pixel's row for its four children."""
     four = tl.broadcast_to(above[:, None, :], (above.shape[0], 4, above.shape[1]))
     return tl.reshape(four, (above.shape[0] * 4, above.shape[1]))
 
 
 @triton.jit
 def features_of(x, y, frequency, phases, video, k, sinusoids):
-    """sin θ and cos θ, [pixels, sinusoids], of columns x and y and the phases [1 or pixels, sinusoids]."""
+    """sin θ and cos θ, [pixels, sinusoids], from columns x and y and phases [1 or pixels, sinusoids]."""
     at = frequency + (video * sinusoids + k) * 2
     across = tl.load(at, mask=k < sinusoids, other=0.0).to(tl.float32)[None, :]
     up = tl.load(at + 1, mask=k < sinusoids, other=0.0).to(tl.float32)[None, :]
@@ -102,7 +102,7 @@ def _backward_base(
     dbase, grad, out, outputs, height, width, row_offset, column_offset, base_height, base_width, gain, clamp,
     ACTIVATION: tl.constexpr, CLAMPED: tl.constexpr, TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    # dbase[n, i, j, o] = Σ dz over the up to four pixels that base pixel (i, j) was repeated to.
+    # dbase[n, i, j, o] = Σ dz over the up to four children of base pixel (i, j).
     pixels = base_height * base_width
     m, o, frame = block_of(pixels, outputs, TILE_ROWS, TILE_COLUMNS)
     exists = (m[:, None] < pixels) & (o[None, :] < outputs)
@@ -161,7 +161,7 @@ def _backward_theta(
     gain, clamp, ACTIVATION: tl.constexpr, CLAMPED: tl.constexpr, PRECISION: tl.constexpr,
     TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr, TILE_DEPTH: tl.constexpr,
 ):  # fmt: skip
-    # sums[n, pixel tile, 3, k] = Σ_m dθ, Σ_m dθ·x and Σ_m dθ·y over the tile's pixels.
+    # sums[n, pixel tile, 3, k] = Σ_m dθ, Σ_m dθ·x, Σ_m dθ·y over the tile's pixels.
     pixels = height * width
     m, k, frame = block_of(pixels, sinusoids, TILE_ROWS, TILE_COLUMNS)
     video = frame // frames
@@ -192,13 +192,13 @@ def _backward_theta(
 
 
 def rectangle(grid: Sequence[int]) -> tuple[Any, ...]:
-    """left, bottom, height, width and the step of the coordinates."""
+    """Left, bottom, height, width and the step of the coordinates."""
     side, top, left, height, width = grid
     return left, side - 1 - top, height, width, 2 / side
 
 
 def _ancestors(base: Tensor | None, grid: Sequence[int]) -> tuple[int, int, int, int]:
-    """Where the rectangle begins within its ancestors, doubled, and their extents."""
+    """Where the rectangle begins within its upsampled ancestors, and the ancestors' extents."""
     return (grid[1] % 2, grid[2] % 2, *(base.shape[2:4] if base is not None else (1, 1)))
 
 
@@ -249,7 +249,7 @@ def coord_linear_backward(
     gain: float,
     clamp: float | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients by base, frequency [B, K, 2], phase [B, T, K], weight [B, O, 2K] and bias [O]."""
+    """The gradients of base, frequency [B, K, 2], phase [B, T, K], weight [B, O, 2K] and bias [O]."""
     if _is_empty(phase, weight, grid):
         inputs = (grad, base, frequency, phase, weight, bias, out)
         return reference.coord_linear_backward(*inputs, grid, activation, gain, clamp)

@@ -1,8 +1,8 @@
 """``W ∘ (1 + L·R/√r)``, rows normalised (or tanh, sigmoid), and its gradients; arithmetic in float32 throughout.
 
-The modulation L·R is thin (r ≤ 256) and made again wherever it is needed; it is never stored.  A row's norm, and in
-the backward its product with the gradient, take a first walk over the row's tiles.  No sum is split: results are the
-same in every run.
+The modulation L·R has low rank (r ≤ 256) and is recomputed wherever it is needed, never stored.  A row's norm, and in
+the backward its product with the gradient, take a first pass over the row's tiles.  No sum is split, so results are
+the same in every run.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _factor(left, right, video, o, i, outputs, inputs, rank, scale, ACTIVATION: 
     m = tl.dot(thin.to(tl.float32), flat.to(tl.float32), input_precision=PRECISION) * scale
     slope = tl.full(m.shape, 1.0, tl.float32)
     if ACTIVATION == "tanh" or ACTIVATION == "sigmoid":
-        # tanh z = 2σ(2z) − 1; only the sum with 1 is used, so that its cancellation near 0 does not matter.
+        # tanh z = 2σ(2z) − 1; only its sum with 1 is used, so its cancellation near 0 does not matter.
         steep: tl.constexpr = 2.0 if ACTIVATION == "tanh" else 1.0
         s = 1.0 / (1.0 + tl.exp(-steep * m))
         m = steep * s - (1.0 if ACTIVATION == "tanh" else 0.5)
@@ -79,7 +79,7 @@ def _forward(
 
 @triton.jit
 def _raw_gradient(grad, rows, video, o, at, inside, v, outputs, inputs, ACTIVATION: tl.constexpr):
-    """The gradient by V = W ∘ (1 + M): of V/(‖V‖ + ε) it is g/n − V·a, n and a in ``rows`` [B, O, 2]."""
+    """The gradient with respect to V = W ∘ (1 + M); for V/(‖V‖ + ε) it is g/n − V·a, n and a in ``rows`` [B, O, 2]."""
     g = tl.load(grad + video * outputs * inputs + at, mask=inside, other=0.0).to(tl.float32)
     if ACTIVATION == "demod":
         n = tl.load(rows + (video * outputs + o) * 2, mask=o < outputs, other=1.0)
@@ -206,7 +206,7 @@ def fmm_weights(weight: Tensor, left: Tensor, right: Tensor, activation: str) ->
 def fmm_weights_backward(
     grad: Tensor, weight: Tensor, left: Tensor, right: Tensor, out: Tensor, activation: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients by weight [O, I], left [B, O, r] and right [B, r, I]."""
+    """The gradients of weight [O, I], left [B, O, r] and right [B, r, I]."""
     batch, outputs, rank = left.shape
     inputs = weight.shape[1]
     if 0 in (batch, outputs, rank, inputs):

@@ -1,9 +1,9 @@
 """``y = clamp(act(x·Wᵀ + b)·gain, ±clamp)``, one weight set per video, and its gradients.
 
-Bias, activation, gain and clamp act on the accumulator, and so does a rendering's to-RGB, of which a tile stores the
-sums over its outputs.  The gradient by z is made of the output's gradient and the output where they are read, so that
-it is never stored (of ``sine``, whose derivative needs z, it is stored once).  Sums over rows go in parts, added in a
-fixed order: results are the same in every run.  Fast where inputs and outputs are multiples of 16.
+Bias, activation, gain and clamp are applied to the accumulator, and so is a rendering's to-RGB: a tile stores its
+sums over the tile's outputs.  The gradient by z is computed where the output's gradient and the output are read and
+never stored (except for ``sine``, whose derivative needs z: once).  Sums over rows are computed in parts and added in
+a fixed order, so results are the same in every run.  Fast if inputs and outputs are multiples of 16.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from digan_fast.reference.activations import ACTIVATIONS
 
 @triton.jit
 def block_of(rows, columns, TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr):
-    """This program's rows and columns and its batch entry; blocks of the same rows follow each other."""
+    """This program's rows, columns and batch entry; blocks of the same rows are consecutive."""
     across, down = tl.cdiv(columns, TILE_COLUMNS), tl.cdiv(rows, TILE_ROWS)
     block = tl.program_id(0)
     row = block // across % down * TILE_ROWS + tl.arange(0, TILE_ROWS)
@@ -42,7 +42,7 @@ def _forward(
     PRECISION: tl.constexpr, TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr, TILE_DEPTH: tl.constexpr,
 ):  # fmt: skip
     # out[b, m, o] = act(Σ_i x[b, m, i]·weight[b, o, i] + bias[o]); with GRADIENT grad·act'(…) where y is not clamped.
-    # parts[s, b, m, c] = Σ_o out[b, m, o]·rgb[b, c, o]·rgb_gain over the outputs of column tile s, the bias in one.
+    # parts[s, b, m, c] = Σ_o out[b, m, o]·rgb[b, c, o]·rgb_gain over the outputs of column tile s; one has the bias.
     m, o, video = block_of(rows, outputs, TILE_ROWS, TILE_COLUMNS)
     i = tl.arange(0, TILE_DEPTH)
     x_at = x + video * x_video + m[:, None].to(tl.int64) * inputs + i[None, :]
@@ -133,7 +133,7 @@ def _backward_weight(
 
 
 def _rows(x: Tensor) -> Tensor:
-    """[B, M, I] with contiguous rows; one set of rows may be expanded over the videos."""
+    """x as [B, M, I] with contiguous rows; one set of rows may be expanded over the videos."""
     flat = x.flatten(1, -2) if x.ndim > 2 else x
     return flat if flat[0].is_contiguous() else flat.contiguous()
 
@@ -150,9 +150,9 @@ def _run_forward(
     to_rgb: Layer | None = None,
     keep: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """[B, M, O] of x [B, M, I]: y, or the gradient by z where y and its gradient are given; to-RGB's sums [S, B, M, C].
+    """From x [B, M, I]: y, or the gradient by z if y and its gradient are given, [B, M, O]; to-RGB's sums [S, B, M, C].
 
-    x may be narrower than the weights, whose type the products and y have; y is empty where it is not to be kept.
+    x may be narrower than the weights, whose type the products and y have; y is empty unless ``keep``.
     """
     batch, rows, inputs = x.shape
     outputs, dtype, colours = weight.shape[1], weight.dtype, 0 if to_rgb is None else to_rgb.weight.shape[1]
@@ -185,7 +185,7 @@ def linear_act(
 
 
 def coloured(x: Tensor, layer: Layer | None, to_rgb: Layer, keep: bool) -> tuple[Tensor, Tensor]:
-    """A layer's outputs, to keep, and the colours of its to-RGB, in that one's type; of x where there is no layer."""
+    """A layer's outputs, if ``keep``, and their to-RGB's colours, in to-RGB's type; without a layer, those of x."""
     if layer is None or to_rgb.activation != "linear" or to_rgb.clamp is not None:
         x = x if layer is None else linear_act(x, layer.weight, layer.bias, *layer.options)
         with on_device(x):
@@ -210,7 +210,7 @@ def linear_act_backward(
     gain: float,
     clamp: float | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients by x, weight [B, O, I] and bias, [O] where there is none."""
+    """The gradients of x, weight [B, O, I] and bias, [O] if there is none."""
     if 0 in (*x.shape, weight.shape[1]):
         return reference.linear_act_backward(grad, x, weight, bias, out, activation, gain, clamp)
     flat, weight = _rows(x), weight.contiguous()
@@ -244,7 +244,7 @@ def _run_backward_x(grad: Tensor, weight: Tensor, out: Tensor | None, activation
 def _run_backward_weight(
     grad: Tensor, x: Tensor, weight: Tensor, out: Tensor | None, activation: str, *options: Any
 ) -> tuple[Tensor, Tensor]:
-    """The gradient by the weight, and of the bias the sums [parts, B, O]."""
+    """The gradient of the weight, and the sums [parts, B, O] for that of the bias."""
     batch, rows, outputs = grad.shape
     inputs, how, (gain, clamp) = weight.shape[2], precision(grad.dtype), options
     limit, clamped = limits(clamp, grad.dtype)

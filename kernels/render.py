@@ -1,11 +1,11 @@
 """The INRs of B videos on a window: the last level in one kernel, so that a tile's activations never leave the chip.
 
-A program takes a tile of one frame's pixels through the last level: sines in registers, all layers, to-RGB, the picture
-of the levels below added, planar colours out.  A layer's outputs are made in four parts, o ≡ 0, 1, 2, 3 (mod 4), whose
-joining is their natural order, so that weights pass through shared memory in quarters.  Levels below go layer by layer,
-to-RGB with the last one.
-The last level fits when its layers are as wide as each other, 256 at most, share activation, gain and clamp, and are
-bfloat16 or float16: float32 is bound by its arithmetic, not by memory, and goes layer by layer.
+A program takes a tile of one frame's pixels through the last level: sines in registers, all layers, to-RGB, adding the
+picture of the levels below, and stores planar colours.  A layer's outputs are computed in four parts, o ≡ 0, 1, 2, 3
+(mod 4), which join in their natural order, so that weights pass through shared memory in quarters.  Levels below are
+computed layer by layer, to-RGB along with the last layer.
+The last level fits if its layers are equally wide, at most 256, share activation, gain and clamp, and are bfloat16 or
+float16; float32 is bound by its arithmetic, not by memory, and is computed layer by layer.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from digan_fast.kernels.linear_act import block_of, coloured, linear_act
 from digan_fast.levels import Layer, Level, Window, assembled
 from digan_fast.reference import render as reference
 
-# Frames × pixels evaluated at once: what is stored between the lower levels is some hundreds of bytes for each.
+# Frames × pixels evaluated at once; each takes some hundreds of bytes of storage between the lower levels.
 PIXELS_AT_ONCE = 1 << 20
 
 
 @triton.jit
 def _joined(first, second, third, fourth, WIDTH: tl.constexpr):
-    """[M, WIDTH] whose column 4j + c is column j of the c-th."""
+    """[M, WIDTH] whose column 4j + c is column j of part c."""
     four = tl.join(tl.join(first, third), tl.join(second, fourth))
     return tl.reshape(four, (first.shape[0], WIDTH))
 
@@ -79,7 +79,7 @@ def _last_level(
     z += tl.load(bias + o, mask=o < channels, other=0.0).to(tl.float32)[None, :]
     h = finished(z, gain, clamp, ACTIVATION, CLAMPED).to(weight.dtype.element_ty)
     for layer in tl.range(layers, num_stages=1):
-        # Rows of quarter c of this layer's weights, the inputs across: [W, W/4].
+        # Rows of quarter c of this layer's weights, transposed: [W, W/4].
         own = weights + ((layer * videos + video) * channels + quarter[None, :]) * channels + o[:, None]
         first = _quarter(h, own, 0, quarter, o, channels, PRECISION)
         second = _quarter(h, own, 1, quarter, o, channels, PRECISION)
@@ -118,7 +118,7 @@ def _quarter(h, own, part, quarter, o, channels, PRECISION: tl.constexpr):
 
 
 def fits(level: Level) -> bool:
-    """Whether the kernel has the whole level."""
+    """Whether the kernel can compute the whole level."""
     widths = {extent for layer in level.layers[1:] for extent in layer.weight.shape[1:]} | {
         level.to_rgb.weight.shape[2]
     }
@@ -150,7 +150,7 @@ def _evaluated(levels: Sequence[Level], size: int, window: Window) -> Tensor:
         return reference.evaluate(levels, size, window, products)
     x = image = None
     if len(levels) > 1:
-        # The level below on the ancestors of the window, without the last doubling.
+        # The level below on the window's ancestors, before the last upsampling.
         below, side = levels[:-1], levels[-2].side
         row, rows = reference.ancestors(window[0], window[2], size // side)
         column, columns = reference.ancestors(window[1], window[3], size // side)

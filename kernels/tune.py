@@ -1,6 +1,6 @@
-"""Times tiles on this machine's GPU, for those who have one: ``python -m digan_fast.kernels.tune``.
+"""Times tiles on this machine's GPU: ``python -m digan_fast.kernels.tune``.
 
-Prints the fastest tile of each table as JSON, which :func:`load` puts in place of the entries of
+Prints the fastest tile of each table as JSON, which :func:`load` substitutes for the entries of
 :mod:`digan_fast.kernels._configurations`; changes nothing by itself.  ``--help`` lists the options.
 """
 
@@ -26,9 +26,9 @@ from digan_fast.kernels._configurations import TABLES, Tile, architecture, tuned
 from digan_fast.kernels.coord_linear import coord_linear
 from digan_fast.kernels.linear_act import linear_act, linear_act_backward
 
-# Milliseconds of a call.
+# Returns the milliseconds that a call takes.
 Timer = Callable[[Callable[[], Any]], float]
-# Rows, outputs and inputs of a layer of DIGAN at 128²: sixteen frames of its last level, of the one below.
+# Rows, outputs and inputs of a layer of DIGAN at 128²: sixteen frames of its last level, or of the one below.
 SHAPES = {"product": (1 << 18, 256, 256), "gradient": (1 << 16, 512, 512), "features": (1 << 18, 256, 256)}
 KINDS = {"bfloat16": "half", "float16": "half", "float32": "exact", "tf32": "tf32"}
 
@@ -36,7 +36,7 @@ logger = logging.getLogger("digan_fast")
 
 
 def candidates(itemsize: int) -> list[Tile]:
-    """Tiles whose accumulators take 16 to 128 registers a thread, and whose operands 227 KiB of shared memory."""
+    """Tiles with accumulators of 16 to 128 registers per thread and operands of at most 227 KiB of shared memory."""
     every = itertools.product((32, 64, 128, 256), (64, 128, 256), (16, 32, 64), (4, 8), (2, 3, 4))
     tiles = [Tile(*each) for each in every]
     return [
@@ -48,7 +48,7 @@ def candidates(itemsize: int) -> list[Tile]:
 
 
 def work(table: str, shape: Sequence[int], dtype: torch.dtype, device: str) -> Callable[[], Any]:
-    """A call that launches the table's kernels, of a layer with so many rows, outputs and inputs."""
+    """A call that launches the table's kernels for a layer of this shape: rows, outputs, inputs."""
     rows, outputs, inputs = shape
     weight = torch.randn(1, outputs, inputs, device=device).to(dtype)
     if table == "features":
@@ -65,7 +65,7 @@ def work(table: str, shape: Sequence[int], dtype: torch.dtype, device: str) -> C
 def times(
     table: str, kind: str, call: Callable[[], Any], tiles: Iterable[Tile], timer: Timer
 ) -> list[tuple[float, Tile]]:
-    """Milliseconds of each tile that can be launched, the fastest first."""
+    """The milliseconds of each tile that can be launched, fastest first."""
     found = []
     for tile in tiles:
         with tuned(table, kind, **vars(tile)):
@@ -77,9 +77,9 @@ def times(
 
 
 def load(path: str | Path) -> None:
-    """Put the tiles of a file in place for the rest of the process.
+    """Use the tiles of a file for the rest of the process.
 
-    Raises ValueError, naming the entry, where it is none of the tables' or no tile.
+    Raises ValueError, naming the entry, if it is not in the tables or not a tile.
     """
     for name, fields in json.loads(Path(path).read_text()).items():
         table, arch, kind = (*name.split(), "", "", "")[:3]

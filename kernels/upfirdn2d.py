@@ -1,8 +1,8 @@
-"""Upsample by zero insertion, pad or crop, convolve with an FIR filter, keep each ``down``-th sample: one pass.
+"""Upsample by zero insertion, pad or crop, convolve with an FIR filter, keep every ``down``-th sample: one pass.
 
-A program makes rows × (columns·channels) of one picture; inserted zeros are not visited: of the filter's taps an output
-takes every ``up``-th, from the first that meets a sample.  Pictures are planes, or channels last, whose channels then
-follow each other within a row.  Its derivative is itself.
+A program computes rows × (columns·channels) of one picture; inserted zeros are skipped: an output uses every ``up``-th
+tap of the filter, from the first that meets a sample.  Pictures are planes, or channels last, with a pixel's channels
+contiguous within a row.  The derivative is the same op.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _upfirdn2d(
     column = block % across * TILE_COLUMNS + tl.arange(0, TILE_COLUMNS)
     first_row = row * DOWN - top
     first_column = column // channels * DOWN - left
-    # The first tap that meets a sample: its position is a multiple of UP.  rest ≡ −top or −left, not negative.
+    # The first tap that meets a sample: its position is a multiple of UP.  rest ≡ −top or −left, non-negative.
     tap_row = (UP - (row * DOWN + rest_down) % UP) % UP
     tap_column = (UP - (column // channels * DOWN + rest_across) % UP) % UP
     total = tl.zeros((TILE_ROWS, TILE_COLUMNS), tl.float32)

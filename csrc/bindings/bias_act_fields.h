@@ -24,7 +24,7 @@ inline Fields<BiasActParams> bias_act_forward_fields() {
            bias_act_fields<BiasActParams>();
 }
 
-// `x` is asked for where the activation's derivative reads it.
+// `x` is required if the activation's derivative reads it.
 inline Fields<BiasActBackwardParams> bias_act_backward_fields() {
     using Params = BiasActBackwardParams;
     return Fields<Params>{field("dx", &Params::dx), field("dbias", &Params::dbias),
@@ -38,7 +38,7 @@ inline void require_x(const BiasActBackwardParams& params) {
     require(params.x || !is_read, "x", "null", "the address of data");
 }
 
-// False: there are no elements.
+// False if there are no elements.
 template <class Params>
 bool check_bias_act(const Params& p, int numbers) {
     require_extents({{"outer", p.outer}, {"channels", p.channels}, {"inner", p.inner}});

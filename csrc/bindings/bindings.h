@@ -16,7 +16,7 @@ namespace digan_fast {
 
 namespace py = pybind11;
 
-// One for each file of this folder.
+// One for each op's file in this folder.
 void bind_bias_act(py::module_& m);
 void bind_coord_linear(py::module_& m);
 void bind_coord_mlp(py::module_& m);
@@ -73,7 +73,7 @@ inline void require_any_activation(Activation activation) {
 
 constexpr int kCpuNumbers = 2;  // float32, bfloat16
 
-// One of the first so many.
+// Refuses all but the first `allowed` types.
 inline void require_number(Number number, int allowed) {
     const int value = static_cast<int>(number);
     require(value >= 0 && value < allowed, "number", std::to_string(value),
@@ -93,28 +93,28 @@ inline float* address(const char* argument, std::uintptr_t value) {
     return reinterpret_cast<float*>(value);
 }
 
-// The same; null means that the tensor is left out.
+// The same; null means that the tensor is omitted.
 inline float* optional_address(const char* argument, std::uintptr_t value) {
     return value ? address(argument, value) : nullptr;
 }
 
-// a · b for extents; refuses what does not fit.
+// a · b for extents; refuses a product that overflows.
 inline std::int64_t product(const char* argument, std::int64_t a, std::int64_t b) {
     require(a == 0 || b <= std::numeric_limits<std::int64_t>::max() / a, argument,
             std::to_string(b), "a tensor of less than 2^63 elements");
     return a * b;
 }
 
-// Refuses a tensor whose size does not fit, or that of a copy of it padded for vectors.
+// Refuses a tensor whose size in bytes, or that of a copy padded for vectors, overflows.
 inline void require_tensor(const char* argument, std::initializer_list<std::int64_t> extents) {
-    std::int64_t size = 4 * 64;  // bytes of a number, times what padding can cost
+    std::int64_t size = 4 * 64;  // bytes per element, times the most that padding adds
     for (const std::int64_t extent : extents) size = product(argument, size, extent);
 }
 
-// Sides of grids and places on them: exact in double, and sums of a few of them fit.
+// The limit for grid sides and positions: exact in double, and sums of a few of them fit.
 constexpr std::int64_t kFarthest = std::int64_t{1} << 52;
 
-// Refuses a rectangle that is empty or reaches further than that; extents are of 1 or more.
+// Refuses a rectangle that is empty or extends beyond kFarthest.
 inline void require_rectangle(const char* argument, std::int64_t top, std::int64_t left,
                               std::int64_t height, std::int64_t width) {
     const std::string value = "(" + std::to_string(top) + ", " + std::to_string(left) + ", " +

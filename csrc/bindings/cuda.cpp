@@ -4,7 +4,7 @@ namespace digan_fast {
 
 void bind_cuda(py::module_& m) {
     py::options options;
-    options.disable_function_signatures();  // docstrings are signatures
+    options.disable_function_signatures();  // the docstrings are the signatures
     bind_cuda_bias_act(m);
     bind_cuda_coord_linear(m);
     bind_cuda_fmm_weights(m);

@@ -5,10 +5,10 @@
 
 namespace digan_fast {
 
-// Everything that csrc/cuda has.
+// Binds everything in csrc/cuda.
 void bind_cuda(py::module_& m);
 
-// One for each file cuda_<op>.cpp.
+// One for each cuda_<op>.cpp.
 void bind_cuda_bias_act(py::module_& m);
 void bind_cuda_coord_linear(py::module_& m);
 void bind_cuda_fmm_weights(py::module_& m);
@@ -16,14 +16,14 @@ void bind_cuda_linear_act(py::module_& m);
 void bind_cuda_render(py::module_& m);
 void bind_cuda_upfirdn2d(py::module_& m);
 
-constexpr int kCudaNumbers = 3;  // float16 besides
+constexpr int kCudaNumbers = 3;  // those and float16
 
-// Of a product's sums, which a thread counts.
+// Limits the terms of a product's sums, which a thread counts.
 inline void require_cuda_terms(const char* argument, std::int64_t terms) {
     require(terms <= std::int64_t{1} << 30, argument, std::to_string(terms), "2^30 or fewer");
 }
 
-// A gradient by z of its own is needed unless it is `grad` itself.
+// `dz` is required unless the gradient by z is `grad` itself.
 template <class Backward>
 void require_dz(const Backward& params) {
     const auto& forward = params.forward;
@@ -38,7 +38,7 @@ struct OnStream {
     CudaStream stream;
 };
 
-// The same as define, of a function that launches on the stream `stream`.
+// Like define, for a function that launches on the stream `stream`.
 template <class Params>
 void define_on_stream(py::module_& m, const char* name, const Fields<Params>& fields,
                       bool (*check)(const Params&), void (*run)(const Params&, CudaStream)) {

@@ -12,7 +12,7 @@ bool check_cuda_coord_linear(const CoordLinearCudaParams& params) {
     return true;
 }
 
-// With the half-resolution ancestors of the rectangle.
+// Adds the extents of the base: the rectangle's parents on the half-resolution grid.
 CoordLinearCudaParams with_base(CoordLinearCudaParams params) {
     params.base_height = (params.height + (params.top & 1) + 1) / 2;
     params.base_width = (params.width + (params.left & 1) + 1) / 2;

@@ -8,8 +8,8 @@
 #include "bindings.h"
 
 // The keyword arguments of a compiled function as one list: their names, and the members of its
-// params struct that they fill. Calls are read by that list, and the docstring is its signature,
-// from which digan_fast/_C.pyi is generated.
+// params struct that they fill. The list parses calls and yields the signature, which is the
+// docstring, from which digan_fast/_C.pyi is generated.
 
 namespace digan_fast {
 
@@ -17,7 +17,7 @@ template <class Params>
 struct Field {
     std::string name;
     std::string type;  // as Python writes it
-    bool is_address;   // read after the extents were checked, where there is something to do
+    bool is_address;   // read after the extents are checked, if there is work to do
     std::function<void(Params&, py::handle)> fill;
     PyObject* key = PyUnicode_InternFromString(name.c_str());  // for as long as the process lives
 };
@@ -25,14 +25,14 @@ struct Field {
 template <class Params>
 using Fields = std::vector<Field<Params>>;
 
-// Refuses extents and options; false: there is nothing to do, and no address is read.
+// Refuses bad extents and options; false: there is nothing to do, and no address is read.
 template <class Params>
 using Check = std::function<bool(const Params&)>;
 
-// Null: whether the tensor may be left out, by the address 0.
+// Whether the tensor may be omitted, by the address 0.
 enum class Null { refused, left_out };
 
-// Addresses and enums travel as integers.
+// Addresses and enums are passed as integers.
 template <class T>
 std::string python_type() {
     if (std::is_same_v<T, bool>) return "bool";
@@ -51,7 +51,7 @@ T from_python(const std::string& name, py::handle value,
     }
 }
 
-// Bytes of an element at an address of type T; void* means data of params.number.
+// Bytes per element at an address of type T; void* means elements of type params.number.
 template <class T, class Params>
 std::uintptr_t element_size(const Params& params) {
     if constexpr (!std::is_void_v<std::remove_pointer_t<T>>)
@@ -62,7 +62,7 @@ std::uintptr_t element_size(const Params& params) {
         return element_size<T>(params.forward);
 }
 
-// An argument with the name of the member that it fills.
+// An argument named after the member that it fills.
 template <class T, class Params>
 Field<Params> field(const std::string& name, T Params::* member, Null null = Null::refused) {
     if constexpr (std::is_pointer_v<T>) {
@@ -85,7 +85,7 @@ Field<Params> field(const std::string& name, T Params::* member, Null null = Nul
     }
 }
 
-// The arguments of a part of Params.
+// The arguments of a member of Params.
 template <class Part, class Params>
 Fields<Params> within(Part Params::* part, const Fields<Part>& fields) {
     Fields<Params> lifted;
@@ -112,7 +112,7 @@ std::string signature(const std::string& function, const Fields<Params>& fields,
     return text + ") -> " + result;
 }
 
-// Fills params: extents and options first, and after their check the addresses. False: as of it.
+// Fills params: first extents and options, then, once checked, addresses. Returns check's result.
 template <class Params>
 bool read(Params& params, const std::string& function, const Fields<Params>& fields,
           const py::kwargs& arguments, const Check<Params>& check) {
@@ -134,7 +134,7 @@ bool read(Params& params, const std::string& function, const Fields<Params>& fie
     return true;
 }
 
-// Defines a function of keyword arguments; `run` goes without the interpreter.
+// Defines a function of keyword arguments; `run` is called without the GIL.
 template <class Params, class Result>
 void define(py::module_& m, const char* name, const Fields<Params>& fields, Check<Params> check,
             std::function<Result(Params&)> run) {

@@ -29,7 +29,7 @@ inline Fields<FmmWeightsBackwardParams> fmm_weights_backward_fields() {
            fmm_weights_fields<Params>();
 }
 
-// False: there are no weights.
+// False if there are no weights.
 template <class Params>
 bool check_fmm_weights(const Params& p) {
     require_extents({{"batch", p.batch}, {"outputs", p.outputs}, {"inputs", p.inputs}});

@@ -38,7 +38,7 @@ py::dict cuda_information() {
 PYBIND11_MODULE(_C, m) {
     using namespace digan_fast;
     selected_isa();    // a bad DIGAN_FAST_ISA fails the import, not the first call
-    threads_usable();  // from here on a fork is noticed
+    threads_usable();  // from here on forks are detected
 
     // Docstrings are the signatures that _C.pyi is generated from (tests/support/stubs.py).
     py::options options;

@@ -6,7 +6,7 @@
 #include "digan_fast/render.h"
 #include "fields.h"
 
-// Rendering's arguments; levels as Python passes them.
+// The arguments of rendering, and levels as Python passes them.
 
 namespace digan_fast {
 
@@ -60,7 +60,7 @@ inline Fields<RenderParams> render_fields() {
             field("precision", &Params::precision)};
 }
 
-// Channels and sides follow from one level to the next. False: there are no frames.
+// Channels and sides must match from one level to the next. False if there are no frames.
 inline bool check_render(const RenderParams& p, int precisions) {
     const int precision = static_cast<int>(p.precision);
     require(precision >= 0 && precision < precisions, "precision", std::to_string(precision),

@@ -1,4 +1,4 @@
-// Memory of large results as tensors, through DLPack (github.com/dmlc/dlpack, version 0.8).
+// The memory of large results as tensors, through DLPack (github.com/dmlc/dlpack, version 0.8).
 
 #include <memory>
 #include <vector>
@@ -41,7 +41,7 @@ struct Result {
 
 void free_result(DLManagedTensor* managed) { delete static_cast<Result*>(managed->context); }
 
-// One that no tensor took.
+// Frees a capsule that no tensor consumed.
 void free_capsule(PyObject* capsule) {
     if (PyCapsule_IsValid(capsule, "dltensor"))
         free_result(static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule, "dltensor")));

@@ -20,7 +20,7 @@ inline Fields<Upfirdn2dParams> upfirdn2d_fields() {
            within(&Params::vertical, axis("_y")) + within(&Params::horizontal, axis("_x"));
 }
 
-// False: there are no outputs.
+// False if there are no outputs.
 inline bool check_upfirdn2d(const Upfirdn2dParams& p, int numbers) {
     require_extents({{"images", p.images}, {"channels", p.channels}});
     require_positive({{"up", p.up}, {"down", p.down}});

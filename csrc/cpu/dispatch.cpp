@@ -1,5 +1,5 @@
-// Every op is compiled once per instruction set, in the namespace of that set; this file is
-// compiled once, for the baseline, and calls the one that is selected.
+// Kernels are compiled once per instruction set, in that set's namespace; this file is compiled
+// once, for the baseline, and calls those of the selected set.
 
 #include "digan_fast/bias_act.h"
 #include "digan_fast/cpu.h"

@@ -1,4 +1,4 @@
-"""Builds of csrc/cuda without a GPU: by g++ on the simulator, by nvcc into PTX and cubins. Kept by content."""
+"""Builds csrc/cuda without a GPU: with g++ for the simulator, with nvcc to PTX and cubins. Cached by content."""
 
 from __future__ import annotations
 

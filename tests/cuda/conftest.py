@@ -1,4 +1,4 @@
-"""Compilers, and a table of the bytes that kernels moved."""
+"""Fixtures: compilers, and a table of the bytes that kernels moved."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The CUDA backend's Python on CPU tensors, with the simulator or the PTX interpreter in the place of a GPU."""
+"""The CUDA backend's Python code on CPU tensors, with the simulator or the PTX interpreter instead of a GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls that launch every kernel there is at least once; what they compute is not looked at."""
+"""Calls that launch every kernel at least once; their results are not checked."""
 
 from __future__ import annotations
 

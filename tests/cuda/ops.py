@@ -1,4 +1,4 @@
-"""The cases of tests/kernels, for the ops that csrc/cuda has besides render."""
+"""The cases of tests/kernels for the ops of csrc/cuda other than render."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Renderings for the fused kernel: every width that it is compiled for, tails, windows, activations."""
+"""Renderings for the fused kernel: every width it is compiled for, tails, windows, activations."""
 
 from __future__ import annotations
 

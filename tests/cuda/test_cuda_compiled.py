@@ -1,6 +1,6 @@
-"""What nvcc makes of each kernel for each class of architecture: registers, shared memory, occupancy; no spills.
+"""What nvcc compiles each kernel to, per class of architecture: registers, shared memory, occupancy; no spills.
 
-The table is compiled.txt; DIGAN_FAST_RECORD=1 writes it anew, for the version of nvcc that it names.
+The table is compiled.txt; DIGAN_FAST_RECORD=1 rewrites it, for the version of nvcc that it names.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which backend a call on a CUDA device takes, the device being faked: cuda, then triton, then the reference."""
+"""Which backend runs a call on a (fake) CUDA device: cuda, then triton, then the reference."""
 
 from __future__ import annotations
 

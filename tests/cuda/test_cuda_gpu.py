@@ -1,4 +1,4 @@
-"""The CUDA kernels on a device, through the registered ops; skipped where there is none."""
+"""The CUDA kernels on a device, through the registered ops; skipped without a device."""
 
 from __future__ import annotations
 

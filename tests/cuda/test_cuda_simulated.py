@@ -1,4 +1,4 @@
-"""The kernels' source, compiled by g++ with threads as fibers: the formulas' values, whatever order threads run in."""
+"""The kernels' source, compiled by g++ with threads as fibers: the formulas' values, in whatever order threads run."""
 
 from __future__ import annotations
 

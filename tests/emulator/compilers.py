@@ -1,4 +1,4 @@
-"""From nvcc and Triton to the interpreter. Both need no GPU; a test skips, and says so, where one is missing."""
+"""From nvcc and Triton to the interpreter. Neither needs a GPU; a test is skipped, with a reason, if one is missing."""
 
 from __future__ import annotations
 

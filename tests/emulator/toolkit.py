@@ -1,4 +1,4 @@
-"""nvcc: an installed one, or that of PyPI's packages, which `python -m emulator.toolkit` installs and prints."""
+"""nvcc: an installed one, or the one from PyPI packages, which `python -m emulator.toolkit` installs and prints."""
 
 from __future__ import annotations
 

@@ -1,17 +1,17 @@
-"""Triton's interpreter, made trustworthy: import it, with TRITON_INTERPRET=1, before any module that has kernels.
+"""Triton's interpreter, repaired: import it, with TRITON_INTERPRET=1, before any module that has kernels.
 
-Left to itself the interpreter multiplies the bit patterns of bfloat16, truncates where a GPU rounds, ignores
+Unmodified, the interpreter multiplies the bit patterns of bfloat16, truncates where a GPU rounds, ignores
 `input_precision`, and reads and writes wherever a pointer leads. Here
 
-- `tl.dot` widens bfloat16 and rounds to tf32 where it is asked to;
-- float32 becomes bfloat16 by rounding to nearest, ties to even;
-- an fma of float32 rounds once, as it does not before Triton 3.9;
-- a scalar bounds a loop with every NumPy, as it does not in Triton 3.6;
-- a comparison gives truth values, also where a scalar one is spread over a mask;
-- arithmetic on bfloat16, which a GPU does in another way than numpy can, is an error: widen first;
-- a load, store or atomic outside of the tensors that the launch was given is an error;
+- `tl.dot` widens bfloat16 and rounds to tf32 if asked to;
+- float32 is converted to bfloat16 by rounding to nearest, ties to even;
+- an fma of float32 rounds once, unlike before Triton 3.9;
+- a scalar can bound a loop with every version of NumPy, unlike in Triton 3.6;
+- a comparison gives truth values, even if a scalar one is broadcast over a mask;
+- arithmetic on bfloat16, which numpy cannot do as a GPU does, is an error: widen first;
+- a load, store or atomic outside the tensors passed to the launch is an error;
 - `counters` counts programs, operations of `tl.dot`, and bytes loaded and stored;
-- `last_programs` leaves out all but the last programs of a launch, for tensors too large to be computed.
+- `last_programs` skips all but the last programs of a launch, for tensors too large to be computed.
 
 It replaces private names of triton: `test_triton_interpreter.py` has known answers that fail when they change.
 """

@@ -4,7 +4,7 @@
         some_kernel[grid](out, x, n, BLOCK=64, num_warps=4)  # CPU tensors
     launches[0].resources, launches[0].ptx, launches[0].counters
 
-A launch takes the JIT's own path up to the driver, so the code is specialised by the real types, addresses (16-byte
+A launch takes the JIT's own path up to the driver, so the code is specialised for the real types, addresses (16-byte
 alignment) and integers (divisibility by 16, equality to 1), as it would be on the device.
 """
 

@@ -1,6 +1,6 @@
-"""What every Triton kernel is tried on: calls of ops at small odd shapes, and at the shapes of the networks.
+"""The cases for every Triton kernel: calls of ops at small odd shapes, and at the shapes of the networks.
 
-A case is run through the functions that the dispatcher calls, whatever is underneath: interpreter, emulator or GPU.
+A case calls the functions that the dispatcher calls, on whatever runs the kernels: interpreter, emulator or GPU.
 """
 
 from __future__ import annotations

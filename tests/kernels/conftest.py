@@ -1,4 +1,4 @@
-"""Two runs share this folder: under TRITON_INTERPRET=1 what is interpreted, without it what is compiled.
+"""Two runs share this folder: with TRITON_INTERPRET=1 the interpreted tests, without it the compiled ones.
 
 Triton's interpreter and its compiler cannot share a process. `make emulate` runs both.
 """

@@ -1,6 +1,6 @@
 """The counted tables of docs/gpu.md and docs/results/counted.md.
 
-A page marks where one goes by ``<!-- counted: NAME -->`` … ``<!-- counted: end -->``.
+A page marks the place of a table by ``<!-- counted: NAME -->`` … ``<!-- counted: end -->``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Renderings of small random INRs: whole, in windows, with a last level that the fused kernel has, and without."""
+"""Renderings of small random INRs: whole, in windows, with last levels that fit the fused kernel and that do not."""
 
 from __future__ import annotations
 

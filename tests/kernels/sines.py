@@ -1,4 +1,4 @@
-"""A kernel around the sines that other kernels are made of."""
+"""A kernel around the sines that the other kernels use."""
 
 import triton
 import triton.language as tl

@@ -1,4 +1,4 @@
-"""Elements beyond 2³¹: tensors whose pages are never touched, of which the last programs alone are interpreted."""
+"""Elements beyond 2³¹: tensors whose pages are never touched; only the last programs are interpreted."""
 
 from __future__ import annotations
 

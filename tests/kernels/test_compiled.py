@@ -1,7 +1,7 @@
-"""What the compilers make of each kernel at real shapes: no stack, no spills, the right instructions; a recorded table
-for each version of Triton.
+"""What each kernel compiles to at real shapes: no stack, no spills, the right instructions; one recorded table per
+version of Triton.
 
-After a change of kernels or configurations, with each of them in PYTHONPATH, as `make emulate-versions` has them:
+After a change of kernels or configurations, with each version in PYTHONPATH, as in `make emulate-versions`:
  DIGAN_FAST_RECORD=1 python -m pytest tests/kernels/test_compiled.py
 """
 

@@ -1,4 +1,4 @@
-"""The PTX of each kernel, executed: the formula's values at small shapes with tails, and the bytes that it moves."""
+"""The PTX of each kernel, executed: the formula's values at small shapes with tails, and the bytes moved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same cases on a device, through the registered ops; skipped where there is none."""
+"""The same cases on a device, through the registered ops; skipped without a device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each Triton kernel in the repaired interpreter against its formula in float64, in every type."""
+"""Each Triton kernel in the repaired interpreter, in every type, against its formula in float64."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes of global memory, counted while PTX is executed; docs/gpu.md and docs/results/counted.md have them as tables.
+"""Bytes of global memory traffic, counted while executing PTX; docs/gpu.md and docs/results/counted.md tabulate them.
 
 After a change of kernels or configurations: DIGAN_FAST_RECORD=1 python -m pytest tests/kernels/test_traffic.py
 """

@@ -1,4 +1,4 @@
-"""The tuner, with a clock that is none."""
+"""The tuner, with a fake clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compiled backward of bias_act, bfloat16 both ways, and the sines under it."""
+"""The compiled backward of bias_act, conversions to and from bfloat16, and the sines that they use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the compiled module refuses: a null address, a negative extent, an activation it does not have."""
+"""What the compiled module refuses: a null address, a negative extent, an unknown activation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the kernels take is one table, and why they do not take a call one sentence."""
+"""One table says which calls the kernels support, and one sentence why they do not support a call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The native kernels of ``coord_linear`` against the reference in float64, and what must not change a bit of them."""
+"""The native kernels of ``coord_linear`` against the reference in float64, and what must not change their bits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every instruction set gives the bits of the plainest one.
+"""Every instruction set gives the same bits as the least capable one.
 
 The set is chosen when the module is loaded, so each runs in a process of its own.
 """

@@ -1,6 +1,6 @@
-"""Every instruction set gives what the plainest one does, but for the rounding of float32.
+"""Every instruction set gives the same results as the least capable one, except for float32 rounding.
 
-Products of matrices are fused where there is an instruction for it, so that unlike those of `test_isas.py` their bits
+Matrix products use fma where there is an instruction for it, so unlike the results in `test_isas.py` their bits
 differ.  The set is chosen when the module is loaded, so each runs in a process of its own.
 """
 

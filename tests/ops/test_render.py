@@ -1,4 +1,4 @@
-"""The op ``render``: its native kernel against the reference in float64, and what must not change a bit of it."""
+"""The op ``render``: its native kernel against the reference in float64, and what must not change its bits."""
 
 from __future__ import annotations
 

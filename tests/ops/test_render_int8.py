@@ -1,4 +1,4 @@
-"""Rendering in int8: the compiled form against the reference's integers, and what float32 has."""
+"""Rendering in int8: the compiled form against the reference's integers, and the properties it shares with float32."""
 
 from __future__ import annotations
 

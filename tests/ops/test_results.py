@@ -1,4 +1,4 @@
-"""Large results lie in memory that freed ones left, in tensors like any other."""
+"""Large results reuse the memory of freed ones, in otherwise ordinary tensors."""
 
 from __future__ import annotations
 

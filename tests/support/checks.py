@@ -1,4 +1,4 @@
-"""What every op must pass, whatever it computes."""
+"""Checks that every op must pass, whatever it computes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The networks' layers in NumPy, float64, written from their definitions; modules only lend their parameters."""
+"""The networks' layers in NumPy, in float64, written from their definitions; modules provide only the parameters."""
 
 from __future__ import annotations
 

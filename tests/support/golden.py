@@ -1,4 +1,4 @@
-"""Golden values: networks rebuilt from their seeds, and the arrays they were seen to give."""
+"""Golden values: networks rebuilt from their seeds, and their recorded outputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes small pickles in the published form, without the packages that they name."""
+"""Writes small pickles in the published format, without the packages that they name."""
 
 import collections
 import pickle

@@ -1,4 +1,4 @@
-"""A video in four colours, which shows how it was turned and mirrored."""
+"""A video in four colours, which show how it was rotated and mirrored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""INRs of any shape, as the op ``render`` takes them."""
+"""Random INRs of any shape, as arguments of the op ``render``."""
 
 from __future__ import annotations
 

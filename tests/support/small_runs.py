@@ -1,4 +1,4 @@
-"""A small data set, and a training on it that takes seconds."""
+"""A small data set, and a training run on it that takes seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""digan_fast/_C.pyi, made of the docstrings of the compiled functions, which are their signatures: ``make stubs``.
+"""Writes digan_fast/_C.pyi from the docstrings of the compiled functions, which are their signatures: ``make stubs``.
 
 A module that was built without CUDA lacks the functions of csrc/cuda; the simulator's module has them on any machine.
 """

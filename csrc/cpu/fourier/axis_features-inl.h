@@ -4,7 +4,7 @@
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
-// Sines and cosines of pixels along an axis: θ = F·x + φ with x = (start + step·i)/side.
+// Sines and cosines of the pixels along an axis: θ = F·x + φ with x = (start + step·i)/side.
 struct Axis {
     const float* frequency;  // [K, 2], in radians
     const float* phase;      // [K], or null
@@ -13,14 +13,14 @@ struct Axis {
     int64_t start, step, side;
 };
 
-// put(k, i, sin, cos) for the pixels first … first + count − 1, at most 8, of every sinusoid.
+// put(k, i, sin, cos) for every sinusoid k and the pixels first … first + count − 1, at most 8.
 //
-// θ is taken in double, less whole turns, so that a sine is within 3e-7 of the exact one whatever
-// the frequency.
+// θ is computed in double and reduced by whole turns, so that sines are within 3e-7 of the exact
+// values at any frequency.
 template <class Put>
 static inline void axis_features(const Axis& a, int64_t first, int64_t count, const Put& put) {
     constexpr double kTurn = 6.283185307179586;
-    constexpr double kShift = 6755399441055744.0;  // 1.5 · 2⁵²: the sum is rounded to an integer
+    constexpr double kShift = 6755399441055744.0;  // 1.5 · 2⁵²: adding it rounds to an integer
     constexpr double kReach = 1e9;                 // beyond it the remainder loses digits
     constexpr int64_t kChunk = 32;                 // sinusoids
     double x[8], theta[kChunk * 8];

@@ -1,13 +1,13 @@
 #pragma once
 
-// A grid's centre c, about which pixels are mirror images of each other, and a frame's phase there.
+// A grid's centre c, about which pixels are mirrored, and a frame's phase there.
 
 #include <cmath>
 #include <cstdint>
 
 namespace digan_fast {
 
-// x and y of the centre of side × side pixels at 2i/side − 1.
+// x and y of the centre of side × side pixels whose coordinates are 2i/side − 1.
 inline double grid_centre(int64_t side) { return -1.0 / static_cast<double>(side); }
 
 // sin φ′, cos φ′ of a frame, [2, K], from F [K, 2] and φ [K]: φ′ = φ + F·c.

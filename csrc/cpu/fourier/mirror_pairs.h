@@ -15,31 +15,31 @@ namespace digan_fast {
 
 inline int64_t floor_half(int64_t a) { return a / 2 - (a % 2 < 0); }
 
-// Of one axis, 0: x to the right, 1: y upwards; places are (start + step·i)/side about the centre.
+// One axis, 0: x to the right, 1: y upwards; positions from the centre are (start + step·i)/side.
 struct GridAxis {
-    int64_t side, first, count;  // pixels of the rectangle
+    int64_t side, first, count;  // side of the grid; the rectangle's pixels
     int axis;
 
     int64_t first_parent() const { return floor_half(first); }
     int64_t parents() const {
         return count ? floor_half(first + count - 1) - first_parent() + 1 : 0;
     }
-    // Of the parents' first pixel.
+    // For the first pixel of the first parent.
     int64_t start() const {
         const int64_t twice = 2 * (2 * first_parent()) - (side - 1);
         return axis ? -twice : twice;
     }
     int64_t step() const { return axis ? -2 : 2; }
-    // Parents whose mirror images are parents: [begin, end), whole families of an even grid.
+    // Parents whose mirror images are also parents, [begin, end); an odd grid has none.
     std::pair<int64_t, int64_t> mirrored() const {
         if (side % 2) return {0, 0};
-        const int64_t sum = side / 2 - 1 - 2 * first_parent();  // of two that mirror each other
+        const int64_t sum = side / 2 - 1 - 2 * first_parent();  // of two mirrored parents
         const int64_t begin = std::max<int64_t>(0, sum - (parents() - 1));
         return {begin, std::max(begin, std::min(parents(), sum + 1))};
     }
 };
 
-// A row's family and its mirror image, parents of the rectangle; −1: none.
+// A family and its mirror image, as indices of the rectangle's parents; −1: none.
 struct FamilyPair {
     int64_t parent[2];
 };
@@ -98,17 +98,17 @@ class GridRows {
 
     const CoordLinearParams& p_;
     GridAxis down_, across_;
-    ScratchParts columns_, rows_;  // features about the centre, [2K] of each
+    ScratchParts columns_, rows_;  // features about the centre, [2K] each
     std::vector<FamilyPair> pairs_;
 };
 
-// The pixels of a block of families: where each finds its features, its base, its output.
+// The pixels of a block of families: where each one's features, base and output are.
 struct PixelPairs {
-    int64_t count = 0;  // of rows
+    int64_t count = 0;  // rows
     const float* across[kPairs];
     const float* down[kPairs];
     float x[kPairs], y[kPairs];
-    int64_t offset[2][kPairs];     // of outputs; −1: no pixel of the rectangle
+    int64_t offset[2][kPairs];     // offset of the outputs; −1: outside the rectangle
     int64_t parent[2][kFamilies];  // offset of a base; −1: none
 
     PixelPairs(const GridRows& grid, int64_t video, int64_t frame, int64_t block) {
@@ -132,7 +132,7 @@ struct PixelPairs {
                     const int64_t row = 2 * (pair.parent[half] / width) + mirrored / 2;
                     const int64_t column = 2 * (pair.parent[half] % width) + mirrored % 2;
                     if (!half) place(grid, video, row, column);
-                    // Of the rectangle, which may begin and end within a family.
+                    // Within the rectangle, which may begin and end inside a family.
                     const int64_t i = row - (p.top - 2 * down_axis.first_parent());
                     const int64_t j = column - (p.left - 2 * across_axis.first_parent());
                     if (i >= 0 && i < p.height && j >= 0 && j < p.width)

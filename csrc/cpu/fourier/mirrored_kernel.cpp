@@ -67,7 +67,7 @@ void mirrored_gemm(const MirroredGemm& p) {
                 for (int r = 0; r < R; r += 4)
                     if (const float* const base = p.base[half][row + r])
                         for (int v = 0; v < V; ++v) prefetch(base + n + v * Vec::width);
-            // The sines' products wait in memory: both would take twice the registers.
+            // The sines' products are kept in memory: both in registers would take twice as many.
             alignas(64) float odd[R * V * Vec::width];
             Tile<R, V> tile;
             const auto multiplied = [&](int half) {
@@ -161,7 +161,7 @@ void rotation_backward(const RotationBackward& p) {
             const Rotated back = rotated(dsine[k], dcosine[k], -sin[k], cos[k]);
             dweight_sin[k] += back.sine;
             dweight_cos[k] += back.cosine;
-            // Σ_o dQ∘P − dP∘Q is the same as of the parts that are rotated back.
+            // Σ_o dQ∘P − dP∘Q is the same for the parts rotated back.
             dphase[k] += back.cosine * weight_sin[k] - back.sine * weight_cos[k];
         }
     }

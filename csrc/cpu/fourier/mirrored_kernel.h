@@ -1,13 +1,13 @@
 #pragma once
 
-// What ops/coord_linear.cpp, compiled once, asks of fourier/mirrored_kernel.cpp, compiled for each
-// instruction set.
+// The interface of fourier/mirrored_kernel.cpp, compiled for each instruction set, to
+// ops/coord_linear.cpp, compiled once.
 //
-// With q a pixel's place about the centre of its grid, θ = F·q + φ′. The columns P, Q of W that
+// With q a pixel's position from the centre of its grid, θ = F·q + φ′. The columns P, Q that
 // multiply sin F·q and cos F·q are those of W rotated by φ′ (reference/coord_linear.py), and a
 // pixel and its mirror image share both products:
 //     z(q) = Q·cos F·q + P·sin F·q,  z(−q) = Q·cos F·q − P·sin F·q.
-// A row stands for such a pair, or for one pixel where the rectangle has no mirror image of it.
+// A row is such a pair, or one pixel if its mirror image is outside the rectangle.
 
 #include <cstdint>
 
@@ -18,8 +18,8 @@ namespace digan_fast {
 constexpr int64_t kPairs = kBlockOfRows / 2;
 constexpr int64_t kFamilies = kPairs / 4;  // of four pixels that share a base
 
-// P [K, O], Q [K, O] of a picture in panels of lanes: for the product with features the lanes are
-// outputs, for that with dz, transposed, sinusoids.
+// P [K, O] and Q [K, O] of a picture in panels of lanes: outputs for the product with features,
+// sinusoids (transposed) for the product with dz.
 struct RotatedPanelPacking {
     float* panels[2];       // of P, of Q
     const float* weight;    // [O, 2K]
@@ -30,41 +30,41 @@ struct RotatedPanelPacking {
     int64_t first, last;  // lanes, multiples of 32 or the end
 };
 
-// The features of rows, [count, (sin, cos), K], from those of their columns and rows of the grid.
+// The features of rows, [count, (sin, cos), K], from those of their grid columns and grid rows.
 struct RowFeatures {
     float* features;
     int64_t step;
-    const float* const* across;  // of each one's column, [2, K]
-    const float* const* down;    // of each one's row, [2, K]
+    const float* const* across;  // of each row's grid column, [2, K]
+    const float* const* down;    // of each row's grid row, [2, K]
     int64_t count, sinusoids;
 };
 
 // out[0][r] = act(start + Q·cos + P·sin), out[1][r] = act(start + Q·cos − P·sin).
 struct MirroredGemm {
-    float* const* out[2];  // of each row, [lanes]; null where there is no pixel
+    float* const* out[2];  // for each row, [lanes]; null if there is no pixel
     const float* features;
     int64_t step;
     int64_t count;
-    float* packed;  // count · 2K numbers
+    float* packed;  // count · 2K elements
     const float* panels[2];
     int64_t sinusoids, lanes;
     const float* bias;            // [lanes], or null
-    const float* const* base[2];  // of each row, [lanes]; or null
+    const float* const* base[2];  // for each row, [lanes]; or null
     float scale;                  // of bias and base
     RowActivation activation;     // its gain is in the panels and the scale
     bool non_temporal;
 };
 
-// dz[0], dz[1] become dz(q) − dz(−q), which meets the sines, and dz(q) + dz(−q), which meets the
-// cosines. Before, the sums of four rows are the gradients of bases.
+// dz[0], dz[1] become dz(q) − dz(−q), the gradient for the sines, and dz(q) + dz(−q), that for the
+// cosines. Before that, the sums of four rows are written as the gradients of bases.
 struct EvenOddGradient {
     float* dz[2];
     int64_t step;
     int64_t count, lanes;
-    float* const* dbase[2];  // of each family, [lanes]; null where there is none
+    float* const* dbase[2];  // for each family, [lanes]; null if there is none
 };
 
-// dθ = d sin · cos − d cos · sin of F·q, summed over rows as dθ·x and dθ·y.
+// dθ = d sin · cos − d cos · sin at F·q; dθ·x and dθ·y summed over rows.
 struct RowFeaturesGradient {
     const float* dfeatures;
     const float* features;
@@ -76,7 +76,7 @@ struct RowFeaturesGradient {
     float* by_y;  // [K]
 };
 
-// dweight += dP, dQ rotated back, dphase += Σ_o dQ∘P − dP∘Q.
+// dweight += dP, dQ rotated back; dphase += Σ_o dQ∘P − dP∘Q.
 struct RotationBackward {
     const float* drotated[2];  // dP, dQ: [O, K]
     const float* weight;       // [O, 2K]

@@ -1,6 +1,6 @@
 #pragma once
 
-// What becomes of a tile before it leaves the registers.
+// What is applied to a tile before it leaves the registers.
 
 #include "digan_fast/bias_act.h"
 #include "gemm/microkernel-inl.h"
@@ -8,13 +8,13 @@
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
-// The epilogue: act(z)·gain within ±clamp; the gain of lrelu, relu and linear is in the weights
-// already.
+// The epilogue: act(z)·gain, clamped to ±clamp; for lrelu, relu and linear the gain is already in
+// the weights.
 struct Epilogue {
     Activation activation;
     float gain;
     float clamp;  // infinity: none
-    bool round;   // to bfloat16, kept in float32: where kRoundsBfloat16
+    bool round;   // to bfloat16, stored as float32; only if kRoundsBfloat16
 };
 
 constexpr float kSlope = 0.2f;
@@ -29,7 +29,7 @@ static DIGAN_FAST_INLINE void apply_epilogue(Tile<R, V>& tile, const Epilogue& h
         for (int r = 0; r < R; ++r)
             for (Vec& z : tile.v[r]) z = max(broadcast(0.0f), z);
     } else if (how.activation == Activation::sine) {
-        Vec reach = broadcast(0.0f);  // stays a number where z is none
+        Vec reach = broadcast(0.0f);  // a NaN in z does not get into it
         for (int r = 0; r < R; ++r)
             for (const Vec& z : tile.v[r]) reach = max(absolute(z), reach);
         if (any_beyond(reach, kSincosReach)) {
@@ -45,7 +45,7 @@ static DIGAN_FAST_INLINE void apply_epilogue(Tile<R, V>& tile, const Epilogue& h
         }
     }
     if (how.clamp < INFINITY) {
-        // The constant comes first: a NaN in the other operand stays.
+        // The constant comes first, so that a NaN in the other operand is kept.
         for (int r = 0; r < R; ++r)
             for (Vec& z : tile.v[r]) z = min(broadcast(how.clamp), max(broadcast(-how.clamp), z));
     }

@@ -1,7 +1,7 @@
 #pragma once
 
-// What an instruction set multiplies with: tile, panels, packed elements. Together with the
-// vectors of simd/ and the microkernels it is all that tells one set from another.
+// The tile, panels and packed elements of an instruction set. Besides these, only the vectors of
+// simd/ and the microkernels differ between sets.
 
 #include "simd/bf16x2-inl.h"
 #include "simd/int8x4-inl.h"
@@ -9,7 +9,7 @@
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
-// MR, the rows of the tallest panel: 2·12 accumulators of 32 registers, or 2·6 of 16.
+// MR, the rows of the tallest panel: 2·12 accumulators in 32 registers, or 2·6 in 16.
 #if defined(__AVX512F__)
 constexpr int kRows = 12;
 #else
@@ -19,11 +19,11 @@ constexpr int kRows = 6;
 // NR, the lanes of a register tile.
 constexpr int kTile = 2 * Vec::width;
 
-// Rows of the larger matrix whose products with kSkinnyTogether others are in registers together.
+// Rows of the larger matrix whose products with kSkinnyTogether others are in registers at once.
 constexpr int kSkinnyRowsTogether = kRows == 12 ? 4 : 2;
 
-// What bfloat16 numbers are multiplied as: pairs where there is an instruction for them, else
-// float32 numbers that have been rounded.
+// How bfloat16 values are multiplied: as pairs if there is an instruction for them, else as rounded
+// float32.
 #if defined(__AVX512BF16__)
 using Bfloat16Element = Bf16x2;
 constexpr bool kRoundsBfloat16 = false;
@@ -32,8 +32,7 @@ using Bfloat16Element = float;
 constexpr bool kRoundsBfloat16 = true;
 #endif
 
-// The packing factor along K: elements of a column in one T (2 × bfloat16, 4 × int8 as VNNI has
-// them).
+// The packing factor along K: elements of a column in one T (2 × bfloat16, 4 × int8, as in VNNI).
 template <class T>
 inline constexpr int kPack = 1;
 template <>
@@ -41,7 +40,7 @@ inline constexpr int kPack<Bf16x2> = 2;
 template <>
 inline constexpr int kPack<Int8x4> = 4;
 
-// Element k of numbers number(0), number(1), … as bfloat16.
+// Packed element k of the values number(0), number(1), … in bfloat16.
 template <class T = Bfloat16Element, class Number>
 static DIGAN_FAST_INLINE T bfloat16_element(int64_t k, const Number& number) {
     if constexpr (kPack<T> == 2) {
@@ -51,7 +50,7 @@ static DIGAN_FAST_INLINE T bfloat16_element(int64_t k, const Number& number) {
     }
 }
 
-// The panel that begins at `row`: of elements T, of which drivers know that they have 32 bits.
+// The panel that begins at `row`; drivers know of its elements T only that they have 32 bits.
 template <class T>
 static DIGAN_FAST_INLINE T* panel_at(void* panels, int64_t row, int64_t depth) {
     static_assert(sizeof(T) == sizeof(uint32_t));
@@ -63,8 +62,8 @@ static DIGAN_FAST_INLINE const T* panel_at(const void* panels, int64_t row, int6
     return static_cast<const T*>(panels) + row * depth;
 }
 
-// The rows of the next panel where `left` are left: full ones, then 8, 4, and the last three at
-// once.
+// The rows of the next panel if `left` remain: full panels, then 8, 4, and the last three or fewer
+// at once.
 static inline int panel_rows(int64_t left) {
     if (left >= kRows) return kRows;
     if (left >= 8 && kRows > 8) return 8;
@@ -76,7 +75,7 @@ struct Count {
     static constexpr int count = R;
 };
 
-// call(Count<rows>) for the rows that panel_rows() gives.
+// call(Count<rows>) for a result of panel_rows().
 template <class Call>
 static DIGAN_FAST_INLINE void with_rows(int rows, const Call& call) {
     if (rows == kRows) return call(Count<kRows>{});
@@ -94,7 +93,7 @@ static DIGAN_FAST_INLINE void with_rows(int rows, const Call& call) {
     }
 }
 
-// Lanes of the panel that begins at lane n: a tile, or a vector for the last few.
+// Lanes of the panel that begins at lane n: a tile's, or one vector for the last few.
 static inline int64_t panel_width(int64_t lanes, int64_t n) {
     return lanes - n > Vec::width ? kTile : Vec::width;
 }

@@ -1,8 +1,8 @@
 #pragma once
 
-// The loop nests of every matrix product. One operand lies in panels of rows, [depth][R], of which
-// the panel that begins at row r starts at element r·depth; the other in lanes, a tile's width of
-// which are in registers together.
+// The loop nests of every matrix product. One operand is in panels of rows, [depth][R]; the panel
+// that begins at row r starts at element r·depth. The other is in lanes, of which a tile's width is
+// in registers at once.
 
 #include "gemm/epilogue-inl.h"
 #include "gemm/microkernel-inl.h"
@@ -21,7 +21,7 @@ static DIGAN_FAST_INLINE void for_each_panel(int64_t count, const Call& call) {
 }
 
 // Pixels as lanes, [block][channel][32]; panels of weights. call(Count<R>, row, block, lane) for
-// each tile of every `stride`th block: a panel is read once for all of them.
+// each tile of every `stride`th block, so that a panel is read once for all of them.
 template <class Call>
 static DIGAN_FAST_INLINE void for_each_tile_of_blocks(int64_t outputs, int blocks, int stride,
                                                       const Call& call) {
@@ -32,7 +32,7 @@ static DIGAN_FAST_INLINE void for_each_tile_of_blocks(int64_t outputs, int block
 }
 
 // Pixels as rows, in panels; lanes of weights in panels [depth][width]. call(Count<R>, Count<V>,
-// row, lane, width) for each tile of R rows and V vectors, after start(lane, width) of its lanes.
+// row, lane, width) for each tile of R rows and V vectors, after start(lane, width) for its lanes.
 template <class Start, class Call>
 static DIGAN_FAST_INLINE void for_each_tile_of_rows(int64_t rows, int64_t lanes, const Start& start,
                                                     const Call& call) {

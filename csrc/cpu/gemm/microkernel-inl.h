@@ -1,7 +1,7 @@
 #pragma once
 
-// Matrix products in register tiles: rows × two vectors of lanes. An operand of rows is packed in
-// panels [depth][rows], broadcast element by element; an operand of lanes is [depth][step].
+// Matrix products in register tiles: rows × two vectors of lanes. The row operand is packed in
+// panels [depth][rows], broadcast element by element; the lane operand is [depth][step].
 
 #include "gemm/isa_traits-inl.h"
 
@@ -41,7 +41,7 @@ static DIGAN_FAST_INLINE void microkernel(Tile<R>& tile, int64_t depth, const Bf
     }
 }
 
-// float32 rows [2·depth][row_step] with lanes of pairs.
+// float32 rows [2·depth][row_step] times lanes of pairs.
 template <int R>
 static DIGAN_FAST_INLINE void microkernel(Tile<R>& tile, int64_t depth, const float* rows,
                                           int64_t row_step, const Bf16x2* lanes,
@@ -85,7 +85,7 @@ static DIGAN_FAST_INLINE IntTile<R> microkernel(const IntTile<R>& start, int64_t
     return sums;
 }
 
-// tile[r] to row r of out, [rows][step] with the tile's lanes at its start.
+// Stores tile[r] to row r of out [rows][step]; out starts at the tile's first lane.
 template <int R, int V>
 static DIGAN_FAST_INLINE void store_tile(const Tile<R, V>& tile, float* out, int64_t step) {
     for (int r = 0; r < R; ++r)
@@ -93,7 +93,7 @@ static DIGAN_FAST_INLINE void store_tile(const Tile<R, V>& tile, float* out, int
 }
 
 #if defined(__AVX512BF16__)
-// The same into pairs of rows; the partner of an odd last row is zero.
+// The same for pairs of rows; the partner of an odd last row is zero.
 template <int R>
 static DIGAN_FAST_INLINE void store_tile(const Tile<R>& tile, Bf16x2* out, int64_t step) {
     for (int r = 0; r < R; r += 2) {

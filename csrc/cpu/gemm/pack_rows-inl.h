@@ -1,14 +1,14 @@
 #pragma once
 
-// Register tiles of matrices whose rows are pixels: panels of lanes, their last one narrower.
+// Packing and loads for matrices whose rows are pixels; the last panel of lanes is narrower.
 
 #include "gemm/loops-inl.h"
 #include "gemm/pixel_rows_kernel.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
-// Rows [count, depth] into panels of rows [depth][rows], as many as panel_rows() gives: a tile
-// reads what it broadcasts from one place, not from twelve, which takes 106 of 113 GFLOP/s.
+// Rows [count, depth] into panels [depth][rows] of panel_rows() rows, so that a tile reads the
+// elements it broadcasts from one place, not from twelve: this reaches 106 of 113 GFLOP/s.
 static inline void pack_rows(const float* x, int64_t step, int64_t count, int64_t depth,
                              float* packed) {
     for_each_panel(count, [&](auto panel, int64_t row) {

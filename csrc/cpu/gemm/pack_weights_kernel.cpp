@@ -12,7 +12,7 @@ namespace {
 
 static_assert(kRowsOfAPackTask % kRows == 0, "a task of packing begins a panel");
 
-// The panels of rows [first, last), of which row r has element(r, k).
+// Packs rows [first, last) into panels; element(r, k) is element k of row r.
 template <class T, class Element>
 void pack(T* panels, int64_t first, int64_t last, int64_t depth, const Element& element) {
     for_each_panel(last - first, [&](auto panel, int64_t row) {
@@ -26,18 +26,18 @@ inline int64_t column(const LayerPacking& p, int64_t k) {
     return p.sinusoids ? k / 2 + (k & 1) * p.sinusoids : k;
 }
 
-// q = round(w·127/max|w|) of each row, its scale max|w|/127, its sum. A row that is not finite has
-// the scale NaN, and so do the outputs that it makes.
+// For each row q = round(w·127/max|w|), its scale max|w|/127 and its sum. A row that is not finite
+// has the scale NaN, so its outputs are NaN.
 void pack_int8(const LayerPacking& p) {
     const int64_t depth = 4 * p.layer.depth;
     Scratch rows, row_memory;
     const auto quantised = reinterpret_cast<int8_t*>(rows.reserve((p.last - p.first) * depth / 4));
-    float* const weight = row_memory.reserve(depth);  // of a row, as packed
+    float* const weight = row_memory.reserve(depth);  // one row, in packed order
     for (int64_t k = 0; k < depth; ++k) weight[k] = 0;
     for (int64_t row = p.first; row < p.last; ++row) {
         const float* const from = p.weight + row * p.row_step;
         for (int64_t k = 0; k < p.inputs; ++k) weight[k] = from[column(p, k)] * p.scale;
-        int32_t largest_bits = 0;  // sizes are ordered as their bits are
+        int32_t largest_bits = 0;  // magnitudes are ordered as their bits are
         float finite = 0;
 #pragma omp simd reduction(max : largest_bits) reduction(+ : finite)
         for (int64_t k = 0; k < depth; ++k) {

@@ -1,7 +1,7 @@
 #pragma once
 
-// Layers as gemm/pack_weights_kernel.cpp, compiled for each instruction set, packs them, and the
-// blocks of lanes that go through them.
+// Layers as packed by gemm/pack_weights_kernel.cpp, which is compiled for each instruction set, and
+// the blocks of lanes that go through them.
 
 #include <cstdint>
 
@@ -9,44 +9,44 @@
 
 namespace digan_fast {
 
-// Pixels or points of a block: activations lie as [channel][lane].
+// Pixels or points of a block; activations are [channel][lane].
 constexpr int kBlockLanes = 32;
 
-// Blocks that go through a layer together: a panel of weights is read once for all of them.
+// Blocks that go through a layer together, so that a panel of weights is read once for all.
 constexpr int kGroupBlocks = 4;
 
-// A layer in panels; its numbers are of 32 bits, as `Precision` packs them. In int8 they are four
+// A layer in panels of 32-bit elements, packed according to `Precision`. In int8 an element is four
 // weights of a row, w ≈ scale·q with q in ±127.
 struct PackedLayer {
-    void* panels;  // [outputs × depth], the gain in them
-    float* bias;   // [outputs], the gain in it; null where a base holds it
+    void* panels;  // [outputs × depth], times the gain
+    float* bias;   // [outputs], times the gain; null if a base contains it
     int64_t outputs;
-    int64_t depth;  // inputs, packed together
+    int64_t depth;  // packed inputs
     Activation activation;
-    float gain;               // what is not in the panels
+    float gain;               // the part that is not in the panels
     float clamp;              // infinity: none
-    float* scales = nullptr;  // int8: [outputs], the gain in them
-    int32_t* sums = nullptr;  // int8: [outputs], of the row's q
+    float* scales = nullptr;  // int8: [outputs], times the gain
+    int32_t* sums = nullptr;  // int8: [outputs], Σ q of the row
 };
 
-// Rows [first, last) of a weight into panels, and of its bias; `first` begins a panel.
+// Packs rows [first, last) of a weight and its bias; `first` begins a panel.
 struct LayerPacking {
     PackedLayer layer;
     const float* weight;  // [outputs, row_step]
     const float* bias;    // [outputs], or null
     int64_t row_step;
     int64_t inputs;
-    int64_t sinusoids;  // K: the columns are K sines, then K cosines, packed alternately;
+    int64_t sinusoids;  // K: the columns, K sines then K cosines, are packed alternately;
                         // 0: as they are
     float scale;
     int64_t first, last;
     Precision precision;
 };
 
-// Rows of a task of packing: whole panels of every instruction set.
+// Rows per packing task: whole panels for every instruction set.
 constexpr int64_t kRowsOfAPackTask = 96;
 
-// Inputs of a row that lie in one element of 32 bits, as this instruction set packs a precision.
+// Inputs of a row per 32-bit element, as this instruction set packs a precision.
 struct PackFactor {
     Precision precision;
     int64_t* inputs;

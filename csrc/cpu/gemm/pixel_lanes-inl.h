@@ -9,14 +9,15 @@ namespace digan_fast::DIGAN_FAST_ISA {
 
 static_assert(kBlockLanes == kLanes, "a block is a row of lanes");
 
-// What a sum starts from: the bias of its row.
+// The initial value of a sum: the bias of its row.
 struct Bias {
     const float* bias;
     DIGAN_FAST_INLINE Vec operator()(int, int64_t row, int) const { return broadcast(bias[row]); }
 };
 
-// out(act(start + layer·in)) of each tile; in: [count][in_step] of lanes. The panels' elements are
-// `Weight`s, which differ from the lanes' where float32 weights meet packed activations.
+// Calls out(act(start + layer·in)) for each tile; in: [count][in_step] of lanes. The panels'
+// elements are `Weight`s; they differ from the lanes' if the weights are float32 and the
+// activations packed.
 template <class Weight, class In, class Start, class Out>
 static inline void gemm(const PackedLayer& layer, int count, const Start& start, const In* in,
                         int64_t in_step, const Epilogue& how, const Out& out) {

@@ -5,7 +5,7 @@
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
 
-// Fetches `next` in `times` parts.
+// Prefetches `next` in `times` parts.
 class Prefetcher {
   public:
     Prefetcher(const PrefetchRows& next, int64_t times)
@@ -28,14 +28,14 @@ class Prefetcher {
     const float* const* row_;
     const float* const* end_;
     int64_t size_, part_;
-    int64_t at_ = 0;  // in the row
+    int64_t at_ = 0;  // within the row
 };
 
 inline int64_t tiles_in(int64_t rows, int64_t lanes) {
     return (rows + kRows - 1) / kRows * ((lanes + kTile - 1) / kTile);
 }
 
-// The derivative of the activation at z, or at its image `out` for lrelu, relu and linear.
+// The derivative of lrelu, relu or linear, from its output `out`.
 DIGAN_FAST_INLINE float slope_at(Activation activation, float out) {
     if (activation == Activation::lrelu) return out > 0 ? 1.0f : kSlope;
     if (activation == Activation::relu) return out > 0 ? 1.0f : 0.0f;
@@ -66,7 +66,7 @@ void slope(const ActivationBackward& p) {
             for (int64_t n = 0; n < p.lanes; ++n) dz[n] = grad[n] * slope_at(A, out[n]) * gain;
         }
         if (clamp < INFINITY) {
-            // A NaN is not below the clamp: no gradient there.
+            // A NaN is not below the clamp, so it gets no gradient.
 #pragma omp simd
             for (int64_t n = 0; n < p.lanes; ++n) dz[n] = fabsf(out[n]) < clamp ? dz[n] : 0.0f;
         }
@@ -131,7 +131,7 @@ void pixel_row_gemm(const PixelRowGemm& p) {
 void weight_gradient(const WeightGradient& p) {
     const int64_t tiles = tiles_in(p.outputs, p.inputs);
     Prefetcher next[2] = {{p.next[0], tiles}, {p.next[1], tiles}};
-    // x's lanes of a tile, [rows][width], zeros past the last one.
+    // The tile's lanes of x, [rows][width], with zeros past the last one.
     const auto pack_lanes = [&](int64_t i, int64_t width) {
         const int64_t count = p.inputs - i < width ? p.inputs - i : width;
         const float* const lanes = p.x + i;
@@ -155,7 +155,7 @@ void weight_gradient(const WeightGradient& p) {
             for (int v = 0; v < V; ++v)
                 tile.v[r][v] =
                     load_some(into + r * p.inputs + v * Vec::width, count - v * Vec::width);
-        // The sums of the tile below.
+        // The sums of the next tile down.
         for (int64_t r = R; r < 2 * R && n + r < p.outputs; ++r)
             for (int64_t j = 0; j < count; j += 16) prefetch(into + r * p.inputs + j);
         microkernel(tile, p.count, p.dz + n, p.dz_step, p.tail, width);

@@ -1,8 +1,8 @@
 #pragma once
 
-// What ops/linear_act.cpp and ops/coord_linear.cpp, compiled once, ask of
-// gemm/pixel_rows_kernel.cpp, compiled for each instruction set: products of matrices whose rows
-// are pixels, for the training of INRs.
+// The interface of gemm/pixel_rows_kernel.cpp, compiled for each instruction set, to
+// ops/linear_act.cpp and ops/coord_linear.cpp, compiled once: products of matrices whose rows are
+// pixels, for training INRs.
 
 #include <cstdint>
 
@@ -10,16 +10,16 @@
 
 namespace digan_fast {
 
-// Rows that go through a product, and back, together.
+// Rows that go through a product, forward and backward, together.
 constexpr int64_t kBlockOfRows = 192;
 
-// Numbers that the panels of a [depth, lanes] matrix take at most.
+// The most elements that the panels of a [depth, lanes] matrix take.
 constexpr int64_t panel_size(int64_t depth, int64_t lanes) {
     return depth * ((lanes + 31) / 32 * 32);
 }
 
 // A matrix [depth, lanes] in panels of lanes [depth, width]: element (k, n) is
-// weight[k · depth_step + n · lane_step] · scale. Lanes from `first` to `last`, multiples of 32 or
+// weight[k · depth_step + n · lane_step] · scale. Lanes [first, last), multiples of 32 or
 // the end.
 struct LanePanelPacking {
     float* panels;
@@ -30,39 +30,39 @@ struct LanePanelPacking {
     int64_t first, last;
 };
 
-// act(z) · gain, ±clamp.
+// act(z) · gain, clamped to ±clamp.
 struct RowActivation {
     Activation activation;
     float gain;
     float clamp;  // infinity: none
 };
 
-// What a row of outputs starts from.
+// The initial value of a row of outputs.
 struct GemmStart {
     const float* bias;         // [lanes], or null
-    const float* const* base;  // of each row, [lanes], or null
-    float scale;               // of both
+    const float* const* base;  // for each row, [lanes], or null
+    float scale;               // applied to both
 };
 
-// Rows that are read next: fetched from memory meanwhile, a part of them before each tile.
+// Rows that are read next: prefetched during a product, a part of them before each tile.
 struct PrefetchRows {
     const float* const* rows;  // null: none
     int64_t count;
-    int64_t size;  // numbers of each
+    int64_t size;  // elements per row
 };
 
 // out[r] = act(start + x[r] · panels) for `count` rows.
 struct PixelRowGemm {
-    float* const* out;  // of each row, [lanes]
+    float* const* out;  // for each row, [lanes]
     const float* x;
     int64_t x_step;
     int64_t count;
-    float* packed;  // count · depth numbers
+    float* packed;  // count · depth elements
     const float* panels;
     int64_t depth, lanes;
     GemmStart start;
     RowActivation activation;  // the gain of lrelu, relu and linear is in the panels and the scale
-    bool non_temporal;         // then rows of `out` are whole cache lines
+    bool non_temporal;         // requires rows of `out` to be whole cache lines
     PrefetchRows next = {};
 };
 
@@ -75,16 +75,16 @@ struct WeightGradient {
     int64_t x_step;
     int64_t count;
     int64_t outputs, inputs;
-    float* tail;  // 32 · kBlockOfRows numbers
+    float* tail;  // 32 · kBlockOfRows elements
     PrefetchRows next[2];
 };
 
-// dz = grad · act'(z) · gain, 0 where the clamp is reached, and dbias += Σ_r dz[r].
+// dz = grad · act'(z) · gain, 0 where clamped, and dbias += Σ_r dz[r].
 struct ActivationBackward {
     float* dz;
     int64_t dz_step;
-    const float* const* grad;  // of each row; null: a row of zeros
-    const float* const* out;   // of each row
+    const float* const* grad;  // for each row; null: a row of zeros
+    const float* const* out;   // for each row
     const float* z;            // [count, lanes], for sine
     int64_t count, lanes;
     float* dbias;

@@ -5,10 +5,10 @@
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
 
-// Rows of either matrix whose products are in registers together.
+// Rows of each matrix whose products are in registers at once.
 constexpr int kFew = kSkinnyTogether, kMany = kSkinnyRowsTogether;
 
-// The sum of the lanes by a pairwise tree.
+// The sum of the lanes, as a pairwise tree.
 DIGAN_FAST_INLINE float total(Vec a) {
     float lanes[Vec::width];
     store(lanes, a);
@@ -17,7 +17,7 @@ DIGAN_FAST_INLINE float total(Vec a) {
     return lanes[0];
 }
 
-// call(Count<M>, row) for all rows, kMany at once and the last ones each alone.
+// call(Count<M>, row) for all rows, kMany at once and the last ones one at a time.
 template <class Call>
 DIGAN_FAST_INLINE void by_many(int64_t rows, const Call& call) {
     int64_t row = 0;

@@ -1,11 +1,11 @@
 #pragma once
 
-// What ops/linear_act.cpp, compiled once, asks of gemm/skinny_kernel.cpp, compiled for each
-// instruction set: products of which one matrix has a few rows, as a layer of three outputs has or
-// a batch of a few vectors. They take as long as memory does, so that nothing is packed.
+// The interface of gemm/skinny_kernel.cpp, compiled for each instruction set, to
+// ops/linear_act.cpp, compiled once: products in which one matrix has few rows, such as a layer of
+// three outputs or a batch of a few vectors. They are bound by memory, so nothing is packed.
 //
-// `many` is [rows, depth], `few` [few_rows, depth]; the element (m, s) of what belongs to a row of
-// each lies at m · row_step + s · few_step.
+// `many` is [rows, depth], `few` [few_rows, depth]; element (m, s) of a tensor with one element for
+// each pair of their rows is at m · row_step + s · few_step.
 
 #include <cstdint>
 
@@ -13,11 +13,11 @@
 
 namespace digan_fast {
 
-// Rows of the smaller matrix, at most: from there on packing is the quicker.
+// The most rows of the smaller matrix; with more, packing is faster.
 constexpr int64_t kSkinnyRows = 8;
-// Of these, in registers together; `dmany` of more is written in several passes.
+// Of these, the rows in registers at once; with more, `dmany` is written in several passes.
 constexpr int64_t kSkinnyTogether = 4;
-// Rows of the larger one that go together.
+// Rows of the larger matrix per call.
 constexpr int64_t kManyRows = 64;
 
 // out(m, s) = act(scale · (Σ_d many[m][d] · few[s][d] + bias(m, s))).
@@ -42,7 +42,7 @@ struct SkinnyGradient {
     int64_t row_step, few_step;
     float* dmany;
     float* dfew;
-    bool non_temporal;  // stores of dmany
+    bool non_temporal;  // how dmany is stored
 };
 
 void skinny_gemm(const SkinnyGemm& params);

@@ -7,11 +7,11 @@
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
 
-// Elements at once: widened to float32, summed while they lie in the nearest cache, one value of
-// grad repeated where it is expanded.
+// Elements per block: widened to float32, summed while they are in the L1 cache, with grad's single
+// element repeated if it is expanded.
 constexpr int64_t kBlock = 1024;
 
-// dx[i] = grad[i] · act'(x[i] + bias[i]) · gain where |out[i]| < clamp; dx may be any of the
+// dx[i] = grad[i] · act'(x[i] + bias[i]) · gain where |out[i]| < clamp; dx may alias any of the
 // others.
 template <Activation A, bool OwnBias, bool Clamped>
 void block(float* dx, const float* grad, const float* x, const float* bias, const float* out,
@@ -51,7 +51,7 @@ void block(float* dx, const float* grad, const float* x, const float* bias, cons
     }
 }
 
-// The tensors of a call from some element on; what is bfloat16 or expanded passes through `wide`.
+// The tensors of a call, block by block; bfloat16 and expanded ones are copied to float32 buffers.
 template <Activation A, bool OwnBias, bool Clamped>
 class Blocks {
   public:
@@ -87,8 +87,8 @@ class Blocks {
     float grad_[kBlock], x_[kBlock], out_[kBlock], dx_[kBlock];
 };
 
-// inner > 1: a row is one channel of one sample; each of its pieces leaves one sum. Short rows that
-// need no bias are taken together.
+// inner > 1: a row is one channel of one sample, and each of its pieces yields one sum. Short rows
+// that need no bias are processed together.
 template <Activation A, bool Clamped>
 void rows(const BiasActBackwardParams& p, const BiasActChunks& chunks, int64_t first, int64_t last,
           int64_t from, int64_t to) {
@@ -114,9 +114,9 @@ void rows(const BiasActBackwardParams& p, const BiasActChunks& chunks, int64_t f
     }
 }
 
-// inner = 1: rows of channels, which leave one sum per channel. Few channels are taken in runs of
-// several rows, as if they were more. Sums of so many terms lose digits, the same way each time
-// where the terms are equal: they go into double after every 64.
+// inner = 1: rows of channels, which yield one sum per channel. If there are few channels, several
+// rows are processed as one longer row. Long float32 sums lose digits, always in the same direction
+// if the terms are equal, so they are added to doubles after every 64 terms.
 template <Activation A, bool Clamped>
 void columns(const BiasActBackwardParams& p, int64_t first, int64_t last, float* sums) {
     Blocks<A, true, Clamped> blocks(p);
@@ -196,7 +196,7 @@ void bias_act_backward_cpu(const BiasActBackwardParams& params) {
         return;
     }
     const bool clamped = p.clamp < HUGE_VALF;
-    // What was stored of a clamped value is the clamp in that precision.
+    // A clamped value was stored as the clamp rounded to that precision.
     if (clamped && p.number == Number::bfloat16) p.clamp = widened(narrowed(p.clamp));
     with_activation(p.activation, [&](auto a) {
         constexpr Activation A = decltype(a)::value;

@@ -6,13 +6,13 @@
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
 
-// Elements per thread. Measured on two cores of Zen 4 (lrelu): a second thread gains nothing at
-// 2^13 elements (2 µs), 12–19 % at 2^14, half at 2^17; on a busy machine joining it takes
+// Elements per thread. Measured on two Zen 4 cores (lrelu): a second thread gains nothing at 2^13
+// elements (2 µs), 12–19 % at 2^14, half at 2^17; on a busy machine joining it takes
 // milliseconds.
 constexpr int64_t kGrain = 1 << 14;
 
-// Elements that are widened to float32 at once, and over which one value out of the reach of
-// sincos_ slows the others down.
+// Elements that are widened to float32 at once; a single value beyond the reach of sincos_ slows
+// down the others of its block.
 constexpr int64_t kBlock = 1024;
 
 inline float apply_epilogue(float y, const BiasActParams& p) {
@@ -52,7 +52,7 @@ void block(float* out, const float* x, const float* bias, int64_t n, const BiasA
     }
 }
 
-// Elements [begin, begin + n), all of one channel unless OwnBias.
+// Elements [begin, begin + n), all in one channel unless OwnBias.
 template <Activation A, bool OwnBias>
 void piece(const BiasActParams& p, int64_t begin, const float* bias, int64_t n) {
     constexpr int64_t kStep = OwnBias ? 1 : 0;

@@ -43,14 +43,14 @@ class PicturePanels {
             });
         });
     }
-    // 0: of the sines, 1: of the cosines
+    // 0: for the sines, 1: for the cosines
     float* of(int64_t picture, size_t half) const { return memory_.at(picture, half); }
 
   private:
     ScratchParts memory_;
 };
 
-// The pixel pairs of a block and their rows of two tensors shaped as the output.
+// The pixel pairs of a block and their rows in two tensors of the output's shape.
 struct GradientRows {
     PixelPairs pairs;
     const float* grad[2][kPairs];

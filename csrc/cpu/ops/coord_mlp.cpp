@@ -11,11 +11,11 @@
 namespace digan_fast {
 namespace {
 
-// Sets that are packed together: enough work for the threads, little memory.
+// Weight sets packed at once: enough work for the threads, little memory.
 constexpr int64_t kSetsTogether = 16;
 constexpr int64_t kPointsOfAGroup = kGroupBlocks * kBlockLanes;
 
-// The layers of some sets, in panels.
+// The layers of some weight sets, in panels.
 class PackedSets {
   public:
     explicit PackedSets(const CoordMlpParams& p)
@@ -59,7 +59,7 @@ class PackedSets {
     const PackedLayer* of(int64_t set) const { return layers_.data() + set * p_.layers.size(); }
 
   private:
-    // Of a set: the panels of each layer, and its bias.
+    // For one set: the sizes of each layer's panels and bias.
     static std::vector<int64_t> sizes(const CoordMlpParams& p) {
         std::vector<int64_t> sizes;
         for (const CoordMlpLayer& layer : p.layers) {

@@ -1,7 +1,7 @@
 #pragma once
 
-// What ops/coord_mlp.cpp, compiled once, asks of ops/coord_mlp_kernel.cpp, compiled for each
-// instruction set.
+// The interface of ops/coord_mlp_kernel.cpp, compiled for each instruction set, to
+// ops/coord_mlp.cpp, compiled once.
 
 #include "gemm/pack_weights_kernel.h"
 
@@ -10,12 +10,12 @@ namespace digan_fast {
 // Up to 128 points through all layers.
 struct MlpGroup {
     float* out;           // [points, outputs]
-    const float* inputs;  // [points, the first layer's depth]
+    const float* inputs;  // [points, depth of the first layer]
     int64_t points;       // 1 to kGroupBlocks · 32
     const PackedLayer* layers;
     int64_t count;
-    float* scratch[2];  // kGroupBlocks · widest · 32 numbers each, aligned to 64 bytes
-    int64_t widest;     // channels of the widest activations or inputs
+    float* scratch[2];  // kGroupBlocks · widest · 32 elements each, aligned to 64 bytes
+    int64_t widest;     // the most channels of any activations or inputs
 };
 
 void mlp_group(const MlpGroup& params);

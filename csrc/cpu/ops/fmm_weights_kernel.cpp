@@ -9,17 +9,16 @@ namespace {
 
 constexpr float kEps = 1e-8f;
 
-// Outputs that share what they read of R. Sums of four rows by kSpan · 16 columns stay in
-// registers.
+// Outputs that share their reads of R. Sums of four rows by kSpan · 16 columns stay in registers.
 constexpr int kRowsTogether = 4;
 constexpr int kSpan = kRegister == 16 ? 2 : 1;
 
-// Elements of V for one thread more: half of bias_act's, as each takes several times as long.
+// Elements of V per thread: half of bias_act's, since each takes several times as long.
 constexpr int64_t kGrain = 1 << 13;
 
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// Of one task; areas of their own, whose ends AddressSanitizer knows.
+// One task's memory, in separate areas, so that AddressSanitizer knows where each ends.
 struct TaskMemory {
     TaskMemory(int64_t rank, int64_t inputs)
         : left(areas[0].reserve(kRowsTogether * rank)),
@@ -30,12 +29,12 @@ struct TaskMemory {
     Scratch areas[5];
     float* const left;       // [rank, kRowsTogether]
     float* const product;    // [kRowsTogether, inputs]: L·R
-    float* const gradient;   // [kRowsTogether, inputs]: by L·R
-    float* const expanded;   // [inputs]: grad's one number
+    float* const gradient;   // [kRowsTogether, inputs]: with respect to L·R
+    float* const expanded;   // [inputs]: grad's single element, repeated
     float* const modulated;  // [inputs]
 };
 
-// `count` rows of L, [rank] each, to [rank, kRowsTogether]; the rows that are missing are zeros.
+// Transposes `count` rows of L, [rank] each, to [rank, kRowsTogether]; missing rows are zeros.
 void transpose(float* out, const float* left, int64_t count, int64_t rank) {
     for (int64_t j = 0; j < rank; ++j) {
         for (int64_t k = 0; k < kRowsTogether; ++k)
@@ -43,7 +42,7 @@ void transpose(float* out, const float* left, int64_t count, int64_t rank) {
     }
 }
 
-// take(k, i, Σ_j left[j, k] · right[j, i]) for sixteen i at a time, and one by one at the end.
+// take(k, i, Σ_j left[j, k] · right[j, i]) for sixteen i at a time, and one at a time at the end.
 template <class Take>
 inline void microkernel(const float* left, const float* right, int64_t rank, int64_t inputs,
                         const Take& take) {
@@ -74,7 +73,7 @@ inline void microkernel(const float* left, const float* right, int64_t rank, int
     }
 }
 
-// Keeps L·R of the four rows for what goes over whole rows.
+// Keeps L·R of the four rows for operations over whole rows.
 struct Keep {
     float* product;  // [kRowsTogether, inputs]
     int64_t inputs;
@@ -84,7 +83,7 @@ struct Keep {
     void operator()(int k, int64_t i, float sum) const { product[k * inputs + i] = sum; }
 };
 
-// Writes V of the first `count` rows as their L·R comes out of the registers.
+// Writes V of the first `count` rows directly from their L·R in registers.
 struct Modulate {
     float* out;
     const float* weight;
@@ -151,7 +150,7 @@ void dots(float* out, const float* x, const float* y, int64_t inputs) {
     }
 }
 
-// Σ_i x[i] · y[i]; four running sums, as an addition takes four cycles.
+// Σ_i x[i] · y[i], in four running sums, since an addition takes four cycles.
 float dot(const float* x, const float* y, int64_t n) {
     constexpr int kSums = 4;
     Vec16 sums[kSums];
@@ -186,7 +185,7 @@ inline float slope(float f) {
     return 1.0f;
 }
 
-// V of four outputs or fewer; weight and out are theirs.
+// V of four outputs or fewer, whose rows of weight and out are given.
 template <Modulation M>
 void forward_rows(float* out, const float* weight, const float* right, const TaskMemory& scratch,
                   int64_t count, const FmmWeightsParams& p) {
@@ -227,7 +226,7 @@ void forward(const FmmWeightsParams& p) {
     });
 }
 
-// From the row of L·R: the gradient by it, d, and dweight's share.
+// From a row of L·R: the gradient with respect to it, d, and its contribution to dweight.
 template <Modulation M>
 void backward_row(float* d, float* dweight, float* modulated, const float* grad,
                   const float* weight, const float* product, int64_t inputs, float scale) {
@@ -239,8 +238,8 @@ void backward_row(float* d, float* dweight, float* modulated, const float* grad,
             d[i] = grad[i] * weight[i] * slope<M>(f) * scale;
         }
     } else {
-        // V/(‖V‖ + ε): dV = (grad − V·⟨grad, V⟩/(‖V‖·(‖V‖ + ε)))/(‖V‖ + ε); a row of zeros passes
-        // grad/ε.
+        // V/(‖V‖ + ε): dV = (grad − V·⟨grad, V⟩/(‖V‖·(‖V‖ + ε)))/(‖V‖ + ε); for a row of zeros
+        // dV = grad/ε.
 #pragma omp simd
         for (int64_t i = 0; i < inputs; ++i) modulated[i] = weight[i] * (product[i] * scale + 1.0f);
         const float norm = sqrtf(dot(modulated, modulated, inputs));
@@ -256,7 +255,7 @@ void backward_row(float* d, float* dweight, float* modulated, const float* grad,
     }
 }
 
-// A run of outputs with all videos: dweight and dleft of these outputs, and their part of dright.
+// A run of outputs, over all videos: their dweight and dleft, and their part of dright.
 template <Modulation M>
 void backward_chunk(const FmmWeightsBackwardParams& p, int64_t first, int64_t last, float* dright) {
     const TaskMemory scratch(p.rank, p.inputs);
@@ -297,7 +296,7 @@ void backward(const FmmWeightsBackwardParams& p) {
     const int64_t useful = p.batch * p.outputs * p.inputs / kGrain + 1;
     const int threads = static_cast<int>(least(useful, p.threads));
     parallel_for(threads, chunks, [&](int64_t chunk) {
-        // In fours, but for the last.
+        // Four at a time, except for the last.
         const int64_t blocks = (p.outputs + kRowsTogether - 1) / kRowsTogether;
         const int64_t first = blocks * chunk / chunks * kRowsTogether;
         const int64_t last = least(blocks * (chunk + 1) / chunks * kRowsTogether, p.outputs);

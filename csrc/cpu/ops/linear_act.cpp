@@ -97,7 +97,7 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
     const bool sine = p.activation == Activation::sine;
     if (is_skinny(p) && !sine) return linear_act_skinny_backward(params);
     const VideoPanels back(backward_panels(p), p.videos, p.threads);
-    // sin' needs z, which is computed again.
+    // sin' needs z, which is recomputed.
     const VideoPanels ahead(forward_panels(p, 1.0f), sine ? p.videos : 0, p.threads);
     enum Sum { kWeight, kBias };
     const PartialSums parts(p.videos, blocks, {p.outputs * p.inputs, p.outputs});

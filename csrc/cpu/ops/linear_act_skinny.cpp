@@ -6,9 +6,9 @@
 namespace digan_fast {
 namespace {
 
-// A layer as many rows and a few: pixels and outputs, or, where the pixels are fewer, the reverse.
+// Which matrix has many rows and which few: pixels and outputs, or the reverse if pixels are fewer.
 struct Roles {
-    int64_t many, few;  // rows of either, of a video
+    int64_t many, few;  // rows of each, per video
     const float *many_rows, *few_rows;
     int64_t row_step, few_step;  // of outputs
     int64_t bias_row_step, bias_few_step;
@@ -69,7 +69,7 @@ void linear_act_skinny_backward(const LinearActBackwardParams& params) {
         roles.few <= kSkinnyTogether && bypasses_caches(dmany, p.videos * roles.many, p.inputs);
     enum Sum { kFew, kBias };
     const PartialSums parts(p.videos, roles.blocks, {roles.few * p.inputs, p.outputs});
-    // dz of a block lies as the outputs do: rows of outputs, or of pixels.
+    // dz of a block has the layout of the outputs: rows of outputs, or of pixels.
     const ScratchParts scratch(p.threads, {kManyRows * roles.few});
     parallel_for_workers(p.threads, p.videos * parts.count(), [&](int64_t task, int worker) {
         const int64_t video = task / parts.count();

@@ -4,7 +4,7 @@
 
 namespace digan_fast {
 
-// Whether a video's rows or outputs are a few: the two below are for these, and quicker.
+// Whether a video has few rows or few outputs; for these the two functions below are faster.
 bool is_skinny(const LinearActParams& params);
 void linear_act_skinny(const LinearActParams& params);
 // Not for sine.

@@ -8,18 +8,18 @@
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
 
-// Independent sums, each a register: a core that starts two instructions a cycle, each of six
-// cycles, needs twelve, and 16 registers hold twelve and the operands. One of Zen 4 reaches its
-// rate with eight.
+// Independent sums, each in a register: a core that issues two instructions per cycle, each with a
+// latency of six cycles, needs twelve, and 16 registers hold twelve and the operands. A Zen 4 core
+// reaches its peak with eight.
 constexpr int kSums = 12;
 
-// Steps between two looks at the clock: about 20 µs.
+// Steps between two readings of the clock: about 20 µs.
 constexpr int kSteps = 4096;
 
-// Where sums go, so that they are computed.
+// Sums are stored here so that they are not optimised away.
 std::atomic<float> sink;
 
-// x ↦ x·a + b; where there is no fma, a product and a sum.
+// x ↦ x·a + b; without fma, a product and a sum.
 struct Fma {
     using Sum = Vec;
     static constexpr double kOperations = 2.0 * Vec::width;
@@ -36,7 +36,7 @@ struct Fma {
 };
 
 #if defined(__AVX512BF16__)
-// 16 sums of two products of bfloat16.
+// 16 sums of two bfloat16 products.
 struct Bfloat16Pairs {
     using Sum = __m512;
     static constexpr double kOperations = 2.0 * 32;
@@ -50,7 +50,7 @@ struct Bfloat16Pairs {
 #endif
 
 #if defined(__AVX512VNNI__)
-// 16 sums of four products of 8 bits.
+// 16 sums of four 8-bit products.
 struct Bytes {
     using Sum = __m512i;
     static constexpr double kOperations = 2.0 * 64;
@@ -72,7 +72,7 @@ double rate_of_thread(double seconds) {
     using Clock = std::chrono::steady_clock;
     volatile float opaque = 1.0f;  // the compiler must not know the operands
     const Unit unit(opaque);
-    // Sums that start alike would be one to the compiler.
+    // The compiler would merge sums with equal initial values.
     typename Unit::Sum sums[kSums];
     for (int i = 0; i < kSums; ++i) sums[i] = Unit::start(opaque * static_cast<float>(i));
     double steps = 0, elapsed = 0;

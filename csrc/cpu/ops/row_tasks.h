@@ -10,7 +10,7 @@
 
 namespace digan_fast {
 
-// act(z)·gain = act(gain·z): the gain goes into panels, bias and base.
+// act(z)·gain = act(gain·z), so the gain is folded into panels, bias and base.
 inline float folded_gain(Activation activation, float gain) {
     return activation == Activation::sine ? 1.0f : gain;
 }
@@ -18,7 +18,7 @@ inline float folded_gain(Activation activation, float gain) {
 // The matrices [depth, lanes] of B videos in panels.
 class VideoPanels {
   public:
-    // `matrix` holds the first video's; the next one follows after depth · lanes numbers.
+    // `matrix` is the first video's; each next one is depth · lanes elements further.
     VideoPanels(LanePanelPacking matrix, int64_t videos, int threads)
         : memory_(videos, {panel_size(matrix.depth, matrix.lanes)}) {
         constexpr int64_t kLanesOfATask = 128;
@@ -38,8 +38,8 @@ class VideoPanels {
     ScratchParts memory_;
 };
 
-// Sums over rows, of several sizes, are taken in parts, whose number does not depend on the
-// threads, and the parts are added in order: the same bits from any number of threads.
+// Sums over rows, of several sizes, computed in parts whose number does not depend on the threads
+// and which are added in order, so that any number of threads gives the same bits.
 class PartialSums {
   public:
     PartialSums(int64_t videos, int64_t units, const std::vector<int64_t>& sizes)
@@ -61,7 +61,7 @@ class PartialSums {
         const int64_t part = task % count_;
         return {part * units / count_, (part + 1) * units / count_};
     }
-    // out[video · size + i]: a video's parts of a sum.
+    // Adds up each video's parts of a sum into out[video · size + i].
     void add_up(float* out, size_t sum, int threads) const {
         constexpr int64_t kNumbersOfATask = 1 << 14;
         const int64_t size = sizes_[sum];
@@ -93,14 +93,14 @@ class PartialSums {
     ScratchParts memory_;
 };
 
-// Whether a matrix is written with non-temporal stores: one that leaves the caches before it is
-// read. The tests under sanitizers have small ones.
+// Whether a matrix is written with non-temporal stores: if it would leave the caches before it is
+// read. The limit is lower under sanitizers, whose tests have small matrices.
 inline bool bypasses_caches(const float* out, int64_t rows, int64_t lanes) {
     constexpr int64_t kLarge = kSanitized ? 1 << 10 : 1 << 21;
     return rows * lanes >= kLarge && lanes % 16 == 0 && reinterpret_cast<uintptr_t>(out) % 64 == 0;
 }
 
-// Rows of scratch lie a cache line further apart, so that they do not meet in the same sets.
+// Rows of scratch are a cache line further apart, so that they do not map to the same cache sets.
 inline int64_t padded(int64_t numbers) { return (numbers + 15) / 16 * 16 + 16; }
 
 }  // namespace digan_fast

@@ -9,10 +9,10 @@
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
 
-// Floats of a filtered row that are kept between the two passes.
+// Floats of a filtered row, which is kept between the two passes.
 constexpr int64_t kRow = 1 << 13;
 
-// Outputs for one thread more, as in ops/bias_act_kernel.cpp.
+// Outputs per thread, as in ops/bias_act_kernel.cpp.
 constexpr int64_t kGrain = 1 << 14;
 
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -20,7 +20,7 @@ inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 inline float value(float x) { return x; }
 inline float value(uint16_t x) { return widened(x); }
 
-// Output o is Σ_a taps[phase + a·up] · x[first + a], a < count, over the x that are there.
+// Output o is Σ_a taps[phase + a·up] · x[first + a], a < count, over the x that exist.
 struct Reach {
     int64_t first;
     int64_t phase;
@@ -67,7 +67,7 @@ void combine_some(float* out, const T* x, int64_t step, const float* k, int64_t 
     }
 }
 
-// The same for any m, four at a time in order; m = 0 gives zeros.
+// The same for any m, four at a time, in order; m = 0 gives zeros.
 template <int Stride, class T>
 void combine(float* out, const T* x, int64_t step, const float* k, int64_t k_step, int64_t m,
              int64_t n, bool accumulate) {
@@ -85,7 +85,7 @@ void combine(float* out, const T* x, int64_t step, const float* k, int64_t k_ste
 }
 
 // filter[j, i] = column[j] · row[i] within half a unit in the last place of its largest entry.
-// [1, 3, 3, 1] ⊗ [1, 3, 3, 1] / 64, and its multiples by 4, come apart exactly.
+// [1, 3, 3, 1] ⊗ [1, 3, 3, 1] / 64, and its multiples by powers of 4, separate exactly.
 bool separate(const float* filter, int64_t rows, int64_t columns, float* column, float* row) {
     int64_t at = 0;
     for (int64_t i = 1; i < rows * columns; ++i) {
@@ -109,16 +109,16 @@ bool separate(const float* filter, int64_t rows, int64_t columns, float* column,
 
 struct Plan {
     const Upfirdn2dParams& p;
-    const float* column;  // null: the filter does not come apart
+    const float* column;  // null: the filter is not separable
     const float* row;
     int64_t period;   // outputs after which the horizontal taps repeat
-    int64_t advance;  // inputs in the meantime
-    int64_t tile;     // output columns at once
+    int64_t advance;  // inputs per period
+    int64_t tile;     // output columns per tile
     int64_t span;     // input columns that they read
-    bool rolls;       // float32 that `roll` can run
+    bool rolls;       // whether `roll` can compute it; float32 only
 };
 
-// Outputs [x0, x1) of a row from `line`, its input columns from `from` on, filtered vertically.
+// Outputs [x0, x1) of a row from `line`, the vertically filtered input columns from `from` on.
 void horizontal(const Plan& plan, float* out, const float* line, float* spare, const float* taps,
                 int64_t x0, int64_t x1, int64_t from, bool accumulate) {
     const Upfirdn2dParams& p = plan.p;
@@ -167,11 +167,11 @@ inline Vec16 four(const float* x, int64_t step, const float* k) {
     return sum;
 }
 
-// Four separable taps, no upsampling, channels in sixteens: outputs [x0, x1) of rows y and y + 1,
-// whose inputs are all there. A column's vertical sums stay in registers for the outputs that read
-// them. The same numbers in the same order as by `window`. Measured on
-// Zen 4 against that: 1.8 times as fast at [4, 32, 32, 512], 2.3 at [64, 32, 32, 32] down 2,
-// 1.0 at 8². Prefetching the next rows, and rows that lack taps the same way, gained nothing.
+// Four separable taps, no upsampling, channels in multiples of 16: outputs [x0, x1) of rows y and
+// y + 1, whose inputs all exist. A column's vertical sums stay in registers for the outputs that
+// read them. The same products in the same order as in `window`. Measured on Zen 4 against that:
+// 1.8 times as fast at [4, 32, 32, 512], 2.3 at [64, 32, 32, 32] down 2, 1.0 at 8². Prefetching
+// the next rows, and treating rows that lack taps the same way, gained nothing.
 template <int Down>
 void roll(const Plan& plan, float* out, const float* x, int64_t y, int64_t x0, int64_t x1) {
     const Upfirdn2dParams& p = plan.p;
@@ -210,7 +210,7 @@ void roll(const Plan& plan, float* out, const float* x, int64_t y, int64_t x0, i
     }
 }
 
-// Of one task; areas of their own, whose ends AddressSanitizer knows.
+// One task's memory, in separate areas, so that AddressSanitizer knows where each ends.
 struct TaskMemory {
     TaskMemory(const Plan& plan, int64_t channels)
         : line(areas[0].reserve(plan.span * channels)),
@@ -219,7 +219,7 @@ struct TaskMemory {
     Scratch areas[3];
     float* const line;   // input columns, filtered vertically
     float* const spare;  // outputs of one phase
-    float* const wide;   // outputs that are narrowed
+    float* const wide;   // outputs before narrowing
 };
 
 // Rows [y0, y1) of outputs [x0, x1) of one image.
@@ -275,7 +275,7 @@ void run(const Plan& plan) {
     const int64_t in_image = p.vertical.size * p.horizontal.size * p.channels;
     const int64_t out_image = p.vertical.out * p.horizontal.out * p.channels;
     const int64_t useful = least(p.threads, p.images * out_image / kGrain + 1);
-    // Whole images as far as they suffice for the threads, else bands of their rows.
+    // Whole images if there are enough of them for the threads, else bands of their rows.
     const int64_t wanted = useful > 1 ? 4 * useful : 1;
     const int64_t bands = least(p.vertical.out, (wanted + p.images - 1) / p.images);
     const int64_t together = most(1, p.images / (16 * wanted));
@@ -315,7 +315,7 @@ void upfirdn2d_cpu(const Upfirdn2dParams& p) {
     }
     plan.period = p.up / a;
     plan.advance = p.down / a;
-    // At least 16 columns, of which the filter's extent is read twice.
+    // At least 16 columns, since neighbouring tiles both read the filter's extent.
     const int64_t columns = most(kRow / p.channels, 16 + p.horizontal.taps);
     plan.tile = least(p.horizontal.out, most(1, columns * p.up / p.down));
     plan.span = (plan.tile * p.down + p.horizontal.taps) / p.up + 2;

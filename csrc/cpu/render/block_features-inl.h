@@ -1,6 +1,6 @@
 #pragma once
 
-// What a group of blocks does in every precision: features of its pixels, colours.
+// What a group of blocks computes in every precision: the features of its pixels, and colours.
 
 #include <optional>
 
@@ -10,7 +10,7 @@
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
-// a·b + c, rounded once where there is an instruction for it, or twice everywhere.
+// a·b + c; if `fused`, with fma (rounded once) where it exists, else rounded twice everywhere.
 template <bool fused>
 static DIGAN_FAST_INLINE Vec sum_of(Vec a, Vec b, Vec c) {
     return fused ? fma(a, b, c) : add(mul(a, b), c);
@@ -24,7 +24,7 @@ static DIGAN_FAST_INLINE void put_sums(int64_t k, int v, Vec sx, Vec cx, Vec sy,
         sum_of<fused>(mul(broadcast(-1.0f), sy), sx, mul(cy, cx)));
 }
 
-// The features of lanes, each of which has its column and row.
+// The features of lanes, each with its own column and row.
 template <bool fused, class Put>
 static inline void features_of_lanes(const Block& block, const Scattered& lanes, int64_t sinusoids,
                                      const Put& put) {
@@ -54,7 +54,7 @@ static inline void features_of(const Block& block, int64_t sinusoids, const Put&
     }
 }
 
-// Values of the coarser grid, [rows, 32] of each block, upsampled to the lanes of a block.
+// Values of the coarser grid, [rows, 32] per block, upsampled to the lanes of a block.
 class Upsampled {
   public:
     Upsampled() = default;
@@ -77,7 +77,7 @@ class Upsampled {
     std::optional<LaneGather<kLanes>> gather_;
 };
 
-// What a product starts from, in the lanes of vector v.
+// The initial values of a product, in the lanes of vector v.
 struct UpsampledBase {
     Upsampled bases[kGroupBlocks];
     explicit UpsampledBase(const BlockGroup& p) {
@@ -97,7 +97,7 @@ static inline void start_colours(const Block& block, int64_t colours) {
                   block.rgb_in ? start(c, v) : broadcast(0.0f));
 }
 
-// x: float32 or pairs of bfloat16, [blocks][step] of lanes.
+// x: lanes of float32 or pairs of bfloat16, [blocks][step].
 template <class T>
 static inline void add_colours(const BlockGroup& p, const PackedLayer& to_rgb, const T* x,
                                int64_t step) {

@@ -3,20 +3,20 @@
 #include "simd/int8x4-inl.h"
 #include "simd/quantise-inl.h"
 
-// A layer's activations are float32, [outputs, 32], with the least and the largest of each lane
-// kept beside them; a pass quantises them to Int8x4, with a scale and a zero for each lane, for the
-// next product. A lane's numbers depend on its own pixel alone, so that neither a window nor the
-// blocks that go together change them.
+// A layer's activations are float32, [outputs, 32], stored along with each lane's minimum and
+// maximum; a pass quantises them to Int8x4, with a scale and a zero point per lane, for the next
+// product. A lane's values depend only on its own pixel, so neither the window nor the grouping of
+// blocks changes them.
 //
-// A pixel whose activations or features are not finite has the scale NaN: its colours are NaN, as
-// are those of the pixels that it is upsampled to, and no others.
+// A pixel whose activations or features are not finite gets the scale NaN: its colours and those of
+// the pixels that it is upsampled to are NaN, and no others.
 
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
 
 constexpr int kVectors = kLanes / Vec::width;
 
-// Of a block's lanes: x = scale·(q − zero), and the range of the float32 numbers, 0 included.
+// For a block's lanes: x = scale·(q − zero), and the range of the float32 values and 0.
 struct alignas(64) LaneQuantisation {
     float scale[kLanes];
     int32_t zero[kLanes];
@@ -28,16 +28,16 @@ struct alignas(64) LaneQuantisation {
     }
 };
 
-// Four neighbouring channels, each rounded by adding kRound, as a quad: the high parts of their
-// representations add up to kRoundBits·(1 + 2⁸) modulo 2³².
+// Packs four neighbouring channels, each rounded by adding kRound, into a quad: the high parts of
+// their representations add up to kRoundBits·(1 + 2⁸) modulo 2³².
 DIGAN_FAST_INLINE IntVec int8x4_of(Vec a, Vec b, Vec c, Vec d) {
     const IntVec low = add(bits_of(a), shift_left<8>(bits_of(b)));
     const IntVec high = add(shift_left<16>(bits_of(c)), shift_left<24>(bits_of(d)));
     return add(add(low, high), broadcast(-static_cast<int32_t>(kRoundBits + (kRoundBits << 8))));
 }
 
-// rows [count, 32] of the range in `lanes` to Int8x4 [⌈count/4⌉, 32], whose weights past `count`
-// are zero, and their scale and zero.
+// Quantises rows [count, 32], whose range is in `lanes`, to Int8x4 [⌈count/4⌉, 32] and sets scale
+// and zero; the weights of channels past `count` are zero.
 void quantise(const float* rows, int64_t count, Int8x4* int8x4s, LaneQuantisation& lanes) {
     float levels[kLanes], shift[kLanes];
     for (int i = 0; i < kLanes; ++i) {
@@ -45,7 +45,7 @@ void quantise(const float* rows, int64_t count, Int8x4* int8x4s, LaneQuantisatio
         const float range = wide > kSmallestRange ? wide : kSmallestRange;
         levels[i] = kActivationLevels / range;
         const float zero = (lanes.low[i] * -levels[i] + kRound) - kRound;
-        const float within = zero >= 0 && zero <= 255 ? zero : 0;  // not that of an infinite range
+        const float within = zero >= 0 && zero <= 255 ? zero : 0;  // 0 for an infinite range
         shift[i] = within + kRound;
         lanes.zero[i] = static_cast<int32_t>(within);
         lanes.scale[i] = range * (1 / kActivationLevels);
@@ -108,11 +108,12 @@ struct Int8GroupRenderer {
     float* const x = p.scratch[1];
     LaneQuantisation lanes[kGroupBlocks] = {};
 
-    // (Σ q·w − zero·Σ w)·(scale of the lane)·(scale of the row) + start, finished, to out.
+    // (Σ q·w − zero·Σ w)·(scale of the lane)·(scale of the row) + start, after the epilogue, to
+    // out.
     template <class Start, class Out>
     void gemm(const PackedLayer& layer, const Start& start, const Out& out) const {
         const Epilogue how = epilogue_of(layer, false);
-        // GCC 12 leaves it out of line otherwise, which costs 8 % of a rendering in int8.
+        // GCC 12 would not inline it otherwise, which costs 8 % of a rendering in int8.
         for_each_tile_of_blocks(
             layer.outputs, p.count, 1,
             [&](auto panel, int64_t row, int block, int lane) DIGAN_FAST_INLINE_LAMBDA {
@@ -141,7 +142,7 @@ struct Int8GroupRenderer {
             });
     }
 
-    // Activations, and their range: a NaN is left out of it.
+    // Activations, and their range, which ignores NaNs.
     template <class Start>
     void layer(const PackedLayer& layer, const Start& start) {
         for (int b = 0; b < p.count; ++b) lanes[b].start_range();

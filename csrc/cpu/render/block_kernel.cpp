@@ -10,7 +10,7 @@
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
 
-// A vector of a sinusoid's features to row k of out, or into the k-th half of its rows.
+// Stores a vector of a sinusoid's features to row k of out, or, in pairs, to half k of its rows.
 inline void store_feature(float* out, int64_t k, int v, Vec feature, bool round) {
     float* const to = out + k * kLanes + v * Vec::width;
     store(to, feature);
@@ -23,7 +23,7 @@ inline void store_feature(T* out, int64_t k, int v, Vec feature, bool) {
     store_half(out + k / 2 * kLanes + v * Vec::width, feature, k & 1);
 }
 
-// Sines in the first rows, cosines from row `depth` on; the partner of an odd last one is zero.
+// Sines in the first rows, cosines from row `depth` on; the partner of an odd last row is zero.
 template <class T>
 void store_features(T* out, const Block& block, int64_t sinusoids, int64_t depth, bool round) {
     features_of<true>(block, sinusoids, [&](int64_t k, int v, Vec sin, Vec cos) {
@@ -32,7 +32,7 @@ void store_features(T* out, const Block& block, int64_t sinusoids, int64_t depth
     });
 }
 
-// Q·cos of R rows of a frame, and P·sin in memory: both would take twice the registers.
+// Q·cos of R rows of a frame; P·sin is kept in memory: both in registers would take twice as many.
 template <int R, class T>
 DIGAN_FAST_INLINE Tile<R> sine_and_cosine_parts(const RotatedLayer& weights, int64_t row,
                                                 int64_t depth, const T* at, float* odd) {
@@ -45,7 +45,7 @@ DIGAN_FAST_INLINE Tile<R> sine_and_cosine_parts(const RotatedLayer& weights, int
     return tile;
 }
 
-// The same where the lanes from `lane` on are of several frames.
+// The same if the lanes from `lane` on belong to several frames.
 template <int R, class T>
 Tile<R> sine_and_cosine_parts(const Scattered& lanes, int lane, int64_t row, int64_t depth,
                               const T* at, float* odd) {
@@ -67,8 +67,7 @@ Tile<R> sine_and_cosine_parts(const Scattered& lanes, int lane, int64_t row, int
     return tile;
 }
 
-// act(start + Q·cos ± P·sin) of a group's blocks, or of pairs of them, with the features `in` of
-// each.
+// act(start + Q·cos ± P·sin) of a group's blocks, or of pairs of blocks, from their features `in`.
 template <class T, class Start, class Out>
 void feature_gemm(const BlockGroup& p, const Start& start, const T* in, int64_t in_step,
                   const Epilogue& how, const Out& out) {
@@ -99,7 +98,7 @@ void feature_gemm(const BlockGroup& p, const Start& start, const T* in, int64_t 
         });
 }
 
-// The panel of P and Q that begins at a row, of float32 numbers.
+// The panel of P and Q that begins at a row, in float32.
 template <int R>
 void rotate_panel(const WeightRotation& p, int64_t row, float* P, float* Q) {
     const int64_t K = p.sinusoids;
@@ -115,7 +114,7 @@ void rotate_panel(const WeightRotation& p, int64_t row, float* P, float* Q) {
     }
 }
 
-// The same of pairs of sinusoids; the partner of an odd last one is zero.
+// The same for pairs of sinusoids; the partner of an odd last one is zero.
 template <int R, class T>
     requires(kPack<T> == 2)
 void rotate_panel(const WeightRotation& p, int64_t row, T* P, T* Q) {
@@ -134,7 +133,7 @@ void rotate_panel(const WeightRotation& p, int64_t row, T* P, T* Q) {
     }
 }
 
-// Panels and activations of T: float, or pairs of bfloat16.
+// Panels and activations have elements T: float, or pairs of bfloat16.
 template <class T>
 struct GroupRenderer {
     const BlockGroup& p;
@@ -143,7 +142,7 @@ struct GroupRenderer {
     T* const scratch[3] = {reinterpret_cast<T*>(p.scratch[0]), reinterpret_cast<T*>(p.scratch[1]),
                            reinterpret_cast<T*>(p.scratch[2])};
 
-    // Features, and the first layer's activations to the rows of `to`.
+    // Computes features, and stores the first layer's activations to the rows of `to`.
     template <class Start>
     void features(const Start& start, T* to) const {
         const Stage& stage = *p.stage;
@@ -157,7 +156,7 @@ struct GroupRenderer {
                      });
     }
 
-    // Activations to the rows of `to`.
+    // Stores activations to the rows of `to`.
     template <class Start>
     void layer(const PackedLayer& layer, const Start& start, const T* from, T* to) const {
         gemm<T>(layer, p.count, start, from, step, epilogue_of(layer, round),
@@ -199,7 +198,7 @@ struct GroupRenderer {
 
 void axis_features_of_blocks(const AxisFeatureParams& p) {
     // x = 2i/side − 1 to the right, or y = 2(side − 1 − i)/side − 1 upwards.
-    // About the centre, −1/side, either is 2i − (side − 1) over the side, or its negative.
+    // About the centre, −1/side, each is (2i − (side − 1))/side, or its negative.
     const int64_t centre = p.centred ? 1 : 0;
     const int64_t start = p.axis ? p.side - 2 + centre : centre - p.side, step = p.axis ? -2 : 2;
     const Axis axis{p.frequency, p.phase, p.sinusoids, p.axis, start, step, p.side};

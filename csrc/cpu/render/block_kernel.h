@@ -1,11 +1,11 @@
 #pragma once
 
-// What render/renderer.cpp, compiled once, asks of render/block_kernel.cpp, compiled for each
-// instruction set.
+// The interface of render/block_kernel.cpp, compiled for each instruction set, to
+// render/renderer.cpp, compiled once.
 //
 // A block is 4×8 pixels of a level's grid in Morton order: lane = x0 | y0<<1 | x1<<2 | y1<<3 |
-// x2<<4 for x = x2x1x0, y = y1y0. The four children of a pixel are neighbours, so child block c of
-// a block takes its lanes 8c … 8c+7, each four times.
+// x2<<4 for x = x2x1x0, y = y1y0. The four children of a pixel are neighbours, so child block c
+// reads lanes 8c … 8c+7 of its parent block, each four times.
 
 #include <cstdint>
 
@@ -25,7 +25,7 @@ struct AxisFeatureParams {
     int64_t sinusoids;
     int axis;               // 0: x grows to the right; 1: y grows upwards
     int64_t side;           // of the whole grid
-    bool centred;           // places about the grid's centre
+    bool centred;           // positions are relative to the grid's centre
     int64_t first;          // index of the first pixel
     int64_t groups, group;  // group: 4 or 8 pixels
 };
@@ -37,7 +37,7 @@ struct PackedLevel {
     PackedLayer to_rgb;
 };
 
-// A frame's products with sines and with cosines, P and Q of render/rotated_weights.h, in panels.
+// A frame's weights of sines and cosines, P and Q of render/rotated_weights.h, in panels.
 struct RotatedLayer {
     void* sine;
     void* cosine;
@@ -45,54 +45,54 @@ struct RotatedLayer {
 
 // The levels of one grid.
 struct Stage {
-    PackedLayer features;      // int8: the product with sines and cosines, interleaved
-    PackedLayer sine, cosine;  // else float32, to be rotated
-    int64_t rotated_depth;     // of these in the stage's precision
+    PackedLayer features;      // int8: the weights of sines and cosines, interleaved
+    PackedLayer sine, cosine;  // otherwise: float32, before rotation
+    int64_t rotated_depth;     // depth of the rotated ones, in the stage's precision
     int64_t sinusoids;
     int64_t outputs;  // of the product with features
     const PackedLevel* levels;
     int64_t count;
-    const PackedLayer* base;  // the next stage's product with this one's activations, or null
+    const PackedLayer* base;  // the next stage's weights of this one's activations, or null
     int64_t colours;
     Precision precision;
 };
 
-// A frame's lanes of a block.
+// The lanes of a block that belong to a frame.
 struct FrameLanes {
     const RotatedLayer* weights;
     int begin, end;
 };
 
-// Any 32 pixels of some frames: where the features of each one's column and row begin, its parent's
-// lane in the coarser grid's blocks, 32 · block + lane, and whose lanes they are.
+// Any 32 pixels of some frames: where the features of each pixel's column and row begin, its
+// parent's lane in the coarser grid's blocks, 32 · block + lane, and which frame each belongs to.
 struct Scattered {
     int64_t across[kBlockLanes];
     int64_t down[kBlockLanes];
-    int64_t parent[kBlockLanes];     // but for the coarsest grid
-    FrameLanes frames[kBlockLanes];  // not for int8
-    int count;                       // of frames
+    int64_t parent[kBlockLanes];     // unused on the coarsest grid
+    FrameLanes frames[kBlockLanes];  // unused in int8
+    int count;                       // frames
 };
 
-// Rows [first, last) of the rotated weights of a frame.
+// Computes rows [first, last) of a frame's rotated weights.
 struct WeightRotation {
-    PackedLayer sine, cosine;  // as they are packed, float32
+    PackedLayer sine, cosine;  // before rotation, float32
     RotatedLayer to;
     const float* rotation;  // sin φ′, cos φ′: [2, K]
     int64_t sinusoids;
-    int64_t depth;  // of the rotated ones
+    int64_t depth;  // of the rotated weights
     int64_t first, last;
     Precision precision;
 };
 
-// 4×8 pixels, or with `scattered` any: then `across`, `down`, `base` and `rgb_in` are the first
-// ones of the grids'.
+// 4×8 pixels, or any 32 if `scattered` is set: then `across`, `down`, `base` and `rgb_in` are the
+// beginnings of the grids' tables.
 struct Block {
     const float* across;  // its columns' features, [K, 2, 8]
     const float* down;    // its rows' features, [K, 2, 4]
-    const float* base;    // the first layer's other part, [outputs, 32] from lane 8c on, or null
+    const float* base;    // the first layer's base, [outputs, 32] from lane 8c on, or null
     const float* rgb_in;  // the colours so far, [colours, 32] from lane 8c on, or null
     const Scattered* scattered;
-    const RotatedLayer* weights;  // its frame's; null where `scattered` has several, and for int8
+    const RotatedLayer* weights;  // its frame's; null if `scattered` has several, and in int8
     float* base_out;              // [stage.base->outputs, 32]
     float* rgb_out;               // [colours, 32]
 };
@@ -100,10 +100,10 @@ struct Block {
 struct BlockGroup {
     const Stage* stage;
     const Block* blocks;
-    int count;   // 1 to kGroupBlocks
-    bool pairs;  // every second block holds the mirror images of the one before, lane by lane
-    float* scratch[3];  // count · widest · 32 numbers each, aligned to 64 bytes
-    int64_t widest;     // rows of the widest activations or features, packed together
+    int count;          // 1 to kGroupBlocks
+    bool pairs;         // every second block mirrors the one before, lane by lane
+    float* scratch[3];  // count · widest · 32 elements each, aligned to 64 bytes
+    int64_t widest;     // the most packed rows of any activations or features
 };
 
 void axis_features_of_blocks(const AxisFeatureParams& params);

@@ -2,7 +2,7 @@
 
 namespace digan_fast {
 
-// Blocks that the window's border cuts, into their pixels where that makes fewer blocks.
+// Splits blocks cut by the window's border into pixels if that makes fewer blocks.
 void StageWork::divide(const std::vector<Pixel>& cut, int64_t frames) {
     const int64_t apart = static_cast<int64_t>(loose.size());
     int64_t pixels = apart;

@@ -1,6 +1,6 @@
 #pragma once
 
-// The window that is rendered, on each grid: its blocks and what they hand to the next grid.
+// The window on each grid: its blocks, and what they pass on to the next grid.
 
 #include <algorithm>
 #include <utility>
@@ -13,7 +13,7 @@ namespace digan_fast {
 
 inline int64_t floor_divide(int64_t a, int64_t b) { return a / b - (a % b < 0); }
 
-// A rectangle of pixels, its ends included.
+// A rectangle of pixels, with inclusive ends.
 struct Area {
     int64_t top, left, bottom, right;
 
@@ -24,7 +24,7 @@ struct Area {
     bool holds(int64_t row, int64_t column) const {
         return row >= top && row <= bottom && column >= left && column <= right;
     }
-    // Pixels of the block at (row, column) that lie inside.
+    // The number of pixels inside of the block at (row, column).
     int64_t share(int64_t row, int64_t column) const {
         const int64_t rows = std::min(bottom + 1, row + kBlockRows) - std::max(top, row);
         const int64_t columns =
@@ -35,10 +35,10 @@ struct Area {
 };
 
 // A pixel of a grid, or the first one of a block. Its parent is a lane of the coarser grid's part
-// of the chunk: 32 · block + lane, and behind the whole blocks the loose pixels.
+// of the chunk: 32 · block + lane, with the loose pixels after the whole blocks.
 struct Pixel {
     int64_t row, column, parent;
-    bool mirrored = false;  // it stands for its mirror image about the grid's centre
+    bool mirrored = false;  // represents its mirror image about the grid's centre
 
     Pixel of_lane(int lane) const {
         return {row + (lane >> 1 & 1) + (lane >> 2 & 2),
@@ -55,9 +55,9 @@ struct AxisTable {
     int64_t first;  // the first group's first pixel
     int64_t groups;
     int64_t group;  // pixels
-    int64_t step;   // numbers of a group
+    int64_t step;   // elements per group
 
-    // Pixels from `begin` to `end`, which is included.
+    // For the pixels from `begin` to `end`, inclusive.
     AxisTable(int64_t begin, int64_t end, int64_t pixels, int64_t sinusoids, int64_t copies)
         : first(begin),
           groups((end - begin) / pixels + 1),
@@ -66,7 +66,7 @@ struct AxisTable {
         memory.reserve(copies * groups * step);
     }
     float* copy(int64_t index) const { return memory.data() + index * groups * step; }
-    // Where a pixel's numbers begin.
+    // Where a pixel's elements begin.
     int64_t of(int64_t pixel) const {
         return (pixel - first) / group * step + (pixel - first) % group;
     }
@@ -74,31 +74,31 @@ struct AxisTable {
 
 struct StageWork {
     Area area;
-    AxisTable across;  // of each frame that is rendered together
+    AxisTable across;  // one copy for each frame that is rendered at once
     AxisTable down;
-    // A chunk of a frame: whole blocks, and pixels that the window's border leaves apart.
+    // A chunk of a frame: whole blocks, and loose pixels from blocks cut by the window's border.
     std::vector<Pixel> whole = {};
-    int64_t paired = 0;  // of these, at the beginning: alternately a block and its mirror image
+    int64_t paired = 0;  // the first ones: alternately a block and its mirror image
     std::vector<Pixel> loose = {};
-    // The loose pixels of all frames that go together, one frame's behind the other's.
+    // The loose pixels of all frames that are rendered at once, frame after frame.
     std::vector<Scattered> scattered = {};
-    // Of the frames' whole blocks, then of the scattered ones: [block, the next stage's first
-    // outputs, 32] and [block, colours, 32].
+    // For the frames' whole blocks, then the scattered ones: [block, outputs of the next stage's
+    // first layer, 32] and [block, colours, 32].
     Scratch base = {};
     Scratch rgb = {};
 
-    // Blocks of all frames.
+    // The number of blocks of all frames.
     int64_t blocks(int64_t frames) const {
         return frames * static_cast<int64_t>(whole.size()) + static_cast<int64_t>(scattered.size());
     }
-    // A pixel of a frame in these blocks; `lane` counts those of one frame, as Pixel::parent does.
+    // A frame's pixel in these blocks; `lane` counts within one frame, as Pixel::parent does.
     int64_t lane_of(int64_t lane, int64_t frame, int64_t frames) const {
         const int64_t lanes = static_cast<int64_t>(whole.size()) * kBlockLanes;
         return lane < lanes
                    ? frame * lanes + lane
                    : frames * lanes + frame * static_cast<int64_t>(loose.size()) + lane - lanes;
     }
-    // Number n of the loose pixels of all frames; the last one beyond them.
+    // Frame and pixel of loose pixel n of all frames; beyond the last, the last one.
     std::pair<int64_t, const Pixel&> loose_of(int64_t n, int64_t frames) const {
         const auto each = static_cast<int64_t>(loose.size());
         const int64_t within = std::min(n, frames * each - 1);

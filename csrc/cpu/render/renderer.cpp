@@ -11,10 +11,10 @@
 namespace digan_fast {
 namespace {
 
-// Pixels of the finest grid that go through all stages together: what a stage hands to the next,
-// 4 bytes for each of its pixels and of the next one's channels, stays in the last cache.
+// Pixels of the finest grid that go through all stages at once, few enough that what a stage passes
+// on, 4 bytes per pixel and channel of the next stage, stays in the last-level cache.
 constexpr int64_t kChunkPixels = 16384;
-// Frames of a small window that are rendered together: their rotated weights are 0.5 MB each at
+// Frames of a small window that are rendered at once: their rotated weights take 0.5 MB each at
 // DIGAN's widths.
 constexpr int64_t kRotatedFrames = 16;
 
@@ -38,17 +38,17 @@ class Renderer {
 
     const RenderParams& p_;
     StageWeights weights_;
-    // Weights are rotated by the phase of each frame; in int8 features have it.
+    // Weights are rotated by each frame's phase; in int8 the features include it instead.
     const bool rotated_ = p_.precision != Precision::int8;
     std::vector<StageWork> work_;
     Area window_{};  // of the finest grid
     int64_t frames_together_;
     int64_t chunk_blocks_;  // of the coarsest grid
-    int64_t repeat_;        // pixels of the picture for one of the finest grid, each way
+    int64_t repeat_;        // pixels of the picture per pixel of the finest grid, per axis
     ScratchParts scratch_;
     std::optional<RotatedWeights> rotated_weights_;
     std::vector<Pixel> cut_;
-    size_t paired_ = 0;  // of the coarsest grid's blocks
+    size_t paired_ = 0;  // how many of the coarsest grid's blocks
 };
 
 Renderer::Renderer(const RenderParams& p)
@@ -74,7 +74,7 @@ Renderer::Renderer(const RenderParams& p)
     for (size_t s = 0; s < stages; ++s) {
         const Area area = last.coarser(int64_t{1} << (stages - 1 - s));
         const int64_t sinusoids = weights_.stages()[s].sinusoids;
-        // Blocks are counted from the coarsest grid's first pixel, and their children with them.
+        // Blocks, and so their children, are aligned to the coarsest grid's first pixel.
         const int64_t scale = int64_t{1} << s;
         work_.push_back({
             .area = area,
@@ -115,8 +115,8 @@ void Renderer::run() {
     }
 }
 
-// The blocks of the coarsest grid: first those that lie in the window, and so do all their
-// descendants, with mirror images of which the same holds, alternately.
+// The blocks of the coarsest grid: first, alternately, those that are inside the window with all
+// their descendants, and their mirror images, for which the same holds.
 std::vector<Pixel> Renderer::coarsest_blocks() {
     const Area& area = work_.front().area;
     const int64_t side = weights_.grids().front()->side;
@@ -145,8 +145,8 @@ std::vector<Pixel> Renderer::coarsest_blocks() {
     return pairs;
 }
 
-// The features along the rows, of one video, or along the columns: for weights that are not
-// rotated, of frames with their phases.
+// The features of a video's grid rows (`down`) or grid columns; the latter, if weights are not
+// rotated, for each frame with its phase.
 void Renderer::features(int64_t video, int64_t first, int64_t frames, bool down) {
     std::vector<AxisFeatureParams> tasks;
     for (size_t s = 0; s < work_.size(); ++s) {
@@ -175,7 +175,7 @@ void Renderer::features(int64_t video, int64_t first, int64_t frames, bool down)
                  [&](int64_t i) { axis_features_of_blocks(tasks[i]); });
 }
 
-// The blocks of the coarsest grid that were added, through all stages.
+// Takes the coarsest grid's blocks that were added through all stages.
 void Renderer::chunk(int64_t video, int64_t first, int64_t frames) {
     if (p_.pause) p_.pause();
     for (size_t s = 0; s < work_.size(); ++s) {
@@ -190,7 +190,7 @@ void Renderer::chunk(int64_t video, int64_t first, int64_t frames) {
     }
 }
 
-// The children, of the pixels of the stage before, that the window needs.
+// Finds the children of the previous stage's pixels that the window needs.
 void Renderer::find_blocks(size_t s) {
     const StageWork& coarser = work_[s - 1];
     StageWork& work = work_[s];
@@ -236,7 +236,7 @@ void Renderer::add_block(size_t s, const Pixel& block) {
     }
 }
 
-// Blocks of the loose pixels of all frames.
+// Builds blocks of the loose pixels of all frames.
 void Renderer::scatter(size_t s, int64_t frames) {
     StageWork& work = work_[s];
     const int64_t lanes = frames * static_cast<int64_t>(work.loose.size());
@@ -291,7 +291,7 @@ Block Renderer::scattered_block(size_t s, int64_t number, int64_t frames) const 
     return block;
 }
 
-// Where a block of a stage hands down its results.
+// Where a block of a stage writes its results.
 Block Renderer::storage(size_t s, int64_t block) const {
     const Stage& stage = weights_.stages()[s];
     Block at{};
@@ -305,9 +305,9 @@ void Renderer::stage(size_t s, int64_t video, int64_t first, int64_t frames) {
     const Stage& stage = weights_.stages()[s];
     const StageWork& work = work_[s];
     const int64_t whole = static_cast<int64_t>(work.whole.size()), blocks = work.blocks(frames);
-    // The frames' pairs of blocks go in groups of their own, before all others.
+    // The frames' pairs of blocks form groups of their own, before all others.
     const int64_t paired = frames * work.paired, others = blocks - paired;
-    const int64_t alone = frames * whole - paired;  // of these; behind them the scattered ones
+    const int64_t alone = frames * whole - paired;  // of these; the scattered ones follow
     const int64_t group = std::clamp<int64_t>(blocks / (4 * p_.threads), 1, kGroupBlocks);
     const int64_t pair_group = (group + 1) / 2 * 2;
     const int64_t pair_groups = (paired + pair_group - 1) / pair_group;
@@ -318,8 +318,8 @@ void Renderer::stage(size_t s, int64_t video, int64_t first, int64_t frames) {
         const int64_t begin = pairs ? task * pair_group : (task - pair_groups) * group;
         const int64_t count =
             pairs ? std::min(pair_group, paired - begin) : std::min(group, others - begin);
-        const int64_t first_scattered = pairs ? count : alone - begin;  // of the group's blocks
-        // The blocks of one frame after those of the other: they share its rotated weights.
+        const int64_t first_scattered = pairs ? count : alone - begin;  // in the group
+        // Blocks are ordered by frame, since a frame's blocks share its rotated weights.
         const auto place_of = [&](int64_t i) {
             const int64_t each = pairs ? work.paired : whole - work.paired, at = begin + i;
             return std::pair(at / each, at % each + (pairs ? 0 : work.paired));
@@ -358,7 +358,7 @@ void Renderer::stage(size_t s, int64_t video, int64_t first, int64_t frames) {
     });
 }
 
-// The colours of a lane of the finest grid's blocks, [colours, 32], into the window.
+// Writes the colours of a lane of the finest grid's blocks, [colours, 32], to the window.
 void Renderer::put(const Pixel& pixel, const float* rgb, int64_t video, int64_t frame) const {
     const int64_t colours = weights_.stages().back().colours;
     const int64_t end = weights_.grids().back()->side - 1;

@@ -8,7 +8,7 @@
 namespace digan_fast {
 namespace {
 
-constexpr int64_t kLine = 16;  // numbers of a cache line
+constexpr int64_t kLine = 16;  // elements per cache line
 
 int64_t whole_lines(int64_t numbers) { return (numbers + kLine - 1) / kLine * kLine; }
 
@@ -49,7 +49,7 @@ void RotatedWeights::rotate(size_t s, int64_t video, int64_t first, int64_t fram
         phase_rotation(grid.frequency + video * K * 2, grid.phase + (number + frame) * K, K,
                        grid.side, rotations.data() + frame * 2 * K);
     });
-    // Some rows for one frame after the other: the weights are read from memory once.
+    // Each task rotates some rows for all frames, so that weights are read from memory once.
     const int64_t parts = (stage.outputs + kRowsOfAPackTask - 1) / kRowsOfAPackTask;
     parallel_for(p_.threads, parts * frames, [&](int64_t i) {
         const int64_t row = i / frames * kRowsOfAPackTask, frame = i % frames;

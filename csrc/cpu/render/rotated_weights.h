@@ -1,9 +1,9 @@
 #pragma once
 
-// The first layer's weights of a stage for features about its grid's centre, rotated for each
-// frame.
+// The weights of a stage's first layer, rotated for each frame, for features about the grid's
+// centre.
 //
-// With q a pixel's place about the centre c, θ = F·q + φ′, φ′ = φ + F·c. The columns P, Q that
+// With q a pixel's position from the centre c, θ = F·q + φ′, φ′ = φ + F·c. The columns P, Q that
 // multiply sin F·q and cos F·q are the weight's, rotated by φ′:
 //     P = S·cos φ′ − C·sin φ′, Q = S·sin φ′ + C·cos φ′,
 // and a pixel and its mirror image share both products: z(±q) = Q·cos F·q ± P·sin F·q.
@@ -17,10 +17,10 @@ namespace digan_fast {
 
 class RotatedWeights {
   public:
-    // `most` frames go together.
+    // `most`: the most frames that are rendered at once.
     RotatedWeights(const RenderParams& params, const StageWeights& weights, int64_t most);
-    // Those of a stage and `frames` frames of the video that is packed, from `first` on. One frame
-    // keeps all its stages'; several share the memory of one stage.
+    // Rotates a stage's weights for `frames` frames of the packed video, from `first` on. With one
+    // frame all stages' are kept; with several, stages share the memory.
     void rotate(size_t stage, int64_t video, int64_t first, int64_t frames);
     const RotatedLayer& of(size_t stage, int64_t frame) const {
         return layers_[stage][static_cast<size_t>(frame)];

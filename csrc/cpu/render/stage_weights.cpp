@@ -8,7 +8,7 @@
 namespace digan_fast {
 namespace {
 
-constexpr int64_t kLine = 16;  // numbers of a cache line
+constexpr int64_t kLine = 16;  // elements per cache line
 
 int64_t pack_factor(Precision precision) {
     int64_t inputs;
@@ -18,10 +18,10 @@ int64_t pack_factor(Precision precision) {
 
 int64_t round_up(int64_t a, int64_t multiple) { return (a + multiple - 1) / multiple * multiple; }
 
-// act(z)·gain = act(gain·z): the gain goes into the panels.
+// act(z)·gain = act(gain·z), so the gain is folded into the panels.
 bool folded(Activation activation) { return activation != Activation::sine; }
 
-// All that `add` can take for a layer, its columns split in two.
+// The most that `add` can take for a layer whose columns are split in two.
 int64_t most(const RenderLayer& layer) {
     return layer.outputs * (layer.inputs + 4) + 6 * layer.outputs + 10 * kLine + 8 * kGap;
 }
@@ -37,7 +37,7 @@ StageWeights::StageWeights(const RenderParams& p) : precision_(p.precision) {
     memory_.reserve(size);
     bases_.reserve(p.levels.size());
     layers_.reserve(p.levels.size());
-    int64_t below = 0;  // channels of the level before
+    int64_t below = 0;  // channels of the previous level
     for (const RenderLevel& level : p.levels) {
         size_t begin = 0;
         if (level.sinusoids) {
@@ -98,8 +98,8 @@ float* StageWeights::take(int64_t size) {
 PackedLayer StageWeights::add(const RenderLayer& layer, int64_t first_column, int64_t inputs,
                               int64_t sinusoids, bool with_bias, Precision precision,
                               int64_t multiple) {
-    // A float32 product with activations in pairs takes the pair of an odd last one too; in int8 it
-    // takes float32.
+    // A float32 product with paired activations reads an odd last one's whole pair; in int8 it
+    // reads float32.
     const bool int8x4s = precision_ == Precision::int8;
     const int64_t own = int8x4s ? pack_factor(precision) : pack_factor(precision_);
     const int64_t pairs = multiple ? multiple : own;
@@ -116,7 +116,7 @@ PackedLayer StageWeights::add(const RenderLayer& layer, int64_t first_column, in
         packed.scales = take(layer.outputs);
         packed.sums = reinterpret_cast<int32_t*>(take(layer.outputs));
     }
-    // In int8 a part of a group's scratch holds either float32 or Int8x4 of channels.
+    // In int8 a part of a group's scratch holds either float32 or Int8x4.
     const int64_t held = int8x4s ? 1 : pairs;
     widest_ =
         std::max({widest_, round_up(inputs, pairs) / pairs, round_up(layer.outputs, held) / held});

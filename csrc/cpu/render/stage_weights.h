@@ -17,19 +17,19 @@ class StageWeights {
     void pack(int64_t video, int threads);
 
     const std::vector<Stage>& stages() const { return stages_; }
-    // The level of each stage that has its sinusoids.
+    // For each stage, the level that has its sinusoids.
     const std::vector<const RenderLevel*>& grids() const { return grids_; }
-    // Rows of the widest activations or features, packed together.
+    // The most packed rows of any activations or features.
     int64_t widest() const { return widest_; }
 
   private:
-    // What is packed for each video: `weight` is the first video's.
+    // A layer to pack for each video; `weight` is the first video's.
     struct Job {
         LayerPacking params;
         int64_t video_step;
     };
 
-    // `multiple`: of the packed inputs, 0 for what the activations have.
+    // `multiple`: packed inputs are padded to it; 0: to the activations' packing factor.
     PackedLayer add(const RenderLayer& layer, int64_t first_column, int64_t inputs,
                     int64_t sinusoids, bool with_bias, Precision precision, int64_t multiple = 0);
     float* take(int64_t size);

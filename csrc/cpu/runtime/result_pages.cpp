@@ -25,31 +25,31 @@ void use_huge_pages([[maybe_unused]] void* data, [[maybe_unused]] int64_t bytes)
     const uintptr_t address = reinterpret_cast<uintptr_t>(data);
     const uintptr_t begin = (address + kHuge - 1) / kHuge * kHuge;
     const uintptr_t end = (address + static_cast<uintptr_t>(bytes)) / kHuge * kHuge;
-    // Refused where the kernel has none: the pages are small then.
+    // Fails if the kernel has no huge pages; the pages are small then.
     if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
 #endif
 }
 
-// Sanitizers see the life of a result only where it is really allocated and freed.
+// Sanitizers see a result's lifetime only if it is really allocated and freed.
 #if defined(MREMAP_FIXED) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 
 namespace {
 
 constexpr int64_t kMost = int64_t{2} << 30;
 
-// Whole pages of 2 MB, at a multiple of their size.
+// Whole 2 MB pages, aligned to their size.
 struct Block {
     char* data;
     int64_t bytes;
 };
 
-// Never destroyed: results may be freed at the end of the process. A lock that is not to be had at
-// once, as in the child of a fork, means that nothing is kept or reused.
+// Never destroyed: results may be freed at the end of the process. If the lock is not free, as can
+// happen in the child of a fork, nothing is kept or reused.
 struct Pool {
     std::mutex mutex;
     bool keeps = true;
     std::vector<Block> free;
-    int64_t bytes = 0;  // of the free ones
+    int64_t bytes = 0;  // of the free blocks
 };
 
 Pool& pool() {
@@ -61,7 +61,7 @@ void release(Block block) {
     if (block.bytes) munmap(block.data, block.bytes);
 }
 
-// Addresses at a multiple of 2 MB, without memory. Throws std::bad_alloc.
+// Reserves addresses aligned to 2 MB, without memory. Throws std::bad_alloc.
 Block addresses(int64_t bytes) {
     void* const found =
         mmap(nullptr, bytes + kHuge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -73,7 +73,7 @@ Block addresses(int64_t bytes) {
     return {begin + before, bytes};
 }
 
-// Memory of the kernel, zeros, in `block` from there on; without any, the block is released.
+// Maps zeroed memory into `block` from `from` on; if there is none, releases the block and throws.
 void map(Block block, int64_t from) {
     const Block at{block.data + from, block.bytes - from};
     if (!at.bytes) return;
@@ -85,22 +85,21 @@ void map(Block block, int64_t from) {
     use_huge_pages(at.data, at.bytes);
 }
 
-// Moves pages, not what is in them, to other addresses; how many bytes of them it could.
+// Remaps pages to other addresses without copying; returns how many bytes it could move.
 int64_t move(Block from, char* to) {
     const auto moves = [&](int64_t begin, int64_t bytes) {
         return mremap(from.data + begin, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to + begin) !=
                MAP_FAILED;
     };
     if (moves(0, from.bytes)) return from.bytes;
-    // Pages that were moved before are mappings of their own, which not every kernel moves
-    // together.
+    // Pages that were moved before are separate mappings, which not every kernel moves at once.
     int64_t moved = 0;
     while (moved < from.bytes && moves(moved, kHuge)) moved += kHuge;
     return moved;
 }
 
-// Free pages of a size: the smallest block of as many or more, cut, else what several blocks have,
-// the largest first, moved together. What is missing of them is empty.
+// Free pages of a size: cut from the smallest block that is large enough, else moved from several
+// blocks, the largest first. Pages that are still missing are mapped anew.
 Block reused(Pool& kept, int64_t size) {
     if (kept.free.empty()) return {};
     const auto fits = [&](const Block& a) { return a.bytes >= size; };

@@ -14,7 +14,7 @@ namespace digan_fast {
 namespace {
 
 constexpr std::align_val_t kLine{64};
-// Sanitizers see the life of a buffer only where it is really allocated and freed.
+// Sanitizers see a buffer's lifetime only if it is really allocated and freed.
 constexpr bool kReused = !kSanitized;
 constexpr int64_t kKept = kReused ? (int64_t{64} << 20) / sizeof(float) : 0;
 
@@ -23,8 +23,8 @@ struct Free {
     int64_t size;
 };
 
-// Never destroyed: buffers may be freed at the end of the process. A lock that is not to be had at
-// once, as in the child of a fork, means that nothing is kept.
+// Never destroyed: buffers may be freed at the end of the process. If the lock is not free, as can
+// happen in the child of a fork, nothing is kept.
 struct Pool {
     std::mutex mutex;
     std::vector<Free> free;
@@ -36,7 +36,7 @@ Pool& pool() {
     return *pool;
 }
 
-// The smallest of the kept ones that holds `size` numbers and is not twice as large.
+// The smallest kept buffer that holds `size` elements and is at most twice as large.
 Free taken(int64_t size) {
     Pool& kept = pool();
     const std::unique_lock lock(kept.mutex, std::try_to_lock);
@@ -57,7 +57,7 @@ bool kept(Free buffer) {
     Pool& kept = pool();
     const std::unique_lock lock(kept.mutex, std::try_to_lock);
     if (!lock || buffer.size > kKept) return false;
-    // The oldest make room.
+    // The oldest buffers are freed first.
     while (kept.size + buffer.size > kKept) {
         ::operator delete[](kept.free.front().data, kLine);
         kept.size -= kept.free.front().size;

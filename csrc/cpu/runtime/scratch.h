@@ -12,14 +12,13 @@ constexpr bool kSanitized = true;
 constexpr bool kSanitized = false;
 #endif
 
-// 32-bit numbers on whole cache lines, not initialised.
+// 32-bit elements on whole cache lines, not initialised.
 //
-// Freed buffers are kept for the next ones, 64 MB of them at most: on a virtual machine a page that
-// is touched for the first time costs up to 3 µs, for the 18 MB of one frame at 128² a fifth of its
-// time.
+// Freed buffers, at most 64 MB, are kept for reuse: on a virtual machine the first touch of a page
+// costs up to 3 µs, a fifth of the time of a frame at 128² with its 18 MB.
 //
-// Nothing here is inline that a kernel calls: it would be emitted with an instruction set of its
-// own.
+// No function that a kernel calls is inline here: it would be emitted with that kernel's
+// instruction set.
 class Scratch {
   public:
     Scratch() = default;
@@ -28,7 +27,7 @@ class Scratch {
     Scratch& operator=(Scratch&&) = delete;
     ~Scratch();
 
-    // At least `size` numbers; what was there is lost when it grows. Throws std::bad_alloc.
+    // At least `size` elements; growing discards the contents. Throws std::bad_alloc.
     float* reserve(int64_t size);
     float* data() const { return data_; }
 
@@ -39,8 +38,8 @@ class Scratch {
     int64_t size_ = 0;
 };
 
-// Numbers that are left free behind each part of a buffer: AddressSanitizer knows the ends of
-// allocations alone, and is told of these.
+// Elements left free after each part of a buffer: AddressSanitizer knows only the ends of
+// allocations, and is told about these.
 #if defined(__SANITIZE_ADDRESS__)
 constexpr int64_t kGap = 16;
 void forbid(float* begin, const float* end);
@@ -52,7 +51,7 @@ inline void forbid(float*, const float*) {}
 // Parts of one buffer, each on whole cache lines.
 class ScratchParts {
   public:
-    // So many copies of areas of these sizes.
+    // `copies` copies of areas of these sizes.
     ScratchParts(int64_t copies, const std::vector<int64_t>& sizes);
     float* at(int64_t copy, size_t area = 0) const {
         return memory_.data() + copy * step_ + begin_[area];

@@ -1,6 +1,6 @@
 #pragma once
 
-// Loops over threads. Which thread does what never changes a result: every output is computed by
+// Loops over threads. Which thread runs what never changes a result: every output is computed by
 // one task, in one order.
 
 #include <atomic>
@@ -13,11 +13,11 @@
 
 namespace digan_fast {
 
-// False in a child process of fork(): the parent's threads are not there, and OpenMP would wait
-// for them forever.
+// False in a child process after fork(): the parent's threads do not exist there, and OpenMP would
+// wait for them forever.
 bool threads_usable();
 
-// body() on `threads` threads at once, each once.
+// Calls body() once on each of `threads` threads.
 template <class Body>
 void on_threads(int threads, const Body& body) {
     if (threads <= 1 || !threads_usable()) return body();
@@ -32,8 +32,8 @@ void on_threads(int threads, const Body& body) {
 #endif
 }
 
-// task(i, worker) for each i in [0, count), handed out one at a time in order; workers that run at
-// once have different numbers below `threads`.
+// task(i, worker) for each i in [0, count), handed out one at a time, in order; concurrent workers
+// have different indices below `threads`.
 template <class Task>
 void parallel_for_workers(int threads, int64_t count, const Task& task) {
     if (count <= 0) return;
@@ -43,7 +43,7 @@ void parallel_for_workers(int threads, int64_t count, const Task& task) {
     on_threads(useful, [&] {
         const int worker = workers.fetch_add(1, std::memory_order_relaxed);
 #if defined(__SANITIZE_THREAD__)
-        // Round-robin: a thread that did all tasks while the others start would hide their races.
+        // Round-robin: a thread that ran all tasks while the others start would hide races.
         const int turns = threads_usable() ? useful : 1;
         for (int64_t i = worker; i < count; i += turns) task(i, worker);
 #else

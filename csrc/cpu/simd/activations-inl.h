@@ -11,7 +11,7 @@ namespace digan_fast::DIGAN_FAST_ISA {
 constexpr float kSeluScale = 1.0507009873554805f;
 constexpr float kSeluAlpha = 1.6732632423543772f;
 
-// act(g·z) = g·act(z) for g > 0: the derivative follows from the sign of the output.
+// Whether act(g·z) = g·act(z) for g > 0: then the derivative follows from the output's sign.
 constexpr bool homogeneous(Activation a) {
     return a == Activation::linear || a == Activation::relu || a == Activation::lrelu;
 }
@@ -39,7 +39,7 @@ inline float activate(float z, float alpha) {
     return z;
 }
 
-// act'(z) of those that are not homogeneous; for sine within kSincosReach.
+// act'(z) of the activations that are not homogeneous; for sine within kSincosReach.
 template <Activation A>
 inline float slope(float z, float alpha) {
     if constexpr (A == Activation::tanh) {  // 1 − tanh² = 4e/(1 + e)², e = exp(−2|z|)
@@ -66,7 +66,7 @@ inline float slope(float z, float alpha) {
     return 1.0f;
 }
 
-// grad · act' of the homogeneous ones, from y = act(z) · gain or its clamped value.
+// grad · act' of the homogeneous activations, from y = act(z) · gain or its clamped value.
 template <Activation A>
 inline float through(float grad, float y, float alpha) {
     if constexpr (A == Activation::relu) return y <= 0.0f ? 0.0f : grad;

@@ -1,12 +1,12 @@
 #pragma once
 
-// Two bfloat16 numbers in 32 bits, as VDPBF16PS takes them.
+// Pairs of bfloat16 in 32 bits, the operands of VDPBF16PS.
 
 #include "simd/vec-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
-// Of neighbouring channels, the even one in the low half.
+// Two neighbouring channels, the even one in the low half.
 struct Bf16x2 {
     uint32_t bits;
 };
@@ -23,24 +23,24 @@ static DIGAN_FAST_INLINE __m512bh load_bf16x2(const Bf16x2* p) {
 static DIGAN_FAST_INLINE __m512bh broadcast_bf16x2(Bf16x2 p) {
     __m512i pairs = _mm512_set1_epi32(static_cast<int>(p.bits));
 #    if defined(__clang__) && __clang_major__ == 16
-    asm("" : "+v"(pairs));  // which crashes where it sees one number become bfloat16
+    asm("" : "+v"(pairs));  // clang 16 crashes if it sees one value become bfloat16
 #    endif
     return (__m512bh)pairs;
 }
 
-// A vector's numbers in the low halves.
+// A vector's elements in the low halves.
 static DIGAN_FAST_INLINE __m512i narrowed_bf16(__m512 numbers) {
     return _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(numbers));
 }
 
-// A vector's numbers into the low halves, which clears the high ones, or into the high halves.
+// Stores a vector's elements to the low halves, clearing the high ones, or to the high halves.
 static DIGAN_FAST_INLINE void store_half(Bf16x2* to, Vec numbers, bool high) {
     __m512i pair = narrowed_bf16(numbers.v);
     if (high) pair = _mm512_or_si512(_mm512_loadu_si512(to), _mm512_slli_epi32(pair, 16));
     _mm512_storeu_si512(to, pair);
 }
 
-// Pairs of R ≤ 16 numbers.
+// Stores R ≤ 16 pairs.
 template <int R>
 static DIGAN_FAST_INLINE void store_pairs(Bf16x2* to, const float* even, const float* odd) {
     constexpr __mmask16 kFirst = (1u << R) - 1;

@@ -1,7 +1,7 @@
 #pragma once
 
-// bfloat16 is the upper half of a float32. In integers, so that every instruction set gives the
-// same bits: avx512bf16's own conversion takes subnormal numbers for zero.
+// bfloat16 is the upper half of a float32. Converted with integers, so that every instruction set
+// gives the same bits: avx512bf16's own conversion flushes subnormals to zero.
 
 #include <stdint.h>
 #include <string.h>
@@ -15,7 +15,7 @@ static inline float widened(uint16_t x) {
     return wide;
 }
 
-// To the nearest, ties to even; NaN to one quiet NaN.
+// Rounds to nearest, ties to even; every NaN becomes the same quiet NaN.
 static inline uint16_t narrowed(float x) {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);

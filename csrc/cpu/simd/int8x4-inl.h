@@ -1,8 +1,8 @@
 #pragma once
 
-// Dot products of 8-bit numbers, four neighbouring channels in 32 bits: an activation's four bytes,
-// unsigned, times those of a weight, signed, are added to a sum of 32 bits. Sums wrap; every
-// instruction set gives the same.
+// Dot products of 8-bit integers, four neighbouring channels in 32 bits: the four unsigned bytes of
+// activations times the four signed bytes of weights are added to a 32-bit sum. Sums wrap; every
+// instruction set gives the same result.
 
 #include "simd/vec-inl.h"
 
@@ -13,8 +13,8 @@ struct Int8x4 {
     uint32_t bits;
 };
 
-// `Activations` are Int8x4 of Vec::width lanes, `Weights` one Int8x4 for all of them, both as the
-// product wants them.
+// `Activations` are Int8x4 of Vec::width lanes, `Weights` one Int8x4 for all lanes, both in the
+// form that the product needs.
 #if defined(__AVX512F__)
 
 struct IntVec {
@@ -42,12 +42,12 @@ static DIGAN_FAST_INLINE Weights weights(Int8x4 w) {
     return broadcast(static_cast<int32_t>(w.bits));
 }
 static DIGAN_FAST_INLINE IntVec dot(IntVec sum, const Activations& a, const Weights& w) {
-    // The intrinsic's types make GCC 12 copy each sum before and after: 0.6 of this one's speed.
+    // The intrinsic's types make GCC 12 copy each sum before and after: 0.6 times this speed.
     asm("vpdpbusd %2, %1, %0" : "+v"(sum.v) : "v"(a.v), "v"(w.v));
     return sum;
 }
 #    else
-// Bytes 0 and 2, 1 and 3 as halves of 16 bits: vpmaddubsw would saturate, vpmaddwd
+// Bytes 0 and 2, and 1 and 3, as 16-bit halves: vpmaddubsw would saturate, vpmaddwd
 // does not.
 struct Activations {
     __m512i even, odd;
@@ -111,7 +111,7 @@ static DIGAN_FAST_INLINE IntVec dot(IntVec sum, const Activations& a, const Weig
 
 #else
 
-// Unsigned, so that a sum that wraps on its way is defined.
+// Unsigned, so that wrapping is defined.
 struct IntVec {
     uint32_t v[Vec::width];
 };

@@ -6,13 +6,13 @@
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
-// Pixels of a block; the lanes of its rows lie together.
+// Pixels of a block.
 constexpr int64_t kLanes = 32;
 
 static inline int lane_column(int lane) { return (lane & 1) | (lane >> 1 & 2) | (lane >> 2 & 4); }
 static inline int lane_row(int lane) { return (lane >> 1 & 1) | (lane >> 2 & 2); }
 
-// The numbers of vector v's columns, from eight at p.
+// The values for the columns of vector v's lanes, from eight values at p.
 static DIGAN_FAST_INLINE Vec spread_columns(const float* p, int v) {
 #if defined(__AVX512F__)
     const __m512i left = _mm512_set_epi32(3, 2, 3, 2, 1, 0, 1, 0, 3, 2, 3, 2, 1, 0, 1, 0);
@@ -25,10 +25,10 @@ static DIGAN_FAST_INLINE Vec spread_columns(const float* p, int v) {
 #endif
 }
 
-// The numbers of vector v's rows, from four at p.
+// The values for the rows of vector v's lanes, from four values at p.
 static DIGAN_FAST_INLINE Vec spread_rows(const float* p, int v) {
 #if defined(__AVX512F__)
-    (void)v;  // either vector has all four rows
+    (void)v;  // each vector has all four rows
     const __m512i rows = _mm512_set_epi32(3, 3, 2, 2, 3, 3, 2, 2, 1, 1, 0, 0, 1, 1, 0, 0);
     return {_mm512_permutexvar_ps(rows, _mm512_castps128_ps512(_mm_loadu_ps(p)))};
 #else
@@ -38,12 +38,12 @@ static DIGAN_FAST_INLINE Vec spread_rows(const float* p, int v) {
 #endif
 }
 
-// Gathers numbers of lanes, each from a table with rows of `width` numbers, at a place of its own
-// in a row.
+// Gathers one element per lane, each from a table with rows of `width` elements, at the lane's own
+// place in a row.
 template <int width>
 class LaneGather {
   public:
-    // A lane's number of row 0 is at begin + offsets[lane]; tables begin at multiples of the width.
+    // A lane's element of row 0 is at begin + offsets[lane]; tables begin at multiples of `width`.
     LaneGather(const float* begin, const int64_t* offsets) {
         for (int lane = 0; lane < kLanes; ++lane) {
 #if defined(__AVX512F__)
@@ -62,7 +62,7 @@ class LaneGather {
         }
     }
 
-    // Of vector v, `shift` places further on.
+    // The elements for vector v, `shift` places further on.
     DIGAN_FAST_INLINE Vec operator()(int64_t row, int v, int shift = 0) const {
 #if defined(__AVX512F__)
         const __m512i place =

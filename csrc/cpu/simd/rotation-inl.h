@@ -17,7 +17,7 @@ static DIGAN_FAST_INLINE Rotated rotated(float sine, float cosine, float sin, fl
     return {sine * cos - cosine * sin, sine * sin + cosine * cos};
 }
 
-// The same of R ≤ 16 rows, [R]; where there is an instruction for it, each sum is rounded once.
+// The same for R ≤ 16 rows, [R]; with fma, each sum is rounded once.
 template <int R>
 static DIGAN_FAST_INLINE void rotate(const float* sine, const float* cosine, float sin, float cos,
                                      float* P, float* Q) {

@@ -10,14 +10,14 @@
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
-// Where sincos_ holds its bound. Further out the reduction loses π/2's digits; sincos_far is for
-// that.
+// Up to here sincos_ holds its error bound. Beyond it the reduction loses digits of π/2 and
+// sincos_far is used.
 constexpr float kSincosReach = 1e4f;
 
 // *s = sin x, *c = cos x for |x| ≤ kSincosReach, absolute error below 9.5e-8 (all floats from
-// 0.5 to the reach, against float64); some number beyond it. sin −0 is +0.
+// 0.5 to the reach, against float64); unspecified beyond it. sin −0 is +0.
 //
-// x = n·π/2 + r, |r| ≤ 0.7866 (π/4 and the rounding of x·2/π at the reach), n < 2¹³. π/2 is cut
+// x = n·π/2 + r, |r| ≤ 0.7866 (π/4 plus the rounding of x·2/π at the reach), n < 2¹³. π/2 is split
 // after 8 and 19 bits, so that the products with n are exact, and so are the first two
 // differences: both terms are multiples of 2⁻²⁴ and the result is below 1. Only the third rounds.
 // The polynomials are fitted on |r| ≤ 0.7866: 3.1e-9 and 4.6e-10 off in exact arithmetic.
@@ -34,7 +34,7 @@ static inline void sincos_(float x, float* s, float* c) {
     q = q * r2 + -1.3887358364e-3f;
     q = q * r2 + 4.1666645557e-2f;
     const float cosine = (1.0f - 0.5f * r2) + (r2 * r2) * q;
-    // Odd n exchanges the two; bit 1 of n negates the sine, bit 1 of n + 1 the cosine.
+    // Odd n swaps the two; bit 1 of n negates the sine, bit 1 of n + 1 the cosine.
     uint32_t quadrant, sine_bits, cosine_bits;
     memcpy(&quadrant, &shifted, sizeof quadrant);
     memcpy(&sine_bits, &sine, sizeof sine_bits);
@@ -54,14 +54,14 @@ static inline bool sincos_any_far(const float* x, int64_t n) {
     return far != 0;
 }
 
-// The same for x beyond the reach: the C library's in double, within half a unit in the last place.
+// The same beyond the reach, by the C library in double: within half a unit in the last place.
 static inline void sincos_far(float x, float* s, float* c) {
     *s = static_cast<float>(sin(static_cast<double>(x)));
     *c = static_cast<float>(cos(static_cast<double>(x)));
 }
 
-// s[i] = sin x[i], c[i] = cos x[i] for any x; neither overlaps x. Each value is that of its x
-// alone, whatever lies beside it.
+// s[i] = sin x[i], c[i] = cos x[i] for any x; neither overlaps x. Each value depends only on its
+// own x, not on its neighbours.
 static inline void sincos_n(const float* x, float* s, float* c, int64_t n) {
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) sincos_(x[i], s + i, c + i);

@@ -7,13 +7,13 @@
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
-// sin r = r + r³·(…) for |r| ≤ π/2, fitted: 5e-9 off.
+// sin r = r + r³·(…) for |r| ≤ π/2, fitted; error 5e-9.
 constexpr float kSine[4] = {-1.6666656733e-1f, 8.3330152556e-3f, -1.9806477940e-4f,
                             2.5997510420e-6f};
 
-// sin z for |z| up to kSincosReach, within 1.4e-7 of the exact one.
+// sin z for |z| up to kSincosReach, absolute error within 1.4e-7.
 //
-// z = n·π + r, |r| ≤ π/2: π is cut after 8 and 19 bits, so that the products with n < 2¹² are exact
+// z = n·π + r, |r| ≤ π/2. π is split after 8 and 19 bits, so that products with n < 2¹² are exact
 // whether or not they are fused.
 static DIGAN_FAST_INLINE Vec sine_within_reach(Vec z) {
     const Vec shift = broadcast(12582912.0f);  // 1.5 · 2²³: the low bits hold n
@@ -29,7 +29,7 @@ static DIGAN_FAST_INLINE Vec sine_within_reach(Vec z) {
     return flip_sign(fma(mul(r, r2), p, r), shifted);
 }
 
-// The same, and beyond it by the C library.
+// The same for any z; beyond the reach by the C library.
 static inline Vec sine_anywhere(Vec z) {
     const Vec near = sine_within_reach(z);
     float angles[Vec::width], sines[Vec::width], cosine;

@@ -1,6 +1,6 @@
 #pragma once
 
-// The vectors of an instruction set, and what the kernels do with them.
+// The vectors of an instruction set, and the operations that kernels use.
 
 #include <math.h>
 #include <stdint.h>
@@ -96,8 +96,7 @@ static DIGAN_FAST_INLINE bool any_beyond(Vec a, float reach) {
 
 #else
 
-// Four lanes that any compiler knows how to put into a register; a product and a sum are rounded
-// each.
+// Four lanes that any compiler keeps in a register; product and sum are rounded separately.
 struct Vec {
     static constexpr int width = 4;
     float v[4];
@@ -162,7 +161,7 @@ static DIGAN_FAST_INLINE void transpose_4x4(const float* from, int64_t step, flo
 #endif
 }
 
-// After the last of a thread's `store_streaming`, a non-temporal store; p is aligned to a
+// Called after a thread's last `store_streaming`, a non-temporal store; p is aligned to a
 // vector.
 static DIGAN_FAST_INLINE void fence_streaming() {
 #if defined(__AVX2__)
@@ -179,7 +178,7 @@ static DIGAN_FAST_INLINE void prefetch(const void* p) {
 #endif
 }
 
-// To the nearest bfloat16, ties to even; NaN stays NaN.
+// Rounds to the nearest bfloat16, ties to even; NaN stays NaN.
 static DIGAN_FAST_INLINE uint32_t bfloat16_bits(float a) {
     uint32_t bits;
     memcpy(&bits, &a, sizeof bits);

@@ -1,7 +1,7 @@
 #pragma once
 
-// Sixteen floats in registers, and sums in one order on every instruction set: element i in lane
-// i mod 16, the lanes added up as a tree.
+// Sixteen floats in registers, and sums whose order is the same on every instruction set: element i
+// goes to lane i mod 16, and the lanes are added as a tree.
 
 #include <stdint.h>
 #include <string.h>

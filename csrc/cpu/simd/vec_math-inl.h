@@ -1,7 +1,7 @@
 #pragma once
 
-// Elementary functions for loops that the compiler vectorises: no branch, no call, no template of
-// the standard library. Only correctly rounded operations and no contraction to fma, so every
+// Elementary functions for loops that the compiler vectorises: no branches, calls or standard
+// library templates. Only correctly rounded operations and no contraction to fma, so every
 // instruction set and every position in a vector gives the same bits. NaN in, NaN out.
 
 #include <math.h>

@@ -21,7 +21,7 @@ enum class Activation : int {
 
 constexpr int kActivations = 10;
 
-// How tensors are stored; the arithmetic is float32's in each case. float16 is CUDA's alone.
+// How tensors are stored; arithmetic is always in float32. Only CUDA supports float16.
 enum class Number : int { float32, bfloat16, float16 };
 
 // y = clamp(act(x + b[c]) · gain, ±clamp) over contiguous [outer, channels, inner].
@@ -43,16 +43,16 @@ struct BiasActParams {
 void bias_act_cpu(const BiasActParams& params);
 void bias_act_cuda(const BiasActParams& params, CudaStream stream);
 
-// dx = grad · act'(x + b[c]) · gain where |y| < clamp, else 0; dbias[c] = Σ dx over the other two.
-// linear, relu and lrelu take act' from the sign of y; the others take x and bias.
+// dx = grad · act'(x + b[c]) · gain where |y| < clamp, else 0; dbias[c] = Σ dx over outer, inner.
+// linear, relu and lrelu derive act' from the sign of y, the others from x and bias.
 struct BiasActBackwardParams {
     void* dx;           // [outer, channels, inner] of `number`
     float* dbias;       // [channels]
     float* partials;    // [bias_act_partials(…)]
-    const void* grad;   // like dx; one number for all where grad_expanded
-    const void* x;      // like dx; not read by linear, relu, lrelu
+    const void* grad;   // like dx; a single element if grad_expanded
+    const void* x;      // like dx; not read for linear, relu, lrelu
     const float* bias;  // [channels], or null
-    const void* out;    // y, like dx; not read by the others where clamp is infinite
+    const void* out;    // y, like dx; not read for the others if clamp is infinite
     std::int64_t outer;
     std::int64_t channels;
     std::int64_t inner;
@@ -65,15 +65,15 @@ struct BiasActBackwardParams {
     int threads;
 };
 
-// Sums of dx that are computed in one piece, so that their order hangs on the extents alone.
+// How sums of dx are divided into chunks: depends only on the extents, and so does their order.
 struct BiasActChunks {
     std::int64_t rows;      // inner > 1: outer · channels; else outer
-    std::int64_t per_task;  // rows of one task
-    std::int64_t split;     // pieces of a row, of `length` elements (the last one shorter)
+    std::int64_t per_task;  // rows per task
+    std::int64_t split;     // pieces per row, of `length` elements (the last may be shorter)
     std::int64_t length;
 };
 
-// About 2¹⁴ elements a task: a thread more pays from there on (csrc/cpu/ops/bias_act_kernel.cpp).
+// About 2¹⁴ elements per task: the least worth another thread (csrc/cpu/ops/bias_act_kernel.cpp).
 static inline BiasActChunks bias_act_chunks(std::int64_t outer, std::int64_t channels,
                                             std::int64_t inner) {
     constexpr std::int64_t kTask = 1 << 14;
@@ -86,7 +86,7 @@ static inline BiasActChunks bias_act_chunks(std::int64_t outer, std::int64_t cha
     return chunks;
 }
 
-// Extent of BiasActBackwardParams::partials, for extents of 1 or more.
+// Length of BiasActBackwardParams::partials, for extents of 1 or more.
 static inline std::int64_t bias_act_partials(std::int64_t outer, std::int64_t channels,
                                              std::int64_t inner) {
     const BiasActChunks chunks = bias_act_chunks(outer, channels, inner);
@@ -96,10 +96,10 @@ static inline std::int64_t bias_act_partials(std::int64_t outer, std::int64_t ch
 
 void bias_act_backward_cpu(const BiasActBackwardParams& params);
 
-// `partials` has bias_act_cuda_parts(…) · channels numbers; nothing is expanded.
+// `partials` has bias_act_cuda_parts(…) · channels elements; grad is never expanded.
 void bias_act_backward_cuda(const BiasActBackwardParams& params, CudaStream stream);
 
-// Parts of a channel's sum, each of them one block's.
+// Number of parts of a channel's sum, one thread block each.
 static inline std::int64_t bias_act_cuda_parts(std::int64_t outer, std::int64_t inner) {
     constexpr std::int64_t kElements = 4096, kMost = 64;
     const std::int64_t parts = (outer * inner + kElements - 1) / kElements;

@@ -37,7 +37,7 @@ struct CoordLinearBackwardParams {
 void coord_linear_cpu(const CoordLinearParams& params);
 void coord_linear_backward_cpu(const CoordLinearBackwardParams& params);
 
-// The same of tensors of `number` on a CUDA device.
+// The same for tensors of type `number` on a CUDA device.
 struct CoordLinearCudaParams {
     void* out;               // [B, T, H, W, O]
     const void* base;        // [B, T, h, w, O], or null
@@ -49,7 +49,7 @@ struct CoordLinearCudaParams {
     std::int64_t side, top, left, height, width, base_height, base_width;
     Activation activation;
     Number number;
-    bool tf32;  // float32 is multiplied with 10 bits after the leading one
+    bool tf32;  // float32 operands keep 10 mantissa bits
     float gain;
     float clamp;  // infinity: none
 };
@@ -57,11 +57,11 @@ struct CoordLinearCudaParams {
 struct CoordLinearCudaBackwardParams {
     CoordLinearCudaParams forward;  // `out` as computed
     const void* grad;               // [B, T, H, W, O]
-    void* dz;         // room for one like it; null: the gradient by z is `grad` itself
+    void* dz;         // scratch shaped like grad; null: the gradient by z is `grad` itself
     void* dbase;      // the shape of base, or null
     void* dweight;    // [B, O, 2K]
     float* dtheta;    // [B, T, 3, K]: Σ dθ over pixels, which is dφ, Σ dθ·x, Σ dθ·y
-    float* dvideo;    // [B, 3, K]: their sums over frames, of which the latter two are dF
+    float* dvideo;    // [B, 3, K]: dtheta summed over frames; the last two are dF
     float* dbias;     // [O]
     float* partials;  // [coord_linear_cuda_partials(forward)]
 };

@@ -8,7 +8,7 @@
 
 namespace digan_fast {
 
-// act(W·x + b) · gain, one W for each set of weights.
+// act(W·x + b) · gain, one W per weight set.
 struct CoordMlpLayer {
     const float* weight;  // [B, outputs, inputs]
     const float* bias;    // [outputs] or [B, outputs], or null
@@ -19,15 +19,15 @@ struct CoordMlpLayer {
     float gain;
 };
 
-// A chain of layers at N points for each of B sets of weights.
+// A chain of layers evaluated at N points for each of B weight sets.
 struct CoordMlpParams {
-    float* out;                // [B, N, the last layer's outputs]
-    const float* coordinates;  // [B, N, the first layer's inputs], or [N, inputs] for all
+    float* out;                // [B, N, outputs of the last layer]
+    const float* coordinates;  // [B, N, inputs of the first layer], or [N, inputs], shared
     bool own_coordinates;      // [B, N, inputs]
     std::int64_t sets, points;
     std::vector<CoordMlpLayer> layers;
     int threads;
-    std::function<void()> pause;  // called now and then by the calling thread; may throw
+    std::function<void()> pause;  // called periodically by the calling thread; may throw
 };
 
 void coord_mlp_cpu(const CoordMlpParams& params);

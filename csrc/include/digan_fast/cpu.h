@@ -14,8 +14,8 @@ std::vector<Isa> built_isas();
 
 std::vector<std::string> cpu_features();
 
-// The most capable instruction set that is built and that this CPU has, or the one named by the
-// environment variable DIGAN_FAST_ISA; throws std::runtime_error if that one cannot run here.
+// The most capable instruction set that was built and that this CPU supports, or the one named by
+// the environment variable DIGAN_FAST_ISA; throws std::runtime_error if that cannot run here.
 Isa selected_isa();
 
 }  // namespace digan_fast

@@ -11,7 +11,7 @@ enum class Modulation : int { linear, demod, tanh, sigmoid };
 constexpr int kModulations = 4;
 
 // out[b] = V = W ∘ (m(L[b]·R[b] · scale) + 1); demod divides each row by its 2-norm + 1e-8.
-// m is tanh, sigmoid less 1/2, or nothing.
+// m is tanh, sigmoid − 1/2, or the identity.
 struct FmmWeightsParams {
     float* out;           // [batch, outputs, inputs]
     const float* weight;  // [outputs, inputs]
@@ -28,7 +28,7 @@ struct FmmWeightsParams {
 
 void fmm_weights_cpu(const FmmWeightsParams& params);
 
-// The most inputs that a row of weights may have on a CUDA device: it is kept in shared memory.
+// The most inputs of a layer on a CUDA device, where a row of weights is kept in shared memory.
 constexpr std::int64_t kFmmWeightsCudaInputs = 4096;
 
 void fmm_weights_cuda(const FmmWeightsParams& params, CudaStream stream);
@@ -38,7 +38,7 @@ struct FmmWeightsBackwardParams {
     float* dleft;       // [batch, outputs, rank]
     float* dright;      // [batch, rank, inputs]
     float* partials;    // [fmm_weights_chunks(outputs), batch, rank, inputs]
-    const float* grad;  // [batch, outputs, inputs]; one number for all where grad_expanded
+    const float* grad;  // [batch, outputs, inputs]; a single element if grad_expanded
     const float* weight;
     const float* left;
     const float* right;
@@ -52,8 +52,8 @@ struct FmmWeightsBackwardParams {
     int threads;
 };
 
-// Runs of outputs whose contributions to dright are summed apart, so that its order hangs on the
-// extents alone: of 32 or more, 16 at most.
+// Number of runs of outputs whose contributions to dright are summed separately, so that the order
+// depends only on the extents: at most 16, of 32 or more outputs.
 static inline std::int64_t fmm_weights_chunks(std::int64_t outputs) {
     const std::int64_t chunks = outputs / 32;
     return chunks < 1 ? 1 : chunks > 16 ? 16 : chunks;
@@ -61,7 +61,7 @@ static inline std::int64_t fmm_weights_chunks(std::int64_t outputs) {
 
 void fmm_weights_backward_cpu(const FmmWeightsBackwardParams& params);
 
-// `partials` has batch · outputs · inputs numbers; nothing is expanded.
+// `partials` has batch · outputs · inputs elements; grad is never expanded.
 void fmm_weights_backward_cuda(const FmmWeightsBackwardParams& params, CudaStream stream);
 
 }  // namespace digan_fast

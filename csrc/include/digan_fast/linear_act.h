@@ -33,7 +33,7 @@ struct LinearActBackwardParams {
 void linear_act_cpu(const LinearActParams& params);
 void linear_act_backward_cpu(const LinearActBackwardParams& params);
 
-// The same of tensors of `number` on a CUDA device.
+// The same for tensors of type `number` on a CUDA device.
 struct LinearActCudaParams {
     void* out;           // [B, M, O]
     const void* x;       // [B, M, I], or [M, I]
@@ -44,7 +44,7 @@ struct LinearActCudaParams {
     std::int64_t videos, rows, inputs, outputs;
     Activation activation;
     Number number;
-    bool tf32;  // float32 is multiplied with 10 bits after the leading one
+    bool tf32;  // float32 operands keep 10 mantissa bits
     float gain;
     float clamp;  // infinity: none
 };
@@ -52,11 +52,11 @@ struct LinearActCudaParams {
 struct LinearActCudaBackwardParams {
     LinearActCudaParams forward;  // `out` as computed
     const void* grad;             // [B, M, O]
-    void* dz;       // room for one like it; null: the gradient by z is `grad` itself, as of linear
-                    // without gain and clamp
-    void* dx;       // [B, M, I], also where x is shared
-    void* dweight;  // [B, O, I]
-    float* dbias;   // [B, O] with own_biases, else [O]
+    void* dz;         // scratch shaped like grad; null: the gradient by z is `grad` itself, as for
+                      // linear without gain and clamp
+    void* dx;         // [B, M, I], even if x is shared
+    void* dweight;    // [B, O, I]
+    float* dbias;     // [B, O] with own_biases, else [O]
     float* partials;  // [linear_act_cuda_partials(forward)]
 };
 

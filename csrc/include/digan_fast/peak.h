@@ -6,10 +6,10 @@ enum class Instruction : int { fma, vdpbf16ps, vpdpbusd };
 
 constexpr int kInstructions = 3;
 
-// Operations per second of one instruction on all threads together, two for each multiplication
-// with its addition.
+// Operations per second of one instruction, summed over all threads; a multiply-add counts as two
+// operations.
 struct PeakParams {
-    double* rate;  // stays as it is where the instruction set lacks the instruction
+    double* rate;  // left unchanged if the instruction set lacks the instruction
     Instruction instruction;
     int threads;
     double seconds;  // how long each thread counts

@@ -10,12 +10,12 @@
 
 namespace digan_fast {
 
-// int8: products of 8-bit weights, with a scale for each row, and 8-bit activations, with a scale
-// and a zero for each pixel; sums of 32 bits; bases, to-RGB and colours in float32.
-// float16 and tf32 are CUDA's alone.
+// int8: products of 8-bit weights, with a scale per row, and 8-bit activations, with a scale and a
+// zero point per pixel; 32-bit sums; bases, to-RGB and colours in float32.
+// Only CUDA supports float16 and tf32.
 enum class Precision : int { float32, bfloat16, int8, float16, tf32 };
 
-// The most inputs of a layer in int8: a sum of inputs·255·127 is below 2³¹.
+// The most inputs of a layer in int8: its sums, up to inputs·255·127, stay below 2³¹.
 constexpr std::int64_t kInt8Inputs = 65536;
 
 // clamp(act(W·x + b)·gain, ±clamp)
@@ -30,8 +30,8 @@ struct RenderLayer {
 };
 
 struct RenderLevel {
-    std::int64_t side;       // of its grid, for the whole picture
-    std::int64_t sinusoids;  // K; 0: on the grid of the level before
+    std::int64_t side;       // of the whole picture's grid
+    std::int64_t sinusoids;  // K; 0: on the previous level's grid
     const float* frequency;  // [B, K, 2]
     const float* phase;      // [B, T, K]
     std::vector<RenderLayer> layers;
@@ -39,29 +39,29 @@ struct RenderLevel {
 };
 
 // The colours [B, T, C, height, width] of a window of the pictures of B videos at T times. The
-// picture's side is a multiple of the last level's; its pixels are repeated.
+// picture's side is a multiple of the last level's, whose pixels are repeated.
 struct RenderParams {
     float* out;
     std::int64_t videos;
     std::int64_t frames;
     std::int64_t side;
     std::int64_t top, left, height, width;
-    std::vector<RenderLevel> levels;  // coarse to fine; the side doubles where there are sinusoids
+    std::vector<RenderLevel> levels;  // coarse to fine; the side doubles at levels with sinusoids
     Precision precision;
     int threads;
-    std::function<void()> pause;  // called now and then by the calling thread; may throw
+    std::function<void()> pause;  // called periodically by the calling thread; may throw
 };
 
 void render_cpu(const RenderParams& params);
 
-// Why the kernel that takes a grid's levels at once cannot render this; empty if it can.
+// Why the fused kernel, which computes all levels of a grid, cannot render this; empty if it can.
 std::string render_cuda_why_not(const RenderParams& params);
 
 // Bytes that render_cuda needs besides `out`.
 std::int64_t render_cuda_workspace(const RenderParams& params);
 
-// Two launches for each grid, on the current device, and one more where pixels are repeated. All
-// addresses are the device's; `workspace` is a multiple of 16.
+// Two launches per grid, on the current device, and one more if pixels are repeated. All addresses
+// are device addresses; `workspace` is a multiple of 16.
 void render_cuda(const RenderParams& params, void* workspace, CudaStream stream);
 
 }  // namespace digan_fast

@@ -6,7 +6,7 @@
 
 namespace digan_fast {
 
-// One of the two axes of a picture.
+// One of a picture's two axes.
 struct UpfirdnAxis {
     std::int64_t size;  // of the input
     std::int64_t out;   // of the output
@@ -15,13 +15,13 @@ struct UpfirdnAxis {
         before;  // padding before the first sample, in samples after upsampling; may be negative
 };
 
-// out[n, c, Y, X] = Σ_ji filter[j, i] · u[n, c, Y·down + j, X·down + i], u being x with up − 1
-// zeros after each sample and padding (negative: cropped) around. Contiguous [images, H, W,
+// out[n, c, Y, X] = Σ_ji filter[j, i] · u[n, c, Y·down + j, X·down + i], where u is x with up − 1
+// zeros after each sample, then padded (negative: cropped). Contiguous [images, H, W,
 // channels]; with one channel, planes [images, H, W].
 struct Upfirdn2dParams {
     void* out;
     const void* x;
-    const float* filter;  // [y.taps, x.taps], in the order of a correlation
+    const float* filter;  // [y.taps, x.taps], applied as a correlation
     std::int64_t images;
     std::int64_t channels;
     UpfirdnAxis vertical;

@@ -1,4 +1,4 @@
-"""An interpreter of PTX: `load` a text, put arrays into a `Memory`, `launch`; see ../README.md."""
+"""A PTX interpreter: `load` a text, put arrays into a `Memory`, `launch`; see ../README.md."""
 
 from emulator.ptx.counters import Counters, LineCount, Traffic
 from emulator.ptx.errors import (

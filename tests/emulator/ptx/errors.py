@@ -1,4 +1,4 @@
-"""What an execution may find wrong, each naming kernel, PTX line, block and thread."""
+"""The errors that an execution may detect; each names kernel, PTX line, block and thread."""
 
 
 class PtxError(Exception):

@@ -1,6 +1,6 @@
 """Runs a batch of blocks: all their threads in lock step, one basic block of the kernel at a time.
 
-Registers are arrays with one element for each thread, or a single one where all threads hold the same value. They are
+Registers are arrays with one element per thread, or a single element if all threads hold the same value. They are
 never modified: writing binds a new array, so values may be shared and remembered.
 """
 

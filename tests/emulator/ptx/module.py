@@ -1,4 +1,4 @@
-"""Modules, kernels and launches: what a test calls."""
+"""Modules, kernels and launches: the interface for tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operands turned into functions that read and write a machine's registers."""
+"""Compiles operands to functions that read and write a machine's registers."""
 
 from __future__ import annotations
 

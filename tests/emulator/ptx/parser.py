@@ -1,4 +1,4 @@
-"""PTX text to functions and statements, and statements' operands."""
+"""Parses PTX text into functions and statements, and statements into operands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A kernel made ready to run: calls expanded, registers numbered, blocks in the order in which threads reconverge."""
+"""A kernel prepared to run: calls inlined, registers numbered, blocks in the order in which threads reconverge."""
 
 from __future__ import annotations
 

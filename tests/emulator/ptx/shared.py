@@ -1,7 +1,7 @@
-"""Shared memory of a batch of blocks: bounds, uninitialised reads, races between warps, copies in flight, banks.
+"""The shared memory of a batch of blocks: bounds, uninitialised reads, races between warps, copies in flight, banks.
 
-Each granule of shared memory carries two stamps, of its last write and its last read: the number of barriers that the
-block had passed, and the warp. Two accesses with the same number and different warps are not ordered.
+Each granule of shared memory has two stamps, for its last write and its last read: the number of barriers that the
+block had passed, and the warp. Two accesses with the same number and different warps are unordered.
 """
 
 from __future__ import annotations

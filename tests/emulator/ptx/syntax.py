@@ -1,4 +1,4 @@
-"""What a PTX text consists of: operands, instructions, functions, variables."""
+"""The elements of PTX text: operands, instructions, functions, variables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compilers that the tests use where they are installed."""
+"""Fixtures: the compilers that the tests use if they are installed."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""Bodies with one place `…` for a bug or for what is right there."""
+"""Bodies with one placeholder `…` for a bug or its correct twin."""
 
 from __future__ import annotations
 

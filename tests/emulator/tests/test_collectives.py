@@ -1,4 +1,4 @@
-"""Shuffles, votes, matches, reductions, barriers, and who takes part."""
+"""Shuffles, votes, matches, reductions, barriers, and which threads take part."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""cvt in every rounding, and what overflows, clamps or is no number."""
+"""cvt in every rounding mode, and values that overflow, are clamped or are NaN."""
 
 import math
 from fractions import Fraction

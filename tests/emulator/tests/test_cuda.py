@@ -1,4 +1,4 @@
-"""nvcc's kernels: the committed PTX, and what the nvcc of this machine makes of the same source."""
+"""nvcc's kernels: the committed PTX, and the PTX that this machine's nvcc generates from the same source."""
 
 from math import erf
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Seeded bugs: each must raise exactly its error, and its correct twin must pass.
 
-A case is a body with one place `…` for the bug or for what is right there.
+A case is a body with one placeholder `…` for the bug or its correct twin.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Moves, memory of every space, control flow, atomics, counters, and what the parser takes."""
+"""Moves, memory in every state space, control flow, atomics, counters, and what the parser accepts."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Known answers of the repaired interpreter; an upgrade of triton that undoes a repair fails here."""
+"""Known answers of the repaired interpreter; an upgrade of triton that breaks a repair fails here."""
 
 import os
 

@@ -1,6 +1,6 @@
-"""Registers that some threads leave undefined: harmless while nothing comes of them, an error where something does.
+"""Registers that some threads leave undefined: harmless while nothing depends on them, an error once something does.
 
-Each case has one place `…` for the bug and for its correct twin.
+Each case has one placeholder `…` for the bug or its correct twin.
 """
 
 import numpy as np

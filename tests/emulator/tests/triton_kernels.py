@@ -1,4 +1,4 @@
-"""Triton kernels whose answers are known. They are compiled and never run by Triton."""
+"""Triton kernels with known answers. Triton compiles them but never runs them."""
 
 import triton
 import triton.language as tl

@@ -1,4 +1,4 @@
-"""cp.async: copies whose bytes appear in shared memory when their thread waits for them."""
+"""cp.async: copies whose bytes appear in shared memory once their thread has waited for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""atom and red. Threads that meet at one address act in the order of their numbers."""
+"""atom and red. Threads that access the same address act in the order of their indices."""
 
 from __future__ import annotations
 

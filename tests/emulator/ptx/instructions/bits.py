@@ -1,4 +1,4 @@
-"""Logic, shifts, bit fields."""
+"""Logic, shifts and bit fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a warp's threads do together: shuffles, votes, matches, reductions, elections."""
+"""Warp-wide operations: shuffles, votes, matches, reductions, elections."""
 
 from __future__ import annotations
 

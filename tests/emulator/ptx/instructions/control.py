@@ -1,4 +1,4 @@
-"""What ends a basic block: branches, returns, barriers. And what needs no step of its own."""
+"""What ends a basic block: branches, returns, barriers. Also instructions that need no step of their own."""
 
 from __future__ import annotations
 

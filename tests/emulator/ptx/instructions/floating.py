@@ -1,6 +1,6 @@
 """Floating-point arithmetic, each result rounded once. NaN payloads are numpy's.
 
-The approximate functions (.approx, .full) compute in float64 and round once: nearer the truth than any GPU.
+The approximate functions (.approx, .full) compute in float64 and round once: more exact than any GPU.
 """
 
 from __future__ import annotations

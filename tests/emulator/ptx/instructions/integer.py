@@ -1,4 +1,4 @@
-"""Integer arithmetic. Division by nought gives all ones, where PTX leaves the result open."""
+"""Integer arithmetic. Division by zero gives all ones; PTX leaves the result undefined."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """ldmatrix, stmatrix, mma.sync.
 
-A product is summed exactly enough in float64, the accumulator added, and the sum rounded once to its type. Tensor cores
-align and truncate on the way and differ in the last bits of float32.
+A product is summed exactly enough in float64, the accumulator is added, and the sum is rounded once to its type. Tensor
+cores align and truncate intermediate sums and differ in the last bits of float32.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""mov, and loads and stores of every space."""
+"""mov, and loads and stores in every state space."""
 
 from __future__ import annotations
 
