@@ -67,7 +67,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $(filter %.cpp %.cu %.cuh %.h,$(NATIVE)) $(SIMULATOR)
 
-## stubs: digan_fast/_C.pyi from the compiled functions
+## stubs: digan_fast/_C.pyi from the compiled functions' docstrings
 stubs: $(VENV)/.installed-dev
 	PYTHONPATH=tests:tests/support $(BIN)/python -m stubs
 

@@ -137,7 +137,7 @@ class Times:
                 "bound": form.bound,
                 "flops": form.flops or None,
                 "flops_per_second": form.flops / self.median(form.name) if form.flops else None,
-                "share_of_floor": None if (share := shares[form.name]) is None else share.value,
+                "share_of_roofline": None if (share := shares[form.name]) is None else share.value,
                 "unit": self.unit(form.precision) if form.flops else None,
             }
             for form in self.forms

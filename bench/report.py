@@ -103,7 +103,7 @@ def forms(results: Results) -> str:
     lines = []
     for name, info in infos(results):
         for form, found in info.get("forms", {}).items():
-            seconds, share = found["seconds"], found["share_of_floor"]
+            seconds, share = found["seconds"], found["share_of_roofline"]
             spread = f"{duration(min(seconds))} – {duration(max(seconds))}"
             rate = found["flops_per_second"]
             lines.append(

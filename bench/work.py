@@ -19,7 +19,7 @@ def render_flops(inr: VideoINR, frames: int, size: int | None = None) -> float:
 
     Counted after the algebra: a level's first layer multiplies what comes from below on the grid of half the side.
     Two for each multiplication with its addition.  Left out are sines, activations and the products of the to-RGB
-    layers (0.3 % at DIGAN's full size), so a share of this floor is never flattered.
+    layers (0.3 % at DIGAN's full size), so a share of the roofline is never flattered.
     """
     scale = 1 if size is None else size / inr.img_resolution
     products, below = 0.0, 0

@@ -3,12 +3,10 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <array>
 #include <cstdint>
 #include <initializer_list>
 #include <limits>
 #include <string>
-#include <utility>
 
 #include "digan_fast/bias_act.h"
 

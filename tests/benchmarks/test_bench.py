@@ -32,7 +32,7 @@ class Benchmark:
             target()
 
 
-def test_the_floor_of_digan_is_236_gflop() -> None:
+def test_the_work_of_digan_is_236_gflop() -> None:
     with torch.device("meta"), torch.no_grad():
         G = Generator()
         inr = G.inr(torch.empty(1, 512), z_motion=torch.empty(1, 512))
@@ -42,7 +42,7 @@ def test_the_floor_of_digan_is_236_gflop() -> None:
     assert work.render_flops(inr, 1, size=256) == 4 * work.render_flops(inr, 1)
 
 
-def test_the_floor_counts_what_comes_from_below_on_the_coarser_grid() -> None:
+def test_the_work_counts_what_comes_from_below_on_the_coarser_grid() -> None:
     with torch.no_grad():
         inr = generator(quick=True).inr(torch.randn(2, 16))
     # Grids of 8², 8², 16², 32²; 32, 32, 32, 16 channels; 8 sines and 8 cosines wherever the grid is new.

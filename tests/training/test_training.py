@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import frame_folder
+from small_runs import SMALL, frame_folder
 
 from digan_fast import load
 from digan_fast.data.clips import Clips, find_videos
@@ -27,24 +27,8 @@ from digan_fast.training.run import Run, lazy_adam, sanitise_gradients, update_a
 
 @pytest.fixture
 def config(tmp_path: Path) -> TrainConfig:
-    return TrainConfig(
-        data=frame_folder(tmp_path / "data" / "class" / "video", 20).parents[1],
-        out=tmp_path / "run",
-        resolution=8,
-        z_dim=8,
-        w_dim=8,
-        grid=4,
-        sinusoids=4,
-        rank=2,
-        channel_base=64,
-        channel_max=8,
-        d_channel_base=64,
-        d_channel_max=8,
-        batch=4,
-        kimg=0.04,
-        tick_kimg=0.008,
-        snapshot_kimg=0.02,
-    )
+    data = frame_folder(tmp_path / "data" / "class" / "video", 20).parents[1]
+    return TrainConfig(data=data, out=tmp_path / "run", **SMALL)  # type: ignore[arg-type]
 
 
 def log(config: TrainConfig) -> list[dict[str, float]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from golden import DATA
-from small_runs import frame_folder
+from small_runs import SMALL, frame_folder
 
 from digan_fast import load, snapshot
 from digan_fast.cli import main
@@ -24,25 +24,9 @@ PUBLISHED = DATA / "snapshot.pkl"
 
 @pytest.fixture
 def config(tmp_path: Path) -> TrainConfig:
-    return TrainConfig(
-        data=frame_folder(tmp_path / "data" / "video", 20).parent,
-        out=tmp_path / "run",
-        resolution=16,
-        z_dim=8,
-        w_dim=8,
-        grid=4,
-        sinusoids=4,
-        rank=2,
-        channel_base=64,
-        channel_max=8,
-        d_channel_base=64,
-        d_channel_max=8,
-        batch=4,
-        kimg=0.008,
-        tick_kimg=0.004,
-        snapshot_kimg=0.004,
-        seed=3,
-    )
+    data = frame_folder(tmp_path / "data" / "video", 20).parent
+    shorter = {**SMALL, "resolution": 16, "kimg": 0.008, "tick_kimg": 0.004, "snapshot_kimg": 0.004}
+    return TrainConfig(data=data, out=tmp_path / "run", seed=3, **shorter)  # type: ignore[arg-type]
 
 
 @pytest.fixture
