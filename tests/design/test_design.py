@@ -22,7 +22,7 @@ ROOMS = (
     ("files", "config_references", "precision", "devices", "tensor_files", "levels", "_C"),
     ("video",),
     ("reference",),
-    ("dispatch", "transforms", "schedule", "kernels"),
+    ("dispatch", "transforms", "tiling", "kernels"),
     ("ops", "allocator"),
     ("functional",),
     ("inr",),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from digan_fast import Generator, VideoINR, use_backend
 from digan_fast.networks.config import coordinate_config
-from digan_fast.schedule import TILE_PIXELS
+from digan_fast.tiling import TILE_PIXELS
 
 
 def tiny(resolution: int = 32, grid: int = 8, **options: Any) -> Generator:
@@ -104,7 +104,7 @@ def test_tiles_cover_the_picture_once(inr: VideoINR, monkeypatch: pytest.MonkeyP
     with use_backend("reference"):
         whole = inr.render([0.1, 0.7], 64)
         for budget in (1, 600, 5000, TILE_PIXELS):
-            monkeypatch.setattr("digan_fast.schedule.TILE_PIXELS", budget)
+            monkeypatch.setattr("digan_fast.tiling.TILE_PIXELS", budget)
             torch.testing.assert_close(inr.render([0.1, 0.7], 64), whole, rtol=0, atol=1e-5)
 
 
