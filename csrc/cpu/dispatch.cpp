@@ -16,29 +16,54 @@
     namespace isa {                         \
     void op(const Params& params);          \
     }
+#define DIGAN_FAST_SAME(isa, other, op) \
+    namespace isa {                     \
+    using other::op;                    \
+    }
 
+// DIGAN_FAST_DISPATCH_TILES: products of packed bfloat16 and int8, which tiles compute; in all else
+// amx is avx512bf16.
 #if DIGAN_FAST_X86_ISAS
-#    define DIGAN_FAST_DISPATCH(op, Params)        \
-        DIGAN_FAST_DECLARE(generic, op, Params)    \
-        DIGAN_FAST_DECLARE(avx2, op, Params)       \
-        DIGAN_FAST_DECLARE(avx512, op, Params)     \
-        DIGAN_FAST_DECLARE(avx512bf16, op, Params) \
-        void op(const Params& params) {            \
-            switch (selected_isa()) {              \
-                case Isa::avx512bf16:              \
-                    return avx512bf16::op(params); \
-                case Isa::avx512:                  \
-                    return avx512::op(params);     \
-                case Isa::avx2:                    \
-                    return avx2::op(params);       \
-                case Isa::generic:                 \
-                    return generic::op(params);    \
-            }                                      \
+#    define DIGAN_FAST_SWITCH(op, Params)            \
+        DIGAN_FAST_DECLARE(generic, op, Params)      \
+        DIGAN_FAST_DECLARE(avx2, op, Params)         \
+        DIGAN_FAST_DECLARE(avx512, op, Params)       \
+        void op(const Params& params) {              \
+            switch (selected_isa()) {                \
+                case Isa::amx_portable:              \
+                    return amx_portable::op(params); \
+                case Isa::amx:                       \
+                    return amx::op(params);          \
+                case Isa::avx512bf16:                \
+                    return avx512bf16::op(params);   \
+                case Isa::avx512:                    \
+                    return avx512::op(params);       \
+                case Isa::avx2:                      \
+                    return avx2::op(params);         \
+                case Isa::generic:                   \
+                    return generic::op(params);      \
+            }                                        \
         }
+#    define DIGAN_FAST_DISPATCH(op, Params)           \
+        DIGAN_FAST_DECLARE(avx512bf16, op, Params)    \
+        DIGAN_FAST_SAME(amx, avx512bf16, op)          \
+        DIGAN_FAST_SAME(amx_portable, avx512bf16, op) \
+        DIGAN_FAST_SWITCH(op, Params)
+#    if DIGAN_FAST_PORTABLE_TILES
+#        define DIGAN_FAST_PORTABLE(op, Params) DIGAN_FAST_DECLARE(amx_portable, op, Params)
+#    else
+#        define DIGAN_FAST_PORTABLE(op, Params) DIGAN_FAST_SAME(amx_portable, amx, op)
+#    endif
+#    define DIGAN_FAST_DISPATCH_TILES(op, Params)  \
+        DIGAN_FAST_DECLARE(avx512bf16, op, Params) \
+        DIGAN_FAST_DECLARE(amx, op, Params)        \
+        DIGAN_FAST_PORTABLE(op, Params)            \
+        DIGAN_FAST_SWITCH(op, Params)
 #else
 #    define DIGAN_FAST_DISPATCH(op, Params)     \
         DIGAN_FAST_DECLARE(generic, op, Params) \
         void op(const Params& params) { generic::op(params); }
+#    define DIGAN_FAST_DISPATCH_TILES DIGAN_FAST_DISPATCH
 #endif
 
 namespace digan_fast {
@@ -50,11 +75,11 @@ DIGAN_FAST_DISPATCH(skinny_gemm, SkinnyGemm)
 DIGAN_FAST_DISPATCH(mirrored_gemm, MirroredGemm)
 DIGAN_FAST_DISPATCH(even_odd_gradient, EvenOddGradient)
 DIGAN_FAST_DISPATCH(mlp_group, MlpGroup)
-DIGAN_FAST_DISPATCH(pack_factor, PackFactor)
-DIGAN_FAST_DISPATCH(pack_layer, LayerPacking)
-DIGAN_FAST_DISPATCH(peak_cpu, PeakParams)
+DIGAN_FAST_DISPATCH_TILES(pack_factor, PackFactor)
+DIGAN_FAST_DISPATCH_TILES(pack_layer, LayerPacking)
+DIGAN_FAST_DISPATCH_TILES(peak_cpu, PeakParams)
 DIGAN_FAST_DISPATCH(axis_features_of_blocks, AxisFeatureParams)
-DIGAN_FAST_DISPATCH(render_group, BlockGroup)
+DIGAN_FAST_DISPATCH_TILES(render_group, BlockGroup)
 DIGAN_FAST_DISPATCH(pack_lane_panels, LanePanelPacking)
 DIGAN_FAST_DISPATCH(pixel_row_gemm, PixelRowGemm)
 DIGAN_FAST_DISPATCH(weight_gradient, WeightGradient)
@@ -62,7 +87,7 @@ DIGAN_FAST_DISPATCH(activation_backward, ActivationBackward)
 DIGAN_FAST_DISPATCH(row_features, RowFeatures)
 DIGAN_FAST_DISPATCH(row_features_gradient, RowFeaturesGradient)
 DIGAN_FAST_DISPATCH(rotation_backward, RotationBackward)
-DIGAN_FAST_DISPATCH(rotate_weights, WeightRotation)
+DIGAN_FAST_DISPATCH_TILES(rotate_weights, WeightRotation)
 DIGAN_FAST_DISPATCH(pack_rotated_panels, RotatedPanelPacking)
 DIGAN_FAST_DISPATCH(bias_act_backward_cpu, BiasActBackwardParams)
 DIGAN_FAST_DISPATCH(fmm_weights_cpu, FmmWeightsParams)

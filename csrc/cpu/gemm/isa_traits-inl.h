@@ -5,11 +5,13 @@
 
 #include "simd/bf16x2-inl.h"
 #include "simd/int8x4-inl.h"
+#include "simd/tiles-inl.h"
 #include "simd/vec-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
-// MR, the rows of the tallest panel: 2·12 accumulators in 32 registers, or 2·6 in 16.
+// MR, the rows of the tallest panel whose product is in registers: 2·12 accumulators of 32, or 2·6
+// of 16.
 #if defined(__AVX512F__)
 constexpr int kRows = 12;
 #else
@@ -50,6 +52,40 @@ static DIGAN_FAST_INLINE T bfloat16_element(int64_t k, const Number& number) {
     }
 }
 
+// The rows of the tallest panel of elements T. Panels of 32 and 16 rows are multiplied by AMX tiles,
+// four or two of sums at once.
+#if DIGAN_FAST_TILES
+template <class T>
+inline constexpr int kMostRows = kPack<T> == 1 ? kRows : 2 * kTileSide;
+#else
+template <class T>
+inline constexpr int kMostRows = kRows;
+#endif
+
+// Whether panels of R rows are multiplied by tiles; otherwise their product is in registers.
+template <int R>
+inline constexpr bool kInTiles = R > kRows;
+
+// The place of element k of row r in a panel of R rows. Elements of a column are neighbours, but for
+// tiles, where 16 of a row are, and then the next row's.
+template <int R>
+static DIGAN_FAST_INLINE int64_t panel_index([[maybe_unused]] int64_t depth, int64_t k, int64_t r) {
+#if DIGAN_FAST_TILES
+    if constexpr (kInTiles<R>) {
+        constexpr int64_t side = kTileSide;
+        if (k < depth / side * side)
+            return k / side * side * R + r / side * side * side + r % side * side + k % side;
+    }
+#endif
+    return k * R + r;
+}
+
+// The same in float32 for weights that are rotated on their way to such a panel.
+template <int R>
+static DIGAN_FAST_INLINE int64_t unrotated_index(int64_t depth, int64_t k, int64_t r) {
+    return kInTiles<R> ? r * depth + k : k * R + r;
+}
+
 // The panel that begins at `row`; drivers know of its elements T only that they have 32 bits.
 template <class T>
 static DIGAN_FAST_INLINE T* panel_at(void* panels, int64_t row, int64_t depth) {
@@ -62,9 +98,12 @@ static DIGAN_FAST_INLINE const T* panel_at(const void* panels, int64_t row, int6
     return static_cast<const T*>(panels) + row * depth;
 }
 
-// The rows of the next panel if `left` remain: full panels, then 8, 4, and the last three or fewer
-// at once.
+// The rows of the next panel of elements T if `left` remain: full panels, then 16 in tiles, then as
+// in registers: 8, 4, and the last three or fewer at once.
+template <class T>
 static inline int panel_rows(int64_t left) {
+    if (left >= kMostRows<T>) return kMostRows<T>;
+    if (left >= 16 && kMostRows<T> > 16) return 16;
     if (left >= kRows) return kRows;
     if (left >= 8 && kRows > 8) return 8;
     return left >= 4 ? 4 : static_cast<int>(left);
@@ -75,9 +114,13 @@ struct Count {
     static constexpr int count = R;
 };
 
-// call(Count<rows>) for a result of panel_rows().
-template <class Call>
+// call(Count<rows>) for a result of panel_rows<T>().
+template <class T, class Call>
 static DIGAN_FAST_INLINE void with_rows(int rows, const Call& call) {
+    if constexpr (kMostRows<T> > kRows) {
+        if (rows == kMostRows<T>) return call(Count<kMostRows<T>>{});
+        if (rows == 16) return call(Count<16>{});
+    }
     if (rows == kRows) return call(Count<kRows>{});
     switch (rows) {
         case 8:

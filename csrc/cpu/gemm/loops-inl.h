@@ -10,22 +10,22 @@
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
-// call(Count<R>, row) for each panel of `count` rows.
-template <class Call>
+// call(Count<R>, row) for each panel of `count` rows of elements T.
+template <class T = float, class Call>
 static DIGAN_FAST_INLINE void for_each_panel(int64_t count, const Call& call) {
     for (int64_t row = 0; row < count;) {
-        const int rows = panel_rows(count - row);
-        with_rows(rows, [&](auto panel) { call(panel, row); });
+        const int rows = panel_rows<T>(count - row);
+        with_rows<T>(rows, [&](auto panel) { call(panel, row); });
         row += rows;
     }
 }
 
-// Pixels as lanes, [block][channel][32]; panels of weights. call(Count<R>, row, block, lane) for
-// each tile of every `stride`th block, so that a panel is read once for all of them.
-template <class Call>
+// Pixels as lanes, [block][channel][32]; panels of weights, elements T. call(Count<R>, row, block,
+// lane) for each tile of every `stride`th block, so that a panel is read once for all of them.
+template <class T, class Call>
 static DIGAN_FAST_INLINE void for_each_tile_of_blocks(int64_t outputs, int blocks, int stride,
                                                       const Call& call) {
-    for_each_panel(outputs, [&](auto panel, int64_t row) {
+    for_each_panel<T>(outputs, [&](auto panel, int64_t row) {
         for (int block = 0; block < blocks; block += stride)
             for (int lane = 0; lane < kLanes; lane += kTile) call(panel, row, block, lane);
     });

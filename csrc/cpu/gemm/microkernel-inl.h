@@ -61,6 +61,15 @@ static DIGAN_FAST_INLINE void microkernel(Tile<R>& tile, int64_t depth, const fl
 }
 #endif
 
+// Rows of kTile lanes in memory.
+template <int R>
+static DIGAN_FAST_INLINE Tile<R> tile_of(const float* from) {
+    Tile<R> tile;
+    for (int r = 0; r < R; ++r)
+        for (int v = 0; v < 2; ++v) tile.v[r][v] = load(from + r * kTile + v * Vec::width);
+    return tile;
+}
+
 template <int R>
 struct IntTile {
     IntVec v[R][2];
@@ -84,6 +93,72 @@ static DIGAN_FAST_INLINE IntTile<R> microkernel(const IntTile<R>& start, int64_t
     }
     return sums;
 }
+
+// Rows of a product in AMX tiles that go through the epilogue at once, in registers.
+constexpr int kRowsOfAPart = 8;
+
+#if DIGAN_FAST_TILES
+static_assert(kTile == 2 * kTileSide, "a register tile is as wide as two AMX tiles");
+
+static DIGAN_FAST_INLINE Tile<kRowsOfAPart> part_of(const float* sums) {
+    return tile_of<kRowsOfAPart>(sums);
+}
+
+static DIGAN_FAST_INLINE IntTile<kRowsOfAPart> part_of(const int32_t* sums) {
+    IntTile<kRowsOfAPart> part;
+    for (int r = 0; r < kRowsOfAPart; ++r)
+        for (int v = 0; v < 2; ++v) part.v[r][v] = load(sums + r * kTile + v * Vec::width);
+    return part;
+}
+
+// sums[r] = Σ_k rows[k][r] · lanes[k], [R][kTile], from a panel of R rows.
+template <int R, class T, class Sum>
+static inline void tile_product(Sum* sums, int64_t depth, const T* panel, const T* lanes,
+                                int64_t lane_step) {
+    static_assert(kInTiles<R> && sizeof(Sum) == 4);
+    constexpr int64_t kRowBytes = 4 * kTileSide;
+    const int64_t step = 4 * lane_step;
+    zero_tile<0>();
+    zero_tile<1>();
+    if constexpr (R == 32) {
+        zero_tile<2>();
+        zero_tile<3>();
+    }
+    int64_t k = 0;
+    for (; k + kTileSide <= depth; k += kTileSide) {
+        load_tile<6>(lanes, step);
+        load_tile<4>(panel, kRowBytes);
+        dot_tiles<0, 4, 6>(T{});
+        load_tile<7>(lanes + kTileSide, step);
+        dot_tiles<1, 4, 7>(T{});
+        if constexpr (R == 32) {
+            load_tile<5>(panel + kTileSide * kTileSide, kRowBytes);
+            dot_tiles<2, 5, 6>(T{});
+            dot_tiles<3, 5, 7>(T{});
+        }
+        panel += R * kTileSide;
+        lanes += kTileSide * lane_step;
+    }
+    store_tile<0>(sums, 4 * kTile);
+    store_tile<1>(sums + kTileSide, 4 * kTile);
+    if constexpr (R == 32) {
+        store_tile<2>(sums + kTileSide * kTile, 4 * kTile);
+        store_tile<3>(sums + kTileSide * kTile + kTileSide, 4 * kTile);
+    }
+    if (k == depth) return;
+    for (int r = 0; r < R; r += kRowsOfAPart) {
+        auto part = part_of(sums + r * kTile);
+        if constexpr (kPack<T> == 4) {
+            part = microkernel(part, depth - k, panel + r, R, lanes, lane_step);
+        } else {
+            microkernel(part, depth - k, panel + r, R, lanes, lane_step);
+        }
+        for (int i = 0; i < kRowsOfAPart; ++i)
+            for (int v = 0; v < 2; ++v)
+                store(sums + (r + i) * kTile + v * Vec::width, part.v[i][v]);
+    }
+}
+#endif
 
 // Stores tile[r] to row r of out [rows][step]; out starts at the tile's first lane.
 template <int R, int V>

@@ -10,15 +10,31 @@
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
 
-static_assert(kRowsOfAPackTask % kRows == 0, "a task of packing begins a panel");
+static_assert(kRowsOfAPackTask % kRows == 0 && kRowsOfAPackTask % kMostRows<Int8x4> == 0,
+              "a task of packing begins a panel");
 
 // Packs rows [first, last) into panels; element(r, k) is element k of row r.
 template <class T, class Element>
 void pack(T* panels, int64_t first, int64_t last, int64_t depth, const Element& element) {
-    for_each_panel(last - first, [&](auto panel, int64_t row) {
+    for_each_panel<T>(last - first, [&](auto panel, int64_t row) {
+        constexpr int R = decltype(panel)::count;
         for (int64_t k = 0; k < depth; ++k)
-            for (int r = 0; r < decltype(panel)::count; ++r)
-                *panels++ = element(first + row + r, k);
+            for (int r = 0; r < R; ++r)
+                panels[panel_index<R>(depth, k, r)] = element(first + row + r, k);
+        panels += R * depth;
+    });
+}
+
+// Rows in panels of elements T, before they are rotated.
+template <class T, class Weight>
+void pack_unrotated(const LayerPacking& p, const Weight& weight) {
+    float* panels = panel_at<float>(p.layer.panels, p.first, p.layer.depth);
+    for_each_panel<T>(p.last - p.first, [&](auto panel, int64_t row) {
+        constexpr int R = decltype(panel)::count;
+        for (int64_t k = 0; k < p.layer.depth; ++k)
+            for (int r = 0; r < R; ++r)
+                panels[unrotated_index<R>(p.layer.depth, k, r)] = weight(p.first + row + r, k);
+        panels += R * p.layer.depth;
     });
 }
 
@@ -84,6 +100,8 @@ void pack_layer(const LayerPacking& p) {
         for (int64_t row = p.first; row < p.last; ++row) p.layer.bias[row] = p.bias[row] * p.scale;
     }
     if (p.precision == Precision::int8) return pack_int8(p);
+    if (p.unrotated && p.precision == Precision::bfloat16)
+        return pack_unrotated<Bfloat16Element>(p, weight);
     if (p.precision == Precision::bfloat16) {
         return pack(panel_at<Bfloat16Element>(p.layer.panels, p.first, p.layer.depth), p.first,
                     p.last, p.layer.depth, [&](int64_t row, int64_t k) {

@@ -41,6 +41,7 @@ struct LayerPacking {
     float scale;
     int64_t first, last;
     Precision precision;
+    bool unrotated;  // float32, in the order in which rotate_weights reads it for this precision
 };
 
 // Rows per packing task: whole panels for every instruction set.

@@ -2,6 +2,8 @@
 
 // A packed layer times the activations of blocks of lanes.
 
+#include <type_traits>
+
 #include "gemm/loops-inl.h"
 #include "gemm/pack_weights_kernel.h"
 
@@ -15,6 +17,21 @@ struct Bias {
     DIGAN_FAST_INLINE Vec operator()(int, int64_t row, int) const { return broadcast(bias[row]); }
 };
 
+#if DIGAN_FAST_TILES
+// call(part, first row) for a product in tiles, a few rows at once.
+template <int R, class T, class Call>
+static DIGAN_FAST_INLINE void for_each_part_of_tiles(int64_t depth, const T* panel, const T* lanes,
+                                                     const Call& call) {
+    using Sum = std::conditional_t<kPack<T> == 4, int32_t, float>;
+    alignas(64) Sum sums[R * kTile];
+    tile_product<R>(sums, depth, panel, lanes, kLanes);
+    for (int r = 0; r < R; r += kRowsOfAPart) {
+        auto part = part_of(sums + r * kTile);
+        call(part, r);
+    }
+}
+#endif
+
 // Calls out(act(start + layer·in)) for each tile; in: [count][in_step] of lanes. The panels'
 // elements are `Weight`s; they differ from the lanes' if the weights are float32 and the
 // activations packed.
@@ -22,17 +39,28 @@ template <class Weight, class In, class Start, class Out>
 static inline void gemm(const PackedLayer& layer, int count, const Start& start, const In* in,
                         int64_t in_step, const Epilogue& how, const Out& out) {
     const int64_t depth = layer.depth * kPack<Weight> / kPack<In>;
-    for_each_tile_of_blocks(
+    for_each_tile_of_blocks<Weight>(
         layer.outputs, count, 1, [&](auto panel, int64_t row, int block, int lane) {
             constexpr int R = decltype(panel)::count;
-            Tile<R> tile;
-            for (int r = 0; r < R; ++r)
-                for (int v = 0; v < 2; ++v)
-                    tile.v[r][v] = start(block, row + r, lane / Vec::width + v);
-            microkernel(tile, depth, panel_at<Weight>(layer.panels, row, layer.depth), R,
-                        in + block * in_step + lane, kLanes);
-            apply_epilogue(tile, how);
-            out(tile, block, row, lane);
+            const Weight* const rows = panel_at<Weight>(layer.panels, row, layer.depth);
+            const In* const lanes = in + block * in_step + lane;
+            if constexpr (kInTiles<R>) {
+                for_each_part_of_tiles<R>(depth, rows, lanes, [&](auto& part, int r) {
+                    for (int i = 0; i < kRowsOfAPart; ++i)
+                        for (int v = 0; v < 2; ++v)
+                            part.v[i][v] = add(part.v[i][v], start(block, row + r + i, v));
+                    apply_epilogue(part, how);
+                    out(part, block, row + r, lane);
+                });
+            } else {
+                Tile<R> tile;
+                for (int r = 0; r < R; ++r)
+                    for (int v = 0; v < 2; ++v)
+                        tile.v[r][v] = start(block, row + r, lane / Vec::width + v);
+                microkernel(tile, depth, rows, R, lanes, kLanes);
+                apply_epilogue(tile, how);
+                out(tile, block, row, lane);
+            }
         });
 }
 

@@ -114,32 +114,57 @@ struct Int8GroupRenderer {
     void gemm(const PackedLayer& layer, const Start& start, const Out& out) const {
         const Epilogue how = epilogue_of(layer, false);
         // GCC 12 would not inline it otherwise, which costs 8 % of a rendering in int8.
-        for_each_tile_of_blocks(
+        for_each_tile_of_blocks<Int8x4>(
             layer.outputs, p.count, 1,
             [&](auto panel, int64_t row, int block, int lane) DIGAN_FAST_INLINE_LAMBDA {
                 constexpr int R = decltype(panel)::count;
-                const LaneQuantisation& own = lanes[block];
-                IntTile<R> start_sums;
-                for (int v = 0; v < 2; ++v) {
-                    const IntVec zero = load(own.zero + lane + v * Vec::width);
-                    for (int r = 0; r < R; ++r)
-                        start_sums.v[r][v] = mul(zero, broadcast(-layer.sums[row + r]));
+                const Int8x4* const rows = panel_at<Int8x4>(layer.panels, row, layer.depth);
+                const Int8x4* const own = int8x4s + block * step + lane;
+                if constexpr (kInTiles<R>) {
+                    for_each_part_of_tiles<R>(layer.depth, rows, own, [&](auto& part, int r) {
+                        const auto zeros = zero_points<kRowsOfAPart>(layer, row + r, block, lane);
+                        for (int i = 0; i < kRowsOfAPart; ++i)
+                            for (int v = 0; v < 2; ++v)
+                                part.v[i][v] = add(part.v[i][v], zeros.v[i][v]);
+                        finish(layer, start, how, part, block, row + r, lane, out);
+                    });
+                } else {
+                    finish(layer, start, how,
+                           microkernel(zero_points<R>(layer, row, block, lane), layer.depth, rows,
+                                       R, own, kLanes),
+                           block, row, lane, out);
                 }
-                const IntTile<R> sums = microkernel(
-                    start_sums, layer.depth, panel_at<Int8x4>(layer.panels, row, layer.depth), R,
-                    int8x4s + block * step + lane, kLanes);
-                Tile<R> tile;
-                for (int v = 0; v < 2; ++v) {
-                    const Vec scale = load(own.scale + lane + v * Vec::width);
-                    for (int r = 0; r < R; ++r) {
-                        const Vec z = mul(mul(to_float(sums.v[r][v]), scale),
-                                          broadcast(layer.scales[row + r]));
-                        tile.v[r][v] = add(z, start(block, row + r, lane / Vec::width + v));
-                    }
-                }
-                apply_epilogue(tile, how);
-                out(tile, block, row, lane);
             });
+    }
+
+    // −zero·Σ w
+    template <int R>
+    DIGAN_FAST_INLINE IntTile<R> zero_points(const PackedLayer& layer, int64_t row, int block,
+                                             int lane) const {
+        IntTile<R> sums;
+        for (int v = 0; v < 2; ++v) {
+            const IntVec zero = load(lanes[block].zero + lane + v * Vec::width);
+            for (int r = 0; r < R; ++r)
+                sums.v[r][v] = mul(zero, broadcast(-layer.sums[row + r]));
+        }
+        return sums;
+    }
+
+    template <int R, class Start, class Out>
+    DIGAN_FAST_INLINE void finish(const PackedLayer& layer, const Start& start, const Epilogue& how,
+                                  const IntTile<R>& sums, int block, int64_t row, int lane,
+                                  const Out& out) const {
+        Tile<R> tile;
+        for (int v = 0; v < 2; ++v) {
+            const Vec scale = load(lanes[block].scale + lane + v * Vec::width);
+            for (int r = 0; r < R; ++r) {
+                const Vec z = mul(mul(to_float(sums.v[r][v]), scale),
+                                  broadcast(layer.scales[row + r]));
+                tile.v[r][v] = add(z, start(block, row + r, lane / Vec::width + v));
+            }
+        }
+        apply_epilogue(tile, how);
+        out(tile, block, row, lane);
     }
 
     // Activations, and their range, which ignores NaNs.

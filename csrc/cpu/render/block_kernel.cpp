@@ -45,15 +45,16 @@ DIGAN_FAST_INLINE Tile<R> sine_and_cosine_parts(const RotatedLayer& weights, int
     return tile;
 }
 
-// The same if the lanes from `lane` on belong to several frames.
-template <int R, class T>
-Tile<R> sine_and_cosine_parts(const Scattered& lanes, int lane, int64_t row, int64_t depth,
-                              const T* at, float* odd) {
-    alignas(64) float even[R * kTile], own[2][R * kTile];
+// Calls product(weights, odd, even) for each frame that the lanes from `lane` on belong to, and
+// keeps the frame's own lanes of the results, [R][kTile].
+template <int R, class Product>
+void of_each_frame(const Scattered& lanes, int lane, float* odd, float* even,
+                   const Product& product) {
+    alignas(64) float own[2][R * kTile];
     for (const FrameLanes* part = lanes.frames; part != lanes.frames + lanes.count; ++part) {
         const int begin = std::max(part->begin - lane, 0), end = std::min(part->end - lane, kTile);
         if (begin >= end) continue;
-        store_tile(sine_and_cosine_parts<R>(*part->weights, row, depth, at, own[0]), own[1], kTile);
+        product(*part->weights, own[0], own[1]);
         for (int r = 0; r < R; ++r) {
             for (int i = r * kTile + begin; i < r * kTile + end; ++i) {
                 odd[i] = own[0][i];
@@ -61,11 +62,32 @@ Tile<R> sine_and_cosine_parts(const Scattered& lanes, int lane, int64_t row, int
             }
         }
     }
-    Tile<R> tile;
-    for (int r = 0; r < R; ++r)
-        for (int v = 0; v < 2; ++v) tile.v[r][v] = load(even + r * kTile + v * Vec::width);
-    return tile;
 }
+
+template <int R, class T>
+Tile<R> sine_and_cosine_parts(const Scattered& lanes, int lane, int64_t row, int64_t depth,
+                              const T* at, float* odd) {
+    alignas(64) float even[R * kTile];
+    of_each_frame<R>(lanes, lane, odd, even, [&](const RotatedLayer& weights, float* p, float* q) {
+        store_tile(sine_and_cosine_parts<R>(weights, row, depth, at, p), q, kTile);
+    });
+    return tile_of<R>(even);
+}
+
+#if DIGAN_FAST_TILES
+// P·sin and Q·cos of R rows, both in memory, [R][kTile].
+template <int R, class T>
+void sine_and_cosine_tiles(const Block& block, int lane, int64_t row, int64_t depth, const T* at,
+                           float* odd, float* even) {
+    const auto product = [&](const RotatedLayer& weights, float* p, float* q) {
+        tile_product<R>(p, depth, panel_at<T>(weights.sine, row, depth), at, kLanes);
+        tile_product<R>(q, depth, panel_at<T>(weights.cosine, row, depth), at + depth * kLanes,
+                        kLanes);
+    };
+    if (block.weights) return product(*block.weights, odd, even);
+    of_each_frame<R>(*block.scattered, lane, odd, even, product);
+}
+#endif
 
 // act(start + Q·cos ± P·sin) of a group's blocks, or of pairs of blocks, from their features `in`.
 template <class T, class Start, class Out>
@@ -73,27 +95,38 @@ void feature_gemm(const BlockGroup& p, const Start& start, const T* in, int64_t 
                   const Epilogue& how, const Out& out) {
     const int64_t depth = p.stage->rotated_depth;
     const int images = p.pairs ? 2 : 1;
-    for_each_tile_of_blocks(
+    // Some rows of Q·cos in registers, and of P·sin in memory.
+    const auto finish = [&](const auto& even, const float* odd, int block, int64_t row, int lane) {
+        auto tile = even;
+        for (int image = 0; image < images; ++image) {
+            const Vec sign = broadcast(image ? -1.0f : 1.0f);
+            for (int r = 0; r < std::ssize(tile.v); ++r) {
+                for (int v = 0; v < 2; ++v) {
+                    const Vec z = fma(sign, load(odd + r * kTile + v * Vec::width), even.v[r][v]);
+                    tile.v[r][v] = add(z, start(block + image, row + r, lane / Vec::width + v));
+                }
+            }
+            apply_epilogue(tile, how);
+            out(tile, block + image, row, lane);
+        }
+    };
+    for_each_tile_of_blocks<T>(
         p.stage->outputs, p.count, images, [&](auto panel, int64_t row, int block, int lane) {
             constexpr int R = decltype(panel)::count;
             const Block& own = p.blocks[block];
             const T* const at = in + block * in_step + lane;
             alignas(64) float odd[R * kTile];
-            const Tile<R> even =
-                own.weights ? sine_and_cosine_parts<R>(*own.weights, row, depth, at, odd)
-                            : sine_and_cosine_parts<R>(*own.scattered, lane, row, depth, at, odd);
-            Tile<R> tile;
-            for (int image = 0; image < images; ++image) {
-                const Vec sign = broadcast(image ? -1.0f : 1.0f);
-                for (int r = 0; r < R; ++r) {
-                    for (int v = 0; v < 2; ++v) {
-                        const Vec z =
-                            fma(sign, load(odd + r * kTile + v * Vec::width), even.v[r][v]);
-                        tile.v[r][v] = add(z, start(block + image, row + r, lane / Vec::width + v));
-                    }
-                }
-                apply_epilogue(tile, how);
-                out(tile, block + image, row, lane);
+            if constexpr (kInTiles<R>) {
+                alignas(64) float even[R * kTile];
+                sine_and_cosine_tiles<R>(own, lane, row, depth, at, odd, even);
+                for (int r = 0; r < R; r += kRowsOfAPart)
+                    finish(tile_of<kRowsOfAPart>(even + r * kTile), odd + r * kTile, block, row + r,
+                           lane);
+            } else {
+                finish(own.weights
+                           ? sine_and_cosine_parts<R>(*own.weights, row, depth, at, odd)
+                           : sine_and_cosine_parts<R>(*own.scattered, lane, row, depth, at, odd),
+                       odd, block, row, lane);
             }
         });
 }
@@ -114,9 +147,33 @@ void rotate_panel(const WeightRotation& p, int64_t row, float* P, float* Q) {
     }
 }
 
+#if DIGAN_FAST_TILES
+// The same for a panel in tiles, whose weights before rotation are in rows.
+template <int R>
+    requires(kInTiles<R>)
+void rotate_panel(const WeightRotation& p, int64_t row, Bf16x2* P, Bf16x2* Q) {
+    const int64_t K = p.sinusoids;
+    const float *const sin = p.rotation, *const cos = sin + K;
+    for (int64_t r = 0; r < R; ++r) {
+        const float* const sine = panel_at<float>(p.sine.panels, row + r, K);
+        const float* const cosine = panel_at<float>(p.cosine.panels, row + r, K);
+        for (int64_t k = 0; k < K; k += 2 * kTileSide) {
+            const int64_t count = std::min<int64_t>(2 * kTileSide, K - k);
+            Bf16x2 pairs[2][kTileSide];
+            rotate_pairs(sine + k, cosine + k, sin + k, cos + k, count, pairs[0], pairs[1]);
+            for (int64_t i = 0; i < (count + 1) / 2; ++i) {
+                const int64_t at = panel_index<R>(p.depth, k / 2 + i, r);
+                P[at] = pairs[0][i];
+                Q[at] = pairs[1][i];
+            }
+        }
+    }
+}
+#endif
+
 // The same for pairs of sinusoids; the partner of an odd last one is zero.
 template <int R, class T>
-    requires(kPack<T> == 2)
+    requires(kPack<T> == 2 && !kInTiles<R>)
 void rotate_panel(const WeightRotation& p, int64_t row, T* P, T* Q) {
     const int64_t K = p.sinusoids;
     const float *const sin = p.rotation, *const cos = sin + K;
@@ -131,6 +188,15 @@ void rotate_panel(const WeightRotation& p, int64_t row, T* P, T* Q) {
         store_pairs<R>(P + k / 2 * R, even[0], odd[0]);
         store_pairs<R>(Q + k / 2 * R, even[1], odd[1]);
     }
+}
+
+template <class T>
+void rotate_panels(const WeightRotation& p) {
+    for_each_panel<T>(p.last - p.first, [&](auto panel, int64_t from) {
+        const int64_t row = p.first + from;
+        rotate_panel<decltype(panel)::count>(p, row, panel_at<T>(p.to.sine, row, p.depth),
+                                             panel_at<T>(p.to.cosine, row, p.depth));
+    });
 }
 
 // Panels and activations have elements T: float, or pairs of bfloat16.
@@ -213,25 +279,15 @@ void axis_features_of_blocks(const AxisFeatureParams& p) {
 }
 
 void rotate_weights(const WeightRotation& p) {
-    for_each_panel(p.last - p.first, [&](auto panel, int64_t from) {
-        constexpr int R = decltype(panel)::count;
-        const int64_t row = p.first + from;
-        const auto rotate_to = [&](auto* P, auto* Q) { rotate_panel<R>(p, row, P, Q); };
-        if (p.precision == Precision::bfloat16) {
-            rotate_to(panel_at<Bfloat16Element>(p.to.sine, row, p.depth),
-                      panel_at<Bfloat16Element>(p.to.cosine, row, p.depth));
-        } else {
-            rotate_to(panel_at<float>(p.to.sine, row, p.depth),
-                      panel_at<float>(p.to.cosine, row, p.depth));
-        }
-    });
+    if (p.precision == Precision::bfloat16) return rotate_panels<Bfloat16Element>(p);
+    rotate_panels<float>(p);
 }
 
 void render_group(const BlockGroup& p) {
+    if (p.stage->precision == Precision::float32) return GroupRenderer<float>{p, false}.run();
+    const TileScope tiles;
     if (p.stage->precision == Precision::int8) return render_group_int8(p);
-    if (p.stage->precision == Precision::bfloat16)
-        return GroupRenderer<Bfloat16Element>{p, kRoundsBfloat16}.run();
-    GroupRenderer<float>{p, false}.run();
+    GroupRenderer<Bfloat16Element>{p, kRoundsBfloat16}.run();
 }
 
 }  // namespace digan_fast::DIGAN_FAST_ISA

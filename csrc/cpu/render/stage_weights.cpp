@@ -55,8 +55,8 @@ StageWeights::StageWeights(const RenderParams& p) : precision_(p.precision) {
             if (precision_ == Precision::int8) {
                 stage.features = add(first, below, 2 * K, K, !below, precision_);
             } else {
-                stage.sine = add(first, below, K, 0, !below, Precision::float32, 1);
-                stage.cosine = add(first, below + K, K, 0, false, Precision::float32, 1);
+                stage.sine = add(first, below, K, 0, !below, Precision::float32, true);
+                stage.cosine = add(first, below + K, K, 0, false, Precision::float32, true);
                 const int64_t pairs = pack_factor(precision_);
                 stage.rotated_depth = round_up(K, pairs) / pairs;
                 widest_ = std::max(widest_, 2 * stage.rotated_depth);
@@ -97,12 +97,12 @@ float* StageWeights::take(int64_t size) {
 
 PackedLayer StageWeights::add(const RenderLayer& layer, int64_t first_column, int64_t inputs,
                               int64_t sinusoids, bool with_bias, Precision precision,
-                              int64_t multiple) {
+                              bool unrotated) {
     // A float32 product with paired activations reads an odd last one's whole pair; in int8 it
     // reads float32.
     const bool int8x4s = precision_ == Precision::int8;
     const int64_t own = int8x4s ? pack_factor(precision) : pack_factor(precision_);
-    const int64_t pairs = multiple ? multiple : own;
+    const int64_t pairs = unrotated ? 1 : own;
     const int64_t depth = round_up(inputs, pairs) / pack_factor(precision);
     PackedLayer packed{};
     packed.panels = take(layer.outputs * depth);
@@ -128,7 +128,8 @@ PackedLayer StageWeights::add(const RenderLayer& layer, int64_t first_column, in
     params.inputs = inputs;
     params.sinusoids = sinusoids;
     params.scale = folded(layer.activation) ? layer.gain : 1.0f;
-    params.precision = precision;
+    params.precision = unrotated ? precision_ : precision;
+    params.unrotated = unrotated;
     for (int64_t first = 0; first < layer.outputs; first += kRowsOfAPackTask) {
         params.first = first;
         params.last = std::min(first + kRowsOfAPackTask, layer.outputs);

@@ -29,9 +29,9 @@ class StageWeights {
         int64_t video_step;
     };
 
-    // `multiple`: packed inputs are padded to it; 0: to the activations' packing factor.
+    // Inputs are padded to the activations' packing factor, but for weights that are rotated later.
     PackedLayer add(const RenderLayer& layer, int64_t first_column, int64_t inputs,
-                    int64_t sinusoids, bool with_bias, Precision precision, int64_t multiple = 0);
+                    int64_t sinusoids, bool with_bias, Precision precision, bool unrotated = false);
     float* take(int64_t size);
 
     Scratch memory_;

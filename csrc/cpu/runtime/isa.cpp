@@ -7,6 +7,11 @@
 #if defined(__unix__) || defined(__APPLE__)
 #    include <pthread.h>
 #endif
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__)
+#    include <cpuid.h>
+#    include <sys/syscall.h>
+#    include <unistd.h>
+#endif
 
 namespace digan_fast {
 namespace {
@@ -15,6 +20,26 @@ struct Feature {
     const char* name;
     bool present;
 };
+
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__)
+// The bits of cpuid leaf 7 in EDX.
+bool cpu_has(int bit) {
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> bit & 1);
+}
+
+// Tiles need 8 KB more of each thread's state, which the kernel saves only where it is asked to,
+// for the whole process (arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA)). A kernel that allows it
+// enables them in XCR0.
+bool tiles_permitted() {
+    constexpr long kRequest = 0x1023, kTileData = 18;
+    static const bool permitted = cpu_has(24) && syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+    return permitted;
+}
+#else
+bool cpu_has(int) { return false; }
+bool tiles_permitted() { return false; }
+#endif
 
 std::vector<Feature> features() {
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -29,6 +54,10 @@ std::vector<Feature> features() {
         {"avx512vl", __builtin_cpu_supports("avx512vl") != 0},
         {"avx512vnni", __builtin_cpu_supports("avx512vnni") != 0},
         {"avx512bf16", __builtin_cpu_supports("avx512bf16") != 0},
+        {"amx-bf16", cpu_has(22)},
+        {"amx-tile", cpu_has(24)},
+        {"amx-int8", cpu_has(25)},
+        {"amx-permission", tiles_permitted()},
     };
 #elif defined(__aarch64__)
     return {{"neon", true}};
@@ -46,14 +75,21 @@ std::vector<std::string> required(Isa isa) {
         case Isa::avx512:
             return {"avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl"};
         case Isa::avx512bf16:
+        case Isa::amx_portable:
             return {"avx2",     "fma",      "avx512f",    "avx512bw",
                     "avx512dq", "avx512vl", "avx512bf16", "avx512vnni"};
+        case Isa::amx: {
+            std::vector<std::string> names = required(Isa::avx512bf16);
+            names.insert(names.end(), {"amx-tile", "amx-bf16", "amx-int8", "amx-permission"});
+            return names;
+        }
     }
     return {};
 }
 
-// The features that `isa` needs and this CPU lacks, separated by commas; empty if it can run.
-std::string lacking(Isa isa) {
+}  // namespace
+
+std::string isa_lacks(Isa isa) {
     std::string missing;
     for (const std::string& name : required(isa)) {
         bool present = false;
@@ -64,11 +100,13 @@ std::string lacking(Isa isa) {
     return missing;
 }
 
+namespace {
+
 Isa requested(const std::string& name) {
     std::string built;
     for (Isa isa : built_isas()) {
         if (name == isa_name(isa)) {
-            const std::string missing = lacking(isa);
+            const std::string missing = isa_lacks(isa);
             if (missing.empty()) return isa;
             throw std::runtime_error("DIGAN_FAST_ISA=" + name + ": this CPU lacks " + missing);
         }
@@ -81,7 +119,7 @@ Isa select() {
     if (const char* name = std::getenv("DIGAN_FAST_ISA"); name && *name) return requested(name);
     Isa best = Isa::generic;
     for (Isa isa : built_isas()) {
-        if (lacking(isa).empty()) best = isa;
+        if (isa != Isa::amx_portable && isa_lacks(isa).empty()) best = isa;
     }
     return best;
 }
@@ -98,13 +136,20 @@ const char* isa_name(Isa isa) {
             return "avx512";
         case Isa::avx512bf16:
             return "avx512bf16";
+        case Isa::amx:
+            return "amx";
+        case Isa::amx_portable:
+            return "amx_portable";
     }
     return "";
 }
 
 std::vector<Isa> built_isas() {
-#if DIGAN_FAST_X86_ISAS
-    return {Isa::generic, Isa::avx2, Isa::avx512, Isa::avx512bf16};
+#if DIGAN_FAST_PORTABLE_TILES
+    return {Isa::generic,    Isa::avx2, Isa::avx512,
+            Isa::avx512bf16, Isa::amx,  Isa::amx_portable};
+#elif DIGAN_FAST_X86_ISAS
+    return {Isa::generic, Isa::avx2, Isa::avx512, Isa::avx512bf16, Isa::amx};
 #else
     return {Isa::generic};
 #endif

@@ -23,6 +23,7 @@ struct IntVec {
 
 static DIGAN_FAST_INLINE IntVec load(const int32_t* p) { return {_mm512_loadu_si512(p)}; }
 static DIGAN_FAST_INLINE IntVec load(const Int8x4* p) { return {_mm512_loadu_si512(p)}; }
+static DIGAN_FAST_INLINE void store(int32_t* p, IntVec a) { _mm512_storeu_si512(p, a.v); }
 static DIGAN_FAST_INLINE void store(Int8x4* p, IntVec a) { _mm512_storeu_si512(p, a.v); }
 static DIGAN_FAST_INLINE IntVec broadcast(int32_t a) { return {_mm512_set1_epi32(a)}; }
 static DIGAN_FAST_INLINE IntVec add(IntVec a, IntVec b) { return {_mm512_add_epi32(a.v, b.v)}; }

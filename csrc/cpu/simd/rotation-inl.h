@@ -5,6 +5,7 @@
 //     S·sin(a + φ) + C·cos(a + φ) = P·sin a + Q·cos a
 //     P = S·cos φ − C·sin φ,  Q = S·sin φ + C·cos φ
 
+#include "simd/bf16x2-inl.h"
 #include "simd/vec-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
@@ -36,5 +37,25 @@ static DIGAN_FAST_INLINE void rotate(const float* sine, const float* cosine, flo
     }
 #endif
 }
+
+#if defined(__AVX512BF16__)
+// The same for `count` ≤ 32 neighbouring sinusoids of a row, as 16 pairs, zero from `count` on.
+static inline void rotate_pairs(const float* sine, const float* cosine, const float* sin,
+                                const float* cos, int64_t count, Bf16x2* P, Bf16x2* Q) {
+    __m512 p[2], q[2];
+    for (int half = 0; half < 2; ++half) {
+        const int64_t own = count - 16 * half;
+        const __mmask16 some = own >= 16 ? 0xffff : own > 0 ? (1u << own) - 1 : 0;
+        const auto part = [&](const float* from) {
+            return _mm512_maskz_loadu_ps(some, from + 16 * half);
+        };
+        const __m512 s = part(sine), c = part(cosine), by_sin = part(sin), by_cos = part(cos);
+        p[half] = _mm512_fmsub_ps(s, by_cos, _mm512_mul_ps(c, by_sin));
+        q[half] = _mm512_fmadd_ps(s, by_sin, _mm512_mul_ps(c, by_cos));
+    }
+    _mm512_storeu_si512(P, (__m512i)_mm512_cvtne2ps_pbh(p[1], p[0]));
+    _mm512_storeu_si512(Q, (__m512i)_mm512_cvtne2ps_pbh(q[1], q[0]));
+}
+#endif
 
 }  // namespace digan_fast::DIGAN_FAST_ISA
