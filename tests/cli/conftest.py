@@ -37,7 +37,7 @@ def generator():
 
 @pytest.fixture(scope="session")
 def snapshots(tmp_path_factory, generator):
-    """Paths: plain, with classes, without an INR, without a mean of w, without averaged weights, with w of 512 numbers."""
+    """Paths: plain, with classes, without an INR, without a mean of w, without averaged weights, with w of size 512."""
     folder = tmp_path_factory.mktemp("snapshots")
     networks = {
         "plain": {"G_ema": generator},

@@ -98,7 +98,7 @@ def _linked(
     root: Path,
     headers: Sequence[str] = (),
 ) -> Path:
-    """Compiles and links; the cache key has ``headers``, the versions of third-party headers, instead of their paths."""
+    """Compiles and links; ``headers`` are versions of third-party headers: the cache key has no include paths."""
     compiler = os.environ.get("CXX", "g++")
     command = [compiler, "-x", "c++", "-std=c++17", "-ffp-contract=off", "-DDIGAN_FAST_SIMULATED", *WARNINGS, *options]
     command += [f"-I{SIMULATOR}", *(f"-I{folder}" for folder in include_folders(root))]
