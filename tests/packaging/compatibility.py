@@ -39,8 +39,8 @@ def checked(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def environment(folder: Path, python: str, torch: str) -> Path:
-    """An interpreter with the project, its native module and the asked versions."""
-    checked(uv("venv", "--seed", "--python", python, str(folder)))  # with setuptools where venv has it
+    """An interpreter with the project, its native module and the given versions."""
+    checked(uv("venv", "--seed", "--python", python, str(folder)))  # with setuptools if venv provides it
     made = folder / "bin" / "python"
     how = ["--resolution", "lowest-direct"] if torch == "floor" else []
     wanted = [] if torch in ("floor", "newest") else [f"torch=={torch}"]
@@ -51,7 +51,7 @@ def environment(folder: Path, python: str, torch: str) -> Path:
 
 
 def tested(python: Path, folder: Path) -> dict[str, int]:
-    """Counts of the tests on the installed package."""
+    """Runs the tests on the installed package; their counts."""
     report = folder / "report.xml"
     subprocess.run(
         [
