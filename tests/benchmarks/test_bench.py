@@ -1,4 +1,4 @@
-"""The measuring itself: counts of work, peaks, turns, pictures' distances, the report."""
+"""The benchmarks' machinery: operation counts, peak rates, interleaving, memory, the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The GPU suite's own machinery, without a GPU: parts, records, limits, and the pages that it fills."""
+"""The GPU suite's machinery, without a GPU: parts, records, time limits, and the pages that it fills in."""
 
 from __future__ import annotations
 

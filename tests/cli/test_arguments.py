@@ -1,4 +1,4 @@
-"""Arguments as text, and what the program says of those that do not fit."""
+"""Parsing of command-line arguments, and the error messages for invalid ones."""
 
 import subprocess
 import sys

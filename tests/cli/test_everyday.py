@@ -1,4 +1,4 @@
-"""What a terminal, a shell or a batch system does to the command line."""
+"""The command line in terminals, shells and batch systems of all kinds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures: compilers, and a table of the bytes that kernels moved."""
+"""Fixtures: compilers, and a table of the bytes moved by kernels."""
 
 import os
 import shutil

@@ -1,6 +1,6 @@
-"""What nvcc compiles each kernel to, per class of architecture: registers, shared memory, occupancy; no spills.
+"""Registers, shared memory and occupancy of each kernel on each architecture as compiled by nvcc; no spills.
 
-The table is compiled.txt; DIGAN_FAST_RECORD=1 rewrites it, for the version of nvcc that it names.
+They are recorded in compiled.txt, which names the version of nvcc; DIGAN_FAST_RECORD=1 rewrites it.
 """
 
 from __future__ import annotations

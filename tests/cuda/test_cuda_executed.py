@@ -1,4 +1,4 @@
-"""nvcc's PTX, executed: the same bits as on the simulator, and the bytes that the fused kernel moves."""
+"""nvcc's PTX, executed: results agree with the simulator, and the bytes moved by kernels are counted."""
 
 from __future__ import annotations
 

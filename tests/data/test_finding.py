@@ -1,4 +1,4 @@
-"""What is taken for data in a file or a tree, what is left out, and what is said of it."""
+"""Which files of a tree are used as data, which are left out, and how that is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decisions about the structure, held as checks."""
+"""Structural design decisions, enforced as tests."""
 
 from __future__ import annotations
 

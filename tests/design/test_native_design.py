@@ -1,4 +1,4 @@
-"""Decisions about the structure of csrc/cpu and csrc/cuda, held as checks (the README.md of each)."""
+"""Structural design decisions of csrc/cpu and csrc/cuda (see their README.md), enforced as tests."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def test_an_unsupported_call_uses_the_reference_and_is_logged_once(
     assert said == ["twice: backend native passed over: x is not positive"]
 
 
-def test_a_backend_asked_for_by_name_raises_its_reason(fake_op: str) -> None:
+def test_a_requested_backend_raises_its_reason(fake_op: str) -> None:
     with use_backend("native"), pytest.raises(dispatch.BackendUnavailable, match=r"'native'.*x is not positive"):
         dispatch.call(fake_op, -3)
     with use_backend("cuda"), pytest.raises(dispatch.BackendUnavailable, match="it has no kernel for twice"):

@@ -1,4 +1,4 @@
-"""CUDA tensors without a device: fakes, as a tracer has them."""
+"""CUDA tensors without a device: fake tensors, as in tracing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""nvcc's and Triton's output for the interpreter. Needs no GPU; tests are skipped, with a reason, without compiler."""
+"""nvcc's and Triton's output for the interpreter. Needs no GPU; tests are skipped if a compiler is missing."""
 
 from __future__ import annotations
 

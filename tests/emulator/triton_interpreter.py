@@ -1,4 +1,4 @@
-"""Triton's interpreter, repaired: import it, with TRITON_INTERPRET=1, before any module that has kernels.
+"""Triton's interpreter, patched: import it, with TRITON_INTERPRET=1, before any module that contains kernels.
 
 Unmodified, the interpreter multiplies the bit patterns of bfloat16, truncates where a GPU rounds, ignores
 `input_precision`, and reads and writes wherever a pointer leads. Here

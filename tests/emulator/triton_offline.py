@@ -1,4 +1,4 @@
-"""Triton's JIT without a GPU: launches in a block compile for an architecture and, if asked to, run in the emulator.
+"""Triton's JIT without a GPU: launches in a block compile for an architecture and optionally run in the emulator.
 
     with offline(80, execute=True) as launches:
         some_kernel[grid](out, x, n, BLOCK=64, num_warps=4)  # CPU tensors

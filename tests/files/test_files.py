@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, where file systems differ."""
+"""Atomic file replacement on file systems that differ in links, permissions and names."""
 
 from __future__ import annotations
 

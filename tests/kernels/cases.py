@@ -1,6 +1,6 @@
 """The cases for every Triton kernel: calls of ops at small odd shapes, and at the shapes of the networks.
 
-A case calls the functions that the dispatcher calls, on whatever runs the kernels: interpreter, emulator or GPU.
+A case calls the same functions as the dispatcher; the kernels run in the interpreter, the emulator or on a GPU.
 """
 
 from __future__ import annotations

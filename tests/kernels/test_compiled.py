@@ -1,5 +1,5 @@
-"""What each kernel compiles to at real shapes: no stack, no spills, the right instructions; one recorded table per
-version of Triton.
+"""The code of each kernel at real shapes: no stack, no spills, the right instructions; resources are recorded in one
+table per version of Triton.
 
 After a change of kernels or configurations, with each version in PYTHONPATH, as in `make emulate-versions`:
  DIGAN_FAST_RECORD=1 python -m pytest tests/kernels/test_compiled.py

@@ -1,16 +1,16 @@
-"""Bytes that launches move: counted for some tiles by executing their PTX, and multiplied by the number of tiles.
+"""Bytes moved by launches: counted for some tiles by executing their PTX, and multiplied by the number of tiles.
 
 All tiles of a launch whose extents are whole tiles do the same at different addresses, so
 
-    asked of L2 = (bytes of the sectors requested by one row of tiles) × (rows of tiles),
+    from L2     = (bytes of the sectors requested by one row of tiles) × (rows of tiles),
     from DRAM   = (distinct bytes of activations of one row of tiles) × (rows of tiles) + parameters, once.
 
 A row of tiles is the programs that compute all outputs of the same pixels.  Their indices are consecutive, so they run
-at the same time and find in L2 what one of them has read; and parameters, 2.5 MB for DIGAN's largest level, stay in
-L2 (40 MB on an A100, 50 MB on an H100).  Activations written by another launch are assumed not to be in L2.
+at the same time and share reads through L2.  Parameters, 2.5 MB for DIGAN's largest level, stay in L2 (40 MB on an
+A100, 50 MB on an H100).  Activations written by another launch are assumed not to be in L2.
 
-Two kernels have other rows.  Tiles of ``upfirdn2d`` overlap by the filter's taps: a row is a whole picture, within
-which L2 serves the edges that neighbours share; pictures share only the filter.  A row of ``fmm_weights`` is a video's
+Two kernels define rows differently.  Tiles of ``upfirdn2d`` overlap by the filter's taps: a row is a whole picture,
+within which shared edges are served by L2; pictures share only the filter.  A row of ``fmm_weights`` is a video's
 programs or, if gradients are summed over videos, the whole launch.  Its parameters are the shared weights and the
 low-rank factors (0.5 MB, and 20 KB per video, for a layer 512 wide in bfloat16); its activations are the modulated
 weights, their gradient, and all results.

@@ -1,4 +1,4 @@
-"""PSNR and SSIM against what is known of constants, negatives and noise."""
+"""PSNR and SSIM against known values for constants, negatives and noise."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Every instruction set gives the same bits as the least capable one.
+"""Results of every instruction set are bit-identical to those of the least capable one.
 
-The set is chosen when the module is loaded, so each runs in a process of its own.
+The set is chosen when the module is loaded, so each runs in its own process.
 """
 
 from __future__ import annotations

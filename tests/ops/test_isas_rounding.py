@@ -1,7 +1,7 @@
 """Every instruction set gives the same results as the least capable one, except for float32 rounding.
 
-Matrix products use fma where there is an instruction for it, so unlike the results in `test_isas.py` their bits
-differ.  The set is chosen when the module is loaded, so each runs in a process of its own.
+Matrix products use fma if the set has it, so unlike the results in `test_isas.py` they are not bit-identical.  The set
+is chosen when the module is loaded, so each runs in its own process.
 """
 
 from __future__ import annotations

@@ -307,7 +307,7 @@ def test_nan_reaches_only_dependent_pixels(precision: str, activations: tuple[st
 
 @needs_native
 @pytest.mark.parametrize("value", [float("inf"), 3e38])
-def test_overflow_gives_no_finite_number(value: float) -> None:
+def test_overflow_is_not_hidden(value: float) -> None:
     """Infinities and NaN, or the reference's result: never a finite number where the reference has NaN."""
     levels = random_inr(1, 1, SMALL)
     levels[1].layers[0].weight[0, 3, 2] = value

@@ -1,4 +1,4 @@
-"""Large results reuse the memory of freed ones, in otherwise ordinary tensors."""
+"""Large results are ordinary tensors that reuse the memory of freed ones."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""The tests of ops, networks, dispatch and torch.compile with other versions of torch, as the public index has them.
+"""The tests of ops, networks, dispatch and torch.compile with other versions of torch from the public index.
 
     python tests/packaging/compatibility.py [PYTHON:TORCH ...]
 
-PYTHON is a version that is on PATH. TORCH is a version, `floor` (every requirement at its floor) or `newest`. An
-environment takes gigabytes: they are made one after the other, and each is removed when its tests have run. Prints a
-table; exits 1 where a test failed.
+PYTHON is a version on PATH. TORCH is a version, `floor` (every requirement at its floor) or `newest`. Environments take
+gigabytes, so each is removed after its tests and before the next is created. Prints a table; exits 1 if a test failed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What the public index gives for this project elsewhere: `python tests/packaging/resolution.py` prints the table.
+"""Resolves the project for other platforms: `python tests/packaging/resolution.py` prints the table.
 
-uv resolves for a platform and a version of Python without downloading packages or being there.
+uv resolves for any platform and version of Python, without running on it or downloading packages.
 """
 
 from __future__ import annotations

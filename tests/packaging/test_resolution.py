@@ -1,4 +1,4 @@
-"""The project resolves from the public index, wherever it is installed."""
+"""The project resolves from the public index on every supported platform."""
 
 from __future__ import annotations
 

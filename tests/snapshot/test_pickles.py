@@ -1,4 +1,4 @@
-"""Pickles of the published code, and hostile ones: nothing in a file is executed."""
+"""Pickles of the published code, and malicious ones: nothing in a file is executed."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""Moves, memory in every state space, control flow, atomics, counters, and what the parser accepts."""
+"""Moves, memory in every state space, control flow, atomics, counters, and the parser."""
 
 import numpy as np
 import pytest
