@@ -14,7 +14,7 @@ def frames_of(path):
 
 
 def near(found, wanted):
-    """Equal up to the rounding that depends on how many videos are made together."""
+    """Equal up to rounding, which depends on how many videos are rendered together."""
     return int((found.int() - wanted.int()).abs().max()) <= 1
 
 
@@ -29,7 +29,7 @@ def largest_differences(one, other):
 
 @pytest.fixture
 def generate(run, snapshots, tmp_path):
-    """Runs generate on a snapshot, into a folder of frames, and gives the frames."""
+    """A function that runs generate on a snapshot, into a folder of frames, and returns the frames."""
 
     def call(words="", kind="plain", command="generate"):
         out = tmp_path / "frames"
@@ -215,5 +215,5 @@ def test_motions(generate):
 def test_memory_does_not_grow_with_the_frames(peak_memory, snapshots, tmp_path):
     words = ("generate", snapshots["plain"], "--size", "64", "--levels", "1")
     peaks = [peak_memory(*words, "--frames", frames, "--out", tmp_path / f"{frames}.mp4") for frames in (200, 2000)]
-    # The 1800 further frames are 21 MiB as uint8 and 84 MiB as float32.
+    # The additional 1800 frames are 21 MiB as uint8 and 84 MiB as float32.
     assert peaks[1] - peaks[0] < 12
