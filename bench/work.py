@@ -10,7 +10,7 @@ from digan_fast import dispatch
 from digan_fast.inr import VideoINR
 
 # The instructions that can compute products in a precision; the fastest that the CPU has sets the roofline.
-UNITS = {"float32": ("fma",), "bfloat16": ("vdpbf16ps", "fma"), "int8": ("vpdpbusd", "fma")}
+UNITS = {"float32": ("fma",), "bfloat16": ("tdpbf16ps", "vdpbf16ps", "fma"), "int8": ("tdpbsud", "vpdpbusd", "fma")}
 PEAK_SECONDS = 0.05
 
 

@@ -18,6 +18,16 @@ py::dict build_info() {
     return info;
 }
 
+// For each instruction set that was built and cannot run here, what is missing.
+py::dict missing_features() {
+    py::dict missing;
+    for (Isa isa : built_isas()) {
+        const std::string features = isa_lacks(isa);
+        if (!features.empty()) missing[isa_name(isa)] = features;
+    }
+    return missing;
+}
+
 py::dict cuda_information() {
 #if DIGAN_FAST_CUDA
     const CudaInfo cuda = cuda_info();
@@ -45,6 +55,7 @@ PYBIND11_MODULE(_C, m) {
     options.disable_function_signatures();
     m.def("build_info", &build_info, "build_info() -> dict[str, Any]");
     m.def("cpu_features", &cpu_features, "cpu_features() -> list[str]");
+    m.def("missing_features", &missing_features, "missing_features() -> dict[str, str]");
     m.def("isa", [] { return isa_name(selected_isa()); }, "isa() -> str");
     m.def("cuda_info", &cuda_information, "cuda_info() -> dict[str, Any]");
     bind_bias_act(m);

@@ -6,14 +6,15 @@
 namespace digan_fast {
 namespace {
 
-constexpr const char* kNames[kInstructions] = {"fma", "vdpbf16ps", "vpdpbusd"};
+constexpr const char* kNames[kInstructions] = {"fma", "vdpbf16ps", "vpdpbusd", "tdpbf16ps",
+                                               "tdpbsud"};
 constexpr double kLongest = 60;
 
 Instruction instruction_of(const std::string& name) {
     for (int i = 0; i < kInstructions; ++i) {
         if (name == kNames[i]) return static_cast<Instruction>(i);
     }
-    throw py::value_error("instruction is '" + name + "', expected fma, vdpbf16ps or vpdpbusd");
+    throw py::value_error("instruction is '" + name + "', expected fma, vdpbf16ps, vpdpbusd, tdpbf16ps or tdpbsud");
 }
 
 double peak_rate(const std::string& instruction, int threads, double seconds) {

@@ -74,6 +74,7 @@ def _native() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         reason = dispatch.why_not_built() if isinstance(error, ModuleNotFoundError) else str(error)
         return {"available": False, "reason": reason}, {}, {}
     cpu: dict[str, Any] = {"instruction_sets": list(module.cpu_features())}
+    cpu.update({f"no_{name}": f"this CPU lacks {what}" for name, what in module.missing_features().items()})
     try:
         cpu["chosen_instruction_set"] = module.isa()
     except (RuntimeError, ValueError) as error:

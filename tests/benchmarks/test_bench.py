@@ -61,9 +61,12 @@ def peak_rate() -> Any:
 def test_peaks_are_rates_of_this_machine() -> None:
     rate = peak_rate()
     assert 1e8 < rate("fma", 1, 0.01) < 1e13
+    isa = dispatch.native_module().isa()
+    vectors = {"vdpbf16ps", "vpdpbusd"} if isa == "avx512bf16" or isa.startswith("amx") else set()
+    tiles = {"tdpbf16ps", "tdpbsud"} if isa.startswith("amx") else set()
     for unit in {unit for units in work.UNITS.values() for unit in units}:
         found = work.peak_rate(unit, 1)
-        if unit != "fma" and dispatch.native_module().isa() != "avx512bf16":
+        if unit not in {"fma", *vectors, *tiles}:
             assert found is None
             with pytest.raises(ValueError, match=f"'{unit}', which the instruction set"):
                 rate(unit, 1, 0.01)
@@ -75,7 +78,7 @@ def test_peaks_are_rates_of_this_machine() -> None:
 def test_bad_arguments_of_the_peak_are_named() -> None:
     rate = peak_rate()
     for arguments, named in (
-        (("mul", 1, 0.1), "instruction is 'mul', expected fma, vdpbf16ps or vpdpbusd"),
+        (("mul", 1, 0.1), "instruction is 'mul', expected fma, vdpbf16ps, vpdpbusd, tdpbf16ps or tdpbsud"),
         (("fma", 0, 0.1), "threads is 0"),
         (("fma", 1, 0.0), "seconds is 0"),
         (("fma", 1, math.nan), "seconds is nan"),

@@ -46,10 +46,13 @@ ops = torch.ops.digan_fast
 # Sanitized code is slow.
 large = "DIGAN_FAST_EXAMPLES" not in os.environ
 ODD = ((3, (25,)), (1, (13,)), (2, (11, 37)))
+# With AMX, panels of 32, 16 and fewer rows, and depths that end within a tile.
+TILES = ((33, (96, 48)), (64, (87, 64)), (17, (40, 16)))
 for precision in ("float32", "bfloat16"):
     for name, widths, side, size, window in (
         ("small", SMALL, 8, 32, None),
         ("odd", ODD, 3, 12, (-7, 2, 23, 31)),
+        ("tiles", TILES, 3, 12, (-7, 2, 23, 31)),
         ("published", PUBLISHED if large else ((16, (64, 64)), (16, (64, 32))), 32, 64, (10, 20, 6, 9)),
     ):
         for activations in (("lrelu",), ("sine", "relu"), ("linear",)):

@@ -139,11 +139,12 @@ with use_backend("native"):
 
 @native
 @pytest.mark.parametrize("isa", ISAS)
-def test_every_instruction_set_computes_the_same_integers(isa: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("widths", [(70, 37, 30), (96, 48, 80)], ids=str)
+def test_every_instruction_set_computes_the_same_integers(isa: str, widths: tuple[int, ...], tmp_path: Path) -> None:
     """Only the to-RGB sums are rounded differently."""
     if isa not in dispatch.native_module().build_info()["isas"]:
         pytest.skip("not built")
-    levels = made([70, 37, 30], 9)
+    levels = made(list(widths), 9)
     size = levels[-1].side
     torch.save((levels, size, tmp_path / "out.pt"), tmp_path / "in.pt")
     environment = {**os.environ, "DIGAN_FAST_ISA": isa}

@@ -3,7 +3,7 @@
 
 #include "digan_fast/peak.h"
 #include "runtime/threads.h"
-#include "simd/vec-inl.h"
+#include "gemm/isa_traits-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
@@ -67,33 +67,70 @@ struct Bytes {
 };
 #endif
 
-template <class Unit>
-double rate_of_thread(double seconds) {
-    using Clock = std::chrono::steady_clock;
-    volatile float opaque = 1.0f;  // the compiler must not know the operands
-    const Unit unit(opaque);
-    // The compiler would merge sums with equal initial values.
-    typename Unit::Sum sums[kSums];
-    for (int i = 0; i < kSums; ++i) sums[i] = Unit::start(opaque * static_cast<float>(i));
-    double steps = 0, elapsed = 0;
-    const auto begin = Clock::now();
-    do {
-        for (int step = 0; step < kSteps; ++step)
-            for (auto& sum : sums) unit.step(sum);
-        steps += kSteps;
-        elapsed = std::chrono::duration<double>(Clock::now() - begin).count();
-    } while (elapsed < seconds);
-    float total = 0;
-    for (const auto& sum : sums) total += Unit::number(sum);
-    sink.store(total, std::memory_order_relaxed);
-    return steps * kSums * Unit::kOperations / elapsed;
-}
+using Clock = std::chrono::steady_clock;
 
+#if DIGAN_FAST_TILES
+// Four AMX tiles of sums; operands stay in the other four.
+template <class T>
+struct Tiles {
+    static double rate_of_thread(double seconds) {
+        const TileScope tiles;
+        alignas(64) const float some[kTileSide * kTileSide] = {};
+        load_tile<4>(some, 4 * kTileSide);
+        load_tile<5>(some, 4 * kTileSide);
+        load_tile<6>(some, 4 * kTileSide);
+        load_tile<7>(some, 4 * kTileSide);
+        zero_tile<0>();
+        zero_tile<1>();
+        zero_tile<2>();
+        zero_tile<3>();
+        constexpr int kTileSteps = kSteps / 16;  // a dot takes 16 cycles
+        double steps = 0, elapsed = 0;
+        const auto begin = Clock::now();
+        do {
+            for (int step = 0; step < kTileSteps; ++step) {
+                dot_tiles<0, 4, 6>(T{});
+                dot_tiles<1, 4, 7>(T{});
+                dot_tiles<2, 5, 6>(T{});
+                dot_tiles<3, 5, 7>(T{});
+            }
+            steps += kTileSteps;
+            elapsed = std::chrono::duration<double>(Clock::now() - begin).count();
+        } while (elapsed < seconds);
+        return steps * 4 * 2.0 * kPack<T> * kTileSide * kTileSide * kTileSide / elapsed;
+    }
+};
+#endif
+
+// Sums in registers.
 template <class Unit>
+struct Registers {
+    static double rate_of_thread(double seconds) {
+        volatile float opaque = 1.0f;  // the compiler must not know the operands
+        const Unit unit(opaque);
+        // The compiler would merge sums with equal initial values.
+        typename Unit::Sum sums[kSums];
+        for (int i = 0; i < kSums; ++i) sums[i] = Unit::start(opaque * static_cast<float>(i));
+        double steps = 0, elapsed = 0;
+        const auto begin = Clock::now();
+        do {
+            for (int step = 0; step < kSteps; ++step)
+                for (auto& sum : sums) unit.step(sum);
+            steps += kSteps;
+            elapsed = std::chrono::duration<double>(Clock::now() - begin).count();
+        } while (elapsed < seconds);
+        float total = 0;
+        for (const auto& sum : sums) total += Unit::number(sum);
+        sink.store(total, std::memory_order_relaxed);
+        return steps * kSums * Unit::kOperations / elapsed;
+    }
+};
+
+template <class Loop>
 void run(const PeakParams& p) {
     std::atomic<double> rate{0};
     on_threads(p.threads, [&] {
-        const double own = rate_of_thread<Unit>(p.seconds);
+        const double own = Loop::rate_of_thread(p.seconds);
         double sum = rate.load();
         while (!rate.compare_exchange_weak(sum, sum + own)) {
         }
@@ -106,15 +143,25 @@ void run(const PeakParams& p) {
 void peak_cpu(const PeakParams& p) {
     switch (p.instruction) {
         case Instruction::fma:
-            return run<Fma>(p);
+            return run<Registers<Fma>>(p);
         case Instruction::vdpbf16ps:
 #if defined(__AVX512BF16__)
-            run<Bfloat16Pairs>(p);
+            run<Registers<Bfloat16Pairs>>(p);
 #endif
             return;
         case Instruction::vpdpbusd:
 #if defined(__AVX512VNNI__)
-            run<Bytes>(p);
+            run<Registers<Bytes>>(p);
+#endif
+            return;
+        case Instruction::tdpbf16ps:
+#if DIGAN_FAST_TILES
+            run<Tiles<Bf16x2>>(p);
+#endif
+            return;
+        case Instruction::tdpbsud:
+#if DIGAN_FAST_TILES
+            run<Tiles<Int8x4>>(p);
 #endif
             return;
     }

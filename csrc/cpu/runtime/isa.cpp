@@ -16,6 +16,8 @@
 namespace digan_fast {
 namespace {
 
+constexpr const char* kTilePermission = "the kernel's permission for amx-tile";
+
 struct Feature {
     const char* name;
     bool present;
@@ -57,7 +59,7 @@ std::vector<Feature> features() {
         {"amx-bf16", cpu_has(22)},
         {"amx-tile", cpu_has(24)},
         {"amx-int8", cpu_has(25)},
-        {"amx-permission", tiles_permitted()},
+        {kTilePermission, tiles_permitted()},
     };
 #elif defined(__aarch64__)
     return {{"neon", true}};
@@ -80,7 +82,7 @@ std::vector<std::string> required(Isa isa) {
                     "avx512dq", "avx512vl", "avx512bf16", "avx512vnni"};
         case Isa::amx: {
             std::vector<std::string> names = required(Isa::avx512bf16);
-            names.insert(names.end(), {"amx-tile", "amx-bf16", "amx-int8", "amx-permission"});
+            names.insert(names.end(), {"amx-tile", "amx-bf16", "amx-int8", kTilePermission});
             return names;
         }
     }

@@ -2,9 +2,9 @@
 
 namespace digan_fast {
 
-enum class Instruction : int { fma, vdpbf16ps, vpdpbusd };
+enum class Instruction : int { fma, vdpbf16ps, vpdpbusd, tdpbf16ps, tdpbsud };
 
-constexpr int kInstructions = 3;
+constexpr int kInstructions = 5;
 
 // Operations per second of one instruction, summed over all threads; a multiply-add counts as two
 // operations.
