@@ -14,7 +14,8 @@ Instruction instruction_of(const std::string& name) {
     for (int i = 0; i < kInstructions; ++i) {
         if (name == kNames[i]) return static_cast<Instruction>(i);
     }
-    throw py::value_error("instruction is '" + name + "', expected fma, vdpbf16ps, vpdpbusd, tdpbf16ps or tdpbsud");
+    throw py::value_error("instruction is '" + name +
+                          "', expected fma, vdpbf16ps, vpdpbusd, tdpbf16ps or tdpbsud");
 }
 
 double peak_rate(const std::string& instruction, int threads, double seconds) {

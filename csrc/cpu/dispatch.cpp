@@ -21,15 +21,15 @@
     using other::op;                    \
     }
 
-// DIGAN_FAST_DISPATCH_TILES: products of packed bfloat16 and int8, which tiles compute; in all else
-// amx is avx512bf16.
+// DIGAN_FAST_DISPATCH_PACKED: what packs and multiplies a precision's elements. Only there amx,
+// whose tiles compute bfloat16 and int8, differs from avx512bf16.
 #if DIGAN_FAST_X86_ISAS
-#    define DIGAN_FAST_SWITCH(op, Params)            \
+#    define DIGAN_FAST_SWITCH(op, Params, isa)       \
         DIGAN_FAST_DECLARE(generic, op, Params)      \
         DIGAN_FAST_DECLARE(avx2, op, Params)         \
         DIGAN_FAST_DECLARE(avx512, op, Params)       \
         void op(const Params& params) {              \
-            switch (selected_isa()) {                \
+            switch (isa) {                           \
                 case Isa::amx_portable:              \
                     return amx_portable::op(params); \
                 case Isa::amx:                       \
@@ -48,25 +48,31 @@
         DIGAN_FAST_DECLARE(avx512bf16, op, Params)    \
         DIGAN_FAST_SAME(amx, avx512bf16, op)          \
         DIGAN_FAST_SAME(amx_portable, avx512bf16, op) \
-        DIGAN_FAST_SWITCH(op, Params)
+        DIGAN_FAST_SWITCH(op, Params, selected_isa())
 #    if DIGAN_FAST_PORTABLE_TILES
 #        define DIGAN_FAST_PORTABLE(op, Params) DIGAN_FAST_DECLARE(amx_portable, op, Params)
 #    else
 #        define DIGAN_FAST_PORTABLE(op, Params) DIGAN_FAST_SAME(amx_portable, amx, op)
 #    endif
-#    define DIGAN_FAST_DISPATCH_TILES(op, Params)  \
-        DIGAN_FAST_DECLARE(avx512bf16, op, Params) \
-        DIGAN_FAST_DECLARE(amx, op, Params)        \
-        DIGAN_FAST_PORTABLE(op, Params)            \
-        DIGAN_FAST_SWITCH(op, Params)
+#    define DIGAN_FAST_DISPATCH_PACKED(op, Params, precision) \
+        DIGAN_FAST_DECLARE(avx512bf16, op, Params)            \
+        DIGAN_FAST_DECLARE(amx, op, Params)                   \
+        DIGAN_FAST_PORTABLE(op, Params)                       \
+        DIGAN_FAST_SWITCH(op, Params, isa_of(precision))
 #else
 #    define DIGAN_FAST_DISPATCH(op, Params)     \
         DIGAN_FAST_DECLARE(generic, op, Params) \
         void op(const Params& params) { generic::op(params); }
-#    define DIGAN_FAST_DISPATCH_TILES DIGAN_FAST_DISPATCH
+#    define DIGAN_FAST_DISPATCH_PACKED(op, Params, precision) DIGAN_FAST_DISPATCH(op, Params)
 #endif
 
 namespace digan_fast {
+
+#if DIGAN_FAST_X86_ISAS
+static Isa isa_of(Precision precision) {
+    return precision == Precision::bfloat16 ? bfloat16_isa() : selected_isa();
+}
+#endif
 
 DIGAN_FAST_DISPATCH(axis_feature_table, AxisFeatures)
 DIGAN_FAST_DISPATCH(bias_act_cpu, BiasActParams)
@@ -75,11 +81,11 @@ DIGAN_FAST_DISPATCH(skinny_gemm, SkinnyGemm)
 DIGAN_FAST_DISPATCH(mirrored_gemm, MirroredGemm)
 DIGAN_FAST_DISPATCH(even_odd_gradient, EvenOddGradient)
 DIGAN_FAST_DISPATCH(mlp_group, MlpGroup)
-DIGAN_FAST_DISPATCH_TILES(pack_factor, PackFactor)
-DIGAN_FAST_DISPATCH_TILES(pack_layer, LayerPacking)
-DIGAN_FAST_DISPATCH_TILES(peak_cpu, PeakParams)
+DIGAN_FAST_DISPATCH_PACKED(pack_factor, PackFactor, params.precision)
+DIGAN_FAST_DISPATCH_PACKED(pack_layer, LayerPacking, params.precision)
+DIGAN_FAST_DISPATCH_PACKED(peak_cpu, PeakParams, Precision::float32)
 DIGAN_FAST_DISPATCH(axis_features_of_blocks, AxisFeatureParams)
-DIGAN_FAST_DISPATCH_TILES(render_group, BlockGroup)
+DIGAN_FAST_DISPATCH_PACKED(render_group, BlockGroup, params.stage->precision)
 DIGAN_FAST_DISPATCH(pack_lane_panels, LanePanelPacking)
 DIGAN_FAST_DISPATCH(pixel_row_gemm, PixelRowGemm)
 DIGAN_FAST_DISPATCH(weight_gradient, WeightGradient)
@@ -87,7 +93,7 @@ DIGAN_FAST_DISPATCH(activation_backward, ActivationBackward)
 DIGAN_FAST_DISPATCH(row_features, RowFeatures)
 DIGAN_FAST_DISPATCH(row_features_gradient, RowFeaturesGradient)
 DIGAN_FAST_DISPATCH(rotation_backward, RotationBackward)
-DIGAN_FAST_DISPATCH_TILES(rotate_weights, WeightRotation)
+DIGAN_FAST_DISPATCH_PACKED(rotate_weights, WeightRotation, params.precision)
 DIGAN_FAST_DISPATCH(pack_rotated_panels, RotatedPanelPacking)
 DIGAN_FAST_DISPATCH(bias_act_backward_cpu, BiasActBackwardParams)
 DIGAN_FAST_DISPATCH(fmm_weights_cpu, FmmWeightsParams)

@@ -52,8 +52,8 @@ static DIGAN_FAST_INLINE T bfloat16_element(int64_t k, const Number& number) {
     }
 }
 
-// The rows of the tallest panel of elements T. Panels of 32 and 16 rows are multiplied by AMX tiles,
-// four or two of sums at once.
+// The rows of the tallest panel of elements T. Panels of 32 and 16 rows are multiplied by AMX
+// tiles, four or two of sums at once.
 #if DIGAN_FAST_TILES
 template <class T>
 inline constexpr int kMostRows = kPack<T> == 1 ? kRows : 2 * kTileSide;
@@ -66,8 +66,8 @@ inline constexpr int kMostRows = kRows;
 template <int R>
 inline constexpr bool kInTiles = R > kRows;
 
-// The place of element k of row r in a panel of R rows. Elements of a column are neighbours, but for
-// tiles, where 16 of a row are, and then the next row's.
+// The place of element k of row r in a panel of R rows. Elements of a column are neighbours, but
+// for tiles, where 16 of a row are, and then the next row's.
 template <int R>
 static DIGAN_FAST_INLINE int64_t panel_index([[maybe_unused]] int64_t depth, int64_t k, int64_t r) {
 #if DIGAN_FAST_TILES

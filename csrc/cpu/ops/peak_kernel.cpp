@@ -2,8 +2,8 @@
 #include <chrono>
 
 #include "digan_fast/peak.h"
-#include "runtime/threads.h"
 #include "gemm/isa_traits-inl.h"
+#include "runtime/threads.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {

@@ -144,8 +144,7 @@ struct Int8GroupRenderer {
         IntTile<R> sums;
         for (int v = 0; v < 2; ++v) {
             const IntVec zero = load(lanes[block].zero + lane + v * Vec::width);
-            for (int r = 0; r < R; ++r)
-                sums.v[r][v] = mul(zero, broadcast(-layer.sums[row + r]));
+            for (int r = 0; r < R; ++r) sums.v[r][v] = mul(zero, broadcast(-layer.sums[row + r]));
         }
         return sums;
     }
@@ -158,8 +157,8 @@ struct Int8GroupRenderer {
         for (int v = 0; v < 2; ++v) {
             const Vec scale = load(lanes[block].scale + lane + v * Vec::width);
             for (int r = 0; r < R; ++r) {
-                const Vec z = mul(mul(to_float(sums.v[r][v]), scale),
-                                  broadcast(layer.scales[row + r]));
+                const Vec z =
+                    mul(mul(to_float(sums.v[r][v]), scale), broadcast(layer.scales[row + r]));
                 tile.v[r][v] = add(z, start(block, row + r, lane / Vec::width + v));
             }
         }

@@ -1,12 +1,13 @@
 #pragma once
 
-// The eight operations on AMX tiles. A thread has eight tiles of 16 rows × 64 bytes, tmm0 … tmm7. In
+// The eight operations on AMX tiles. A thread has eight tiles of 16 rows × 64 bytes, tmm0 … tmm7.
+// In
 //     dot: c[16 × 16] += a[16 × 16] · b[16 × 16]
 // an element of c has 32 bits, as have those of a and b, which are Bf16x2 or Int8x4: a holds rows
 // [output][k], b columns [k][pixel].
 //
-// DIGAN_FAST_PORTABLE_TILES replaces them by functions with the same results for every processor, so
-// that the code that uses tiles is tested where there is no AMX.
+// DIGAN_FAST_PORTABLE_TILES replaces them by functions with the same results for every processor,
+// so that the code that uses tiles is tested where there is no AMX.
 
 #if defined(__AMX_TILE__) || defined(DIGAN_FAST_PORTABLE_TILES)
 #    define DIGAN_FAST_TILES 1
@@ -96,14 +97,15 @@ static inline void dot_tiles(Int8x4) {
         for (int k = 0; k < kTileSide; ++k)
             for (int n = 0; n < kTileSide; ++n)
                 for (int i = 0; i < 32; i += 8)
-                    tile[c][m][n] += static_cast<uint32_t>(
-                        static_cast<int8_t>(tile[a][m][k] >> i & 0xff) *
-                        static_cast<int32_t>(tile[b][k][n] >> i & 0xff));
+                    tile[c][m][n] +=
+                        static_cast<uint32_t>(static_cast<int8_t>(tile[a][m][k] >> i & 0xff) *
+                                              static_cast<int32_t>(tile[b][k][n] >> i & 0xff));
 }
 
 #    else
 
-// Written in assembly, since the intrinsics of some compilers take literals alone, no template's arguments.
+// Written in assembly, since the intrinsics of some compilers take literals alone, no template's
+// arguments.
 static inline void configure_tiles() {
     struct alignas(64) {
         uint8_t palette = 1, start_row = 0, reserved[14] = {};
