@@ -74,7 +74,7 @@ static Isa isa_of(Precision precision) {
 }
 #endif
 
-DIGAN_FAST_DISPATCH(axis_feature_table, AxisFeatures)
+DIGAN_FAST_DISPATCH(axis_feature_table, AxisFeatureTable)
 DIGAN_FAST_DISPATCH(bias_act_cpu, BiasActParams)
 DIGAN_FAST_DISPATCH(skinny_gradient, SkinnyGradient)
 DIGAN_FAST_DISPATCH(skinny_gemm, SkinnyGemm)
@@ -84,9 +84,9 @@ DIGAN_FAST_DISPATCH(mlp_group, MlpGroup)
 DIGAN_FAST_DISPATCH_PACKED(pack_factor, PackFactor, params.precision)
 DIGAN_FAST_DISPATCH_PACKED(pack_layer, LayerPacking, params.precision)
 DIGAN_FAST_DISPATCH_PACKED(peak_cpu, PeakParams, Precision::float32)
-DIGAN_FAST_DISPATCH(axis_features_of_blocks, AxisFeatureParams)
+DIGAN_FAST_DISPATCH(block_axis_features, BlockAxisFeatures)
 DIGAN_FAST_DISPATCH_PACKED(render_group, BlockGroup, params.stage->precision)
-DIGAN_FAST_DISPATCH(pack_lane_panels, LanePanelPacking)
+DIGAN_FAST_DISPATCH(pack_column_panels, ColumnPanelPacking)
 DIGAN_FAST_DISPATCH(pixel_row_gemm, PixelRowGemm)
 DIGAN_FAST_DISPATCH(weight_gradient, WeightGradient)
 DIGAN_FAST_DISPATCH(activation_backward, ActivationBackward)

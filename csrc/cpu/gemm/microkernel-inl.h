@@ -1,7 +1,7 @@
 #pragma once
 
 // Matrix products in register tiles: rows × two vectors of lanes. The row operand is packed in
-// panels [depth][rows], broadcast element by element; the lane operand is [depth][step].
+// panels [depth][rows], broadcast element by element; the lane operand is [depth][stride].
 
 #include "gemm/isa_traits-inl.h"
 
@@ -15,8 +15,9 @@ struct Tile {
 // tile[r] += Σ_k rows[k][r] · lanes[k]
 template <int R, int V>
 static DIGAN_FAST_INLINE void microkernel(Tile<R, V>& tile, int64_t depth, const float* rows,
-                                          int64_t row_step, const float* lanes, int64_t lane_step) {
-    for (int64_t k = 0; k < depth; ++k, rows += row_step, lanes += lane_step) {
+                                          int64_t row_stride, const float* lanes,
+                                          int64_t column_stride) {
+    for (int64_t k = 0; k < depth; ++k, rows += row_stride, lanes += column_stride) {
         Vec a[V];
         for (int v = 0; v < V; ++v) a[v] = load(lanes + v * Vec::width);
         for (int r = 0; r < R; ++r) {
@@ -29,9 +30,9 @@ static DIGAN_FAST_INLINE void microkernel(Tile<R, V>& tile, int64_t depth, const
 #if defined(__AVX512BF16__)
 template <int R>
 static DIGAN_FAST_INLINE void microkernel(Tile<R>& tile, int64_t depth, const Bf16x2* rows,
-                                          int64_t row_step, const Bf16x2* lanes,
-                                          int64_t lane_step) {
-    for (int64_t k = 0; k < depth; ++k, rows += row_step, lanes += lane_step) {
+                                          int64_t row_stride, const Bf16x2* lanes,
+                                          int64_t column_stride) {
+    for (int64_t k = 0; k < depth; ++k, rows += row_stride, lanes += column_stride) {
         const __m512bh a = load_bf16x2(lanes), b = load_bf16x2(lanes + Vec::width);
         for (int r = 0; r < R; ++r) {
             const __m512bh s = broadcast_bf16x2(rows[r]);
@@ -41,32 +42,32 @@ static DIGAN_FAST_INLINE void microkernel(Tile<R>& tile, int64_t depth, const Bf
     }
 }
 
-// float32 rows [2·depth][row_step] times lanes of pairs.
+// float32 rows [2·depth][row_stride] times lanes of pairs.
 template <int R>
 static DIGAN_FAST_INLINE void microkernel(Tile<R>& tile, int64_t depth, const float* rows,
-                                          int64_t row_step, const Bf16x2* lanes,
-                                          int64_t lane_step) {
+                                          int64_t row_stride, const Bf16x2* lanes,
+                                          int64_t column_stride) {
     const __m512i high = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
-    for (int64_t k = 0; k < depth; ++k, rows += 2 * row_step, lanes += lane_step) {
+    for (int64_t k = 0; k < depth; ++k, rows += 2 * row_stride, lanes += column_stride) {
         for (int v = 0; v < 2; ++v) {
             const __m512i pairs = _mm512_loadu_si512(lanes + v * Vec::width);
             const Vec even{_mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16))};
             const Vec odd{_mm512_castsi512_ps(_mm512_and_si512(pairs, high))};
             for (int r = 0; r < R; ++r) {
                 tile.v[r][v] = fma(broadcast(rows[r]), even, tile.v[r][v]);
-                tile.v[r][v] = fma(broadcast(rows[row_step + r]), odd, tile.v[r][v]);
+                tile.v[r][v] = fma(broadcast(rows[row_stride + r]), odd, tile.v[r][v]);
             }
         }
     }
 }
 #endif
 
-// Rows of kTile lanes in memory.
+// Rows of kNR lanes in memory.
 template <int R>
 static DIGAN_FAST_INLINE Tile<R> tile_of(const float* from) {
     Tile<R> tile;
     for (int r = 0; r < R; ++r)
-        for (int v = 0; v < 2; ++v) tile.v[r][v] = load(from + r * kTile + v * Vec::width);
+        for (int v = 0; v < 2; ++v) tile.v[r][v] = load(from + r * kNR + v * Vec::width);
     return tile;
 }
 
@@ -78,10 +79,10 @@ struct IntTile {
 // sums[r] + Σ_k rows[k][r] · lanes[k]
 template <int R>
 static DIGAN_FAST_INLINE IntTile<R> microkernel(const IntTile<R>& start, int64_t depth,
-                                                const Int8x4* rows, int64_t row_step,
-                                                const Int8x4* lanes, int64_t lane_step) {
+                                                const Int8x4* rows, int64_t row_stride,
+                                                const Int8x4* lanes, int64_t column_stride) {
     IntTile<R> sums = start;
-    for (int64_t k = 0; k < depth; ++k, rows += row_step, lanes += lane_step) {
+    for (int64_t k = 0; k < depth; ++k, rows += row_stride, lanes += column_stride) {
         const Activations a = activations(load(lanes));
         const Activations b = activations(load(lanes + Vec::width));
 #pragma GCC unroll 12
@@ -98,7 +99,7 @@ static DIGAN_FAST_INLINE IntTile<R> microkernel(const IntTile<R>& start, int64_t
 constexpr int kRowsOfAPart = 8;
 
 #if DIGAN_FAST_TILES
-static_assert(kTile == 2 * kTileSide, "a register tile is as wide as two AMX tiles");
+static_assert(kNR == 2 * kTileSide, "a register tile is as wide as two AMX tiles");
 
 static DIGAN_FAST_INLINE Tile<kRowsOfAPart> part_of(const float* sums) {
     return tile_of<kRowsOfAPart>(sums);
@@ -107,17 +108,17 @@ static DIGAN_FAST_INLINE Tile<kRowsOfAPart> part_of(const float* sums) {
 static DIGAN_FAST_INLINE IntTile<kRowsOfAPart> part_of(const int32_t* sums) {
     IntTile<kRowsOfAPart> part;
     for (int r = 0; r < kRowsOfAPart; ++r)
-        for (int v = 0; v < 2; ++v) part.v[r][v] = load(sums + r * kTile + v * Vec::width);
+        for (int v = 0; v < 2; ++v) part.v[r][v] = load(sums + r * kNR + v * Vec::width);
     return part;
 }
 
-// sums[r] = Σ_k rows[k][r] · lanes[k], [R][kTile], from a panel of R rows.
+// sums[r] = Σ_k rows[k][r] · lanes[k], [R][kNR], from a panel of R rows.
 template <int R, class T, class Sum>
 static inline void tile_product(Sum* sums, int64_t depth, const T* panel, const T* lanes,
-                                int64_t lane_step) {
+                                int64_t column_stride) {
     static_assert(kInTiles<R> && sizeof(Sum) == 4);
     constexpr int64_t kRowBytes = 4 * kTileSide;
-    const int64_t step = 4 * lane_step;
+    const int64_t step = 4 * column_stride;
     zero_tile<0>();
     zero_tile<1>();
     if constexpr (R == 32) {
@@ -137,40 +138,39 @@ static inline void tile_product(Sum* sums, int64_t depth, const T* panel, const 
             dot_tiles<3, 5, 7>(T{});
         }
         panel += R * kTileSide;
-        lanes += kTileSide * lane_step;
+        lanes += kTileSide * column_stride;
     }
-    store_tile<0>(sums, 4 * kTile);
-    store_tile<1>(sums + kTileSide, 4 * kTile);
+    store_tile<0>(sums, 4 * kNR);
+    store_tile<1>(sums + kTileSide, 4 * kNR);
     if constexpr (R == 32) {
-        store_tile<2>(sums + kTileSide * kTile, 4 * kTile);
-        store_tile<3>(sums + kTileSide * kTile + kTileSide, 4 * kTile);
+        store_tile<2>(sums + kTileSide * kNR, 4 * kNR);
+        store_tile<3>(sums + kTileSide * kNR + kTileSide, 4 * kNR);
     }
     if (k == depth) return;
     for (int r = 0; r < R; r += kRowsOfAPart) {
-        auto part = part_of(sums + r * kTile);
+        auto part = part_of(sums + r * kNR);
         if constexpr (kPack<T> == 4) {
-            part = microkernel(part, depth - k, panel + r, R, lanes, lane_step);
+            part = microkernel(part, depth - k, panel + r, R, lanes, column_stride);
         } else {
-            microkernel(part, depth - k, panel + r, R, lanes, lane_step);
+            microkernel(part, depth - k, panel + r, R, lanes, column_stride);
         }
         for (int i = 0; i < kRowsOfAPart; ++i)
-            for (int v = 0; v < 2; ++v)
-                store(sums + (r + i) * kTile + v * Vec::width, part.v[i][v]);
+            for (int v = 0; v < 2; ++v) store(sums + (r + i) * kNR + v * Vec::width, part.v[i][v]);
     }
 }
 #endif
 
 // Stores tile[r] to row r of out [rows][step]; out starts at the tile's first lane.
 template <int R, int V>
-static DIGAN_FAST_INLINE void store_tile(const Tile<R, V>& tile, float* out, int64_t step) {
+static DIGAN_FAST_INLINE void store_tile(const Tile<R, V>& tile, float* out, int64_t stride) {
     for (int r = 0; r < R; ++r)
-        for (int v = 0; v < V; ++v) store(out + r * step + v * Vec::width, tile.v[r][v]);
+        for (int v = 0; v < V; ++v) store(out + r * stride + v * Vec::width, tile.v[r][v]);
 }
 
 #if defined(__AVX512BF16__)
 // The same for pairs of rows; the partner of an odd last row is zero.
 template <int R>
-static DIGAN_FAST_INLINE void store_tile(const Tile<R>& tile, Bf16x2* out, int64_t step) {
+static DIGAN_FAST_INLINE void store_tile(const Tile<R>& tile, Bf16x2* out, int64_t stride) {
     for (int r = 0; r < R; r += 2) {
         for (int v = 0; v < 2; ++v) {
             const __m512i even = narrowed_bf16(tile.v[r][v].v);
@@ -179,7 +179,7 @@ static DIGAN_FAST_INLINE void store_tile(const Tile<R>& tile, Bf16x2* out, int64
                 const __m512i odd = narrowed_bf16(tile.v[r + 1][v].v);
                 pair = _mm512_or_si512(even, _mm512_slli_epi32(odd, 16));
             }
-            _mm512_storeu_si512(out + r / 2 * step + v * Vec::width, pair);
+            _mm512_storeu_si512(out + r / 2 * stride + v * Vec::width, pair);
         }
     }
 }

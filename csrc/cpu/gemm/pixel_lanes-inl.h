@@ -9,7 +9,7 @@
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
-static_assert(kBlockLanes == kLanes, "a block is a row of lanes");
+static_assert(kBlockPixels == kBlockPixels, "a block is a row of lanes");
 
 // The initial value of a sum: the bias of its row.
 struct Bias {
@@ -23,27 +23,27 @@ template <int R, class T, class Call>
 static DIGAN_FAST_INLINE void for_each_part_of_tiles(int64_t depth, const T* panel, const T* lanes,
                                                      const Call& call) {
     using Sum = std::conditional_t<kPack<T> == 4, int32_t, float>;
-    alignas(64) Sum sums[R * kTile];
-    tile_product<R>(sums, depth, panel, lanes, kLanes);
+    alignas(64) Sum sums[R * kNR];
+    tile_product<R>(sums, depth, panel, lanes, kBlockPixels);
     for (int r = 0; r < R; r += kRowsOfAPart) {
-        auto part = part_of(sums + r * kTile);
+        auto part = part_of(sums + r * kNR);
         call(part, r);
     }
 }
 #endif
 
-// Calls out(act(start + layer·in)) for each tile; in: [count][in_step] of lanes. The panels'
+// Calls out(act(start + layer·in)) for each tile; in: [count][in_stride] of lanes. The panels'
 // elements are `Weight`s; they differ from the lanes' if the weights are float32 and the
 // activations packed.
 template <class Weight, class In, class Start, class Out>
 static inline void gemm(const PackedLayer& layer, int count, const Start& start, const In* in,
-                        int64_t in_step, const Epilogue& how, const Out& out) {
+                        int64_t in_stride, const Epilogue& how, const Out& out) {
     const int64_t depth = layer.depth * kPack<Weight> / kPack<In>;
     for_each_tile_of_blocks<Weight>(
-        layer.outputs, count, 1, [&](auto panel, int64_t row, int block, int lane) {
-            constexpr int R = decltype(panel)::count;
+        layer.outputs, count, 1, [&](auto mr, int64_t row, int block, int lane) {
+            constexpr int R = decltype(mr)::value;
             const Weight* const rows = panel_at<Weight>(layer.panels, row, layer.depth);
-            const In* const lanes = in + block * in_step + lane;
+            const In* const lanes = in + block * in_stride + lane;
             if constexpr (kInTiles<R>) {
                 for_each_part_of_tiles<R>(depth, rows, lanes, [&](auto& part, int r) {
                     for (int i = 0; i < kRowsOfAPart; ++i)
@@ -57,7 +57,7 @@ static inline void gemm(const PackedLayer& layer, int count, const Start& start,
                 for (int r = 0; r < R; ++r)
                     for (int v = 0; v < 2; ++v)
                         tile.v[r][v] = start(block, row + r, lane / Vec::width + v);
-                microkernel(tile, depth, rows, R, lanes, kLanes);
+                microkernel(tile, depth, rows, R, lanes, kBlockPixels);
                 apply_epilogue(tile, how);
                 out(tile, block, row, lane);
             }

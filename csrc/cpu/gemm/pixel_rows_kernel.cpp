@@ -31,8 +31,8 @@ class Prefetcher {
     int64_t at_ = 0;  // within the row
 };
 
-inline int64_t tiles_in(int64_t rows, int64_t lanes) {
-    return (rows + kRows - 1) / kRows * ((lanes + kTile - 1) / kTile);
+inline int64_t tiles_in(int64_t rows, int64_t columns) {
+    return (rows + kMR - 1) / kMR * ((columns + kNR - 1) / kNR);
 }
 
 // The derivative of lrelu, relu or linear, from its output `out`.
@@ -45,48 +45,48 @@ DIGAN_FAST_INLINE float slope_at(Activation activation, float out) {
 template <Activation A>
 void slope(const ActivationBackward& p) {
     const float gain = p.activation.gain, clamp = p.activation.clamp;
-    for (int64_t r = 0; r < p.count; ++r) {
+    for (int64_t r = 0; r < p.rows; ++r) {
         const float *const grad = p.grad[r], *const out = p.out[r];
-        float* const dz = p.dz + r * p.dz_step;
+        float* const dz = p.dz + r * p.dz_stride;
         if (!grad) {
-            for (int64_t n = 0; n < p.lanes; ++n) dz[n] = 0;
+            for (int64_t n = 0; n < p.columns; ++n) dz[n] = 0;
             continue;
         }
         if constexpr (A == Activation::sine) {
-            const float* const z = p.z + r * p.lanes;
+            const float* const z = p.z + r * p.columns;
             constexpr int64_t kChunk = 64;
             float sine[kChunk], cosine[kChunk];
-            for (int64_t n = 0; n < p.lanes; n += kChunk) {
-                const int64_t count = p.lanes - n < kChunk ? p.lanes - n : kChunk;
+            for (int64_t n = 0; n < p.columns; n += kChunk) {
+                const int64_t count = p.columns - n < kChunk ? p.columns - n : kChunk;
                 sincos_n(z + n, sine, cosine, count);
                 for (int64_t i = 0; i < count; ++i) dz[n + i] = grad[n + i] * cosine[i] * gain;
             }
         } else {
 #pragma omp simd
-            for (int64_t n = 0; n < p.lanes; ++n) dz[n] = grad[n] * slope_at(A, out[n]) * gain;
+            for (int64_t n = 0; n < p.columns; ++n) dz[n] = grad[n] * slope_at(A, out[n]) * gain;
         }
         if (clamp < INFINITY) {
             // A NaN is not below the clamp, so it gets no gradient.
 #pragma omp simd
-            for (int64_t n = 0; n < p.lanes; ++n) dz[n] = fabsf(out[n]) < clamp ? dz[n] : 0.0f;
+            for (int64_t n = 0; n < p.columns; ++n) dz[n] = fabsf(out[n]) < clamp ? dz[n] : 0.0f;
         }
         float* const dbias = p.dbias;
 #pragma omp simd
-        for (int64_t n = 0; n < p.lanes; ++n) dbias[n] += dz[n];
+        for (int64_t n = 0; n < p.columns; ++n) dbias[n] += dz[n];
     }
 }
 
 }  // namespace
 
-void pack_lane_panels(const LanePanelPacking& p) {
+void pack_column_panels(const ColumnPanelPacking& p) {
     for (int64_t n = p.first; n < p.last;) {
-        const int64_t width = panel_width(p.lanes, n);
-        const int64_t count = p.lanes - n < width ? p.lanes - n : width;
+        const int64_t width = panel_width(p.columns, n);
+        const int64_t count = p.columns - n < width ? p.columns - n : width;
         float* const panel = p.panels + n * p.depth;
         for (int64_t k = 0; k < p.depth; ++k) {
-            const float* const from = p.weight + k * p.depth_step + n * p.lane_step;
+            const float* const from = p.weight + k * p.depth_stride + n * p.column_stride;
             float* const to = panel + k * width;
-            for (int64_t i = 0; i < count; ++i) to[i] = from[i * p.lane_step] * p.scale;
+            for (int64_t i = 0; i < count; ++i) to[i] = from[i * p.column_stride] * p.scale;
             for (int64_t i = count; i < width; ++i) to[i] = 0;
         }
         n += width;
@@ -96,32 +96,32 @@ void pack_lane_panels(const LanePanelPacking& p) {
 void pixel_row_gemm(const PixelRowGemm& p) {
     const Epilogue how{p.activation.activation, p.activation.gain, p.activation.clamp, false};
     const Vec scale = broadcast(p.start.scale);
-    Prefetcher next(p.next, tiles_in(p.count, p.lanes));
-    pack_rows(p.x, p.x_step, p.count, p.depth, p.packed);
+    Prefetcher next(p.next, tiles_in(p.rows, p.columns));
+    pack_rows(p.x, p.x_stride, p.rows, p.depth, p.packed);
     for_each_tile_of_rows(
-        p.count, p.lanes, [&](auto panel, auto vectors, int64_t row, int64_t n, int64_t width) {
-            constexpr int R = decltype(panel)::count, V = decltype(vectors)::count;
+        p.rows, p.columns, [&](auto mr, auto vectors, int64_t row, int64_t n, int64_t width) {
+            constexpr int R = decltype(mr)::value, V = decltype(vectors)::value;
             next.part();
             Tile<R, V> tile;
             for (int v = 0; v < V; ++v) {
-                const int64_t lane = n + v * Vec::width, count = p.lanes - lane;
-                const Vec bias = p.start.bias ? mul(scale, load_some(p.start.bias + lane, count))
+                const int64_t column = n + v * Vec::width, count = p.columns - column;
+                const Vec bias = p.start.bias ? mul(scale, load_some(p.start.bias + column, count))
                                               : broadcast(0.0f);
                 for (int r = 0; r < R; ++r)
                     tile.v[r][v] =
                         p.start.base
-                            ? fma(scale, load_some(p.start.base[row + r] + lane, count), bias)
+                            ? fma(scale, load_some(p.start.base[row + r] + column, count), bias)
                             : bias;
             }
             microkernel(tile, p.depth, p.packed + row * p.depth, R, p.panels + n * p.depth, width);
             apply_epilogue(tile, how);
             for (int r = 0; r < R; ++r)
                 for (int v = 0; v < V; ++v) {
-                    const int64_t lane = n + v * Vec::width;
+                    const int64_t column = n + v * Vec::width;
                     if (p.non_temporal) {
-                        store_streaming(p.out[row + r] + lane, tile.v[r][v]);
+                        store_streaming(p.out[row + r] + column, tile.v[r][v]);
                     } else {
-                        store_some(p.out[row + r] + lane, p.lanes - lane, tile.v[r][v]);
+                        store_some(p.out[row + r] + column, p.columns - column, tile.v[r][v]);
                     }
                 }
         });
@@ -131,22 +131,22 @@ void pixel_row_gemm(const PixelRowGemm& p) {
 void weight_gradient(const WeightGradient& p) {
     const int64_t tiles = tiles_in(p.outputs, p.inputs);
     Prefetcher next[2] = {{p.next[0], tiles}, {p.next[1], tiles}};
-    // The tile's lanes of x, [rows][width], with zeros past the last one.
+    // The tile's columns of x, [rows][width], with zeros past the last one.
     const auto pack_lanes = [&](int64_t i, int64_t width) {
         const int64_t count = p.inputs - i < width ? p.inputs - i : width;
-        const float* const lanes = p.x + i;
-        for (int64_t r = 0; r < p.count; ++r) {
+        const float* const columns = p.x + i;
+        for (int64_t r = 0; r < p.rows; ++r) {
             if (count < width) {
                 for (int64_t j = 0; j < width; ++j)
-                    p.tail[r * width + j] = j < count ? lanes[r * p.x_step + j] : 0.0f;
+                    p.tail[r * width + j] = j < count ? columns[r * p.x_stride + j] : 0.0f;
             } else {
                 for (int64_t j = 0; j < width; j += Vec::width)
-                    store(p.tail + r * width + j, load(lanes + r * p.x_step + j));
+                    store(p.tail + r * width + j, load(columns + r * p.x_stride + j));
             }
         }
     };
-    const auto add_tile = [&](auto panel, auto vectors, int64_t n, int64_t i, int64_t width) {
-        constexpr int R = decltype(panel)::count, V = decltype(vectors)::count;
+    const auto add_tile = [&](auto mr, auto vectors, int64_t n, int64_t i, int64_t width) {
+        constexpr int R = decltype(mr)::value, V = decltype(vectors)::value;
         const int64_t count = p.inputs - i < width ? p.inputs - i : width;
         for (Prefetcher& part : next) part.part();
         float* const into = p.into + n * p.inputs + i;
@@ -158,7 +158,7 @@ void weight_gradient(const WeightGradient& p) {
         // The sums of the next tile down.
         for (int64_t r = R; r < 2 * R && n + r < p.outputs; ++r)
             for (int64_t j = 0; j < count; j += 16) prefetch(into + r * p.inputs + j);
-        microkernel(tile, p.count, p.dz + n, p.dz_step, p.tail, width);
+        microkernel(tile, p.rows, p.dz + n, p.dz_stride, p.tail, width);
         for (int r = 0; r < R; ++r)
             for (int v = 0; v < V; ++v)
                 store_some(into + r * p.inputs + v * Vec::width, count - v * Vec::width,

@@ -11,21 +11,21 @@
 namespace digan_fast {
 
 // Rows that go through a product, forward and backward, together.
-constexpr int64_t kBlockOfRows = 192;
+constexpr int64_t kStripRows = 192;
 
-// The most elements that the panels of a [depth, lanes] matrix take.
-constexpr int64_t panel_size(int64_t depth, int64_t lanes) {
-    return depth * ((lanes + 31) / 32 * 32);
+// The most elements that the panels of a [depth, columns] matrix take.
+constexpr int64_t panel_size(int64_t depth, int64_t columns) {
+    return depth * ((columns + 31) / 32 * 32);
 }
 
-// A matrix [depth, lanes] in panels of lanes [depth, width]: element (k, n) is
-// weight[k · depth_step + n · lane_step] · scale. Lanes [first, last), multiples of 32 or
+// A matrix [depth, columns] in panels of columns [depth, width]: element (k, n) is
+// weight[k · depth_stride + n · column_stride] · scale. Lanes [first, last), multiples of 32 or
 // the end.
-struct LanePanelPacking {
+struct ColumnPanelPacking {
     float* panels;
     const float* weight;
-    int64_t depth, lanes;
-    int64_t depth_step, lane_step;
+    int64_t depth, columns;
+    int64_t depth_stride, column_stride;
     float scale;
     int64_t first, last;
 };
@@ -39,8 +39,8 @@ struct RowActivation {
 
 // The initial value of a row of outputs.
 struct GemmStart {
-    const float* bias;         // [lanes], or null
-    const float* const* base;  // for each row, [lanes], or null
+    const float* bias;         // [columns], or null
+    const float* const* base;  // for each row, [columns], or null
     float scale;               // applied to both
 };
 
@@ -51,15 +51,15 @@ struct PrefetchRows {
     int64_t size;  // elements per row
 };
 
-// out[r] = act(start + x[r] · panels) for `count` rows.
+// out[r] = act(start + x[r] · panels) for `rows` rows.
 struct PixelRowGemm {
-    float* const* out;  // for each row, [lanes]
+    float* const* out;  // for each row, [columns]
     const float* x;
-    int64_t x_step;
-    int64_t count;
-    float* packed;  // count · depth elements
+    int64_t x_stride;
+    int64_t rows;
+    float* packed;  // rows · depth elements
     const float* panels;
-    int64_t depth, lanes;
+    int64_t depth, columns;
     GemmStart start;
     RowActivation activation;  // the gain of lrelu, relu and linear is in the panels and the scale
     bool non_temporal;         // requires rows of `out` to be whole cache lines
@@ -70,28 +70,28 @@ struct PixelRowGemm {
 struct WeightGradient {
     float* into;
     const float* dz;
-    int64_t dz_step;
+    int64_t dz_stride;
     const float* x;
-    int64_t x_step;
-    int64_t count;
+    int64_t x_stride;
+    int64_t rows;
     int64_t outputs, inputs;
-    float* tail;  // 32 · kBlockOfRows elements
+    float* tail;  // 32 · kStripRows elements
     PrefetchRows next[2];
 };
 
 // dz = grad · act'(z) · gain, 0 where clamped, and dbias += Σ_r dz[r].
 struct ActivationBackward {
     float* dz;
-    int64_t dz_step;
+    int64_t dz_stride;
     const float* const* grad;  // for each row; null: a row of zeros
     const float* const* out;   // for each row
-    const float* z;            // [count, lanes], for sine
-    int64_t count, lanes;
+    const float* z;            // [rows, columns], for sine
+    int64_t rows, columns;
     float* dbias;
     RowActivation activation;
 };
 
-void pack_lane_panels(const LanePanelPacking& params);
+void pack_column_panels(const ColumnPanelPacking& params);
 void pixel_row_gemm(const PixelRowGemm& params);
 void weight_gradient(const WeightGradient& params);
 void activation_backward(const ActivationBackward& params);

@@ -5,9 +5,6 @@
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
 
-// Rows of each matrix whose products are in registers at once.
-constexpr int kFew = kSkinnyTogether, kMany = kSkinnyRowsTogether;
-
 // The sum of the lanes, as a pairwise tree.
 DIGAN_FAST_INLINE float total(Vec a) {
     float lanes[Vec::width];
@@ -17,35 +14,35 @@ DIGAN_FAST_INLINE float total(Vec a) {
     return lanes[0];
 }
 
-// call(Count<M>, row) for all rows, kMany at once and the last ones one at a time.
+// call(Constant<M>, row) for all rows, kSkinnyMR at once and the last ones one at a time.
 template <class Call>
 DIGAN_FAST_INLINE void by_many(int64_t rows, const Call& call) {
     int64_t row = 0;
-    for (; row + kMany <= rows; row += kMany) call(Count<kMany>{}, row);
-    for (; row < rows; ++row) call(Count<1>{}, row);
+    for (; row + kSkinnyMR <= rows; row += kSkinnyMR) call(Constant<kSkinnyMR>{}, row);
+    for (; row < rows; ++row) call(Constant<1>{}, row);
 }
 
-// call(Count<S>, s) for all of the few rows, kFew at once.
+// call(Constant<S>, s) for all of the few rows, kSkinnyNR at once.
 template <class Call>
 DIGAN_FAST_INLINE void by_few(int64_t rows, const Call& call) {
-    for (int64_t s = 0; s < rows; s += kFew) {
+    for (int64_t s = 0; s < rows; s += kSkinnyNR) {
         switch (rows - s) {
             case 1:
-                call(Count<1>{}, s);
+                call(Constant<1>{}, s);
                 break;
             case 2:
-                call(Count<2>{}, s);
+                call(Constant<2>{}, s);
                 break;
             case 3:
-                call(Count<3>{}, s);
+                call(Constant<3>{}, s);
                 break;
             default:
-                call(Count<kFew>{}, s);
+                call(Constant<kSkinnyNR>{}, s);
         }
     }
 }
 
-// z[s · kManyRows + m] = Σ_d many[m][d] · few[s][d]
+// z[s · kSkinnyStripRows + m] = Σ_d many[m][d] · few[s][d]
 template <int M, int S>
 DIGAN_FAST_INLINE void dots(const float* many, const float* few, int64_t depth, float* z) {
     Vec sums[M][S];
@@ -61,7 +58,7 @@ DIGAN_FAST_INLINE void dots(const float* many, const float* few, int64_t depth, 
         }
     }
     for (int m = 0; m < M; ++m)
-        for (int s = 0; s < S; ++s) z[s * kManyRows + m] = total(sums[m][s]);
+        for (int s = 0; s < S; ++s) z[s * kSkinnyStripRows + m] = total(sums[m][s]);
 }
 
 template <int M, int S>
@@ -72,7 +69,7 @@ DIGAN_FAST_INLINE void gradients(const SkinnyGradient& p, int64_t row, int64_t f
     Vec dz[M][S];
     for (int m = 0; m < M; ++m)
         for (int s = 0; s < S; ++s)
-            dz[m][s] = broadcast(p.dz[(row + m) * p.row_step + (first + s) * p.few_step]);
+            dz[m][s] = broadcast(p.dz[(row + m) * p.row_stride + (first + s) * p.few_stride]);
     for (int64_t d = 0; d < depth; d += Vec::width) {
         Vec a[S], sums[S];
         for (int s = 0; s < S; ++s) {
@@ -101,32 +98,33 @@ DIGAN_FAST_INLINE void gradients(const SkinnyGradient& p, int64_t row, int64_t f
 
 void skinny_gemm(const SkinnyGemm& p) {
     const Epilogue how{p.activation.activation, p.activation.gain, p.activation.clamp, false};
-    float z[kSkinnyRows * kManyRows];
+    float z[kSkinnyLimit * kSkinnyStripRows];
     by_many(p.rows, [&](auto many_rows, int64_t row) {
         by_few(p.few_rows, [&](auto few_rows, int64_t s) {
-            dots<decltype(many_rows)::count, decltype(few_rows)::count>(
-                p.many + row * p.depth, p.few + s * p.depth, p.depth, z + s * kManyRows + row);
+            dots<decltype(many_rows)::value, decltype(few_rows)::value>(
+                p.many + row * p.depth, p.few + s * p.depth, p.depth,
+                z + s * kSkinnyStripRows + row);
         });
     });
     for (int64_t s = 0; s < p.few_rows; ++s) {
-        float* const of_row = z + s * kManyRows;
+        float* const of_row = z + s * kSkinnyStripRows;
         if (p.bias)
             for (int64_t m = 0; m < p.rows; ++m)
-                of_row[m] += p.bias[m * p.bias_row_step + s * p.bias_few_step];
+                of_row[m] += p.bias[m * p.bias_row_stride + s * p.bias_few_stride];
         for (int64_t m = 0; m < p.rows; m += Vec::width) {
             Tile<1, 1> tile;
             tile.v[0][0] = mul(broadcast(p.scale), load_some(of_row + m, p.rows - m));
             apply_epilogue(tile, how);
             store_some(of_row + m, p.rows - m, tile.v[0][0]);
         }
-        for (int64_t m = 0; m < p.rows; ++m) p.out[m * p.row_step + s * p.few_step] = of_row[m];
+        for (int64_t m = 0; m < p.rows; ++m) p.out[m * p.row_stride + s * p.few_stride] = of_row[m];
     }
 }
 
 void skinny_gradient(const SkinnyGradient& p) {
     by_many(p.rows, [&](auto many_rows, int64_t row) {
         by_few(p.few_rows, [&](auto few_rows, int64_t s) {
-            gradients<decltype(many_rows)::count, decltype(few_rows)::count>(p, row, s);
+            gradients<decltype(many_rows)::value, decltype(few_rows)::value>(p, row, s);
         });
     });
     if (p.non_temporal) fence_streaming();

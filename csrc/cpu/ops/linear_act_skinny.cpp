@@ -10,9 +10,9 @@ namespace {
 struct Roles {
     int64_t many, few;  // rows of each, per video
     const float *many_rows, *few_rows;
-    int64_t row_step, few_step;  // of outputs
-    int64_t bias_row_step, bias_few_step;
-    int64_t blocks;
+    int64_t row_stride, few_stride;  // of outputs
+    int64_t bias_row_stride, bias_few_stride;
+    int64_t strips;
 
     explicit Roles(const LinearActParams& p) {
         const bool few_outputs = p.outputs <= p.rows;
@@ -20,39 +20,41 @@ struct Roles {
         few = few_outputs ? p.outputs : p.rows;
         many_rows = few_outputs ? p.x : p.weight;
         few_rows = few_outputs ? p.weight : p.x;
-        row_step = few_outputs ? p.outputs : 1;
-        few_step = few_outputs ? 1 : p.outputs;
-        bias_row_step = few_outputs ? 0 : 1;
-        bias_few_step = few_outputs ? 1 : 0;
-        blocks = (many + kManyRows - 1) / kManyRows;
+        row_stride = few_outputs ? p.outputs : 1;
+        few_stride = few_outputs ? 1 : p.outputs;
+        bias_row_stride = few_outputs ? 0 : 1;
+        bias_few_stride = few_outputs ? 1 : 0;
+        strips = (many + kSkinnyStripRows - 1) / kSkinnyStripRows;
     }
-    int64_t rows_of(int64_t block) const { return std::min(kManyRows, many - block * kManyRows); }
+    int64_t rows_of(int64_t strip) const {
+        return std::min(kSkinnyStripRows, many - strip * kSkinnyStripRows);
+    }
 };
 
 }  // namespace
 
-bool is_skinny(const LinearActParams& p) { return std::min(p.rows, p.outputs) <= kSkinnyRows; }
+bool is_skinny(const LinearActParams& p) { return std::min(p.rows, p.outputs) <= kSkinnyLimit; }
 
 void linear_act_skinny(const LinearActParams& p) {
     const Roles roles(p);
     const float scale = folded_gain(p.activation, p.gain);
-    parallel_for(p.threads, p.videos * roles.blocks, [&](int64_t task) {
-        const int64_t video = task / roles.blocks, block = task % roles.blocks;
-        const int64_t row = block * kManyRows;
+    parallel_for(p.threads, p.videos * roles.strips, [&](int64_t task) {
+        const int64_t video = task / roles.strips, strip = task % roles.strips;
+        const int64_t row = strip * kSkinnyStripRows;
         const float* const bias =
             p.bias ? p.bias + (p.own_biases ? video * p.outputs : 0) : nullptr;
         skinny_gemm({
             .many = roles.many_rows + (video * roles.many + row) * p.inputs,
             .few = roles.few_rows + video * roles.few * p.inputs,
-            .rows = roles.rows_of(block),
+            .rows = roles.rows_of(strip),
             .few_rows = roles.few,
             .depth = p.inputs,
-            .out = p.out + video * p.rows * p.outputs + row * roles.row_step,
-            .row_step = roles.row_step,
-            .few_step = roles.few_step,
-            .bias = bias ? bias + row * roles.bias_row_step : nullptr,
-            .bias_row_step = roles.bias_row_step,
-            .bias_few_step = roles.bias_few_step,
+            .out = p.out + video * p.rows * p.outputs + row * roles.row_stride,
+            .row_stride = roles.row_stride,
+            .few_stride = roles.few_stride,
+            .bias = bias ? bias + row * roles.bias_row_stride : nullptr,
+            .bias_row_stride = roles.bias_row_stride,
+            .bias_few_stride = roles.bias_few_stride,
             .scale = scale,
             .activation = {.activation = p.activation, .gain = p.gain, .clamp = p.clamp},
         });
@@ -62,39 +64,39 @@ void linear_act_skinny(const LinearActParams& p) {
 void linear_act_skinny_backward(const LinearActBackwardParams& params) {
     const LinearActParams& p = params.forward;
     const Roles roles(p);
-    const bool few_outputs = roles.few_step == 1;
+    const bool few_outputs = roles.few_stride == 1;
     float* const dmany = few_outputs ? params.dx : params.dweight;
     float* const dfew = few_outputs ? params.dweight : params.dx;
     const bool non_temporal =
-        roles.few <= kSkinnyTogether && bypasses_caches(dmany, p.videos * roles.many, p.inputs);
+        roles.few <= kSkinnyNR && bypasses_caches(dmany, p.videos * roles.many, p.inputs);
     enum Sum { kFew, kBias };
-    const PartialSums parts(p.videos, roles.blocks, {roles.few * p.inputs, p.outputs});
-    // dz of a block has the layout of the outputs: rows of outputs, or of pixels.
-    const ScratchParts scratch(p.threads, {kManyRows * roles.few});
+    const PartialSums parts(p.videos, roles.strips, {roles.few * p.inputs, p.outputs});
+    // dz of a strip has the layout of the outputs: rows of outputs, or of pixels.
+    const ScratchAreas scratch(p.threads, {kSkinnyStripRows * roles.few});
     parallel_for_workers(p.threads, p.videos * parts.count(), [&](int64_t task, int worker) {
         const int64_t video = task / parts.count();
         parts.set_to_zero(task);
         float* const dz = scratch.at(worker);
-        const auto [begin, end] = parts.range(task, roles.blocks);
-        for (int64_t block = begin; block < end; ++block) {
-            const int64_t row = block * kManyRows, count = roles.rows_of(block);
+        const auto [begin, end] = parts.range(task, roles.strips);
+        for (int64_t strip = begin; strip < end; ++strip) {
+            const int64_t row = strip * kSkinnyStripRows, count = roles.rows_of(strip);
             const int64_t dz_rows = few_outputs ? count : roles.few;
-            const int64_t lanes = few_outputs ? roles.few : count;
-            const int64_t at = video * p.rows * p.outputs + row * roles.row_step;
-            const float *grad[kManyRows], *out[kManyRows];
+            const int64_t columns = few_outputs ? roles.few : count;
+            const int64_t at = video * p.rows * p.outputs + row * roles.row_stride;
+            const float *grad[kSkinnyStripRows], *out[kSkinnyStripRows];
             for (int64_t r = 0; r < dz_rows; ++r) {
                 grad[r] = params.grad + at + r * p.outputs;
                 out[r] = p.out + at + r * p.outputs;
             }
             activation_backward({
                 .dz = dz,
-                .dz_step = lanes,
+                .dz_stride = columns,
                 .grad = grad,
                 .out = out,
                 .z = nullptr,
-                .count = dz_rows,
-                .lanes = lanes,
-                .dbias = parts.of(task, kBias) + row * roles.bias_row_step,
+                .rows = dz_rows,
+                .columns = columns,
+                .dbias = parts.of(task, kBias) + row * roles.bias_row_stride,
                 .activation = {.activation = p.activation, .gain = p.gain, .clamp = p.clamp},
             });
             const int64_t first = (video * roles.many + row) * p.inputs;
@@ -105,8 +107,8 @@ void linear_act_skinny_backward(const LinearActBackwardParams& params) {
                 .few_rows = roles.few,
                 .depth = p.inputs,
                 .dz = dz,
-                .row_step = few_outputs ? roles.few : 1,
-                .few_step = few_outputs ? 1 : count,
+                .row_stride = few_outputs ? roles.few : 1,
+                .few_stride = few_outputs ? 1 : count,
                 .dmany = dmany + first,
                 .dfew = parts.of(task, kFew),
                 .non_temporal = non_temporal,

@@ -144,20 +144,20 @@ static DIGAN_FAST_INLINE bool any_beyond(Vec a, float reach) {
 
 #endif
 
-// to[i · to_step + j] = from[j · step + i], 4 by 4
-static DIGAN_FAST_INLINE void transpose_4x4(const float* from, int64_t step, float* to,
-                                            int64_t to_step) {
+// to[i · to_stride + j] = from[j · stride + i], 4 by 4
+static DIGAN_FAST_INLINE void transpose_4x4(const float* from, int64_t stride, float* to,
+                                            int64_t to_stride) {
 #if defined(__AVX2__)
-    __m128 a = _mm_loadu_ps(from), b = _mm_loadu_ps(from + step), c = _mm_loadu_ps(from + 2 * step),
-           d = _mm_loadu_ps(from + 3 * step);
+    __m128 a = _mm_loadu_ps(from), b = _mm_loadu_ps(from + stride),
+           c = _mm_loadu_ps(from + 2 * stride), d = _mm_loadu_ps(from + 3 * stride);
     _MM_TRANSPOSE4_PS(a, b, c, d);
     _mm_storeu_ps(to, a);
-    _mm_storeu_ps(to + to_step, b);
-    _mm_storeu_ps(to + 2 * to_step, c);
-    _mm_storeu_ps(to + 3 * to_step, d);
+    _mm_storeu_ps(to + to_stride, b);
+    _mm_storeu_ps(to + 2 * to_stride, c);
+    _mm_storeu_ps(to + 3 * to_stride, d);
 #else
     for (int i = 0; i < 4; ++i)
-        for (int j = 0; j < 4; ++j) to[i * to_step + j] = from[j * step + i];
+        for (int j = 0; j < 4; ++j) to[i * to_stride + j] = from[j * stride + i];
 #endif
 }
 
