@@ -5,71 +5,487 @@ from typing import Any
 from typing_extensions import CapsuleType
 
 FMM_WEIGHTS_CUDA_INPUTS: int
-def bias_act_backward_cpu(*, dx: int, dbias: int, grad: int, x: int, out: int, outer: int, channels: int, inner: int, bias: int, activation: int, number: int, alpha: float, gain: float, clamp: float, threads: int, grad_expanded: bool) -> None:
-    ...
-def bias_act_backward_cuda(*, dx: int, dbias: int, grad: int, x: int, out: int, outer: int, channels: int, inner: int, bias: int, activation: int, number: int, alpha: float, gain: float, clamp: float, partials: int, stream: int) -> None:
-    ...
-def bias_act_cpu(*, out: int, x: int, outer: int, channels: int, inner: int, bias: int, activation: int, number: int, alpha: float, gain: float, clamp: float, threads: int) -> None:
-    ...
-def bias_act_cuda(*, out: int, x: int, outer: int, channels: int, inner: int, bias: int, activation: int, number: int, alpha: float, gain: float, clamp: float, stream: int) -> None:
-    ...
-def bias_act_cuda_parts(outer: int, inner: int) -> int:
-    ...
-def build_info() -> dict[str, Any]:
-    ...
-def coord_linear_backward_cpu(*, videos: int, frames: int, sinusoids: int, outputs: int, side: int, top: int, left: int, height: int, width: int, base: int, out: int, frequency: int, phase: int, weight: int, bias: int, activation: int, gain: float, clamp: float, threads: int, grad: int, dbase: int, dfrequency: int, dphase: int, dweight: int, dbias: int) -> None:
-    ...
-def coord_linear_backward_cuda(*, videos: int, frames: int, sinusoids: int, outputs: int, side: int, top: int, left: int, height: int, width: int, base: int, out: int, frequency: int, phase: int, weight: int, bias: int, activation: int, gain: float, clamp: float, number: int, tf32: bool, grad: int, dz: int, dbase: int, dweight: int, dtheta: int, dvideo: int, dbias: int, partials: int, stream: int) -> None:
-    ...
-def coord_linear_cpu(*, videos: int, frames: int, sinusoids: int, outputs: int, side: int, top: int, left: int, height: int, width: int, base: int, out: int, frequency: int, phase: int, weight: int, bias: int, activation: int, gain: float, clamp: float, threads: int) -> None:
-    ...
-def coord_linear_cuda(*, videos: int, frames: int, sinusoids: int, outputs: int, side: int, top: int, left: int, height: int, width: int, base: int, out: int, frequency: int, phase: int, weight: int, bias: int, activation: int, gain: float, clamp: float, number: int, tf32: bool, stream: int) -> None:
-    ...
-def coord_linear_cuda_partials(*, videos: int, frames: int, sinusoids: int, outputs: int, side: int, top: int, left: int, height: int, width: int, base: int, number: int) -> int:
-    ...
-def coord_mlp_cpu(*, out: int, coordinates: int, own_coordinates: bool, sets: int, points: int, layers: list[tuple[int, int, bool, int, int, int, float]], threads: int) -> None:
-    ...
-def cpu_features() -> list[str]:
-    ...
-def cuda_info() -> dict[str, Any]:
-    ...
-def fmm_weights_backward_cpu(*, dweight: int, dleft: int, dright: int, grad: int, weight: int, left: int, right: int, batch: int, outputs: int, inputs: int, rank: int, modulation: int, scale: float, threads: int, grad_expanded: bool) -> None:
-    ...
-def fmm_weights_backward_cuda(*, dweight: int, dleft: int, dright: int, grad: int, weight: int, left: int, right: int, batch: int, outputs: int, inputs: int, rank: int, modulation: int, scale: float, partials: int, stream: int) -> None:
-    ...
-def fmm_weights_cpu(*, out: int, weight: int, left: int, right: int, batch: int, outputs: int, inputs: int, rank: int, modulation: int, scale: float, threads: int) -> None:
-    ...
-def fmm_weights_cuda(*, out: int, weight: int, left: int, right: int, batch: int, outputs: int, inputs: int, rank: int, modulation: int, scale: float, stream: int) -> None:
-    ...
-def isa() -> str:
-    ...
-def keep_freed_results(keep: bool) -> None:
-    ...
-def linear_act_backward_cpu(*, own_biases: bool, videos: int, rows: int, inputs: int, outputs: int, out: int, x: int, weight: int, bias: int, activation: int, gain: float, clamp: float, threads: int, grad: int, dx: int, dweight: int, dbias: int) -> None:
-    ...
-def linear_act_backward_cuda(*, own_biases: bool, videos: int, rows: int, inputs: int, outputs: int, out: int, x: int, weight: int, bias: int, activation: int, gain: float, clamp: float, shared_x: bool, number: int, tf32: bool, grad: int, dz: int, dx: int, dweight: int, dbias: int, partials: int, stream: int) -> None:
-    ...
-def linear_act_cpu(*, own_biases: bool, videos: int, rows: int, inputs: int, outputs: int, out: int, x: int, weight: int, bias: int, activation: int, gain: float, clamp: float, threads: int) -> None:
-    ...
-def linear_act_cuda(*, own_biases: bool, videos: int, rows: int, inputs: int, outputs: int, out: int, x: int, weight: int, bias: int, activation: int, gain: float, clamp: float, shared_x: bool, number: int, tf32: bool, stream: int) -> None:
-    ...
-def linear_act_cuda_partials(*, own_biases: bool, videos: int, rows: int, inputs: int, outputs: int, number: int) -> int:
-    ...
-def missing_features() -> dict[str, str]:
-    ...
-def peak_rate(instruction: str, threads: int, seconds: float) -> float:
-    ...
-def render_cpu(*, videos: int, frames: int, side: int, top: int, left: int, height: int, width: int, levels: list[tuple[int, int, int, int, list[tuple[int, int, int, int, int, float, float]], tuple[int, int, int, int, int, float, float]]], precision: int, out: int, threads: int) -> None:
-    ...
-def render_cuda(*, videos: int, frames: int, side: int, top: int, left: int, height: int, width: int, levels: list[tuple[int, int, int, int, list[tuple[int, int, int, int, int, float, float]], tuple[int, int, int, int, int, float, float]]], precision: int, out: int, workspace: int, stream: int) -> None:
-    ...
-def render_cuda_why_not(*, videos: int, frames: int, side: int, top: int, left: int, height: int, width: int, levels: list[tuple[int, int, int, int, list[tuple[int, int, int, int, int, float, float]], tuple[int, int, int, int, int, float, float]]], precision: int) -> str:
-    ...
-def render_cuda_workspace(*, videos: int, frames: int, side: int, top: int, left: int, height: int, width: int, levels: list[tuple[int, int, int, int, list[tuple[int, int, int, int, int, float, float]], tuple[int, int, int, int, int, float, float]]], precision: int) -> int:
-    ...
-def result(shape: Sequence[int], strides: Sequence[int], bfloat16: bool) -> CapsuleType:
-    ...
-def upfirdn2d_cpu(*, out: int, x: int, filter: int, images: int, channels: int, up: int, down: int, number: int, size_y: int, out_size_y: int, taps_y: int, before_y: int, size_x: int, out_size_x: int, taps_x: int, before_x: int, threads: int) -> None:
-    ...
-def upfirdn2d_cuda(*, out: int, x: int, filter: int, images: int, channels: int, up: int, down: int, number: int, size_y: int, out_size_y: int, taps_y: int, before_y: int, size_x: int, out_size_x: int, taps_x: int, before_x: int, stream: int) -> None:
-    ...
+
+def bias_act_backward_cpu(
+    *,
+    dx: int,
+    dbias: int,
+    grad: int,
+    x: int,
+    out: int,
+    outer: int,
+    channels: int,
+    inner: int,
+    bias: int,
+    activation: int,
+    number: int,
+    alpha: float,
+    gain: float,
+    clamp: float,
+    threads: int,
+    grad_expanded: bool,
+) -> None: ...
+def bias_act_backward_cuda(
+    *,
+    dx: int,
+    dbias: int,
+    grad: int,
+    x: int,
+    out: int,
+    outer: int,
+    channels: int,
+    inner: int,
+    bias: int,
+    activation: int,
+    number: int,
+    alpha: float,
+    gain: float,
+    clamp: float,
+    partials: int,
+    stream: int,
+) -> None: ...
+def bias_act_cpu(
+    *,
+    out: int,
+    x: int,
+    outer: int,
+    channels: int,
+    inner: int,
+    bias: int,
+    activation: int,
+    number: int,
+    alpha: float,
+    gain: float,
+    clamp: float,
+    threads: int,
+) -> None: ...
+def bias_act_cuda(
+    *,
+    out: int,
+    x: int,
+    outer: int,
+    channels: int,
+    inner: int,
+    bias: int,
+    activation: int,
+    number: int,
+    alpha: float,
+    gain: float,
+    clamp: float,
+    stream: int,
+) -> None: ...
+def bias_act_cuda_parts(outer: int, inner: int) -> int: ...
+def build_info() -> dict[str, Any]: ...
+def coord_linear_backward_cpu(
+    *,
+    videos: int,
+    frames: int,
+    sinusoids: int,
+    outputs: int,
+    side: int,
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+    base: int,
+    out: int,
+    frequency: int,
+    phase: int,
+    weight: int,
+    bias: int,
+    activation: int,
+    gain: float,
+    clamp: float,
+    threads: int,
+    grad: int,
+    dbase: int,
+    dfrequency: int,
+    dphase: int,
+    dweight: int,
+    dbias: int,
+) -> None: ...
+def coord_linear_backward_cuda(
+    *,
+    videos: int,
+    frames: int,
+    sinusoids: int,
+    outputs: int,
+    side: int,
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+    base: int,
+    out: int,
+    frequency: int,
+    phase: int,
+    weight: int,
+    bias: int,
+    activation: int,
+    gain: float,
+    clamp: float,
+    number: int,
+    tf32: bool,
+    grad: int,
+    dz: int,
+    dbase: int,
+    dweight: int,
+    dtheta: int,
+    dvideo: int,
+    dbias: int,
+    partials: int,
+    stream: int,
+) -> None: ...
+def coord_linear_cpu(
+    *,
+    videos: int,
+    frames: int,
+    sinusoids: int,
+    outputs: int,
+    side: int,
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+    base: int,
+    out: int,
+    frequency: int,
+    phase: int,
+    weight: int,
+    bias: int,
+    activation: int,
+    gain: float,
+    clamp: float,
+    threads: int,
+) -> None: ...
+def coord_linear_cuda(
+    *,
+    videos: int,
+    frames: int,
+    sinusoids: int,
+    outputs: int,
+    side: int,
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+    base: int,
+    out: int,
+    frequency: int,
+    phase: int,
+    weight: int,
+    bias: int,
+    activation: int,
+    gain: float,
+    clamp: float,
+    number: int,
+    tf32: bool,
+    stream: int,
+) -> None: ...
+def coord_linear_cuda_partials(
+    *,
+    videos: int,
+    frames: int,
+    sinusoids: int,
+    outputs: int,
+    side: int,
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+    base: int,
+    number: int,
+) -> int: ...
+def coord_mlp_cpu(
+    *,
+    out: int,
+    coordinates: int,
+    own_coordinates: bool,
+    sets: int,
+    points: int,
+    layers: list[tuple[int, int, bool, int, int, int, float]],
+    threads: int,
+) -> None: ...
+def cpu_features() -> list[str]: ...
+def cuda_info() -> dict[str, Any]: ...
+def fmm_weights_backward_cpu(
+    *,
+    dweight: int,
+    dleft: int,
+    dright: int,
+    grad: int,
+    weight: int,
+    left: int,
+    right: int,
+    batch: int,
+    outputs: int,
+    inputs: int,
+    rank: int,
+    modulation: int,
+    scale: float,
+    threads: int,
+    grad_expanded: bool,
+) -> None: ...
+def fmm_weights_backward_cuda(
+    *,
+    dweight: int,
+    dleft: int,
+    dright: int,
+    grad: int,
+    weight: int,
+    left: int,
+    right: int,
+    batch: int,
+    outputs: int,
+    inputs: int,
+    rank: int,
+    modulation: int,
+    scale: float,
+    partials: int,
+    stream: int,
+) -> None: ...
+def fmm_weights_cpu(
+    *,
+    out: int,
+    weight: int,
+    left: int,
+    right: int,
+    batch: int,
+    outputs: int,
+    inputs: int,
+    rank: int,
+    modulation: int,
+    scale: float,
+    threads: int,
+) -> None: ...
+def fmm_weights_cuda(
+    *,
+    out: int,
+    weight: int,
+    left: int,
+    right: int,
+    batch: int,
+    outputs: int,
+    inputs: int,
+    rank: int,
+    modulation: int,
+    scale: float,
+    stream: int,
+) -> None: ...
+def isa() -> str: ...
+def keep_freed_results(keep: bool) -> None: ...
+def linear_act_backward_cpu(
+    *,
+    own_biases: bool,
+    videos: int,
+    rows: int,
+    inputs: int,
+    outputs: int,
+    out: int,
+    x: int,
+    weight: int,
+    bias: int,
+    activation: int,
+    gain: float,
+    clamp: float,
+    threads: int,
+    grad: int,
+    dx: int,
+    dweight: int,
+    dbias: int,
+) -> None: ...
+def linear_act_backward_cuda(
+    *,
+    own_biases: bool,
+    videos: int,
+    rows: int,
+    inputs: int,
+    outputs: int,
+    out: int,
+    x: int,
+    weight: int,
+    bias: int,
+    activation: int,
+    gain: float,
+    clamp: float,
+    shared_x: bool,
+    number: int,
+    tf32: bool,
+    grad: int,
+    dz: int,
+    dx: int,
+    dweight: int,
+    dbias: int,
+    partials: int,
+    stream: int,
+) -> None: ...
+def linear_act_cpu(
+    *,
+    own_biases: bool,
+    videos: int,
+    rows: int,
+    inputs: int,
+    outputs: int,
+    out: int,
+    x: int,
+    weight: int,
+    bias: int,
+    activation: int,
+    gain: float,
+    clamp: float,
+    threads: int,
+) -> None: ...
+def linear_act_cuda(
+    *,
+    own_biases: bool,
+    videos: int,
+    rows: int,
+    inputs: int,
+    outputs: int,
+    out: int,
+    x: int,
+    weight: int,
+    bias: int,
+    activation: int,
+    gain: float,
+    clamp: float,
+    shared_x: bool,
+    number: int,
+    tf32: bool,
+    stream: int,
+) -> None: ...
+def linear_act_cuda_partials(
+    *, own_biases: bool, videos: int, rows: int, inputs: int, outputs: int, number: int
+) -> int: ...
+def missing_features() -> dict[str, str]: ...
+def peak_rate(instruction: str, threads: int, seconds: float) -> float: ...
+def render_cpu(
+    *,
+    videos: int,
+    frames: int,
+    side: int,
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+    levels: list[
+        tuple[
+            int,
+            int,
+            int,
+            int,
+            list[tuple[int, int, int, int, int, float, float]],
+            tuple[int, int, int, int, int, float, float],
+        ]
+    ],
+    precision: int,
+    out: int,
+    threads: int,
+) -> None: ...
+def render_cuda(
+    *,
+    videos: int,
+    frames: int,
+    side: int,
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+    levels: list[
+        tuple[
+            int,
+            int,
+            int,
+            int,
+            list[tuple[int, int, int, int, int, float, float]],
+            tuple[int, int, int, int, int, float, float],
+        ]
+    ],
+    precision: int,
+    out: int,
+    workspace: int,
+    stream: int,
+) -> None: ...
+def render_cuda_why_not(
+    *,
+    videos: int,
+    frames: int,
+    side: int,
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+    levels: list[
+        tuple[
+            int,
+            int,
+            int,
+            int,
+            list[tuple[int, int, int, int, int, float, float]],
+            tuple[int, int, int, int, int, float, float],
+        ]
+    ],
+    precision: int,
+) -> str: ...
+def render_cuda_workspace(
+    *,
+    videos: int,
+    frames: int,
+    side: int,
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+    levels: list[
+        tuple[
+            int,
+            int,
+            int,
+            int,
+            list[tuple[int, int, int, int, int, float, float]],
+            tuple[int, int, int, int, int, float, float],
+        ]
+    ],
+    precision: int,
+) -> int: ...
+def result(shape: Sequence[int], strides: Sequence[int], bfloat16: bool) -> CapsuleType: ...
+def upfirdn2d_cpu(
+    *,
+    out: int,
+    x: int,
+    filter: int,
+    images: int,
+    channels: int,
+    up: int,
+    down: int,
+    number: int,
+    size_y: int,
+    out_size_y: int,
+    taps_y: int,
+    before_y: int,
+    size_x: int,
+    out_size_x: int,
+    taps_x: int,
+    before_x: int,
+    threads: int,
+) -> None: ...
+def upfirdn2d_cuda(
+    *,
+    out: int,
+    x: int,
+    filter: int,
+    images: int,
+    channels: int,
+    up: int,
+    down: int,
+    number: int,
+    size_y: int,
+    out_size_y: int,
+    taps_y: int,
+    before_y: int,
+    size_x: int,
+    out_size_x: int,
+    taps_x: int,
+    before_x: int,
+    stream: int,
+) -> None: ...
