@@ -29,9 +29,17 @@ class StageWeights {
         int64_t video_stride;
     };
 
-    // `multiple`: packed inputs are padded to it; 0: to the activations' packing factor.
-    PackedLayer add(const RenderLayer& layer, int64_t first_column, int64_t inputs,
-                    int64_t sinusoids, bool with_bias, Precision precision, int64_t multiple = 0);
+    // Some columns of a layer, and how they are packed.
+    struct Columns {
+        int64_t first = 0;
+        int64_t count;
+        int64_t sinusoids = 0;  // as in LayerPacking
+        bool with_bias = true;
+        Precision precision;
+        int64_t multiple = 0;  // `count` is padded to it; 0: to the activations' packing factor
+    };
+
+    PackedLayer add(const RenderLayer& layer, const Columns& columns);
     float* take(int64_t size);
 
     Scratch memory_;
