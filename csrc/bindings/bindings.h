@@ -84,18 +84,6 @@ inline void check_signals() {
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
 }
 
-// The address of float32 data; null is refused.
-inline float* address(const char* argument, std::uintptr_t value) {
-    require(value != 0, argument, "null", "the address of float32 data");
-    require(value % sizeof(float) == 0, argument, std::to_string(value), "a multiple of 4");
-    return reinterpret_cast<float*>(value);
-}
-
-// The same; null means that the tensor is omitted.
-inline float* optional_address(const char* argument, std::uintptr_t value) {
-    return value ? address(argument, value) : nullptr;
-}
-
 // a · b for extents; refuses a product that overflows.
 inline std::int64_t product(const char* argument, std::int64_t a, std::int64_t b) {
     require(a == 0 || b <= std::numeric_limits<std::int64_t>::max() / a, argument,

@@ -1,31 +1,31 @@
 #include "digan_fast/coord_mlp.h"
 
 #include <algorithm>
-#include <tuple>
 
 #include "fields.h"
 
 namespace digan_fast {
 namespace {
 
-// (weight, bias, own_biases, outputs, inputs, activation, gain)
-using MlpLayerTuple =
-    std::tuple<std::uintptr_t, std::uintptr_t, bool, std::int64_t, std::int64_t, int, float>;
-constexpr const char* kMlpLayers = "list[tuple[int, int, bool, int, int, int, float]]";
+Fields<CoordMlpLayer> mlp_layer_fields() {
+    using Layer = CoordMlpLayer;
+    return {field("weight", &Layer::weight),
+            field("bias", &Layer::bias, Null::left_out),
+            field("own_biases", &Layer::own_biases),
+            field("outputs", &Layer::outputs),
+            field("inputs", &Layer::inputs),
+            field("activation", &Layer::activation),
+            field("gain", &Layer::gain)};
+}
 
-void fill_layers(CoordMlpParams& params, py::handle value) {
-    for (const auto& [weight, bias, own_biases, outputs, inputs, activation, gain] :
-         from_python<std::vector<MlpLayerTuple>>("layers", value, kMlpLayers)) {
-        const auto kind = static_cast<Activation>(activation);
-        require_positive({{"outputs", outputs}});
-        const bool follows =
-            params.layers.empty() ? inputs > 0 : inputs == params.layers.back().outputs;
-        require(follows, "inputs", std::to_string(inputs), "the outputs of the layer before");
-        require_activation(
-            kind, {Activation::linear, Activation::relu, Activation::lrelu, Activation::sine});
-        params.layers.push_back({address("weight", weight), optional_address("bias", bias),
-                                 own_biases, outputs, inputs, kind, gain});
-    }
+void add_mlp_layer(CoordMlpParams& params, const CoordMlpLayer& layer) {
+    require_positive({{"outputs", layer.outputs}});
+    const bool follows =
+        params.layers.empty() ? layer.inputs > 0 : layer.inputs == params.layers.back().outputs;
+    require(follows, "inputs", std::to_string(layer.inputs), "the outputs of the layer before");
+    require_activation(layer.activation,
+                       {Activation::linear, Activation::relu, Activation::lrelu, Activation::sine});
+    params.layers.push_back(layer);
 }
 
 bool check_coord_mlp(const CoordMlpParams& params) {
@@ -49,15 +49,13 @@ void run_coord_mlp(CoordMlpParams& params) {
 
 void bind_coord_mlp(py::module_& m) {
     using Params = CoordMlpParams;
-    define<Params, void>(m, "coord_mlp_cpu",
-                         {field("out", &Params::out),
-                          field("coordinates", &Params::coordinates),
-                          field("own_coordinates", &Params::own_coordinates),
-                          field("sets", &Params::sets),
-                          field("points", &Params::points),
-                          {"layers", kMlpLayers, false, fill_layers},
-                          field("threads", &Params::threads)},
-                         check_coord_mlp, run_coord_mlp);
+    define<Params, void>(
+        m, "coord_mlp_cpu",
+        {field("out", &Params::out), field("coordinates", &Params::coordinates),
+         field("own_coordinates", &Params::own_coordinates), field("sets", &Params::sets),
+         field("points", &Params::points), list_field("layers", mlp_layer_fields(), add_mlp_layer),
+         field("threads", &Params::threads)},
+        check_coord_mlp, run_coord_mlp);
 }
 
 }  // namespace digan_fast

@@ -98,6 +98,38 @@ Fields<Params> within(Part Params::* part, const Fields<Part>& fields) {
     return lifted;
 }
 
+// Structs that Python passes as tuples of their fields.
+template <class Params>
+std::string tuple_type(const Fields<Params>& fields) {
+    std::string text = "tuple[";
+    for (const Field<Params>& each : fields)
+        text += (&each == &fields.front() ? "" : ", ") + each.type;
+    return text + "]";
+}
+
+template <class Params>
+Params from_tuple(const std::string& name, py::handle value, const Fields<Params>& fields) {
+    const auto items = from_python<py::tuple>(name, value, tuple_type(fields));
+    if (items.size() != fields.size())
+        throw py::type_error(name + " is " + std::string(py::repr(value)) + ", expected " +
+                             tuple_type(fields));
+    Params params{};
+    for (std::size_t i = 0; i < fields.size(); ++i) fields[i].fill(params, items[i]);
+    return params;
+}
+
+// An argument that is a list of such tuples, each handed to `add` once it is read.
+template <class Params, class Part>
+Field<Params> list_field(const std::string& name, const Fields<Part>& fields,
+                         void (*add)(Params&, const Part&)) {
+    const std::string type = "list[" + tuple_type(fields) + "]";
+    const auto fill = [=](Params& params, py::handle value) {
+        for (const py::object& each : from_python<std::vector<py::object>>(name, value, type))
+            add(params, from_tuple(name, each, fields));
+    };
+    return {name, type, false, fill};
+}
+
 template <class Params>
 Fields<Params> operator+(Fields<Params> fields, const Fields<Params>& more) {
     fields.insert(fields.end(), more.begin(), more.end());

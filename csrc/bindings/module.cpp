@@ -1,4 +1,4 @@
-#include "cuda.h"
+#include "cuda/cuda.h"
 #include "digan_fast/cpu.h"
 #include "digan_fast/cuda_info.h"
 #include "runtime/threads.h"
@@ -32,7 +32,8 @@ py::dict cuda_information() {
 #if DIGAN_FAST_CUDA
     const CudaInfo cuda = cuda_info();
 #else
-    const CudaInfo cuda{0, 0, 0, "built without CUDA"};
+    const CudaInfo cuda{
+        .devices = 0, .runtime_version = 0, .driver_version = 0, .reason = "built without CUDA"};
 #endif
     py::dict info;
     info["devices"] = cuda.devices;

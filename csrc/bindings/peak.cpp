@@ -20,7 +20,10 @@ Instruction instruction_of(const std::string& name) {
 
 double peak_rate(const std::string& instruction, int threads, double seconds) {
     double rate = 0;
-    const PeakParams params{&rate, instruction_of(instruction), threads, seconds};
+    const PeakParams params{.rate = &rate,
+                            .instruction = instruction_of(instruction),
+                            .threads = threads,
+                            .seconds = seconds};
     require_threads(threads);
     require(seconds > 0 && seconds <= kLongest, "seconds", std::to_string(seconds),
             "more than 0 and at most 60");

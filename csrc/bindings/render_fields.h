@@ -1,8 +1,5 @@
 #pragma once
 
-#include <tuple>
-#include <vector>
-
 #include "digan_fast/render.h"
 #include "fields.h"
 
@@ -10,53 +7,67 @@
 
 namespace digan_fast {
 
-// (weight, bias, outputs, inputs, activation, gain, clamp)
-using LayerTuple =
-    std::tuple<std::uintptr_t, std::uintptr_t, std::int64_t, std::int64_t, int, float, float>;
-// (side, sinusoids, frequency, phase, layers, to_rgb)
-using LevelTuple = std::tuple<std::int64_t, std::int64_t, std::uintptr_t, std::uintptr_t,
-                              std::vector<LayerTuple>, LayerTuple>;
-
 constexpr int kCpuPrecisions = 3, kCudaPrecisions = 5;
 
-inline RenderLayer layer_of(const LayerTuple& tuple) {
-    const auto& [weight, bias, outputs, inputs, activation, gain, clamp] = tuple;
-    require(outputs > 0, "outputs", std::to_string(outputs), "1 or more");
-    require(inputs > 0, "inputs", std::to_string(inputs), "1 or more");
-    require_clamp(clamp);
-    const auto kind = static_cast<Activation>(activation);
-    require_activation(kind,
-                       {Activation::linear, Activation::relu, Activation::lrelu, Activation::sine});
-    return {address("weight", weight), address("bias", bias), outputs, inputs, kind, gain, clamp};
+inline Fields<RenderLayer> render_layer_fields() {
+    using Layer = RenderLayer;
+    return {field("weight", &Layer::weight),
+            field("bias", &Layer::bias),
+            field("outputs", &Layer::outputs),
+            field("inputs", &Layer::inputs),
+            field("activation", &Layer::activation),
+            field("gain", &Layer::gain),
+            field("clamp", &Layer::clamp)};
 }
 
-inline RenderLevel level_of(const LevelTuple& tuple) {
-    const auto& [side, sinusoids, frequency, phase, layers, to_rgb] = tuple;
-    require_side(side);
-    require_extent("sinusoids", sinusoids);
-    require(!layers.empty(), "layers", "empty", "a layer or more");
-    RenderLevel level{side, sinusoids, nullptr, nullptr, {}, layer_of(to_rgb)};
-    if (sinusoids) {
-        level.frequency = address("frequency", frequency);
-        level.phase = address("phase", phase);
-    }
-    for (const LayerTuple& layer : layers) level.layers.push_back(layer_of(layer));
-    return level;
+inline void require_render_layer(const RenderLayer& layer) {
+    require_positive({{"outputs", layer.outputs}, {"inputs", layer.inputs}});
+    require_clamp(layer.clamp);
+    require_activation(layer.activation,
+                       {Activation::linear, Activation::relu, Activation::lrelu, Activation::sine});
+}
+
+inline void add_render_layer(RenderLevel& level, const RenderLayer& layer) {
+    require_render_layer(layer);
+    level.layers.push_back(layer);
+}
+
+inline Fields<RenderLevel> render_level_fields() {
+    using Level = RenderLevel;
+    const Fields<RenderLayer> layer = render_layer_fields();
+    const auto to_rgb = [layer](Level& level, py::handle value) {
+        level.to_rgb = from_tuple("to_rgb", value, layer);
+    };
+    return {field("side", &Level::side),
+            field("sinusoids", &Level::sinusoids),
+            field("frequency", &Level::frequency, Null::left_out),
+            field("phase", &Level::phase, Null::left_out),
+            list_field("layers", layer, add_render_layer),
+            {"to_rgb", tuple_type(layer), false, to_rgb}};
+}
+
+inline void add_render_level(RenderParams& params, const RenderLevel& level) {
+    require_side(level.side);
+    require_extent("sinusoids", level.sinusoids);
+    require(!level.layers.empty(), "layers", "empty", "a layer or more");
+    require_render_layer(level.to_rgb);
+    const bool on_own_grid = level.sinusoids > 0;
+    require(level.frequency || !on_own_grid, "frequency", "null", "the address of data");
+    require(level.phase || !on_own_grid, "phase", "null", "the address of data");
+    params.levels.push_back(level);
 }
 
 // Everything that decides what is rendered, and where.
 inline Fields<RenderParams> render_fields() {
     using Params = RenderParams;
-    const std::string layer = "tuple[int, int, int, int, int, float, float]";
-    const std::string type = "list[tuple[int, int, int, int, list[" + layer + "], " + layer + "]]";
-    const auto levels = [type](Params& params, py::handle value) {
-        for (const LevelTuple& level : from_python<std::vector<LevelTuple>>("levels", value, type))
-            params.levels.push_back(level_of(level));
-    };
-    return {field("videos", &Params::videos),      field("frames", &Params::frames),
-            field("side", &Params::side),          field("top", &Params::top),
-            field("left", &Params::left),          field("height", &Params::height),
-            field("width", &Params::width),        {"levels", type, false, levels},
+    return {field("videos", &Params::videos),
+            field("frames", &Params::frames),
+            field("side", &Params::side),
+            field("top", &Params::top),
+            field("left", &Params::left),
+            field("height", &Params::height),
+            field("width", &Params::width),
+            list_field("levels", render_level_fields(), add_render_level),
             field("precision", &Params::precision)};
 }
 

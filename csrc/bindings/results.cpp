@@ -57,11 +57,18 @@ py::capsule result(std::vector<std::int64_t> shape, std::vector<std::int64_t> st
     result->shape = std::move(shape);
     result->strides = std::move(strides);
     const std::uint8_t code = bfloat16 ? kBfloat : kFloat, bits = bfloat16 ? 16 : 32;
-    result->managed = {
-        {take_pages(result->bytes), kCpu, 0, static_cast<std::int32_t>(result->shape.size()), code,
-         bits, 1, result->shape.data(), result->strides.data(), 0},
-        result.get(),
-        free_result};
+    result->managed = {.tensor = {.data = take_pages(result->bytes),
+                                  .device_type = kCpu,
+                                  .device_id = 0,
+                                  .ndim = static_cast<std::int32_t>(result->shape.size()),
+                                  .type_code = code,
+                                  .type_bits = bits,
+                                  .type_lanes = 1,
+                                  .shape = result->shape.data(),
+                                  .strides = result->strides.data(),
+                                  .byte_offset = 0},
+                       .context = result.get(),
+                       .deleter = free_result};
     return py::capsule(&result.release()->managed, "dltensor", free_capsule);
 }
 

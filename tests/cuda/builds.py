@@ -52,10 +52,10 @@ def optimisation() -> str:
 def simulated_module(root: Path = ROOT) -> Path:
     """``simulated``, a Python module with the bindings of all CUDA kernels of ``root``, which run in the simulator."""
     sources = [SIMULATOR / f"{name}.cpp" for name in ("simulator", "numbers", "module")]
-    sources += sorted((root / "csrc" / "bindings").glob("cuda*.cpp"))
+    sources += sorted((root / "csrc" / "bindings" / "cuda").glob("*.cpp"))
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     includes = (pybind11.get_include(), sysconfig.get_path("include"))
-    options = [optimisation(), *(f"-I{path}" for path in includes)]
+    options = [optimisation(), *(f"-I{path}" for path in (*includes, root / "csrc" / "bindings"))]
     headers = (suffix, pybind11.__version__)
     return _linked(f"simulated{suffix}", [*sources, *_kernels(root)], [*options, "-fPIC"], ["-shared"], root, headers)
 
@@ -105,7 +105,7 @@ def _linked(
 
     def compiled(source: Path) -> Path:
         own = _UNSEEN if "-fsanitize=thread" in options and source.stem in ("simulator", "numbers") else ()
-        if source.stem == "module" or source.parent.name == "bindings":
+        if source.stem == "module" or source.parent.parent.name == "bindings":
             own = ("-std=c++20", "-fvisibility=hidden")
         target = kept("object", [*command, *own, *headers], with_headers(source, root)) / f"{source.stem}.o"
         return target if target.exists() else _made(target, [*command, *own, "-c", str(source)])

@@ -28,7 +28,8 @@ void axis_feature_table(const AxisFeatureTable& p) {
 
 void pack_rotated_panels(const RotatedPanelPacking& p) {
     const int64_t K = p.sinusoids;
-    const int64_t depth = p.transposed ? p.outputs : K, columns = p.transposed ? K : p.outputs;
+    const bool transposed = p.columns == RotatedColumns::sinusoids;
+    const int64_t depth = transposed ? p.outputs : K, columns = transposed ? K : p.outputs;
     for (int64_t n = p.first; n < p.last;) {
         const int64_t width = panel_width(columns, n);
         const int64_t count = columns - n < width ? columns - n : width;
@@ -36,7 +37,7 @@ void pack_rotated_panels(const RotatedPanelPacking& p) {
             float* const sine = p.panels[0] + n * depth + d * width;
             float* const cosine = p.panels[1] + n * depth + d * width;
             for (int64_t i = 0; i < count; ++i) {
-                const int64_t o = p.transposed ? d : n + i, k = p.transposed ? n + i : d;
+                const int64_t o = transposed ? d : n + i, k = transposed ? n + i : d;
                 const float* const row = p.weight + o * 2 * K;
                 const Rotated at = rotated(row[k], row[K + k], p.rotation[k], p.rotation[K + k]);
                 sine[i] = at.sine * p.scale;
@@ -63,7 +64,10 @@ void row_features(const RowFeatures& p) {
 }
 
 void mirrored_gemm(const MirroredGemm& p) {
-    const Epilogue how{p.activation.activation, p.activation.gain, p.activation.clamp, false};
+    const Epilogue how{.activation = p.activation.activation,
+                       .gain = p.activation.gain,
+                       .clamp = p.activation.clamp,
+                       .round = false};
     const Vec scale = broadcast(p.scale), minus = broadcast(-1.0f);
     const int64_t K = p.sinusoids;
     pack_rows(p.features, p.stride, p.rows, 2 * K, p.packed);

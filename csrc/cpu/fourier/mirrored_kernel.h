@@ -19,14 +19,17 @@ namespace digan_fast {
 constexpr int64_t kPairs = kStripRows / 2;
 constexpr int64_t kFamilies = kPairs / 4;  // of four pixels that share a base
 
-// P [K, O] and Q [K, O] of a picture in panels of columns: outputs for the product with features,
-// sinusoids (transposed) for the product with dz.
+// What the columns of P and Q are: outputs, [K, O], for the product with features; sinusoids,
+// [O, K], for the product with dz.
+enum class RotatedColumns { outputs, sinusoids };
+
+// P and Q of a picture in panels of columns.
 struct RotatedPanelPacking {
     float* panels[2];       // of P, of Q
     const float* weight;    // [O, 2K]
     const float* rotation;  // sin φ′, cos φ′: [2, K]
     int64_t outputs, sinusoids;
-    bool transposed;
+    RotatedColumns columns;
     float scale;
     int64_t first, last;  // columns, multiples of 32 or the end
 };

@@ -10,15 +10,15 @@
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
-// MR, the rows of the tallest panel whose product is in registers: 2·12 accumulators of 32, or 2·6
-// of 16.
+// MR, the rows of a register tile, and of the tallest panel but for AMX: 2·12 accumulators in 32
+// registers, or 2·6 in 16.
 #if defined(__AVX512F__)
 constexpr int kMR = 12;
 #else
 constexpr int kMR = 6;
 #endif
 
-// NR, the lanes of a register tile.
+// NR, the columns of a register tile.
 constexpr int kNR = 2 * Vec::width;
 
 // Rows of the larger matrix whose products with kSkinnyNR others are in registers at once.
@@ -136,9 +136,9 @@ static DIGAN_FAST_INLINE void with_rows(int rows, const Call& call) {
     }
 }
 
-// Lanes of the panel that begins at lane n: a tile's, or one vector for the last few.
-static inline int64_t panel_width(int64_t lanes, int64_t n) {
-    return lanes - n > Vec::width ? kNR : Vec::width;
+// Columns of the panel that begins at column n: a tile's, or one vector for the last few.
+static inline int64_t panel_width(int64_t columns, int64_t n) {
+    return columns - n > Vec::width ? kNR : Vec::width;
 }
 
 // call(V) with the vectors of the panel.

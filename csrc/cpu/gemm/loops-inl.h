@@ -1,8 +1,8 @@
 #pragma once
 
 // The loop nests of every matrix product. One operand is in panels of rows, [depth][R]; the panel
-// that begins at row r starts at element r·depth. The other is in lanes, of which a tile's width is
-// in registers at once.
+// that begins at row r starts at element r·depth. The lanes of its tiles' vectors
+// are the other operand's columns: pixels of blocks, or outputs in panels [depth][width].
 
 #include "gemm/epilogue-inl.h"
 #include "gemm/microkernel-inl.h"
@@ -32,26 +32,27 @@ static DIGAN_FAST_INLINE void for_each_tile_of_blocks(int64_t outputs, int block
     });
 }
 
-// Pixels as rows, in panels; lanes of weights in panels [depth][width]. call(Constant<R>,
-// Constant<V>, row, lane, width) for each tile of R rows and V vectors, after start(lane, width)
-// for its lanes.
+// Pixels as rows, in panels; columns of weights in panels [depth][width]. call(Constant<R>,
+// Constant<V>, row, column, width) for each tile of R rows and V vectors, after start(column,
+// width) for its columns.
 template <class Start, class Call>
-static DIGAN_FAST_INLINE void for_each_tile_of_rows(int64_t rows, int64_t lanes, const Start& start,
-                                                    const Call& call) {
-    for (int64_t lane = 0; lane < lanes;) {
-        const int64_t width = panel_width(lanes, lane);
-        start(lane, width);
+static DIGAN_FAST_INLINE void for_each_tile_of_rows(int64_t rows, int64_t columns,
+                                                    const Start& start, const Call& call) {
+    for (int64_t column = 0; column < columns;) {
+        const int64_t width = panel_width(columns, column);
+        start(column, width);
         with_vectors(width, [&](auto vectors) {
             for_each_panel(rows,
-                           [&](auto mr, int64_t row) { call(mr, vectors, row, lane, width); });
+                           [&](auto mr, int64_t row) { call(mr, vectors, row, column, width); });
         });
-        lane += width;
+        column += width;
     }
 }
 
 template <class Call>
-static DIGAN_FAST_INLINE void for_each_tile_of_rows(int64_t rows, int64_t lanes, const Call& call) {
-    for_each_tile_of_rows(rows, lanes, [](int64_t, int64_t) {}, call);
+static DIGAN_FAST_INLINE void for_each_tile_of_rows(int64_t rows, int64_t columns,
+                                                    const Call& call) {
+    for_each_tile_of_rows(rows, columns, [](int64_t, int64_t) {}, call);
 }
 
 }  // namespace digan_fast::DIGAN_FAST_ISA

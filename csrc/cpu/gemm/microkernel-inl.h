@@ -1,7 +1,7 @@
 #pragma once
 
-// Matrix products in register tiles: rows × two vectors of lanes. The row operand is packed in
-// panels [depth][rows], broadcast element by element; the lane operand is [depth][stride].
+// Matrix products in register tiles: MR rows × NR columns, two vectors. The rows are packed in
+// panels [depth][rows] and broadcast element by element; the columns are [depth][stride].
 
 #include "gemm/isa_traits-inl.h"
 
@@ -12,14 +12,14 @@ struct Tile {
     Vec v[R][V];
 };
 
-// tile[r] += Σ_k rows[k][r] · lanes[k]
+// tile[r] += Σ_k rows[k][r] · columns[k]
 template <int R, int V>
 static DIGAN_FAST_INLINE void microkernel(Tile<R, V>& tile, int64_t depth, const float* rows,
-                                          int64_t row_stride, const float* lanes,
+                                          int64_t row_stride, const float* columns,
                                           int64_t column_stride) {
-    for (int64_t k = 0; k < depth; ++k, rows += row_stride, lanes += column_stride) {
+    for (int64_t k = 0; k < depth; ++k, rows += row_stride, columns += column_stride) {
         Vec a[V];
-        for (int v = 0; v < V; ++v) a[v] = load(lanes + v * Vec::width);
+        for (int v = 0; v < V; ++v) a[v] = load(columns + v * Vec::width);
         for (int r = 0; r < R; ++r) {
             const Vec s = broadcast(rows[r]);
             for (int v = 0; v < V; ++v) tile.v[r][v] = fma(s, a[v], tile.v[r][v]);
@@ -30,10 +30,10 @@ static DIGAN_FAST_INLINE void microkernel(Tile<R, V>& tile, int64_t depth, const
 #if defined(__AVX512BF16__)
 template <int R>
 static DIGAN_FAST_INLINE void microkernel(Tile<R>& tile, int64_t depth, const Bf16x2* rows,
-                                          int64_t row_stride, const Bf16x2* lanes,
+                                          int64_t row_stride, const Bf16x2* columns,
                                           int64_t column_stride) {
-    for (int64_t k = 0; k < depth; ++k, rows += row_stride, lanes += column_stride) {
-        const __m512bh a = load_bf16x2(lanes), b = load_bf16x2(lanes + Vec::width);
+    for (int64_t k = 0; k < depth; ++k, rows += row_stride, columns += column_stride) {
+        const __m512bh a = load_bf16x2(columns), b = load_bf16x2(columns + Vec::width);
         for (int r = 0; r < R; ++r) {
             const __m512bh s = broadcast_bf16x2(rows[r]);
             tile.v[r][0].v = _mm512_dpbf16_ps(tile.v[r][0].v, s, a);
@@ -42,15 +42,15 @@ static DIGAN_FAST_INLINE void microkernel(Tile<R>& tile, int64_t depth, const Bf
     }
 }
 
-// float32 rows [2·depth][row_stride] times lanes of pairs.
+// float32 rows [2·depth][row_stride] times columns in pairs.
 template <int R>
 static DIGAN_FAST_INLINE void microkernel(Tile<R>& tile, int64_t depth, const float* rows,
-                                          int64_t row_stride, const Bf16x2* lanes,
+                                          int64_t row_stride, const Bf16x2* columns,
                                           int64_t column_stride) {
     const __m512i high = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
-    for (int64_t k = 0; k < depth; ++k, rows += 2 * row_stride, lanes += column_stride) {
+    for (int64_t k = 0; k < depth; ++k, rows += 2 * row_stride, columns += column_stride) {
         for (int v = 0; v < 2; ++v) {
-            const __m512i pairs = _mm512_loadu_si512(lanes + v * Vec::width);
+            const __m512i pairs = _mm512_loadu_si512(columns + v * Vec::width);
             const Vec even{_mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16))};
             const Vec odd{_mm512_castsi512_ps(_mm512_and_si512(pairs, high))};
             for (int r = 0; r < R; ++r) {
@@ -76,15 +76,15 @@ struct IntTile {
     IntVec v[R][2];
 };
 
-// sums[r] + Σ_k rows[k][r] · lanes[k]
+// sums[r] + Σ_k rows[k][r] · columns[k]
 template <int R>
 static DIGAN_FAST_INLINE IntTile<R> microkernel(const IntTile<R>& start, int64_t depth,
                                                 const Int8x4* rows, int64_t row_stride,
-                                                const Int8x4* lanes, int64_t column_stride) {
+                                                const Int8x4* columns, int64_t column_stride) {
     IntTile<R> sums = start;
-    for (int64_t k = 0; k < depth; ++k, rows += row_stride, lanes += column_stride) {
-        const Activations a = activations(load(lanes));
-        const Activations b = activations(load(lanes + Vec::width));
+    for (int64_t k = 0; k < depth; ++k, rows += row_stride, columns += column_stride) {
+        const Activations a = activations(load(columns));
+        const Activations b = activations(load(columns + Vec::width));
 #pragma GCC unroll 12
         for (int r = 0; r < R; ++r) {
             const Weights w = weights(rows[r]);
@@ -160,7 +160,7 @@ static inline void tile_product(Sum* sums, int64_t depth, const T* panel, const 
 }
 #endif
 
-// Stores tile[r] to row r of out [rows][step]; out starts at the tile's first lane.
+// Stores tile[r] to row r of out [rows][stride]; out starts at the tile's first column.
 template <int R, int V>
 static DIGAN_FAST_INLINE void store_tile(const Tile<R, V>& tile, float* out, int64_t stride) {
     for (int r = 0; r < R; ++r)

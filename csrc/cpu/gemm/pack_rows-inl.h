@@ -1,6 +1,6 @@
 #pragma once
 
-// Packing and loads for matrices whose rows are pixels; the last panel of lanes is narrower.
+// Packing and loads for matrices whose rows are pixels; the last panel of columns is narrower.
 
 #include "gemm/loops-inl.h"
 #include "gemm/pixel_rows_kernel.h"

@@ -1,16 +1,14 @@
 #pragma once
 
 // Layers as packed by gemm/pack_weights_kernel.cpp, which is compiled for each instruction set, and
-// the blocks of lanes that go through them.
+// the groups of blocks that go through them.
 
 #include <cstdint>
 
 #include "digan_fast/render.h"
+#include "simd/block.h"
 
 namespace digan_fast {
-
-// Pixels or points of a block; activations are [channel][lane].
-constexpr int kBlockPixels = 32;
 
 // Blocks that go through a layer together, so that a panel of weights is read once for all.
 constexpr int kGroupBlocks = 4;
@@ -41,7 +39,8 @@ struct LayerPacking {
     float scale;
     int64_t first, last;
     Precision precision;
-    bool unrotated;  // float32, in the order in which rotate_weights reads it for this precision
+    // float32, in the order in which rotate_weights reads it for this precision
+    bool unrotated = false;
 };
 
 // Rows per packing task: whole panels for every instruction set.

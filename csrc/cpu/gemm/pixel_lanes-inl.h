@@ -1,6 +1,6 @@
 #pragma once
 
-// A packed layer times the activations of blocks of lanes.
+// A packed layer times the activations of blocks, whose pixels are lanes.
 
 #include <type_traits>
 
@@ -8,8 +8,6 @@
 #include "gemm/pack_weights_kernel.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
-
-static_assert(kBlockPixels == kBlockPixels, "a block is a row of lanes");
 
 // The initial value of a sum: the bias of its row.
 struct Bias {
@@ -32,15 +30,15 @@ static DIGAN_FAST_INLINE void for_each_part_of_tiles(int64_t depth, const T* pan
 }
 #endif
 
-// Calls out(act(start + layer·in)) for each tile; in: [count][in_stride] of lanes. The panels'
-// elements are `Weight`s; they differ from the lanes' if the weights are float32 and the
+// Calls out(act(start + layer·in)) for each tile; in: [blocks][in_stride]. The panels'
+// elements are `Weight`s; they differ from the activations' if the weights are float32 and the
 // activations packed.
 template <class Weight, class In, class Start, class Out>
-static inline void gemm(const PackedLayer& layer, int count, const Start& start, const In* in,
+static inline void gemm(const PackedLayer& layer, int blocks, const Start& start, const In* in,
                         int64_t in_stride, const Epilogue& how, const Out& out) {
     const int64_t depth = layer.depth * kPack<Weight> / kPack<In>;
     for_each_tile_of_blocks<Weight>(
-        layer.outputs, count, 1, [&](auto mr, int64_t row, int block, int lane) {
+        layer.outputs, blocks, 1, [&](auto mr, int64_t row, int block, int lane) {
             constexpr int R = decltype(mr)::value;
             const Weight* const rows = panel_at<Weight>(layer.panels, row, layer.depth);
             const In* const lanes = in + block * in_stride + lane;
@@ -65,7 +63,8 @@ static inline void gemm(const PackedLayer& layer, int count, const Start& start,
 }
 
 static inline Epilogue epilogue_of(const PackedLayer& layer, bool round) {
-    return {layer.activation, layer.gain, layer.clamp, round};
+    return {
+        .activation = layer.activation, .gain = layer.gain, .clamp = layer.clamp, .round = round};
 }
 
 }  // namespace digan_fast::DIGAN_FAST_ISA

@@ -94,7 +94,10 @@ void pack_column_panels(const ColumnPanelPacking& p) {
 }
 
 void pixel_row_gemm(const PixelRowGemm& p) {
-    const Epilogue how{p.activation.activation, p.activation.gain, p.activation.clamp, false};
+    const Epilogue how{.activation = p.activation.activation,
+                       .gain = p.activation.gain,
+                       .clamp = p.activation.clamp,
+                       .round = false};
     const Vec scale = broadcast(p.start.scale);
     Prefetcher next(p.next, tiles_in(p.rows, p.columns));
     pack_rows(p.x, p.x_stride, p.rows, p.depth, p.packed);

@@ -14,6 +14,9 @@ DIGAN_FAST_INLINE float total(Vec a) {
     return lanes[0];
 }
 
+// The loops of gemm/loops-inl.h do not fit: they keep columns in lanes, from panels; here the terms
+// of a sum are in the lanes, so that both matrices are read as they lie, each element once.
+
 // call(Constant<M>, row) for all rows, kSkinnyMR at once and the last ones one at a time.
 template <class Call>
 DIGAN_FAST_INLINE void by_many(int64_t rows, const Call& call) {
@@ -97,7 +100,10 @@ DIGAN_FAST_INLINE void gradients(const SkinnyGradient& p, int64_t row, int64_t f
 }  // namespace
 
 void skinny_gemm(const SkinnyGemm& p) {
-    const Epilogue how{p.activation.activation, p.activation.gain, p.activation.clamp, false};
+    const Epilogue how{.activation = p.activation.activation,
+                       .gain = p.activation.gain,
+                       .clamp = p.activation.clamp,
+                       .round = false};
     float z[kSkinnyLimit * kSkinnyStripRows];
     by_many(p.rows, [&](auto many_rows, int64_t row) {
         by_few(p.few_rows, [&](auto few_rows, int64_t s) {

@@ -20,13 +20,14 @@ ScratchAreas phase_rotations(const CoordLinearParams& p) {
 // P and Q of every frame in panels.
 class PicturePanels {
   public:
-    PicturePanels(const CoordLinearParams& p, const ScratchAreas& rotations, bool transposed,
+    PicturePanels(const CoordLinearParams& p, const ScratchAreas& rotations, RotatedColumns kind,
                   float scale)
         : memory_(p.videos * p.frames,
-                  std::vector<int64_t>(2, transposed ? panel_size(p.outputs, p.sinusoids)
-                                                     : panel_size(p.sinusoids, p.outputs))) {
+                  std::vector<int64_t>(2, kind == RotatedColumns::sinusoids
+                                              ? panel_size(p.outputs, p.sinusoids)
+                                              : panel_size(p.sinusoids, p.outputs))) {
         constexpr int64_t kTaskColumns = 128;
-        const int64_t columns = transposed ? p.sinusoids : p.outputs;
+        const int64_t columns = kind == RotatedColumns::sinusoids ? p.sinusoids : p.outputs;
         const int64_t tasks = (columns + kTaskColumns - 1) / kTaskColumns;
         parallel_for(p.threads, p.videos * p.frames * tasks, [&](int64_t task) {
             const int64_t picture = task / tasks, first = task % tasks * kTaskColumns;
@@ -36,7 +37,7 @@ class PicturePanels {
                 .rotation = rotations.at(picture),
                 .outputs = p.outputs,
                 .sinusoids = p.sinusoids,
-                .transposed = transposed,
+                .columns = kind,
                 .scale = scale,
                 .first = first,
                 .last = std::min(first + kTaskColumns, columns),
@@ -77,7 +78,7 @@ void coord_linear_cpu(const CoordLinearParams& p) {
     if (p.videos * p.frames * strips == 0) return;
     const float scale = folded_gain(p.activation, p.gain);
     const ScratchAreas rotations = phase_rotations(p);
-    const PicturePanels panels(p, rotations, false, scale);
+    const PicturePanels panels(p, rotations, RotatedColumns::outputs, scale);
     const int64_t stride = padded(2 * p.sinusoids);
     const ScratchAreas scratch(p.threads, {kPairs * stride, kPairs * 2 * p.sinusoids});
     const bool non_temporal =
@@ -126,7 +127,7 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
     const GridRows grid(p);
     const int64_t K = p.sinusoids, strips = grid.strips(), units = p.frames * strips;
     const ScratchAreas rotations = phase_rotations(p);
-    const PicturePanels back(p, rotations, true, 1.0f);
+    const PicturePanels back(p, rotations, RotatedColumns::sinusoids, 1.0f);
     enum Sum { kWeight, kBias, kPhase, kX, kY };
     const PartialSums parts(p.videos, units, {p.outputs * 2 * K, p.outputs, p.frames * K, K, K});
     const int64_t dz_stride = padded(p.outputs), stride = padded(2 * K);
@@ -174,8 +175,13 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
                     .activation = {.activation = p.activation, .gain = p.gain, .clamp = p.clamp},
                 });
             }
-            even_odd_gradient(
-                {{dz[0], dz[1]}, dz_stride, pairs.count, p.outputs, {dbase[0], dbase[1]}});
+            even_odd_gradient({
+                .dz = {dz[0], dz[1]},
+                .stride = dz_stride,
+                .rows = pairs.count,
+                .columns = p.outputs,
+                .dbase = {dbase[0], dbase[1]},
+            });
             row_features({
                 .features = features,
                 .stride = stride,

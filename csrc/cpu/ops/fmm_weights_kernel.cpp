@@ -41,6 +41,9 @@ void transpose(float* out, const float* left, int64_t count, int64_t rank) {
     }
 }
 
+// Not the loops of gemm/: there sums are fused, and rounded differently on each instruction set;
+// here weights have the same bits on all. R, of a rank of ten or so, is read as it lies.
+//
 // take(k, i, Σ_j left[j, k] · right[j, i]) for sixteen i at a time, and one at a time at the end.
 template <class Take>
 inline void microkernel(const float* left, const float* right, int64_t rank, int64_t inputs,

@@ -303,7 +303,14 @@ void upfirdn2d_cpu(const Upfirdn2dParams& p) {
     if (p.images * p.channels * p.vertical.out * p.horizontal.out == 0) return;
     Scratch memory;
     float* const factors = memory.reserve(p.vertical.taps + p.horizontal.taps);
-    Plan plan{p, factors, factors + p.vertical.taps, p.up, p.down, 0, 0, false};
+    Plan plan{.p = p,
+              .column = factors,
+              .row = factors + p.vertical.taps,
+              .period = 0,
+              .advance = 0,
+              .strip = 0,
+              .span = 0,
+              .rolls = false};
     if (!separate(p.filter, p.vertical.taps, p.horizontal.taps, factors,
                   factors + p.vertical.taps)) {
         plan.column = plan.row = nullptr;

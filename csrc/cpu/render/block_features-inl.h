@@ -97,7 +97,7 @@ static inline void start_colours(const Block& block, int64_t colours) {
                   block.rgb_in ? start(c, v) : broadcast(0.0f));
 }
 
-// x: lanes of float32 or pairs of bfloat16, [blocks][stride].
+// x: activations in float32 or pairs of bfloat16, [blocks][stride].
 template <class T>
 static inline void add_colours(const BlockGroup& p, const PackedLayer& to_rgb, const T* x,
                                int64_t stride) {

@@ -14,11 +14,7 @@
 
 namespace digan_fast {
 
-constexpr int kBlockRows = 4;
-constexpr int kBlockColumns = 8;
-static_assert(kBlockRows * kBlockColumns == kBlockPixels, "a block is a row of lanes");
-
-// Sines and cosines of the pixels along one axis: in segments of a block's
+// Sines and cosines of the pixels along one axis, in segments of a block's
 // rows or columns: features [segments, K, (sin, cos), length].
 struct BlockAxisFeatures {
     float* features;

@@ -57,17 +57,23 @@ struct AxisTable {
     int64_t length;  // pixels of a segment
     int64_t stride;  // elements per segment
 
-    // For the pixels from `begin` to `end`, inclusive.
-    AxisTable(int64_t begin, int64_t end, int64_t pixels, int64_t sinusoids, int64_t copies)
-        : first(begin),
-          segments((end - begin) / pixels + 1),
-          length(pixels),
-          stride(2 * sinusoids * pixels) {
-        memory.reserve(copies * segments * stride);
+    struct Extent {
+        int64_t begin, end;  // pixels, inclusive
+        int64_t length;      // of a segment
+        int64_t sinusoids;
+        int64_t copies;
+    };
+
+    explicit AxisTable(const Extent& of)
+        : first(of.begin),
+          segments((of.end - of.begin) / of.length + 1),
+          length(of.length),
+          stride(2 * of.sinusoids * of.length) {
+        memory.reserve(of.copies * segments * stride);
     }
     float* copy(int64_t index) const { return memory.data() + index * segments * stride; }
     // Where a pixel's elements begin.
-    int64_t of(int64_t pixel) const {
+    int64_t offset_of(int64_t pixel) const {
         return (pixel - first) / length * stride + (pixel - first) % length;
     }
 };

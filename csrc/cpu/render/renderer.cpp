@@ -61,8 +61,11 @@ Renderer::Renderer(const RenderParams& p)
     repeat_ = p.side / finest;
     chunk_blocks_ =
         std::max<int64_t>(2, kChunkPixels / kBlockPixels >> std::min<size_t>(62, 2 * (stages - 1)));
-    const Rectangle last =
-        Rectangle{p.top, p.left, p.top + p.height - 1, p.left + p.width - 1}.coarser(repeat_);
+    const Rectangle last = Rectangle{.top = p.top,
+                                     .left = p.left,
+                                     .bottom = p.top + p.height - 1,
+                                     .right = p.left + p.width - 1}
+                               .coarser(repeat_);
     window_ = last;
     const Rectangle first = last.coarser(int64_t{1} << (stages - 1));
     frames_together_ = std::clamp<int64_t>(kChunkPixels / last.pixels(), 1, p.frames);
@@ -76,12 +79,19 @@ Renderer::Renderer(const RenderParams& p)
         const Rectangle area = last.coarser(int64_t{1} << (stages - 1 - s));
         const int64_t sinusoids = weights_.stages()[s].sinusoids;
         // Blocks, and so their children, are aligned to the coarsest grid's first pixel.
-        const int64_t scale = int64_t{1} << s;
+        const int64_t finer = int64_t{1} << s;
         work_.push_back({
             .area = area,
-            .across = {first.left * scale, area.right, kBlockColumns, sinusoids,
-                       rotated_ ? 1 : frames_together_},
-            .down = {first.top * scale, area.bottom, kBlockRows, sinusoids, 1},
+            .across = AxisTable({.begin = first.left * finer,
+                                 .end = area.right,
+                                 .length = kBlockColumns,
+                                 .sinusoids = sinusoids,
+                                 .copies = rotated_ ? 1 : frames_together_}),
+            .down = AxisTable({.begin = first.top * finer,
+                               .end = area.bottom,
+                               .length = kBlockRows,
+                               .sinusoids = sinusoids,
+                               .copies = 1}),
         });
     }
 }
@@ -121,11 +131,11 @@ void Renderer::run() {
 std::vector<Pixel> Renderer::coarsest_blocks() {
     const Rectangle& area = work_.front().area;
     const int64_t side = weights_.grids().front()->side;
-    const int64_t scale = int64_t{1} << (work_.size() - 1);
+    const int64_t finer = int64_t{1} << (work_.size() - 1);
     const auto inside = [&](int64_t row, int64_t column) {
         return (row - area.top) % kBlockRows == 0 && (column - area.left) % kBlockColumns == 0 &&
-               window_.holds(row * scale, column * scale) &&
-               window_.holds((row + kBlockRows) * scale - 1, (column + kBlockColumns) * scale - 1);
+               window_.holds(row * finer, column * finer) &&
+               window_.holds((row + kBlockRows) * finer - 1, (column + kBlockColumns) * finer - 1);
     };
     std::vector<Pixel> pairs, others;
     for (int64_t row = area.top; row <= area.bottom; row += kBlockRows) {
@@ -247,8 +257,8 @@ void Renderer::scatter(size_t s, int64_t frames) {
         const auto [frame, pixel] = work.loose_of(static_cast<int64_t>(i), frames);
         Scattered& block = work.scattered[i / kBlockPixels];
         const int lane = static_cast<int>(i % kBlockPixels);
-        block.across[lane] = work.across.of(pixel.column);
-        block.down[lane] = work.down.of(pixel.row);
+        block.across[lane] = work.across.offset_of(pixel.column);
+        block.down[lane] = work.down.offset_of(pixel.row);
         if (s) block.parent[lane] = work_[s - 1].lane_of(pixel.parent, frame, frames);
         if (!rotated_) {
             block.across[lane] += work.across.copy(frame) - work.across.copy(0);
@@ -266,8 +276,8 @@ Block Renderer::whole_block(size_t s, int64_t frame, int64_t index, int64_t fram
     const auto each = static_cast<int64_t>(work.whole.size());
     const Pixel& place = work.whole[static_cast<size_t>(index)];
     Block block = storage(s, frame * each + index);
-    block.across = work.across.copy(rotated_ ? 0 : frame) + work.across.of(place.column);
-    block.down = work.down.copy(0) + work.down.of(place.row);
+    block.across = work.across.copy(rotated_ ? 0 : frame) + work.across.offset_of(place.column);
+    block.down = work.down.copy(0) + work.down.offset_of(place.row);
     if (rotated_) block.weights = &rotated_weights_->of(s, frame);
     if (s) {
         const int64_t parent = work_[s - 1].lane_of(place.parent, frame, frames);

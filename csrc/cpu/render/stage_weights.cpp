@@ -48,15 +48,27 @@ StageWeights::StageWeights(const RenderParams& p) : precision_(p.precision) {
                 if (!folded(first.activation)) linear.gain = 1;
                 linear.activation = Activation::linear;
                 linear.clamp = INFINITY;
-                bases_.push_back(add(linear, 0, below, 0, true, precision_));
+                bases_.push_back(add(linear, {.count = below, .precision = precision_}));
                 stages_.back().next_base = &bases_.back();
             }
             const int64_t K = level.sinusoids;
             if (precision_ == Precision::int8) {
-                stage.features = add(first, below, 2 * K, K, !below, precision_);
+                stage.features = add(first, {.first = below,
+                                             .count = 2 * K,
+                                             .sinusoids = K,
+                                             .with_bias = !below,
+                                             .precision = precision_});
             } else {
-                stage.sine = add(first, below, K, 0, !below, Precision::float32, true);
-                stage.cosine = add(first, below + K, K, 0, false, Precision::float32, true);
+                stage.sine = add(first, {.first = below,
+                                         .count = K,
+                                         .with_bias = !below,
+                                         .precision = Precision::float32,
+                                         .unrotated = true});
+                stage.cosine = add(first, {.first = below + K,
+                                           .count = K,
+                                           .with_bias = false,
+                                           .precision = Precision::float32,
+                                           .unrotated = true});
                 const int64_t factor = pack_factor(precision_);
                 stage.rotated_depth = round_up(K, factor) / factor;
                 widest_ = std::max(widest_, 2 * stage.rotated_depth);
@@ -73,14 +85,14 @@ StageWeights::StageWeights(const RenderParams& p) : precision_(p.precision) {
         std::vector<PackedLayer>& layers = layers_.emplace_back();
         for (size_t i = begin; i < level.layers.size(); ++i) {
             const RenderLayer& layer = level.layers[i];
-            layers.push_back(add(layer, 0, layer.inputs, 0, true, precision_));
+            layers.push_back(add(layer, {.count = layer.inputs, .precision = precision_}));
         }
         for (const RenderLayer& layer : level.layers) below = layer.outputs;
         const RenderLayer& to_rgb = level.to_rgb;
         levels_.back().push_back(
             {.layers = layers.data(),
              .layer_count = static_cast<int64_t>(layers.size()),
-             .to_rgb = add(to_rgb, 0, to_rgb.inputs, 0, true, Precision::float32)});
+             .to_rgb = add(to_rgb, {.count = to_rgb.inputs, .precision = Precision::float32})});
     }
     for (size_t s = 0; s < stages_.size(); ++s) {
         stages_[s].levels = levels_[s].data();
@@ -95,41 +107,39 @@ float* StageWeights::take(int64_t size) {
     return begin;
 }
 
-PackedLayer StageWeights::add(const RenderLayer& layer, int64_t first_column, int64_t inputs,
-                              int64_t sinusoids, bool with_bias, Precision precision,
-                              bool unrotated) {
+PackedLayer StageWeights::add(const RenderLayer& layer, const Columns& columns) {
     // A float32 product with paired activations reads an odd last one's whole pair; in int8 it
     // reads float32.
     const bool int8x4s = precision_ == Precision::int8;
-    const int64_t own = int8x4s ? pack_factor(precision) : pack_factor(precision_);
-    const int64_t factor = unrotated ? 1 : own;
-    const int64_t depth = round_up(inputs, factor) / pack_factor(precision);
-    PackedLayer packed{};
-    packed.panels = take(layer.outputs * depth);
-    packed.bias = with_bias ? take(layer.outputs) : nullptr;
-    packed.outputs = layer.outputs;
-    packed.depth = depth;
-    packed.activation = layer.activation;
-    packed.gain = folded(layer.activation) ? 1.0f : layer.gain;
-    packed.clamp = layer.clamp;
-    if (precision == Precision::int8) {
+    const int64_t own = int8x4s ? pack_factor(columns.precision) : pack_factor(precision_);
+    const int64_t factor = columns.unrotated ? 1 : own;
+    const int64_t depth = round_up(columns.count, factor) / pack_factor(columns.precision);
+    PackedLayer packed{.panels = take(layer.outputs * depth),
+                       .bias = columns.with_bias ? take(layer.outputs) : nullptr,
+                       .outputs = layer.outputs,
+                       .depth = depth,
+                       .activation = layer.activation,
+                       .gain = folded(layer.activation) ? 1.0f : layer.gain,
+                       .clamp = layer.clamp};
+    if (columns.precision == Precision::int8) {
         packed.scales = take(layer.outputs);
         packed.sums = reinterpret_cast<int32_t*>(take(layer.outputs));
     }
     // In int8 a part of a group's scratch holds either float32 or Int8x4.
     const int64_t held = int8x4s ? 1 : factor;
     widest_ = std::max(
-        {widest_, round_up(inputs, factor) / factor, round_up(layer.outputs, held) / held});
-    LayerPacking params{};
-    params.layer = packed;
-    params.weight = layer.weight + first_column;
-    params.bias = with_bias ? layer.bias : nullptr;
-    params.row_stride = layer.inputs;
-    params.inputs = inputs;
-    params.sinusoids = sinusoids;
-    params.scale = folded(layer.activation) ? layer.gain : 1.0f;
-    params.precision = unrotated ? precision_ : precision;
-    params.unrotated = unrotated;
+        {widest_, round_up(columns.count, factor) / factor, round_up(layer.outputs, held) / held});
+    LayerPacking params{.layer = packed,
+                        .weight = layer.weight + columns.first,
+                        .bias = columns.with_bias ? layer.bias : nullptr,
+                        .row_stride = layer.inputs,
+                        .inputs = columns.count,
+                        .sinusoids = columns.sinusoids,
+                        .scale = folded(layer.activation) ? layer.gain : 1.0f,
+                        .first = 0,
+                        .last = 0,
+                        .precision = columns.unrotated ? precision_ : columns.precision,
+                        .unrotated = columns.unrotated};
     for (int64_t first = 0; first < layer.outputs; first += kPackTaskRows) {
         params.first = first;
         params.last = std::min(first + kPackTaskRows, layer.outputs);

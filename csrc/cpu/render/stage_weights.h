@@ -29,9 +29,18 @@ class StageWeights {
         int64_t video_stride;
     };
 
-    // Inputs are padded to the activations' packing factor, but for weights that are rotated later.
-    PackedLayer add(const RenderLayer& layer, int64_t first_column, int64_t inputs,
-                    int64_t sinusoids, bool with_bias, Precision precision, bool unrotated = false);
+    // Some columns of a layer, and how they are packed: padded to the activations' packing factor,
+    // except for weights that are rotated later.
+    struct Columns {
+        int64_t first = 0;
+        int64_t count;
+        int64_t sinusoids = 0;  // as in LayerPacking
+        bool with_bias = true;
+        Precision precision;
+        bool unrotated = false;  // as in LayerPacking
+    };
+
+    PackedLayer add(const RenderLayer& layer, const Columns& columns);
     float* take(int64_t size);
 
     Scratch memory_;

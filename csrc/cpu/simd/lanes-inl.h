@@ -2,12 +2,10 @@
 
 // The 32 pixels of a block as the lanes of vectors: 8 columns by 4 rows in Morton order.
 
+#include "simd/block.h"
 #include "simd/vec-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
-
-// Pixels of a block.
-constexpr int64_t kBlockPixels = 32;
 
 static inline int lane_column(int lane) { return (lane & 1) | (lane >> 1 & 2) | (lane >> 2 & 4); }
 static inline int lane_row(int lane) { return (lane >> 1 & 1) | (lane >> 2 & 2); }

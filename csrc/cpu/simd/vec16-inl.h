@@ -2,6 +2,10 @@
 
 // Sixteen floats in registers, and sums whose order is the same on every instruction set: element i
 // goes to lane i mod 16, and the lanes are added as a tree.
+//
+// The compiler's vectors, not Vec, which the generic set keeps in arrays: with sixteen lanes of
+// Vecs fmm_weights, forward and backward, takes 2.2 to 2.6 times as long there, and as long as with
+// these on the other sets.
 
 #include <stdint.h>
 #include <string.h>

@@ -12,7 +12,8 @@ namespace digan_fast {
 
 // int8: products of 8-bit weights, with a scale per row, and 8-bit activations, with a scale and a
 // zero point per pixel; 32-bit sums; bases, to-RGB and colours in float32.
-// Only CUDA supports float16 and tf32.
+// Only CUDA supports float16 and tf32. The type of products, unlike `Number`, that of storage: the
+// differentiable CUDA ops take both, as `number` and `tf32`, which keeps float32 tensors.
 enum class Precision : int { float32, bfloat16, int8, float16, tf32 };
 
 // The most inputs of a layer in int8: its sums, up to inputs·255·127, stay below 2³¹.

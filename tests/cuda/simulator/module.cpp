@@ -1,6 +1,6 @@
 // The CUDA bindings of digan_fast._C on the simulator, and its settings.
 
-#include "../../../csrc/bindings/cuda.h"
+#include "../../../csrc/bindings/cuda/cuda.h"
 #include "simulator.h"
 
 PYBIND11_MODULE(simulated, m) {

@@ -1,4 +1,4 @@
-#include "cuda.h"
+#include "cuda/cuda.h"
 #include "upfirdn2d_fields.h"
 
 namespace digan_fast {

@@ -1,4 +1,4 @@
-#include "cuda.h"
+#include "cuda/cuda.h"
 #include "fmm_weights_fields.h"
 
 namespace digan_fast {

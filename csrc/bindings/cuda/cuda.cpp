@@ -1,4 +1,4 @@
-#include "cuda.h"
+#include "cuda/cuda.h"
 
 namespace digan_fast {
 

@@ -8,7 +8,7 @@ namespace digan_fast {
 // Binds everything in csrc/cuda.
 void bind_cuda(py::module_& m);
 
-// One for each cuda_<op>.cpp.
+// One for each op in this folder.
 void bind_cuda_bias_act(py::module_& m);
 void bind_cuda_coord_linear(py::module_& m);
 void bind_cuda_fmm_weights(py::module_& m);

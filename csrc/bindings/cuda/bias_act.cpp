@@ -1,5 +1,5 @@
 #include "bias_act_fields.h"
-#include "cuda.h"
+#include "cuda/cuda.h"
 
 namespace digan_fast {
 void bind_cuda_bias_act(py::module_& m) {

@@ -1,5 +1,5 @@
 #include "coord_linear_fields.h"
-#include "cuda.h"
+#include "cuda/cuda.h"
 
 namespace digan_fast {
 namespace {
