@@ -2,7 +2,7 @@
 
 // Pairs of bfloat16 in 32 bits, the operands of VDPBF16PS.
 
-#include "simd/bfloat16-inl.h"
+#include "simd/vec-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 

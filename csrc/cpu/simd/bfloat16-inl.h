@@ -3,7 +3,8 @@
 // bfloat16 is the upper half of a float32. Converted with integers, so that every instruction set
 // gives the same bits: avx512bf16's own conversion flushes subnormals to zero.
 
-#include "simd/vec-inl.h"
+#include <stdint.h>
+#include <string.h>
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
@@ -14,24 +15,14 @@ static inline float widened(uint16_t x) {
     return wide;
 }
 
-// Rounds to nearest, ties to even; a NaN stays a NaN and keeps its upper bits, as in avx512bf16's
-// conversion, so that a product's NaNs are the same whichever of the two packed its operands.
-static DIGAN_FAST_INLINE uint32_t bfloat16_bits(float x) {
+// Rounds to nearest, ties to even; every NaN becomes the same quiet NaN. Elements of tensors are
+// rounded here, operands of products by bfloat16_bits (simd/vec-inl.h), which keeps a NaN's upper
+// bits.
+static inline uint16_t narrowed(float x) {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
-    const uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
-    return (bits & 0x7fffffffu) > 0x7f800000u ? (bits >> 16 | 0x40u) : rounded;
-}
-
-static DIGAN_FAST_INLINE float to_bfloat16(float x) {
-    const uint32_t bits = bfloat16_bits(x) << 16;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-// A tensor's element: every NaN becomes the same quiet NaN, as in torch.
-static inline uint16_t narrowed(float x) {
-    return static_cast<uint16_t>(x != x ? 0x7fc0u : bfloat16_bits(x));
+    const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    return static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded);
 }
 
 static inline void widen(float* out, const uint16_t* x, int64_t n) {

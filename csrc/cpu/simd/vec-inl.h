@@ -178,4 +178,19 @@ static DIGAN_FAST_INLINE void prefetch(const void* p) {
 #endif
 }
 
+// Rounds an operand of a product to the nearest bfloat16, ties to even; a NaN keeps its upper bits,
+// unlike in `narrowed` (simd/bfloat16-inl.h), for elements of tensors.
+static DIGAN_FAST_INLINE uint32_t bfloat16_bits(float a) {
+    uint32_t bits;
+    memcpy(&bits, &a, sizeof bits);
+    const uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
+    return (bits & 0x7fffffffu) > 0x7f800000u ? (bits >> 16 | 0x40u) : rounded;
+}
+
+static DIGAN_FAST_INLINE float to_bfloat16(float a) {
+    const uint32_t bits = bfloat16_bits(a) << 16;
+    memcpy(&a, &bits, sizeof a);
+    return a;
+}
+
 }  // namespace digan_fast::DIGAN_FAST_ISA
