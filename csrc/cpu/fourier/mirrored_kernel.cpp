@@ -5,6 +5,135 @@
 #include "simd/rotation-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
+namespace {
+
+DIGAN_FAST_INLINE float wide(float a) { return a; }
+DIGAN_FAST_INLINE float wide(Bfloat16 a) { return widened(a); }
+
+template <class Stored>
+void pack_rotated(const RotatedPanelPacking& p) {
+    using T = Packed<Stored>;
+    const Stored* const weight = static_cast<const Stored*>(p.weight);
+    const int64_t K = p.sinusoids;
+    const int64_t depth = p.transposed ? p.outputs : K, lanes = p.transposed ? K : p.outputs;
+    const int64_t packed = packed_depth<T>(depth);
+    const auto element = [&](int64_t d, int64_t lane) {
+        const int64_t o = p.transposed ? d : lane, k = p.transposed ? lane : d;
+        if (d >= depth) return Rotated{0, 0};
+        const Stored* const row = weight + o * 2 * K;
+        const Rotated at = rotated(wide(row[k]), wide(row[K + k]), p.rotation[k], p.rotation[K + k]);
+        return Rotated{at.sine * p.scale, at.cosine * p.scale};
+    };
+    for (int64_t n = p.first; n < p.last;) {
+        const int64_t width = panel_width(lanes, n);
+        const int64_t count = lanes - n < width ? lanes - n : width;
+        for (int64_t d = 0; d < packed; ++d) {
+            T* const sine = panel_at<T>(p.panels[0], n, packed) + d * width;
+            T* const cosine = panel_at<T>(p.panels[1], n, packed) + d * width;
+            for (int64_t i = 0; i < count; ++i) {
+                if constexpr (kPack<T> == 2) {
+                    const Rotated even = element(2 * d, n + i), odd = element(2 * d + 1, n + i);
+                    sine[i] = pack_bf16x2(even.sine, odd.sine);
+                    cosine[i] = pack_bf16x2(even.cosine, odd.cosine);
+                } else {
+                    const Rotated at = element(d, n + i);
+                    const bool round = sizeof(Stored) == sizeof(Bfloat16);
+                    sine[i] = round ? to_bfloat16(at.sine) : at.sine;
+                    cosine[i] = round ? to_bfloat16(at.cosine) : at.cosine;
+                }
+            }
+            for (int64_t i = count; i < width; ++i) sine[i] = cosine[i] = T{};
+        }
+        n += width;
+    }
+}
+
+template <class Stored>
+void gemm(const MirroredGemm& p) {
+    using T = Packed<Stored>;
+    const Epilogue how{p.activation.activation, p.activation.gain, p.activation.clamp, false};
+    const Vec scale = broadcast(p.scale), minus = broadcast(-1.0f);
+    const int64_t K = p.sinusoids, depth = packed_depth<T>(K);
+    T* const packed[2] = {panel_at<T>(p.packed, 0, K), panel_at<T>(p.packed, p.count, K)};
+    for (int half = 0; half < 2; ++half)
+        pack_rows(static_cast<const Stored*>(p.features) + half * K, p.step, p.count, K,
+                  packed[half]);
+    for_each_tile_of_rows(
+        p.count, p.lanes, [&](auto panel, auto vectors, int64_t row, int64_t n, int64_t width) {
+            constexpr int R = decltype(panel)::count, V = decltype(vectors)::count;
+            for (int half = 0; p.base[0] && half < 2; ++half)
+                for (int r = 0; r < R; r += 4)
+                    if (const auto base = static_cast<const Stored*>(p.base[half][row + r]))
+                        for (int v = 0; v < V; ++v) prefetch(base + n + v * Vec::width);
+            // The sines' products are kept in memory: both in registers would take twice as many.
+            alignas(64) float odd[R * V * Vec::width];
+            Tile<R, V> tile;
+            const auto multiplied = [&](int half) {
+                for (auto& z : tile.v)
+                    for (Vec& lanes : z) lanes = broadcast(0.0f);
+                microkernel(tile, depth, packed[half] + row * depth, R,
+                            panel_at<T>(p.panels[half], n, depth), width);
+            };
+            multiplied(0);
+            store_tile(tile, odd, V * Vec::width);
+            multiplied(1);
+            const Tile<R, V> even = tile;
+            for (int half = 0; half < 2; ++half) {
+                void* const* const out = p.out[half] + row;
+                for (int r = 0; r < R; ++r) {
+                    if (!out[r]) continue;
+                    for (int v = 0; v < V; ++v) {
+                        const int64_t lane = n + v * Vec::width, count = p.lanes - lane;
+                        const Vec sine = load(odd + (r * V + v) * Vec::width);
+                        Vec z = half ? fma(minus, sine, even.v[r][v]) : add(even.v[r][v], sine);
+                        if (p.bias) z = fma(scale, load_some(p.bias + lane, count), z);
+                        if (p.base[half]) {
+                            const auto base = static_cast<const Stored*>(p.base[half][row + r]);
+                            z = fma(scale, load_some(base + lane, count), z);
+                        }
+                        tile.v[r][v] = z;
+                    }
+                }
+                apply_epilogue(tile, how);
+                for (int r = 0; r < R; ++r) {
+                    if (!out[r]) continue;
+                    for (int v = 0; v < V; ++v) {
+                        const int64_t lane = n + v * Vec::width;
+                        Stored* const to = static_cast<Stored*>(out[r]) + lane;
+                        if (p.non_temporal) {
+                            store_streaming(to, tile.v[r][v]);
+                        } else {
+                            store_some(to, p.lanes - lane, tile.v[r][v]);
+                        }
+                    }
+                }
+            }
+        });
+    if (p.non_temporal) fence_streaming();
+}
+
+template <class Stored>
+void rotate_back(const RotationBackward& p) {
+    const int64_t K = p.sinusoids;
+    const float *const sin = p.rotation, *const cos = sin + K;
+    float* const dphase = p.dphase;
+    for (int64_t o = 0; o < p.outputs; ++o) {
+        const float *const dsine = p.drotated[0] + o * K, *const dcosine = p.drotated[1] + o * K;
+        const Stored* const weight_sin = static_cast<const Stored*>(p.weight) + o * 2 * K;
+        const Stored* const weight_cos = weight_sin + K;
+        float *const dweight_sin = p.dweight + o * 2 * K, *const dweight_cos = dweight_sin + K;
+#pragma omp simd
+        for (int64_t k = 0; k < K; ++k) {
+            const Rotated back = rotated(dsine[k], dcosine[k], -sin[k], cos[k]);
+            dweight_sin[k] += back.sine;
+            dweight_cos[k] += back.cosine;
+            // Σ_o dQ∘P − dP∘Q is the same for the parts rotated back.
+            dphase[k] += back.cosine * wide(weight_sin[k]) - back.sine * wide(weight_cos[k]);
+        }
+    }
+}
+
+}  // namespace
 
 void axis_feature_table(const AxisFeatures& p) {
     const Axis axis{p.frequency, nullptr, p.sinusoids, p.axis, p.start, p.step, p.side};
@@ -19,25 +148,7 @@ void axis_feature_table(const AxisFeatures& p) {
 }
 
 void pack_rotated_panels(const RotatedPanelPacking& p) {
-    const int64_t K = p.sinusoids;
-    const int64_t depth = p.transposed ? p.outputs : K, lanes = p.transposed ? K : p.outputs;
-    for (int64_t n = p.first; n < p.last;) {
-        const int64_t width = panel_width(lanes, n);
-        const int64_t count = lanes - n < width ? lanes - n : width;
-        for (int64_t d = 0; d < depth; ++d) {
-            float* const sine = p.panels[0] + n * depth + d * width;
-            float* const cosine = p.panels[1] + n * depth + d * width;
-            for (int64_t i = 0; i < count; ++i) {
-                const int64_t o = p.transposed ? d : n + i, k = p.transposed ? n + i : d;
-                const float* const row = p.weight + o * 2 * K;
-                const Rotated at = rotated(row[k], row[K + k], p.rotation[k], p.rotation[K + k]);
-                sine[i] = at.sine * p.scale;
-                cosine[i] = at.cosine * p.scale;
-            }
-            for (int64_t i = count; i < width; ++i) sine[i] = cosine[i] = 0;
-        }
-        n += width;
-    }
+    with_stored(p.number, [&](auto stored) { pack_rotated<typename decltype(stored)::Type>(p); });
 }
 
 void row_features(const RowFeatures& p) {
@@ -51,74 +162,31 @@ void row_features(const RowFeatures& p) {
             sine[k] = sin_y[k] * cos_x[k] + cos_y[k] * sin_x[k];
             cosine[k] = cos_y[k] * cos_x[k] - sin_y[k] * sin_x[k];
         }
+        if (p.rounded) narrow(static_cast<Bfloat16*>(p.rounded) + r * p.step, sine, 2 * K);
     }
 }
 
 void mirrored_gemm(const MirroredGemm& p) {
-    const Epilogue how{p.activation.activation, p.activation.gain, p.activation.clamp, false};
-    const Vec scale = broadcast(p.scale), minus = broadcast(-1.0f);
-    const int64_t K = p.sinusoids;
-    pack_rows(p.features, p.step, p.count, 2 * K, p.packed);
-    for_each_tile_of_rows(
-        p.count, p.lanes, [&](auto panel, auto vectors, int64_t row, int64_t n, int64_t width) {
-            constexpr int R = decltype(panel)::count, V = decltype(vectors)::count;
-            const float* const features = p.packed + row * 2 * K;
-            for (int half = 0; p.base[0] && half < 2; ++half)
-                for (int r = 0; r < R; r += 4)
-                    if (const float* const base = p.base[half][row + r])
-                        for (int v = 0; v < V; ++v) prefetch(base + n + v * Vec::width);
-            // The sines' products are kept in memory: both in registers would take twice as many.
-            alignas(64) float odd[R * V * Vec::width];
-            Tile<R, V> tile;
-            const auto multiplied = [&](int half) {
-                for (auto& z : tile.v)
-                    for (Vec& lanes : z) lanes = broadcast(0.0f);
-                microkernel(tile, K, features + half * K * R, R, p.panels[half] + n * K, width);
-            };
-            multiplied(0);
-            store_tile(tile, odd, V * Vec::width);
-            multiplied(1);
-            const Tile<R, V> even = tile;
-            for (int half = 0; half < 2; ++half) {
-                float* const* const out = p.out[half] + row;
-                for (int r = 0; r < R; ++r) {
-                    if (!out[r]) continue;
-                    for (int v = 0; v < V; ++v) {
-                        const int64_t lane = n + v * Vec::width, count = p.lanes - lane;
-                        const Vec sine = load(odd + (r * V + v) * Vec::width);
-                        Vec z = half ? fma(minus, sine, even.v[r][v]) : add(even.v[r][v], sine);
-                        if (p.bias) z = fma(scale, load_some(p.bias + lane, count), z);
-                        if (p.base[half])
-                            z = fma(scale, load_some(p.base[half][row + r] + lane, count), z);
-                        tile.v[r][v] = z;
-                    }
-                }
-                apply_epilogue(tile, how);
-                for (int r = 0; r < R; ++r) {
-                    if (!out[r]) continue;
-                    for (int v = 0; v < V; ++v) {
-                        const int64_t lane = n + v * Vec::width;
-                        if (p.non_temporal) {
-                            store_streaming(out[r] + lane, tile.v[r][v]);
-                        } else {
-                            store_some(out[r] + lane, p.lanes - lane, tile.v[r][v]);
-                        }
-                    }
-                }
-            }
-        });
-    if (p.non_temporal) fence_streaming();
+    with_stored(p.number, [&](auto stored) { gemm<typename decltype(stored)::Type>(p); });
 }
 
 void even_odd_gradient(const EvenOddGradient& p) {
     for (int half = 0; half < 2; ++half) {
         for (int64_t family = 0; p.dbase[half] && family < p.count / 4; ++family) {
-            float* const dbase = p.dbase[half][family];
+            void* const dbase = p.dbase[half][family];
             if (!dbase) continue;
             const float *const a = p.dz[half] + 4 * family * p.step, *const b = a + p.step,
                                *const c = b + p.step, *const d = c + p.step;
+            if (p.number == Number::bfloat16) {
+                auto* const to = static_cast<Bfloat16*>(dbase);
 #pragma omp simd
-            for (int64_t n = 0; n < p.lanes; ++n) dbase[n] = (a[n] + b[n]) + (c[n] + d[n]);
+                for (int64_t n = 0; n < p.lanes; ++n)
+                    to[n] = narrowed((a[n] + b[n]) + (c[n] + d[n]));
+            } else {
+                auto* const to = static_cast<float*>(dbase);
+#pragma omp simd
+                for (int64_t n = 0; n < p.lanes; ++n) to[n] = (a[n] + b[n]) + (c[n] + d[n]);
+            }
         }
     }
     for (int64_t r = 0; r < p.count; ++r) {
@@ -129,6 +197,10 @@ void even_odd_gradient(const EvenOddGradient& p) {
             one[n] = at - across;
             other[n] = at + across;
         }
+        if (p.number != Number::bfloat16) continue;
+        for (int half = 0; half < 2; ++half)
+            narrow(static_cast<Bfloat16*>(p.rounded[half]) + r * p.step, p.dz[half] + r * p.step,
+                   p.lanes);
     }
 }
 
@@ -149,22 +221,7 @@ void row_features_gradient(const RowFeaturesGradient& p) {
 }
 
 void rotation_backward(const RotationBackward& p) {
-    const int64_t K = p.sinusoids;
-    const float *const sin = p.rotation, *const cos = sin + K;
-    float* const dphase = p.dphase;
-    for (int64_t o = 0; o < p.outputs; ++o) {
-        const float *const dsine = p.drotated[0] + o * K, *const dcosine = p.drotated[1] + o * K;
-        const float *const weight_sin = p.weight + o * 2 * K, *const weight_cos = weight_sin + K;
-        float *const dweight_sin = p.dweight + o * 2 * K, *const dweight_cos = dweight_sin + K;
-#pragma omp simd
-        for (int64_t k = 0; k < K; ++k) {
-            const Rotated back = rotated(dsine[k], dcosine[k], -sin[k], cos[k]);
-            dweight_sin[k] += back.sine;
-            dweight_cos[k] += back.cosine;
-            // Σ_o dQ∘P − dP∘Q is the same for the parts rotated back.
-            dphase[k] += back.cosine * weight_sin[k] - back.sine * weight_cos[k];
-        }
-    }
+    with_stored(p.number, [&](auto stored) { rotate_back<typename decltype(stored)::Type>(p); });
 }
 
 }  // namespace digan_fast::DIGAN_FAST_ISA

@@ -1,45 +1,101 @@
 #pragma once
 
-// Packing and loads for matrices whose rows are pixels; the last panel of lanes is narrower.
+// Packing of matrices whose rows are pixels, stored as float32 or bfloat16, into elements T: float, or
+// as many bfloat16 along K as T holds.
 
 #include "gemm/loops-inl.h"
 #include "gemm/pixel_rows_kernel.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
+// Packed element k of a row.
+template <class T, class Stored>
+static DIGAN_FAST_INLINE T packed_element(const Stored* row, int64_t k, int64_t depth) {
+    if constexpr (kPack<T> == 2) {
+        const uint32_t odd = 2 * k + 1 < depth ? row[2 * k + 1] : 0;
+        return {odd << 16 | row[2 * k]};
+    } else if constexpr (sizeof(Stored) == sizeof(Bfloat16)) {
+        return widened(row[k]);
+    } else {
+        return row[k];
+    }
+}
+
+// Packed elements k to k + 3 of a row; all of them are whole.
+template <class T, class Stored>
+static DIGAN_FAST_INLINE Quad packed_quad(const Stored* row, int64_t k) {
+    if constexpr (kPack<T> == 1 && sizeof(Stored) == sizeof(Bfloat16)) {
+        float quad[4];
+        for (int i = 0; i < 4; ++i) quad[i] = widened(row[k + i]);
+        return load_quad(quad);
+    } else {
+        return load_quad(row + k * kPack<T>);
+    }
+}
+
+// to[k · to_step + r] = packed element k of row r.
+template <class T, class Stored>
+static DIGAN_FAST_INLINE void pack_transposed(const Stored* x, int64_t step, int64_t rows,
+                                              int64_t depth, T* to, int64_t to_step) {
+    const int64_t packed = packed_depth<T>(depth), whole = depth / kPack<T>;
+    const int64_t fours = rows / 4 * 4;
+    for (int64_t r = 0; r < fours; r += 4) {
+        const Stored* const from = x + r * step;
+        int64_t k = 0;
+        for (; k + 4 <= whole; k += 4) {
+            Quad quads[4];
+            for (int i = 0; i < 4; ++i) quads[i] = packed_quad<T>(from + i * step, k);
+            store_transposed(quads, reinterpret_cast<float*>(to + k * to_step + r), to_step);
+        }
+        for (; k < packed; ++k)
+            for (int i = 0; i < 4; ++i)
+                to[k * to_step + r + i] = packed_element<T>(from + i * step, k, depth);
+    }
+    for (int64_t k = 0; k < packed; ++k)
+        for (int64_t i = fours; i < rows; ++i)
+            to[k * to_step + i] = packed_element<T>(x + i * step, k, depth);
+}
+
 // Rows [count, depth] into panels [depth][rows] of panel_rows() rows, so that a tile reads the
 // elements it broadcasts from one place, not from twelve: this reaches 106 of 113 GFLOP/s.
-static inline void pack_rows(const float* x, int64_t step, int64_t count, int64_t depth,
-                             float* packed) {
+template <class T, class Stored>
+static inline void pack_rows(const Stored* x, int64_t step, int64_t count, int64_t depth,
+                             T* packed) {
     for_each_panel(count, [&](auto panel, int64_t row) {
         constexpr int rows = decltype(panel)::count;
-        const float* const from = x + row * step;
-        float* const to = packed + row * depth;
-        int r = 0;
-        for (; r + 4 <= rows; r += 4) {
-            int64_t k = 0;
-            for (; k + 4 <= depth; k += 4)
-                transpose_4x4(from + r * step + k, step, to + k * rows + r, rows);
-            for (; k < depth; ++k)
-                for (int i = r; i < r + 4; ++i) to[k * rows + i] = from[i * step + k];
-        }
-        for (int64_t k = 0; k < depth; ++k)
-            for (int i = r; i < rows; ++i) to[k * rows + i] = from[i * step + k];
+        pack_transposed(x + row * step, step, rows, depth, packed + row * packed_depth<T>(depth),
+                        rows);
     });
 }
 
-static DIGAN_FAST_INLINE Vec load_some(const float* p, int64_t count) {
-    if (count >= Vec::width) return load(p);
-    float lanes[Vec::width] = {};
-    for (int64_t i = 0; i < count; ++i) lanes[i] = p[i];
-    return load(lanes);
+// A vector of packed elements k along the rows of x, which are K: `lanes` of them, then zeros.
+template <class Stored>
+static DIGAN_FAST_INLINE void pack_lanes(const Stored* x, int64_t step, int64_t k, int64_t /*rows*/,
+                                         int64_t lanes, float* to) {
+    store(to, load_some(x + k * step, lanes));
 }
 
-static DIGAN_FAST_INLINE void store_some(float* p, int64_t count, Vec a) {
-    if (count >= Vec::width) return store(p, a);
-    float lanes[Vec::width];
-    store(lanes, a);
-    for (int64_t i = 0; i < count; ++i) p[i] = lanes[i];
+#if defined(__AVX512BF16__)
+static DIGAN_FAST_INLINE void pack_lanes(const Bfloat16* x, int64_t step, int64_t k, int64_t rows,
+                                         int64_t lanes, Bf16x2* to) {
+    const __mmask16 some = lanes >= 16 ? 0xffff : (1u << (lanes < 0 ? 0 : lanes)) - 1;
+    const auto half = [&](int64_t row) {
+        const __mmask16 mask = row < rows ? some : 0;
+        return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, x + row * step));
+    };
+    _mm512_storeu_si512(to, _mm512_or_si512(half(2 * k), _mm512_slli_epi32(half(2 * k + 1), 16)));
+}
+#endif
+
+// to[k · to_step + n] = packed element k of lane n, along the rows of x; zeros from `lanes` to `width`,
+// whole vectors.
+template <class T, class Stored>
+static DIGAN_FAST_INLINE void pack_along_rows(const Stored* x, int64_t step, int64_t rows,
+                                              int64_t lanes, int64_t width, T* to,
+                                              int64_t to_step) {
+    for (int64_t k = 0; k < packed_depth<T>(rows); ++k)
+        for (int64_t n = 0; n < width; n += Vec::width)
+            pack_lanes(x + n, step, k, rows, lanes - n, to + k * to_step + n);
 }
 
 }  // namespace digan_fast::DIGAN_FAST_ISA

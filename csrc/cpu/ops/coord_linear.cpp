@@ -32,7 +32,9 @@ class PicturePanels {
             const int64_t picture = task / parts, first = task % parts * kLanesOfATask;
             pack_rotated_panels({
                 .panels = {of(picture, 0), of(picture, 1)},
-                .weight = p.weight + picture / p.frames * p.outputs * 2 * p.sinusoids,
+                .weight = element_at(p.weight, p.number,
+                                     picture / p.frames * p.outputs * 2 * p.sinusoids),
+                .number = p.number,
                 .rotation = rotations.at(picture),
                 .outputs = p.outputs,
                 .sinusoids = p.sinusoids,
@@ -53,8 +55,8 @@ class PicturePanels {
 // The pixel pairs of a block and their rows in two tensors of the output's shape.
 struct GradientRows {
     PixelPairs pairs;
-    const float* grad[2][kPairs];
-    const float* out[2][kPairs];
+    const void* grad[2][kPairs];
+    const void* out[2][kPairs];
 
     GradientRows(const CoordLinearBackwardParams& p, const GridRows& grid, int64_t video,
                  int64_t frame, int64_t block)
@@ -62,8 +64,9 @@ struct GradientRows {
         for (int half = 0; half < 2; ++half) {
             for (int64_t r = 0; r < pairs.count; ++r) {
                 const int64_t offset = pairs.offset[half][r];
-                grad[half][r] = offset < 0 ? nullptr : p.grad + offset;
-                out[half][r] = offset < 0 ? nullptr : p.forward.out + offset;
+                const Number number = p.forward.number;
+                grad[half][r] = offset < 0 ? nullptr : element_at(p.grad, number, offset);
+                out[half][r] = offset < 0 ? nullptr : element_at(p.forward.out, number, offset);
             }
         }
     }
@@ -79,24 +82,29 @@ void coord_linear_cpu(const CoordLinearParams& p) {
     const ScratchParts rotations = phase_rotations(p);
     const PicturePanels panels(p, rotations, false, scale);
     const int64_t step = padded(2 * p.sinusoids);
-    const ScratchParts scratch(p.threads, {kPairs * step, kPairs * 2 * p.sinusoids});
+    const bool narrow = p.number == Number::bfloat16;
+    const ScratchParts scratch(
+        p.threads, {kPairs * step, kPairs * 2 * p.sinusoids, narrow ? kPairs * step : 0});
     const bool non_temporal =
-        bypasses_caches(p.out, p.videos * p.frames * p.height * p.width, p.outputs);
+        bypasses_caches(p.out, p.number, p.videos * p.frames * p.height * p.width, p.outputs);
     parallel_for_workers(p.threads, p.videos * p.frames * blocks, [&](int64_t task, int worker) {
         const int64_t picture = task / blocks;
         const PixelPairs pairs(grid, picture / p.frames, picture % p.frames, task % blocks);
         float* const features = scratch.at(worker);
-        float* out[2][kPairs];
-        const float* base[2][kPairs];
+        void* const rounded = narrow ? scratch.at(worker, 2) : nullptr;
+        void* out[2][kPairs];
+        const void* base[2][kPairs];
         for (int half = 0; half < 2; ++half) {
             for (int64_t r = 0; r < pairs.count; ++r) {
                 const int64_t offset = pairs.offset[half][r], parent = pairs.parent[half][r / 4];
-                out[half][r] = offset < 0 ? nullptr : p.out + offset;
-                base[half][r] = offset < 0 || !p.base ? nullptr : p.base + parent;
+                out[half][r] = offset < 0 ? nullptr : element_at(p.out, p.number, offset);
+                base[half][r] =
+                    offset < 0 || !p.base ? nullptr : element_at(p.base, p.number, parent);
             }
         }
         row_features({
             .features = features,
+            .rounded = rounded,
             .step = step,
             .across = pairs.across,
             .down = pairs.down,
@@ -105,7 +113,8 @@ void coord_linear_cpu(const CoordLinearParams& p) {
         });
         mirrored_gemm({
             .out = {out[0], out[1]},
-            .features = features,
+            .number = p.number,
+            .features = narrow ? rounded : features,
             .step = step,
             .count = pairs.count,
             .packed = scratch.at(worker, 1),
@@ -130,18 +139,41 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
     enum Sum { kWeight, kBias, kPhase, kX, kY };
     const PartialSums parts(p.videos, units, {p.outputs * 2 * K, p.outputs, p.frames * K, K, K});
     const int64_t dz_step = padded(p.outputs), step = padded(2 * K);
-    enum Area { kDz, kMirroredDz, kFeatures, kDfeatures, kTail, kPacked, kDsine, kDcosine };
+    enum Area {
+        kDz,
+        kMirroredDz,
+        kFeatures,
+        kDfeatures,
+        kTail,
+        kPacked,
+        kDsine,
+        kDcosine,
+        kRows,
+        kRoundedFeatures,
+        kRoundedDz,
+        kMirroredRoundedDz
+    };
+    const bool narrow = p.number == Number::bfloat16;
+    const int64_t row_bytes = p.outputs * (narrow ? 2 : 4);
+    const int64_t rounded_dz = narrow ? kPairs * dz_step : 0;
     const ScratchParts scratch(
-        p.threads, {kPairs * dz_step, kPairs * dz_step, kPairs * step, kPairs * step,
-                    32 * kBlockOfRows, kPairs * p.outputs, p.outputs * K, p.outputs * K});
+        p.threads,
+        {kPairs * dz_step, kPairs * dz_step, kPairs * step, kPairs * step, 32 * kBlockOfRows,
+         kPairs * p.outputs, p.outputs * K, p.outputs * K, rounded_dz, narrow ? kPairs * step : 0,
+         rounded_dz, rounded_dz});
     parallel_for_workers(p.threads, p.videos * parts.count(), [&](int64_t task, int worker) {
         const int64_t video = task / parts.count();
-        const float* const weight = p.weight + video * p.outputs * 2 * K;
+        const void* const weight = element_at(p.weight, p.number, video * p.outputs * 2 * K);
         parts.set_to_zero(task);
         float* const dz[2] = {scratch.at(worker, kDz), scratch.at(worker, kMirroredDz)};
         float* const drotated[2] = {scratch.at(worker, kDsine), scratch.at(worker, kDcosine)};
         float *const features = scratch.at(worker, kFeatures), *const dfeatures =
                                                                    scratch.at(worker, kDfeatures);
+        void* const rounded[2] = {scratch.at(worker, kRoundedDz),
+                                  scratch.at(worker, kMirroredRoundedDz)};
+        void* const rounded_features = narrow ? scratch.at(worker, kRoundedFeatures) : nullptr;
+        const void* const operands[2] = {narrow ? rounded[0] : dz[0], narrow ? rounded[1] : dz[1]};
+        const void* const feature_operand = narrow ? rounded_features : features;
         const auto [begin, end] = parts.range(task, units);
         const auto rows_of = [&](int64_t unit) {
             return GradientRows(params, grid, video, unit / blocks, unit % blocks);
@@ -155,18 +187,21 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
             const bool last = unit + 1 == end || (unit + 1) % blocks == 0;
             if (first)
                 for (float* const sum : drotated) std::fill_n(sum, p.outputs * K, 0.0f);
-            float* dbase[2][kFamilies];
+            void* dbase[2][kFamilies];
             for (int half = 0; half < 2; ++half) {
                 for (int64_t family = 0; family < pairs.count / 4; ++family) {
                     const int64_t parent = pairs.parent[half][family];
                     dbase[half][family] =
-                        parent < 0 || !params.dbase ? nullptr : params.dbase + parent;
+                        parent < 0 || !params.dbase ? nullptr
+                                                    : element_at(params.dbase, p.number, parent);
                 }
                 activation_backward({
                     .dz = dz[half],
+                    .dz_number = Number::float32,
                     .dz_step = dz_step,
                     .grad = rows.grad[half],
                     .out = rows.out[half],
+                    .number = p.number,
                     .z = nullptr,
                     .count = pairs.count,
                     .lanes = p.outputs,
@@ -174,10 +209,18 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
                     .activation = {.activation = p.activation, .gain = p.gain, .clamp = p.clamp},
                 });
             }
-            even_odd_gradient(
-                {{dz[0], dz[1]}, dz_step, pairs.count, p.outputs, {dbase[0], dbase[1]}});
+            even_odd_gradient({
+                .dz = {dz[0], dz[1]},
+                .step = dz_step,
+                .count = pairs.count,
+                .lanes = p.outputs,
+                .dbase = {dbase[0], dbase[1]},
+                .number = p.number,
+                .rounded = {rounded[0], rounded[1]},
+            });
             row_features({
                 .features = features,
+                .rounded = rounded_features,
                 .step = step,
                 .across = pairs.across,
                 .down = pairs.down,
@@ -185,11 +228,13 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
                 .sinusoids = K,
             });
             for (int half = 0; half < 2; ++half) {
-                float* to[kPairs];
+                void* to[kPairs];
                 for (int64_t r = 0; r < pairs.count; ++r) to[r] = dfeatures + r * step + half * K;
                 pixel_row_gemm({
                     .out = to,
-                    .x = dz[half],
+                    .out_number = Number::float32,
+                    .x = operands[half],
+                    .number = p.number,
                     .x_step = dz_step,
                     .count = pairs.count,
                     .packed = scratch.at(worker, kPacked),
@@ -197,6 +242,7 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
                     .depth = p.outputs,
                     .lanes = K,
                     .start = {.bias = nullptr, .base = nullptr, .scale = 1.0f},
+                    .scale = 1.0f,
                     .activation = {.activation = Activation::linear,
                                    .gain = 1.0f,
                                    .clamp = INFINITY},
@@ -204,16 +250,18 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
                 });
                 weight_gradient({
                     .into = drotated[half],
-                    .dz = dz[half],
+                    .dz = operands[half],
                     .dz_step = dz_step,
-                    .x = features + half * K,
+                    .x = element_at(feature_operand, p.number, half * K),
                     .x_step = step,
+                    .number = p.number,
                     .count = pairs.count,
                     .outputs = p.outputs,
                     .inputs = K,
                     .tail = scratch.at(worker, kTail),
-                    .next = {{next.grad[half], next.pairs.count, p.outputs},
-                             {next.out[half], next.pairs.count, p.outputs}},
+                    .rows = scratch.at(worker, kRows),
+                    .next = {{next.grad[half], next.pairs.count, row_bytes},
+                             {next.out[half], next.pairs.count, row_bytes}},
                 });
             }
             row_features_gradient({
@@ -231,6 +279,7 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
                 rotation_backward({
                     .drotated = {drotated[0], drotated[1]},
                     .weight = weight,
+                    .number = p.number,
                     .rotation = rotations.at(picture),
                     .outputs = p.outputs,
                     .sinusoids = K,

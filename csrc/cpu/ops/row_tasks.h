@@ -26,7 +26,8 @@ class VideoPanels {
         parallel_for(threads, videos * parts, [&](int64_t task) {
             LanePanelPacking part = matrix;
             part.panels = memory_.at(task / parts);
-            part.weight += task / parts * matrix.depth * matrix.lanes;
+            part.weight = element_at(matrix.weight, matrix.number,
+                                     task / parts * matrix.depth * matrix.lanes);
             part.first = task % parts * kLanesOfATask;
             part.last = std::min(part.first + kLanesOfATask, matrix.lanes);
             pack_lane_panels(part);
@@ -95,9 +96,10 @@ class PartialSums {
 
 // Whether a matrix is written with non-temporal stores: if it would leave the caches before it is
 // read. The limit is lower under sanitizers, whose tests have small matrices.
-inline bool bypasses_caches(const float* out, int64_t rows, int64_t lanes) {
-    constexpr int64_t kLarge = kSanitized ? 1 << 10 : 1 << 21;
-    return rows * lanes >= kLarge && lanes % 16 == 0 && reinterpret_cast<uintptr_t>(out) % 64 == 0;
+inline bool bypasses_caches(const void* out, Number number, int64_t rows, int64_t lanes) {
+    constexpr int64_t kLarge = kSanitized ? 1 << 12 : 1 << 23;
+    const int64_t row = lanes * (number == Number::bfloat16 ? 2 : 4);
+    return rows * row >= kLarge && row % 64 == 0 && reinterpret_cast<uintptr_t>(out) % 64 == 0;
 }
 
 // Rows of scratch are a cache line further apart, so that they do not map to the same cache sets.
