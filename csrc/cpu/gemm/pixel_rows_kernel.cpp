@@ -198,11 +198,12 @@ void add_weight_gradient(const WeightGradient& p) {
         // The sums of the next tile down.
         for (int64_t r = R; r < 2 * R && n + r < p.outputs; ++r)
             for (int64_t j = 0; j < count; j += 16) prefetch(into + r * p.inputs + j);
-        microkernel(tile, depth, rows + n, p.dz_step, tail, width);
+        Tile<R, V> sums = tile;  // the copy stays in registers; gcc keeps the tile itself in memory
+        microkernel(sums, depth, rows + n, p.dz_step, tail, width);
         for (int r = 0; r < R; ++r)
             for (int v = 0; v < V; ++v)
                 store_some(into + r * p.inputs + v * Vec::width, count - v * Vec::width,
-                           tile.v[r][v]);
+                           sums.v[r][v]);
     };
     for_each_tile_of_rows(p.outputs, p.inputs, pack_tail, add_tile);
 }
