@@ -1,1 +1,1 @@
-"""Measurements: ``pytest bench`` takes them, ``python -m bench.report`` writes them into the pages."""
+"""Benchmarks: ``pytest bench`` runs them, ``python -m bench.report`` writes the results into the pages."""

@@ -1,4 +1,4 @@
-"""The networks that are measured, and their videos."""
+"""The benchmarked networks, and their videos."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 
 
 def generator(quick: bool) -> Generator:
-    """DIGAN at its full size, 128², 63.5 million parameters; or one of the same kind at 32², too small for numbers."""
+    """DIGAN at full size (128², 63.5 million parameters); or, if ``quick``, a 32² version too small to benchmark."""
     torch.manual_seed(0)
     if not quick:
         return Generator().eval()
@@ -29,7 +29,7 @@ def generator(quick: bool) -> Generator:
 
 @dataclass(frozen=True)
 class Video:
-    """What a video of G is made from: ws [1, num_ws, w_dim], a motion vector [1, w_dim], T times."""
+    """One video of G: ws [1, num_ws, w_dim], a motion vector [1, w_dim], T times."""
 
     G: Generator
     ws: Tensor
@@ -38,7 +38,7 @@ class Video:
 
     @property
     def column(self) -> Tensor:
-        """The times as the published form takes them, [T, 1, 1, 1]."""
+        """The times in the shape that the published form takes, [T, 1, 1, 1]."""
         return self.times.view(-1, 1, 1, 1)
 
     def inr(self) -> VideoINR:
@@ -49,13 +49,13 @@ class Video:
         return self.G.synthesis.published(self.ws, self.column, self.z_motion)
 
     def published_in(self, dtype: torch.dtype) -> Callable[[], Tensor]:
-        """The same with parameters, latents and times of a lower type, converted beforehand."""
+        """The published form with parameters, latents and times converted to ``dtype`` beforehand."""
         G, inputs = copy.deepcopy(self.G).to(dtype), (self.ws, self.column, self.z_motion)
         ws, column, z_motion = (tensor.to(dtype) for tensor in inputs)
         return lambda: G.synthesis.published(ws, column, z_motion)
 
     def plain(self, precision: str) -> Callable[[], Tensor]:
-        """Frames [T, 3, H, W] of our algebra by torch alone, from the INR, all at once as torch.compile likes it."""
+        """Frames [T, 3, H, W] from the INR, our algebra in plain PyTorch, all frames at once to suit torch.compile."""
         inr, side = self.inr(), self.G.img_resolution
         times = self.times.expand(len(inr), -1)
 
@@ -74,7 +74,7 @@ def video(G: Generator, frames: int = 16) -> Video:
 
 
 def reference(function: Callable[[], Result]) -> Callable[[], Result]:
-    """The same on plain PyTorch."""
+    """``function``, run on the reference backend (plain PyTorch)."""
 
     def run() -> Result:
         with use_backend("reference"):

@@ -1,4 +1,4 @@
-"""Options of ``pytest bench``, its fixtures, and the description of the machine in its JSON."""
+"""Options and fixtures of ``pytest bench``, and the description of the machine in its JSON."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ ROUNDS = 7
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--quick", action="store_true", help="tiny cases: shows breakage, its numbers mean nothing")
-    parser.addoption("--rounds", type=int, default=ROUNDS, help=f"rounds of a race (default: {ROUNDS})")
+    parser.addoption("--quick", action="store_true", help="tiny cases: shows breakage only, its numbers mean nothing")
+    parser.addoption("--rounds", type=int, default=ROUNDS, help=f"rounds of a comparison (default: {ROUNDS})")
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +38,7 @@ def digan(quick: bool) -> Generator:
 
 @pytest.fixture(scope="session")
 def case(digan: Generator) -> Video:
-    """Sixteen frames."""
+    """A video of 16 frames."""
     return video(digan)
 
 
@@ -53,7 +53,7 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """What was measured, and its target."""
+    """Prints the measured rows with their targets."""
     from bench.report import text
 
     session = getattr(config, "_benchmarksession", None)
@@ -61,7 +61,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if not rows:
         return
     quick = config.getoption("quick")
-    terminalreporter.section("measured with --quick: the numbers mean nothing" if quick else "measured, and targets")
+    terminalreporter.section("measured with --quick: the numbers mean nothing" if quick else "measured, with targets")
     for row in rows:
         measured, target = text({**row, "met": None, "target": None} if quick else row)
         terminalreporter.write_line(f"{row['work']}: {row['quantity']}: {measured}" + (target and f" ({target})"))

@@ -1,8 +1,8 @@
 """Compares forms of the same work: checks them, then times them interleaved within one process.
 
-A machine's clock and its neighbours drift over minutes, so round k times every form once, A B C A B C …, and a ratio is
-the median of the ratios within the rounds.  A neighbour can still stall a round for seconds: a target counts as met or
-missed only if the quartiles of the rounds agree, and each turn's processor time is recorded beside its duration.
+A machine's clock and load drift over minutes, so round k times every form once, A B C A B C …, and a ratio is the
+median of the ratios within rounds.  Another process can still stall a round for seconds: a target counts as met or
+missed only if both quartiles of the rounds agree, and each run's processor time is recorded beside its duration.
 """
 
 from __future__ import annotations
@@ -46,10 +46,9 @@ class Effort:
 
 @dataclass(frozen=True)
 class Measure:
-    """The median of the rounds, between their quartiles.
+    """The median of the rounds, with their quartiles.
 
-    A quartile is a round, not a number between two: of four rounds or fewer the least and the greatest, of seven the
-    second and the sixth.
+    Quartiles are rounds, not interpolated: minimum and maximum of four rounds or fewer, second and sixth of seven.
     """
 
     value: float
@@ -65,7 +64,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the report: what was measured, in ``unit`` (%, ×, MB, GFLOP/s, W or none), and its target."""
+    """A line of the report: the measured value in ``unit`` (%, ×, MB, GFLOP/s, W or none), and its target."""
 
     work: str
     quantity: str
@@ -93,7 +92,7 @@ class Row:
 
 @dataclass
 class Times:
-    """Seconds, and of the processor, of a call by form and round; rates by unit and round; errors by form."""
+    """Wall-clock and processor seconds of a call by form and round; rates by unit and round; errors by form."""
 
     forms: Sequence[Form]
     errors: dict[str, float] = field(default_factory=dict)
@@ -105,21 +104,21 @@ class Times:
         return median(self.seconds[name])
 
     def ratio(self, name: str, other: str) -> Measure:
-        """How many times as long ``name`` takes as ``other``."""
+        """The ratio of the time of ``name`` to that of ``other``, per round."""
         return Measure.of(a / b for a, b in zip(self.seconds[name], self.seconds[other], strict=True))
 
     def total(self, parts: Mapping[str, float]) -> list[float]:
-        """Seconds of each round, summed over forms with these weights."""
+        """Weighted sum of the forms' seconds in each round."""
         rounds = zip(*(self.seconds[name] for name in parts), strict=True)
         return [sum(w * s for w, s in zip(parts.values(), seconds, strict=True)) for seconds in rounds]
 
     def unit(self, precision: str) -> str | None:
-        """The fastest unit that multiplies in this precision; None if none was measured."""
+        """The fastest unit for products in this precision; None if none was measured."""
         measured = [unit for unit in UNITS[precision] if self.rates.get(unit)]
         return max(measured, key=lambda unit: median(self.rates[unit]), default=None)
 
     def share(self, name: str) -> Measure | None:
-        """The time that its operations take at the least, over the time it took; None without a peak."""
+        """The fraction of the roofline: operations over peak rate over time; None without a peak."""
         form = next(form for form in self.forms if form.name == name)
         unit = self.unit(form.precision)
         if not form.flops or unit is None:
@@ -153,7 +152,7 @@ class Times:
 
 
 def race(benchmark: Any, forms: Sequence[Form], effort: Effort) -> Times:
-    """Check every form, warm up, then time them interleaved; pytest-benchmark keeps the first one's rounds."""
+    """Check every form, warm up, then time them interleaved; pytest-benchmark records the first form's rounds."""
     times = Times(forms)
     repeats = {}
     for form in forms:
@@ -181,7 +180,7 @@ def race(benchmark: Any, forms: Sequence[Form], effort: Effort) -> Times:
 
     benchmark.pedantic(lambda: turn(forms[0]), setup=others, rounds=effort.rounds, warmup_rounds=1)
     for series in (*times.seconds.values(), *times.processor.values(), *times.rates.values()):
-        del series[: -effort.rounds]  # the warm-up
+        del series[: -effort.rounds]  # drop the warm-up
     benchmark.extra_info.update(times.as_data(), repeats=repeats, threads=threads)
     return times
 
@@ -194,10 +193,10 @@ def _seconds(form: Form, repeats: int) -> float:
 
 
 def report(benchmark: Any, rows: Iterable[Row]) -> None:
-    """Keep rows with the case's result."""
+    """Store the rows with the benchmark's result."""
     benchmark.extra_info["rows"] = [row.as_data() for row in rows]
 
 
 def error_against(expected: Tensor) -> Callable[[Tensor], float]:
-    """The error relative in norm."""
+    """A check that gives the error relative to ``expected``, in norm."""
     return lambda found: float((found - expected).norm() / expected.norm())

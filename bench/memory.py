@@ -1,15 +1,15 @@
-"""Measures the growth of a process's resident memory during a piece of work: ``python -m bench.memory CASE``.
+"""Measures the growth of a process's resident memory during a workload: ``python -m bench.memory CASE``.
 
-Each case runs in a process of its own, which
+Each case runs in its own process, which
 
-1. makes the network and the inputs, and does the same work once with a tiny network, so that code is loaded, thread
-   pools are up and the allocator has its arenas, while nothing large lies freed in them;
-2. gives freed memory back (``malloc_trim``), writes 5 to ``/proc/self/clear_refs``, which sets the peak of its resident
-   size (``VmHWM`` in ``/proc/self/status``) to what is resident now, and reads it;
+1. creates the network and the inputs, and does the same work once with a tiny network, so that code is loaded, thread
+   pools are started and the allocator has its arenas, without large freed blocks in them;
+2. returns freed memory to the system (``malloc_trim``), writes 5 to ``/proc/self/clear_refs``, which resets the peak of
+   the resident size (``VmHWM`` in ``/proc/self/status``) to the current size, and reads it;
 3. does the work once and reads the peak again.
 
-The growth is the difference of the two; what the caller gets (the frames) is in it, and is taken off by its size.
-Linux counts resident pages by thread and adds them up late, so a number is good to about 1 MB.
+The growth is the difference of the two.  It includes the result (the frames), whose size is subtracted.  Linux counts
+resident pages per thread and sums them lazily, so numbers are accurate to about 1 MB.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ STREAMED, STREAMED_QUICK = 1000, 64
 
 def why_not() -> str | None:
     """Why memory cannot be measured here, or None."""
-    return None if CLEAR_REFS.exists() else "the peak of the resident size can be reset on Linux only"
+    return None if CLEAR_REFS.exists() else "only Linux can reset the peak of the resident size"
 
 
 def resident_peak() -> int:
-    """Bytes."""
+    """The peak of the resident size, in bytes."""
     line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
 
 
 def reset_peak() -> int:
-    """Resets the peak to the bytes resident now, and returns it."""
+    """Resets the peak to the current resident size, and returns it."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
@@ -60,11 +60,11 @@ def reset_peak() -> int:
 
 @dataclass
 class Work:
-    """``run`` returns the bytes of its result; ``error``, called after it, how far that is from the reference."""
+    """``run`` returns the size of its result in bytes; ``error``, called after it, the result's error."""
 
     run: Callable[[], int]
     error: Callable[[], float]
-    marks: dict[str, int]  # peaks on the way
+    marks: dict[str, int]  # intermediate peaks
 
 
 def rendering(case: Video, size: int, published: bool = False) -> Work:
@@ -91,7 +91,7 @@ def rendering(case: Video, size: int, published: bool = False) -> Work:
 
 
 def streaming(case: Video, size: int, frames: int) -> Work:
-    """Frames are looked at one by one; the peak after a tenth of them is kept."""
+    """Frames are consumed one by one; the peak after a tenth of them is recorded."""
     with torch.no_grad():
         inr = case.inr()
     times = torch.linspace(0, 1, frames)
@@ -105,7 +105,7 @@ def streaming(case: Video, size: int, frames: int) -> Work:
             if index + 1 == max(1, frames // 10):
                 marks["a tenth"] = resident_peak()
         last[0] = last[0].clone()
-        return 0  # the frames are the stream's own
+        return 0  # the stream owns its frames
 
     @torch.no_grad()
     def error() -> float:
@@ -116,7 +116,7 @@ def streaming(case: Video, size: int, frames: int) -> Work:
 
 
 def training(step: Step, form: Callable[[Step], None]) -> Work:
-    """The gradients of the parameters are part of the growth, for every form."""
+    """The growth includes the parameters' gradients, for every form."""
 
     def run() -> int:
         form(step)
@@ -132,7 +132,7 @@ def training(step: Step, form: Callable[[Step], None]) -> Work:
 
 
 def whole_step(form: str | None, tiny: bool, pairs: int = 2) -> Work:
-    """All phases, one after the other."""
+    """All phases, in sequence."""
     G, D, real = networks(tiny, "cpu", pairs)
     step = WholeStep(form, G, D, real, "float32")
 
@@ -160,7 +160,7 @@ def side(tiny: bool, scale: int = 1) -> int:
 
 
 def cases(quick: bool) -> dict[str, Callable[[bool], Work]]:
-    """Each takes whether the network is to be tiny."""
+    """Each case is a function of whether to use the tiny network."""
 
     def of(tiny: bool, frames: int = 16) -> Video:
         return video(generator(tiny), frames)
@@ -198,7 +198,7 @@ def measure(name: str, quick: bool) -> dict[str, Any]:
 
 
 def in_child(name: str, quick: bool) -> dict[str, Any]:
-    """What :func:`measure` finds in a process of its own, with as many threads as this one."""
+    """Runs :func:`measure` in its own process, with the same number of threads."""
     command = [sys.executable, "-m", "bench.memory", name, "--threads", str(torch.get_num_threads())]
     done = subprocess.run(command + ["--quick"] * quick, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -1,4 +1,4 @@
-"""The pictures of the performance page."""
+"""The plots of the performance page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _save(figure: Any, target: Path) -> None:
 
 
 def front(points: list[dict[str, Any]], measure: str) -> list[dict[str, Any]]:
-    """The points that no other point beats in both time and quality, from the fastest to the best."""
+    """The points that no other point beats in both time and quality (the Pareto front), fastest first."""
     best: list[dict[str, Any]] = []
     for point in sorted(points, key=lambda p: (p["seconds"], -p[measure])):
         if not best or point[measure] > best[-1][measure]:
@@ -28,10 +28,10 @@ def front(points: list[dict[str, Any]], measure: str) -> list[dict[str, Any]]:
 
 
 def pareto(points: list[dict[str, Any]], target: Path) -> None:
-    """Quality over the time of a frame, by form, precision, levels and size.
+    """Quality over time per frame, by form, precision, levels and size.
 
-    The exact picture has an SSIM but no PSNR.  The first form's marks are filled, those of forms in several precisions
-    hollow, of one precision crosses.
+    The exact picture has an SSIM but no PSNR.  The first form's markers are filled, those of forms with several
+    precisions hollow, those of forms with one precision crosses.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
@@ -71,20 +71,20 @@ def pareto(points: list[dict[str, Any]], target: Path) -> None:
                 str(p["levels"]), (p["seconds"] * 1e3, p[measure]), (0, 7), textcoords="offset points", fontsize=8,
                 ha="center",
             )  # fmt: skip
-        axes.set(xscale="log", xlabel="time of a frame, ms", ylabel=label)
+        axes.set(xscale="log", xlabel="time per frame, ms", ylabel=label)
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.3)
         axes.margins(y=0.12)
-    figure.axes[0].set_title("larger marks: more levels; the exact picture has no PSNR", fontsize=9)
-    figure.axes[1].set_title("numbers on the front: levels", fontsize=9)
+    figure.axes[0].set_title("larger markers: more levels; the exact picture has no PSNR", fontsize=9)
+    figure.axes[1].set_title("numbers: levels on the Pareto front", fontsize=9)
     figure.axes[1].legend(fontsize=8)
     _save(figure, target)
 
 
 def speed(infos: list[dict[str, Any]], target: Path) -> None:
-    """The whole video's forms: seconds, and what their operations take at the least."""
+    """Seconds for the whole video by form, and the roofline of each."""
     from matplotlib.figure import Figure
 
     names = (
@@ -114,7 +114,7 @@ def speed(infos: list[dict[str, Any]], target: Path) -> None:
             floor = form["flops"] / peak["median"]
             axes.plot([floor, floor], [row - 0.42, row + 0.42], color=COLOURS[0], linewidth=2)
     axes.set_yticks(range(len(labels)), list(reversed(labels)))
-    axes.set_xlabel("seconds; the upright stroke is the roofline: the operations at the instruction's peak rate")
+    axes.set_xlabel("seconds; vertical line: roofline (operations at the instruction's peak rate)")
     axes.margins(x=0.14)
     axes.grid(alpha=0.3, axis="x")
     axes.set_axisbelow(True)

@@ -1,4 +1,4 @@
-"""Tables and plots from what ``pytest bench --benchmark-json=FILE`` measured: ``python -m bench.report FILE``.
+"""Tables and plots from the results of ``pytest bench --benchmark-json=FILE``: ``python -m bench.report FILE``.
 
 Tables replace the text between ``<!-- bench: NAME -->`` and ``<!-- bench: end -->`` in a page.
 """
@@ -19,7 +19,7 @@ from digan_fast.files import replacing
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "docs/performance.md", "docs/results/cpu.md")
 IMAGES = Path("docs", "images")
-# Of the rows, what a reader of README.md sees: the beginning of the work's name, and the measure.
+# The rows shown in README.md: the beginning of the work's name, and the quantity.
 HEADLINES = (
     ("16 frames at 128², float32", "speed-up over published, from ws"),
     ("16 frames at 128², bfloat16", "speed-up over published, from ws"),
@@ -34,7 +34,7 @@ Results = dict[str, Any]
 
 
 def number(value: float, unit: str) -> str:
-    """``value`` as a reader wants it: percents of a ratio, three digits of the rest."""
+    """``value`` formatted for a table: ratios as percentages, everything else with three digits."""
     if unit == "%":
         percent = value * 100
         return f"{percent:.0f} %" if percent >= 20 else f"{percent:.1f} %"
@@ -50,7 +50,7 @@ def duration(seconds: float) -> str:
 
 
 def target_text(row: dict[str, Any]) -> str:
-    """The target as a bound, or an empty string."""
+    """The target as a bound, or an empty string without one."""
     if row["target"] is None:
         return ""
     value = row["target"]
@@ -62,7 +62,7 @@ def target_text(row: dict[str, Any]) -> str:
 
 
 def text(row: dict[str, Any]) -> tuple[str, str]:
-    """What was measured, and the target."""
+    """The measured value, and the target."""
     if row["value"] is None:
         return "not available here", target_text(row)
     measured = number(row["value"], row["unit"])
@@ -165,12 +165,12 @@ SECTIONS: dict[str, Callable[[Results], str]] = {
 
 
 def fill(page: str, results: Results) -> str:
-    """The page with its marked sections replaced.  Raises ValueError for a section of an unknown name."""
+    """The page with its marked sections replaced.  Raises ValueError for an unknown section name."""
     return pages.fill(page, "bench", {name: partial(make, results) for name, make in SECTIONS.items()})
 
 
 def write(results: Results, root: Path) -> list[Path]:
-    """Rewrite the pages and draw the plots below ``root``; what was written."""
+    """Rewrites the pages and draws the plots below ``root``; the paths written."""
     written = []
     for name in PAGES:
         path = root / name
@@ -193,8 +193,8 @@ def write(results: Results, root: Path) -> list[Path]:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Write measurements into the pages and plots.")
-    parser.add_argument("results", type=Path, help="what pytest bench --benchmark-json=FILE wrote")
-    parser.add_argument("--root", type=Path, default=ROOT, help="the folder of the pages")
+    parser.add_argument("results", type=Path, help="the file written by pytest bench --benchmark-json=FILE")
+    parser.add_argument("--root", type=Path, default=ROOT, help="the folder that contains the pages")
     options = parser.parse_args(arguments)
     results: Results = json.loads(options.results.read_text())
     if results["machine_info"]["quick"]:

@@ -1,4 +1,4 @@
-"""``functional.coord_mlp`` against what one would write: a SIREN (arXiv 2006.09661) with many sets of weights."""
+"""``functional.coord_mlp`` against the obvious PyTorch code: a SIREN (arXiv 2006.09661) with many weight sets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def siren(sets: int, width: int) -> Layers:
 
 
 def written(points: Tensor, layers: Layers) -> Tensor:
-    """By torch.bmm + sin: points [N, 2] to colours [B, N, 3]."""
+    """torch.bmm + sin: points [N, 2] to colours [B, N, 3]."""
     x = points.expand(len(layers[0][0]), -1, -1)
     for index, (weight, bias) in enumerate(layers):
         x = torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))

@@ -1,4 +1,4 @@
-"""The same video on a CUDA device: published, torch.compile of it, the INR on each backend there is."""
+"""The same video on a CUDA device: published, its torch.compile, and the INR on each available backend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Growth of the resident memory, each case in a process of its own; :mod:`bench.memory` says how."""
+"""Growth of the resident memory, each case in its own process, measured as :mod:`bench.memory` describes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(memory.why_not() is not None, reason=memory.why_
 
 
 def found(benchmark: Any, names: tuple[str, ...], quick: bool) -> dict[str, dict[str, Any]]:
-    """Each case once; its correctness is checked."""
+    """Runs each case once and checks its error."""
     results: dict[str, dict[str, Any]] = {}
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""The ops of the discriminators at the shapes that a step of theirs has, forward and backward."""
+"""The discriminators' ops at the shapes of a training step, forward and backward."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OPS = ("bias_act", "upfirdn2d")
 
 @dataclass(frozen=True)
 class Call:
-    """One call: the shape and layout of x, that of its second tensor, and the options."""
+    """One call: shape and layout of x, shape of the second tensor, and the options."""
 
     shape: tuple[int, ...]
     last: bool  # channels last
@@ -33,7 +33,7 @@ class Call:
 
 
 def calls(op: str, quick: bool, monkeypatch: pytest.MonkeyPatch) -> Counter[Call]:
-    """How often the discriminators call ``op`` with what, from a pass without numbers."""
+    """The discriminators' calls of ``op``, counted in a pass on the meta device."""
     found: Counter[Call] = Counter()
     real = getattr(functional, op)
 
@@ -56,7 +56,7 @@ def calls(op: str, quick: bool, monkeypatch: pytest.MonkeyPatch) -> Counter[Call
 
 
 def tensors(pool: Tensor, call: Call) -> tuple[Tensor, Tensor | None]:
-    """x out of the pool, so that all the shapes fit into memory one after the other; and the second tensor."""
+    """x, a view of the pool so that all shapes fit into memory one after the other; and the second tensor."""
     n, c, h, w = call.shape
     flat = pool[: math.prod(call.shape)]
     x = flat.view(n, h, w, c).permute(0, 3, 1, 2) if call.last else flat.view(call.shape)
@@ -72,7 +72,7 @@ def forward_and_backward(
     if by_other and other is not None:
         inputs.append(other.requires_grad_())
     out = function(x, other, **options)
-    # The gradient is any tensor of out's shape and layout: out itself.
+    # Any tensor of out's shape and layout serves as the gradient: out itself.
     return [out.detach(), *torch.autograd.grad(out, inputs, out.detach())]
 
 
@@ -93,7 +93,7 @@ def test_discriminator_op(
                 one(x=x, other=other, options=options)
 
     def check(_: object) -> float:
-        """The worst of all outputs and gradients."""
+        """The largest error of all outputs and gradients."""
         worst = 0.0
         for x, other, options, _ in prepared:
             run = partial(one, x=x, other=other, options=options)
@@ -101,13 +101,13 @@ def test_discriminator_op(
             worst = max(worst, *(error_against(expected)(found) for found, expected in pairs))
         return worst
 
-    # A sum over 10⁶ pixels in another order gives the bias another last digit.
+    # The bias gradient sums 10⁶ pixels in another order, which changes its last digit.
     forms = [Form("ours", all_calls, check, 1e-5), Form("reference", reference(all_calls))]
     times = race(benchmark, forms, effort)
     elements = sum(math.prod(call.shape) * count for call, count in counted.items())
     rate = copy_rate(1 << 24 if quick else 1 << 28)
-    # Forward reads x and writes y, backward reads the gradient and y and writes the gradient of x; the filter's
-    # outputs are as large as its inputs to within a border, or a quarter.
+    # Forward reads x and writes y; backward reads the gradient and y and writes the gradient of x.  The filter's
+    # outputs are as large as its inputs, up to a border, or a quarter of them.
     moved = elements * 4 * (5 if op == "bias_act" else 4)
     work = f"{op}, forward and backward, all {sum(counted.values())} calls of the discriminators, {PAIRS} pairs"
     report(

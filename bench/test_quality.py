@@ -1,4 +1,4 @@
-"""What a frame of the shipped snapshot costs and how good it is: form × precision × levels × size."""
+"""Cost and quality of a frame of the shipped snapshot: form × precision × levels × size."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from digan_fast.metrics.ssim import ssim
 from digan_fast.precision import RENDER_PRECISIONS
 from digan_fast.snapshot import shipped
 
-SIZE = 128  # four times what the snapshot was trained at: its INR has no size of its own
+SIZE = 128  # four times the snapshot's training resolution: an INR renders at any size
 SIZES = (32, 64, 128)
 OURS = "digan_fast"
-EXACT = 100  # dB: float32 from float32
+EXACT = 100  # dB, stands for float32 against itself
 
 
 class Setting(NamedTuple):
-    """A form with its precision, number of levels and size of the picture."""
+    """A form with its precision, number of levels and picture size."""
 
     form: str
     precision: str
@@ -35,7 +35,7 @@ class Setting(NamedTuple):
 
 
 def shown(frames: Tensor) -> Tensor:
-    """Frames [N, 3, SIZE, SIZE] in [−1, 1]; a smaller picture is enlarged (bicubic)."""
+    """Frames [N, 3, SIZE, SIZE] in [−1, 1]; smaller pictures are enlarged (bicubic)."""
     if frames.shape[-1] != SIZE:
         frames = F.interpolate(frames, (SIZE, SIZE), mode="bicubic", align_corners=False)
     return frames.clamp(-1, 1)
@@ -50,9 +50,9 @@ def as_published(synthesis: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
 
 
 def settings(G: Generator, times: Tensor, videos: int, sizes: Sequence[int]) -> dict[Setting, Callable[[], Tensor]]:
-    """What makes frames [N, 3, SIZE, SIZE]: ours before others, all levels in float32 first.
+    """Functions that render frames [N, 3, SIZE, SIZE]: ours first, and all levels in float32 first among them.
 
-    The published form has one size, all levels, and float32.
+    The published form has only one size, all levels, and float32.
     """
     ws = G.mapping(torch.randn(videos, G.z_dim), None)
     z_motion = torch.randn(videos, G.w_dim)
@@ -98,7 +98,7 @@ def test_cost_against_quality(benchmark: Any, quick: bool, effort: Effort) -> No
         )
         name = f"{setting.form}, {setting.precision}, {setting.levels} of {most} levels, {setting.size}²"
         forms.append(Form(name, run))
-    # All levels in a lower precision are the same picture still: 40 dB is a mean difference of 1/50 of the range.
+    # All levels in a lower precision must show the same picture: 40 dB is an RMS error of 1/100 of the range.
     assert all(p["psnr"] is None or p["psnr"] > 40 for p in points if p["levels"] == most and p["size"] == SIZE)
     race(benchmark, forms, effort)
     seconds = benchmark.extra_info["forms"]

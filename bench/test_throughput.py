@@ -1,4 +1,4 @@
-"""A video of DIGAN at its full size: from the latents, from its INR, in parts, in sizes."""
+"""A video of DIGAN at full size: from the latents, from its INR, in parts, at several sizes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from digan_fast.inr import VideoINR
 
 # Relative in norm, against plain PyTorch in float32.
 BOUNDS = {"float32": 1e-5, "bfloat16": 2e-2, "int8": 5e-2}
-# The published form takes its times and coordinates in bfloat16 as well.
+# The published form in bfloat16 also has its times and coordinates in bfloat16.
 PUBLISHED_BOUND = 2e-1
-# Least speed-ups over the published form and over our algebra in plain PyTorch, and over torch.compile of them.
+# Minimum speed-ups over the published form, over our algebra in plain PyTorch, and over torch.compile of each.
 FASTER: dict[str, dict[str, float | None]] = {
     "float32": {
         "published": 4.5,
@@ -42,7 +42,7 @@ OF_FLOOR = {"float32": 0.90, "bfloat16": 0.80, "int8": None}
 def whole(case: Video) -> list[Form]:
     """All frames: from ws and z_motion in each precision, from the INR, as published, and in plain PyTorch.
 
-    Plain PyTorch starts from the INR, which spares it the 2 % that ours takes from ws to there.
+    Plain PyTorch starts from the INR, which saves it the 2 % that ours spends on computing the INR from ws.
     """
     with torch.no_grad():
         expected, inr = reference(case.published)(), case.inr()
@@ -75,7 +75,7 @@ def whole(case: Video) -> list[Form]:
 
 
 def parts(case: Video) -> list[Form]:
-    """The whole; one frame; a sixteenth of the area, on and off the blocks; what comes before the first pixel."""
+    """All frames; one frame; windows of 1/16 of the area, block-aligned and not; everything before the first pixel."""
     with torch.no_grad():
         inr = case.inr()
         full = reference(lambda: inr.render(case.times))()
@@ -125,7 +125,7 @@ def test_video(benchmark: Any, case: Video, effort: Effort) -> None:
 
 @torch.no_grad()
 def test_parts(benchmark: Any, case: Video, effort: Effort) -> None:
-    """Three times as many rounds: they are short, and a share of a tenth has the noise of both."""
+    """With three times as many rounds: they are short, and small ratios inherit the noise of both times."""
     times = race(benchmark, parts(case), replace(effort, rounds=3 * effort.rounds))
     of_16 = f"of the time of {len(case.times)} frames"
 
@@ -160,7 +160,7 @@ def test_parts(benchmark: Any, case: Video, effort: Effort) -> None:
 
 @torch.no_grad()
 def test_sizes(benchmark: Any, digan: Generator, case: Video, effort: Effort) -> None:
-    """As many pixels at once, twice and four times the size of the same INR."""
+    """The same number of pixels at once, two and four times the size of the same INR."""
     inr: VideoINR = case.inr()
     side, frames = digan.img_resolution, len(case.times)
 

@@ -1,4 +1,4 @@
-"""A training step: the generator's part, from z to frames and back to every parameter; the whole, with its losses."""
+"""A training step: the generator's part, from z to frames and back to every parameter; the whole step, with losses."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from digan_fast.training.config import TrainConfig
 from digan_fast.training.loss import Loss
 
 VIDEOS, FRAMES = 4, 2
-# What a step of training does, and how often: R1 in every sixteenth.
+# The phases of a training step and their frequency: R1 in every sixteenth step.
 PHASES = {"Gmain": 1.0, "Dmain": 1.0, "Dreg": 1 / 16}
 
 
 @dataclass
 class Step:
-    """Forms of the same step; the gradients of the frames are given, as a discriminator would give them."""
+    """Forms of the generator's step; the frames' gradients are given, in place of a discriminator."""
 
     G: Generator
     z: Tensor
@@ -50,7 +50,7 @@ class Step:
         self._run(self.G.synthesis)
 
     def checkpointed(self) -> None:
-        """Without stored activations."""
+        """With activations recomputed instead of stored."""
         self.G.synthesis.checkpoint = True
         try:
             self.ours()
@@ -61,7 +61,7 @@ class Step:
         reference(lambda: self._run(self.G.synthesis.published))()
 
     def gradients(self) -> Tensor:
-        """Of all parameters together."""
+        """The gradients of all parameters, concatenated."""
         return torch.cat([p.grad.flatten() for p in self.G.parameters() if p.grad is not None])
 
 
@@ -78,10 +78,10 @@ class Published(nn.Module):
 
 
 class WholeStep:
-    """The phases of a step on one form.
+    """The phases of a step, computed by one form.
 
-    A form is "published", the same losses on the published form with every op by torch alone; "reference", our algebra
-    in plain PyTorch; or a backend, None for the one that is chosen by itself.
+    The form is "published" (the same losses on the published form, every op in plain PyTorch), "reference" (our
+    algebra in plain PyTorch), the name of a backend, or None for the default backend.
     """
 
     def __init__(self, form: str | None, G: Generator, D: Discriminator, real: Tensor, precision: str) -> None:
@@ -96,7 +96,7 @@ class WholeStep:
         return use_backend("reference" if self.form == "published" else self.form)
 
     def phase(self, name: str) -> None:
-        """The gradients of a phase's network, for as many pairs as there are real ones."""
+        """Computes the gradients of the phase's network, for as many pairs as there are real ones."""
         network = self.G if name.startswith("G") else self.D
         for each in (self.G, self.D):
             each.requires_grad_(each is network)
@@ -108,7 +108,7 @@ class WholeStep:
             self.loss.accumulate_gradients(name, self.real, c, z, c)
 
     def gradients(self, name: str) -> Tensor:
-        """Of all the phase's parameters together, with the same random draws for every form."""
+        """The gradients of all parameters of the phase's network, with the same random draws for every form."""
         torch.manual_seed(5)
         self.phase(name)
         network = self.G if name.startswith("G") else self.D
@@ -116,7 +116,7 @@ class WholeStep:
 
 
 def networks(quick: bool, device: str, pairs: int) -> tuple[Generator, Discriminator, Tensor]:
-    """Generator and discriminator as `digan-fast train` makes them at 128², and real pairs [pairs, 7, 128, 128]."""
+    """Generator and discriminator as `digan-fast train` creates them at 128², and real pairs [pairs, 7, 128, 128]."""
     torch.manual_seed(0)
     side = 16 if quick else 128
     small: dict[str, Any] = {"channel_base": 256, "channel_max": 16} if quick else {}

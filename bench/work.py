@@ -1,4 +1,4 @@
-"""How much work there is, and how fast this machine can do it at best."""
+"""Operation counts, and this machine's peak rates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from digan_fast import dispatch
 from digan_fast.inr import VideoINR
 
-# The instructions that can multiply in a precision; the fastest that the processor has is its roofline.
+# The instructions that can compute products in a precision; the fastest that the CPU has sets the roofline.
 UNITS = {"float32": ("fma",), "bfloat16": ("vdpbf16ps", "fma"), "int8": ("vpdpbusd", "fma")}
 PEAK_SECONDS = 0.05
 
@@ -17,9 +17,9 @@ PEAK_SECONDS = 0.05
 def render_flops(inr: VideoINR, frames: int, size: int | None = None) -> float:
     """Floating-point operations of the layers' products in ``frames`` frames of side ``size``, for all videos.
 
-    Counted after the algebra: a level's first layer multiplies what comes from below on the grid of half the side.
-    Two for each multiplication with its addition.  Left out are sines, activations and the products of the to-RGB
-    layers (0.3 % at DIGAN's full size), so a share of the roofline is never flattered.
+    Counted after the algebraic simplifications: a level's first layer multiplies the coarser level's activations on the
+    grid of half the side.  A multiply-add counts as two.  Sines, activations and the to-RGB products (0.3 % at DIGAN's
+    full size) are left out, so the fraction of the roofline is never overstated.
     """
     scale = 1 if size is None else size / inr.img_resolution
     products, below = 0.0, 0
@@ -36,7 +36,7 @@ def render_flops(inr: VideoINR, frames: int, size: int | None = None) -> float:
 
 
 def peak_rate(unit: str, threads: int) -> float | None:
-    """Operations a second of an instruction, or None where the native module or this CPU has none."""
+    """Operations per second of an instruction, or None if the native module or this CPU lacks it."""
     try:
         return float(dispatch.native_module().peak_rate(unit, threads, PEAK_SECONDS))
     except (ImportError, ValueError):
@@ -44,7 +44,7 @@ def peak_rate(unit: str, threads: int) -> float | None:
 
 
 def copy_rate(size: int = 1 << 28) -> float:
-    """Bytes a second, read and written, while torch copies ``size`` bytes, far more than the caches hold."""
+    """Bytes per second, read and written, as torch copies ``size`` bytes, far more than the caches hold."""
     source, target = torch.ones(size // 4), torch.zeros(size // 4)
     seconds = []
     for _ in range(3):

@@ -19,7 +19,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from digan_fast import schedule
+from digan_fast import tiling
 from digan_fast.kernels import _configurations
 from digan_fast.kernels._activations import finished
 from digan_fast.kernels._launch import on_device, precision
@@ -139,13 +139,13 @@ def render(*args: Any) -> Tensor:
         return to_rgb.new_empty(shape)
     whole = (top, left, height, width)
     budget = max(1, PIXELS_AT_ONCE // shape[0])
-    return schedule.in_parts(
+    return tiling.in_parts(
         to_rgb.new_empty(shape), levels, size, whole, budget, lambda some, tile: _evaluated(some, size, tile)
     )
 
 
 def _evaluated(levels: Sequence[Level], size: int, window: Window) -> Tensor:
-    products = schedule.JoinedProducts(linear_act, coord_linear, linear_act, coloured)
+    products = tiling.JoinedProducts(linear_act, coord_linear, linear_act, coloured)
     if levels[-1].side != size or not fits(levels[-1]):
         return reference.evaluate(levels, size, window, products)
     x = image = None

@@ -16,7 +16,7 @@ def _seeded() -> None:
 
 @pytest.fixture
 def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Uninitialised memory holds NaN, so that an output left unwritten shows."""
+    """Uninitialised memory holds NaN, so that unwritten outputs show up."""
 
     def poison(make: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
         def made(*args: Any, **kwargs: Any) -> torch.Tensor:
@@ -39,17 +39,17 @@ _golden_errors: list[tuple[str, str, float, float]] = []
 
 @pytest.fixture
 def golden_error() -> Callable[[str, str, float, float], None]:
-    """``golden_error(case, quantity, error, bound)`` records an error for the table at the end, and holds the bound."""
+    """``golden_error(case, quantity, error, bound)`` records an error for the final table and checks the bound."""
 
     def record(case: str, quantity: str, error: float, bound: float) -> None:
         _golden_errors.append((case, quantity, error, bound))
-        assert error <= bound, f"{case}: {quantity} is {error:.2e} off, bound {bound:.0e}"
+        assert error <= bound, f"{case}: error of {quantity} is {error:.2e}, bound {bound:.0e}"
 
     return record
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """The largest error seen of each golden case, as a Markdown table."""
+    """The largest error of each golden case, as a Markdown table."""
     if not _golden_errors:
         return
     terminalreporter.section("golden errors, relative in norm")

@@ -1,13 +1,13 @@
-"""Everything there is to learn from one NVIDIA GPU, in parts: ``make gpu``, or ``python -m bench.gpu --help``.
+"""The GPU suite, for one NVIDIA GPU: ``make gpu``, or ``python -m bench.gpu --help``.
 
-Each part is a process of its own with a limit of time, so that one that fails or hangs costs the others nothing.  It
-records its cases in JSON as it goes.  Without a device ``--dry`` walks through the same control flow on the CPU, with
-tiny networks; its numbers mean nothing.
+Each part runs in its own process with a time limit, so that a failure or a hang does not affect the others, and
+records its cases in JSON as it goes.  ``--dry`` runs the same control flow on the CPU with tiny networks; its numbers
+mean nothing.
 """
 
 from __future__ import annotations
 
-# In the order in which they run, each with its limit in seconds.
+# In the order in which they run, each with its time limit in seconds.
 PARTS = {
     "smoke": 90,
     "tests": 180,

@@ -1,4 +1,4 @@
-"""``python -m bench.gpu``: builds for the device, runs the parts, prints a table, leaves results.json and log.txt."""
+"""``python -m bench.gpu``: builds for the device, runs the parts, prints a table, writes results.json and log.txt."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from typing import IO, Any
 from bench.gpu import PARTS
 
 ROOT = Path(__file__).resolve().parents[2]
-# What the parts write as they go; --out has what is to be kept of it.
+# Where the parts write their records; --out receives the results.
 WORK = ROOT / "build" / "gpu"
 BUILD_SECONDS = 300
 
 
 @dataclass
 class Outcome:
-    """How a part ended; ``state`` is passed, failed, or stopped where its time was up."""
+    """How a part ended; ``state`` is passed, failed, or stopped (at its time limit)."""
 
     part: str
     state: str
@@ -45,9 +45,9 @@ def run(
     tick: Callable[[], None] | None = None,
     variables: Mapping[str, str] | None = None,
 ) -> int | None:
-    """Its exit code, or None where it was stopped at its limit.
+    """Runs a command; its exit code, or None if it was stopped at its time limit.
 
-    What it prints goes on and into the log at once, and ``tick`` is called after it.
+    Its output is echoed and logged line by line; ``tick`` is called after each line.
     """
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(variables or {})}
     process = subprocess.Popen(
@@ -77,7 +77,7 @@ def run(
 
 
 def build(log: IO[str], arch: str | None) -> int | None:
-    """The package in place, by the machine's own tools and without a network; for ``arch``, or for the CPU alone."""
+    """Builds the package in place with the installed tools, offline; for ``arch``, or for the CPU only."""
     pip = ("-m", "pip", "install", "--no-deps", "--no-build-isolation", "--no-index", "-e", ".", "-v")
     variables = {"DIGAN_FAST_NATIVE": "1", "PIP_BREAK_SYSTEM_PACKAGES": "1", "DIGAN_FAST_CUDA": "1" if arch else "0"}
     if arch:
@@ -86,7 +86,7 @@ def build(log: IO[str], arch: str | None) -> int | None:
 
 
 def device_arch() -> str | None:
-    """The device's architecture as CMake writes it, or None without a device."""
+    """The device's architecture in CMake's notation, or None without a device."""
     import torch
 
     if not torch.cuda.is_available():
@@ -101,7 +101,7 @@ def cases(part: str) -> dict[str, Any]:
 
 
 def collect(out: Path, outcomes: Sequence[Outcome], parts: Sequence[str]) -> None:
-    """Everything found so far, in one file."""
+    """Writes all results so far into one file."""
     found = {"outcomes": [asdict(outcome) for outcome in outcomes], "parts": {part: cases(part) for part in parts}}
     beside = out / "results.tmp"
     beside.write_text(json.dumps(found, indent=1))
@@ -110,17 +110,17 @@ def collect(out: Path, outcomes: Sequence[Outcome], parts: Sequence[str]) -> Non
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.gpu", description=__doc__)
-    parser.add_argument("--parts", default=",".join(PARTS), help="separated by commas; default: all, %(default)s")
+    parser.add_argument("--parts", default=",".join(PARTS), help="comma-separated; default: all, %(default)s")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "gpu", help="default: results/gpu")
-    parser.add_argument("--dry", action="store_true", help="without a device, on the CPU: shows breakage alone")
-    parser.add_argument("--no-build", action="store_true", help="digan_fast is installed already")
+    parser.add_argument("--dry", action="store_true", help="on the CPU, without a device: shows breakage only")
+    parser.add_argument("--no-build", action="store_true", help="use the installed digan_fast")
     options = parser.parse_args()
     parts = [part for part in options.parts.replace(" ", ",").split(",") if part]
     if unknown := [part for part in parts if part not in PARTS]:
         parser.error(f"--parts: {', '.join(unknown)}, expected some of {', '.join(PARTS)}")
     arch = device_arch()
     if arch is None and not options.dry:
-        parser.error("torch sees no CUDA device; --dry walks through without one")
+        parser.error("torch sees no CUDA device; --dry runs on the CPU")
     options.out.mkdir(parents=True, exist_ok=True)
     WORK.mkdir(parents=True, exist_ok=True)
     for part in parts:

@@ -1,4 +1,4 @@
-"""Time on a CUDA device by its own events; what it draws and holds while it works, by nvidia-ml-py."""
+"""Timing on a CUDA device with CUDA events; power (nvidia-ml-py) and peak memory."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ SAMPLE_SECONDS = 0.02
 
 
 def why_not() -> str | None:
-    """Why nothing can be measured on a GPU here, or None."""
+    """Why no GPU can be measured here, or None."""
     return None if torch.cuda.is_available() else "torch sees no CUDA device"
 
 
 def elapsed(call: Callable[[], Any], repeats: int) -> float:
-    """Milliseconds of a call, of ``repeats`` behind each other without a wait between them."""
+    """Milliseconds per call, over ``repeats`` back-to-back calls without synchronisation in between."""
     if not torch.cuda.is_available():
         begin = time.perf_counter()
         for _ in range(repeats):
@@ -37,7 +37,7 @@ def elapsed(call: Callable[[], Any], repeats: int) -> float:
 
 
 def interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int = 7, turn: float = 20.0) -> dict[str, list[float]]:
-    """Milliseconds of each call in each round, interleaved in runs of about ``turn`` ms, after two calls to warm up."""
+    """Milliseconds of each call in each round, in interleaved runs of about ``turn`` ms, after two warm-up calls."""
     repeats = {}
     for name, call in calls.items():
         call()
@@ -50,12 +50,12 @@ def interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int = 7, turn: f
 
 
 def milliseconds(call: Callable[[], Any], rounds: int = 7) -> float:
-    """The median of the rounds."""
+    """The median of the rounds, in milliseconds."""
     return median(interleaved({"": call}, rounds)[""])
 
 
 def synchronised(run: Callable[[], Any]) -> Callable[[], Any]:
-    """The work and the wait for it."""
+    """The work, followed by a device synchronisation."""
 
     def whole() -> Any:
         result = run()
@@ -66,7 +66,7 @@ def synchronised(run: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def captured(run: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
-    """The work as a CUDA graph, captured at the first call; its replays write into the same tensor."""
+    """The work as a CUDA graph, captured at the first call; all replays write to the same tensor."""
     graphs: list[tuple[torch.cuda.CUDAGraph, torch.Tensor]] = []
 
     def whole() -> torch.Tensor:
@@ -86,7 +86,7 @@ def captured(run: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
 
 @contextlib.contextmanager
 def multiplying(precision: str) -> Iterator[None]:
-    """Within the block torch and cuDNN multiply float32 as tf32 where that is the precision, else exactly."""
+    """Within the block, torch and cuDNN multiply float32 as tf32 if ``precision`` is tf32, else in full float32."""
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
@@ -98,7 +98,7 @@ def multiplying(precision: str) -> Iterator[None]:
 
 
 def peak_bytes(run: Callable[[], Any]) -> float:
-    """The peak of torch's memory beyond what was held."""
+    """Peak of torch's memory, in bytes, above what was allocated before."""
     torch.cuda.empty_cache()
     held = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
@@ -107,7 +107,7 @@ def peak_bytes(run: Callable[[], Any]) -> float:
 
 
 def drawn(run: Callable[[], Any], seconds: float = 1.0) -> dict[str, float | None]:
-    """Mean watts over ``seconds`` of repeated work, and the peak of torch's memory beyond what was held, in bytes.
+    """Mean watts over ``seconds`` of repeated work, and peak of torch's memory, in bytes, as in :func:`peak_bytes`.
 
     Watts are None without nvidia-ml-py.
     """

@@ -1,6 +1,6 @@
-"""A pytest plugin: a test that leaves CUDA's context broken ends its process, so that only that test is lost.
+"""A pytest plugin: a test that corrupts the CUDA context ends its process, so that no other test is lost.
 
-pytest-xdist names the test and starts another process; without pytest-xdist nothing is changed.
+pytest-xdist names the test and starts another process; without pytest-xdist the plugin does nothing.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""One piece of work for a profiler or a sanitizer: ``python -m bench.gpu.once small|video|step BACKEND [PRECISION]``.
+"""One workload for a profiler or a sanitizer: ``python -m bench.gpu.once small|video|step BACKEND [PRECISION]``.
 
-A profiler sees the second time alone, between cudaProfilerStart and cudaProfilerStop.
+Video and step run twice; only the second run lies between cudaProfilerStart and cudaProfilerStop.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from digan_fast import use_backend
 
 
 def small(backend: str, precision: str) -> None:
-    """Each op once, forward and backward, at a small odd shape, and a small rendering."""
+    """Each op once at a small odd shape, forward and backward, and a small rendering."""
     dtype = getattr(torch, precision)
     for name, (function, tensors) in ops().items():
         wide = (1, 2) if name == "coord_linear" else ()

@@ -1,7 +1,7 @@
-"""Every op, forward and backward, at DIGAN's shapes: each backend and plain PyTorch interleaved, against the roofline.
+"""Every op at DIGAN's shapes, forward and backward: each backend and plain PyTorch, interleaved, and the roofline.
 
-The floor of a call is the larger of its products at the rate of torch's largest product in that type and its tensors,
-each moved once, at the rate of a copy.  The backward is timed alone, on a graph that is kept.
+A call's roofline is the larger of two times: its products at the rate of torch's large matrix product in that type, and
+its tensors, each moved once, at the rate of a copy.  The backward is timed on its own, with the graph retained.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from bench.test_ops import calls
 from digan_fast import functional, use_backend
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
-# Relative in norm, of outputs and gradients, against plain PyTorch in float32 on the same numbers.  Some outputs near a
-# kink of lrelu have the other sign: in float32 that is 4.2e-4 of a gradient of coord_linear, the largest seen.
+# Relative in norm, of outputs and gradients, against plain PyTorch in float32 on the same inputs.  Pre-activations near
+# lrelu's kink may change sign: in float32 this costs 4.2e-4 of a gradient of coord_linear, the largest error observed.
 BOUNDS = {"float32": 1e-3, "tf32": 3e-2, "bfloat16": 5e-2}
 
 
 @dataclass(frozen=True)
 class Op:
-    """A call as a function of its tensors; FLOP of its products, forward; ``wide`` stay float32."""
+    """A call as a function of its tensors; FLOP of its products, forward; the tensors ``wide`` stay float32."""
 
     run: Callable[..., Tensor]
     tensors: Callable[[], Sequence[Tensor]]
@@ -72,7 +72,7 @@ def factors(videos: int, outputs: int, inputs: int, rank: int) -> Op:
 
 
 def of_discriminators(name: str, dry: bool) -> Op:
-    """The largest call that the discriminators make."""
+    """The discriminators' largest call."""
     with pytest.MonkeyPatch.context() as patch:
         largest = max(calls(name, dry, patch), key=lambda call: math.prod(call.shape))
 
@@ -180,7 +180,7 @@ def measure(record: Record, name: str, op: Op, precision: str, rates: dict[str, 
     rate = rates[precision] if op.flops else 1.0
     floors = {
         "forward": 1e3 * max(op.flops / rate, moved / rates["copy"]),
-        # Of a product its two gradients; of what is moved once more the gradients of all that there is.
+        # The backward of a product is two products; everything read has a gradient to write.
         "backward": 1e3 * max(2 * op.flops / rate, 2 * moved / rates["copy"]),
     }
     for direction, runs in (("forward", forward), ("backward", backward)):

@@ -1,4 +1,4 @@
-"""The device's ceilings: copies, matrix products in each type, and what a launch costs."""
+"""The device's ceilings: copies, matrix products in each type, and the cost of a launch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.gpu.device import milliseconds, multiplying
 from bench.gpu.record import Record, opened
 from digan_fast import functional, use_backend
 
-# What is multiplied.
+# The element type of each product's operands.
 PRODUCTS = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
@@ -23,21 +23,21 @@ SIDE, COPIED = 8192, 1 << 32
 
 
 def product_rate(precision: str, device: str, side: int = SIDE) -> float:
-    """FLOP a second of torch's product of two square matrices of random numbers."""
+    """FLOP per second of torch's product of two square random matrices."""
     with multiplying(precision):
         a, b = (torch.randn(side, side, device=device, dtype=PRODUCTS[precision]) for _ in range(2))
         return 2e3 * side**3 / milliseconds(lambda: a @ b, 5)
 
 
 def copy_rate(device: str, size: int = COPIED) -> float:
-    """Bytes a second, read and written, of torch's copy within the device."""
+    """Bytes per second, read and written, of torch's copy within the device."""
     source = torch.randint(-100, 100, (size,), dtype=torch.int8, device=device)
     target = torch.empty_like(source)
     return 2e3 * size / milliseconds(lambda: target.copy_(source), 5)
 
 
 def measured(record: Record, precisions: Iterable[str]) -> dict[str, float]:
-    """The rates of products in these precisions and of a copy, by name, which are a case of the record too."""
+    """The rates of products in these precisions and of a copy, by name; also recorded as a case."""
     found: dict[str, float] = {}
     with record.case("rates") as entry:
         found |= {name: product_rate(name, record.device, 64 if record.dry else SIDE) for name in precisions}
@@ -47,7 +47,7 @@ def measured(record: Record, precisions: Iterable[str]) -> dict[str, float]:
 
 
 def launches(record: Record, name: str, call: Callable[[], Any]) -> None:
-    """One small call among many, as the host issues them, and as a graph."""
+    """Microseconds of a small call, launched repeatedly by the host and replayed in a CUDA graph."""
     with record.case(f"launch, {name}") as found:
         found["us"] = 1e3 * milliseconds(call)
         if record.dry:

@@ -1,4 +1,4 @@
-"""The cases of a part, as JSON that is written anew after each of them: a kill loses one case at most."""
+"""A part's cases as JSON, rewritten after each case: a killed part loses one case at most."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch
 
 @dataclass
 class Record:
-    """Cases by name: ``state`` (running, passed or failed), ``seconds``, and what the case found."""
+    """Cases by name: ``state`` (running, passed or failed), ``seconds``, and the case's results."""
 
     path: Path
     dry: bool
@@ -29,7 +29,7 @@ class Record:
 
     @contextmanager
     def case(self, name: str) -> Iterator[dict[str, Any]]:
-        """What the block puts into the dictionary is kept.  An exception fails this case and ends it alone."""
+        """Records what the block puts into the dictionary.  An exception fails this case only."""
         found: dict[str, Any] = {}
         entry = self.cases[name] = {"state": "running", "seconds": 0.0, **found}
         self.write()
@@ -60,12 +60,12 @@ class Record:
 
 
 def opened(description: str | None) -> Record:
-    """The record that the runner asked this part for: ``python -m bench.gpu.PART JSON [--dry]``."""
+    """The record of a part started as ``python -m bench.gpu.PART JSON [--dry]``."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("path", type=Path, help="the JSON file to write")
-    parser.add_argument("--dry", action="store_true", help="on the CPU, tiny: control flow alone")
+    parser.add_argument("--dry", action="store_true", help="tiny, on the CPU: control flow only")
     options = parser.parse_args()
     if not options.dry and not torch.cuda.is_available():
-        parser.error("torch sees no CUDA device; --dry walks through without one")
+        parser.error("torch sees no CUDA device; --dry runs on the CPU")
     options.path.parent.mkdir(parents=True, exist_ok=True)
     return Record(options.path, options.dry)

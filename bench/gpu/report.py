@@ -1,8 +1,8 @@
-"""Fills the measured tables of the pages on GPUs: ``python -m bench.gpu.report``.
+"""Fills in the measured tables of the GPU pages: ``python -m bench.gpu.report``.
 
-They come from docs/results/gpu. A page marks where one goes by ``<!-- measured: NAME -->`` …
-``<!-- measured: end -->``; for another run, a copy of its results.json under the device's name takes the place of the
-file there.
+The results are read from docs/results/gpu.  A page marks a table by ``<!-- measured: NAME -->`` …
+``<!-- measured: end -->``.  To publish another run, replace the file there by that run's
+results.json, under the device's name.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def video(parts: Parts) -> str:
             continue
         work, form = name.split(": ", 1)
         compiled = work.endswith(", compiled")
-        # The forms that the comparison with compiled ones repeats are in the table once.
+        # The comparison with torch.compile repeats forms; list each once.
         if compiled and not form.endswith(", compiled"):
             continue
         rows.append(
@@ -141,12 +141,12 @@ SECTIONS: dict[str, Callable[[Parts], str]] = {
 
 
 def fill(page: str, parts: Parts) -> str:
-    """The page with its marked sections replaced.  Raises ValueError for a section of an unknown name."""
+    """The page with its marked sections replaced.  Raises ValueError for an unknown section name."""
     return pages.fill(page, "measured", {name: partial(make, parts) for name, make in SECTIONS.items()})
 
 
 def filled(results: Path) -> dict[Path, str]:
-    """Each page's text with the results of one device."""
+    """Each page's text, filled with the results of one device."""
     parts: Parts = json.loads(results.read_text(encoding="utf-8"))["parts"]
     return {ROOT / name: fill((ROOT / name).read_text(encoding="utf-8"), parts) for name in PAGES}
 

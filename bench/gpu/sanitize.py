@@ -1,4 +1,4 @@
-"""compute-sanitizer on small cases of every kernel; ncu on the kernels that take most of a video and of a step."""
+"""compute-sanitizer on small cases of every kernel; ncu on the most expensive kernels of a video and of a step."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def once(*words: str) -> list[str]:
 
 
 def output(command: list[str], seconds: float) -> str:
-    """What a command printed.  Raises RuntimeError with its end where it failed."""
+    """The output of a command.  Raises RuntimeError with the end of the output if the command fails."""
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds)
     if done.returncode:
         raise RuntimeError(f"exit code {done.returncode}: {(done.stdout + done.stderr)[-1500:]}")
@@ -58,7 +58,7 @@ def sanitize(record: Record, tool: str, backend: str, precision: str) -> None:
 
 
 def measured(text: str) -> dict[str, dict[str, Any]]:
-    """Of ncu's CSV: each kernel with its metrics summed (times, bytes, conflicts) or averaged over its launches."""
+    """Each kernel in ncu's CSV, with its metrics summed (times, bytes, conflicts) or averaged over its launches."""
     lines = text[text.index('"ID"') :]
     launches: dict[str, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     for row in csv.DictReader(io.StringIO(lines)):

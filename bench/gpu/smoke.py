@@ -18,12 +18,12 @@ from digan_fast.cli.info import collect
 from digan_fast.dispatch import kernel_table
 
 ROOT = Path(__file__).resolve().parents[2]
-# Relative in norm: a few roundings of each type.
+# Relative in norm: a few rounding errors of each type.
 BOUNDS = {"float32": 1e-5, "bfloat16": 3e-2}
 
 
 def revision() -> str | None:
-    """What git calls the sources, or None where there is no git."""
+    """The revision of the sources according to git, or None without git."""
     try:
         done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
     except OSError:
@@ -100,7 +100,7 @@ def main() -> int:
                         tensor.to(record.device, torch.float32 if place in wide else dtype)
                         for place, tensor in enumerate(tensors)
                     ]
-                    # From the same rounded numbers, so that no activation's kink lies between the two.
+                    # From the same rounded inputs, so that both lie on the same side of an activation's kink.
                     expected = with_gradients(function, [tensor.double().cpu() for tensor in lower])
                     found["error"] = error(with_gradients(function, lower), expected)
                     found["bound"] = bound

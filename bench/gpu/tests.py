@@ -1,4 +1,4 @@
-"""``pytest -m gpu``, in parallel where pytest-xdist is there; each test's outcome, and what a failure said."""
+"""``pytest -m gpu``, in parallel if pytest-xdist is installed; each test's outcome, and the messages of failures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.gpu.record import opened
 
 ROOT = Path(__file__).resolve().parents[2]
-# What is likeliest to fail first: the native kernels, which no compiler of torch's has seen.
+# Most likely to fail first: the native kernels, which torch's compilers have not seen.
 FOLDERS = ("tests/cuda/test_cuda_gpu.py", "tests/kernels/test_gpu.py")
 WORKERS = 12
 

@@ -1,6 +1,6 @@
-"""A training step of DIGAN at its full size: ours against the published formulation in plain PyTorch, and a run.
+"""A training step of DIGAN at full size, ours against the published formulation in plain PyTorch; and a training run.
 
-The published formulation is the same losses on the published form of the generator, with every op by torch alone.
+The published formulation computes the same losses on the generator's published form, with every op in plain PyTorch.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STEPS = 200
 
 
 class Step(WholeStep):
-    """The same on a GPU, in tf32 or mixed precision too."""
+    """The same on a GPU, also in tf32 and mixed precision."""
 
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:
@@ -70,7 +70,7 @@ def measure(record: Record, precision: str) -> None:
 
 
 def frames(folder: Path, side: int) -> None:
-    """A video as a folder of frames: a bright square that crosses the picture."""
+    """Writes a video as a folder of frames: a bright square that crosses the picture."""
     for index in range(32):
         picture = np.zeros((3, side, side), np.uint8)
         picture[:, side // 4 : side // 2, 2 * index % side :][:, :, : side // 4] = 200
@@ -78,7 +78,7 @@ def frames(folder: Path, side: int) -> None:
 
 
 def run(record: Record) -> None:
-    """A run of :data:`STEPS` steps by ``train`` in two parts, the second resumed."""
+    """Trains for :data:`STEPS` steps in two halves, the second resumed from the first."""
     folder = record.path.parent / "run"
     shutil.rmtree(folder, ignore_errors=True)
     side, batch = (16, 4) if record.dry else (128, 4)

@@ -1,4 +1,4 @@
-"""The Triton tuner on this device, within a limit of time: the fastest tile of each table, as ``tune.load`` takes."""
+"""The Triton tuner on this device, with a time limit: the fastest tile of each table, as ``tune.load`` reads it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from bench.gpu.record import opened
 from digan_fast.kernels import tune
 from digan_fast.kernels._configurations import TABLES, Tile, architecture
 
-# Of each table and kind; a tile takes a second to compile.
+# For each table and kind; a tile takes a second to compile.
 SECONDS = 30.0
 ENTRIES = [("product", "bfloat16"), ("features", "bfloat16"), ("gradient", "bfloat16"), ("product", "tf32")]
 
 
 def nearest(table: str, kind: str, itemsize: int) -> list[Tile]:
-    """The table's own tile, then the others, those that differ from it least first."""
+    """The table's own tile, then the others in order of increasing difference from it."""
     own = TABLES[table][architecture(), kind]
 
     def distance(tile: Tile) -> float:

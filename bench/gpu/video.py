@@ -1,8 +1,7 @@
-"""Sixteen frames of DIGAN at its full size: the published form, our algebra in plain PyTorch, and each backend.
+"""Sixteen frames of DIGAN at full size: the published form, our algebra in plain PyTorch, and each backend.
 
-Forms are interleaved within one process.  A share of the roofline is taken against the larger of two times: the
-algebra's operations at the rate of torch's product of large matrices in that type, and the weights and frames, moved
-once, at the rate of a copy.
+Forms are interleaved within one process.  The roofline is the larger of two times: the algebra's operations at the rate
+of torch's large matrix product in that type, and the weights and frames, moved once, at the rate of a copy.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ from digan_fast.inr import VideoINR
 from digan_fast.reference.render import PRODUCTS, evaluate, lowered
 
 FRAMES = 16
-# Videos and the side of the picture, the cases that matter most first.
+# Number of videos and side of the picture, the most important cases first.
 CASES = ((1, 128), (4, 128), (16, 128), (1, 256), (4, 256), (16, 256))
-# What torch.compile, which takes a minute for each, is tried on.
+# The cases for torch.compile, which takes a minute for each.
 COMPILED = ((1, 128),)
-# Bytes that the published form takes for a frame of 128² beyond its weights; it is left out where they do not fit.
+# Memory of the published form per frame of 128², in bytes, beyond its weights; it is left out if it does not fit.
 PUBLISHED_BYTES = 140e6
 # Relative in norm, against the published form in float32.
 BOUNDS = {"float32": 1e-4, "tf32": 2e-2, "bfloat16": 2e-2}
@@ -69,7 +68,7 @@ class Case:
         return run
 
     def plain(self, precision: str) -> Callable[[], Tensor]:
-        """Our algebra by torch alone, all frames at once."""
+        """Our algebra in plain PyTorch, all frames at once."""
         inr, factor = self.inr(), self.size // self.G.img_resolution
 
         def run() -> Tensor:
@@ -94,7 +93,7 @@ class Case:
 
 
 def forms(record: Record, case: Case, compiled: bool) -> dict[str, tuple[Callable[[], Tensor], str]]:
-    """Each form with the precision that it multiplies in, those to compare with first."""
+    """Each form with the precision of its products, baselines first."""
     found: dict[str, tuple[Callable[[], Tensor], str]] = {}
     videos, scale = len(case.ws), (case.size / case.G.img_resolution) ** 2
     fits = record.dry or videos * FRAMES * scale * PUBLISHED_BYTES < 0.7 * torch.cuda.mem_get_info()[0]
@@ -135,7 +134,7 @@ def measure(record: Record, case: Case, compiled: bool, rates: dict[str, float])
         with record.case(f"{name}: {form}") as found:
             off = float((run().float() - expected).norm() / expected.norm())
             found["error"] = off
-            # Times and coordinates in bfloat16 are the published form's own; its error is no fault of ours.
+            # The published form has times and coordinates in bfloat16 too; its larger error is not bounded here.
             assert off <= BOUNDS[precision] or form.startswith("published, bfloat16"), f"off by {off:.2g}"
             runs[form], precisions[form] = run, precision
         entries[form] = record.cases[f"{name}: {form}"]

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from digan_fast import dispatch, schedule
+from digan_fast import dispatch, tiling
 from digan_fast.levels import Layer, Level, Window, assembled, flattened, walk
 from digan_fast.ops import _cuda as _cuda_border
 from digan_fast.ops._capabilities import unknown, why_not
@@ -41,7 +41,7 @@ _op = define(
     "render",
     "(Tensor[] frequencies, Tensor[] phases, Tensor[] weights, Tensor[] biases, int[] sides, int[] layers, "
     "str[] activations, float[] gains, float[] clamps, int size, int[] window, str precision) -> Tensor",
-    schedule.render,
+    tiling.render,
     lambda *args: _empty(args[1], args[2], args[-2]),
 )
 
@@ -112,10 +112,10 @@ def _cuda(*args: Any) -> Tensor:
     if reason := _why_not_fused_levels(levels, out, size, window, how):
         dispatch.passed_over("render", "the fused kernel", reason)
         layered = [reference.lowered(level, precision) for level in levels]
-        return schedule.in_tiles(layered, size, tuple(window), _LAYER_BY_LAYER)
+        return tiling.in_tiles(layered, size, tuple(window), _LAYER_BY_LAYER)
     levels = walk(levels, "", lambda _, tensor: tensor.float())
     budget = max(1, _PIXELS_AT_ONCE // len(out))
-    return schedule.in_parts(
+    return tiling.in_parts(
         out, levels, size, tuple(window), budget, lambda some, tile: _cuda_part(some, size, tile, how)
     ).to(out.dtype)
 

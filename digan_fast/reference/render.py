@@ -1,4 +1,8 @@
-"""The INRs of B videos on a window of their pictures."""
+"""The INRs of B videos on a window of their pictures.
+
+The definition is written once, over :class:`Products`: `render` evaluates it with the reference products, backends with
+their ops.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The measuring itself: counts of work, peaks, turns, pictures' distances, the report."""
+"""The benchmarks' machinery: operation counts, peak rates, interleaving, memory, the report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Benchmark:
-    """What the harness asks of pytest-benchmark's fixture."""
+    """The part of pytest-benchmark's fixture that the harness uses."""
 
     def __init__(self) -> None:
         self.extra_info: dict[str, Any] = {}
@@ -42,10 +42,10 @@ def test_the_work_of_digan_is_236_gflop() -> None:
     assert work.render_flops(inr, 1, size=256) == 4 * work.render_flops(inr, 1)
 
 
-def test_the_work_counts_what_comes_from_below_on_the_coarser_grid() -> None:
+def test_inputs_from_the_coarser_level_count_on_its_grid() -> None:
     with torch.no_grad():
         inr = generator(quick=True).inr(torch.randn(2, 16))
-    # Grids of 8², 8², 16², 32²; 32, 32, 32, 16 channels; 8 sines and 8 cosines wherever the grid is new.
+    # Grids of 8², 8², 16², 32²; 32, 32, 32, 16 channels; 8 sines and 8 cosines on every new grid.
     macs = 8**2 * (32 * 16 + 2 * 32 * 32) + 16**2 * (32 * 32 / 4 + 32 * 16 + 32 * 32)
     macs += 32**2 * (16 * 32 / 4 + 16 * 16 + 2 * 16 * 16)
     assert work.render_flops(inr, 3) == 2 * macs * 3 * 2
@@ -85,12 +85,12 @@ def test_bad_arguments_of_the_peak_are_named() -> None:
             rate(*arguments)
 
 
-def test_forms_run_by_turns_and_ratios_are_within_rounds() -> None:
+def test_forms_are_interleaved_and_ratios_are_within_rounds() -> None:
     order: list[str] = []
     forms = [Form(name, lambda name=name: order.append(name)) for name in "ABC"]  # type: ignore[misc]
     benchmark = Benchmark()
     times = harness.race(benchmark, forms, Effort(rounds=3, seconds=0.0))
-    assert "".join(order) == "ABC" + "BCA" * 4  # how long a call takes, a warm-up, three rounds
+    assert "".join(order) == "ABC" + "BCA" * 4  # the calls' durations, a warm-up, three rounds
     assert {len(seconds) for seconds in times.seconds.values()} == {3}
     assert set(benchmark.extra_info["forms"]) == set("ABC")
     assert json.loads(json.dumps(benchmark.extra_info)) == benchmark.extra_info
@@ -104,7 +104,7 @@ def test_forms_run_by_turns_and_ratios_are_within_rounds() -> None:
     assert share.value == 0.75
 
 
-def test_the_roofline_is_the_fastest_unit_s() -> None:
+def test_the_roofline_is_that_of_the_fastest_unit() -> None:
     times = Times([Form("A", print, flops=8.0, precision="bfloat16")])
     times.seconds = {"A": [1.0, 1.0, 1.0]}
     times.rates = {"fma": [16.0, 16.0, 16.0], "vdpbf16ps": [8.0, 40.0, 8.0]}
@@ -117,7 +117,7 @@ def test_the_roofline_is_the_fastest_unit_s() -> None:
     assert times.share("A") is None
 
 
-def test_a_round_that_was_stopped_decides_nothing() -> None:
+def test_a_stalled_round_does_not_decide_a_verdict() -> None:
     times = Times([])
     times.seconds = {"ours": [3.24, 3.26], "compiled": [5.46, 237.5]}
     row = Row("work", "speed-up", times.ratio("compiled", "ours"), "×", 2.0)
@@ -129,7 +129,7 @@ def test_a_round_that_was_stopped_decides_nothing() -> None:
     assert report.text(row.as_data())[0] == "1.62× ✗"
 
 
-def test_what_is_wrong_is_not_timed() -> None:
+def test_wrong_results_are_not_timed() -> None:
     benchmark = Benchmark()
     with pytest.raises(AssertionError, match=r"off: its error is 2.00e\+00, bound 1e\+00"):
         harness.race(benchmark, [Form("off", lambda: None, lambda _: 2.0, 1.0)], Effort(1, 0.0))
@@ -137,7 +137,7 @@ def test_what_is_wrong_is_not_timed() -> None:
 
 
 @pytest.mark.skipif(memory.why_not() is not None, reason=memory.why_not() or "")
-def test_the_peak_of_memory_is_seen_after_it_is_freed() -> None:
+def test_peak_memory_is_measured_after_it_is_freed() -> None:
     begin = memory.reset_peak()
     torch.ones(16 << 20)
     assert 62e6 < memory.resident_peak() - begin < 72e6
@@ -145,7 +145,7 @@ def test_the_peak_of_memory_is_seen_after_it_is_freed() -> None:
 
 
 def results(quick: bool = False) -> dict[str, Any]:
-    """As `pytest bench --benchmark-json` writes them."""
+    """In the format of `pytest bench --benchmark-json`."""
     times = Times([Form("float32, from ws", print, flops=1e9), Form("published", print)])
     times.seconds = {"float32, from ws": [0.010, 0.011, 0.012], "published": [0.05, 0.06, 0.07]}
     times.rates = {"fma": [1.2e11] * 3}
@@ -220,7 +220,7 @@ def test_the_report_fills_its_pages(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert (tmp_path / "README.md").read_text() == readme
 
 
-def test_numbers_of_quick_runs_stay_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quick_and_short_runs_are_not_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     measured = tmp_path / "results.json"
     measured.write_text(json.dumps(results(quick=True)))
     with pytest.raises(SystemExit):
@@ -244,6 +244,6 @@ def test_marks_of_the_pages() -> None:
         assert len(marks) >= 2
 
 
-def test_the_front_holds_what_nothing_beats() -> None:
+def test_the_pareto_front() -> None:
     points = [{"seconds": t, "ssim": q} for t, q in ((1, 0.5), (2, 0.4), (3, 0.9), (3, 0.8), (4, 0.9))]
     assert plots.front(points, "ssim") == [{"seconds": 1, "ssim": 0.5}, {"seconds": 3, "ssim": 0.9}]

@@ -1,4 +1,4 @@
-"""The GPU suite's own machinery, without a GPU: parts, records, limits, and the pages that it fills."""
+"""The GPU suite's machinery, without a GPU: parts, records, time limits, and the pages that it fills in."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from bench.gpu.record import Record
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_pages_have_what_was_measured() -> None:
+def test_pages_match_the_recorded_results() -> None:
     for path, text in report.filled(report.RESULTS / "nvidia-h200.json").items():
         assert path.read_text(encoding="utf-8") == text, f"python -m bench.gpu.report rewrites {path}"
 
 
-def test_a_section_of_an_unknown_name_is_refused() -> None:
+def test_unknown_sections_are_rejected() -> None:
     with pytest.raises(ValueError, match="measured: other -->: expected one of machine, checks"):
         report.fill("<!-- measured: other -->\n<!-- measured: end -->", {})
 
 
-def test_a_case_that_fails_ends_alone_and_is_written(tmp_path: Path) -> None:
+def test_a_failing_case_is_recorded_and_does_not_stop_the_part(tmp_path: Path) -> None:
     record = Record(tmp_path / "part.json", dry=True)
     with record.case("bad") as found:
         found["before"] = 1
@@ -41,7 +41,7 @@ def test_a_case_that_fails_ends_alone_and_is_written(tmp_path: Path) -> None:
     assert record.failed
 
 
-def test_a_part_that_is_killed_has_left_its_last_case(tmp_path: Path) -> None:
+def test_a_killed_part_leaves_a_record_of_its_last_case(tmp_path: Path) -> None:
     record = Record(tmp_path / "part.json", dry=True)
     with record.case("long"):
         assert json.loads(record.path.read_text())["long"]["state"] == "running"
@@ -55,7 +55,7 @@ def test_a_part_is_stopped_at_its_limit_and_its_log_kept() -> None:
     assert ticks == [1]
 
 
-def test_smoke_runs_without_a_gpu_and_an_unknown_part_is_refused(tmp_path: Path) -> None:
+def test_smoke_runs_without_a_gpu_and_unknown_parts_are_rejected(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bench.gpu", "--dry", "--no-build", "--out", str(tmp_path)]
     done = subprocess.run([*command, "--parts", "smoke"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

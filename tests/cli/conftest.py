@@ -13,7 +13,7 @@ from digan_fast.networks.config import coordinate_config
 
 
 def tiny(**changes):
-    """A generator of 16×16 pictures that does as little as it can."""
+    """The smallest generator of 16×16 pictures."""
     torch.manual_seed(0)
     arguments = {
         "z_dim": 16,
@@ -37,8 +37,7 @@ def generator():
 
 @pytest.fixture(scope="session")
 def snapshots(tmp_path_factory, generator):
-    """Paths: plain, with classes, without an INR, without a mean of w, without averaged weights, with
-    the published extent of w."""
+    """Paths: plain, with classes, without an INR, without a mean of w, without averaged weights, with w of size 512."""
     folder = tmp_path_factory.mktemp("snapshots")
     networks = {
         "plain": {"G_ema": generator},
@@ -55,7 +54,7 @@ def snapshots(tmp_path_factory, generator):
 
 @pytest.fixture
 def run(capsys):
-    """Runs a command line of words and gives (exit code, stdout, stderr)."""
+    """A function that runs a command line and returns (exit code, stdout, stderr)."""
 
     def call(*words):
         capsys.readouterr()
@@ -67,7 +66,7 @@ def run(capsys):
 
 @pytest.fixture
 def failing(run):
-    """Runs a command line that has to fail with this exit code, and gives its one line of stderr."""
+    """A function that runs a command line, checks its exit code, and returns its single line of stderr."""
 
     def call(expected, *words):
         code, out, err = run(*words)
@@ -89,7 +88,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 @pytest.fixture
 def peak_memory():
-    """Runs a command line of words in a process of its own and gives the largest memory it held, in MiB."""
+    """A function that runs a command line in its own process and returns its peak memory in MiB."""
 
     def call(*words):
         command = [sys.executable, "-c", MEMORY, *map(str, words)]

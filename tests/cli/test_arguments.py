@@ -1,4 +1,4 @@
-"""Arguments as text, and what the program says of those that do not fit."""
+"""Parsing of command-line arguments, and the error messages for invalid ones."""
 
 import subprocess
 import sys
@@ -15,20 +15,20 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 @given(st.lists(seeds, min_size=1, max_size=8))
-def test_seeds_there_and_back(values):
+def test_seeds_round_trip(values):
     assert parse_seeds(",".join(map(str, values))) == tuple(values)
     assert parse_seeds(format_seeds(tuple(values))) == tuple(values)
 
 
 @given(seeds, st.integers(0, 50))
-def test_ranges_have_both_ends(first, extent):
+def test_ranges_include_both_ends(first, extent):
     last = min(first + extent, 2**32 - 1)
     assert parse_seeds(f"{first}-{last}") == tuple(range(first, last + 1))
     assert parse_seeds(f" {first} - {last} , 7") == (*range(first, last + 1), 7)
 
 
 @given(st.text(alphabet="0123456789,- x.:", max_size=12))
-def test_any_text_gives_seeds_or_a_value_error(text):
+def test_any_text_parses_or_raises_value_error(text):
     try:
         values = parse_seeds(text)
     except ValueError:
@@ -109,8 +109,8 @@ def test_bad_options_of_generate(failing, snapshots, tmp_path, monkeypatch, word
     assert list(tmp_path.iterdir()) == []
 
 
-def test_outputs_that_are_there_and_of_another_kind(failing, snapshots, tmp_path, monkeypatch):
-    """Told before the snapshot is loaded."""
+def test_existing_outputs_of_another_kind(failing, snapshots, tmp_path, monkeypatch):
+    """The error comes before the snapshot is loaded."""
 
     def loading(*_):
         raise AssertionError("loaded")
@@ -130,7 +130,7 @@ def test_bad_commands(failing):
     assert "SOURCE" in failing(2, "convert")
 
 
-def test_failures_are_one_line(failing, run, tmp_path, monkeypatch):
+def test_errors_are_one_line(failing, run, tmp_path, monkeypatch):
     assert "nothing.pkl" in failing(1, "generate", tmp_path / "nothing.pkl")
     (tmp_path / "a.pkl").write_bytes(b"no snapshot")
     assert "a.pkl: " in failing(1, "generate", tmp_path / "a.pkl")
@@ -153,7 +153,7 @@ def test_help(run):
         assert out.startswith(f"usage: digan-fast {command}")
 
 
-def test_help_imports_neither_torch_nor_what_files_need():
+def test_help_imports_neither_torch_nor_file_format_libraries():
     script = """
 import sys
 import digan_fast

@@ -1,4 +1,4 @@
-"""What a terminal, a shell or a batch system does to the command line."""
+"""The command line in terminals, shells and batch systems of all kinds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_output_in_any_encoding(encoding, words):
     assert done.stdout.decode(encoding)
 
 
-def test_a_name_that_the_output_lacks(tmp_path, snapshots):
+def test_a_file_name_that_the_output_encoding_cannot_represent(tmp_path, snapshots):
     env = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     target = tmp_path / "夜景é.gif"
     command = [*TOOL, "generate", str(snapshots["plain"]), "--frames", "1", "--out", str(target)]
@@ -34,7 +34,7 @@ def test_a_name_that_the_output_lacks(tmp_path, snapshots):
     assert "\\u591c" in done.stdout
 
 
-def test_names_and_complaints_where_the_system_has_ascii_alone(tmp_path, snapshots):
+def test_file_names_and_errors_in_an_ascii_locale(tmp_path, snapshots):
     env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     target = tmp_path / "夜景é.gif"
     command = [*TOOL, "generate", str(snapshots["plain"]), "--frames", "1", "--out", str(target)]
@@ -65,13 +65,13 @@ def test_names_and_complaints_where_the_system_has_ascii_alone(tmp_path, snapsho
         ["generate", ""],
     ],
 )
-def test_nothing_is_no_path(failing, tmp_path, monkeypatch, words):
+def test_empty_paths_are_rejected(failing, tmp_path, monkeypatch, words):
     monkeypatch.chdir(tmp_path)
     assert "is no path; an unset variable?" in failing(2, *words)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_snapshot_as_the_official_training_writes_it(run, tmp_path):
+def test_a_snapshot_from_the_published_training_script(run, tmp_path):
     assert run("generate", DATA / "as_train_py.pkl", "--frames", "3", "--out", tmp_path / "a.gif")[0] == 0
     assert run("convert", DATA / "as_train_py.pkl", tmp_path / "a.safetensors")[0] == 0
     assert set(snapshot.load(tmp_path / "a.safetensors").G_ema.state_dict())
@@ -95,26 +95,26 @@ def test_a_snapshot_as_the_official_training_writes_it(run, tmp_path):
         (["--fps", "60", "--out", "a.gif"], "--fps: 60, expected at most 50"),
     ],
 )
-def test_messages_name_the_option_and_what_is_expected(failing, words, expected, tmp_path, monkeypatch):
+def test_errors_name_the_option_and_the_expected_value(failing, words, expected, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert expected in failing(2, "generate", *words)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_pictures_that_are_not_finite_are_none(failing, snapshots, tmp_path):
+def test_non_finite_pictures_are_an_error(failing, snapshots, tmp_path):
     words = ["--truncation", "3e38", "--frames", "2"]
     error = failing(1, "generate", snapshots["plain"], *words, "--out", tmp_path / "a.gif")
     assert "the pictures are not finite: --times or --truncation" in error
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_empty_folder_for_a_run_is_refused(failing, tmp_path, monkeypatch):
+def test_an_empty_out_of_train_is_rejected(failing, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "--out: '' is no path" in failing(2, "train", tmp_path, "--out", "")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_curves_of_a_cut_log_and_of_a_run_without_penalties(run, tmp_path):
+def test_curves_of_a_truncated_log_and_of_a_run_without_penalties(run, tmp_path):
     line = {"pairs": 4000, "seconds": 1.0, "loss/G": 0.7, "loss/D_fake": 0.7, "loss/D_real": 0.7}
     for text in (json.dumps(line) + "\n" + json.dumps(line)[:40], json.dumps(line) + "\n"):
         (tmp_path / "log.jsonl").write_text(text)

@@ -17,7 +17,7 @@ def test_info_as_json(run):
     facts = json.loads(out)
     assert code == 0
     assert facts["versions"]["digan_fast"] == digan_fast.__version__
-    # The wheels of the public index leave the build out of their version.
+    # Wheels from PyPI have no local version label.
     assert facts["versions"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
     assert facts["backends"]["reference"] == "available"
     assert list(facts["backends"]) == list(dispatch.ORDER)

@@ -7,13 +7,13 @@ from digan_fast import video
 
 
 def near(found, wanted):
-    """Equal up to the rounding that depends on how many videos are made together."""
+    """Equal up to rounding, which depends on how many videos are rendered together."""
     return int((found.int() - wanted.int()).abs().max()) <= 1
 
 
 @pytest.fixture
 def interpolate(run, snapshots, tmp_path):
-    """Runs a command into a folder of frames, and gives the frames."""
+    """A function that runs a command into a folder of frames, and returns the frames."""
 
     def call(words, command="interpolate", kind="plain"):
         out = tmp_path / "frames"
@@ -55,7 +55,7 @@ def test_a_morph_of_motion_at_time_0_stands_still(interpolate):
     assert near(still, still[:1].expand_as(still))
 
 
-def test_the_motion_that_stays(interpolate):
+def test_a_fixed_motion_seed(interpolate):
     found = interpolate("--seeds 1,2 --motion-seed 9 --view grid --steps 2")
     assert near(found[:, :, :, :16], interpolate("--seeds 1 --motion-seed 9", "generate"))
 
@@ -79,7 +79,7 @@ def test_a_sheet(run, snapshots, tmp_path):
 def test_memory_does_not_grow_with_the_frames(peak_memory, snapshots, tmp_path):
     words = ("interpolate", snapshots["wide"], "--seeds", "0,1", "--levels", "1")
     peaks = [peak_memory(*words, "--steps", steps, "--out", tmp_path / f"{steps}.mp4") for steps in (200, 4000)]
-    # The ws of the 3800 further frames are 45 MiB.
+    # The ws of the additional 3800 frames are 45 MiB.
     assert peaks[1] - peaks[0] < 12
 
 

@@ -49,7 +49,7 @@ def test_from_a_video_file_to_curves_and_a_new_video(run, tmp_path):
     assert video.read(tmp_path / "new.gif")[0].shape == (3, 3, 8, 8)
 
 
-def test_bad_arguments_are_one_line(run, tmp_path):
+def test_errors_are_one_line(run, tmp_path):
     code, _, errors = run("train", tmp_path / "nothing")
     assert (code, errors.strip()) == (1, f"digan-fast train: error: data: {tmp_path / 'nothing'} does not exist")
     assert run("train", tmp_path, "--crop", "middle")[0] == 2
@@ -58,7 +58,7 @@ def test_bad_arguments_are_one_line(run, tmp_path):
     assert "log.jsonl" in errors
 
 
-def test_the_shipped_snapshot_is_what_its_page_says():
+def test_the_shipped_snapshot_matches_its_page():
     path = snapshot.shipped()
     assert path.stat().st_size <= 8e6
     shipped = load(path)
@@ -81,7 +81,7 @@ def test_the_shipped_snapshot_is_what_its_page_says():
 
 @pytest.mark.parametrize("seed", [0, 5])
 def test_the_shipped_snapshot_moves(seed):
-    """A rabbit that gets up: from the first frame to the last pixels change by 0.27 on average, of a range of 2."""
+    """A rabbit that gets up: pixels change by 0.27 on average between the first and last frame, of a range of 2."""
     G = load(snapshot.shipped()).G_ema
     generator = torch.Generator().manual_seed(seed)
     z, motion = torch.randn(2, 1, G.z_dim, generator=generator).unbind()
@@ -89,7 +89,7 @@ def test_the_shipped_snapshot_moves(seed):
     assert (frames[:, 0] - frames[:, 1]).abs().mean() > 0.2
 
 
-def test_what_training_refuses_names_the_option(tmp_path, failing):
+def test_errors_name_the_option(tmp_path, failing):
     video.write_image(tmp_path / "data" / "0.png", torch.zeros(3, 8, 8, dtype=torch.uint8))
     file = tmp_path / "file"
     file.write_text("")

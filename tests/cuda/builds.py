@@ -16,13 +16,13 @@ import pybind11
 
 ROOT = Path(__file__).parents[2]
 SIMULATOR = Path(__file__).parent / "simulator"
-# The scheduler of threads is none of ThreadSanitizer's business.
+# ThreadSanitizer must not instrument the thread scheduler.
 _UNSEEN = ("-fno-sanitize=thread", "-DSIMULATOR_FOR_THREAD_SANITIZER")
 WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas")
 
 
 def kept(name: str, key: Sequence[str], sources: Sequence[Path]) -> Path:
-    """A folder for what is made of these sources with these options."""
+    """A cache folder for the build products of these sources with these options."""
     digest = hashlib.sha256(repr([part for part in key if not part.startswith("-I")]).encode())
     for source in sources:
         digest.update(source.read_bytes())
@@ -32,7 +32,7 @@ def kept(name: str, key: Sequence[str], sources: Sequence[Path]) -> Path:
 
 
 def with_headers(source: Path, root: Path) -> list[Path]:
-    """The file and what it includes of the project, in the order of their names."""
+    """The file and the project headers that it includes, directly or not, sorted."""
     found, left = {source}, [source]
     while left:
         for name in re.findall(r'#\s*include "(.+)"', (file := left.pop()).read_text()):
@@ -45,12 +45,12 @@ def with_headers(source: Path, root: Path) -> list[Path]:
 
 
 def optimisation() -> str:
-    """-O2, unless SIMULATOR_OPTIMISATION has it compile sooner and run longer."""
+    """The optimisation flag: -O2, unless SIMULATOR_OPTIMISATION trades run time for compile time."""
     return os.environ.get("SIMULATOR_OPTIMISATION", "-O2")
 
 
 def simulated_module(root: Path = ROOT) -> Path:
-    """``simulated``, a Python module with the bindings of every CUDA kernel of ``root``, run by the simulator."""
+    """``simulated``, a Python module with the bindings of all CUDA kernels of ``root``, which run in the simulator."""
     sources = [SIMULATOR / f"{name}.cpp" for name in ("simulator", "numbers", "module")]
     sources += sorted((root / "csrc" / "bindings").glob("cuda*.cpp"))
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
@@ -61,7 +61,7 @@ def simulated_module(root: Path = ROOT) -> Path:
 
 
 def simulated_program(flags: Sequence[str], root: Path = ROOT) -> Path:
-    """Every kernel on random inputs, for sanitizers."""
+    """A program that runs every kernel on random inputs, for sanitizers."""
     sources = [SIMULATOR / f"{name}.cpp" for name in ("simulator", "numbers", "program")]
     return _linked("program", [*sources, *_kernels(root)], flags, [flag for flag in flags if "sanitize" in flag], root)
 
@@ -76,7 +76,7 @@ def _kernels(root: Path) -> list[Path]:
 
 
 def _instantiations(root: Path) -> Iterator[Path]:
-    """What CMakeLists.txt makes of each instantiate.cu.in: a source for each element type that it lists."""
+    """The sources that CMakeLists.txt generates from each instantiate.cu.in, one per element type."""
     listed = re.search(r"set\(cuda_dtypes ([\w ]+)\)", (root / "CMakeLists.txt").read_text())
     assert listed is not None
     for template in (root / "csrc" / "cuda").rglob("instantiate.cu.in"):
@@ -98,7 +98,7 @@ def _linked(
     root: Path,
     headers: Sequence[str] = (),
 ) -> Path:
-    """``headers`` are the versions of those that are not the project's: where they lie does not tell them apart."""
+    """Compiles and links; ``headers`` are versions of third-party headers: the cache key has no include paths."""
     compiler = os.environ.get("CXX", "g++")
     command = [compiler, "-x", "c++", "-std=c++17", "-ffp-contract=off", "-DDIGAN_FAST_SIMULATED", *WARNINGS, *options]
     command += [f"-I{SIMULATOR}", *(f"-I{folder}" for folder in include_folders(root))]
@@ -128,7 +128,7 @@ def _made(target: Path, command: Sequence[str], told: Path | None = None) -> Pat
 
 
 def nvcc_ptx(nvcc: Path, source: Path, root: Path = ROOT) -> Path:
-    """The PTX of a .cu file, the one from which CMakeLists.txt has the code of every architecture made."""
+    """The PTX of a .cu file, compiled as CMakeLists.txt compiles it for all architectures."""
     command = [str(nvcc), "-ptx", "-O3", "-std=c++17", "-arch=compute_80"]
     command += [f"-I{folder}" for folder in include_folders(root)]
     target = kept("nvcc", command, with_headers(source, root)) / f"{source.stem}.ptx"
@@ -136,7 +136,7 @@ def nvcc_ptx(nvcc: Path, source: Path, root: Path = ROOT) -> Path:
 
 
 def nvcc_cubin(nvcc: Path, source: Path, architecture: str, root: Path = ROOT) -> tuple[Path, str]:
-    """The machine code for sm_80 and its like, and what ptxas said of it."""
+    """The machine code for sm_80 or another architecture, and the messages of ptxas."""
     ptx = nvcc_ptx(nvcc, source, root)
     command = [str(nvcc), "-cubin", f"-arch={architecture}", "-Xptxas=-v,--warn-on-spills,--warning-as-error"]
     folder = kept("nvcc", command, [ptx])
@@ -147,7 +147,7 @@ def nvcc_cubin(nvcc: Path, source: Path, architecture: str, root: Path = ROOT) -
 
 
 def cuda_sources(root: Path = ROOT) -> list[Path]:
-    """Those that have kernels."""
+    """The sources that contain kernels."""
     own = root / "csrc"
 
     def has_kernels(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Fixtures: compilers, and a table of the bytes that kernels moved."""
+"""Fixtures: compilers, and a table of the bytes moved by kernels."""
 
 import os
 import shutil
@@ -11,15 +11,15 @@ import pytest
 import torch
 from emulator.toolkit import find_nvcc, install_nvcc
 
-# The cases of the Triton kernels are those of every backend.
+# The cases of the Triton kernels serve all backends.
 sys.path.append(str(Path(__file__).parents[1] / "kernels"))
 
 
 @pytest.fixture(scope="session")
 def nvcc() -> Path:
-    """The nvcc of this machine.
+    """The installed nvcc.
 
-    Where there is none the tests are skipped with a warning; EMULATOR_REQUIRE_COMPILERS=1, which CI sets, has PyPI's.
+    Without one, tests are skipped with a warning, or PyPI's is installed if EMULATOR_REQUIRE_COMPILERS=1, as in CI.
     """
     if found := find_nvcc():
         return found
@@ -48,7 +48,7 @@ _moved: list[tuple[object, ...]] = []
 
 
 def moved(name: str, *numbers: object) -> None:
-    """A row of the table at the end: the kernel, then bytes and work as counted."""
+    """Adds a row to the table printed at the end: the kernel, then bytes and operations counted."""
     _moved.append((name, *numbers))
 
 
@@ -56,7 +56,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     if not _moved:
         return
     terminalreporter.section("CUDA kernels, counted in the interpreter")
-    terminalreporter.write_line("| kernel | bytes touched | bytes asked for | tensor FLOP | other FLOP | conflicts |")
+    terminalreporter.write_line("| kernel | bytes touched | bytes requested | tensor FLOP | other FLOP | conflicts |")
     terminalreporter.write_line("| --- | --- | --- | --- | --- | --- |")
     for row in _moved:
         terminalreporter.write_line(f"| {' | '.join(map(str, row))} |")

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from digan_fast.ops import _cuda
 
-# Names under which wrappers pass what kernels write before anything reads it.
+# Names of the pointers whose memory kernels write before anything reads it.
 WRITTEN = re.compile(r"out$|workspace$|partials$|d[a-z]+$")
 LARGE_SHARED = 163 * 1024
 
@@ -37,7 +37,7 @@ def simulated_module(path: Path) -> ModuleType:
 
 @contextlib.contextmanager
 def _in_place_of_cuda(module: Any, address: Any) -> Iterator[None]:
-    """CPU tensors count as CUDA's, and ``module`` as the compiled one."""
+    """The CUDA backend accepts CPU tensors, and ``module`` replaces the compiled one."""
     replaced = {
         "DEVICE": "cpu",
         "module": lambda: module,
@@ -57,7 +57,7 @@ def _in_place_of_cuda(module: Any, address: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def simulated(root: Path = builds.ROOT, **settings: Any) -> Iterator[ModuleType]:
-    """Calls of the CUDA backend run in the simulator; ``settings`` as its ``set`` takes them."""
+    """Calls of the CUDA backend run in the simulator; ``settings`` are the arguments of its ``set``."""
     module = simulated_module(builds.simulated_module(root=root))
     module.set(**settings)
     with _in_place_of_cuda(module, _cuda.address):
@@ -67,7 +67,7 @@ def simulated(root: Path = builds.ROOT, **settings: Any) -> Iterator[ModuleType]
 
 
 def symbol_name(symbol: str) -> str:
-    """`render_stage<Bfloat16, 64, 4>` of an Itanium name in digan_fast::cuda."""
+    """`render_stage<Bfloat16, 64, 4>` from a mangled (Itanium) name in digan_fast::cuda."""
     name, rest = _part(symbol.removeprefix("_ZN10digan_fast4cuda").removeprefix("_Z"))
     arguments = []
     if rest.startswith("I"):
@@ -85,7 +85,7 @@ def _part(symbol: str) -> tuple[str, str]:
 
 @dataclass(eq=False)
 class Launch:
-    """One kernel's launch, executed; ``tensors`` are those that it was given, by name."""
+    """One executed kernel launch; ``tensors`` holds the bytes of its tensors by name."""
 
     kernel: str
     blocks: int
@@ -96,7 +96,7 @@ class Launch:
 
     @property
     def short_name(self) -> str:
-        """Its name and the numbers and types that it is made for."""
+        """The kernel's name with its template arguments."""
         return symbol_name(self.kernel)
 
     @property
@@ -105,7 +105,7 @@ class Launch:
 
 
 class _Executing:
-    """The module's functions, whose launches are recorded and executed one after another."""
+    """Stands in for the compiled module: records launches and executes them one after another."""
 
     def __init__(self, module: ModuleType, nvcc: Path, root: Path) -> None:
         self.module, self.nvcc, self.root = module, nvcc, root
@@ -155,7 +155,7 @@ class _Executing:
 
 
 def _moved(params: bytes, places: list[tuple[int, int, int]]) -> bytes:
-    """Addresses in a launch's parameters, of the CPU's tensors, as those of the interpreter's memory."""
+    """A launch's parameters, with CPU addresses of tensors translated to addresses in the interpreter's memory."""
     words = np.frombuffer(params, np.uint64).copy()
     for start, size, address in places:
         inside = (words >= start) & (words < start + max(1, size))
@@ -184,7 +184,7 @@ def _ptx_with(kernel: str, nvcc: Path, root: Path) -> ptx.Module:
 
 @contextlib.contextmanager
 def executed(nvcc: Path, root: Path = builds.ROOT, **settings: Any) -> Iterator[list[Launch]]:
-    """Calls of the CUDA backend run as nvcc's PTX in the interpreter; the list fills with their launches."""
+    """Calls of the CUDA backend run as nvcc's PTX in the interpreter; their launches are appended to the list."""
     module = simulated_module(builds.simulated_module(root=root))
     module.set(record=True, **settings)
     executing = _Executing(module, nvcc, root)
@@ -195,7 +195,7 @@ def executed(nvcc: Path, root: Path = builds.ROOT, **settings: Any) -> Iterator[
 
 @functools.cache
 def recorded() -> dict[str, tuple[int, int]]:
-    """Threads and dynamic shared memory of every kernel that the tests' cases launch."""
+    """Threads and dynamic shared memory of every kernel launched by the tests' cases."""
     import launched
 
     module = simulated_module(builds.simulated_module())

@@ -16,7 +16,7 @@ from digan_fast.ops.render import render
 
 op: Any = importlib.import_module("digan_fast.ops.render")
 PRECISIONS = ("float32", "bfloat16", "float16", "tf32")
-# Of a rounding to nearest, relative.
+# Relative rounding errors, to nearest.
 UNITS = {"float32": 2.0**-24, "bfloat16": 2.0**-9, "float16": 2.0**-12, "tf32": 2.0**-12}
 
 
@@ -50,7 +50,7 @@ RENDERINGS = {
 
 
 def arguments(levels: list[Level], size: int, window: Window, precision: str) -> tuple[Any, ...]:
-    """Of the op; float16 is the type of the INR, tf32 what torch makes of float32."""
+    """Arguments of the op; for float16 the INR has that type, for tf32 torch's global setting is changed."""
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     if precision == "float16":
         levels = changed(levels, Tensor.half)
@@ -58,7 +58,7 @@ def arguments(levels: list[Level], size: int, window: Window, precision: str) ->
 
 
 def error_and_bound(found: Tensor, levels: list[Level], case: Rendering, precision: str) -> tuple[float, float]:
-    """Relative, in norm or of the worst colour a quarter; at most twice torch's in the type, or three roundings."""
+    """Relative error (in norm, or a quarter of the largest) and its bound: twice torch's error, or three roundings."""
     if precision == "float16":
         levels = changed(levels, lambda tensor: tensor.half().float())
     right, own = exact(levels, case.size, case.window), 0.0
@@ -72,7 +72,7 @@ def error_and_bound(found: Tensor, levels: list[Level], case: Rendering, precisi
 
 
 def check(name: str, precision: str) -> Tensor:
-    """Near the exact picture, and of the type of the INR."""
+    """Renders a case; checks the error, and that the result has the INR's type."""
     case = RENDERINGS[name]
     levels = case.levels()
     args = arguments(levels, case.size, case.window, precision)
@@ -80,5 +80,5 @@ def check(name: str, precision: str) -> Tensor:
     found: Tensor = op._cuda(*args)
     assert found.dtype == (torch.float16 if precision == "float16" else torch.float32)
     error, bound = error_and_bound(found, levels, case, precision)
-    assert error <= bound, f"{error:.2g} off, bound {bound:.2g}"
+    assert error <= bound, f"error {error:.2g}, bound {bound:.2g}"
     return found

@@ -1,6 +1,6 @@
-"""What nvcc compiles each kernel to, per class of architecture: registers, shared memory, occupancy; no spills.
+"""Registers, shared memory and occupancy of each kernel on each architecture as compiled by nvcc; no spills.
 
-The table is compiled.txt; DIGAN_FAST_RECORD=1 rewrites it, for the version of nvcc that it names.
+They are recorded in compiled.txt, which names the version of nvcc; DIGAN_FAST_RECORD=1 rewrites it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from harness import LARGE_SHARED, recorded, symbol_name
 TABLE = Path(__file__).parent / "compiled.txt"
 RECORD = os.environ.get("DIGAN_FAST_RECORD") == "1"
 ARCHITECTURES = (80, 86, 89, 90, 100, 120)
-# Of a multiprocessor: bytes of shared memory, threads. Of a block: the most bytes.
+# Shared memory in bytes and threads per multiprocessor.
 SHARED = {80: 164 << 10, 86: 100 << 10, 89: 100 << 10, 90: 228 << 10, 100: 228 << 10, 120: 100 << 10}
 THREADS = {80: 2048, 86: 1536, 89: 1536, 90: 2048, 100: 2048, 120: 1536}
 REGISTERS, BLOCKS, RESERVED = 65536, 32, 1024
@@ -94,7 +94,7 @@ def test_fits_without_spills(source: Path, arch: int, nvcc: Path) -> None:
         assert set(rows) <= set(table), "\n".join(sorted(set(rows) - set(table)))
 
 
-def test_the_table_holds_nothing_else(nvcc: Path) -> None:
+def test_the_table_lists_no_other_kernels(nvcc: Path) -> None:
     names = {kernel.name for source in builds.cuda_sources() for kernel in compiled(nvcc, source, 80)}
     if RECORD:
         TABLE.write_text("\n".join([version(nvcc), *sorted(_rows.values())]) + "\n")

@@ -17,7 +17,7 @@ from digan_fast import dispatch
 
 @pytest.fixture
 def on_cuda(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """CPU tensors are where cuda and triton are; triton's own predicate, which is not, has nothing against them."""
+    """CPU tensors are treated as CUDA tensors; Triton, which only looks at real devices, accepts all calls."""
     kernels = {op: dict(found) for op, found in dispatch._kernels.items()}
     for found in kernels.values():
         if "triton" in found:
@@ -58,7 +58,7 @@ def test_cuda_comes_first(on_cuda: Any) -> None:
     assert chosen("coord_linear_backward", out, *features, out, *options) == "cuda"
 
 
-def test_what_kernels_do_not_take_goes_to_triton_and_says_why(on_cuda: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_unsupported_calls_fall_back_to_triton_with_a_reason(on_cuda: Any, caplog: pytest.LogCaptureFixture) -> None:
     x, weight = torch.randn(1, 4, 3), torch.randn(1, 5, 3).bfloat16()
     base, frequency, phase = torch.randn(1, 1, 1, 1, 5), torch.randn(1, 2, 2), torch.randn(1, 1, 2)
     features = frequency, phase, torch.randn(1, 5, 4)
@@ -91,7 +91,7 @@ def test_what_kernels_do_not_take_goes_to_triton_and_says_why(on_cuda: Any, capl
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_does_not_fit_goes_layer_by_layer_and_says_why(
+def test_renderings_that_do_not_fit_run_layer_by_layer_with_a_reason(
     on_cuda: Any, args: tuple[Any, ...], reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     torch.set_float32_matmul_precision("highest")
@@ -106,13 +106,13 @@ def test_what_does_not_fit_goes_layer_by_layer_and_says_why(
     assert all("gemm_kernel" in launch[0] for launch in launches)
 
 
-def test_int8_goes_to_triton_and_says_why(on_cuda: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_int8_falls_back_to_triton_with_a_reason(on_cuda: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "digan_fast"):
         assert chosen("render", *rendering(((4, (8,)),))[:-1], "int8") == "triton"
     assert [record.getMessage() for record in caplog.records] == ["render: backend cuda passed over: it has no int8"]
 
 
-def test_other_devices_and_types_are_refused_by_name(on_cuda: Any) -> None:
+def test_other_devices_and_types_are_rejected_by_name(on_cuda: Any) -> None:
     x = torch.empty(2, 3, device="meta")
     reason = dispatch._kernels["bias_act"]["cuda"].why_not(x, None, 1, "linear", 1.0, None)
     assert reason == "x is on meta"
@@ -120,7 +120,7 @@ def test_other_devices_and_types_are_refused_by_name(on_cuda: Any) -> None:
     assert reason == "x is torch.int32; it takes float32, bfloat16 and float16"
 
 
-# DIGAN at 128².
+# DIGAN's levels at 128².
 PUBLISHED: Widths = (
     (128, (512,)), (0, (512, 512)), (0, (512, 512)), (0, (512, 512)), (128, (512, 512)), (128, (256, 256, 256)),
 )  # fmt: skip
@@ -128,7 +128,7 @@ PUBLISHED: Widths = (
 
 @pytest.mark.parametrize(("precision", "size"), [("bfloat16", 2), ("float32", 4)])
 def test_sixteen_frames_are_six_launches_that_share_the_weights(precision: str, size: int, on_cuda: Any) -> None:
-    """Operations are those of the algebra, without padding: 7.38 G multiplications with their additions a frame."""
+    """The operations are those of the algebra, without padding: 7.38 G multiply-adds per frame."""
     levels = random_inr(1, 16, PUBLISHED, side=32)
     on_cuda.set(record=True)
     dispatch.call("render", *arguments(levels, 128, (0, 0, 128, 128), precision))
@@ -137,7 +137,7 @@ def test_sixteen_frames_are_six_launches_that_share_the_weights(precision: str, 
     for pack, stage in zip(launches[::2], launches[1::2], strict=True):
         assert ("pack_stage" in pack[0], "render_stage" in stage[0]) == (True, True)
         pixels = 32 if "Li512E" in stage[0] and precision == "float32" else 64
-        # Its first two fields are the copy's address and a video's bytes, the third is where fragments end.
+        # The first two fields are the copy's address and a video's bytes; the third is the end of the fragments.
         fragments = int.from_bytes(stage[4][16:24], "little")
         packed += fragments * stage[1]
         multiplied += fragments // size * stage[1] * pixels
@@ -145,7 +145,7 @@ def test_sixteen_frames_are_six_launches_that_share_the_weights(precision: str, 
     assert [launch[1] for launch in launches[1::2]] == blocks
     macs = 32**2 * 512 * (256 + 6 * 512 + 512) + 64**2 * 512 * (256 + 512 + 256) + 128**2 * 256 * (256 + 512)
     assert multiplied == 16 * macs
-    # A weight of float32 has twice the bytes, and a tile half the pixels where 512 channels are wide.
+    # float32 weights take twice the bytes, and with 512 channels a tile has half the pixels.
     assert packed == (11_542_724_608 if precision == "float32" else 3_690_987_520)
 
 

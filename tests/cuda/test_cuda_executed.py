@@ -1,4 +1,4 @@
-"""nvcc's PTX, executed: the same bits as on the simulator, and the bytes that the fused kernel moves."""
+"""nvcc's PTX, executed: results agree with the simulator, and the bytes moved by kernels are counted."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_renderings(name: str, precision: str, nvcc: Path) -> None:
         found = check(name, precision)
     with simulated():
         expected = check(name, precision)
-    # Products round alike on both; sines and to-RGB may contract differently, and then round to another neighbour.
+    # Products round identically in both; sines and to-RGB may be contracted differently and round to a neighbour.
     unit = 2.0**-20 if precision == "float32" else 2.0**-7
     assert torch.allclose(found, expected, rtol=0, atol=float(expected.abs().max()) * unit)
     assert all(launch.counters.total("bank_conflicts") == 0 for launch in launches)
@@ -83,8 +83,8 @@ def test_bias_act_moves_each_byte_once(nvcc: Path) -> None:
     assert forward.store_efficiency == backward.store_efficiency == 1
 
 
-def test_gemms_move_operands_once_a_tile_of_the_other(nvcc: Path) -> None:
-    """Of a linear layer, forward and backward: a block's 128 rows ask L2 for the weights, its columns for the rows."""
+def test_gemms_move_each_operand_once_per_tile(nvcc: Path) -> None:
+    """A linear layer, forward and backward: per block, weights are read from L2 for 128 rows, rows for its columns."""
     rows, inputs, outputs = 512, 256, 128
     x, weight, bias = torch.randn(1, rows, inputs), torch.randn(1, outputs, inputs), torch.randn(outputs)
     args = x.bfloat16(), weight.bfloat16(), bias
@@ -128,7 +128,7 @@ def test_features_are_never_stored(nvcc: Path) -> None:
         y = kernel("coord_linear")(*inputs, *options)
         kernel("coord_linear_backward")(y, *inputs, y, *options)
     forward, gradient, bias_sum, by_weight, weight_sum, by_theta, by_frame, by_video = launches
-    feature_bytes = 12 * sinusoids + 4 * sinusoids  # frequencies of a video, phases of two frames
+    feature_bytes = 12 * sinusoids + 4 * sinusoids  # the video's frequencies and its two frames' phases
     base_bytes, weight_bytes, y_bytes = base.nbytes, weight.nbytes, y.nbytes
     parts, tiles = by_weight.blocks, frames * 2
     for launch, read, written in (
@@ -149,12 +149,12 @@ def test_features_are_never_stored(nvcc: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "multiplications"), [("bfloat16", 32), ("tf32", 32), ("float32", 256)])
-def test_a_step_of_a_gemm_is_multiplications_and_loads_of_operands(kind: str, multiplications: int, nvcc: Path) -> None:
+def test_a_gemm_step_only_multiplies_and_loads_operands(kind: str, multiplications: int, nvcc: Path) -> None:
     torch.set_float32_matmul_precision("high" if kind == "tf32" else "highest")
     x, weight = (torch.randn(1, 128, 1024, dtype=DTYPES.get(kind, torch.float32)) for _ in range(2))
     with executed(nvcc) as launches:
         kernel("linear_act")(x, weight, None, "linear", 1.0, None)
-    # Steps of float32 are of 16 terms, four at a time; of bfloat16 of 32.
+    # A step has 16 terms in float32 (four at a time) and 32 in bfloat16.
     steps = {"bfloat16": 1024 // 32, "tf32": 1024 // 16, "float32": 1024 // 4}[kind]
     loop = [line for line in launches[0].counters.lines() if line.reached == steps * launches[0].threads]
     opcodes = [line.text.split()[0] for line in loop]
@@ -166,12 +166,12 @@ def test_a_step_of_a_gemm_is_multiplications_and_loads_of_operands(kind: str, mu
     assert not any(opcode.startswith(("ld.global", "ld.local", "st.")) for opcode in opcodes)
 
 
-# Grids as wide as DIGAN's, 16 and 32 pixels a side.
+# DIGAN's widths, at sides of 16 and 32 pixels.
 LEVELS = ((128, (512, 512)), (128, (256, 256, 256)))
 
 
 @pytest.mark.parametrize(("precision", "slots"), [("bfloat16", 2), ("bfloat16", 4), ("float32", 2)])
-def test_activations_touch_global_memory_as_base_and_image_alone(precision: str, slots: int, nvcc: Path) -> None:
+def test_only_base_and_image_pass_through_global_memory(precision: str, slots: int, nvcc: Path) -> None:
     side, colours, sinusoids = 16, 3, 128
     size = 4 if precision == "float32" else 2
     levels = random_inr(1, 1, LEVELS, side=side, colours=colours)
@@ -181,7 +181,7 @@ def test_activations_touch_global_memory_as_base_and_image_alone(precision: str,
     (_, below, _, above), pixels = launches, side * side
     assert f"Li512ELi{slots}E" in below.kernel
     feature_bytes, image = sinusoids * 3 * 4, colours * 4
-    # Weights of the products, then a bias of each and to-RGB of the last one.
+    # Weights of the products, then a bias for each and the last one's to-RGB.
     products_below, tables_below = (256 + 512) * 512 + 512 * 256, (2 + colours) * 512 * 4
     products_above, tables_above = (256 + 256 + 256) * 256, (3 + colours) * 256 * 4
     base = 256 * size
@@ -198,7 +198,7 @@ def test_activations_touch_global_memory_as_base_and_image_alone(precision: str,
         assert launch.blocks * (32 if launch is below and precision == "float32" else 64) == count
         operations = 2 * count * products
         if precision == "float32":
-            # Sines, activations and to-RGB are the rest.
+            # The remainder is sines, activations and to-RGB.
             assert operations < counters.flops < 1.05 * operations
             assert counters.total("tensor_flops") == 0
         else:
@@ -207,7 +207,7 @@ def test_activations_touch_global_memory_as_base_and_image_alone(precision: str,
 
 
 def test_the_main_loop_multiplies_and_copies(nvcc: Path) -> None:
-    """Two steps of 16 inputs, 64 pixels and 32 columns a warp."""
+    """Two steps of 16 inputs; 64 pixels and 32 columns per warp."""
     opcodes = _main_loop("bfloat16", nvcc)
     assert sum(opcode.startswith("mma.sync") for opcode in opcodes) == 2 * 16
     assert sum(opcode.startswith("ldmatrix") for opcode in opcodes) == 2 * 4
@@ -215,7 +215,7 @@ def test_the_main_loop_multiplies_and_copies(nvcc: Path) -> None:
 
 
 def test_the_main_loop_in_float32(nvcc: Path) -> None:
-    """A step of 8 inputs, 4 pixels and 16 columns a thread."""
+    """A step of 8 inputs; 4 pixels and 16 columns per thread."""
     opcodes = _main_loop("float32", nvcc)
     assert sum(opcode.startswith("fma.rn.f32") for opcode in opcodes) == 8 * 4 * 16
     assert sum(opcode.startswith("ld.shared.v4") for opcode in opcodes) == 2 * 4 + 8 * 4

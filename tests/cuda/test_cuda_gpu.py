@@ -28,7 +28,7 @@ def test_renderings(name: str, precision: str) -> None:
     with use_backend("cuda"):
         found = dispatch.call("render", *args).cpu()
     error, bound = error_and_bound(found, levels, case, precision)
-    assert error <= bound, f"{error:.2g} off, bound {bound:.2g}"
+    assert error <= bound, f"error {error:.2g}, bound {bound:.2g}"
 
 
 @pytest.mark.parametrize("kind", DTYPES)
@@ -57,7 +57,7 @@ def test_renders_on_a_stream_and_in_a_graph() -> None:
 
 
 @pytest.mark.parametrize("case", [case for case in OP_CASES if case.name == "odd"], ids=str)
-def test_every_run_gives_the_same_bits(case: Case) -> None:
+def test_every_run_is_bit_identical(case: Case) -> None:
     for op, args in calls(case, torch.bfloat16, "cuda"):
         with use_backend("cuda"):
             first, second = dispatch.call(op, *args), dispatch.call(op, *args)

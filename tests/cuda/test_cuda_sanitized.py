@@ -1,4 +1,4 @@
-"""Every kernel in the simulator under sanitizers: memory, undefined behaviour, and races between threads."""
+"""Every kernel in the simulator under sanitizers: memory errors, undefined behaviour, races between threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kernels' source, compiled by g++ with threads as fibers: the formulas' values, in whatever order threads run."""
+"""The kernels' source, compiled by g++ with threads as fibers: results match the formulas in any thread order."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def test_renderings(name: str, precision: str, poisoned: None) -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("name", ["two-grids", "window", "512", "more-features-than-channels"])
-def test_the_same_bits_in_any_order(name: str, precision: str, poisoned: None) -> None:
-    """Of threads, and of copies arriving early, late or between."""
+def test_bit_identical_in_any_order(name: str, precision: str, poisoned: None) -> None:
+    """The order of threads, and of asynchronous copies: early, late or in between."""
     found = []
     for settings in SETTINGS:
         with simulated(**settings):
@@ -36,7 +36,7 @@ def test_the_same_bits_in_any_order(name: str, precision: str, poisoned: None) -
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_window_has_the_bits_of_the_picture(precision: str) -> None:
+def test_a_window_is_bit_identical_to_the_picture(precision: str) -> None:
     case = RENDERINGS["two-grids"]
     levels = case.levels()
     with simulated():
@@ -46,7 +46,7 @@ def test_a_window_has_the_bits_of_the_picture(precision: str) -> None:
             assert torch.equal(part, whole[..., top : top + height, left : left + width])
 
 
-def test_parts_have_the_bits_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rendering_in_parts_is_bit_identical(monkeypatch: pytest.MonkeyPatch) -> None:
     args = arguments(RENDERINGS["two-grids"].levels(), 16, (0, 0, 16, 16), "bfloat16")
     with simulated():
         whole = op._cuda(*args)
@@ -62,7 +62,7 @@ def test_empty() -> None:
         assert op._cuda(*lists, *args[3:]).shape == (0, 1, 3, 8, 8)
 
 
-# The bound is on sums: of a single term most is cancelled by the bias.
+# The bound is for sums: a single term is mostly cancelled by the bias.
 @pytest.mark.parametrize("case", [case for case in GEMM_CASES if str(case) != "linear_act-one"], ids=str)
 def test_gemms_as_tf32(case: Case, poisoned: None, monkeypatch: pytest.MonkeyPatch) -> None:
     with simulated() as module:
@@ -85,8 +85,8 @@ def test_gemms_have_the_same_bits_in_any_order(case: Case, poisoned: None) -> No
 
 
 @pytest.mark.parametrize("kind", DTYPES)
-def test_gemms_of_addresses_that_are_no_multiple_of_16(kind: str) -> None:
-    """Element by element, where otherwise sixteen bytes are copied: the same bits."""
+def test_gemms_of_misaligned_addresses(kind: str) -> None:
+    """Copies are element by element instead of 16 bytes at a time, and results are bit-identical."""
     linear = [torch.randn(shape).to(DTYPES[kind]) for shape in ((2, 70, 64), (2, 48, 64), (48,), (2, 70, 48))]
     features = [torch.randn(shape).to(DTYPES[kind]) for shape in ((1, 2, 3, 3, 16), (1, 16, 64), (1, 2, 6, 6, 16))]
     fixed, options = (torch.randn(1, 32, 2), torch.randn(1, 2, 32)), ("lrelu", 1.4, 0.5)
@@ -107,7 +107,7 @@ def test_gemms_of_addresses_that_are_no_multiple_of_16(kind: str) -> None:
                     *kernel("coord_linear_backward")(feature_grad, *own, z, grid, *options),
                 )
             )
-    # Sums over rows are of other threads where a thread has one column.
+    # With one column per thread, other threads sum over the rows.
     close = {"rtol": 0, "atol": 1e-5} if kind == "float32" else {"rtol": 0.02, "atol": 0.02}
     for index, (aligned, other) in enumerate(zip(*found, strict=True)):
         if index in (4, 9):
@@ -117,7 +117,7 @@ def test_gemms_of_addresses_that_are_no_multiple_of_16(kind: str) -> None:
 
 
 @pytest.mark.parametrize("activation", ["lrelu", "sine"])
-def test_a_nan_has_a_gradient(activation: str) -> None:
+def test_gradients_of_nan(activation: str) -> None:
     x, weight, options = torch.full((1, 2, 3), float("nan")), torch.ones(1, 4, 3), (activation, 1.0, None)
     with simulated():
         y = kernel("linear_act")(x, weight, None, *options)
@@ -128,7 +128,7 @@ def test_a_nan_has_a_gradient(activation: str) -> None:
     assert (dx != 0).all()
 
 
-def test_rows_that_videos_share() -> None:
+def test_rows_shared_by_videos() -> None:
     rows, weight, grad = torch.randn(5, 33), torch.randn(3, 20, 33), torch.randn(3, 5, 20)
     for x in (rows.expand(3, 5, 33), rows.expand(3, 5, 33).contiguous()):
         with simulated():
@@ -142,7 +142,7 @@ def test_rows_that_videos_share() -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_layer_by_layer(precision: str, poisoned: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Renderings that the fused kernel does not take, by the kernels of the ops."""
+    """Renderings that the fused kernel does not support run on the kernels of the ops."""
     levels = random_inr(1, 2, ((20, (530, 24)), (5, (30,))), colours=5)
     args = arguments(levels, 16, (3, 2, 9, 11), precision)
     monkeypatch.setattr(dispatch, "_why_not", lambda backend: "there is none" if backend == "triton" else None)
@@ -167,7 +167,7 @@ def test_ops(case: Case, kind: str, poisoned: None, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("kind", DTYPES)
-def test_addresses_that_are_no_multiple_of_16(kind: str) -> None:
+def test_misaligned_addresses(kind: str) -> None:
     x, bias = torch.randn(3, 8, 16).to(DTYPES[kind]), torch.randn(8).to(DTYPES[kind])
     options = (1, "lrelu", 1.4, 0.5)
     with simulated() as module:
@@ -181,7 +181,7 @@ def test_addresses_that_are_no_multiple_of_16(kind: str) -> None:
     assert len(set(names)) == 6
 
 
-def test_a_channel_s_sum_in_several_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_channel_sum_in_several_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     for shape in ((3, 2, 70, 71), (9001, 33)):
         x = torch.randn(shape)
         with simulated():
@@ -190,7 +190,7 @@ def test_a_channel_s_sum_in_several_blocks(monkeypatch: pytest.MonkeyPatch) -> N
         assert torch.allclose(dbias.double(), x.double().sum(dims), rtol=0, atol=2e-4)
 
 
-def test_one_number_in_every_place_of_a_gradient() -> None:
+def test_a_gradient_of_stride_0() -> None:
     x = torch.randn(2, 3, 5)
     args = (torch.ones(()).expand(2, 3, 5), x, None, x, 1, "swish", 1.0, None)
     with simulated():
@@ -198,7 +198,7 @@ def test_one_number_in_every_place_of_a_gradient() -> None:
     assert all(map(torch.allclose, found, reference("bias_act_backward", *args)))
 
 
-def test_wide_rows_of_weights_go_elsewhere() -> None:
+def test_wide_rows_of_weights_are_not_supported() -> None:
     args = torch.empty(2, 4097), torch.empty(1, 2, 3), torch.empty(1, 3, 4097), "demod"
     with simulated():
         for op, rest in (("fmm_weights", ()), ("fmm_weights_backward", (torch.empty(1, 2, 4097),))):

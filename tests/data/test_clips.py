@@ -28,7 +28,7 @@ def test_videos_of_a_tree(tree: Path) -> None:
     assert [s.path for s in find_videos(tree / "dogs" / "d.mp4")] == [tree / "dogs" / "d.mp4"]
 
 
-def test_what_is_no_data_is_named(tree: Path, tmp_path: Path) -> None:
+def test_unusable_data_is_named(tree: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="missing"):
         find_videos(tmp_path / "missing")
     (tmp_path / "empty").mkdir()
@@ -38,7 +38,7 @@ def test_what_is_no_data_is_named(tree: Path, tmp_path: Path) -> None:
         find_videos(tree / "cats", conditional=True)
 
 
-def test_clips_are_counted_and_short_videos_left_out(tree: Path) -> None:
+def test_clips_are_counted_and_short_videos_are_left_out(tree: Path) -> None:
     clips = Clips(find_videos(tree, True), 8, length=16, mirror=False)
     assert len(clips) == (20 - 15) + (18 - 15) + (17 - 15)
     assert clips.classes == ["cats", "dogs"]
@@ -77,7 +77,7 @@ def test_pairs_are_two_frames_of_a_clip_and_their_difference(tmp_path: Path) -> 
 
 
 def test_pair_times_are_beta_distributed(tmp_path: Path) -> None:
-    """The mean difference of a sorted pair, over 4,000 draws, within 4 standard errors of 20,000 of torch's."""
+    """The mean difference of 4,000 pairs' sorted times, within 4 standard errors of that of 20,000 draws by torch."""
     frame_folder(tmp_path / "v", 16, size=(4, 4))
     clips = Clips(find_videos(tmp_path / "v"), 4, mirror=False)
     found = clips.pairs(4000, torch.Generator().manual_seed(1))[0][:, 6, 0, 0]

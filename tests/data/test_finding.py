@@ -1,4 +1,4 @@
-"""What is taken for data in a file or a tree, what is left out, and what is said of it."""
+"""Which files of a tree are used as data, which are left out, and how that is reported."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def names(root: Path, **options: object) -> list[str]:
     return [str(source.path.relative_to(root)) for source in find_videos(root, **options)]  # type: ignore[arg-type]
 
 
-def test_hidden_things_and_macos_doubles_are_no_data(tmp_path: Path) -> None:
+def test_hidden_files_and_macos_resource_forks_are_ignored(tmp_path: Path) -> None:
     clip(tmp_path / "a.mp4")
     (tmp_path / "._a.mp4").write_bytes(b"\x00\x05\x16\x07" + bytes(4000))
     frame_folder(tmp_path / ".thumbnails" / "x", 20)
@@ -75,7 +75,7 @@ def test_one_cover_above_folders_is_left_out(tmp_path: Path) -> None:
     assert "1 picture beside folders of videos" in survey(tmp_path).left_out[0]
 
 
-def test_parts_of_a_set_are_no_classes(tmp_path: Path) -> None:
+def test_parts_of_a_data_set_are_not_classes(tmp_path: Path) -> None:
     for part in ("train", "test"):
         clip(tmp_path / part / "cat" / "1.mp4")
         clip(tmp_path / part / "dog" / "2.mp4")
@@ -90,14 +90,14 @@ def test_parts_of_a_set_are_no_classes(tmp_path: Path) -> None:
         find_videos(tmp_path, split="eval")
 
 
-def test_the_only_part_of_a_set_is_entered(tmp_path: Path) -> None:
+def test_the_only_part_of_a_data_set_is_entered(tmp_path: Path) -> None:
     clip(tmp_path / "train" / "cat" / "1.mp4")
     (tmp_path / "readme.txt").touch()
     assert [source.label for source in find_videos(tmp_path, True)] == ["cat"]
 
 
 @pytest.mark.parametrize("beside", ["b.mp4", "other/b.mp4", "eval/b.mp4"])
-def test_a_part_of_a_set_with_videos_beside_it_is_ambiguous(tmp_path: Path, beside: str) -> None:
+def test_a_part_of_a_data_set_beside_videos_is_ambiguous(tmp_path: Path, beside: str) -> None:
     clip(tmp_path / "train" / "a.mp4")
     clip(tmp_path / beside)
     with pytest.raises(ValueError, match=r"split: .*holds train and more beside it.*--split train.*--split all"):
@@ -105,7 +105,7 @@ def test_a_part_of_a_set_with_videos_beside_it_is_ambiguous(tmp_path: Path, besi
     assert names(tmp_path, split="all") == sorted([beside, "train/a.mp4"])
 
 
-def test_parts_of_a_set_below_another_folder_are_ambiguous(tmp_path: Path) -> None:
+def test_nested_parts_of_a_data_set_are_ambiguous(tmp_path: Path) -> None:
     clip(tmp_path / "UCF" / "train" / "a.mp4")
     clip(tmp_path / "UCF" / "test" / "b.mp4")
     for conditional in (False, True):
@@ -115,7 +115,7 @@ def test_parts_of_a_set_below_another_folder_are_ambiguous(tmp_path: Path) -> No
     assert names(tmp_path / "UCF", split="test") == ["test/b.mp4"]
 
 
-def test_links_in_a_loop_multiply_nothing(tmp_path: Path) -> None:
+def test_symbolic_link_loops_duplicate_nothing(tmp_path: Path) -> None:
     clip(tmp_path / "a" / "1.mp4")
     (tmp_path / "a" / "up").symlink_to(tmp_path)
     (tmp_path / "b").symlink_to(tmp_path / "a")
@@ -125,7 +125,7 @@ def test_links_in_a_loop_multiply_nothing(tmp_path: Path) -> None:
     assert all("symbolic link" in line for line in found.left_out)
 
 
-def test_links_to_files_and_links_that_lead_nowhere(tmp_path: Path) -> None:
+def test_links_to_files_and_dangling_links(tmp_path: Path) -> None:
     clip(tmp_path / "a" / "1.mp4")
     (tmp_path / "b.mp4").symlink_to(tmp_path / "a" / "1.mp4")
     (tmp_path / "c.mp4").symlink_to(tmp_path / "nothing.mp4")
@@ -142,7 +142,7 @@ def test_links_to_files_and_links_that_lead_nowhere(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
-def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
+def test_pipes_do_not_block(tmp_path: Path) -> None:
     clip(tmp_path / "a.mp4")
     frame_folder(tmp_path / "frames", 20)
     os.mkfifo(tmp_path / "b.mp4")
@@ -154,7 +154,7 @@ def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
     assert video.frame_count(tmp_path / "frames") == len(video.read(tmp_path / "frames")[0]) == 20
 
 
-def test_what_was_passed_over_is_counted(tmp_path: Path) -> None:
+def test_skipped_files_are_counted(tmp_path: Path) -> None:
     clip(tmp_path / "a.mp4")
     for name in ("b.zip", "c.zip", "LICENSE", ".DS_Store", "._a.mp4"):
         (tmp_path / name).write_bytes(b"x")
@@ -169,7 +169,7 @@ def test_what_was_passed_over_is_counted(tmp_path: Path) -> None:
     ]
 
 
-def test_a_run_inside_the_data_is_no_data(tmp_path: Path) -> None:
+def test_a_run_inside_the_data_is_ignored(tmp_path: Path) -> None:
     clip(tmp_path / "a.mp4")
     run = tmp_path / "runs" / "mine"
     for index in range(20):
@@ -198,7 +198,7 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pyte
     assert found.left_out == [f"{tmp_path / 'b'}: it cannot be read: Permission denied"]
 
 
-def test_animations_are_videos_and_stills_beside_them_are_not(tmp_path: Path) -> None:
+def test_animations_are_videos_and_still_pictures_are_not(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (16, 16), (i * 12, 0, 0)) for i in range(20)]
     for name in ("a.webp", "b.png"):
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], duration=50)
@@ -231,7 +231,7 @@ def test_damaged_files_are_listed_and_skipped(tmp_path: Path, content: bytes) ->
         Clips(find_videos(tmp_path), 8)
 
 
-def test_short_videos_are_said(tmp_path: Path) -> None:
+def test_short_videos_are_reported(tmp_path: Path) -> None:
     for index in range(9):
         frame_folder(tmp_path / f"short{index}", 15)
     frame_folder(tmp_path / "long", 16)
@@ -241,8 +241,8 @@ def test_short_videos_are_said(tmp_path: Path) -> None:
     assert "6 more" in line
 
 
-def test_frames_are_held_once(tmp_path: Path) -> None:
-    """In a process of its own: the largest memory while 4,000 frames of 48 KiB are read, less what it held before."""
+def test_frames_are_held_in_memory_once(tmp_path: Path) -> None:
+    """Growth of the peak memory of a process while it reads 4,000 frames of 48 KiB."""
     frame_folder(tmp_path / "v", 8)
     code = (
         "import resource, sys\nfrom digan_fast import video\nfrom digan_fast.data.clips import Clips, find_videos\n"

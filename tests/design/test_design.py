@@ -1,4 +1,4 @@
-"""Decisions about the structure, held as checks."""
+"""Structural design decisions, enforced as tests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOMS = (
     ("files", "config_references", "precision", "devices", "tensor_files", "levels", "_C"),
     ("video",),
     ("reference",),
-    ("dispatch", "transforms", "schedule", "kernels"),
+    ("dispatch", "transforms", "tiling", "kernels"),
     ("ops", "allocator"),
     ("functional",),
     ("inr",),
@@ -34,7 +34,7 @@ ROOMS = (
     ("__main__",),
 )
 RANK = {name: rank for rank, names in enumerate(ROOMS) for name in names}
-# Headers that are not an op's.
+# Headers that do not belong to an op.
 COMMON_HEADERS = {"cpu", "cuda_info", "peak"}
 
 
@@ -43,7 +43,7 @@ def part(path: Path) -> str:
 
 
 def imported_parts(path: Path) -> set[str]:
-    """The parts of digan_fast that a file imports outside of blocks for type checkers."""
+    """The parts of digan_fast that a file imports, except under TYPE_CHECKING."""
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
@@ -75,7 +75,7 @@ def stems(folder: Path) -> set[str]:
 def test_every_op_has_its_parts() -> None:
     ops = stems(PACKAGE / "ops")
     assert len(ops) >= 5
-    assert ops <= stems(PACKAGE / "reference"), "an op without its meaning"
+    assert ops <= stems(PACKAGE / "reference"), "an op without its reference"
     assert {f"test_{op}" for op in ops} <= stems(ROOT / "tests" / "ops"), "an op without its tests"
     assert stems(ROOT / "kernels") - {"tune"} <= ops, "a Triton kernel without an op"
     headers = {path.stem for path in (ROOT / "csrc" / "include" / "digan_fast").glob("*.h")} - COMMON_HEADERS
@@ -85,14 +85,14 @@ def test_every_op_has_its_parts() -> None:
         assert any((ROOT / "csrc").glob(f"c*/**/{op}*.c*")), f"no source for {op}.h"
 
 
-def test_an_op_s_name_is_its_module_s_and_its_function_s() -> None:
+def test_each_op_module_has_a_function_of_its_name() -> None:
     for op in stems(PACKAGE / "ops"):
         module = getattr(digan_fast.ops, op)
-        assert isinstance(module, types.ModuleType), f"{op} is hidden by what ops exports"
+        assert isinstance(module, types.ModuleType), f"{op} is shadowed by an export of ops"
         assert callable(getattr(module, op))
 
 
-def test_networks_know_no_kernel() -> None:
+def test_networks_do_not_depend_on_kernels() -> None:
     for path in sorted((PACKAGE / "networks").rglob("*.py")):
         assert not re.search("csrc|runs_natively|native_module", path.read_text()), path
 
@@ -109,18 +109,18 @@ def test_every_registered_op_belongs_to_a_file_and_has_a_fake() -> None:
         assert entry.fake_impl.kernel is not None, f"{name} has no fake"
 
 
-def test_torch_stays_out_of_native_code() -> None:
+def test_native_code_includes_no_torch_header() -> None:
     assert CPP
     for path in CPP:
         assert not re.search(r"#\s*include\s*[<\"](torch|ATen|c10)", path.read_text()), path
 
 
-def test_one_function_takes_addresses() -> None:
+def test_only_one_function_takes_addresses() -> None:
     callers = [p.relative_to(PACKAGE).as_posix() for p in SOURCES if ".data_ptr()" in p.read_text()]
     assert callers == ["ops/_pointers.py"]
 
 
-def test_addresses_are_of_tensors_that_live_on() -> None:
+def test_addresses_are_not_those_of_temporaries() -> None:
     """``ptr(grad.contiguous())`` is the address of a copy that is freed before the kernel reads it."""
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
@@ -129,7 +129,7 @@ def test_addresses_are_of_tensors_that_live_on() -> None:
                 assert not re.search(r"\.(contiguous|to|float|clone|reshape)\(", argument), f"{path}:{node.lineno}"
 
 
-def test_files_hold_one_thing() -> None:
+def test_files_are_short() -> None:
     folders = ("bench", "kernels", "tests")
     paths = [*SOURCES, *CPP, *(path for folder in folders for path in (ROOT / folder).rglob("*.py"))]
     long = {str(p.relative_to(ROOT)): n for p in paths if (n := len(p.read_text().splitlines())) > 400}

@@ -1,4 +1,4 @@
-"""Decisions about the structure of csrc/cpu and csrc/cuda, held as checks (the README.md of each)."""
+"""Structural design decisions of csrc/cpu and csrc/cuda (see their README.md), enforced as tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STRATA = (("runtime", "simd"), ("gemm",), ("fourier",), ("ops", "render"), ("dis
 RANK = {name: rank for rank, names in enumerate(STRATA) for name in names}
 CUDA = ROOT / "csrc" / "cuda"
 CUDA_SOURCES = sorted(path for path in CUDA.rglob("*") if path.suffix in {".cu", ".cuh", ".h", ".in"})
-# The folder's own files are below all: "" is their stratum.
+# Files directly in the folder are the lowest stratum, "".
 CUDA_RANK = {"": 0, "fused": 1, "gemm": 1, "reduce": 1, "ops": 2}
 
 
@@ -43,15 +43,15 @@ def test_includes_run_one_way(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(CPU)))
-def test_the_name_tells_what_is_compiled_for_each_instruction_set(path: Path) -> None:
+def test_file_names_tell_what_is_compiled_per_instruction_set(path: Path) -> None:
     in_namespace = "namespace digan_fast::DIGAN_FAST_ISA {" in path.read_text()
     per_isa = path.name.endswith(("_kernel.cpp", "-inl.h"))
     assert in_namespace == per_isa
     assert per_isa or not {name for name in included(path) if name.endswith("-inl.h")}
 
 
-def test_instruction_sets_are_told_apart_where_they_are_described() -> None:
-    """Macros of instruction sets stand in simd/, in the GEMM's traits and microkernels, and in the loops of peaks."""
+def test_instruction_set_macros_are_confined() -> None:
+    """Instruction set macros occur only in simd/, the GEMM's traits and microkernels, and the loops of peak rates."""
     macro = re.compile(r"__AVX\w*__|__FMA__")
     found = {path.relative_to(CPU).as_posix() for path in SOURCES if macro.search(path.read_text())}
     assert {name for name in found if stratum(name) != "simd"} <= {
@@ -81,12 +81,12 @@ def test_inline_ptx_is_in_one_file() -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
-def test_no_symbol_that_the_linker_may_merge_leaves_its_namespace(isa: str) -> None:
-    """A weak symbol outside it, compiled with AVX-512, could be the one that is kept for every processor."""
+def test_no_weak_symbol_leaves_its_namespace(isa: str) -> None:
+    """The linker could keep a weak symbol compiled with AVX-512 for every processor."""
     objects = [o for folder in ROOT.glob("build/native-*") for o in folder.glob(f"CMakeFiles/cpu_{isa}.dir/**/*.o")]
     nm = shutil.which("nm")
     if not objects or nm is None:
-        pytest.skip("no objects of a build in the tree, or no nm")
+        pytest.skip("no object files in the tree, or no nm")
     own = f"{len('digan_fast')}digan_fast{len(isa)}{isa}"
     for path in objects:
         told = subprocess.run(

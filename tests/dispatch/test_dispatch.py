@@ -12,7 +12,7 @@ from digan_fast import backends, dispatch, functional, ops, use_backend
 
 @pytest.fixture
 def fake_op(monkeypatch: pytest.MonkeyPatch) -> str:
-    """An op with a reference and a native kernel that takes positive numbers only."""
+    """An op with a reference, and a native kernel that supports only positive numbers."""
     monkeypatch.setattr(dispatch, "_kernels", dict(dispatch._kernels))
     monkeypatch.setattr(dispatch, "_said", set())
     monkeypatch.setattr(dispatch, "_why_not_native", lambda: None)
@@ -30,7 +30,7 @@ def test_backends_are_listed_with_reasons() -> None:
         assert listed["triton"] == "torch sees no CUDA device"
 
 
-def test_cuda_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reason_for_a_missing_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     class Module:
         def __init__(self, cuda: bool, reason: str) -> None:
             self.build_info, self.cuda_info = lambda: {"cuda": cuda}, lambda: {"reason": reason}
@@ -56,7 +56,7 @@ def test_cuda_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     dispatch._why_not_cuda.cache_clear()
 
 
-def test_triton_is_a_package_that_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_triton_is_optional(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(dispatch, "_why_not_triton", lambda: "triton is not installed")
     assert backends()["triton"] == "triton is not installed"
@@ -70,11 +70,11 @@ def test_every_op_has_a_reference() -> None:
     assert all(names[-1] == "reference" for names in table.values())
 
 
-def test_the_first_that_can_runs(fake_op: str) -> None:
+def test_the_first_backend_that_supports_the_call_runs(fake_op: str) -> None:
     assert dispatch.call(fake_op, 3) == ("native", 6)
 
 
-def test_an_unsupported_case_takes_the_reference_and_says_so_once(
+def test_an_unsupported_call_uses_the_reference_and_is_logged_once(
     fake_op: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "digan_fast"):
@@ -84,7 +84,7 @@ def test_an_unsupported_case_takes_the_reference_and_says_so_once(
     assert said == ["twice: backend native passed over: x is not positive"]
 
 
-def test_a_backend_asked_for_by_name_raises_its_reason(fake_op: str) -> None:
+def test_a_requested_backend_raises_its_reason(fake_op: str) -> None:
     with use_backend("native"), pytest.raises(dispatch.BackendUnavailable, match=r"'native'.*x is not positive"):
         dispatch.call(fake_op, -3)
     with use_backend("cuda"), pytest.raises(dispatch.BackendUnavailable, match="it has no kernel for twice"):
@@ -93,7 +93,7 @@ def test_a_backend_asked_for_by_name_raises_its_reason(fake_op: str) -> None:
         assert dispatch.call(fake_op, 3) == ("reference", 6)
 
 
-def test_float64_takes_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_float64_uses_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(2, 3, dtype=torch.float64)
     with use_backend("native"):
         assert dispatch.select("bias_act", x, None, 1, "linear", 1.0, None)[0] == "reference"
@@ -108,7 +108,7 @@ def test_use_backend_nests_and_recovers_from_errors() -> None:
     assert dispatch.requested() is None
 
 
-def test_the_block_entered_last_decides_in_any_order_of_leaving() -> None:
+def test_the_block_entered_last_decides_whatever_the_order_of_exits() -> None:
     first, second = use_backend("reference"), use_backend("native")
     first.__enter__()
     second.__enter__()
@@ -120,14 +120,14 @@ def test_the_block_entered_last_decides_in_any_order_of_leaving() -> None:
 
 
 @pytest.mark.skipif(backends()["native"] is not None, reason="the compiled module was not built")
-def test_a_backward_without_a_kernel_takes_the_reference() -> None:
+def test_a_backward_without_a_kernel_uses_the_reference() -> None:
     x = torch.randn(2, 3, requires_grad=True)
     with use_backend("native"):
         functional.bias_act(x, activation="tanh").sum().backward()
     torch.testing.assert_close(x.grad, 1 - x.detach().tanh().square())
 
 
-def test_a_compiled_module_that_cannot_be_used_is_a_reason(
+def test_the_reason_for_an_unusable_compiled_module(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken() -> None:
@@ -144,7 +144,7 @@ def test_a_compiled_module_that_cannot_be_used_is_a_reason(
         dispatch._why_not_native.cache_clear()
 
 
-def test_unknown_names_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_names_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="use_backend: unknown backend 'tpu'"), use_backend("tpu"):
         pass
     monkeypatch.setenv("DIGAN_FAST_BACKEND", "tpu")
@@ -152,15 +152,15 @@ def test_unknown_names_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         functional.bias_act(torch.zeros(1, 1))
 
 
-def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_variable_selects_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIGAN_FAST_BACKEND", "reference")
     assert dispatch.select("bias_act", torch.zeros(1, 1), None, 1, "linear", 1.0, None)[0] == "reference"
     with use_backend("native"):
         assert dispatch.requested() == "native"
 
 
-def test_importing_is_lean() -> None:
-    """No kernel, no device, none of the libraries that only some users need; not even torch until it is wanted."""
+def test_importing_is_light() -> None:
+    """Importing loads no kernel, device or optional library, and torch only at the first use."""
     heavy = ["av", "PIL", "yaml", "tyro", "safetensors", "triton", "matplotlib"]
     script = f"import sys, digan_fast; print([name for name in {[*heavy, 'torch', 'numpy']} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

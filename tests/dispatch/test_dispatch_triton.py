@@ -1,4 +1,4 @@
-"""CUDA tensors without a device: fakes, as a tracer has them."""
+"""CUDA tensors without a device: fake tensors, as in tracing."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ _SHAPES = {
 
 @pytest.fixture(autouse=True)
 def _a_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For the dispatcher alone: a build of torch for CUDA would look for the driver of a device that is there."""
+    """Only for the dispatcher: a CUDA build of torch, if told that there is a device, would look for the driver."""
     monkeypatch.setattr(dispatch, "_why_not", {"cuda": "it is triton's turn", "native": "a CPU's"}.get)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("op", _SHAPES)
-def test_triton_is_chosen_and_the_registered_op_has_a_shape(op: str, dtype: torch.dtype) -> None:
+def test_triton_is_chosen_and_the_registered_op_has_a_fake(op: str, dtype: torch.dtype) -> None:
     with FakeTensorMode():
         args = _arguments(op, dtype)
         assert dispatch.select(op, *args)[0] == "triton"
@@ -53,11 +53,11 @@ def test_triton_is_chosen_and_the_registered_op_has_a_shape(op: str, dtype: torc
     assert found.device.type == "cuda"
 
 
-def test_float64_is_the_reference_s() -> None:
+def test_float64_uses_the_reference() -> None:
     with FakeTensorMode():
         assert dispatch.select("linear_act", *_arguments("linear_act", torch.float64))[0] == "reference"
 
 
-def test_what_is_not_on_the_device_is_not_triton_s() -> None:
+def test_cpu_tensors_do_not_use_triton() -> None:
     args = [torch.empty(2, 5, 8), torch.empty(2, 6, 8), None, "lrelu", 1.0, None]
     assert dispatch.select("linear_act", *args)[0] != "triton"

@@ -1,4 +1,4 @@
-"""From nvcc and Triton to the interpreter. Neither needs a GPU; a test is skipped, with a reason, if one is missing."""
+"""nvcc's and Triton's output for the interpreter. Needs no GPU; tests are skipped if a compiler is missing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from emulator.toolkit import find_nvcc
 
 
 def nvcc_ptx(source: Path, architecture: str = "compute_80", flags: Sequence[str] = ()) -> str:
-    """The PTX of a CUDA file, compiled once for each content and set of flags."""
+    """The PTX of a CUDA file, compiled once per content and set of flags."""
     nvcc = find_nvcc()
     assert nvcc is not None, "no nvcc"
     command = [str(nvcc), "-ptx", "-O3", "-std=c++17", f"-arch={architecture}", *flags]
@@ -39,9 +39,9 @@ def launch_triton(
     module: ptx.Module | None = None,
     **options: Any,
 ) -> ptx.Counters:
-    """Launches a Triton `CompiledKernel` with its run-time arguments by name; constants among them are left out.
+    """Launches a Triton `CompiledKernel` with its run-time arguments by name; names of constants are ignored.
 
-    `module` is `ptx.load(compiled.asm["ptx"])` where the caller launches it more than once.
+    Pass `module=ptx.load(compiled.asm["ptx"])` to launch it more than once.
     """
     module = module or ptx.load(compiled.asm["ptx"])
     metadata = compiled.metadata

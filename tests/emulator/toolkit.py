@@ -1,4 +1,4 @@
-"""nvcc: an installed one, or the one from PyPI packages, which `python -m emulator.toolkit` installs and prints."""
+"""nvcc: an installed one, or the one in PyPI's packages, which `python -m emulator.toolkit` installs and prints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-# 300 MB. The compiler, its optimiser and its headers must be of one version.
+# 300 MB. Compiler, optimiser and headers must have the same version.
 PACKAGES = (
     *(f"nvidia-{name}==13.0.88" for name in ("cuda-nvcc", "nvvm", "cuda-crt")),
     *(f"nvidia-{name}==13.0.*" for name in ("cuda-runtime", "cuda-cccl")),
@@ -18,7 +18,7 @@ PACKAGES = (
 
 
 def find_nvcc() -> Path | None:
-    """$CUDA_HOME, the path, /usr/local/cuda, or the compiler of the package nvidia-cuda-nvcc."""
+    """From $CUDA_HOME, PATH, /usr/local/cuda, or the installed package nvidia-cuda-nvcc."""
     candidates = [Path(os.environ[name]) / "bin" for name in ("CUDA_HOME", "CUDA_PATH") if name in os.environ]
     if found := shutil.which("nvcc"):
         candidates.append(Path(found).parent)
@@ -31,7 +31,7 @@ def find_nvcc() -> Path | None:
 
 
 def install_nvcc(folder: Path | None = None, environment: Mapping[str, str] | None = None) -> Path:
-    """PyPI's packages, into the folder or beside this interpreter's own."""
+    """Installs PyPI's packages into the folder, or into this interpreter's environment."""
     target = () if folder is None else ("--target", str(folder))
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *target, *PACKAGES]
     subprocess.run(command, check=True, env=environment)

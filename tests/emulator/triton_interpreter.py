@@ -1,4 +1,4 @@
-"""Triton's interpreter, repaired: import it, with TRITON_INTERPRET=1, before any module that has kernels.
+"""Triton's interpreter, patched: import it, with TRITON_INTERPRET=1, before any module that contains kernels.
 
 Unmodified, the interpreter multiplies the bit patterns of bfloat16, truncates where a GPU rounds, ignores
 `input_precision`, and reads and writes wherever a pointer leads. Here
@@ -38,7 +38,7 @@ _Handle = interpreter.TensorHandle
 
 
 class OutOfBounds(IndexError):
-    """An access outside of every tensor that the launch was given."""
+    """An access outside every tensor that the launch was given."""
 
 
 @dataclass
@@ -63,14 +63,14 @@ def from_bfloat16(bits: np.ndarray) -> np.ndarray:
 
 
 def to_bfloat16(values: np.ndarray) -> np.ndarray:
-    """The nearest, ties to even; what is not a number stays so."""
+    """To nearest, ties to even; NaN stays NaN."""
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     rounded = (bits + np.uint32(0x7FFF) + ((bits >> 16) & np.uint32(1))) >> 16
     return np.where(np.isnan(values), np.uint16(0x7FFF), rounded.astype(np.uint16)).reshape(np.shape(values))
 
 
 def to_tf32(values: np.ndarray) -> np.ndarray:
-    """Ten bits of mantissa, ties away from zero, as cvt.rna.tf32 does."""
+    """Ten bits of mantissa, ties away from zero, as in cvt.rna.tf32."""
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     finite = np.isfinite(values)
     return np.where(finite, ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32), values)
@@ -127,7 +127,7 @@ def _refuse(*handles: Any) -> None:
 def _binary(self: Any, left: Any, right: Any, function: Any) -> Any:
     _refuse(left, right)
     result = _stock_binary(self, left, right, function)
-    # Of a comparison; else a scalar one becomes integers where it is spread over a mask.
+    # The result type of a comparison; otherwise a scalar one becomes integers when it is broadcast against a mask.
     return _Handle(result.data, tl.int1) if result.data.dtype == np.bool_ else result
 
 
@@ -153,12 +153,12 @@ def _sum(self: Any, argument: Any) -> Any:
     return _stock_reduction(self, argument)
 
 
-# First address and the one after the last of each tensor of the current launch, sorted.
+# Sorted start and end addresses of the current launch's tensors.
 _ranges: list[tuple[int, int]] = []
 
 
 def _checked(pointers: Any, mask: Any, what: str) -> int:
-    """The bytes that the lanes inside the mask move."""
+    """The bytes moved by the lanes inside the mask."""
     size = max(1, pointers.get_element_ty().primitive_bitwidth // 8)
     addresses = pointers.data if mask is None else np.broadcast_to(pointers.data, mask.data.shape)[mask.data]
     addresses = np.asarray(addresses).ravel()
@@ -219,7 +219,7 @@ _current: list[tuple[Any, Any]] = []
 
 @contextlib.contextmanager
 def last_programs(count: int) -> Iterator[None]:
-    """In this block only the last programs of each launch run."""
+    """Within this block, only the last programs of each launch run."""
     global _last
     before, _last = _last, count
     try:
@@ -237,7 +237,7 @@ def _call(self: Any, *args: Any, **named: Any) -> None:
 
 
 def _program(self: Any, *index: int) -> None:
-    """Called before each program, whose function it chooses."""
+    """Called before each program; skips all but the last ones."""
     _stock_program(self, *index)
     (x, y, z), (width, height, depth) = index, self.grid_dim
     runs = _last is None or width * height * depth - ((x * height + y) * depth + z) <= _last

@@ -1,4 +1,4 @@
-"""Triton's JIT without a GPU: launches in a block compile for an architecture and, if asked to, run in the emulator.
+"""Triton's JIT without a GPU: launches in a block compile for an architecture and optionally run in the emulator.
 
     with offline(80, execute=True) as launches:
         some_kernel[grid](out, x, n, BLOCK=64, num_warps=4)  # CPU tensors
@@ -31,7 +31,7 @@ from emulator import ptx
 from emulator.compilers import launch_triton
 
 ARCHITECTURES = (80, 90, 100, 120)
-# Shared memory that one block can have.
+# Shared memory available to one block.
 SHARED_LIMIT = {80: 99 << 10, 90: 227 << 10, 100: 227 << 10, 120: 99 << 10}
 # Address space of a launch's tensors, in bytes.
 CAPACITY = 1 << 30
@@ -51,7 +51,7 @@ _INSTRUCTIONS = {
 
 @dataclass(frozen=True)
 class Resources:
-    """Of the machine code: per thread registers, stack (spills are stores and loads of it), per block shared memory."""
+    """Resources of the machine code: registers and stack (accessed by spills) per thread, shared memory per block."""
 
     registers: int
     stack: int
@@ -61,7 +61,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class Launch:
-    """One launch: the compiled kernel, its arguments by name, and what the emulator counted if it ran."""
+    """One launch: the compiled kernel, its arguments by name, and the emulator's counts if it ran."""
 
     name: str
     compiled: Any
@@ -80,12 +80,12 @@ class Launch:
 
     @property
     def instructions(self) -> dict[str, int]:
-        """How often each kind of instruction that matters is in the PTX."""
+        """Occurrences of each relevant kind of instruction in the PTX."""
         return {name: len(re.findall(pattern, self.ptx)) for name, pattern in _INSTRUCTIONS.items()}
 
     @property
     def compulsory_bytes(self) -> int:
-        """Of every tensor passed, once."""
+        """Bytes of every tensor passed, counted once."""
         tensors = (a for a in self.arguments.values() if isinstance(a, torch.Tensor))
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
@@ -107,7 +107,7 @@ def resources(compiled: Any) -> Resources:
 
 
 class _OfflineDriver(DriverBase):
-    """What the JIT asks of a driver before it launches.  Each architecture is a device, so that caches are apart."""
+    """The driver interface that the JIT uses before a launch.  Each architecture is a device with caches of its own."""
 
     def __init__(self, architecture: int) -> None:
         self.architecture = architecture
@@ -142,10 +142,10 @@ def offline(
     programs: Callable[[Mapping[str, Any]], int] | None = None,
     **options: Any,
 ) -> Iterator[list[Launch]]:
-    """Launches in this block compile for sm_``architecture``; with ``execute`` the emulator runs their PTX.
+    """Launches within this block compile for sm_``architecture``; with ``execute`` the emulator runs their PTX.
 
-    Tensors are on the CPU.  Of a launch with these arguments the first ``programs(arguments)`` run, or all of them.
-    ``options`` are those of the emulator's launch.
+    Tensors are on the CPU.  Of each launch, the first ``programs(arguments)`` programs run, or all.  ``options`` are
+    passed to the emulator's launch.
     """
     launches: list[Launch] = []
     stock = JITFunction.run
@@ -172,7 +172,7 @@ def offline(
 
 
 def _bytes(tensor: torch.Tensor) -> np.ndarray:
-    """The storage of a tensor from its first element on, as bytes that alias it."""
+    """The tensor's storage from its first element on, as bytes that alias it."""
     extent = 1 + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
     flat = tensor.detach().as_strided((extent,), (1,)).view(torch.uint8)
     return flat.numpy()

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, where file systems differ."""
+"""Atomic file replacement on file systems that differ in links, permissions and names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from digan_fast.files import replacing
 
 
-def test_through_a_link_the_file_behind_it_is_replaced(tmp_path: Path) -> None:
+def test_writing_through_a_link_replaces_its_target(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("old")
     (tmp_path / "link").symlink_to("a")
     with replacing(tmp_path / "link") as part:
@@ -28,7 +28,7 @@ def test_through_a_link_the_file_behind_it_is_replaced(tmp_path: Path) -> None:
 def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.gif")
     with pytest.raises(OSError, match=r"a\.gif: a pipe or a device"), replacing(tmp_path / "a.gif"):
-        raise AssertionError("nothing is made for it")
+        raise AssertionError("the file must not be opened")
     assert (tmp_path / "a.gif").is_fifo()
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -46,7 +46,7 @@ def test_mounts_without_permissions(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("length", [1, 240, 241, 250, 255])
 @pytest.mark.parametrize("character", ["x", "é", "夜"])
-def test_names_as_long_as_there_are(tmp_path: Path, length: int, character: str) -> None:
+def test_names_of_maximal_length(tmp_path: Path, length: int, character: str) -> None:
     target = tmp_path / (character * (length // len(character.encode())) or "x")
     with replacing(target) as part:
         part.write_text("new")
@@ -54,7 +54,7 @@ def test_names_as_long_as_there_are(tmp_path: Path, length: int, character: str)
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
-def test_a_full_disk_names_the_file_and_what_remains(tmp_path: Path, code: int) -> None:
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path: Path, code: int) -> None:
     (tmp_path / "a").write_text("old")
     with (
         pytest.raises(OSError, match=r"a: not written, .*; what was there before remains") as caught,

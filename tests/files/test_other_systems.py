@@ -1,4 +1,4 @@
-"""What Windows and macOS do otherwise, faked: flushing, encodings, processes that are spawned."""
+"""Differences of Windows and macOS, faked: flushing, encodings, spawned processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from digan_fast import Generator, VideoINR
 from digan_fast.files import replacing
 from digan_fast.networks.config import coordinate_config
 
-fcntl = pytest.importorskip("fcntl", reason="fakes Windows where it is not")
+fcntl = pytest.importorskip("fcntl", reason="fakes Windows on other systems")
 
 
 def test_files_are_flushed_where_that_needs_write_access(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +57,7 @@ def _rendered(inr: VideoINR) -> torch.Tensor:
     return inr.render([0.0, 0.5])
 
 
-def test_a_spawned_process_renders_the_same() -> None:
+def test_rendering_in_a_spawned_process() -> None:
     cfg = coordinate_config(4, 4, 2)
     generator = Generator(8, 0, 8, 8, synthesis_kwargs={"channel_base": 64, "channel_max": 8}, cfg=cfg)
     inr = generator.inr(torch.randn(1, 8)).detach()

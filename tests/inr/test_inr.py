@@ -13,7 +13,7 @@ from torch import Tensor
 
 from digan_fast import Generator, VideoINR, use_backend
 from digan_fast.networks.config import coordinate_config
-from digan_fast.schedule import TILE_PIXELS
+from digan_fast.tiling import TILE_PIXELS
 
 
 def tiny(resolution: int = 32, grid: int = 8, **options: Any) -> Generator:
@@ -37,7 +37,7 @@ def inr() -> VideoINR:
 
 
 def naive(inr: VideoINR, times: Tensor, size: int) -> Tensor:
-    """Pixel features concatenated at every level, in float64, as the published formulation has it."""
+    """In float64, with the features of every pixel concatenated at every level, as in the published formulation."""
     inr, times = inr.to(torch.float64), times.to(torch.float64)
     x = image = None
     for level in inr.levels:
@@ -67,7 +67,7 @@ def distance(found: Tensor, expected: Tensor) -> float:
 
 @pytest.mark.usefixtures("poisoned")
 @pytest.mark.parametrize("size", [None, 8, 16, 96])
-def test_any_size_is_the_naive_evaluation(inr: VideoINR, size: int | None) -> None:
+def test_any_size_matches_the_naive_evaluation(inr: VideoINR, size: int | None) -> None:
     times = torch.tensor([[-1.0, 0.0, 0.3], [0.5, 1.0, 4.0]])
     found = inr.render(times, size=size)
     assert found.shape == (2, 3, 3, size or 32, size or 32)
@@ -90,7 +90,7 @@ def test_float64_is_exact(inr: VideoINR) -> None:
     width=st.integers(1, 40),
     levels=st.integers(1, 4),
 )
-def test_a_window_is_part_of_the_plane(size: int, top: int, left: int, height: int, width: int, levels: int) -> None:
+def test_a_window_is_a_part_of_the_plane(size: int, top: int, left: int, height: int, width: int, levels: int) -> None:
     inr = inr_of(tiny(), videos=1)
     reach = 112
     plane = inr.render([0.4], size, (-reach, -reach, 2 * reach, 2 * reach), levels)
@@ -104,7 +104,7 @@ def test_tiles_cover_the_picture_once(inr: VideoINR, monkeypatch: pytest.MonkeyP
     with use_backend("reference"):
         whole = inr.render([0.1, 0.7], 64)
         for budget in (1, 600, 5000, TILE_PIXELS):
-            monkeypatch.setattr("digan_fast.schedule.TILE_PIXELS", budget)
+            monkeypatch.setattr("digan_fast.tiling.TILE_PIXELS", budget)
             torch.testing.assert_close(inr.render([0.1, 0.7], 64), whole, rtol=0, atol=1e-5)
 
 
@@ -119,7 +119,7 @@ def test_levels_stop_early_and_keep_the_size(inr: VideoINR) -> None:
 
 
 def test_bfloat16_is_close(inr: VideoINR) -> None:
-    """Six layers of weights and activations rounded to 2⁻⁹ each: 0.4 % was seen."""
+    """Six layers of weights and activations rounded to 2⁻⁹ each; error observed: 0.4 %."""
     times = torch.linspace(0, 1, 3)
     found = inr.render(times, precision="bfloat16")
     assert found.dtype == torch.float32
@@ -127,7 +127,7 @@ def test_bfloat16_is_close(inr: VideoINR) -> None:
     assert 0 < error < 2e-2
 
 
-def test_a_stream_is_the_rendering(inr: VideoINR) -> None:
+def test_streamed_frames_equal_rendered_frames(inr: VideoINR) -> None:
     times = torch.linspace(0, 2, 41)
     frames = list(inr.frames(times, size=64, window=(3, 5, 30, 20)))
     expected = inr.render(times, size=64, window=(3, 5, 30, 20))
@@ -135,7 +135,7 @@ def test_a_stream_is_the_rendering(inr: VideoINR) -> None:
     assert not frames[0].requires_grad
 
 
-def test_the_first_frame_is_the_same_for_every_motion() -> None:
+def test_the_first_frame_does_not_depend_on_motion() -> None:
     G = tiny()
     z = torch.randn(1, 16)
     first, second = (G.inr(z, z_motion=torch.randn(1, 16)).render([0.0, 1.0]) for _ in range(2))
@@ -143,7 +143,7 @@ def test_the_first_frame_is_the_same_for_every_motion() -> None:
     assert not torch.allclose(first[:, 1], second[:, 1])
 
 
-def test_gradients_by_every_weight_and_the_times() -> None:
+def test_gradients_with_respect_to_weights_and_times() -> None:
     inr = inr_of(tiny(16, 8)).to(torch.float64)
     leaves = {name: t.clone().requires_grad_() for name, t in inr.tensors().items()}
     ordered = iter(leaves.values())
@@ -158,7 +158,7 @@ def test_gradients_by_every_weight_and_the_times() -> None:
         assert distance(found, wanted) < 1e-9, name
 
 
-def test_checkpointing_changes_no_gradient() -> None:
+def test_checkpointing_does_not_change_gradients() -> None:
     """First and second derivatives, in float64; the frames of a video share its weights."""
     G = tiny(16, 8).double()
     ws = torch.randn(2, G.num_ws, 16, dtype=torch.float64, requires_grad=True)
@@ -178,7 +178,7 @@ def test_checkpointing_changes_no_gradient() -> None:
 
 
 @pytest.mark.parametrize("with_gradients", [False, True])
-def test_it_does_not_change_when_its_generator_trains(with_gradients: bool) -> None:
+def test_training_the_generator_does_not_change_an_inr(with_gradients: bool) -> None:
     G = tiny()
     z, motion = torch.randn(2, 1, 16).unbind()
     with torch.set_grad_enabled(with_gradients):
@@ -193,7 +193,7 @@ def test_it_does_not_change_when_its_generator_trains(with_gradients: bool) -> N
     assert all(torch.equal(tensor, before[name]) for name, tensor in inr.tensors().items())
 
 
-def test_indexing_takes_videos(inr: VideoINR) -> None:
+def test_indexing_selects_videos(inr: VideoINR) -> None:
     whole = inr.render([0.3])
     assert len(inr) == 2
     assert len(inr[0]) == len(inr[-1]) == 1
@@ -221,7 +221,7 @@ def test_saving_and_loading(inr: VideoINR, tmp_path: Path) -> None:
         VideoINR.load(tmp_path / "missing.safetensors")
 
 
-def test_it_is_copied_deeply_with_the_history_of_its_gradients_left_behind() -> None:
+def test_deepcopy_drops_the_autograd_history() -> None:
     cfg = coordinate_config(8, 4, 2, None, 16)
     G = Generator(8, 0, 8, 16, synthesis_kwargs={"channel_base": 64, "channel_max": 8}, cfg=cfg)
     inr = G.inr(torch.randn(1, 8))
@@ -236,7 +236,7 @@ def test_it_is_copied_deeply_with_the_history_of_its_gradients_left_behind() -> 
         assert torch.equal(copied.render([0.5]), inr.render([0.5]))
 
 
-def test_it_is_plain_data(inr: VideoINR) -> None:
+def test_copies_conversions_and_repr(inr: VideoINR) -> None:
     twin = copy.deepcopy(inr)
     assert torch.equal(twin.render([0.2]), inr.render([0.2]))
     assert inr.to(torch.float64).dtype == torch.float64
@@ -250,7 +250,7 @@ def test_it_is_plain_data(inr: VideoINR) -> None:
 
 @pytest.mark.parametrize("where", ["coords", "input"])
 def test_features_without_cosines(where: str) -> None:
-    """Sinusoids without cosines are an INR whose cosines have weight 0."""
+    """Sinusoids without cosines are an INR whose cosines have zero weights."""
     cfg = coordinate_config(8, 6, 2)
     sines = {
         **cfg["coords"],
@@ -284,7 +284,7 @@ def test_errors_name_the_argument(inr: VideoINR, arguments: dict[str, Any], mess
         inr.frames(**{"times": [0.0], **arguments})
 
 
-def test_a_lowered_inr_is_refused(inr: VideoINR) -> None:
+def test_an_inr_in_lower_precision_is_rejected(inr: VideoINR) -> None:
     with pytest.raises(ValueError, match=r"the INR is torch.bfloat16"):
         inr.to(torch.bfloat16).render([0.0])
 
@@ -299,8 +299,8 @@ def test_any_number_of_colours(channels: int) -> None:
     torch.testing.assert_close(rendered, inr.render([0.0, 0.5, 1.0]).detach(), rtol=0, atol=1e-5)
 
 
-def test_autocast_lowers_nothing() -> None:
-    """A lower precision is asked for by name; forward and backward under autocast are those without."""
+def test_autocast_has_no_effect() -> None:
+    """Lower precision must be requested by name; autocast changes neither forward nor backward."""
     G = tiny(16, 8)
     z, motion = torch.randn(2, 16), torch.randn(2, 16)
 
@@ -317,7 +317,7 @@ def test_autocast_lowers_nothing() -> None:
     assert all(p.grad.isfinite().all() for p in G.synthesis.parameters())
 
 
-def test_gradients_by_the_times_alone(inr: VideoINR) -> None:
+def test_gradients_with_respect_to_the_times_only(inr: VideoINR) -> None:
     times = torch.tensor([0.2, 0.7], requires_grad=True)
     inr.detach().render(times).sum().backward()
     assert times.grad.abs().min() > 0

@@ -1,6 +1,6 @@
 """The cases for every Triton kernel: calls of ops at small odd shapes, and at the shapes of the networks.
 
-A case calls the functions that the dispatcher calls, on whatever runs the kernels: interpreter, emulator or GPU.
+A case calls the same functions as the dispatcher; the kernels run in the interpreter, the emulator or on a GPU.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 @dataclass(frozen=True)
 class Case:
-    """``tensors`` makes the inputs in float64; ``wide`` names those by place that stay float32 in lower precisions.
+    """``tensors`` creates the inputs in float64; ``wide`` lists the positions of those that never go below float32.
 
-    Clamps are numbers of every type, so that the exact result clamps the same outputs.
+    Clamps are exactly representable in every type, so that the exact result clamps the same outputs.
     """
 
     op: str
@@ -50,7 +50,7 @@ def inputs(case: Case, dtype: torch.dtype, device: str = "cpu") -> list[Tensor |
 
 
 def lowered(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """In another type, strides and all."""
+    """Converted to another type with the same strides."""
     found = torch.empty_strided(tensor.shape, tensor.stride(), dtype=dtype)
     return found.copy_(tensor)
 
@@ -72,13 +72,13 @@ def exactly(args: Sequence[Any]) -> list[Any]:
 
 
 def calls(case: Case, dtype: torch.dtype, device: str = "cpu") -> Iterator[tuple[str, list[Any]]]:
-    """The forward op and the backward op with their arguments; the backward's output is the forward's, rounded."""
+    """The forward and backward op with their arguments; the output given to the backward is the forward's, rounded."""
     args = inputs(case, dtype, device)
     yield case.op, [*args, *case.options]
     if case.backward:
         out = reference(case.op, *exactly(args), *case.options)[0].to(dtype).to(device)
         grad = torch.randn(out.shape, dtype=torch.float64).to(dtype).to(device)
-        # As the published networks do: a homogeneous bias_act keeps its output alone.
+        # As in the published networks: a homogeneous bias_act saves only its output.
         yield f"{case.op}_backward", [grad, *args, out, *case.options]
 
 
@@ -97,14 +97,14 @@ def check(op: str, args: Sequence[Any], dtype: torch.dtype, times: float = 2.0, 
         assert ours.isfinite().all(), where
         error, other = (ours.double().cpu() - right).abs(), (torchs.double().cpu() - right).abs()
         bound = times * other.max() + unit * right.abs().max()
-        assert error.max() <= bound, f"{where}: {error.max():.3g} off, bound {bound:.3g}"
+        assert error.max() <= bound, f"{where}: error {error.max():.3g}, bound {bound:.3g}"
         mean, bound = error.square().mean().sqrt(), times * other.square().mean().sqrt()
         bound += 2.0**-21 * right.square().mean().sqrt() if unit < 2.0**-15 else unit * 0.1 * right.abs().max()
-        assert mean <= bound, f"{where}: {mean:.3g} off in mean, bound {bound:.3g}"
+        assert mean <= bound, f"{where}: RMS error {mean:.3g}, bound {bound:.3g}"
 
 
 def own_results(op: str, args: Sequence[Any], exact: Sequence[Tensor]) -> Sequence[Tensor]:
-    """What torch makes of it in the same types; where it mixes none, the exact result rounded."""
+    """torch's results in the same types; if torch does not mix these types, the exact results rounded."""
     try:
         return reference(op, *args)
     except RuntimeError:
@@ -113,7 +113,7 @@ def own_results(op: str, args: Sequence[Any], exact: Sequence[Tensor]) -> Sequen
 
 
 def check_sines() -> None:
-    """Of phases near and far, and at the borders of quadrants."""
+    """For small and large phases, and at quadrant boundaries."""
     from sines import sines
 
     near, far = normal(1000) * 3, normal(1000) * 3e4
@@ -135,7 +135,7 @@ def _linear(shape: Sequence[int], outputs: int, bias: str | None = "shared") -> 
 
 
 def _transposed(make: Callable[[], list[Tensor | None]]) -> Callable[[], list[Tensor | None]]:
-    """The same with the first tensors' last two strides phases round."""
+    """The same, with the last two strides of the leading tensors swapped."""
 
     def turn(tensor: Tensor | None) -> Tensor | None:
         if tensor is None or tensor.ndim < 2:
@@ -268,7 +268,7 @@ FILTERS = [
 CASES = [*LINEAR, *BIAS, *COORDINATES, *FACTORS, *FILTERS]
 
 
-# Shapes of DIGAN at 128²: what compiled code is recorded for.
+# DIGAN's shapes at 128², for which compiled code is recorded.
 def _real_linear(rows: int, outputs: int, activation: str) -> Callable[[torch.dtype], list[tuple[str, list[Any]]]]:
     def make(dtype: torch.dtype) -> list[tuple[str, list[Any]]]:
         x, y = torch.empty(1, rows, 256, dtype=dtype), torch.empty(1, rows, outputs, dtype=dtype)

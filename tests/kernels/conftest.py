@@ -32,7 +32,7 @@ _moved: list[tuple[str, str, int, int, int, int]] = []
 
 
 def moved(name: str, kind: str, arch: int, compulsory: int, unique: int, total: int) -> None:
-    """Bytes of global memory: of the launch's tensors, distinct ones touched, and all that threads asked for."""
+    """Records bytes of global memory: of the launch's tensors, distinct bytes touched, bytes requested by threads."""
     _moved.append((name, kind, arch, compulsory, unique, total))
 
 
@@ -40,7 +40,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     if not _moved:
         return
     terminalreporter.section("bytes of global memory, counted")
-    terminalreporter.write_line("| kernel | type | sm | tensors | touched | asked for | of the tensors |")
+    terminalreporter.write_line("| kernel | type | sm | tensors | touched | requested | requested / tensors |")
     terminalreporter.write_line("| --- | --- | --- | --- | --- | --- | --- |")
     for name, kind, arch, compulsory, unique, total in sorted(_moved):
         row = (name, kind, arch, compulsory, unique, total, f"{total / max(1, compulsory):.2f}")

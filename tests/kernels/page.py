@@ -23,11 +23,11 @@ from digan_fast.levels import flattened
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (ROOT / "docs" / "gpu.md", ROOT / "docs" / "results" / "counted.md")
-TRITON = "3.9.0"  # that compiled what the pages show
+TRITON = "3.9.0"  # the version that compiled the kernels in the pages
 FRAMES = 16
-# Architectures whose PTX the emulator executes.
+# Architectures whose PTX the emulator can execute.
 EXECUTED = (80, 90)
-# Bytes and operations a second by the vendors' data sheets: memory, bfloat16 tensor cores without sparsity, float32.
+# Peak rates from data sheets: memory in bytes/s, bfloat16 tensor cores without sparsity and float32 in FLOP/s.
 PEAKS = {
     "A100 SXM 80 GB": (80, 2.039e12, 312e12, 19.5e12),
     "H100 SXM": (90, 3.35e12, 989e12, 67e12),
@@ -42,9 +42,9 @@ def generator_of_full_size() -> Generator:
 
 @cache
 def published_bytes() -> tuple[int, int]:
-    """Of the published formulation in float32 each operation's inputs and outputs, once: the frames', and all from ws.
+    """Bytes of the published formulation in float32, each operation's inputs and outputs once: per frame, and from ws.
 
-    What does not grow with the frames are the affine layers, whose outputs modulate each frame's weights.
+    Only the affine layers, whose outputs modulate each frame's weights, do not grow with the number of frames.
     """
     counted = []
     for frames in (1, 2):
@@ -58,7 +58,7 @@ def published_bytes() -> tuple[int, int]:
 
 @cache
 def inr_bytes() -> int:
-    """Of what makes the INR from ws, once for a video."""
+    """Bytes of computing the INR from ws, once per video."""
     made = video(generator_of_full_size(), FRAMES)
     with use_backend("reference"), torch.no_grad(), CountsBytes() as counted:
         made.inr()
@@ -67,7 +67,7 @@ def inr_bytes() -> int:
 
 @cache
 def rendering(architecture: int) -> tuple[list[Moved], int]:
-    """Of 16 frames at 128² in bfloat16: each launch, and the bytes of torch's own operations between them."""
+    """Each launch of 16 frames at 128² in bfloat16, and the bytes of torch's own operations between them."""
     made = video(generator_of_full_size(), FRAMES)
     with torch.no_grad():
         levels = [level.at(made.times[None], level.side) for level in made.inr().levels]
@@ -78,7 +78,7 @@ def rendering(architecture: int) -> tuple[list[Moved], int]:
 
 
 def rendered_bytes(architecture: int) -> int:
-    """From DRAM: the launches', and torch's between them."""
+    """Bytes from DRAM of the launches, and of torch's operations between them."""
     launches, between = rendering(architecture)
     return sum(launch.dram for launch in launches) + between
 
@@ -91,7 +91,7 @@ SINGLE = (
 
 @cache
 def single_kernels(architecture: int) -> list[tuple[str, Moved]]:
-    """At shapes of DIGAN at 128², in bfloat16."""
+    """Kernels at DIGAN's shapes at 128², in bfloat16."""
     found = []
     for shape in SINGLE:
 
@@ -197,5 +197,5 @@ SECTIONS: dict[str, Callable[[], str]] = {
 
 
 def filled(page: str) -> str:
-    """The page with its tables made anew."""
+    """The page with its tables regenerated."""
     return pages.fill(page, "counted", SECTIONS)

@@ -1,4 +1,4 @@
-"""Renderings of small random INRs: whole, in windows, with last levels that fit the fused kernel and that do not."""
+"""Renderings of small random INRs: pictures and windows, with last levels that the fused kernel supports or not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from digan_fast.levels import Level, Window, flattened
 from digan_fast.reference import render as reference
 
 WIDE: Widths = ((4, (24,)), (5, (40, 40, 40)))
-# name: widths, what random_inr takes besides, size, window, and whether the last level is fused.
+# name: widths, other arguments of random_inr, size, window, and whether the last level is fused.
 RENDERS: dict[str, tuple[Widths, dict[str, Any], int, Window, bool]] = {
     "whole": (WIDE, {}, 16, (0, 0, 16, 16), True),
     "window": (WIDE, {"clamp": 1.5}, 16, (2, -3, 5, 9), True),
@@ -34,7 +34,7 @@ def _rendered(levels: list[Level], size: int, window: Window, precision: str) ->
 
 
 def check_render(monkeypatch: pytest.MonkeyPatch, name: str, precision: str, unit: float = 2.0**-20) -> None:
-    """As of single ops: at most twice the error of torch in the same precision, relative to the largest colour."""
+    """At most twice the error of torch in the same precision, relative to the largest colour, as for single ops."""
     widths, named, size, window, is_fused = RENDERS[name]
     levels = random_inr(2, 3, widths, **named)
     seen: list[Level] = []
@@ -48,6 +48,6 @@ def check_render(monkeypatch: pytest.MonkeyPatch, name: str, precision: str, uni
     assert found.dtype == torch.float32
     error, other = (found - exact).abs(), (own - exact).abs()
     bound = 2 * other.max() + unit * exact.abs().max()
-    assert error.max() <= bound, f"{error.max():.3g} off, bound {bound:.3g}"
+    assert error.max() <= bound, f"error {error.max():.3g}, bound {bound:.3g}"
     assert error.square().mean().sqrt() <= 2 * other.square().mean().sqrt() + unit * exact.abs().max()
     assert bool(seen) == (is_fused and precision == "bfloat16")

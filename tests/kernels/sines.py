@@ -1,4 +1,4 @@
-"""A kernel around the sines that the other kernels use."""
+"""A kernel that evaluates the sines shared by the other kernels."""
 
 import triton
 import triton.language as tl

@@ -1,4 +1,4 @@
-"""Elements beyond 2³¹: tensors whose pages are never touched; only the last programs are interpreted."""
+"""Elements beyond 2³¹, in tensors whose pages are mostly never touched; only the last programs are interpreted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROWS = 40
 
 
 def untouched(*shape: int) -> Tensor:
-    """Memory that the system has promised: a page is there once it is written, and reads as noughts before."""
+    """Virtual memory: a page is allocated when it is first written, and reads as zeros before."""
     found = torch.empty(shape, dtype=torch.float16)
     assert found.numel() > ELEMENTS
     return found
@@ -67,7 +67,7 @@ def biased_dx() -> tuple[Tensor, Tensor]:
 
 
 def sinusoids() -> tuple[Tensor, Tensor]:
-    """Frames of 256², the last one's lowest rows."""
+    """The lowest rows of the last of several frames of 256²."""
     frames, side, outputs = ELEMENTS // (256 * 256 * 64) + 1, 256, 64
     frequency, phase = torch.randn(1, 16, 2), torch.randn(1, frames, 16)
     args = [torch.randn(1, outputs, 32).half() / 6, None]

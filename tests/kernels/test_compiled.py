@@ -1,5 +1,5 @@
-"""What each kernel compiles to at real shapes: no stack, no spills, the right instructions; one recorded table per
-version of Triton.
+"""The code of each kernel at real shapes: no stack, no spills, the right instructions; resources are recorded in one
+table per version of Triton.
 
 After a change of kernels or configurations, with each version in PYTHONPATH, as in `make emulate-versions`:
  DIGAN_FAST_RECORD=1 python -m pytest tests/kernels/test_compiled.py
@@ -22,9 +22,9 @@ TABLE = Path(__file__).parent / "compiled" / f"triton-{triton.__version__}.txt"
 RECORD = os.environ.get("DIGAN_FAST_RECORD") == "1"
 MATRICES = {80: "mma", 90: "wgmma", 100: "tcgen05", 120: "mma"}
 NO_PRODUCTS = ("bias", "filter")
-# Products in float32 whatever the type of the tensors.
+# Shapes whose products are in float32 whatever the tensors' type.
 WIDE_PRODUCTS = (*NO_PRODUCTS, "factors")
-# Neighbours of a filtered picture may be other elements' neighbours too: loads of single ones.
+# Neighbouring outputs may read other elements, so these load single elements.
 NARROW = ("filter",)
 _seen: dict[str, str] = {}
 
@@ -41,7 +41,7 @@ def row(name: str, launch: Launch) -> str:
 
 
 def kinds() -> list[tuple[str, str, int]]:
-    """float16 differs from bfloat16 in the types of instructions alone: beyond products one architecture shows it."""
+    """float16 differs from bfloat16 only in instruction types: except for products, one architecture is enough."""
     found = []
     for shape in REAL:
         has_products = not shape.startswith(WIDE_PRODUCTS)
@@ -66,7 +66,7 @@ def test_compiles_well(shape: str, kind: str, arch: int) -> None:
             kernel(op)(*args)
     before = recorded()
     assert launches
-    # Of a rendering the last level alone is new.
+    # Only the last level of a rendering is a new kernel.
     for number, launch in enumerate(launches[-1:] if shape.startswith("render") else launches):
         name = f"{shape} {launch.name.strip('_')}.{number} {kind} sm_{arch}"
         found, instructions = launch.resources, launch.instructions
@@ -83,12 +83,12 @@ def test_compiles_well(shape: str, kind: str, arch: int) -> None:
             assert _seen[name] == before.get(name), f"{TABLE.name} has {before.get(name)}; see the head of this file"
 
 
-def test_the_table_is_of_this_triton() -> None:
-    """Last: where everything was compiled, the table has it and nothing else."""
+def test_the_table_is_complete() -> None:
+    """Runs last: if everything was compiled, the table must list it and nothing else."""
     head = f"triton {triton.__version__}"
     is_whole = len({tuple(name.rsplit(" ", 2)[1:]) for name in _seen}) > 1 and len(_seen) >= len(kinds())
     if RECORD:
-        assert is_whole, "only the whole file records"
+        assert is_whole, "recording needs all tests of this file"
         TABLE.write_text("\n".join([head, *(_seen[name] for name in sorted(_seen))]) + "\n")
     assert TABLE.read_text().splitlines()[0] == head
     if is_whole:

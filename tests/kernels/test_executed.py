@@ -1,4 +1,4 @@
-"""The PTX of each kernel, executed: the formula's values at small shapes with tails, and the bytes moved."""
+"""The PTX of each kernel, executed: values match the formula at small shapes with tails; bytes moved are counted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXECUTED = {
 
 @pytest.mark.parametrize(("arch", "kind"), [(80, "float32"), (80, "bfloat16"), (80, "tf32"), (90, "bfloat16")])
 @pytest.mark.parametrize("case", [case for case in CASES if case.name in EXECUTED.get(case.op, ())], ids=str)
-def test_gives_the_formula_s_values(case: Case, arch: int, kind: str) -> None:
+def test_matches_its_formula(case: Case, arch: int, kind: str) -> None:
     torch.set_float32_matmul_precision("high" if kind == "tf32" else "highest")
     dtype = DTYPES.get(kind, torch.float32)
     for op, args in calls(case, dtype):
@@ -54,7 +54,7 @@ def test_renders(arch: int, precision: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def new_tensors_are_nan() -> Iterator[None]:
-    """What a launch's other programs would have written is NaN for the launches that read it, not what memory held."""
+    """Fills new memory with NaN: the results of programs that did not run, as later launches read them."""
     torch.use_deterministic_algorithms(True)
     assert torch.utils.deterministic.fill_uninitialized_memory
     yield
@@ -67,8 +67,8 @@ def new_tensors_are_nan() -> Iterator[None]:
      ("features 128x128", "bfloat16"), ("features 128x128", "tf32"), ("render 128x128", "bfloat16")],
 )  # fmt: skip
 @pytest.mark.usefixtures("new_tensors_are_nan")
-def test_a_row_of_tiles_at_real_shapes_keeps_every_rule(shape: str, kind: str) -> None:
-    """Loops that are long enough to be pipelined: what wgmma still reads is fenced before, and not touched after."""
+def test_a_row_of_tiles_at_real_shapes_passes_all_checks(shape: str, kind: str) -> None:
+    """Loops long enough to be pipelined: operands of wgmma are fenced, and not touched while it is in flight."""
     torch.set_float32_matmul_precision("high" if kind == "tf32" else "highest")
     with offline(90, True, programs_of_a_row, block_races=False) as launches, torch.no_grad():
         for op, args in REAL[shape](DTYPES.get(kind, torch.float32)):

@@ -22,7 +22,7 @@ pytestmark = [
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_is_its_formula(case: Case, dtype: str) -> None:
+def test_matches_its_formula(case: Case, dtype: str) -> None:
     for op, args in calls(case, DTYPES[dtype], "cuda"):
         check(op, args, DTYPES[dtype])
 
@@ -46,7 +46,7 @@ def test_runs_by_name_on_a_stream_and_in_a_graph(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.name == "odd"], ids=str)
-def test_every_run_gives_the_same_bits(case: Case) -> None:
+def test_every_run_is_bit_identical(case: Case) -> None:
     for op, args in calls(case, torch.bfloat16, "cuda"):
         first, second = kernel(op)(*args), kernel(op)(*args)
         torch.testing.assert_close(first, second, rtol=0, atol=0)
@@ -54,7 +54,7 @@ def test_every_run_gives_the_same_bits(case: Case) -> None:
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there is one device")
 @pytest.mark.parametrize("case", [case for case in CASES if case.name == "odd"], ids=str)
-def test_runs_where_its_tensors_are(case: Case) -> None:
+def test_runs_on_the_device_of_its_tensors(case: Case) -> None:
     for op, args in calls(case, torch.float32, "cuda:1"):
         found = kernel(op)(*args)
         for tensor in found if isinstance(found, tuple) else (found,):
@@ -63,7 +63,7 @@ def test_runs_where_its_tensors_are(case: Case) -> None:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_captured_rendering_gives_the_same_bits(precision: str) -> None:
+def test_a_captured_rendering_is_bit_identical(precision: str) -> None:
     levels = changed(random_inr(2, 3, ((16, (64, 64)), (16, (64, 64)))), Tensor.cuda)
     args = (levels, 16, (1, 2, 9, 13), precision)
     with use_backend("triton"):

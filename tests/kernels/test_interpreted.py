@@ -1,4 +1,4 @@
-"""Each Triton kernel in the repaired interpreter, in every type, against its formula in float64."""
+"""Each Triton kernel in the patched interpreter, in every type, against its formula in float64."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from renders import RENDERS, check_render
 @pytest.mark.usefixtures("poisoned")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_is_its_formula(case: Case, dtype: str) -> None:
+def test_matches_its_formula(case: Case, dtype: str) -> None:
     for op, args in calls(case, DTYPES[dtype]):
         check(op, args, DTYPES[dtype])
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.name == "tails"], ids=str)
-def test_tf32_where_torch_is_told_so(case: Case) -> None:
+def test_tf32_if_torch_allows_it(case: Case) -> None:
     torch.set_float32_matmul_precision("high")
     for op, args in calls(case, torch.float32):
         check(op, args, torch.float32, unit=2.0**-8)
@@ -27,8 +27,8 @@ def test_tf32_where_torch_is_told_so(case: Case) -> None:
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("clamp", [0.7, 0.8, 0.9, 1.1])
-def test_what_was_clamped_has_no_gradient(dtype: str, clamp: float) -> None:
-    """Also where the output's type rounds the clamp towards nought."""
+def test_clamped_outputs_have_no_gradient(dtype: str, clamp: float) -> None:
+    """Also if rounding to the output's type moves the clamp towards zero."""
     x = torch.tensor([[[-5.0], [0.1], [5.0]]], dtype=DTYPES[dtype])
     args = [x, torch.ones_like(x[:, :1]), None]
     out = kernel("linear_act")(*args, "linear", 1.0, clamp)

@@ -21,12 +21,12 @@ from traffic import CountsBytes, moved, programs_of_a_row, size
 
 from digan_fast.levels import flattened
 
-# A first walk over 16 rows of weights for their norms, a second for the values.
+# One pass over 16 rows of weights for their norms, a second for the values.
 NORMALISED = (("factors 4x256x512", "forward"), ("factors 4x256x512", "backward_left"))
 
 
 def _rendering() -> None:
-    """Of three levels."""
+    """A rendering of three levels."""
     levels = random_inr(1, 2, ((16, (64, 64)), (0, (64,)), (16, (64, 64))), side=16)
     kernel("render")(*flattened(levels), 32, [0, 0, 32, 32], "bfloat16")
 
@@ -39,7 +39,7 @@ def _modulation() -> None:
 
 
 def _filtering() -> None:
-    """Four tiles a picture, whose edges overlap; planes, and channels last."""
+    """Four tiles per picture, with overlapping edges; contiguous and channels last."""
     x = torch.ones(2, 4, 16, 64, dtype=torch.bfloat16)
     for layout in (torch.contiguous_format, torch.channels_last):
         x = x.contiguous(memory_format=layout)
@@ -48,8 +48,8 @@ def _filtering() -> None:
 
 @pytest.mark.parametrize("arch", page.EXECUTED)
 @pytest.mark.parametrize(("work", "count"), [(_rendering, 5), (_modulation, 4), (_filtering, 2)])
-def test_a_row_s_bytes_times_their_number_are_the_whole_s(arch: int, work: Callable[[], None], count: int) -> None:
-    """Launches whose extents are whole tiles, executed whole."""
+def test_bytes_of_a_row_of_tiles_extrapolate_to_the_launch(arch: int, work: Callable[[], None], count: int) -> None:
+    """Launches whose extents are multiples of the tiles, executed completely for comparison."""
     with offline(arch, execute=True, checks=False, block_races=False) as launches, torch.no_grad():
         work()
     assert len(launches) >= count
@@ -74,8 +74,8 @@ def test_operations_are_counted_once() -> None:
 
 
 @pytest.mark.parametrize("arch", page.EXECUTED)
-def test_each_kernel_moves_little_more_than_it_must(arch: int) -> None:
-    """Activations at most 1.1 times, weights once for a row of tiles, or twice where rows are normalised."""
+def test_each_kernel_s_traffic_is_near_the_minimum(arch: int) -> None:
+    """Activations at most 1.1 times; weights once per row of tiles, or twice if rows are normalised."""
     for shape, found in page.single_kernels(arch):
         walks = 2.0 if (shape, found.kernel) in NORMALISED else 1.0
         assert found.activation_factor <= 1.1, f"{shape}: {found}"
@@ -83,8 +83,8 @@ def test_each_kernel_moves_little_more_than_it_must(arch: int) -> None:
 
 
 @pytest.mark.parametrize(("arch", "times"), [(80, 9), (90, 16)])
-def test_a_rendering_moves_a_fraction_of_the_published_form_s_bytes(arch: int, times: int) -> None:
-    """The last level in one kernel on sm_90, layer by layer on sm_80."""
+def test_a_rendering_moves_fewer_bytes_than_the_published_form(arch: int, times: int) -> None:
+    """On sm_90 the last level is one kernel; on sm_80 it runs layer by layer."""
     launches, _ = page.rendering(arch)
     assert all(launch.activation_factor <= 1.1 and launch.weights_per_row <= 1.0 for launch in launches)
     assert page.published_bytes()[0] > times * page.rendered_bytes(arch)
@@ -92,7 +92,7 @@ def test_a_rendering_moves_a_fraction_of_the_published_form_s_bytes(arch: int, t
 
 @pytest.mark.skipif(triton.__version__ != page.TRITON, reason=f"the pages are of Triton {page.TRITON}")
 @pytest.mark.parametrize("path", page.PAGES, ids=lambda path: path.name)
-def test_the_page_has_these_numbers(path: Path) -> None:
+def test_the_pages_are_up_to_date(path: Path) -> None:
     text = path.read_text()
     found = page.filled(text)
     if os.environ.get("DIGAN_FAST_RECORD") == "1":

@@ -26,7 +26,7 @@ def test_candidates_are_few_and_contain_the_tables_own() -> None:
 
 
 @pytest.mark.parametrize("table", tune.SHAPES)
-def test_each_tile_is_timed_while_it_is_in_place(table: str) -> None:
+def test_each_tile_is_timed_while_it_is_active(table: str) -> None:
     tiles = [Tile(32, 64, 16, 4, 2), Tile(64, 64, 16, 4, 2), Tile(64, 64, 32, 4, 2)]
     call, before = tune.work(table, (36, 8, 6), torch.float32, "cpu"), dict(tune.TABLES[table])
     results = []
@@ -56,7 +56,7 @@ def test_a_table_is_loaded(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "entry", [{"product": []}, {"product 91 half": [1] * 5}, {"features 80 half": [64, 64, 16, 4]}]
 )
-def test_other_files_are_refused(tmp_path: Path, entry: dict[str, list[int]]) -> None:
+def test_invalid_files_are_rejected(tmp_path: Path, entry: dict[str, list[int]]) -> None:
     path = tmp_path / "tiles.json"
     path.write_text(json.dumps(entry))
     with pytest.raises(ValueError, match="expected"):
@@ -64,7 +64,7 @@ def test_other_files_are_refused(tmp_path: Path, entry: dict[str, list[int]]) ->
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a device")
-def test_without_a_device_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_device(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         tune.main([])
     assert "torch sees no CUDA device" in capsys.readouterr().err
@@ -82,10 +82,10 @@ def test_without_a_device_it_says_so(capsys: pytest.CaptureFixture[str]) -> None
         ((3, 6, 0), 80, "gradient", 3),
     ],
 )
-def test_no_tile_has_stages_that_a_version_compiles_wrongly(
+def test_stage_counts_that_triton_miscompiles_are_not_used(
     version: tuple[int, ...], arch: int, table: str, stages: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither one of the tables nor one that the tuner tries."""
+    """Neither in the tables nor by the tuner."""
     monkeypatch.setattr(_configurations, "VERSION", version)
     monkeypatch.setattr(_configurations, "architecture", lambda: arch)
     with _configurations.tuned(table, "half", stages=3):

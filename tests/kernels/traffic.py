@@ -1,16 +1,16 @@
-"""Bytes that launches move: counted for some tiles by executing their PTX, and multiplied by the number of tiles.
+"""Bytes moved by launches: counted for some tiles by executing their PTX, and multiplied by the number of tiles.
 
 All tiles of a launch whose extents are whole tiles do the same at different addresses, so
 
-    asked of L2 = (bytes of the sectors requested by one row of tiles) × (rows of tiles),
+    from L2     = (bytes of the sectors requested by one row of tiles) × (rows of tiles),
     from DRAM   = (distinct bytes of activations of one row of tiles) × (rows of tiles) + parameters, once.
 
 A row of tiles is the programs that compute all outputs of the same pixels.  Their indices are consecutive, so they run
-at the same time and find in L2 what one of them has read; and parameters, 2.5 MB for DIGAN's largest level, stay in
-L2 (40 MB on an A100, 50 MB on an H100).  Activations written by another launch are assumed not to be in L2.
+at the same time and share reads through L2.  Parameters, 2.5 MB for DIGAN's largest level, stay in L2 (40 MB on an
+A100, 50 MB on an H100).  Activations written by another launch are assumed not to be in L2.
 
-Two kernels have other rows.  Tiles of ``upfirdn2d`` overlap by the filter's taps: a row is a whole picture, within
-which L2 serves the edges that neighbours share; pictures share only the filter.  A row of ``fmm_weights`` is a video's
+Two kernels define rows differently.  Tiles of ``upfirdn2d`` overlap by the filter's taps: a row is a whole picture,
+within which shared edges are served by L2; pictures share only the filter.  A row of ``fmm_weights`` is a video's
 programs or, if gradients are summed over videos, the whole launch.  Its parameters are the shared weights and the
 low-rank factors (0.5 MB, and 20 KB per video, for a layer 512 wide in bfloat16); its activations are the modulated
 weights, their gradient, and all results.
@@ -36,9 +36,9 @@ PARAMETERS = (
 
 @dataclass(frozen=True)
 class Moved:
-    """Bytes of a launch.  ``compulsory``: of each tensor, once; ``activations``: of those that are no parameters.
+    """Bytes of a launch.  ``compulsory``: each tensor once; ``activations``: the tensors that are not parameters.
 
-    ``weights_per_row``: how often a row of tiles asks L2 for a video's weights.  ``flops`` are those of scalar units.
+    ``weights_per_row``: how often a row of tiles reads a video's weights from L2.  ``flops`` are scalar operations.
     """
 
     kernel: str
@@ -57,7 +57,7 @@ class Moved:
 
 
 def programs_of_a_row(arguments: Mapping[str, Any]) -> int:
-    """The programs of a row of tiles, or of a part of a sum: they come first, and one after the other."""
+    """The number of programs of a row of tiles, or of one part of a split sum: the first programs of the launch."""
     a = arguments
     if "filter" in a:
         return _tiles(a["out_height"], a["TILE_ROWS"]) * _tiles(a["out_width"] * a["channels"], a["TILE_COLUMNS"])
@@ -77,13 +77,13 @@ def _tiles(extent: int, tile: int) -> int:
 
 
 def size(tensor: Tensor) -> int:
-    """Bytes in memory: an expanded dimension is there once."""
+    """Bytes in memory: an expanded dimension counts once."""
     extents = [n for n, step in zip(tensor.shape, tensor.stride(), strict=True) if step or n < 2]
     return math.prod(extents) * tensor.element_size() if tensor.numel() else 0
 
 
 def moved(launch: Launch, programs: int) -> Moved:
-    """Of a whole launch, of which so many programs ran."""
+    """Extrapolates a launch, of which this many programs ran, to the whole."""
     assert launch.counters is not None
     rows = math.prod(launch.grid) / programs
     tensors = {name: a for name, a in launch.arguments.items() if isinstance(a, Tensor)}
@@ -110,14 +110,14 @@ def moved(launch: Launch, programs: int) -> Moved:
 
 
 def measured(architecture: int, work: Callable[[], Any]) -> list[Moved]:
-    """Of each launch of ``work`` one row of tiles is executed."""
+    """Executes one row of tiles of each launch of ``work``."""
     with offline(architecture, True, programs_of_a_row, checks=False, block_races=False) as launches, torch.no_grad():
         work()
     return [moved(launch, programs_of_a_row(launch.arguments)) for launch in launches]
 
 
 class CountsBytes(TorchDispatchMode):
-    """Bytes of each operation's inputs and outputs, once each; views and what only makes memory move none."""
+    """Bytes of each operation's inputs and outputs, counted once; views and allocations move none."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""PSNR and SSIM against what is known of constants, negatives and noise."""
+"""PSNR and SSIM against known values for constants, negatives and noise."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_psnr_and_ssim() -> None:
     assert psnr(x, x) == math.inf
     assert ssim(x, x) == 1
     assert psnr(x + 0.02, x) == pytest.approx(40, abs=1e-4)  # 20·log10(2/0.02)
-    # Of constants, brought to a = ¾ and b = ½, only the means differ: (2ab + C1)/(a² + b² + C1), C1 = 0.01².
+    # For constants, scaled to a = ¾ and b = ½, only the means matter: (2ab + C1)/(a² + b² + C1), C1 = 0.01².
     a, b = torch.full((1, 1, 11, 11), 0.5), torch.full((1, 1, 11, 11), 0.0)
     assert ssim(a, b) == pytest.approx((0.75 + 1e-4) / (0.8125 + 1e-4), rel=1e-9)
     # The covariance of a picture and its negative is minus the variance.

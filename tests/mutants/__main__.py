@@ -1,4 +1,4 @@
-"""`make mutants`: a line for each seeded bug, and as the last one `caught N of M`."""
+"""`make mutants`: a line per seeded bug, and finally `caught N of M`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def main() -> int:
     every = dict(tables(Path(__file__).parent))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tables", nargs="*", metavar="TABLE", help=f"of {', '.join(every)} (default: all)")
-    parser.add_argument("--only", default="", help="a regular expression for file and bug")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="at a time (default: one for each processor)")
+    parser.add_argument("--only", default="", help="only mutants whose file and bug match this regular expression")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="parallel tests (default: one per CPU)")
     options = parser.parse_args()
     if unknown := set(options.tables) - set(every):
         parser.error(f"no table {', '.join(sorted(unknown))}; there are {', '.join(every)}")

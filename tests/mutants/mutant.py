@@ -1,4 +1,4 @@
-"""What a mutant is, which tests it is held against, and how a table of them is read."""
+"""Mutants, the tests that must catch them, and the parser of their tables."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Rig:
-    """Tests that one kind of mutant is for: pytest's arguments and what is added to its environment."""
+    """How to run the tests for one kind of mutant: pytest's arguments and additional environment variables."""
 
     name: str
     arguments: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-# What is compiled for one mutant runs for a moment.
+# Code compiled for a single mutant runs only briefly.
 _SOON = {"SIMULATOR_OPTIMISATION": "-O0"}
 RIGS = {
     rig.name: rig
@@ -37,10 +37,10 @@ RIGS = {
 
 @dataclass(frozen=True)
 class Mutant:
-    """A bug: in ``file``, ``old``, which is there exactly once, becomes ``new``.
+    """A bug: ``old``, which occurs exactly once in ``file``, is replaced by ``new``.
 
-    ``tests`` is pytest's ``-k`` for the few tests of ``rig`` that should catch it.  Where nothing can, because nobody
-    may see the change, ``equivalent`` says why.
+    ``tests`` is pytest's ``-k`` for the tests of ``rig`` that should catch it.  ``equivalent`` gives the reason if the
+    change has no observable effect, so that no test can.
     """
 
     file: str
@@ -55,7 +55,7 @@ class Mutant:
         return f"{self.file}: {self.bug}"
 
     def planted(self, source: str) -> str:
-        """The source with the bug; ValueError where its place is not found exactly once."""
+        """The source with the bug; raises ValueError if ``old`` does not occur exactly once."""
         if source.count(self.old) != 1:
             raise ValueError(f"{self}: {self.old!r} is {source.count(self.old)} times in the file, expected once")
         if self.old == self.new:
@@ -64,7 +64,7 @@ class Mutant:
 
 
 def read(table: Path) -> list[Mutant]:
-    """The mutants of a text file, whose head describes its form.  Raises ValueError naming a line that has another."""
+    """The mutants of a text file, whose head describes the format.  Raises ValueError naming a malformed line."""
     _head, *sections = re.split(r"^\[(.+), (\w+)\]\n", table.read_text(), flags=re.MULTILINE)
     found = []
     for file, rig, text in zip(sections[::3], sections[1::3], sections[2::3], strict=True):
@@ -91,6 +91,6 @@ def _mutant(table: str, file: str, rig: Rig, entry: str) -> Mutant:
 
 
 def tables(folder: Path) -> Iterator[tuple[str, list[Mutant]]]:
-    """Every table of the folder by its name."""
+    """Every table in the folder, with its name."""
     for path in sorted(folder.glob("*.txt")):
         yield path.stem, read(path)

@@ -16,14 +16,14 @@ from pathlib import Path
 from mutants.mutant import Mutant, Rig
 
 ROOT = Path(__file__).resolve().parents[2]
-# Of the processor, ten times what the slowest selection takes: a mutant that runs on is caught.
+# Processor time, ten times that of the slowest selection: a mutant that loops forever is caught.
 SECONDS = 300
 COPIED = ("digan_fast", "kernels", "csrc", "tests", "bench", "CMakeLists.txt", "pyproject.toml")
 _FAILED, _PASSED = 1, 0
 
 
 class RigBroken(RuntimeError):
-    """The tests could not tell: they fail without a mutant, select nothing, or do not start."""
+    """The tests give no verdict: they fail without a mutant, select nothing, or do not start."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Verdict:
 
 
 def copy_tree(target: Path) -> None:
-    """What the tests need; in the copy, not on an installation, so that no other tree is imported."""
+    """Copies everything the tests need; they run in the copy, not on an installation, so that they import the copy."""
     ignored = shutil.ignore_patterns("__pycache__", ".*cache", "*.mp4")
     for name in COPIED:
         source = ROOT / name
@@ -94,13 +94,13 @@ def judge(tree: Path, mutant: Mutant) -> Verdict:
 
 
 def check_unchanged(tree: Path, rig: Rig, tests: str) -> None:
-    """A test that fails anyway catches nothing."""
+    """A test that fails without a mutant catches nothing."""
     if failed := first_failure(tree, rig, tests):
         raise RigBroken(f"{rig.name} tests -k {tests!r} fail without a mutant: {failed}")
 
 
 def run_all(mutants: Sequence[Mutant], folder: Path, jobs: int) -> Iterator[Verdict | None]:
-    """Verdicts as they come; None for each selection that passed on the unchanged tree."""
+    """Verdicts as they arrive; None for each selection that passed on the unchanged tree."""
     for mutant in mutants:
         mutant.planted((ROOT / mutant.file).read_text())
     trees: queue.SimpleQueue[Path] = queue.SimpleQueue()
@@ -128,7 +128,7 @@ def run_all(mutants: Sequence[Mutant], folder: Path, jobs: int) -> Iterator[Verd
 
 
 def selections(mutants: Iterable[Mutant]) -> list[tuple[Rig, str]]:
-    """What is run, each once."""
+    """The distinct test selections."""
     found: list[tuple[Rig, str]] = []
     for mutant in mutants:
         if (mutant.rig, mutant.tests) not in found:

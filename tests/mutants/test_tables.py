@@ -1,4 +1,4 @@
-"""The tables' form and places; `make mutants` runs them."""
+"""The tables' format and places; `make mutants` runs them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TABLES = dict(tables(Path(__file__).parent))
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_every_mutant_has_its_place(name: str) -> None:
+def test_every_mutant_can_be_planted(name: str) -> None:
     table = TABLES[name]
     assert len(table) >= 30
     assert len({str(mutant) for mutant in table}) == len(table)
@@ -32,7 +32,7 @@ def test_verdicts() -> None:
     assert str(Verdict(mutant, None)) == "SURVIVED    a.py: bug"
 
 
-def test_a_place_is_there_once() -> None:
+def test_a_place_must_be_unique() -> None:
     mutant = Mutant("a.py", "bug", "1", "2", "", RIGS["interpreted"])
     assert mutant.planted("x = 1") == "x = 2"
     with pytest.raises(ValueError, match="is 2 times in the file"):
@@ -45,7 +45,7 @@ def test_a_place_is_there_once() -> None:
     "text",
     ["[a.py, nobody]\n\nbug @ t\n- 1\n", "[a.py, executed]\n\nbug\n- 1\n", "[a.py, executed]\n\nbug @ t\n1\n"],
 )
-def test_a_table_of_another_form_is_refused(text: str, tmp_path: Path) -> None:
+def test_malformed_tables_are_rejected(text: str, tmp_path: Path) -> None:
     (tmp_path / "table.txt").write_text(text)
     with pytest.raises(ValueError, match="expected"):
         read(tmp_path / "table.txt")

@@ -15,8 +15,8 @@ from digan_fast.training.loss import Loss
 
 FORWARD = 1e-5
 GRADIENT = 2e-3
-# Where a pre-activation sits at a leaky ReLU's kink: with weights scaled by 1 + 3e-7, as float32 may round them, the
-# gradients by the times move by 6.1e-3 of their norm in float64 (the parameters', all together, within their bound).
+# A pre-activation lies at a leaky ReLU's kink: scaling the weights by 1 + 3e-7, a float32 rounding, changes the
+# gradients with respect to the times by 6.1e-3 of their norm in float64 (those of all parameters within their bound).
 INPUT_GRADIENT = {"generator_instance_norm": 7e-3}
 GENERATORS = [case for case in golden.MANIFEST if case.startswith("generator")]
 DISCRIMINATORS = [case for case in golden.MANIFEST if case.startswith("discriminator")]

@@ -28,7 +28,7 @@ def generator(cfg: dict[str, Any] | None = None, **options: Any) -> Generator:
 
 
 def test_the_default_is_digan() -> None:
-    """63.5 million parameters, 13 entries of ws, 7.38 GMAC a frame before the colours."""
+    """63.5 million parameters, 13 ws vectors, 7.38 GMAC per frame before to-RGB."""
     with torch.device("meta"):
         G = Generator()
     assert G.num_ws == 13
@@ -40,7 +40,7 @@ def test_the_default_is_digan() -> None:
             outputs, inputs = layer.weight.shape[:2]
             shared += outputs * inputs * pixels
         if block.doubles:
-            # The part of the first layer that reads the level below runs at a quarter of the pixels.
+            # The first layer's product with the level below runs at a quarter of the pixels.
             shared -= block.layers[0].weight.shape[0] * below * pixels * 3 // 4
         below = block.layers[-1].weight.shape[0]
         macs.append(shared / 1e9)
@@ -68,7 +68,7 @@ def test_every_combination_runs_forward_and_backward(mode: str | None, architect
     assert img.shape == (6, 3, 16, 16)
     img.square().sum().backward()
     reached = {name for name, p in G.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
-    # Noise strengths start at 0 and get gradients; a linear layer of labels is not there.
+    # Noise strengths start at 0 and get gradients; there is no linear layer for labels.
     assert reached == {name for name, _ in G.named_parameters()}
 
 
@@ -117,7 +117,7 @@ def test_a_published_configuration_file_is_read(tmp_path: Path) -> None:
         ("a: [", "not a generator configuration"),
     ],
 )
-def test_bad_configuration_files_are_named(tmp_path: Path, text: str, message: str) -> None:
+def test_bad_configuration_files_are_rejected(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "bad.yml"
     path.write_text(text)
     with pytest.raises(ValueError, match=message) as caught:
@@ -142,7 +142,7 @@ def _changed(**changes: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_options_that_do_not_fit_are_named(cfg: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_named(cfg: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         generator(cfg)
 
@@ -158,7 +158,7 @@ def test_fallback_drops_the_coordinate_features() -> None:
     assert G(torch.randn(1, 8), timesteps=3)[0].shape == (3, 3, 16, 16)
 
 
-def test_instance_norm_takes_the_published_form() -> None:
+def test_instance_norm_uses_the_published_form() -> None:
     cfg = coordinate_config(8, 4, 2)
     cfg = {**cfg, "fmm": {**cfg["fmm"], "instance_norm": True}}
     G = generator(cfg)
@@ -176,12 +176,12 @@ def test_instance_norm_takes_the_published_form() -> None:
         (torch.zeros(2, 8), torch.zeros(2, 4), r"c: shape \(2, 4\)"),
     ],
 )
-def test_latents_that_do_not_fit_are_named(z: torch.Tensor, c: torch.Tensor | None, message: str) -> None:
+def test_invalid_latents_are_named(z: torch.Tensor, c: torch.Tensor | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         generator(c_dim=3).mapping(z, c)
 
 
-def test_synthesis_arguments_that_do_not_fit_are_named() -> None:
+def test_invalid_synthesis_arguments_are_named() -> None:
     G = generator()
     ws, times, motion = torch.zeros(2, G.num_ws, 8), torch.zeros(4, 1, 1, 1), torch.zeros(2, 8)
     with pytest.raises(ValueError, match="Ts: shape"):
@@ -199,7 +199,7 @@ def test_an_empty_batch_gives_no_frames() -> None:
     assert G(torch.zeros(0, 8), timesteps=3)[0].shape == (0, 3, 16, 16)
 
 
-def test_published_keywords_are_taken() -> None:
+def test_published_keywords_are_accepted() -> None:
     G = generator()
     z = torch.randn(1, 8)
     torch.manual_seed(3)
@@ -226,7 +226,7 @@ def test_fir_filters_of_any_length_keep_the_sizes(taps: tuple[int, ...]) -> None
     assert G(torch.randn(1, 8), timesteps=3)[0].shape == (3, 3, 16, 16)
 
 
-def test_sizes_that_cannot_be_are_named() -> None:
+def test_invalid_sizes_are_named() -> None:
     with pytest.raises(ValueError, match=r"input\.resolution: 32, but the picture's side is 16"):
         generator(coordinate_config(32, 4, 2))
     with pytest.raises(ValueError, match="channel_base: 8"):
@@ -235,7 +235,7 @@ def test_sizes_that_cannot_be_are_named() -> None:
         Discriminator(0, 16, channel_base=8)
 
 
-def test_batches_that_do_not_fit_are_named() -> None:
+def test_invalid_batches_are_named() -> None:
     with pytest.raises(ValueError, match="c: 3 labels for 2 latents"):
         generator(c_dim=2).mapping(torch.zeros(2, 8), torch.zeros(3, 2))
     with pytest.raises(ValueError, match="c: 3 labels for 2 pairs"):
@@ -256,7 +256,7 @@ def test_init_kwargs_rebuild_the_network() -> None:
 
 
 def test_discriminator_in_bfloat16_is_close() -> None:
-    """Convolutions in bfloat16 (2⁻⁹ a rounding): 0.3 % was seen, and 1.7 % at the worst of 20 seeds."""
+    """Convolutions in bfloat16 (2⁻⁹ per rounding); error observed: 0.3 %, and at most 1.7 % for 20 seeds."""
     D = Discriminator(0, 16, channel_base=256, channel_max=16)
     vid = torch.randn(4, 7, 16, 16)
     exact = torch.cat(D(vid)[:2])
@@ -269,7 +269,7 @@ def test_discriminator_in_bfloat16_is_close() -> None:
             D.set_precision(other)
 
 
-def test_discriminator_input_that_does_not_fit_is_named() -> None:
+def test_invalid_discriminator_input_is_named() -> None:
     D = Discriminator(0, 16, channel_base=128, channel_max=8)
     with pytest.raises(ValueError, match=r"vid: shape \(2, 6, 16, 16\), expected \[B, 7, 16, 16\]"):
         D(torch.zeros(2, 6, 16, 16))
@@ -277,12 +277,12 @@ def test_discriminator_input_that_does_not_fit_is_named() -> None:
         minibatch_deviation(torch.zeros(6, 4, 2, 2), 4)
 
 
-def test_resolve_leaves_plain_data() -> None:
+def test_resolve_gives_plain_data() -> None:
     assert resolve({"a": {"b": 1}, "c": "${a.b}", "d": ["${a}"]}) == {"a": {"b": 1}, "c": 1, "d": [{"b": 1}]}
     assert GeneratorConfig.read(None) == GeneratorConfig.read(DIGAN)
 
 
-def test_what_the_package_offers() -> None:
+def test_the_package_s_exports() -> None:
     assert digan_fast.Generator is Generator
     assert set(digan_fast.__all__) <= set(dir(digan_fast))
     with pytest.raises(AttributeError, match="Genrator"):

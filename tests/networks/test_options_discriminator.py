@@ -16,13 +16,13 @@ from torch import nn
 from digan_fast import Discriminator
 from digan_fast.networks.discriminators.digan import minibatch_deviation
 
-# float32 against float64, relative in norm: 1.7e-6 was seen; 1e-5 is the bound of golden forward values.
+# float32 against float64, relative in norm: 1.7e-6 observed; 1e-5 is the bound for golden forward values.
 FORWARD = 1e-5
 HALF = math.sqrt(0.5)
 
 
 def conv(layer: nn.Module, x: Array, down: bool = False, gain: float = 1.0, clamp: float | None = None) -> Array:
-    """Equalised; with ``down`` the FIR filter first, then every second sample of the convolution."""
+    """Equalised convolution; with ``down``, preceded by the FIR filter and subsampled by 2."""
     weight = array(layer.weight)
     size = weight.shape[-1]
     padding = size // 2
@@ -38,7 +38,7 @@ def skipped(layer: nn.Module, x: Array) -> Array:
 
 
 def with_deviation(x: Array, group: int, count: int = 1) -> Array:
-    """Sample i is in group i mod N/g; the deviation over a group, averaged over channels and pixels."""
+    """Sample i is in group i mod N/g; the deviation over a group is averaged over channels and pixels."""
     groups = len(x) // group
     out = np.empty((len(x), count, *x.shape[2:]))
     for i in range(len(x)):
@@ -103,8 +103,8 @@ def discriminator(case: dict[str, Any]) -> Discriminator:
     ],
     ids=str,
 )
-def test_logits_are_the_formula(case: dict[str, Any], c_dim: int) -> None:
-    """Both heads know the labels; frames of a pair are consecutive."""
+def test_logits_match_the_formula(case: dict[str, Any], c_dim: int) -> None:
+    """Both heads are conditioned on the labels; frames of a pair are consecutive."""
     case = {**case, "c_dim": c_dim}
     D, side = discriminator(case), case["img_resolution"]
     vid, c = torch.randn(4, 7, side, side), torch.eye(3)[[0, 1, 2, 0]][:, :c_dim]
@@ -116,7 +116,7 @@ def test_logits_are_the_formula(case: dict[str, Any], c_dim: int) -> None:
 
 
 def test_the_clamp_binds() -> None:
-    """In every convolution but the skip, times the layer's gain."""
+    """In every convolution except the skip, times the layer's gain."""
     D = discriminator({"img_resolution": 8, "conv_clamp": 0.5})
     for module, bound in (("b8.fromrgb", 0.5), ("b8.conv0", 0.5), ("b8.conv1", 0.5 * HALF), ("b8.skip", None)):
         layer = D.videoD.get_submodule(module)
@@ -128,7 +128,7 @@ def test_the_clamp_binds() -> None:
 @pytest.mark.parametrize(
     ("batch", "group", "count"), [(6, 2, 1), (6, 3, 2), (6, 6, 4), (8, 4, 2), (2, 4, 1), (1, 4, 1), (5, None, 2)]
 )
-def test_minibatch_deviation_is_the_formula(batch: int, group: int | None, count: int) -> None:
+def test_minibatch_deviation_matches_the_formula(batch: int, group: int | None, count: int) -> None:
     x = torch.randn(batch, 4, 3, 3) * torch.arange(1, 5).view(1, 4, 1, 1)
     expected = with_deviation(array(x), min(group or batch, batch), count)
     assert formulas.error(minibatch_deviation(x, group, count), expected) < FORWARD
@@ -169,6 +169,6 @@ def test_levels_have_their_channels_and_biases() -> None:
     for name, p in D.named_parameters():
         if name.endswith("weight"):
             scale = 100.0 if "mapping.fc" in name else 1.0
-            # Five deviations of the mean and of the standard deviation of n normal numbers.
+            # Five standard errors of the mean and of the standard deviation of n normal numbers.
             assert abs(float(p.detach().mean())) < 5 * scale / math.sqrt(p.numel()), name
             assert abs(float(p.detach().std()) / scale - 1) < 5 / math.sqrt(2 * p.numel()), name

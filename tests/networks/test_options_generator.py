@@ -19,13 +19,13 @@ from digan_fast.networks.coordinates import CoordFuser
 from digan_fast.networks.layers import normalize_second_moment
 from digan_fast.networks.modulated import SynthesisLayer
 
-# float32 against float64, relative in norm: 1.4e-6 was seen; 1e-5 is the bound of golden forward values.
+# float32 against float64, relative in norm: 1.4e-6 observed; 1e-5 is the bound for golden forward values.
 FORWARD = 1e-5
 HALF = math.sqrt(0.5)
 
 
 def config(**changes: Any) -> dict[str, Any]:
-    """Levels 4 and 8 on a grid of side 8, level 16 doubled; ``fmm`` and ``coords`` are merged."""
+    """Levels 4 and 8 on a grid of side 8, level 16 on a doubled grid; ``fmm`` and ``coords`` are merged into it."""
     cfg = coordinate_config(8, 4, 2)
     for key, value in changes.items():
         cfg[key] = {**cfg[key], **value} if key in ("fmm", "coords", "input") else value
@@ -41,7 +41,7 @@ def generator(cfg: dict[str, Any], seed: int = 0, **options: Any) -> Generator:
 
 
 def modulated_weight(layer: nn.Module, w: Array, rank: int | None, activation: str = "demod") -> Array:
-    """[N, O, I, k, k]."""
+    """Modulated weights [N, O, I, k, k]."""
     weight, style = array(layer.weight)[None], linear(layer.affine, w)
     outputs, inputs = weight.shape[1:3]
     if rank is None:
@@ -61,7 +61,7 @@ def modulated_weight(layer: nn.Module, w: Array, rank: int | None, activation: s
 
 
 def noisy(layer: nn.Module, noise: Array | None) -> Array | float:
-    """Constant noise where none is given."""
+    """The noise added by a layer: its constant noise if none is given."""
     if not hasattr(layer, "noise_strength"):
         return 0.0
     return (array(layer.noise_const) if noise is None else noise) * array(layer.noise_strength)
@@ -135,7 +135,7 @@ def frames(
     architecture: str = "skip",
     clamp: float | None = None,
 ) -> Array:
-    """The synthesis network with constant noise, one set of ws and motions for each frame."""
+    """The synthesis network with constant noise; each frame has its own ws and motion."""
     mode, coords = cfg["upsampling_mode"], cfg["coords"]
     rank = cfg["fmm"]["rank"] if cfg["fmm"]["enabled"] else None
     grid = cfg["input"]["resolution"]
@@ -217,7 +217,7 @@ SINES = {str(side): {"predictable_emb_size": 4, "use_cosine": False} for side in
     ],
     ids=lambda changes: ",".join(f"{key}={value}" for key, value in changes.items())[:60],
 )
-def test_synthesis_is_the_formula(changes: dict[str, Any], architecture: str, clamp: float | None) -> None:
+def test_synthesis_matches_the_formula(changes: dict[str, Any], architecture: str, clamp: float | None) -> None:
     cfg = config(**changes)
     G = generator(cfg, synthesis_kwargs={"architecture": architecture, "conv_clamp": clamp})
     for name, parameter in G.named_parameters():
@@ -233,8 +233,8 @@ def test_synthesis_is_the_formula(changes: dict[str, Any], architecture: str, cl
 @pytest.mark.parametrize("activation", ["demod", "tanh", "sigmoid", "linear"])
 @pytest.mark.parametrize("gain", [1.0, HALF])
 @pytest.mark.parametrize("mode", ["const", "random", "none"])
-def test_a_modulated_layer_is_the_formula(activation: str, gain: float, mode: str) -> None:
-    """Noise of each frame is drawn from the global generator, the same for all channels."""
+def test_a_modulated_layer_matches_the_formula(activation: str, gain: float, mode: str) -> None:
+    """Each frame's noise is drawn from the global generator and shared by all channels."""
     cfg = GeneratorConfig.read(config(use_noise=True, fmm={"activation": activation}))
     layer = SynthesisLayer(5, 4, 6, 8, 1, cfg, conv_clamp=0.5)
     golden.fill(layer, 1)
@@ -265,7 +265,7 @@ def test_noise_is_random_by_default(use_noise: bool) -> None:
     assert torch.equal(layer(x, ws[:, 0]), layer(x, ws[:, 0])) != use_noise
 
 
-def test_coordinate_features_are_the_formula() -> None:
+def test_coordinate_features_match_the_formula() -> None:
     fuser = generator(config()).synthesis.b16.coord_fuser
     assert isinstance(fuser, CoordFuser)
     w, times, motion = torch.randn(3, 6), torch.tensor([0.0, 0.4, 1.0]), torch.randn(3, 6)
@@ -274,7 +274,7 @@ def test_coordinate_features_are_the_formula() -> None:
     assert fuser.channels == 8
 
 
-def test_zero_inputs_are_not_divided_by_zero() -> None:
+def test_zero_inputs_give_no_nan() -> None:
     layer = SynthesisLayer(5, 4, 6, 8, 1, GeneratorConfig.read(config()), instance_norm=True)
     nn.init.zeros_(layer.weight)
     out = layer(torch.zeros(2, 5, 8, 8), torch.zeros(2, 6))
@@ -287,7 +287,7 @@ def test_zero_inputs_are_not_divided_by_zero() -> None:
 
 @pytest.mark.parametrize("layers", [1, 2, 8])
 @pytest.mark.parametrize("c_dim", [0, 3])
-def test_mapping_is_the_formula(layers: int, c_dim: int) -> None:
+def test_mapping_matches_the_formula(layers: int, c_dim: int) -> None:
     G = generator(config(), c_dim=c_dim, mapping_kwargs={"num_layers": layers})
     mapping = G.mapping
     z, c = torch.randn(5, 8), torch.eye(3)[[0, 1, 2, 0, 1]][:, :c_dim]
@@ -305,7 +305,7 @@ def test_mapping_is_the_formula(layers: int, c_dim: int) -> None:
     mapping(z, c)
     mapping(z, c)
     average = w.mean(0) * (0.005 + 0.005 * 0.995)
-    # lerp(mean, w_avg, 0.995) in float32: the share of the mean, 1 − 0.995, is exact to 2⁻²⁵/0.005 = 6e-6.
+    # lerp(mean, w_avg, 0.995) in float32: the weight of the mean, 1 − 0.995, is exact to 2⁻²⁵/0.005 = 6e-6.
     assert formulas.error(mapping.w_avg, average) < FORWARD
     mapping.eval()
     for psi, cutoff in ((0.7, None), (0.5, 2), (0.0, 1), (1.0, None)):
@@ -315,8 +315,8 @@ def test_mapping_is_the_formula(layers: int, c_dim: int) -> None:
 
 
 @pytest.mark.parametrize("timesteps", [0, 1, 2, 3, 5])
-def test_times_and_draws_of_a_call(timesteps: int) -> None:
-    """Two random times up to 2; the draws' order is Beta(2, 1), Beta(1, 2), motion vectors."""
+def test_random_draws_of_a_call(timesteps: int) -> None:
+    """Two random times up to 2; the order of draws is Beta(2, 1), Beta(1, 2), motion vectors."""
     G, z = generator(config()), torch.randn(3, 8)
     torch.manual_seed(4)
     found, difference = G(z, timesteps=timesteps, noise_mode="none")
@@ -363,8 +363,8 @@ def test_the_highest_levels_are_half_precision_on_a_gpu_only(count: int) -> None
     assert torch.equal(G.synthesis(ws, times, motion), generator(cfg).synthesis(ws, times, motion))
 
 
-def test_what_parameters_start_as() -> None:
-    """Weights randn (over the learning rate of mapping layers), biases 0, those of styles 1, noise strengths 0."""
+def test_initial_parameters() -> None:
+    """Weights randn (divided by the learning rate multiplier in mapping layers), biases 0 (1 for styles), noise 0."""
     cfg = config(use_noise=True, input={"type": "const"}, fmm={"enabled": False})
     G = Generator(64, 0, 64, 16, synthesis_kwargs={"channel_base": 1024, "channel_max": 64}, cfg=cfg)
     seen = set()
@@ -373,7 +373,7 @@ def test_what_parameters_start_as() -> None:
         if kind in ("weight", "input", "noise_const"):
             scale = 100.0 if "mapping" in name else 1.0
             mean, deviation = float(tensor.detach().mean()), float(tensor.detach().std())
-            # Five deviations of the mean and of the standard deviation of n normal numbers.
+            # Five standard errors of the mean and of the standard deviation of n normal numbers.
             assert abs(mean) < 5 * scale / math.sqrt(tensor.numel()), name
             assert abs(deviation / scale - 1) < 5 / math.sqrt(2 * tensor.numel()), name
         elif kind in ("bias", "noise_strength", "w_avg"):

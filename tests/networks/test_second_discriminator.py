@@ -1,4 +1,4 @@
-"""A discriminator of another kind, all of which is in this file: trained, saved, resumed, drawn."""
+"""Another kind of discriminator, all of it in this file: trained, saved, resumed, plotted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Logits(NamedTuple):
 
 
 class Linear(nn.Module):
-    """One head: a number for each pair, linear in its pixels."""
+    """One head: a logit per pair, linear in its pixels."""
 
     def __init__(self, side: int, channels: int) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ def test_it_trains_and_its_snapshot_names_it(config: TrainConfig, monkeypatch: p
     assert [line["pairs"] for line in lines] == [4, 8]
     assert {"logits/D_real_pair", "logits/D_fake_pair", "r1/pair"} <= lines[0].keys()
     assert not any("image" in name or "motion" in name for name in lines[0])
-    # What R1 takes is by the pairs: the weights' squares, here known.
+    # R1 takes gradients with respect to the pairs: the squared weights, known here.
     D = load(path).D
     assert isinstance(D, Linear)
     assert lines[0]["r1/pair"] == pytest.approx(float(D.out.weight.detach().square().sum()), rel=0.2)
@@ -78,7 +78,7 @@ def test_it_trains_and_its_snapshot_names_it(config: TrainConfig, monkeypatch: p
     assert snapshot.load_generator(path).img_resolution == 8
 
 
-def test_a_resumed_run_is_the_uninterrupted_one(config: TrainConfig) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(config: TrainConfig) -> None:
     whole = load(train(replace(config, kimg=0.016))).D.state_dict()
     parts = replace(config, out=config.out.with_name("parts"))
     train(parts)
@@ -88,7 +88,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(config: TrainConfig) -> None:
     assert all(torch.equal(resumed[name], value) for name, value in whole.items())
 
 
-def test_files_that_name_none_have_digan_s(tmp_path: Path) -> None:
+def test_files_without_a_name_have_digan_s_discriminator(tmp_path: Path) -> None:
     assert isinstance(load(DATA / "snapshot.pkl").D, Discriminator)
     assert load(snapshot.shipped()).G_ema is not None
     D = Discriminator(img_resolution=8, channel_base=64, channel_max=8)
@@ -106,8 +106,8 @@ def test_files_that_name_none_have_digan_s(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", discriminators.kinds())
-def test_every_kind_keeps_the_protocol(kind: str, tmp_path: Path) -> None:
-    """It can be made for training, judges pairs, gives a penalty's gradient, changes precision, and comes back."""
+def test_every_discriminator_implements_the_protocol(kind: str, tmp_path: Path) -> None:
+    """Is created for training, judges pairs, has a gradient of R1, changes precision, and is saved and loaded."""
     made = discriminators.named(kind)
     D = made(**made.training_kwargs(img_resolution=8, img_channels=3, c_dim=0, channel_base=64, channel_max=8, group=2))
     pairs = torch.randn(2, 7, 8, 8, requires_grad=True)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from digan_fast import backends, dispatch, functional, use_backend
 from digan_fast.reference.activations import ACTIVATIONS
 
-# sine is as inexact as x + b, which grows with x: tests/ops/test_bias_act_backward.py.
+# sine is as inaccurate as x + b, whose error grows with x: see tests/ops/test_bias_act_backward.py.
 NAMES = [name for name in ACTIVATIONS if name != "sine"]
 FORMULAE = {
     "linear": lambda z: z,
@@ -40,7 +40,7 @@ needs_native = pytest.mark.skipif(backends()["native"] is not None, reason="the 
 @pytest.mark.usefixtures("poisoned")
 @pytest.mark.parametrize("name", ACTIVATIONS)
 @pytest.mark.parametrize("clamp", [None, 0.7])
-def test_is_its_formula(name: str, clamp: float | None) -> None:
+def test_matches_its_formula(name: str, clamp: float | None) -> None:
     x, bias = torch.randn(3, 5, 7, 2, dtype=torch.float64), torch.randn(5, dtype=torch.float64)
     expected = FORMULAE[name](x + bias.view(1, 5, 1, 1)) * 1.5
     if clamp is not None:
@@ -148,7 +148,7 @@ def _ulps(found: torch.Tensor, expected: torch.Tensor) -> float:
     layout=st.sampled_from(["contiguous", "channels_last", "transposed"]),
     seed=st.integers(0, 2**31),
 )
-def test_native_is_the_reference(
+def test_native_matches_the_reference(
     name: str,
     shape: list[int],
     dim: int,
@@ -157,7 +157,7 @@ def test_native_is_the_reference(
     layout: str,
     seed: int,
 ) -> None:
-    """Within 4 units in the last place of the float64 reference (2.1 were seen)."""
+    """Within 4 units in the last place of the float64 reference (2.1 observed)."""
     dim %= len(shape)
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(shape, generator=generator) * 3
@@ -175,7 +175,7 @@ def test_native_is_the_reference(
 
 
 @needs_native
-def test_native_keeps_nan_and_infinity() -> None:
+def test_native_propagates_nan_and_infinity() -> None:
     x = torch.tensor([[math.nan, math.inf, -math.inf, 0.0]])
     for name in NAMES:
         with use_backend("native"):
@@ -186,7 +186,7 @@ def test_native_keeps_nan_and_infinity() -> None:
 
 
 @needs_native
-def test_native_gives_the_same_bits_for_any_number_of_threads() -> None:
+def test_native_is_bit_identical_for_any_number_of_threads() -> None:
     x, bias = torch.randn(5, 64, 333), torch.randn(64)
     before = torch.get_num_threads()
     results = []
@@ -200,7 +200,7 @@ def test_native_gives_the_same_bits_for_any_number_of_threads() -> None:
     assert all(torch.equal(results[0], other) for other in results)
 
 
-def test_what_native_cannot_run_says_why() -> None:
+def test_why_native_does_not_run_a_call() -> None:
     if backends()["native"] is not None:
         pytest.skip("the compiled module was not built")
     with use_backend("native"), pytest.raises(dispatch.BackendUnavailable, match=r"bias_act.*torch.float16"):

@@ -1,4 +1,4 @@
-"""The compiled backward of bias_act, conversions to and from bfloat16, and the sines that they use."""
+"""The native backward of bias_act, conversions to and from bfloat16, and the sines that they use."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ pytestmark = pytest.mark.skipif(backends()["native"] is not None, reason="the co
 FORWARD = torch.ops.digan_fast.bias_act.default
 BACKWARD = torch.ops.digan_fast.bias_act_backward.default
 EPS = torch.finfo(torch.float32).eps
-# Float32 additions one after the other in a channel's sum, which goes into double after them (csrc/cpu): 64 rows of
-# channels, or a sixteenth of at most 2¹⁴ pixels, then four. Each rounds by half a unit of its partial sum, the same way
-# every time where the terms are equal, so that together they are off by half as many units of the sum of magnitudes.
+# Length of the chains of float32 additions in a channel's sum, which continues in double (csrc/cpu): 64 rows of
+# channels, or a sixteenth of at most 2¹⁴ pixels, then four. Each addition rounds by half a unit of its partial sum, in
+# the same direction if the terms are equal, so together they err by half as many units of the sum of magnitudes.
 CHAIN = 64
 LAYOUTS = ("contiguous", "channels_last", "transposed", "sliced")
 
@@ -38,7 +38,7 @@ def arranged(x: Tensor, layout: str) -> Tensor:
 
 
 def close(found: Tensor, expected: Tensor, size: Tensor, units: float) -> bool:
-    """Within ``units`` of float32's spacing at max(1, size), and of half a unit of bfloat16 where found is one."""
+    """Within ``units`` of float32's spacing at max(1, size), plus half a unit of bfloat16 if ``found`` is bfloat16."""
     bound = units * EPS * size.clamp(min=1)
     if found.dtype == torch.bfloat16:
         bound = bound + torch.ldexp((expected != 0).double(), torch.frexp(expected).exponent - 9)
@@ -46,7 +46,7 @@ def close(found: Tensor, expected: Tensor, size: Tensor, units: float) -> bool:
 
 
 def magnitude(grad: Tensor, x: Tensor, bias: Tensor | None, dim: int) -> Tensor:
-    """What roundings of grad · act'(x + b) are relative to: the sum's own half unit moves a sine by as much."""
+    """The scale of rounding errors of grad · act'(x + b): half a unit of x + b moves a sine by as much."""
     z = x.double() if bias is None else x.double() + bias.double().view([-1 if i == dim else 1 for i in range(x.ndim)])
     return grad.double().abs() * z.abs().clamp(min=1)
 
@@ -83,7 +83,7 @@ def magnitude(grad: Tensor, x: Tensor, bias: Tensor | None, dim: int) -> Tensor:
 @example(
     "linear", [4, 3, 90, 99], 1, False, None, 1.0, ("contiguous", "contiguous", "channels_last"), torch.float32, True, 0
 )
-def test_is_the_reference(
+def test_matches_the_reference(
     name: str,
     shape: list[int],
     dim: int,
@@ -95,7 +95,7 @@ def test_is_the_reference(
     expanded: bool,
     seed: int,
 ) -> None:
-    """dx within 4 units in the last place of the float64 reference (2.5 were seen), dbias within its chain's."""
+    """dx within 4 units in the last place of the float64 reference (2.5 observed), dbias within its chain's bound."""
     dim %= len(shape)
     generator = torch.Generator().manual_seed(seed)
     x = (torch.randn(shape, generator=generator) * 3).to(dtype)
@@ -132,7 +132,7 @@ def test_is_the_reference(
 def test_forward_of_every_activation_and_type(
     name: str, shape: list[int], dim: int, clamp: float | None, layout: str, dtype: torch.dtype, seed: int
 ) -> None:
-    """4 units of float32 from the float64 reference of the same numbers (2.9 were seen), and bfloat16's rounding."""
+    """Within 4 units of float32 of the float64 reference on the same inputs (2.9 observed), and bfloat16's rounding."""
     dim %= len(shape)
     generator = torch.Generator().manual_seed(seed)
     x = (torch.randn(shape, generator=generator) * 3).to(dtype)
@@ -145,7 +145,7 @@ def test_forward_of_every_activation_and_type(
 
 
 def test_bfloat16_rounds_to_the_nearest() -> None:
-    """Every number halfway between two, and its neighbours; subnormal numbers, overflow, infinity and NaN."""
+    """All midpoints between two numbers, and their neighbours; subnormal numbers, overflow, infinity and NaN."""
     halves = torch.arange(0, 2**16, dtype=torch.int32).view(-1, 1) << 16
     x = (halves + torch.tensor([0x7FFF, 0x8000, 0x8001], dtype=torch.int32)).view(torch.float32).flatten()
     big = x.bfloat16()
@@ -155,7 +155,7 @@ def test_bfloat16_rounds_to_the_nearest() -> None:
 
 
 def test_large_sums_of_many_chunks() -> None:
-    """Pieces of rows, many rows in a task, more channels than a block, few channels in runs of rows."""
+    """Parts of rows, many rows per task, more channels than a block, few channels in runs of rows."""
     for shape, dim in [((2, 3, 40_001), 1), ((700, 3, 50), 1), ((40, 2500), 1), ((30_001, 5), 1), ((17, 700), 1)]:
         grad, out = torch.randn(shape), torch.randn(shape)
         with use_backend("native"):
@@ -163,7 +163,7 @@ def test_large_sums_of_many_chunks() -> None:
         expected, expected_bias = reference_backward(grad.double(), None, None, out.double(), dim, "lrelu", 1.5, None)
         assert close(dx, expected, grad.double().abs(), 1)
         others = [i for i in range(len(shape)) if i != dim]
-        # Sums of up to 2^10 in a lane, then in double: the error grows as the root of the terms.
+        # Sums of up to 2^10 per lane, then in double: the error grows as the square root of the number of terms.
         assert close(dbias, expected_bias, 8 * expected.square().sum(others).sqrt(), 1)
 
 
@@ -179,7 +179,7 @@ def test_gradients_of_nan_and_infinity(name: str) -> None:
         torch.testing.assert_close(dx.double(), expected, rtol=1e-6, atol=1e-6, equal_nan=True)
 
 
-def test_same_bits_for_any_number_of_threads() -> None:
+def test_bit_identical_for_any_number_of_threads() -> None:
     for shape, dim in [((5, 64, 333), 1), ((2, 3, 40_001), 1), ((3000, 65), 1)]:
         grad, x, bias = torch.randn(shape), torch.randn(shape), torch.randn(shape[dim])
         for dtype in (torch.float32, torch.bfloat16):
@@ -191,7 +191,7 @@ def test_same_bits_for_any_number_of_threads() -> None:
 
 
 @pytest.mark.parametrize("name", ["lrelu", "swish"])
-def test_second_derivatives_over_the_compiled_first(name: str) -> None:
+def test_second_derivatives_through_the_native_first_derivative(name: str) -> None:
     """R1's pattern in float32: a gradient of a gradient, both first derivatives from the kernel."""
 
     def penalty(x: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
@@ -208,7 +208,7 @@ def test_second_derivatives_over_the_compiled_first(name: str) -> None:
             torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-4)
 
 
-def test_what_it_cannot_run_says_why() -> None:
+def test_why_native_does_not_run_a_call() -> None:
     x = torch.zeros(2, 3)
     with use_backend("native"), pytest.raises(dispatch.BackendUnavailable, match=r"grad is torch.bfloat16 and out"):
         BACKWARD(x.bfloat16(), None, None, x, 1, "lrelu", 1.0, None)
@@ -217,7 +217,7 @@ def test_what_it_cannot_run_says_why() -> None:
 
 
 def sines(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """sin x and cos x of csrc/cpu/simd/sincos-inl.h, as sine's value and its derivative."""
+    """sin x and cos x of csrc/cpu/simd/sincos-inl.h, from the activation sine and its derivative."""
     numbers = torch.from_numpy(x).view(1, -1)
     with use_backend("native"):
         sine = FORWARD(numbers, None, 1, "sine", 1.0, None)
@@ -226,7 +226,7 @@ def sines(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def near_quarter_turns() -> np.ndarray:
-    """Within four floats of the multiples of π/4 up to 1e4, where one of the two is near 0 or the quadrant changes."""
+    """Floats next to the multiples of π/4 up to 1e4, where sine or cosine is near 0 or the quadrant changes."""
     turns = (np.arange(-12732, 12733) * (math.pi / 4)).astype(np.float32)
     return (turns[:, None] + np.spacing(np.abs(turns))[:, None] * np.arange(-4, 5, dtype=np.float32)).ravel()
 
@@ -245,14 +245,14 @@ def near_quarter_turns() -> np.ndarray:
     ids=["1e4", "10", "quarter turns", "floats from 4096", "1e8", "1e30", "ends"],
 )
 def test_sine_and_cosine(x: np.ndarray, bound: float) -> None:
-    """2.4e-7 up to 1e4 (9.5e-8 were seen over all floats from 0.5 on), half a unit of 1 further out."""
+    """2.4e-7 up to 1e4 (9.5e-8 observed over all floats from 0.5 on), half a unit of 1 further out."""
     x = x.view(np.float32) if x.dtype == np.uint32 else x.astype(np.float32)
     wide = x.astype(np.float64)
     for found, expected in zip(sines(x), (np.sin(wide), np.cos(wide)), strict=True):
         assert np.abs(found - expected).max() <= bound
 
 
-def test_sine_and_cosine_of_what_is_no_number_or_nearly_none() -> None:
+def test_sine_and_cosine_of_special_values() -> None:
     with np.errstate(all="ignore"):
         for found in sines(np.float32([np.nan, np.inf, -np.inf])):
             assert np.isnan(found).all()
@@ -262,8 +262,8 @@ def test_sine_and_cosine_of_what_is_no_number_or_nearly_none() -> None:
     np.testing.assert_array_equal(cosine, 1)
 
 
-def test_sine_s_neighbours_do_not_change_its_bits() -> None:
-    """One number out of the reach, in any place of a block, leaves the others as they are."""
+def test_a_sine_does_not_depend_on_its_neighbours() -> None:
+    """One number beyond the fast path's range, anywhere in a block, leaves the others bit-identical."""
     x = np.random.default_rng(4).uniform(-1e4, 1e4, 2100).astype(np.float32)
     plain = sines(x)
     for place in (0, 5, 1023, 1024, 2099):

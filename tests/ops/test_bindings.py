@@ -1,4 +1,4 @@
-"""What the compiled module refuses: a null address, a negative extent, an unknown activation."""
+"""Arguments that the native module rejects: null addresses, negative extents, unknown activations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, ptr
 
 pytestmark = pytest.mark.skipif(backends()["native"] is not None, reason="the compiled module was not built")
 
-# Every address below is of these numbers, more than any call here could touch.
+# Every address below points into these numbers, more than any call here reads or writes.
 MEMORY = torch.zeros(4096)
 AT = ptr(MEMORY, "memory")
 
@@ -53,7 +53,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "fmm_weights_backward_cpu": FMM | {"dweight": AT, "dleft": AT, "dright": AT, "grad": AT, "grad_expanded": False},
     "upfirdn2d_cpu": FILTER,
 }
-# Tensors that may be left out.
+# Optional tensors.
 OPTIONAL = {"bias", "base", "dbase"}
 EXTENTS = {"outer", "channels", "inner", "batch", "outputs", "inputs", "rank", "sets", "points", "videos", "frames"}
 EXTENTS |= {"images", "threads", "up", "down", "rows", "sinusoids"}
@@ -72,7 +72,7 @@ def test_the_stub_has_the_bindings() -> None:
     assert all("cuda" in name.lower() for name in written.keys() - declared.keys())
 
 
-def test_every_call_is_here_and_runs() -> None:
+def test_every_binding_is_listed_and_runs() -> None:
     module = dispatch.native_module()
     assert set(CALLS) == {name for name in vars(module) if name.endswith("_cpu")}
     for call, arguments in CALLS.items():
@@ -215,7 +215,7 @@ def test_names_and_types(call: str) -> None:
 
 @pytest.mark.parametrize("call", CALLS)
 def test_products_of_extents_that_overflow(call: str) -> None:
-    """2⁶² of each: refused, or memory that there is not; never a small number by wrapping round."""
+    """2⁶² each: rejected, or out of memory; never a small number by wrap-around."""
     huge = 2**62
     for name in (EXTENTS - {"threads", "up", "down", "taps_y", "taps_x"}) & set(CALLS[call]):
         with pytest.raises((ValueError, MemoryError)):

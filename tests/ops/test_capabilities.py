@@ -1,4 +1,4 @@
-"""One table says which calls the kernels support, and one sentence why they do not support a call."""
+"""The one table of calls that kernels support, and the one sentence why they do not support a call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from digan_fast.reference.activations import ACTIVATIONS
 GPU = "it takes float32, bfloat16 and float16"
 
 
-def test_the_table_has_every_kernel() -> None:
+def test_the_table_lists_every_kernel() -> None:
     kernels = dispatch.kernel_table()
     for backend, able in TABLE.items():
         assert set(able) == {op for op, own in kernels.items() if backend in own and not op.endswith("_backward")}
@@ -51,7 +51,7 @@ def test_on_a_gpu(op: str, backend: str) -> None:
         assert why_not(op, backend, "none", a=first) == "it has no activation 'none'"
 
 
-def test_of_many_activations() -> None:
+def test_several_activations() -> None:
     assert unknown("render", "native", ["sine", "tanh", "elu"]) == "tanh"
     assert unknown("render", "native", ["sine", "relu"]) in TABLE["native"]["render"].activations
 

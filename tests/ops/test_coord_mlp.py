@@ -28,7 +28,7 @@ needs_native = pytest.mark.skipif(backends()["native"] is not None, reason="the 
 def network(
     batch: int, widths: list[int], own_biases: bool = False, dtype: torch.dtype = torch.float64
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Weights of SIREN's size: uniform within √(6/I), over ω = 30 after the first layer."""
+    """Weights initialised as in SIREN: uniform within √(6/I), divided by ω = 30 after the first layer."""
     weights, biases = [], []
     for i, (inputs, outputs) in enumerate(pairwise(widths)):
         bound = 1 / inputs if i == 0 else math.sqrt(6 / inputs) / 30
@@ -46,7 +46,7 @@ def formula(
     omega: float = 30.0,
     frequency: Tensor | None = None,
 ) -> Tensor:
-    """Set by set and point by point, in NumPy."""
+    """Weight set by weight set and point by point, in NumPy."""
     batch = len(weights[0])
     points = coordinates.expand(batch, -1, -1) if coordinates.ndim == 3 else coordinates[None].expand(batch, -1, -1)
     images = []
@@ -73,8 +73,10 @@ def formula(
 @pytest.mark.parametrize("activation", ["sine", "relu", "lrelu", "linear"])
 @pytest.mark.parametrize("own_biases", [False, True])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 4, 97)])
-def test_is_its_formula(dtype: torch.dtype, activation: str, own_biases: bool, shape: tuple[int, int, int]) -> None:
-    """In float32 the rounding of a first phase of up to 30 is 2e-6; two more layers of sines follow."""
+def test_matches_its_formula(
+    dtype: torch.dtype, activation: str, own_biases: bool, shape: tuple[int, int, int]
+) -> None:
+    """In float32 a first phase of up to 30 is rounded by 2e-6; two more layers of sines follow."""
     batch, dimensions, points = shape
     weights, biases = network(batch, [dimensions, 33, 20, 3], own_biases, dtype)
     coordinates = torch.rand(batch, points, dimensions, dtype=dtype) * 2 - 1
@@ -97,7 +99,7 @@ def test_fourier_features(own: bool) -> None:
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-5)
 
 
-def test_an_omega_for_each_layer() -> None:
+def test_omega_per_layer() -> None:
     weights, biases = network(1, [2, 8, 8, 1])
     coordinates = torch.rand(9, 2, dtype=torch.float64)
     found = functional.coord_mlp(coordinates, weights, biases, omega=[30.0, 3.0])
@@ -114,7 +116,7 @@ def test_an_omega_for_each_layer() -> None:
     threads=st.integers(1, 3),
 )
 @needs_native
-def test_the_native_kernel_is_the_reference(
+def test_native_matches_the_reference(
     batch: int, points: int, widths: list[int], dimensions: int, threads: int
 ) -> None:
     torch.manual_seed(0)
@@ -148,7 +150,7 @@ def test_derivatives_in_float64() -> None:
 
 @pytest.mark.parametrize("activation", ["sine", "lrelu"])
 def test_gradients_in_float32(activation: str) -> None:
-    """Relative in norm, against float64: the rounding of phases, as of the values."""
+    """Relative in norm, against float64: phases are rounded as in the forward."""
     weights, biases = network(2, [2, 40, 33, 3], dtype=torch.float32)
     tensors = [(torch.rand(2, 130, 2) * 2 - 1), *weights, *biases]
     probe = torch.randn(2, 130, 3)

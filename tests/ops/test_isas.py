@@ -1,6 +1,6 @@
-"""Every instruction set gives the same bits as the least capable one.
+"""Results of every instruction set are bit-identical to those of the least capable one.
 
-The set is chosen when the module is loaded, so each runs in a process of its own.
+The set is chosen when the module is loaded, so each runs in its own process.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ torch.save((dispatch.native_module().isa(), found), sys.argv[1])
 
 
 def run(isa: str, path: Path) -> dict[str, list[torch.Tensor]] | str:
-    """What the program computed, or what the module said of a set that this CPU lacks."""
+    """The program's results, or the error message for an instruction set that this CPU lacks."""
     environment = {**os.environ, "DIGAN_FAST_ISA": isa}
     done = subprocess.run([sys.executable, "-c", PROGRAM, str(path)], env=environment, capture_output=True, text=True)
     if done.returncode:
@@ -88,7 +88,7 @@ def generic(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[torch.Te
 
 
 @pytest.mark.parametrize("isa", ISAS[1:])
-def test_the_same_bits(isa: str, generic: dict[str, list[torch.Tensor]], tmp_path: Path) -> None:
+def test_bit_identical(isa: str, generic: dict[str, list[torch.Tensor]], tmp_path: Path) -> None:
     if isa not in dispatch.native_module().build_info()["isas"]:
         pytest.skip("not built")
     found = run(isa, tmp_path / "found.pt")

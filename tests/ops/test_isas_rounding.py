@@ -1,7 +1,7 @@
 """Every instruction set gives the same results as the least capable one, except for float32 rounding.
 
-Matrix products use fma where there is an instruction for it, so unlike the results in `test_isas.py` their bits
-differ.  The set is chosen when the module is loaded, so each runs in a process of its own.
+Matrix products use fma if the set has it, so unlike the results in `test_isas.py` they are not bit-identical.  The set
+is chosen when the module is loaded, so each runs in its own process.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from digan_fast import backends, dispatch
 
 pytestmark = pytest.mark.skipif(backends()["native"] is not None, reason="the compiled module was not built")
 
-# Relative in norm: each set is 2e-6 off at most (test_render.py). 1.2e-6 was seen, and 2.9e-6 of a single number that
-# cancels.
+# Relative in norm: each set is within 2e-6 (test_render.py). Observed: 1.2e-6, and 2.9e-6 of a single number with
+# cancellation.
 FLOAT32 = 4e-6
-# A number next to a tie of bfloat16 rounds the other way, by 2⁻⁸ of itself; 5e-4 was seen.
+# A number near a bfloat16 tie may round the other way, by 2⁻⁸ of itself; 5e-4 observed.
 BFLOAT16 = 1e-3
 
 PROGRAM = """
@@ -105,7 +105,7 @@ torch.save((dispatch.native_module().isa(), found), sys.argv[1])
 
 
 def run(isa: str, path: Path) -> dict[str, list[torch.Tensor]] | str:
-    """What the program computed, or what the module said of a set that this CPU lacks."""
+    """The program's results, or the error message for an instruction set that this CPU lacks."""
     environment = {**os.environ, "DIGAN_FAST_ISA": isa}
     command = [sys.executable, "-c", PROGRAM, str(path), str(Path(random_inrs.__file__).parent)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -125,7 +125,7 @@ def generic(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[torch.Te
 
 
 @pytest.mark.parametrize("isa", ISAS[1:])
-def test_the_same_but_for_rounding(isa: str, generic: dict[str, list[torch.Tensor]], tmp_path: Path) -> None:
+def test_equal_up_to_rounding(isa: str, generic: dict[str, list[torch.Tensor]], tmp_path: Path) -> None:
     if isa not in dispatch.native_module().build_info()["isas"]:
         pytest.skip("not built")
     found = run(isa, tmp_path / "found.pt")

@@ -1,4 +1,4 @@
-"""The op ``render``: its native kernel against the reference in float64, and what must not change its bits."""
+"""The op ``render``: its native kernel against the reference in float64, and cases that must be bit-identical."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from digan_fast.reference.render import Products, evaluate
 
 needs_native = pytest.mark.skipif(backends()["native"] is not None, reason="the compiled module was not built")
 
-# Relative in norm. The roundings of a sum of n products come to 2⁻²⁴·√n of its norm if they fall at random, 1.3e-6 for
-# the 512 channels that are the most here; a sine or cosine of a pixel is 3e-7 off
-# (csrc/cpu/fourier/axis_features-inl.h). 8.4e-7 was seen.
+# Relative in norm. Random rounding errors of a sum of n products amount to 2⁻²⁴·√n of its norm, 1.3e-6 for 512
+# channels, the most here; a pixel's sine or cosine is accurate to 3e-7 (csrc/cpu/fourier/axis_features-inl.h). 8.4e-7
+# observed.
 BOUND = 2e-6
-# Weights, waves and activations are off by 2⁻⁹ each; with a channel or two the reference may be off by less, by chance,
-# and the summands cancel.
+# Weights, features and activations have errors of 2⁻⁹ each; with a channel or two the reference's error may happen to
+# be smaller, and the summands cancel.
 BFLOAT16 = 3 * 2**-9
 
 ACTIVATIONS = [("lrelu",), ("relu",), ("linear",), ("sine",), ("sine", "lrelu"), ("lrelu", "relu", "sine", "linear")]
@@ -98,7 +98,7 @@ def naive(levels: list[Level], size: int) -> Tensor:
 @pytest.mark.usefixtures("poisoned")
 @pytest.mark.parametrize("activations", ACTIVATIONS, ids=" ".join)
 @pytest.mark.parametrize("clamp", [None, 0.7])
-def test_the_reference_is_its_formula(activations: tuple[str, ...], clamp: float | None) -> None:
+def test_the_reference_matches_its_formula(activations: tuple[str, ...], clamp: float | None) -> None:
     levels = random_inr(2, 3, SMALL, activations=activations, clamp=clamp)
     assert distance(exact(levels, 64), naive(levels, 64)) < 1e-13
 
@@ -108,7 +108,7 @@ def test_the_reference_is_its_formula(activations: tuple[str, ...], clamp: float
 @pytest.mark.parametrize("activations", ACTIVATIONS, ids=" ".join)
 @pytest.mark.parametrize("clamp", [None, 0.7])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_native_is_the_reference(shape: str, activations: tuple[str, ...], clamp: float | None) -> None:
+def test_native_matches_the_reference(shape: str, activations: tuple[str, ...], clamp: float | None) -> None:
     widths, side, size = SHAPES[shape]
     check(random_inr(2, 3, widths, side, activations=activations, clamp=clamp), size)
 
@@ -164,7 +164,7 @@ def test_any_shape(
 @needs_native
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_number_of_threads_changes_no_bit(shape: str, precision: str) -> None:
+def test_bit_identical_for_any_number_of_threads(shape: str, precision: str) -> None:
     widths, side, size = SHAPES[shape]
     levels = random_inr(2, 5, widths, side)
     found = [native(levels, size, None, precision) for _ in thread_counts(1, 2, 3, 5, 16)]
@@ -180,7 +180,7 @@ def test_the_number_of_threads_changes_no_bit(shape: str, precision: str) -> Non
     activations=st.sampled_from(ACTIVATIONS),
     count=st.integers(1, 4),
 )
-def test_a_window_has_the_bits_of_the_plane(
+def test_a_window_is_bit_identical_to_the_plane(
     size: int, where: tuple[int, int, int, int], precision: str, activations: tuple[str, ...], count: int
 ) -> None:
     levels = random_inr(1, 3, SMALL, activations=activations)
@@ -193,14 +193,14 @@ def test_a_window_has_the_bits_of_the_plane(
 
 
 @needs_native
-def test_a_picture_of_several_chunks_has_the_bits_of_its_pixels() -> None:
-    """Chunks are of 16384 pixels of the finest grid; sines far out take another way for one lane of a vector."""
+def test_a_picture_of_several_chunks_is_bit_identical_to_its_pixels() -> None:
+    """Chunks have 16384 pixels of the finest grid; sines of large arguments use a slow path for single vector lanes."""
     levels = random_inr(1, 1, ((2, (3,)), (1, (4,))), 96, activations=("sine",))
     scale = torch.tensor([1.0, 1e5, 1.0])[:, None]
     layer = levels[0].layers[0]
     levels[0] = replace(levels[0], layers=(replace(layer, weight=layer.weight * scale),))
     whole = native(levels, 192)
-    assert distance(whole, exact(levels, 192)) < 1e-2  # phases of 1e5 keep five digits
+    assert distance(whole, exact(levels, 192)) < 1e-2  # phases of 1e5 are accurate to five digits
     for row, column in ((0, 0), (127, 127), (128, 64), (191, 191), (5, 130)):
         pixel = native(levels, 192, (row, column, 1, 1))
         assert torch.equal(pixel, whole[..., row : row + 1, column : column + 1])
@@ -208,7 +208,7 @@ def test_a_picture_of_several_chunks_has_the_bits_of_its_pixels() -> None:
 
 @needs_native
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_batches_of_videos_and_frames_change_no_bit(precision: str) -> None:
+def test_bit_identical_for_any_batch_of_videos_and_frames(precision: str) -> None:
     levels = random_inr(3, 7, SMALL)
     for _ in thread_counts(1, 9):
         whole = native(levels, 64, None, precision)
@@ -225,8 +225,8 @@ def test_batches_of_videos_and_frames_change_no_bit(precision: str) -> None:
 @pytest.mark.parametrize(
     ("frames", "window"), [(19, (5, 3, 7, 9)), (37, (3000, 7, 1, 1)), (5, (7, 3, 2, 3501)), (3, (3, 11, 3001, 1))]
 )
-def test_windows_of_frames_that_go_together(frames: int, window: tuple[int, int, int, int], precision: str) -> None:
-    """Their pixels lie in the same blocks where borders cut; long windows are several chunks of several frames."""
+def test_windows_of_several_frames_at_once(frames: int, window: tuple[int, int, int, int], precision: str) -> None:
+    """Blocks cut by borders hold pixels of several frames; long windows are several chunks of several frames."""
     levels = [replace(level, side=level.side * 128) for level in random_inr(2, frames, SMALL)]
     together = native(levels, 4096, window, precision)
     for frame in range(frames):
@@ -248,7 +248,7 @@ def test_levels_stop_early(precision: str) -> None:
 
 @needs_native
 def test_any_multiple_of_the_finest_side() -> None:
-    """Powers of two come from stopping early; the kernel takes others as well."""
+    """Powers of two come from stopping early; the kernel supports others as well."""
     levels = random_inr(1, 1, SMALL)
     expected = native(levels, 32).repeat_interleave(3, -1).repeat_interleave(3, -2)
     assert torch.equal(native(levels, 96), expected)
@@ -257,7 +257,7 @@ def test_any_multiple_of_the_finest_side() -> None:
 
 @needs_native
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_views_give_the_same_bits(precision: str) -> None:
+def test_views_are_bit_identical(precision: str) -> None:
     levels = random_inr(2, 3, SMALL)
     expected = native(levels, 32, None, precision)
     for index in range(3):
@@ -279,9 +279,7 @@ def with_nan(levels: list[Level], where: Callable[[list[Level]], Tensor]) -> lis
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("activations", ACTIVATIONS, ids=" ".join)
 @pytest.mark.parametrize("clamp", [None, 0.7])
-def test_nan_reaches_what_depends_on_it_alone(
-    precision: str, activations: tuple[str, ...], clamp: float | None
-) -> None:
+def test_nan_reaches_only_dependent_pixels(precision: str, activations: tuple[str, ...], clamp: float | None) -> None:
     levels = random_inr(2, 3, SMALL, activations=activations, clamp=clamp)
     clean = native(levels, 32, None, precision)
 
@@ -309,8 +307,8 @@ def test_nan_reaches_what_depends_on_it_alone(
 
 @needs_native
 @pytest.mark.parametrize("value", [float("inf"), 3e38])
-def test_overflow_gives_no_wrong_number(value: float) -> None:
-    """Infinities and NaN, or what the reference has: not a finite number where it has none."""
+def test_overflow_is_not_hidden(value: float) -> None:
+    """Infinities and NaN, or the reference's result: never a finite number where the reference has NaN."""
     levels = random_inr(1, 1, SMALL)
     levels[1].layers[0].weight[0, 3, 2] = value
     with use_backend("reference"):
@@ -321,8 +319,8 @@ def test_overflow_gives_no_wrong_number(value: float) -> None:
 
 
 @pytest.mark.parametrize("activations", ACTIVATIONS, ids=" ".join)
-def test_the_differentiable_composition_is_the_op(activations: tuple[str, ...]) -> None:
-    """The reference's ``coord_linear`` has no sine; a level's first layer may have it."""
+def test_the_differentiable_composition_matches_the_op(activations: tuple[str, ...]) -> None:
+    """With the reference's ``coord_linear``: the kernels' has no sine, which a level's first layer may have."""
     levels = random_inr(1, 2, SMALL, activations=activations, clamp=1.5)
     found = evaluate(levels, 32, (3, 5, 20, 9), Products(linear_act, coord_linear, linear_act))
     assert distance(found, exact(levels, 32, (3, 5, 20, 9))) < BOUND
@@ -344,8 +342,8 @@ def test_schema(precision: str) -> None:
 
 
 @needs_native
-def test_a_stream_has_the_bits_of_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The phases of a part are computed together; with the same phases a frame has the same bits in any part."""
+def test_a_stream_is_bit_identical_to_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The phases of a part are computed together; given the same phases, a frame is bit-identical in any part."""
     G = Generator(16, 0, 16, 16, synthesis_kwargs={"channel_base": 256}, cfg=coordinate_config(8, 6, 2)).eval()
     inr = G.inr(torch.randn(2, 16)).detach()
     times = torch.linspace(0, 2, 7)
@@ -357,7 +355,7 @@ def test_a_stream_has_the_bits_of_its_parts(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @needs_native
-def test_why_native_cannot() -> None:
+def test_why_native_does_not_run_a_call() -> None:
     levels = random_inr(1, 1, SMALL)
 
     def why(levels: list[Level]) -> str | None:
@@ -372,7 +370,7 @@ def test_why_native_cannot() -> None:
     assert why(tanh) == "it has no activation 'tanh'"
     with use_backend("native"), pytest.raises(dispatch.BackendUnavailable, match="it has no activation 'tanh'"):
         render(tanh, 32, (0, 0, 32, 32), "float32")
-    with use_backend("native"):  # float64 takes the reference whatever is asked for
+    with use_backend("native"):  # float64 uses the reference even if native is requested
         assert exact(levels, 32).dtype == torch.float64
 
 

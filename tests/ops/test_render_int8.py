@@ -1,4 +1,4 @@
-"""Rendering in int8: the compiled form against the reference's integers, and the properties it shares with float32."""
+"""Rendering in int8: the native kernel against the reference's integers, and the properties it shares with float32."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ native = pytest.mark.skipif(backends()["native"] is not None, reason="the compil
 def made(
     channels: list[int], sinusoids: int, side: int = 4, videos: int = 2, activation: str = "lrelu", colours: int = 3
 ) -> list[Level]:
-    """A level on a grid for each of the channels; every second has a layer more, and one on its grid above it."""
+    """One level per entry of ``channels``; every second has one more layer, and a further level on the same grid."""
     levels: list[Level] = []
     below = 0
     for index, width in enumerate(channels):
@@ -61,9 +61,9 @@ def distance(found: Tensor, expected: Tensor) -> float:
 @pytest.mark.parametrize(
     ("channels", "sinusoids"), [([1, 2, 3], 1), ([12, 20, 8], 6), ([13, 37, 30], 5), ([64, 50], 7)]
 )
-def test_the_reference_has_the_same_integers(channels: list[int], sinusoids: int, activation: str) -> None:
-    """Sines are 3e-7 apart, so that a number in 10⁴ is rounded to a neighbouring level: 4e-4 was seen, where int8
-    itself is 5e-3 off.
+def test_integers_match_the_reference(channels: list[int], sinusoids: int, activation: str) -> None:
+    """Sines differ by 3e-7, so one number in 10⁴ is quantised to a neighbouring integer: an error of 4e-4 observed,
+    where int8's own is 5e-3.
     """
     levels = made(channels, sinusoids, activation=activation)
     size = levels[-1].side
@@ -84,7 +84,7 @@ def inr() -> VideoINR:
 
 @pytest.mark.parametrize("backend", ["native", "reference"])
 def test_near_float32_on_a_trained_network(inr: VideoINR, backend: str) -> None:
-    """48 to 50 dB were seen; the colours' range is 2."""
+    """48 to 50 dB observed; the colours' range is 2."""
     if backends()[backend] is not None:
         pytest.skip("not built")
     times = [0.0, 0.6]
@@ -96,8 +96,8 @@ def test_near_float32_on_a_trained_network(inr: VideoINR, backend: str) -> None:
 
 
 @native
-def test_a_pixel_has_its_bits_wherever_it_is_rendered() -> None:
-    """Windows, threads, how many frames and videos go together, levels above; phases are given."""
+def test_a_pixel_is_bit_identical_wherever_it_is_rendered() -> None:
+    """In any window, with any number of threads, other frames, videos or finer levels; phases are given."""
     levels = made([45, 70, 37], 9, side=8)
     threads = torch.get_num_threads()
 
@@ -139,8 +139,8 @@ with use_backend("native"):
 
 @native
 @pytest.mark.parametrize("isa", ISAS)
-def test_every_instruction_set_has_the_same_integers(isa: str, tmp_path: Path) -> None:
-    """Only to-RGB's sums are rounded differently."""
+def test_every_instruction_set_computes_the_same_integers(isa: str, tmp_path: Path) -> None:
+    """Only the to-RGB sums are rounded differently."""
     if isa not in dispatch.native_module().build_info()["isas"]:
         pytest.skip("not built")
     levels = made([70, 37, 30], 9)
@@ -160,7 +160,7 @@ def test_every_instruction_set_has_the_same_integers(isa: str, tmp_path: Path) -
 
 
 def constant(value: float, width: int, weight: float) -> list[Level]:
-    """Activations ``value`` of ``width`` channels, and the sum of them times ``weight``."""
+    """Activations ``value`` in ``width`` channels, and their sum times ``weight``."""
     zeros = torch.zeros(1, width, 2)
     first = Layer(zeros, torch.full((width,), value), "linear", 1.0, None)
     second = Layer(torch.full((1, 1, width), weight), torch.zeros(1), "linear", 1.0, None)
@@ -183,14 +183,14 @@ def test_the_largest_sums_and_zeros(backend: str, width: int, value: float, weig
 
 
 @native
-def test_wider_layers_are_refused() -> None:
+def test_wider_layers_are_rejected() -> None:
     with use_backend("native"), pytest.raises(ValueError, match=r"inputs.*65537.*65536 or fewer in int8"):
         render(constant(1.0, 65537, 1.0), 1, (0, 0, 1, 1), "int8")
 
 
 @native
-def test_a_pixel_that_is_not_finite_is_nan_and_no_other() -> None:
-    """Products of 3e38 reach infinity in some pixels of the coarse grid."""
+def test_only_non_finite_pixels_are_nan() -> None:
+    """Products of 3e38 overflow in some pixels of the coarse grid."""
     torch.manual_seed(4)
     levels = made([9, 11], 4)
     first, finer = levels[0].layers[0], levels[1].layers[0]
@@ -221,7 +221,7 @@ def test_a_pixel_that_is_not_finite_is_nan_and_no_other() -> None:
     assert found.isnan().sum() == found[1, 2].numel()
 
 
-def test_integers_are_within_their_bits() -> None:
+def test_quantised_integers_are_in_range() -> None:
     x = torch.randn(2000, 33) * torch.logspace(-40, 37, 2000)[:, None]
     q, scale = quantised_pixels(x)
     zero = -q.amin(-1, keepdim=True).clamp(max=0)

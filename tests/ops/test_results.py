@@ -1,4 +1,4 @@
-"""Large results reuse the memory of freed ones, in otherwise ordinary tensors."""
+"""Large results are ordinary tensors that reuse the memory of freed ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SANITIZED = any(name in os.environ.get("LD_PRELOAD", "") for name in ("libasan",
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_a_result_is_the_tensor_it_stands_for(dtype: torch.dtype, memory_format: torch.memory_format) -> None:
+def test_a_result_is_an_ordinary_tensor(dtype: torch.dtype, memory_format: torch.memory_format) -> None:
     empty = torch.empty((2, 3, 1024, 1024), dtype=dtype, memory_format=memory_format)
     found = fresh(empty)
     assert (found.shape, found.stride(), found.dtype) == (empty.shape, empty.stride(), dtype)
@@ -36,7 +36,7 @@ def test_a_result_is_the_tensor_it_stands_for(dtype: torch.dtype, memory_format:
     assert torch.equal(found.fill_(3), torch.full_like(empty, 3))
 
 
-def test_a_small_one_stays() -> None:
+def test_small_results_use_torch_s_allocator() -> None:
     small = torch.empty(100)
     assert fresh(small) is small
 
@@ -50,7 +50,7 @@ def address() -> int:
 
 
 KEPT = pytest.mark.skipif(
-    SANITIZED or sys.platform != "linux", reason="pages are kept on Linux, and sanitizers see the life of each result"
+    SANITIZED or sys.platform != "linux", reason="pages are kept only on Linux, and not under sanitizers"
 )
 
 
@@ -63,7 +63,7 @@ def nothing_kept() -> None:
 
 @KEPT
 @pytest.mark.usefixtures("nothing_kept")
-def test_freed_memory_serves_the_next() -> None:
+def test_freed_memory_is_reused() -> None:
     first = address()
     assert address() == first
     alive = fresh(torch.empty(LARGE))
@@ -78,10 +78,10 @@ def test_freed_memory_serves_the_next() -> None:
 
 @KEPT
 @pytest.mark.usefixtures("nothing_kept")
-def test_several_serve_a_larger_one_and_it_serves_several() -> None:
-    """12 + 20 + 6 MiB become 26 and 12 MiB, and so on, of the same pages; 26 MiB or more would be added otherwise.
+def test_freed_pages_are_merged_and_split() -> None:
+    """12 + 20 + 6 MiB become 26 and 12 MiB, and so on, of the same pages; without reuse 26 MiB or more would be added.
 
-    A page of 2 MiB, of any thread, may come and go meanwhile.
+    A 2 MiB page of any thread may come and go meanwhile.
     """
 
     def results(*mebibytes: int) -> list[torch.Tensor]:
@@ -100,7 +100,7 @@ def test_several_serve_a_larger_one_and_it_serves_several() -> None:
         assert resident() - before < 2**23
     part = alive[0]
     alive.clear()
-    alive += results(36)  # the pages of all but one
+    alive += results(36)  # all but one are freed
     assert resident() - before < 2**23
     assert bool((part == 2).all())
     assert kept(alive)
@@ -108,7 +108,7 @@ def test_several_serve_a_larger_one_and_it_serves_several() -> None:
 
 @KEPT
 @pytest.mark.usefixtures("nothing_kept")
-def test_nothing_is_kept_where_that_was_asked_for() -> None:
+def test_keeping_pages_can_be_disabled() -> None:
     native = dispatch.native_module()
     gib = (2**28,)
 
@@ -124,9 +124,9 @@ def test_nothing_is_kept_where_that_was_asked_for() -> None:
         native.keep_freed_results(True)
 
 
-def test_a_capsule_that_no_tensor_takes_is_freed() -> None:
+def test_an_unused_capsule_is_freed() -> None:
     native = dispatch.native_module()
-    for _ in range(100):  # 100 GB otherwise
+    for _ in range(100):  # 100 GB if leaked
         native.result((2**28,), (1,), False)
 
 
@@ -136,8 +136,8 @@ def test_no_elements(shape: tuple[int, ...]) -> None:
         dispatch.native_module().result(shape, (1,) * len(shape), False)
 
 
-def test_it_is_like_any_tensor() -> None:
-    """In a graph, copied, saved, sent to memory that processes share."""
+def test_results_behave_like_any_tensor() -> None:
+    """In an autograd graph, copied, saved, moved to shared memory."""
     x = torch.randn(2, 3, 700, 500, requires_grad=True)
     with use_backend("native"):
         out = functional.bias_act(x, None, activation="linear", gain=2.0)
@@ -154,7 +154,7 @@ def test_it_is_like_any_tensor() -> None:
     assert torch.equal(found.share_memory_(), expected)
 
 
-def test_threads_get_memory_of_their_own() -> None:
+def test_threads_do_not_share_results() -> None:
     wrong: list[int] = []
 
     def work(number: int) -> None:
@@ -172,8 +172,8 @@ def test_threads_get_memory_of_their_own() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="fork() is of Unix")
-@pytest.mark.skipif(SANITIZED, reason="libasan of GCC 12 does not hold its allocator's locks over a fork")
-def test_a_child_of_a_fork_leaves_the_parents_alone() -> None:
+@pytest.mark.skipif(SANITIZED, reason="libasan of GCC 12 does not hold its allocator's locks across a fork")
+def test_a_forked_child_does_not_touch_its_parent_s_results() -> None:
     kept = fresh(torch.empty(LARGE)).fill_(1)
     address()
     child = os.fork()

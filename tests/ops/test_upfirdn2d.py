@@ -61,7 +61,7 @@ def filter_of(rows: int = 4, columns: int = 4) -> Tensor:
 @pytest.mark.parametrize(("up", "down", "padding"), CASES)
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("size", [(4, 3), (1, 2)])
-def test_is_its_formula(up: int, down: int, padding: tuple[int, ...], flip: bool, size: tuple[int, int]) -> None:
+def test_matches_its_formula(up: int, down: int, padding: tuple[int, ...], flip: bool, size: tuple[int, int]) -> None:
     x, filter = torch.randn(2, 3, 7, 5, dtype=torch.float64), filter_of(*size)
     found = functional.upfirdn2d(x, filter, up, down, padding, flip, gain=1.5)
     torch.testing.assert_close(found, formula(x, filter, up, down, padding, flip) * 1.5)
@@ -116,7 +116,7 @@ def binomial() -> Tensor:
 
 
 def close(found: Tensor, x: Tensor, filter: Tensor, *options: object, units: float = 6) -> bool:
-    """Within ``units`` of float32's spacing at the sum of the terms' sizes, and half a unit of bfloat16 if it is one.
+    """Within ``units`` of float32's spacing at the sum of the terms' magnitudes, plus half a unit if it is bfloat16.
 
     A term is rounded at most four times in two factors of the filter, two products and the sums after it.
     """
@@ -142,7 +142,7 @@ def close(found: Tensor, x: Tensor, filter: Tensor, *options: object, units: flo
     dtype=st.sampled_from([torch.float32, torch.float32, torch.bfloat16]),
     seed=st.integers(0, 2**31),
 )
-def test_native_is_the_reference(
+def test_native_matches_the_reference(
     shape: tuple[int, ...],
     taps: tuple[int, int],
     separable: bool,
@@ -154,10 +154,10 @@ def test_native_is_the_reference(
     dtype: torch.dtype,
     seed: int,
 ) -> None:
-    """2.4 units in the last place of the terms' sum were seen."""
+    """2.4 units in the last place of the sum of magnitudes observed."""
     for size, before, after, extent in ((shape[3], *padding[:2], taps[1]), (shape[2], *padding[2:], taps[0])):
         assume(size * up + before + after >= extent)
-        assume(size * up + min(before, 0) + min(after, 0) > 0)  # torch crops no more than there is
+        assume(size * up + min(before, 0) + min(after, 0) > 0)  # torch cannot crop more than the picture
     torch.manual_seed(seed)
     x = torch.randn(shape).to(dtype)
     filter = torch.outer(torch.randn(taps[0]), torch.randn(taps[1])) if separable else torch.randn(taps)
@@ -181,7 +181,7 @@ def test_native_is_the_reference(
 def test_native_forward_and_gradient_in_tiles_and_bands(
     channels: int, up: int, down: int, padding: tuple[int, ...], channels_last: bool
 ) -> None:
-    """Pictures of several tiles of columns; the gradient, of the output and of its sum; any number of threads."""
+    """Pictures with several tiles of columns; gradients of the output and of its sum; any number of threads."""
     x = torch.randn(2, channels, reduced(21, 9), 47 if channels > 1000 else 90)
     x = x.contiguous(memory_format=torch.channels_last) if channels_last else x
     options = (up, down, padding, False, 4.0)
@@ -205,8 +205,8 @@ def test_native_forward_and_gradient_in_tiles_and_bands(
 
 
 @needs_native
-def test_native_keeps_nan_and_infinity_where_they_are() -> None:
-    """One sample touches the outputs whose taps reach it and no others, in any tile and row."""
+def test_native_propagates_nan_and_infinity_locally() -> None:
+    """A sample affects only the outputs whose taps reach it, in any tile and row."""
     for channels in (1, 16):
         for up, down, padding in [(1, 1, (2, 2, 2, 2)), (1, 2, (1, 1, 1, 1)), (2, 1, (2, 1, 2, 1))]:
             x = torch.zeros(1, channels, 9, 9)
@@ -236,6 +236,6 @@ def test_native_second_derivatives() -> None:
 
 
 @needs_native
-def test_what_native_cannot_run_says_why() -> None:
+def test_why_native_does_not_run_a_call() -> None:
     with use_backend("native"), pytest.raises(dispatch.BackendUnavailable, match=r"upfirdn2d.*torch.float16"):
         functional.upfirdn2d(torch.zeros(1, 1, 5, 5).half(), binomial())

@@ -1,10 +1,9 @@
-"""The tests of ops, networks, dispatch and torch.compile with other versions of torch, as the public index has them.
+"""The tests of ops, networks, dispatch and torch.compile with other versions of torch from the public index.
 
     python tests/packaging/compatibility.py [PYTHON:TORCH ...]
 
-PYTHON is a version that is on PATH. TORCH is a version, `floor` (every requirement at its floor) or `newest`. An
-environment takes gigabytes: they are made one after the other, and each is removed when its tests have run. Prints a
-table; exits 1 where a test failed.
+PYTHON is a version on PATH. TORCH is a version, `floor` (every requirement at its floor) or `newest`. Environments take
+gigabytes, so each is removed after its tests and before the next is created. Prints a table; exits 1 if a test failed.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ def checked(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def environment(folder: Path, python: str, torch: str) -> Path:
-    """An interpreter with the project, its native module and the asked versions."""
-    checked(uv("venv", "--seed", "--python", python, str(folder)))  # with setuptools where venv has it
+    """An interpreter with the project, its native module and the given versions."""
+    checked(uv("venv", "--seed", "--python", python, str(folder)))  # with setuptools if venv provides it
     made = folder / "bin" / "python"
     how = ["--resolution", "lowest-direct"] if torch == "floor" else []
     wanted = [] if torch in ("floor", "newest") else [f"torch=={torch}"]
@@ -51,7 +50,7 @@ def environment(folder: Path, python: str, torch: str) -> Path:
 
 
 def tested(python: Path, folder: Path) -> dict[str, int]:
-    """Counts of the tests on the installed package."""
+    """Runs the tests on the installed package; their counts."""
     report = folder / "report.xml"
     subprocess.run(
         [

@@ -1,4 +1,4 @@
-"""The tree to build from, and one wheel of it."""
+"""Fixtures: the tree to build from, and a wheel built from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builds and installations of the project apart from the environment that the tests run in."""
+"""Builds and installations of the project, isolated from the environment that runs the tests."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run(*command: object, cwd: Path, env: dict[str, str], fails: bool = False) -
 
 
 def build_wheel(tree: Path, out: Path, env: dict[str, str], fails: bool = False) -> str:
-    """With the build requirements of the running interpreter."""
+    """Builds with the build requirements of the running interpreter."""
     command = (sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, tree)
     return run(*command, cwd=out.parent, env=env, fails=fails)
 
@@ -54,7 +54,7 @@ def copy_tree(to: Path) -> Path:
 
 
 def new_python(folder: Path) -> Path:
-    """An environment that sees the running interpreter's packages, except editable ones."""
+    """An environment with the running interpreter's packages, except editable ones."""
     venv.create(folder, with_pip=False, symlinks=True)
     site = sysconfig.get_path("purelib", vars={"base": str(folder)})
     Path(site, "packages.pth").write_text(sysconfig.get_path("purelib") + "\n")

@@ -1,6 +1,6 @@
-"""What the public index gives for this project elsewhere: `python tests/packaging/resolution.py` prints the table.
+"""Resolves the project for other platforms: `python tests/packaging/resolution.py` prints the table.
 
-uv resolves for a platform and a version of Python without downloading packages or being there.
+uv resolves for any platform and version of Python, without running on it or downloading packages.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ class Resolution:
     extras: tuple[str, ...]
     constrained: bool
     versions: dict[str, str]
-    """Of each package; empty where there is no solution."""
+    """The version of each package; empty if there is no solution."""
     error: str
 
 
 def uv(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """uv of this environment, which looks at the public index alone and fetches no interpreters.
+    """This environment's uv, restricted to the public index and without interpreter downloads.
 
-    torch's wheels are for macOS 14 and later.
+    torch's wheels require macOS 14.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("UV_") or name == "UV_CACHE_DIR"}
     env = {**kept, "MACOSX_DEPLOYMENT_TARGET": "14.0", "UV_PYTHON_DOWNLOADS": "never", "UV_DEFAULT_INDEX": INDEX}
@@ -62,7 +62,7 @@ def uv(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
 
 
 def versions(lines: str) -> dict[str, str]:
-    """`package==version` lines as a dictionary."""
+    """Parses `package==version` lines."""
     pairs = (line.partition(";")[0].strip().split("==") for line in lines.splitlines() if "==" in line)
     return {name.lower(): version for name, version in pairs}
 
@@ -84,9 +84,9 @@ def resolve(platform: str, python: str, extras: tuple[str, ...], constrained: bo
 
 
 def resolutions(platform: str, constrained: bool) -> list[Resolution]:
-    """Of each Python: the project alone, with each extra, with all of them.
+    """For each Python: the project alone, with each extra, with all extras.
 
-    The last of these asks the index, the others what it answered; where that is not enough, the index again.
+    The last of these queries the index; the others reuse its answers, and query the index again if that is not enough.
     """
 
     def of_python(python: str) -> list[Resolution]:
@@ -102,7 +102,7 @@ def resolutions(platform: str, constrained: bool) -> list[Resolution]:
 
 
 def cell(found: Iterable[Resolution]) -> str:
-    """How many resolve, and the versions of torch and Triton with all extras."""
+    """The number that resolve, and the versions of torch and Triton with all extras."""
     found = list(found)
     last = found[-1].versions
     solved = sum(bool(resolution.versions) for resolution in found)

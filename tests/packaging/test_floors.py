@@ -1,4 +1,4 @@
-"""The lowest versions that pyproject.toml allows work together; torch's floor is `make compatibility`'s."""
+"""The lowest versions allowed by pyproject.toml work together; torch's floor is tested by `make compatibility`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from resolution import uv
 
 pytestmark = pytest.mark.packaging
 
-# What reads, writes and parses: videos, pictures, YAML, snapshots, options, plots.
+# Everything that reads, writes and parses: videos, pictures, YAML, snapshots, options, plots.
 TESTS = (
     *("tests/cli/test_arguments.py", "tests/cli/test_generate.py", "tests/cli/test_train.py"),
     *("tests/benchmarks/test_bench.py", "tests/data/test_clips.py", "tests/snapshot/test_pickles.py"),
@@ -20,7 +20,7 @@ TESTS = (
 
 
 def test_the_lowest_versions_work(native_wheel: Path, tmp_path: Path) -> None:
-    """With the running interpreter's torch, which takes gigabytes where it is not there already."""
+    """With the running interpreter's torch, to avoid a download of gigabytes."""
     extras = ("video", "plot", "test", "bench")
     lowest = uv(
         *("pip", "compile", "pyproject.toml", "--resolution", "lowest-direct", "--no-header", "--no-annotate"),
@@ -28,7 +28,7 @@ def test_the_lowest_versions_work(native_wheel: Path, tmp_path: Path) -> None:
         *(word for extra in extras for word in ("--extra", extra)),
     )
     assert lowest.returncode == 0, lowest.stderr
-    without = ("nvidia-c", "nvidia-n", "cuda-", "triton")  # torch's own
+    without = ("nvidia-c", "nvidia-n", "cuda-", "triton")  # dependencies of torch
     pins = [pin for pin in lowest.stdout.splitlines() if not pin.startswith(without)]
     pins += [pin for pin in lowest.stdout.splitlines() if pin.startswith("nvidia-ml-py")]
     python = new_python(tmp_path / "env")

@@ -1,4 +1,4 @@
-"""The project builds, installs and fails as setup.py says, from its tree and from its sdist."""
+"""The project builds, installs and fails as setup.py describes, from the tree and from the sdist."""
 
 import json
 import re
@@ -43,7 +43,7 @@ except ModuleNotFoundError:
 
 @pytest.fixture(scope="module")
 def isolated(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An sdist, and the wheel built from it, both with the declared build requirements alone."""
+    """An sdist, and the wheel built from it, both with only the declared build requirements."""
     out = tmp_path_factory.mktemp("isolated")
     run(sys.executable, "-m", "build", "--outdir", out, tree, cwd=out, env=environment())
     return out
@@ -57,7 +57,7 @@ def no_tools(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def nvcc(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The installed nvcc, or the one of PyPI's packages (300 MB)."""
+    """The installed nvcc, or PyPI's (300 MB)."""
     return str(find_nvcc() or install_nvcc(tmp_path_factory.mktemp("cuda"), environment()))
 
 
@@ -75,7 +75,7 @@ def expected_contents(tree: Path) -> set[str]:
 
 
 def test_wheel_holds_the_package_and_nothing_else(tree: Path, native_wheel: Path) -> None:
-    built = {f"digan_fast/_C{EXT_SUFFIX}", "digan_fast/_native.txt"}  # the second says that CUDA was left out
+    built = {f"digan_fast/_C{EXT_SUFFIX}", "digan_fast/_native.txt"}  # the second records why CUDA was left out
     assert contents(native_wheel) == expected_contents(tree) | built
 
 
@@ -117,7 +117,7 @@ def test_unknown_instruction_set_fails_the_import(native_wheel: Path, tmp_path: 
     assert "ImportError: DIGAN_FAST_ISA=sse9: expected one of generic" in told
 
 
-def test_every_instruction_set_gives_the_same_bits(native_wheel: Path, tmp_path: Path) -> None:
+def test_every_instruction_set_is_bit_identical(native_wheel: Path, tmp_path: Path) -> None:
     python = new_python(tmp_path / "env")
     install(python, native_wheel, env=environment())
     script = """
@@ -225,7 +225,7 @@ def broken(tmp_path: Path) -> Path:
     return tree
 
 
-def test_broken_source_is_an_error_where_native_code_is_asked_for(broken: Path, tmp_path: Path) -> None:
+def test_broken_source_is_an_error_if_native_code_is_required(broken: Path, tmp_path: Path) -> None:
     told = build_wheel(broken, tmp_path / "dist", environment(DIGAN_FAST_NATIVE="1"), fails=True)
     assert "broken on purpose" in told
     assert "the native module was not built: it does not compile" in told
@@ -258,7 +258,7 @@ int cuDeviceGetAttribute(int* value, int attribute, int device) {
 
 @pytest.fixture
 def auto(tree: Path, tmp_path: Path) -> Callable[[int | None], str]:
-    """What DIGAN_FAST_CUDA=auto makes of an nvcc, without a driver or with GPUs of sm_75 and sm_<major>6."""
+    """The outcome of DIGAN_FAST_CUDA=auto with an nvcc, without a driver or with GPUs of sm_75 and sm_<major>6."""
     nvcc = tmp_path / "nvcc"
     nvcc.write_text("#!/bin/sh\n")
     nvcc.chmod(0o755)
@@ -278,18 +278,18 @@ def auto(tree: Path, tmp_path: Path) -> Callable[[int | None], str]:
     return options
 
 
-def test_cuda_is_built_for_the_gpus_that_are_there(auto: Callable[[int | None], str]) -> None:
+def test_cuda_is_built_for_the_installed_gpus(auto: Callable[[int | None], str]) -> None:
     asked = "nvcc is here and no GPU from sm_80 on{}; DIGAN_FAST_CUDA=1 builds it for every architecture"
     assert "-DDIGAN_FAST_CUDA_ARCHS=86-real'" in auto(8)
     assert asked.format(" (sm_75) (sm_76)") in auto(7)
 
 
 @pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="there is a driver here")
-def test_cuda_is_left_out_where_there_is_no_gpu(auto: Callable[[int | None], str]) -> None:
+def test_cuda_is_left_out_without_a_gpu(auto: Callable[[int | None], str]) -> None:
     assert "no GPU from sm_80 on; DIGAN_FAST_CUDA=1 builds it for every architecture" in auto(None)
 
 
-def test_an_nvcc_that_fails_leaves_cuda_out(tree: Path, tmp_path: Path) -> None:
+def test_cuda_is_left_out_if_nvcc_fails(tree: Path, tmp_path: Path) -> None:
     nvcc = tmp_path / "nvcc"
     nvcc.write_text("#!/bin/sh\necho an nvcc that fails; exit 1\n")
     nvcc.chmod(0o755)

@@ -1,4 +1,4 @@
-"""The project resolves from the public index, wherever it is installed."""
+"""The project resolves from the public index on every supported platform."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def number(version: str) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize("requirement", sorted(set(requirements()) - {"digan_fast[bench,test]"}))
-def test_every_requirement_has_a_floor_and_a_pin_above_it(requirement: str) -> None:
+def test_every_requirement_has_a_floor_and_a_pin_not_below_it(requirement: str) -> None:
     match = REQUIREMENT.fullmatch(requirement)
     assert match is not None
     assert match["floor"], "no floor"

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(backends()["native"] is not None, reason="the co
 
 PATH = [str(Path(__file__).resolve().parent), str(Path(random_inrs.__file__).resolve().parent)]
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
-# A process that hangs is killed after so many seconds; one takes a few, and under a sanitizer ten times as long.
+# Processes that hang are killed after this many seconds; one takes a few, ten times as long under a sanitizer.
 LIMIT = 120.0
 
 
@@ -35,7 +35,7 @@ def rendering(seed: int, precision: str = "float32") -> Callable[[], list[Tensor
 
 
 def step(seed: int) -> Callable[[], list[Tensor]]:
-    """Forward and backward of every op that training uses."""
+    """Forward and backward of every op used in training."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -61,12 +61,12 @@ def step(seed: int) -> Callable[[], list[Tensor]]:
 
 
 def same(found: list[Tensor], expected: list[Tensor]) -> bool:
-    """By NumPy: torch's own loops over large tensors wait for the parent's threads in a forked child."""
+    """Compared with NumPy: in a forked child torch's loops over large tensors wait for the parent's threads."""
     return all(np.array_equal(a.numpy(), b.numpy()) for a, b in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize("inner", [1, 3])
-def test_calls_from_several_threads_give_the_bits_of_one_alone(inner: int) -> None:
+def test_calls_from_several_threads_are_bit_identical(inner: int) -> None:
     before = torch.get_num_threads()
     works = [rendering(0), rendering(1, "bfloat16"), step(2), rendering(0), step(3), step(2)]
     try:
@@ -87,7 +87,7 @@ def test_calls_from_several_threads_give_the_bits_of_one_alone(inner: int) -> No
 
 
 def test_threads_share_one_inr() -> None:
-    """The same weights, and one network of coordinates, read by several threads."""
+    """Several threads read the same weights and the same coordinate network."""
     levels = random_inr(1, 4, SMALL)
     weights = [torch.randn(2, 30, 2), torch.randn(2, 3, 30)]
     points = torch.rand(300, 2)
@@ -101,7 +101,7 @@ def test_threads_share_one_inr() -> None:
 
 
 def run_script(text: str) -> tuple[int, str]:
-    """The exit status and the output of a program with the names of this file, in a process of its own."""
+    """Runs a program, with the names of this file, in its own process; its exit status and output."""
     program = f"import sys\nsys.path[:0] = {PATH!r}\nfrom test_concurrency import *\n{textwrap.dedent(text)}"
     process = subprocess.Popen(
         [sys.executable, "-c", program],
@@ -120,7 +120,7 @@ def run_script(text: str) -> tuple[int, str]:
 
 @needs_fork
 def test_a_forked_child_renders_and_trains() -> None:
-    """The parent's threads are not there after a fork; OpenMP, torch's operations too, would wait for them forever."""
+    """A child does not inherit its parent's threads; OpenMP, and so torch's operations, would wait for them forever."""
     status, output = run_script(
         """
         torch.set_num_threads(3)
@@ -223,7 +223,7 @@ def call():
 @pytest.mark.parametrize("setting", [LONG_RENDERING, LONG_STREAM], ids=["render", "stream"])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_ctrl_c_interrupts(setting: str, threads: int) -> None:
-    """SIGINT half a second into a long call; what is rendered after it is right."""
+    """SIGINT half a second into a long call; subsequent renderings are correct."""
     status, output = run_script(
         f"torch.set_num_threads({threads})\n{setting}"
         """

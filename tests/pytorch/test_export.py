@@ -1,4 +1,4 @@
-"""Graphs that run without this package, ONNX, replicas, 16 bits, one compiled graph for all batches."""
+"""Exported graphs that run without this package, ONNX, replicas, 16 bits, one compiled graph for all batch sizes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def generator(**options: Any) -> Generator:
 
 
 class Video(nn.Module):
-    """From latents and times to frames, without a random draw."""
+    """From latents and times to frames, without random draws."""
 
     def __init__(self, G: Generator) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Video(nn.Module):
 
 
 class Rendering(nn.Module):
-    """One INR at any times."""
+    """One INR at arbitrary times."""
 
     def __init__(self, inr: VideoINR) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ def test_graphs_run_without_this_package(tmp_path: Path, name: str, how: str) ->
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
-def test_a_generator_itself_is_traced() -> None:
+def test_a_generator_can_be_traced() -> None:
     G = generator()
     z = torch.randn(2, 8)
     traced = torch.jit.trace(G, (z,), check_trace=False)
@@ -104,7 +104,7 @@ class Layer(torch.nn.Module):
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_a_backend_asked_for_by_name_keeps_the_ops(strict: bool) -> None:
+def test_a_requested_backend_keeps_the_ops(strict: bool) -> None:
     net, args = cases()["generator"]
     if strict:  # Dynamo cannot trace all of a generator's forward
         net, args = Layer(), (torch.randn(1, 5, 4), torch.randn(1, 3, 4))
@@ -157,7 +157,7 @@ def graphs(function: Callable[..., Any], *args: Callable[[int], Tensor], sizes: 
 
 
 @pytest.mark.parametrize("gradients", [False, True])
-def test_one_compiled_graph_for_all_batches_from_the_second_on(gradients: bool) -> None:
+def test_at_most_two_compiled_graphs_for_all_batch_sizes(gradients: bool) -> None:
     G = generator().requires_grad_(gradients)
     D = Discriminator(img_resolution=16, channel_base=64, channel_max=8).requires_grad_(gradients)
 
@@ -167,12 +167,12 @@ def test_one_compiled_graph_for_all_batches_from_the_second_on(gradients: bool) 
     assert graphs(lambda z: G.mapping(z, None), latents, sizes=range(2, 12)) <= 2
     frames = (latents, latents, lambda batch: torch.rand(3 * batch, 1, 1, 1))
     assert graphs(Video(G), *frames) <= 2
-    # Below a batch of 16 torch's own convolutions are another graph.
+    # Below a batch of 16, torch's own convolutions need another graph.
     assert graphs(D, lambda batch: torch.randn(16 + 4 * batch, 7, 16, 16)) <= 2
 
 
 def test_replicas_without_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As DataParallel makes them, its broadcast to devices replaced by copies."""
+    """As DataParallel creates them, with its broadcast to devices replaced by copies."""
     module = sys.modules["torch.nn.parallel.replicate"]
     copies: Any = lambda tensors, devices, detach=False: [[t.clone() for t in tensors] for _ in devices]  # noqa: E731
     monkeypatch.setattr(module, "_broadcast_coalesced_reshape", copies)
@@ -195,7 +195,7 @@ def test_a_network_in_16_bits(dtype: torch.dtype) -> None:
     assert (found.float() - wanted).norm() < (0.03 if dtype == torch.float16 else 0.2) * wanted.norm()
 
 
-def test_a_precision_is_an_argument() -> None:
+def test_precision_as_an_argument() -> None:
     G = generator()
     z = torch.randn(1, 8)
     torch.manual_seed(1)
@@ -217,7 +217,7 @@ def test_a_discriminator_in_float64() -> None:
     torch.testing.assert_close(D.double()(pair.double())[0].float(), wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_the_pages_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_documented_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxscript")
     root = Path(__file__).parents[2]
     block = re.search(r"```python\n(.*?)```", (root / "docs" / "torch.md").read_text(encoding="utf-8"), re.DOTALL)

@@ -1,4 +1,4 @@
-"""Forked processes compute: OpenMP's threads, which a fork does not copy, are not waited for."""
+"""Forked processes compute without waiting for OpenMP's threads, which a fork does not copy."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ print("the parent is fine")
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 @pytest.mark.parametrize("how", ["fork", "multiprocessing", "loader", "threads"])
 def test_a_forked_process_computes(how: str) -> None:
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT, how]
@@ -77,8 +77,8 @@ def test_a_forked_process_computes(how: str) -> None:
     assert done.stdout.endswith("the parent is fine\n")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
-def test_a_process_forked_before_there_were_threads_may_have_them() -> None:
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_process_forked_before_any_threads_started_uses_threads() -> None:
     script = """
 import os, signal, torch
 from digan_fast import functional

@@ -1,4 +1,4 @@
-"""The package may be imported again in one process, as notebooks do, or in part."""
+"""The package can be imported again in one process, as notebooks do, or reloaded in part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""torch.compile with its default backend, whose memory layouts a fake must foretell."""
+"""torch.compile with its default backend, which relies on the fakes for memory layouts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from digan_fast.networks.config import coordinate_config
 
 
 class Window(nn.Module):
-    """A rectangle of odd height, so that the grids' ancestors do not align."""
+    """A rectangle of odd height, so that its regions on coarser grids are not aligned."""
 
     def __init__(self, inr: VideoINR) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Forward-mode derivatives and the transforms of torch.func: of every op, of rendering, of the networks."""
+"""Forward-mode derivatives and the transforms of torch.func, for every op, rendering, and the networks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def generator(seed: int = 0) -> Generator:
 
 
 def cases() -> dict[str, tuple[Function, Tensor]]:
-    """A function of one tensor and where to differentiate it; each works in the tensor's type."""
+    """Functions of one tensor and where to differentiate them; each works in the tensor's type."""
     torch.manual_seed(0)
     x, W, M = torch.randn(1, 5, 3), torch.randn(1, 4, 3), torch.randn(4, 3)
     R, F, C, taps = torch.randn(1, 2, 3), torch.randn(1, 3, 2), torch.randn(1, 4, 6), torch.ones(4, 4) / 16
@@ -68,7 +68,7 @@ CASES = cases()
 
 
 def numeric(f: Function, at: Tensor, v: Tensor) -> Tensor:
-    """The directional derivative by central differences in float64."""
+    """The directional derivative by central differences, in float64."""
     at, v, step = at.double(), v.double(), 1e-6
     return (f(at + step * v) - f(at - step * v)) / (2 * step)
 
@@ -156,7 +156,7 @@ def test_an_ensemble_of_generators() -> None:
     assert close(found, wanted.double(), 1e-5)
 
 
-def test_a_backend_asked_for_by_name_is_an_error() -> None:
+def test_a_requested_backend_is_an_error() -> None:
     f, at = CASES["linear_act"]
     with use_backend("native"):
         with pytest.raises(dispatch.BackendUnavailable, match=r"linear_act.*native.*torch\.func"):
@@ -189,7 +189,7 @@ def test_streams_and_int8_have_no_derivatives() -> None:
 
 @pytest.mark.parametrize("name", ["linear_act by weight", "coord_mlp", "render by times"])
 def test_inside_a_compiled_function(name: str) -> None:
-    """The traced graph holds the formulas: ops of ours in it would have zeros for tangents and gradients."""
+    """The traced graph contains the formulas: our ops in it would have zero tangents and gradients."""
     f, at = CASES[name]
     v = direction(at)
 
@@ -206,7 +206,7 @@ def test_inside_a_compiled_function(name: str) -> None:
     assert close(found[0], numeric(f, at, v))
 
 
-def test_a_compiled_function_inside() -> None:
+def test_transforms_of_a_compiled_function() -> None:
     f, at = CASES["linear_act by weight"]
     v = direction(at)
     torch._dynamo.reset()
@@ -216,7 +216,7 @@ def test_a_compiled_function_inside() -> None:
         jvp(torch.compile(f, backend="aot_eager"), (at,), (v,))
 
 
-def test_an_op_below_the_formulas_drops_no_tangent() -> None:
+def test_ops_without_forward_mode_raise() -> None:
     x = torch.randn(2, 3)
 
     def op(t: Tensor) -> Tensor:
@@ -230,7 +230,7 @@ def test_an_op_below_the_formulas_drops_no_tangent() -> None:
         assert op(x).isfinite().all()
 
 
-def test_what_transforms_cannot_do_is_said() -> None:
+def test_unsupported_transforms_raise() -> None:
     G, z = generator().train(), torch.randn(2, 8)
     for transformed in (vmap(lambda t: G.mapping(t[None], None)), grad(lambda t: G.mapping(t, None).sum())):
         with pytest.raises(RuntimeError, match=r"skip_w_avg_update: .*evaluation mode"):

@@ -1,4 +1,4 @@
-"""Pickles of the published code, and hostile ones: nothing of a file is executed."""
+"""Pickles of the published code, and malicious ones: nothing in a file is executed."""
 
 import contextlib
 import io
@@ -56,7 +56,7 @@ def check_crafted(published):
 
 @pytest.mark.parametrize("protocol", [3, 4, 5])
 @pytest.mark.parametrize("core", ["numpy.core", "numpy._core"])
-def test_every_spelling_is_read(tmp_path, protocol, core):
+def test_every_protocol_and_module_name_is_read(tmp_path, protocol, core):
     check_crafted(read(tmp_path, crafted(protocol, core, old=core == "numpy.core")))
 
 
@@ -94,7 +94,7 @@ def test_source_text_is_never_executed(tmp_path):
 
 
 def call(module, name, *args):
-    """A pickle that calls `module.name`, spelled on the stack as protocol 4 does."""
+    """A pickle that calls `module.name`, encoded with protocol 4's stack operations."""
 
     def text(value):
         raw = value.encode()
@@ -130,7 +130,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_other_names_are_refused(tmp_path, monkeypatch, name):
+def test_other_names_are_rejected(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SnapshotError, match=name.replace(".", r"\.")) as caught:
         read(tmp_path, HOSTILE[name])
@@ -179,7 +179,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_damage_is_a_clear_error(tmp_path, name):
+def test_damaged_pickles_are_a_clear_error(tmp_path, name):
     with pytest.raises(SnapshotError, match=r"file\.pkl"):
         read(tmp_path, DAMAGED[name])
 
@@ -217,7 +217,7 @@ def test_tensors_of_one_storage_share_memory():
     assert second.load().tolist() == [1, 0]
 
 
-def test_tensor_data_cannot_be_asked_for_repeatedly(tmp_path):
+def test_tensor_data_cannot_be_requested_repeatedly(tmp_path):
     data = io.BytesIO()
     torch.save(torch.zeros(10_000)._typed_storage(), data, _use_new_zipfile_serialization=False)
     raw = data.getvalue()
@@ -226,7 +226,7 @@ def test_tensor_data_cannot_be_asked_for_repeatedly(tmp_path):
         read(tmp_path, pickle.dumps(repeated))
 
 
-def test_storages_have_the_length_that_they_claim():
+def test_storages_must_have_their_declared_length():
     for length in (0, 3, 5, 2**40, -1):
         buffer = io.BytesIO()
         torch.save(torch.zeros(4)._typed_storage(), buffer, _use_new_zipfile_serialization=False)
@@ -237,7 +237,7 @@ def test_storages_have_the_length_that_they_claim():
 
 
 @pytest.mark.parametrize("shape", [(10**9,), (2**40, 2**40), (0, 10**9), (-1,), (3,), (2.0,)])
-def test_numpy_arrays_have_the_size_that_they_claim(tmp_path, shape):
+def test_numpy_arrays_must_have_their_declared_size(tmp_path, shape):
     scalar = Call(np._core.numeric._frombuffer, b"\0" * 16, np.dtype("f8"), shape, "C")
     with pytest.raises(SnapshotError):
         read(tmp_path, pickle.dumps({"G": None, "training_set_kwargs": {"a": scalar}}))
@@ -264,7 +264,7 @@ def test_depth_is_bounded(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["cycle", "branches", "module"])
-def test_cycles_and_multiplication_are_bounded(tmp_path, kind):
+def test_cycles_and_exponential_growth_are_bounded(tmp_path, kind):
     reconstruct = named(*RECONSTRUCT)
     with importable(reconstruct):
         if kind == "cycle":
@@ -320,7 +320,7 @@ def test_the_number_of_operations_is_bounded(tmp_path, monkeypatch):
         read(tmp_path, b"\x80\x04" + b"N0" * 1000 + b"N.")
 
 
-def test_a_file_cut_short_is_an_error(tmp_path):
+def test_truncated_files_are_an_error(tmp_path):
     data = crafted()
     for length in range(1, len(data), max(1, math.ceil(len(data) / 400))):
         with pytest.raises(SnapshotError):
@@ -333,7 +333,7 @@ def fuzzed(tmp_path_factory):
 
 
 def survives(path: Path, data: bytes) -> None:
-    """Reading gives a result or a SnapshotError, and nothing else."""
+    """Reading returns a result or raises SnapshotError, nothing else."""
     path.write_bytes(data)
     with contextlib.suppress(SnapshotError):
         read_published(path)
@@ -364,7 +364,7 @@ def test_random_opcodes_do_no_harm(fuzzed, parts):
 
 
 def repeated_copies():
-    """A dict of 100,000 keys, and a hundred thousand copies of it by one short call each."""
+    """A dict of 100,000 keys, and a hundred thousand copies of it, each by one short call."""
     keys = b"".join(b"J" + i.to_bytes(4, "little") + b"N" for i in range(100_000))
     copy = b"ccollections\nOrderedDict\nh\x00\x85R0"
     return b"\x80\x04}(" + keys + b"u\x94" + copy * 100_000 + b"."
@@ -372,7 +372,7 @@ def repeated_copies():
 
 @pytest.mark.parametrize("data", [b"\x80\x04" + b"N0" * 4_000_000 + b"N.", repeated_copies()], ids=["cheap", "copies"])
 def test_a_hostile_file_takes_seconds(tmp_path, data):
-    """Of processor time; 3 seconds were seen for the first, less for the second."""
+    """Processor time; 3 seconds observed for the first, less for the second."""
     (tmp_path / "a").write_bytes(data)
     begun = time.process_time()
     with pytest.raises(SnapshotError, match="more pickle operations"):

@@ -1,4 +1,4 @@
-"""Snapshots: the published one as published, safetensors there and back, files of other kinds."""
+"""Snapshots: the published one, safetensors round trips, files of other kinds."""
 
 import io
 import json
@@ -48,7 +48,7 @@ def same_tensors(found, wanted):
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
-def test_the_published_pickle_is_read_without_building():
+def test_the_published_pickle_is_read_without_building_networks():
     fields = snapshot.read_published(PUBLISHED)
     assert set(fields) == {"G", "D", "G_ema", "training_set"}
     assert fields["training_set"]["resolution"] == 32
@@ -67,7 +67,7 @@ def test_the_published_pickle_is_read_without_building():
     assert "imageD.b4.out.weight" in discriminator["state_dict"]
 
 
-def test_the_published_networks_compute_what_they_did(published, expected):
+def test_the_published_networks_compute_the_recorded_outputs(published, expected):
     wanted = expected["G_ema_forward_4_seed9"]
     assert distance(video(published.G_ema, expected["z"]), wanted) < 1e-5
 
@@ -85,7 +85,7 @@ def test_networks_are_ready_for_use(published):
         published.G = None
 
 
-def test_loading_leaves_the_random_state_and_the_file_alone():
+def test_loading_changes_neither_the_random_state_nor_the_file():
     before = torch.random.get_rng_state(), PUBLISHED.read_bytes()
     loaded = snapshot.load(PUBLISHED)
     with torch.no_grad():
@@ -124,7 +124,7 @@ def test_half_precision_halves_the_file_and_loads_as_float32(tmp_path, published
     assert distance(video(loaded.G_ema, expected["z"]), expected["G_ema_forward_4_seed9"]) < bound
 
 
-def test_one_network_may_be_saved_twice(tmp_path, published):
+def test_a_network_can_be_saved_under_two_names(tmp_path, published):
     snapshot.save(tmp_path / "a", {"G": published.G_ema, "G_ema": published.G_ema})
     loaded = snapshot.load(tmp_path / "a")
     same_tensors(loaded.G, published.G_ema)
@@ -143,7 +143,7 @@ def test_one_network_may_be_saved_twice(tmp_path, published):
         ({"training_set": {"a": object()}}, {}, "plain data"),
     ],
 )
-def test_what_cannot_be_saved_is_refused(tmp_path, published, fields, options, message):
+def test_unsavable_arguments_are_rejected(tmp_path, published, fields, options, message):
     network = {"G_ema": published.G_ema}
     fields = network if fields is None else {**network, **fields} if "training_set" in fields else fields
     with pytest.raises(SnapshotError, match=message):
@@ -151,7 +151,7 @@ def test_what_cannot_be_saved_is_refused(tmp_path, published, fields, options, m
     assert os.listdir(tmp_path) == []
 
 
-def test_numbers_too_large_for_the_type_are_refused(tmp_path):
+def test_numbers_too_large_for_the_type_are_rejected(tmp_path):
     generator = snapshot.load(PUBLISHED).G_ema
     with torch.no_grad():
         generator.mapping.w_avg[0] = 1e6
@@ -215,7 +215,7 @@ def test_a_directory_and_a_missing_file(tmp_path):
 
 @pytest.fixture
 def parts(tmp_path, published):
-    """The tensors and the metadata of a file, and what writes them back."""
+    """The tensors and metadata of a file, and a function that writes them back."""
     path = tmp_path / "a"
     snapshot.save(path, Snapshot(G_ema=published.G_ema))
     header = path.read_bytes()
@@ -272,7 +272,7 @@ def test_damaged_metadata_is_an_error(parts, change):
         {"cfg": {"input": {"resolution": 2**40}}},
     ],
 )
-def test_arguments_that_ask_for_too_much(parts, change):
+def test_arguments_of_huge_networks(parts, change):
     path, tensors, metadata = parts
     arguments = json.loads(metadata["networks"])
 
@@ -289,14 +289,14 @@ def test_arguments_that_ask_for_too_much(parts, change):
         snapshot.load(path)
 
 
-def test_tensors_of_no_network_are_an_error(parts):
+def test_tensors_outside_networks_are_an_error(parts):
     path, tensors, metadata = parts
     save_file({**tensors, "H.a": torch.zeros(1)}, path, metadata)
     with pytest.raises(SnapshotError, match="'H'"):
         snapshot.load(path)
 
 
-def test_a_safetensors_file_cut_short(parts):
+def test_a_truncated_safetensors_file(parts):
     path, *_ = parts
     content = path.read_bytes()
     for length in (1, 7, 8, 9, 100, 5000, len(content) // 2, len(content) - 1):
@@ -305,7 +305,7 @@ def test_a_safetensors_file_cut_short(parts):
             snapshot.load(path)
 
 
-def test_the_published_pickle_cut_short(tmp_path):
+def test_a_truncated_published_pickle(tmp_path):
     content = PUBLISHED.read_bytes()
     for length in (1, 2, 11, 1000, len(content) // 3, len(content) - 1):
         (tmp_path / "a").write_bytes(content[:length])

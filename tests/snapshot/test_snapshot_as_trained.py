@@ -1,4 +1,4 @@
-"""Snapshots as the published training script writes them, and as its loop writes our networks."""
+"""Snapshots as written by the published training script, and by its loop with our networks."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def check_values(loaded: snapshot.Snapshot, expected: dict[str, Tensor]) -> None
     assert distance(image, expected["image_logits"]) < 1e-5
 
 
-def test_it_renders_and_judges_as_published(expected: dict[str, Tensor], tmp_path: Path) -> None:
+def test_networks_match_the_published_outputs(expected: dict[str, Tensor], tmp_path: Path) -> None:
     loaded = load(AS_TRAINED)
     check_values(loaded, expected)
     save(tmp_path / "ours.safetensors", loaded)
     check_values(load(tmp_path / "ours.safetensors"), expected)
 
 
-def test_arguments_are_written_again(tmp_path: Path) -> None:
+def test_arguments_round_trip(tmp_path: Path) -> None:
     published = snapshot.read_published(AS_TRAINED)
     snapshot.convert(AS_TRAINED, tmp_path / "a")
     loaded = load(tmp_path / "a")
@@ -89,7 +89,7 @@ def test_an_open_file_and_names_in_brackets(expected: dict[str, Tensor], tmp_pat
         load(text)  # type: ignore[arg-type]
 
 
-def test_only_the_networks_that_are_wanted_are_built(tmp_path: Path) -> None:
+def test_only_requested_networks_are_built(tmp_path: Path) -> None:
     G = Generator(**SMALL_G)
     broken = Discriminator(**SMALL_D)
     broken.init_kwargs["block_kwargs"] = {"unheard_of": 1}
@@ -132,7 +132,7 @@ def test_the_discriminators_options(tmp_path: Path, options: dict[str, Any]) -> 
         assert torch.equal(found, wanted)
 
 
-def test_frozen_layers_are_the_first_ones_and_buffers() -> None:
+def test_frozen_layers_are_the_first_ones_and_become_buffers() -> None:
     D = Discriminator(**SMALL_D, block_kwargs={"freeze_layers": 5})
     names = {f"{net}.{name}" for net in ("videoD", "imageD") for name in ("b16.fromrgb", "b16.conv0", "b16.conv1")}
     names |= {f"{net}.{name}" for net in ("videoD", "imageD") for name in ("b16.skip", "b8.conv0")}
@@ -167,7 +167,7 @@ def test_the_generators_options(tmp_path: Path, options: dict[str, Any]) -> None
 
 
 def published_forward(self: Any, z: Tensor, c: Tensor | None, timesteps: int = 16) -> Tensor:
-    """As scripts around the published code bind one to its generator."""
+    """A forward that scripts around the published code bind to its generator."""
     assert self.ours
     late = self.dist1.sample((len(z), 1, 1, 1, 1))
     early = self.dist2.sample((len(z), 1, 1, 1, 1))
@@ -177,7 +177,7 @@ def published_forward(self: Any, z: Tensor, c: Tensor | None, timesteps: int = 1
 
 
 @pytest.mark.parametrize(("D", "complaint"), [("a name", "D is no network"), ("G", "D is of the class 'Generator'")])
-def test_a_foreign_discriminator_stops_no_rendering(tmp_path: Path, D: Any, complaint: str) -> None:
+def test_an_unknown_discriminator_does_not_prevent_rendering(tmp_path: Path, D: Any, complaint: str) -> None:
     G = Generator(**SMALL_G)
     path = tmp_path / "a.pkl"
     path.write_bytes(pickle.dumps({"G_ema": G, "D": G if D == "G" else D}, 4))
@@ -190,7 +190,7 @@ def test_a_foreign_discriminator_stops_no_rendering(tmp_path: Path, D: Any, comp
         snapshot.read_published(path)
 
 
-def test_a_bound_forward_finds_the_published_attributes() -> None:
+def test_a_forward_bound_to_a_generator_finds_the_published_attributes() -> None:
     G = Generator(**SMALL_G).eval()
     z = torch.randn(2, 8)
     torch.manual_seed(3)

@@ -1,4 +1,4 @@
-"""Checks that every op must pass, whatever it computes."""
+"""Checks common to all ops."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch.autograd import gradcheck, gradgradcheck
 
 
 def examples(count: int) -> int:
-    """So many examples of hypothesis, or what DIGAN_FAST_EXAMPLES allows at most: sanitized code is slow."""
+    """The number of hypothesis examples, at most DIGAN_FAST_EXAMPLES: sanitized code is slow."""
     return min(count, int(os.environ.get("DIGAN_FAST_EXAMPLES", count)))
 
 
 def reduced(full: int, few: int) -> int:
-    """An extent, or the smaller one where DIGAN_FAST_EXAMPLES is set."""
+    """An extent, or the smaller one if DIGAN_FAST_EXAMPLES is set."""
     return few if "DIGAN_FAST_EXAMPLES" in os.environ else full
 
 
@@ -26,13 +26,13 @@ def normal(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
 
 
 def check_derivatives(function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> None:
-    """First and second derivatives in float64, and the partial ones where one input depends on another."""
+    """First and second derivatives in float64, and partial ones if one input depends on another."""
     assert gradcheck(function, inputs)
     assert gradgradcheck(function, inputs)
 
 
 def layouts(tensor: Tensor) -> list[Tensor]:
-    """The same numbers contiguous, with strides turned round, sliced out of a larger tensor, and channels last."""
+    """The same numbers contiguous, with reversed strides, sliced out of a larger tensor, and channels last."""
     reversed_strides = tensor.permute(*reversed(range(tensor.ndim))).contiguous().permute(*reversed(range(tensor.ndim)))
     found = [tensor, reversed_strides, sliced(tensor)]
     if tensor.ndim == 4:
@@ -41,7 +41,7 @@ def layouts(tensor: Tensor) -> list[Tensor]:
 
 
 def sliced(tensor: Tensor) -> Tensor:
-    """The same numbers inside a larger tensor."""
+    """The same numbers as a slice of a larger tensor."""
     wide = tensor.new_zeros([extent + 2 for extent in tensor.shape])
     inside = wide[tuple(slice(1, 1 + extent) for extent in tensor.shape)]
     inside.copy_(tensor)
@@ -49,9 +49,9 @@ def sliced(tensor: Tensor) -> Tensor:
 
 
 def check_schema(op: Any, args: Sequence[Any]) -> None:
-    """Schema, fake and dispatch of a registered op, each tensor in turn in every layout.
+    """Checks schema, fake and dispatch of a registered op, with each tensor in turn in every layout.
 
-    Its autograd lies outside, so the inputs are detached.
+    Autograd is not part of this check, so the inputs are detached.
     """
     detached = [arg.detach() if isinstance(arg, Tensor) else arg for arg in args]
     torch.library.opcheck(op, tuple(detached))
@@ -62,7 +62,7 @@ def check_schema(op: Any, args: Sequence[Any]) -> None:
 
 
 def check_compiled(function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> None:
-    """One graph for forward and backward, and the eager values."""
+    """Checks for one graph for forward and backward, with the eager values."""
     torch._dynamo.reset()
     compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
     eager = function(*inputs)
@@ -74,7 +74,7 @@ def check_compiled(function: Callable[..., Tensor], inputs: Sequence[Tensor]) ->
 
 
 def check_stride_zero_gradient(function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> None:
-    """The gradient of a sum, stride 0 and 8 bytes of storage, gives what a dense one does."""
+    """The gradient of a sum, with stride 0 and 8 bytes of storage, gives the same results as a dense one."""
     out = function(*inputs)
     expanded = torch.autograd.grad(out.sum(), inputs, retain_graph=True)
     dense = torch.autograd.grad(out, inputs, torch.ones_like(out))
@@ -82,7 +82,7 @@ def check_stride_zero_gradient(function: Callable[..., Tensor], inputs: Sequence
 
 
 def check_views(function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> None:
-    """Transposed and sliced inputs give what contiguous copies do."""
+    """Transposed and sliced inputs give the same results as contiguous copies."""
 
     expected = function(*inputs).detach()
     for index, tensor in enumerate(inputs):
@@ -92,7 +92,7 @@ def check_views(function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> No
 
 
 def thread_counts(*counts: int) -> Iterator[int]:
-    """Each number of threads in turn, set for torch while the loop's body runs."""
+    """Sets torch's number of threads to each count in turn while the loop's body runs."""
     before = torch.get_num_threads()
     try:
         for count in counts:

@@ -31,13 +31,13 @@ def clamped(x: Array, clamp: float | None) -> Array:
 
 
 def lrelu(x: Array, gain: float = 1.0, clamp: float | None = None) -> Array:
-    """The gain multiplies √2 and the clamp."""
+    """Leaky ReLU; the gain multiplies √2 and the clamp."""
     y = np.where(x < 0, 0.2 * x, x) * math.sqrt(2) * gain
     return clamped(y, None if clamp is None else clamp * gain)
 
 
 def correlated(x: Array, weight: Array, padding: int, stride: int = 1) -> Array:
-    """x [N, I, H, W] with weight [N or 1, O, I, k, k]."""
+    """Cross-correlation of x [N, I, H, W] with weight [N or 1, O, I, k, k]."""
     size = weight.shape[-1]
     x = np.pad(x, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
     height, width = x.shape[2] - size + 1, x.shape[3] - size + 1
@@ -63,7 +63,7 @@ def resampled(x: Array, before: int, after: int, up: int = 1, down: int = 1, gai
 
 
 def mapped(mapping: nn.Module, latents: list[Array], layers: int) -> Array:
-    """The mapping network's layers after the concatenation of normalised latents."""
+    """The mapping network's layers after the concatenation of the normalised latents."""
     w = np.concatenate(latents, 1)
     for index in range(layers):
         w = lrelu(linear(getattr(mapping, f"fc{index}"), w, 0.01))

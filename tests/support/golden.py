@@ -22,7 +22,7 @@ def arrays(case: str) -> dict[str, Tensor]:
 
 
 def fill(module: nn.Module, seed: int) -> None:
-    """Weights of a golden case: standard normals in the sorted order of names; biases × 0.3, ``mapping.fc`` × 100."""
+    """Weights of a golden case: standard normals in sorted order of names; biases × 0.3, ``mapping.fc`` × 100."""
     state = np.random.RandomState(seed)
     with torch.no_grad():
         for name, parameter in sorted(module.named_parameters()):
@@ -39,7 +39,7 @@ def relative(found: Tensor, expected: Tensor) -> float:
 
 
 def gradient_error(module: nn.Module, expected: dict[str, Tensor], prefix: str = "") -> float:
-    """The relative error, over all parameters together, of the gradients' norms and first 8 entries."""
+    """The relative error of the gradients' norms and first 8 entries, over all parameters together."""
     wrong = total = 0.0
     gradients = {name: p.grad for name, p in module.named_parameters()}
     for kind in ("gradnorm", "gradhead"):

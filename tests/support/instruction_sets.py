@@ -1,4 +1,4 @@
-"""The instruction sets of the native module, in the order in which its header names them."""
+"""The instruction sets of the native module, in the order of its header."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes small pickles in the published format, without the packages that they name."""
+"""Writes small pickles in the published format, without the packages that they refer to."""
 
 import collections
 import pickle
@@ -13,7 +13,7 @@ RECONSTRUCT = ("torch_utils.persistence", "_reconstruct_persistent_obj")
 
 
 def named(module, name):
-    """A class that pickles under the given name, importable while `importable` holds."""
+    """A class that pickles under the given name, and is importable within `importable`."""
     return type(name, (), {"__module__": module, "__qualname__": name})
 
 
@@ -28,7 +28,7 @@ class Call:
 
 
 class importable:
-    """Makes classes importable under the names that they claim, for the pickler's own check."""
+    """Makes classes importable under their assumed names, which the pickler checks."""
 
     def __init__(self, *classes):
         self.classes = classes
@@ -79,7 +79,7 @@ def network(reconstruct, class_name, parameters=None, modules=None, kwargs=None,
 
 
 def crafted(protocol=4, core="numpy._core", src="1/0", old=False, **kwargs):
-    """A small file with everything that the published ones contain."""
+    """A small file with everything that published files contain."""
     reconstruct = named(*RECONSTRUCT)
     config, listing = (
         named("omegaconf.dictconfig", "DictConfig"),

@@ -1,4 +1,4 @@
-"""A video in four colours, which show how it was rotated and mirrored."""
+"""A video of four colours, which show how it was rotated and mirrored."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import av
 import numpy as np
 
-# The display matrix a b 0, c d 0 (x' = a·x + c·y, y' = b·x + d·y, y downwards), and the corners that players show
-# (test_video_ffmpeg.py asks FFmpeg's own program).
+# The display matrix a b 0, c d 0 (x' = a·x + c·y, y' = b·x + d·y, y downwards), and the corners as players show them
+# (test_video_ffmpeg.py compares with FFmpeg).
 MATRICES = {
     (1, 0, 0, 1): "rgbw",
     (0, 1, -1, 0): "brwg",
@@ -24,7 +24,7 @@ MATRICES = {
 
 
 def quadrants(height: int = 32, width: int = 64) -> Any:
-    """Red, green, blue and white quarters, from the upper left on."""
+    """Red, green, blue and white quarters, starting at the upper left."""
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[: height // 2, : width // 2] = (255, 0, 0)
     pixels[: height // 2, width // 2 :] = (0, 255, 0)
@@ -34,7 +34,7 @@ def quadrants(height: int = 32, width: int = 64) -> Any:
 
 
 def encode(path: Path, frames: list[Any], times: list[float] | None = None, **options: Any) -> Path:
-    """An H.264 file of frames [H, W, 3], at 32 a second or at the given times."""
+    """An H.264 file of frames [H, W, 3], at 32 frames per second or at the given times."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=32, options={"crf": "1", "bf": "0"})
         stream.height, stream.width = frames[0].shape[:2]

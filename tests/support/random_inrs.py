@@ -13,11 +13,11 @@ from digan_fast import use_backend
 from digan_fast.levels import Coordinates, Layer, Level, Window, walk
 from digan_fast.ops.render import render
 
-# Of each level its number of sinusoids, 0 where it stays on the grid below, and the outputs of its layers.
+# For each level: its number of sinusoids (0 if it stays on the grid below), and the outputs of its layers.
 Widths = Sequence[tuple[int, Sequence[int]]]
 
 SMALL: Widths = ((5, (7, 6)), (0, (9,)), (3, (8, 5)), (4, (6,)))
-# DIGAN's grid of 32² and the level above it, at 128².
+# DIGAN's grid of 32² and the levels above it, at 128².
 PUBLISHED: Widths = ((128, (512, 512)), (128, (512, 256)))
 
 
@@ -31,7 +31,7 @@ def random_inr(
     clamp: float | None = None,
     seed: int = 0,
 ) -> list[Level]:
-    """Levels with activations of size 1, the layers' activation functions by turns, in float32."""
+    """Levels in float32 with activations of magnitude 1; layers cycle through the activation functions."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -78,12 +78,12 @@ def lowered(levels: Sequence[Level], size: int, window: Window | None = None) ->
 
 
 def exact(levels: Sequence[Level], size: int, window: Window | None = None) -> Tensor:
-    """The reference in float64, which every op takes for it."""
+    """The reference in float64 (which every backend uses for it)."""
     return render(changed(levels, Tensor.double), size, window or (0, 0, size, size), "float32")
 
 
 def size_of_summands(levels: Sequence[Level]) -> float:
-    """The size that a colour would have if no two summands of a sum cancelled: of their squares, what the sum is of."""
+    """The magnitude of a colour if no summands cancelled: the root of the sum of their squares."""
     squares = changed(levels, lambda t: t.double().square())
     total = x = None
     for level in squares:
@@ -101,6 +101,6 @@ def size_of_summands(levels: Sequence[Level]) -> float:
 
 
 def distance(found: Tensor, expected: Tensor) -> float:
-    """‖found − expected‖/‖expected‖; 0 where both are nought."""
+    """‖found − expected‖/‖expected‖; 0 if both are zero."""
     difference = float((found.double() - expected.double()).norm())
     return difference / float(expected.double().norm()) if difference else 0.0

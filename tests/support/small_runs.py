@@ -28,7 +28,7 @@ SMALL = {
 
 
 def frame_folder(path: Path, count: int, size: tuple[int, int] = (12, 8)) -> Path:
-    """Frame i is the grey level i·4, its left half one brighter."""
+    """Frame i has the grey level 4·i, its left half one more."""
     path.mkdir(parents=True)
     for index in range(count):
         image = Image.new("RGB", size, (index * 4,) * 3)
@@ -38,7 +38,7 @@ def frame_folder(path: Path, count: int, size: tuple[int, int] = (12, 8)) -> Pat
 
 
 def words(config: TrainConfig, **changes: Any) -> list[str]:
-    """The command line of a configuration in which only SMALL differs from the defaults."""
+    """The command line of a configuration that differs from the defaults as SMALL does."""
     options = {**{name: getattr(config, name) for name in SMALL}, **changes}
     pairs = [(f"--{name.replace('_', '-')}", str(value)) for name, value in options.items() if value is not None]
     return ["train", str(config.data), "--out", str(config.out), *(word for pair in pairs for word in pair)]

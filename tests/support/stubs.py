@@ -19,7 +19,7 @@ HEAD += "from typing import Any\n\nfrom typing_extensions import CapsuleType\n"
 
 
 def declarations(text: str) -> dict[str, str]:
-    """The functions and constants of a stub, each in one form whatever its line breaks."""
+    """The functions and constants of a stub, normalised with respect to line breaks."""
     found = {}
     for node in ast.parse(text).body:
         match node:
@@ -29,7 +29,7 @@ def declarations(text: str) -> dict[str, str]:
 
 
 def declared(module: ModuleType) -> dict[str, str]:
-    """The same of a compiled module."""
+    """The same for a compiled module."""
     lines = []
     for name, value in vars(module).items():
         if isinstance(value, BuiltinFunctionType) and value.__doc__ and "\n" not in value.__doc__:

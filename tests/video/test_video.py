@@ -1,4 +1,4 @@
-"""Video files, gifs and frame folders: round trips, crops, streams, and what goes wrong."""
+"""Video files, gifs and frame folders: round trips, crops, streams, and errors."""
 
 import itertools
 import os
@@ -13,7 +13,7 @@ from digan_fast import video
 
 
 def moving(count=12, height=48, width=64):
-    """Smooth colours that move, uint8 [count, 3, H, W]."""
+    """Smooth moving colours, uint8 [count, 3, H, W]."""
     y = torch.linspace(-1, 1, height).view(-1, 1).expand(height, width)
     x = torch.linspace(-1, 1, width).expand(height, width)
     frames = [torch.stack([(2 * x + t / 4).sin(), (2 * y + t / 5).cos(), (x + y + t / 6).sin()]) for t in range(count)]
@@ -25,7 +25,7 @@ def difference(found, wanted):
 
 
 @pytest.mark.parametrize("fps", [16, 30, 23.976])
-def test_mp4_there_and_back(tmp_path, fps):
+def test_mp4_round_trip(tmp_path, fps):
     frames = moving()
     video.write(tmp_path / "a.mp4", iter(frames), fps)
     found, rate = video.read(tmp_path / "a.mp4")
@@ -42,7 +42,7 @@ def test_mp4_keeps_colours(tmp_path, colour):
     assert difference(video.read(tmp_path / "a.mp4")[0], frames).max() <= 4
 
 
-def test_gif_there_and_back(tmp_path):
+def test_gif_round_trip(tmp_path):
     frames = moving(7)
     video.write(tmp_path / "a.gif", iter(frames), fps=16)
     found, rate = video.read(tmp_path / "a.gif")
@@ -110,7 +110,7 @@ def test_resizing_is_antialiased():
     stripes[:, :, ::2] = 255
     small = video.square(stripes, 8)
     assert small.shape == (3, 8, 8)
-    # Without antialiasing every pixel is 0 or 255.
+    # Without antialiasing every pixel would be 0 or 255.
     assert difference(small, torch.full_like(small, 128)).max() < 16
     assert video.square(stripes, 64).shape == (3, 64, 64)
 
@@ -130,7 +130,7 @@ def test_a_folder_of_mixed_sizes_needs_a_size(tmp_path):
     assert video.read(tmp_path, 4)[0].shape == (2, 3, 4, 4)
 
 
-def test_upright_video_of_a_telephone(tmp_path):
+def test_a_phone_s_upright_video(tmp_path):
     frames = torch.zeros(2, 3, 32, 64, dtype=torch.uint8)
     frames[:, :, :16, :32] = 255
     video.write(tmp_path / "a.mp4", frames)
@@ -240,7 +240,7 @@ def test_bad_streams(tmp_path, name, frames, message):
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.gif", "a"])
 def test_a_stream_is_not_collected(tmp_path, name):
-    """A frame is made only when those before it are released, up to the few an encoder holds."""
+    """Frames are produced one by one: at most the few that an encoder holds are alive."""
     import weakref
 
     alive = weakref.WeakSet()
@@ -258,7 +258,7 @@ def test_a_stream_is_not_collected(tmp_path, name):
     assert most <= 4
 
 
-def test_reading_stops_with_the_last_frame_asked_for(tmp_path):
+def test_reading_stops_after_the_last_requested_frame(tmp_path):
     video.write(tmp_path / "a", moving(4))
     (tmp_path / "a" / "000003.png").write_bytes(b"damaged")
     assert len(video.read(tmp_path / "a", frames=slice(3))[0]) == 3
@@ -333,7 +333,7 @@ def test_without_pyav(tmp_path, monkeypatch):
     video.write(tmp_path / "b.gif", moving(1))
 
 
-def test_an_encoder_that_is_missing_is_passed_over(tmp_path, monkeypatch):
+def test_a_missing_encoder_is_skipped(tmp_path, monkeypatch):
     from digan_fast.video import writing
 
     monkeypatch.setattr(writing, "_ENCODERS", (("no_such_encoder", {}), *writing._ENCODERS[2:]))

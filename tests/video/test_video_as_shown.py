@@ -18,14 +18,14 @@ from digan_fast import video
 
 
 def corners(frame: Tensor) -> str:
-    """The names of the corners' colours: upper left, upper right, lower left, lower right."""
+    """The colours' names at the corners: upper left, upper right, lower left, lower right."""
     names = {(1, 0, 0): "r", (0, 1, 0): "g", (0, 0, 1): "b", (1, 1, 1): "w"}
     at = [frame[:, y, x] for y in (2, -3) for x in (2, -3)]
     return "".join(names[tuple(int(level > 127) for level in pixel.tolist())] for pixel in at)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pictures_are_turned_by_exif(tmp_path: Path, orientation: int) -> None:
+def test_pictures_are_rotated_according_to_exif(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(quadrants()).save(tmp_path / "0.png", exif=exif)
@@ -36,7 +36,7 @@ def test_pictures_are_turned_by_exif(tmp_path: Path, orientation: int) -> None:
 
 
 @pytest.mark.parametrize("matrix", MATRICES)
-def test_videos_are_turned_and_mirrored_by_their_matrix(tmp_path: Path, matrix: tuple[int, ...]) -> None:
+def test_videos_are_rotated_and_mirrored_by_their_matrix(tmp_path: Path, matrix: tuple[int, ...]) -> None:
     a, b, c, d = (number << 16 for number in matrix)
     path = encode(tmp_path / "a.mov", [quadrants()] * 3, matrix=[a, b, 0, c, d, 0, 0, 0, 1 << 30])
     frame = video.read(path)[0][0]
@@ -61,7 +61,7 @@ def test_pixels_become_square(tmp_path: Path, shape: Fraction) -> None:
     [(mode, "png") for mode in ("RGBA", "LA", "P")]
     + [("RGBA", "webp"), ("RGBA", "gif"), ("P", "gif"), ("RGBA", "tif"), ("LA", "tif")],
 )
-def test_what_is_transparent_lies_over_black(tmp_path: Path, mode: str, suffix: str) -> None:
+def test_transparent_pictures_are_composited_over_black(tmp_path: Path, mode: str, suffix: str) -> None:
     pixels = np.zeros((8, 8, 4), np.uint8)
     pixels[..., :3] = 240
     pixels[2:6, 2:6, 3] = 255
@@ -81,7 +81,7 @@ def test_what_is_transparent_lies_over_black(tmp_path: Path, mode: str, suffix: 
     assert found[:, 4, 4].tolist() == [240, 240, 240]
 
 
-def test_transparent_videos_lie_over_black(tmp_path: Path) -> None:
+def test_transparent_videos_are_composited_over_black(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "a.mov"), "w") as container:
         stream = container.add_stream("png", rate=10)
         stream.width, stream.height, stream.pix_fmt = 16, 16, "rgba"
@@ -106,8 +106,8 @@ def test_16_bits_are_scaled(tmp_path: Path) -> None:
         video.read(tmp_path)
 
 
-def test_a_cover_is_not_the_video(tmp_path: Path) -> None:
-    """A first stream that is attached as a picture, as music players and yt-dlp embed thumbnails."""
+def test_cover_art_is_not_the_video(tmp_path: Path) -> None:
+    """A first stream that is an attached picture, as music players and yt-dlp embed thumbnails."""
     encode(tmp_path / "a.mp4", [quadrants(64, 64)] * 5)
     with av.open(str(tmp_path / "b.mp4"), "w") as container, av.open(str(tmp_path / "a.mp4")) as source:
         cover = container.add_stream("mjpeg", rate=1)
@@ -129,8 +129,8 @@ def brightness(path: Path, **options: Any) -> list[float]:
     return [round(float(frame.float().mean()) / 250, 2) for frame in video.iter_frames(path, **options)]
 
 
-def test_varying_rates_become_even_in_time(tmp_path: Path) -> None:
-    """Brightness is the time: 16 frames in half a second, 4 in the other half; each stays until the next begins."""
+def test_variable_frame_rates_are_resampled(tmp_path: Path) -> None:
+    """Brightness encodes time: 16 frames in the first half second, 4 in the second; each is shown until the next."""
     times = [i / 32 for i in range(16)] + [0.5 + i / 8 for i in range(4)]
     frames = [np.full((16, 16, 3), round(250 * t), np.uint8) for t in times]
     path = encode(tmp_path / "a.mp4", frames, times)
@@ -142,7 +142,7 @@ def test_varying_rates_become_even_in_time(tmp_path: Path) -> None:
     assert brightness(path, fps=8) == pytest.approx([i / 8 for i in range(7)], abs=1 / 16)
 
 
-def test_a_constant_rate_is_left_alone_and_resampled_when_asked(tmp_path: Path) -> None:
+def test_constant_frame_rates_are_resampled_only_on_request(tmp_path: Path) -> None:
     frames = [np.full((16, 16, 3), 10 * i, np.uint8) for i in range(16)]
     path = encode(tmp_path / "a.mp4", frames)
     assert len(brightness(path)) == 16
@@ -170,7 +170,7 @@ def test_animations_are_resampled_by_their_durations(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["a:b.mp4", "http:x.mp4", "夜景é.mp4", "x" * 241 + ".mp4", "y" * 251 + ".gif", "z" * 255]
 )
-def test_any_name_that_the_file_system_takes(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_valid_file_name(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     frames = torch.full((3, 3, 16, 16), 100, dtype=torch.uint8)
     video.write(name, frames)
@@ -197,14 +197,14 @@ def test_other_pictures(tmp_path: Path, suffix: str) -> None:
     assert corners(video.read(tmp_path)[0][0]) == "rgbw"
 
 
-def test_gifs_above_50_frames_a_second_are_refused(tmp_path: Path) -> None:
+def test_gifs_above_50_frames_per_second_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="fps: 60, expected at most 50"):
         video.write(tmp_path / "a.gif", torch.zeros(2, 3, 8, 8, dtype=torch.uint8), fps=60)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_frames_are_resized_as_they_lie(tmp_path: Path) -> None:
-    """A decoded frame is a view of interleaved colours; crops and sizes of it are those of a copy."""
+def test_resizing_non_contiguous_frames(tmp_path: Path) -> None:
+    """A decoded frame is a view of interleaved colours; its crops and resized versions equal those of a copy."""
     noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3)).astype(np.uint8)
     (frame, *_) = video.iter_frames(encode(tmp_path / "a.mp4", [noise] * 2))
     assert not frame.is_contiguous()

@@ -1,4 +1,4 @@
-"""Videos as FFmpeg's own program renders the same files, where it is installed (``ffmpeg``, or imageio-ffmpeg's)."""
+"""Compared with FFmpeg's renderings of the same files, if FFmpeg is installed (``ffmpeg``, or imageio-ffmpeg's)."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ pytestmark = pytest.mark.skipif(FFMPEG is None, reason="there is no ffmpeg")
 
 
 def rendered(path: Path, filters: str = "null") -> Tensor:
-    """Every frame of a file as FFmpeg's program writes it, [N, 3, H, W]."""
+    """Every frame of a file as the ffmpeg program writes it, [N, 3, H, W]."""
     folder = path.parent / "rendered"
     folder.mkdir()
-    # Pixels are made square as players do; the program itself only carries their shape along.
+    # Pixels are made square as in players; ffmpeg itself only passes on their aspect ratio.
     scale = "scale='if(gt(sar,1),iw*sar,iw)':'if(lt(sar,1),ih/sar,ih)',setsar=1"
     command = [FFMPEG, "-v", "error", "-i", path, "-vf", f"{scale},{filters}", "-fps_mode", "passthrough"]
     subprocess.run([*map(str, command), str(folder / "%05d.png")], check=True)
@@ -57,12 +57,12 @@ def test_pixels(tmp_path: Path, shape: Fraction) -> None:
 
 
 @pytest.mark.parametrize("fps", [8, 16, 25, 32, 60])
-def test_varying_rates(tmp_path: Path, fps: int) -> None:
+def test_variable_frame_rates(tmp_path: Path, fps: int) -> None:
     times = [i / 32 for i in range(16)] + [0.5 + i / 8 for i in range(4)]
     frames = [np.full((16, 16, 3), round(250 * t), np.uint8) for t in times]
     path = encode(tmp_path / "a.mp4", frames, times)
     found, wanted = video.read(path, fps=fps)[0], rendered(path, f"fps={fps}")
-    # How long the last frame is shown no file of these says; FFmpeg's program takes it for the last gap.
+    # None of these files gives the last frame's duration; ffmpeg takes it to be the last interval.
     shared = min(len(found), len(wanted))
     assert shared >= round(0.875 * fps)
     assert alike(found[:shared], wanted[:shared])

@@ -1,6 +1,6 @@
 #include "simulator.h"
 
-// Conversions as PTX defines them, and products of fragments: sums exact to double, rounded once.
+// Conversions as defined by PTX, and products of fragments, summed in double and rounded once.
 
 namespace simulator {
 namespace {
@@ -27,8 +27,8 @@ float float16_element(std::uint32_t word, int which) {
     return float16_to_float(static_cast<std::uint16_t>(word >> 16 * which));
 }
 
-// Lane 4·g + q holds rows g and g + 8 of the left operand and of the sums, column g of the right
-// one; of k, `Each` neighbours from Each·q, and as many 4·Each further on.
+// Lane 4·g + q holds rows g and g + 8 of the left operand and of the sums, and column g of the
+// right operand; along k, `Each` elements from Each·q on, and as many from 4·Each + Each·q on.
 template <int Each, float (*Element)(std::uint32_t, int)>
 void multiply_lanes(const void* const* in, void* const* out) {
     constexpr int DEPTH = 8 * Each;

@@ -1,5 +1,5 @@
-// Every kernel once in the simulator, on memory of exactly the size that it is promised: a program
-// for sanitizers. Values are the business of the tests in Python.
+// A program for sanitizers: every kernel once in the simulator, on memory of exactly the documented
+// size. Values are checked by the tests in Python.
 
 #include <cstdio>
 #include <cstdlib>
@@ -27,7 +27,7 @@ using digan_fast::RenderParams;
 
 std::mt19937 random_engine{1};
 
-// Tensors that live until the end, each an allocation of its own.
+// Tensors that live until the end, each allocated separately.
 std::vector<std::unique_ptr<float[]>> tensors;
 
 float* tensor(std::int64_t elements) {
@@ -138,7 +138,7 @@ void fmm_weights(digan_fast::Modulation modulation) {
         nullptr);
 }
 
-// Inputs, outputs and rows; all in whole vectors, or none.
+// `extents` are inputs, outputs and rows: all multiples of the vector width, or none.
 void linear_act(Number number, bool tf32, Activation activation,
                 std::array<std::int64_t, 3> extents) {
     constexpr std::int64_t kVideos = 2;
@@ -222,7 +222,7 @@ int main() {
     }
     render(Precision::bfloat16, {{300, 40}, {200}}, {0, 0, 3, 3}, 1, 99 << 10);
     render(Precision::bfloat16, {{300, 40}, {200}}, {0, 0, 3, 3}, 1, 163 << 10);
-    // Tiles that reach below a window so wide that the base's next rows were behind the workspace.
+    // Tiles extend below a window so wide that the base's next rows would lie beyond the workspace.
     render(Precision::bfloat16, {{9}, {9}}, {0, 0, 1, 300}, 1, 99 << 10);
     for (const auto precision : {Precision::float32, Precision::tf32})
         render(precision, {{300}, {9}}, {0, 0, 3, 3}, 1, 99 << 10);

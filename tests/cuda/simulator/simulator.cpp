@@ -38,7 +38,7 @@ struct Thread {
     void* fake_stack = nullptr;  // AddressSanitizer's
     void* fiber = nullptr;       // ThreadSanitizer's
     bool done = false;
-    const unsigned* awaited = nullptr;  // a generation that has to move on from
+    const unsigned* awaited = nullptr;  // a generation counter: waits until it differs from
     unsigned seen = 0;
     std::deque<Copy> copies;
     int group = 0;
@@ -68,7 +68,8 @@ struct Block {
     unsigned extent = 0, index = 0;
     unsigned char* shared = nullptr;
     std::mt19937 random;
-    // Of barriers by turns: who leaves one late learns nothing of who arrived at the next.
+    // Used alternately by successive barriers: a thread that leaves one late must not synchronise
+    // with threads that have arrived at the next.
     char barrier_tags[2] = {};
     char launch_tag = 0;
 };
@@ -238,7 +239,7 @@ void run(const char* op, const void* kernel, std::int64_t blocks, int threads, i
     block.warps.resize(threads / 32);
     for (std::int64_t index = 0; index < blocks; ++index) {
         block.index = static_cast<unsigned>(index);
-        // As many bytes as were asked for: behind them is what AddressSanitizer guards. NaN in
+        // Exactly the requested size, so that AddressSanitizer guards the end; filled with NaN in
         // every type.
         void* shared = nullptr;
         if (posix_memalign(&shared, 128, std::max(shared_bytes, 1))) fail("no memory");
@@ -283,7 +284,7 @@ void collective(const char* name, const void* in, void* out, Lanes act) {
     }
 }
 
-// ThreadSanitizer learns of this order, as of a barrier's.
+// ThreadSanitizer is told of this synchronisation, as of a barrier's.
 void synchronise_warp() {
     Warp& warp = block.warps[block.current / 32];
     char* const tag = &warp.barrier_tags[warp.generation % 2];

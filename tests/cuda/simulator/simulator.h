@@ -1,9 +1,8 @@
 #pragma once
 
-// CUDA as far as csrc/cuda uses it, for a C++ compiler: every thread of a block is a fiber, and
+// The subset of CUDA used by csrc/cuda, for a C++ compiler: every thread of a block is a fiber, and
 // blocks run one after another. Barriers, collectives and copies are functions of this header.
-// ThreadSanitizer sees the
-// kernels' accesses and nothing of the simulator's, whose sources are compiled without it.
+// ThreadSanitizer instruments the kernels only; the simulator's sources are compiled without it.
 
 #include <cmath>
 #include <cstdint>
@@ -22,7 +21,7 @@
 #define __grid_constant__
 #define DIGAN_FAST_DYNAMIC_SHARED(name) unsigned char* const name = simulator::shared_memory()
 
-// Of lanes' data that the simulator moves.
+// For functions that move lanes' data: not instrumented by ThreadSanitizer.
 #define SIMULATOR_UNSEEN __attribute__((no_sanitize("thread"), noinline))
 
 struct alignas(8) uint2 {
@@ -52,24 +51,24 @@ unsigned char* shared_memory();
 void synchronise_block();
 void synchronise_warp();
 
-// What the threads of a warp do together. `in` and `out` are the lane's own; `act` runs once, when
-// all 32 lanes are there. A lane in another collective, or a missing one, ends the program.
+// A collective operation of a warp. `in` and `out` are the lane's own; `act` runs once, when all 32
+// lanes have arrived. A lane in another collective, or a missing one, aborts the program.
 using Lanes = void (*)(const void* const* in, void* const* out);
 void collective(const char* name, const void* in, void* out, Lanes act);
 
-// `move` is the caller's, so that sanitizers see what it touches.
+// `move` is compiled with the caller, so that sanitizers check its accesses.
 using Move = void (*)(void* to, const void* from);
 void copy_async(void* to, const void* from, Move move);
 void copy_async_commit();
 void copy_async_wait(int pending);
 
-// When copies happen: when issued, when waited for, or either, by chance.
+// When copies are executed: when issued, when waited for, or either at random.
 enum class Copies { eager, late, random };
 
 struct Settings {
-    bool record = false;  // launches, instead of running them
+    bool record = false;  // record launches instead of running them
     Copies copies = Copies::late;
-    unsigned seed = 0;  // of the order in which threads run; 0: that of their numbers
+    unsigned seed = 0;  // of the order in which threads run; 0: in thread order
     int shared_memory_limit = 99 * 1024;
 };
 Settings& settings();
@@ -78,7 +77,7 @@ struct Launch {
     std::string kernel;  // its symbol
     std::int64_t blocks;
     int threads, shared_bytes;
-    std::string params;  // the bytes of its one parameter
+    std::string params;  // the bytes of its only parameter
 };
 std::vector<Launch>& launches();
 
@@ -100,7 +99,7 @@ float float16_to_float(std::uint16_t bits);
 std::uint16_t float_to_float16(float value);
 std::uint32_t float_to_tf32(float value);
 
-// Of fragments as the hardware deals them to lanes.
+// A lane's fragments, in the hardware's layout.
 struct Operands {
     std::uint32_t left[4], right[2];
 };
@@ -173,7 +172,7 @@ void copy_async_wait() {
     simulator::copy_async_wait(Pending);
 }
 
-// Each lane reads its own row, where sanitizers see it.
+// Each lane reads its own row here, where sanitizers check the access.
 inline void load_matrices(std::uint32_t (&matrices)[4], const void* row) {
     uint4 own = *static_cast<const uint4*>(row);
     simulator::collective("ldmatrix", &own, matrices, simulator::exchange_matrices);

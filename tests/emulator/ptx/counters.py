@@ -1,4 +1,4 @@
-"""What a launch did, counted per instruction: work and traffic, never time."""
+"""Counts of a launch, per instruction: work and traffic, never time."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class LineCount:
 
 @dataclass
 class Traffic:
-    """Of one allocation: bytes of the 32-byte sectors that warps asked for, and distinct bytes."""
+    """Traffic of one allocation: bytes of the 32-byte sectors that warps requested, and distinct bytes."""
 
     asked_read: int = 0
     asked_written: int = 0
@@ -60,10 +60,10 @@ class Traffic:
 class Counters:
     """Counts of one launch.
 
-    `reached` and `executed` count threads, not warps, before and after predicates. `flops` are the scalar ones (an fma
-    is two), `tensor_flops` the tensor cores'. `sectors_*` are the distinct 32-byte sectors of each warp's access.
-    `bank_conflicts` are the wavefronts of shared memory beyond the fewest that the access could take. `unique_bytes_*`
-    are distinct bytes of global memory, `traffic` is that of each allocation by its name.
+    `reached` and `executed` count threads, not warps, before and after predicates. `flops` are scalar operations (an
+    fma counts as two), `tensor_flops` those of tensor cores. `sectors_*` are the distinct 32-byte sectors of each
+    warp's access. `bank_conflicts` are the shared-memory wavefronts beyond the minimum for the access.
+    `unique_bytes_*` are distinct bytes of global memory, `traffic` is that of each allocation by name.
     """
 
     instructions: list[Instruction]
@@ -99,7 +99,7 @@ class Counters:
 
     @property
     def opcodes(self) -> dict[str, int]:
-        """Threads that executed each opcode, the most frequent first."""
+        """Number of threads that executed each opcode, most frequent first."""
         found: Counter[str] = Counter()
         for instruction, count in zip(self.instructions, self.executed, strict=True):
             if count:
@@ -108,7 +108,7 @@ class Counters:
 
     @property
     def load_efficiency(self) -> float:
-        """Bytes that threads asked for over bytes of the sectors that were loaded."""
+        """Bytes requested by threads over bytes of the sectors loaded."""
         return _ratio(self.total("global_bytes_read"), 32 * self.total("sectors_loaded"))
 
     @property
@@ -120,11 +120,11 @@ class Counters:
         return [self._line(i) for i in self.instructions if re.search(pattern, i.text)]
 
     def where(self, name: str, pattern: str = "") -> int:
-        """One count summed over the instructions whose text matches: `where("bank_conflicts", "^ldmatrix")`."""
+        """One count, summed over the instructions whose text matches: `where("bank_conflicts", "^ldmatrix")`."""
         return sum(getattr(line, name) for line in self.lines(pattern))
 
     def main_loop(self) -> list[LineCount]:
-        """The instructions that threads reach most often, whatever their predicates: the innermost loop's body."""
+        """The instructions reached most often, whatever their predicates: the body of the innermost loop."""
         most = max(self.reached, default=0)
         return [self._line(i) for i in self.instructions if most and self.reached[i.index] == most]
 

@@ -1,4 +1,4 @@
-"""The errors that an execution may detect; each names kernel, PTX line, block and thread."""
+"""The errors that an execution can detect; each names kernel, PTX line, block and thread."""
 
 
 class PtxError(Exception):
@@ -28,11 +28,11 @@ class PtxError(Exception):
 
 
 class SyntaxNotUnderstood(PtxError):
-    """The text is not the PTX that the parser knows."""
+    """The parser does not understand the text."""
 
 
 class UnsupportedInstruction(PtxError):
-    """An opcode, modifier, type or operand that the interpreter does not model: never skipped in silence."""
+    """An opcode, modifier, type or operand that the interpreter does not model: never silently skipped."""
 
 
 class WrongLaunch(PtxError):
@@ -48,15 +48,15 @@ class SharedOutOfBounds(PtxError):
 
 
 class LocalOutOfBounds(PtxError):
-    """An access outside the thread's local memory, a constant array's or the parameters' extent."""
+    """An access outside the thread's local memory, a constant array or the parameters."""
 
 
 class MisalignedAccess(PtxError):
-    """An address that is no multiple of the bytes accessed."""
+    """An address that is not a multiple of the access size."""
 
 
 class UninitialisedShared(PtxError):
-    """A read of shared memory that nobody has written."""
+    """A read of unwritten shared memory."""
 
 
 class UninitialisedGlobal(PtxError):
@@ -68,7 +68,7 @@ class UninitialisedLocal(PtxError):
 
 
 class UninitialisedRegister(PtxError):
-    """An undefined value where it counts: of a register that the thread has not written, or computed of one."""
+    """Use of an undefined value: of a register that the thread has not written, or derived from one."""
 
 
 class ReadOnlyWrite(PtxError):
@@ -76,31 +76,31 @@ class ReadOnlyWrite(PtxError):
 
 
 class SharedRace(PtxError):
-    """Two warps of a block touch the same shared bytes, one of them writing, with no barrier between."""
+    """Two warps of a block access the same shared bytes, at least one writing, with no barrier between."""
 
 
 class GlobalRace(PtxError):
-    """Two blocks touch the same global bytes, one of them by a plain store."""
+    """Two blocks access the same global bytes, at least one with a plain store."""
 
 
 class CopyInFlight(PtxError):
-    """The destination or source of a cp.async is touched before the copy was waited for."""
+    """The destination or source of a cp.async is touched before the copy has been waited for."""
 
 
 class MatrixInFlight(PtxError):
-    """Operands or accumulators of a wgmma are touched before it was waited for, or shared memory was not fenced."""
+    """Operands or accumulators of a wgmma are touched before it has been waited for, or its proxy fence is missing."""
 
 
 class DivergentCollective(PtxError):
-    """A collective of a warp, warp group or block which threads that it names do not execute together."""
+    """A collective of a warp, warp group or block that the threads it names do not execute together."""
 
 
 class BarrierDeadlock(PtxError):
-    """Every thread waits, and no barrier can complete."""
+    """All threads wait, and no barrier can complete."""
 
 
 class BudgetExceeded(PtxError):
-    """More steps than the launch allows: an endless loop, or a budget that is too small."""
+    """More steps than the launch allows: an infinite loop, or too small a budget."""
 
 
 class DeviceTrap(PtxError):

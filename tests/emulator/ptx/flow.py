@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from emulator.ptx.errors import SyntaxNotUnderstood
 from emulator.ptx.syntax import Address, Immediate, Instruction, Operand, Pair, Register, Symbol, Vector
 
-# Opcodes whose first operand is no destination.
+# Opcodes whose first operand is not a destination.
 _NO_DESTINATION = {
     "st",
     "stmatrix",
@@ -38,8 +38,8 @@ _NO_DESTINATION = {
     "pmevent",
 }
 
-# Opcodes that compute a register of registers and do nothing else: an undefined value makes an undefined one.
-# All others do something that is seen, as predicates do: they must not read one.
+# Opcodes whose only effect is to compute a register from registers: undefined in, undefined out. All others, like
+# predicates, have visible effects and must not read undefined values.
 _CARRIERS = {
     "mov",
     "shfl",
@@ -66,7 +66,7 @@ _CARRIERS = {
 
 @dataclass
 class Block:
-    """Instructions [start, end); `taken` and `next` are block numbers, -1 is the end of the thread."""
+    """Instructions [start, end); `taken` and `next` are block numbers, -1 for the end of the thread."""
 
     number: int
     start: int
@@ -223,14 +223,14 @@ def writes(instruction: Instruction) -> set[int]:
 
 
 def left_operand(instruction: Instruction) -> set[int]:
-    """Registers that a wgmma reads until it is waited for."""
+    """Registers that a wgmma reads until it has been waited for."""
     if instruction.parts[:2] != ("wgmma", "mma_async") or not isinstance(instruction.operands[1], Vector):
         return set()
     return _all_registers(instruction.operands[1:2])
 
 
 def reads(instruction: Instruction) -> set[int]:
-    """Registers that are read; a wgmma's accumulators only where it always adds to them."""
+    """Registers read; a wgmma's accumulators only if it always adds to them."""
     first = 1 if _has_destination(instruction) else 0
     if instruction.parts[:2] == ("wgmma", "mma_async"):
         adds = instruction.operands[3]
@@ -242,16 +242,16 @@ def reads(instruction: Instruction) -> set[int]:
 
 
 def carries(instruction: Instruction) -> bool:
-    """Whether what it makes of undefined values is undefined, and nothing else comes of them."""
+    """Whether an undefined operand makes the result undefined and has no other effect."""
     return instruction.parts[0] in _CARRIERS
 
 
 def maybe_undefined(
     instructions: list[Instruction], blocks: list[Block], registers: list[Register]
 ) -> set[tuple[int, int]]:
-    """Reads that no analysis of paths proves to be of defined values; the machine checks these thread by thread.
+    """Reads whose values cannot be proved to be defined on all paths; the machine checks them thread by thread.
 
-    A value is undefined where nothing wrote it, or where it was computed of such values.
+    A value is undefined if nothing wrote it, or if it was computed from undefined values.
     """
     everything = (1 << len(registers)) - 1
     effects = [

@@ -12,11 +12,11 @@ REMEMBERED = 32
 
 
 class Lanes:
-    """A set of a batch's threads, with the two ways in which an instruction may visit it.
+    """A set of a batch's threads, with two ways for an instruction to visit it.
 
-    `select` lists the threads whose values are gathered; None takes whole registers. `keep` marks the threads whose
-    results count; None keeps all. Instructions without side effects use `alu`, which computes every thread and keeps
-    some when the set is dense, since gathers cost more than arithmetic.
+    `select` lists the threads whose values are gathered; None uses whole registers. `keep` marks the threads whose
+    results are kept; None keeps all. Instructions without side effects use `alu`, which computes every thread and keeps
+    some if the set is dense, since gathers cost more than arithmetic.
     """
 
     __slots__ = ("_alu", "_warps", "_within", "count", "keep", "mask", "select", "total")
@@ -31,7 +31,7 @@ class Lanes:
 
     @classmethod
     def of(cls, mask: Array) -> Lanes | None:
-        """The marked threads, None when there are none."""
+        """The marked threads, or None if there are none."""
         count = int(np.count_nonzero(mask))
         if not count:
             return None
@@ -60,7 +60,7 @@ class Lanes:
 
     @property
     def warps(self) -> Array:
-        """Numbers of the batch's warps with a thread in the set."""
+        """Numbers of the batch's warps that have a thread in the set."""
         if self._warps is None:
             if self.mask is None:
                 self._warps = np.arange(self.total // 32)
@@ -69,7 +69,7 @@ class Lanes:
         return self._warps
 
     def within(self, predicate: Array, negated: bool) -> Lanes | None:
-        """The threads whose predicate holds; register values are never modified, so the answer can be kept."""
+        """The threads whose predicate holds; register values are never modified in place, so the result is cached."""
         key = id(predicate), negated
         known = self._within.get(key)
         if known is not None:
@@ -97,5 +97,5 @@ class Lanes:
         return joined
 
     def picked(self, values: Array) -> Array:
-        """The set's elements of one value per thread of the batch."""
+        """The set's elements of an array with one value per thread of the batch."""
         return values if self.select is None else values[self.select]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from emulator.ptx.module import Launch
     from emulator.ptx.operands import Step
 
-# Generic addresses of shared, local and parameter memory carry one of these; global ones lie below.
+# Tags of generic addresses of shared, local and parameter memory; global addresses lie below them.
 SHARED_WINDOW = 1 << 48
 LOCAL_WINDOW = 2 << 48
 PARAMETER_WINDOW = 3 << 48
@@ -60,12 +60,12 @@ class Machine:
             np.zeros(1, np.bool_ if r.type.kind == "p" else f"u{r.type.bytes}") for r in self.kernel.registers
         ]
         self.scratch: dict[str, Any] = {}
-        # The step of each block's last fence.proxy.async, where the kernel has wgmma.
+        # The step of each block's last fence.proxy.async, if the kernel uses wgmma.
         self.fences: Array | None = None
         if launch.compiled.accumulators:
             self.fences = np.full(blocks.size, -1, np.int64)
             self.shared.watch_proxy()
-        # Of registers that may be read undefined, the threads in which they are defined.
+        # For registers that may be read undefined: the threads in which they are defined.
         self.defined = {register: np.zeros(self.total, np.bool_) for _, register in self.kernel.unsure}
         self._specials: dict[str, Array] = {}
         everything = Lanes.of(self.exists)
@@ -96,7 +96,7 @@ class Machine:
     # Control flow
 
     def _continue(self, block: Block, lanes: Lanes) -> None:
-        """Sends a block's threads on by its last instruction."""
+        """Moves a block's threads on by its last instruction."""
         last = self.kernel.instructions[block.end - 1]
         ending = self.launch.compiled.endings[block.number]
         if ending is None:
@@ -132,7 +132,7 @@ class Machine:
         self._go(block.next if last.guard is None else (block.taken if block.taken is not None else -1), lanes)
 
     def wait(self, lanes: Lanes, block: Block, last: Instruction, until: Callable[[Lanes], Lanes | None]) -> None:
-        """Threads that stop until `until` says which of them may go on to the block's successor."""
+        """Suspends threads until `until` says which of them may go on to the block's successor."""
         for waiting in self._waiting:
             if waiting.instruction is last and waiting.until is until:
                 waiting.lanes = waiting.lanes.union(lanes)
@@ -156,7 +156,7 @@ class Machine:
         self._waiting.append(Waiting(lanes, block.next, last, None, barrier, finish))
 
     def _release(self) -> bool:
-        """Called when no thread can run: lets barriers that are complete, and conditions that hold, go."""
+        """Called when no thread can run: releases complete barriers and satisfied conditions."""
         if not self._waiting:
             assert self.live is None
             return False
@@ -220,10 +220,10 @@ class Machine:
     def _per_block(self, mask: Array) -> Array:
         return np.asarray(mask.reshape(-1, self.lanes_per_block).sum(axis=1))
 
-    # What instructions ask for
+    # For instructions
 
     def full_warps(self, instruction: Instruction, lanes: Lanes) -> None:
-        """All 32 threads of each warp must be here; those that the block does not have are excused."""
+        """All 32 threads of each warp must be present, except those beyond the block's size."""
         if lanes.mask is None or lanes is self.scratch.get("full warps"):
             return
         present = (lanes.mask | ~self.exists).reshape(-1, 32)
@@ -243,17 +243,17 @@ class Machine:
             raise self.error(MisalignedAccess, instruction, message, lanes, n)
 
     def note_written(self, register: int, lanes: Lanes, defined: Array | bool = True) -> None:
-        """Of a register just written by these threads, in which threads of the batch what it holds is defined."""
+        """Records in which threads of the batch a register just written by these threads holds a defined value."""
         if register in self.defined:
             self.defined[register] = np.where(lanes.marked, defined, self.defined[register])
 
     def check_registers(self, instruction: Instruction, lanes: Lanes, registers: list[int]) -> None:
-        """For reads that only an execution can tell to be of defined values."""
+        """Checks reads that could not be proved to be of defined values."""
         for register in registers:
             bad = lanes.marked & ~self.defined[register]
             if bad.any():
                 n = int(np.flatnonzero(bad[lanes.indices])[0])
-                message = f"{self.kernel.registers[register].name} is read and nothing defined was written to it"
+                message = f"{self.kernel.registers[register].name} is read and holds no defined value"
                 raise self.error(UninitialisedRegister, instruction, message, lanes, n)
 
     def address_of(self, variable: Variable) -> int:
@@ -300,7 +300,7 @@ class Machine:
     def error(
         self, kind: type[PtxError], instruction: Instruction, message: str, lanes: Lanes | None, n: int
     ) -> PtxError:
-        """What to raise for the n-th thread of the set."""
+        """The exception for the n-th thread of the set."""
         block = thread = None
         if lanes is not None:
             lane = int(lanes.indices[n])
@@ -350,7 +350,7 @@ def branch(machine: Machine, lanes: Lanes, block: Block, last: Instruction) -> N
 
 
 def guarded(step: Step, instruction: Instruction) -> Step:
-    """The step for the threads whose predicate holds, counted."""
+    """The step, restricted to the threads whose predicate holds, and counted."""
     guard, n = instruction.guard, instruction.index
     if guard is None:
 
@@ -371,7 +371,7 @@ def guarded(step: Step, instruction: Instruction) -> Step:
 
 
 def watched(step: Step, instruction: Instruction, registers: list[int]) -> Step:
-    """The step after a check that what it reads was written."""
+    """The step, after a check that the registers it reads are defined."""
 
     def check_and_step(machine: Machine, lanes: Lanes) -> None:
         machine.check_registers(instruction, lanes, registers)
@@ -381,7 +381,7 @@ def watched(step: Step, instruction: Instruction, registers: list[int]) -> Step:
 
 
 def carrying(step: Step, registers: list[int], written: set[int]) -> Step:
-    """The step, after which what it wrote is defined where all of these registers were."""
+    """The step, after which its results are defined in the threads where all of these registers were."""
 
     def step_and_carry(machine: Machine, lanes: Lanes) -> None:
         defined = np.logical_and.reduce([machine.defined[register] for register in registers])

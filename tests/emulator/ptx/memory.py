@@ -1,4 +1,4 @@
-"""Global memory: allocations in one arena, with gaps between them, checked at every access."""
+"""Global memory: allocations in one arena, separated by gaps, checked at every access."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ GUARD = 1 << 20
 ALIGNMENT = 256
 _SEVERAL = -1
 _ATOMIC = -2
-# Sixteen bytes are moved as one element of a type that numpy copies without looking at it.
+# Sixteen bytes move as one element of a type that numpy copies without interpreting it.
 WIDE: dict[int, type[np.generic]] = {**UNSIGNED, 16: np.complex128}
 
 
 @dataclass(eq=False)
 class Allocation:
-    """Bytes at `address`; `array` reads them back."""
+    """Bytes at `address`; `array` reads them."""
 
     memory: Memory
     address: int
@@ -55,13 +55,13 @@ class Allocation:
         return self.raw.view(self.dtype).reshape(self.shape).copy()
 
     def fill(self, values: Array) -> None:
-        """Puts values in from outside the kernel."""
+        """Stores values from outside the kernel."""
         self.raw[:] = np.ascontiguousarray(np.broadcast_to(values, self.shape), self.dtype).reshape(-1).view(np.uint8)
         if self.written is not None:
             self.written[:] = True
 
     def at(self, element: int) -> int:
-        """The address of an element, to pass a pointer into the middle."""
+        """The address of an element, for a pointer into the middle."""
         return self.address + element * self.dtype.itemsize
 
 
@@ -78,7 +78,7 @@ class Memory:
         self.keep_alive: list[object] = []
 
     def array(self, values: Any, *, read_only: bool = False, name: str | None = None) -> Allocation:
-        """An allocation that holds the values. Bfloat16 travels as uint16, see `numerics.to_bf16`."""
+        """An allocation with these contents. bfloat16 is stored as uint16, see `numerics.to_bf16`."""
         values = np.asarray(values)
         found = self._allocate(values.shape, values.dtype, name)
         found.fill(values)
@@ -108,7 +108,7 @@ class Memory:
         return found
 
     def find(self, offset: int) -> Allocation | None:
-        """The allocation that holds the byte."""
+        """The allocation that contains the byte."""
         n = bisect_right(self._starts, offset) - 1
         if n < 0:
             return None
@@ -116,7 +116,7 @@ class Memory:
         return found if offset < found.start + found.bytes else None
 
     def nearest(self, offset: int) -> str:
-        """Words for an error: where an address lies that lies nowhere."""
+        """Describes, for an error, where an address outside all allocations lies."""
         n = max(0, bisect_right(self._starts, offset) - 1)
         if not self.allocations:
             return "nothing is allocated"
@@ -127,7 +127,7 @@ class Memory:
 
 
 class GlobalAccess:
-    """Global memory as one launch sees it: checks, races between blocks, counts."""
+    """One launch's view of global memory: checks, races between blocks, counts."""
 
     def __init__(self, memory: Memory, granule: int, *, races: bool) -> None:
         self.memory, self.granule, self.races = memory, granule, races
@@ -141,7 +141,7 @@ class GlobalAccess:
     def check(
         self, machine: Machine, instruction: Instruction, lanes: Lanes, offset: Array, width: int, what: str
     ) -> list[Allocation]:
-        """The allocations that an access touches, all of it inside them and aligned."""
+        """The allocations that an access touches, checked for bounds and alignment."""
         machine.check_alignment(instruction, lanes, offset, width, what)
         low, high = int(offset.min()), int(offset.max())
         first = self.memory.find(low)
@@ -212,7 +212,7 @@ class GlobalAccess:
         return owners
 
     def atomic(self, machine: Machine, instruction: Instruction, lanes: Lanes, address: Array, width: int) -> Array:
-        """Checks and counts; the elements of the arena's view that the atomics act on."""
+        """Checks and counts; the elements of the arena's view on which the atomics act."""
         offset = address - BASE
         owners = self.prepare_write(machine, instruction, lanes, offset, width, "atomic")
         if self.races:
@@ -283,7 +283,7 @@ class GlobalAccess:
             raise machine.error(GlobalRace, instruction, message, lanes, n)
 
     def count_distinct(self, counters: Counters) -> None:
-        """The distinct bytes of the launch, and of each allocation."""
+        """Counts the distinct bytes of the launch, and of each allocation."""
         for what in ("read", "written"):
             total = 0
             for owner in self.memory.allocations:
@@ -302,7 +302,7 @@ class GlobalAccess:
 
 
 def _sectors(lanes: Lanes, offset: Array) -> int:
-    """Distinct 32-byte sectors, warp by warp; an aligned access of up to 32 bytes lies in one."""
+    """Distinct 32-byte sectors, warp by warp; an aligned access of up to 32 bytes lies within one."""
     key = (lanes.indices >> 5 << 48) | (offset >> 5)
     if not (key[1:] >= key[:-1]).all():
         key = np.sort(key)

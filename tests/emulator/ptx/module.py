@@ -1,4 +1,4 @@
-"""Modules, kernels and launches: the interface for tests."""
+"""Modules, kernels and launches: the public interface."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from emulator.ptx.types import TYPES
 
 MAX_LANES = 1 << 14
 BUDGET = 4_000_000
-# Shared memory that a block can have, in KiB.
+# Shared memory available to a block, in KiB.
 MAX_SHARED = {"sm_80": 163, "sm_86": 99, "sm_87": 163, "sm_89": 99, "sm_120": 99, "sm_121": 99}
 MAX_SHARED_ELSEWHERE = 227
 
@@ -36,7 +36,7 @@ def load(text: str) -> Module:
 
 @dataclass
 class Compiled:
-    """A kernel whose instructions have become functions."""
+    """A kernel whose instructions have been compiled to functions."""
 
     kernel: Kernel
     steps: list[Step | None]
@@ -74,7 +74,7 @@ class Launch:
 
 
 class Module:
-    """PTX text, parsed; its kernels are made ready when first asked for."""
+    """Parsed PTX text; kernels are prepared at their first use."""
 
     def __init__(self, text: str) -> None:
         self.text = parse(text)
@@ -85,7 +85,7 @@ class Module:
         return [function.name for function in self.text.functions.values() if function.is_entry]
 
     def find(self, pattern: str) -> str:
-        """The one kernel whose (mangled) name matches the regular expression, or is it."""
+        """The one kernel whose (mangled) name matches the regular expression, or equals it."""
         if pattern in self.kernels:
             return pattern
         found = [name for name in self.kernels if re.search(pattern, name)]
@@ -115,12 +115,12 @@ class Module:
         max_lanes: int = MAX_LANES,
         blocks: Sequence[int] | None = None,
     ) -> Counters:
-        """Executes the kernel on allocations and numbers, and returns what it did.
+        """Executes the kernel and returns its counts.
 
         `args` are allocations, integers (a pointer may be one, see `Allocation.at`), floats, or bytes for a struct.
-        `checks=False` drops the checks of shared memory; `block_races=False` those of races between blocks.
-        `budget` bounds the steps, an instruction for a batch of blocks being one; `max_lanes` the threads of a batch;
-        `blocks` are the only ones of the grid that run, by number.
+        `checks=False` disables the checks of shared memory, `block_races=False` those of races between blocks.
+        `budget` bounds the steps (one instruction of a batch of blocks is one step), `max_lanes` the threads of a
+        batch; `blocks` lists the numbers of the blocks to run, by default all of the grid.
         """
         compiled = self.compiled(name)
         memory = memory or next((a.memory for a in args if isinstance(a, Allocation)), None) or Memory()
@@ -151,7 +151,7 @@ class Module:
         return counters
 
     def _variables(self, memory: Memory) -> dict[str, Allocation]:
-        """The module's own variables live in the memory from the first launch on."""
+        """Allocates the module's own variables at its first launch in this memory."""
         found = {}
         for variable in self.text.variables.values():
             if variable.space not in ("global", "const"):
@@ -210,7 +210,7 @@ def _step(decoder: Decoder, unsure: dict[int, list[int]], accumulators: set[int]
         kinds = decoder.kernel.registers
         carried = [r for r in registers if carries(instruction) and kinds[r].type.kind != "p"]
         if instruction.parts[0] == "shfl":
-            # It moves what its source holds between threads, and says so itself.
+            # It moves data between threads, and records itself what is defined.
             source = instruction.operands[1]
             carried = [r for r in carried if isinstance(source, Register) and r == source.index]
         elif carried:
@@ -227,7 +227,7 @@ def _step(decoder: Decoder, unsure: dict[int, list[int]], accumulators: set[int]
 
 
 def _waited_for(step: Step, instruction: Instruction, read: set[int], written: set[int]) -> Step:
-    """The step of an instruction that touches wgmma's registers, after a check that none still uses them."""
+    """The step of an instruction that touches wgmma's registers, after a check that they are no longer in use."""
 
     def check_and_step(machine: Machine, lanes: Lanes) -> None:
         check_registers_in_use(machine, instruction, lanes, read, written)
@@ -237,7 +237,7 @@ def _waited_for(step: Step, instruction: Instruction, read: set[int], written: s
 
 
 def _granule(kernel_instructions: list[Instruction], spaces: tuple[str, str]) -> int:
-    """The narrowest element that the kernel accesses: races are told apart no finer."""
+    """The narrowest element that the kernel accesses: the granularity of race detection."""
     smallest = 4
     for instruction in kernel_instructions:
         if instruction.parts[0] not in ("ld", "st", "atom", "red"):
@@ -254,7 +254,7 @@ _SPACES = ("global", "shared", "local", "param", "const")
 def _extent(value: int | Sequence[int], what: str) -> tuple[int, int, int]:
     given = (value,) if isinstance(value, int) else tuple(int(v) for v in value)
     if not 1 <= len(given) <= 3 or min(given) < 1:
-        raise WrongLaunch(f"{what} {value}: one to three positive integers are wanted")
+        raise WrongLaunch(f"{what} {value}: expected one to three positive integers")
     x, y, z = (*given, 1, 1)[:3]
     return x, y, z
 
@@ -273,7 +273,7 @@ def _check_launch(kernel: Kernel, block: tuple[int, int, int], shared_bytes: int
 
 
 def _parameters(kernel: Kernel, args: Sequence[Any]) -> Array:
-    """The parameter block, packed as the kernel's header says."""
+    """The parameter block, packed as declared in the kernel's header."""
     formal = kernel.parameters
     if len(args) != len(formal):
         raise WrongLaunch(f"{len(args)} arguments for {len(formal)} parameters", kernel=kernel.name)

@@ -12,7 +12,7 @@ F32_LEAST_NORMAL_TWICE = np.uint64(np.float64(2.0**-126).view(np.uint64)) << np.
 
 
 def from_bf16(bits: Array) -> Array:
-    """Float32 values of bfloat16s, which travel as uint16."""
+    """Float32 values of bfloat16 bits, which are stored as uint16."""
     return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
@@ -33,7 +33,7 @@ def to_bf16_directed(values: Array, rounding: str) -> Array:
 
 
 def to_tf32(values: Array, rounding: str) -> Array:
-    """Float32 bits with 10 bits of mantissa: rna to nearest, ties away from nought; rn ties to even; rz."""
+    """Float32 bits with a 10-bit mantissa: rna to nearest, ties away from zero; rn ties to even; rz."""
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     if rounding == "rna":
         bits = bits + np.uint32(0x1000)
@@ -43,18 +43,18 @@ def to_tf32(values: Array, rounding: str) -> Array:
 
 
 def truncated_tf32(bits: Array) -> Array:
-    """What the tensor cores see of a float32 that they are given as tf32."""
+    """The float32 value that tensor cores read as tf32."""
     return (bits & np.uint32(0xFFFFE000)).view(np.float32)
 
 
 def flushed(values: Array) -> Array:
-    """Subnormal float32 become noughts of their sign."""
+    """Subnormal float32 flushed to zero of the same sign."""
     bits = np.ascontiguousarray(values).view(np.uint32)
     return np.where(bits & np.uint32(0x7F800000), bits, bits & np.uint32(0x80000000)).view(np.float32)
 
 
 def add_to_odd(a: Array, b: Array) -> Array:
-    """a + b in float64, rounded to odd: a later rounding to fewer bits is then as if from the exact sum."""
+    """a + b in float64, rounded to odd: rounding it again to fewer bits gives the correctly rounded sum."""
     total = a + b
     of_b = total - a
     error = (a - (total - of_b)) + (b - of_b)
@@ -77,7 +77,7 @@ _INTEGERS = {2: np.int16, 4: np.int32, 8: np.int64}
 
 
 def directed(near: Array, exact: Array, rounding: str) -> Array:
-    """Moves values rounded to nearest to the neighbour that rz, rm or rp asks for; `exact` compares truly with them."""
+    """Moves values rounded to nearest to the neighbour required by rz, rm or rp; `exact` compares exactly with them."""
     if rounding == "rn":
         return near
     wide = near.astype(exact.dtype)
@@ -95,13 +95,13 @@ def directed(near: Array, exact: Array, rounding: str) -> Array:
 
 
 def f32_in_f64(rounding: str, compute: Callable[..., Array], *arguments: Array) -> Array:
-    """A float32 result from `compute`, which rounds to odd in float64."""
+    """A float32 result of `compute`, which rounds to odd in float64."""
     exact = compute(*[a.astype(np.float64) for a in arguments])
     return directed(exact.astype(np.float32), exact, rounding)
 
 
 def fma_f32(a: Array, b: Array, c: Array, rounding: str = "rn") -> Array:
-    """a·b + c rounded once: the product is exact in float64, and sums near a tie of float32 are done again to odd."""
+    """a·b + c rounded once: the product is exact in float64; sums near a float32 tie are recomputed, rounded to odd."""
     product = a.astype(np.float64) * b.astype(np.float64)
     addend = c.astype(np.float64)
     if rounding != "rn":
@@ -138,7 +138,7 @@ def _exact_sum(a: Array, b: Array) -> tuple[Array, Array]:
 
 
 def fma_f64(a: Array, b: Array, c: Array) -> Array:
-    """a·b + c rounded once (Boldo and Melquiond), where nothing over- or underflows on the way."""
+    """a·b + c rounded once (Boldo and Melquiond), barring intermediate over- or underflow."""
     a, b, c = np.broadcast_arrays(a, b, c)
     high, low = _exact_product(a, b)
     sum_high, sum_low = _exact_sum(c, low)
@@ -148,7 +148,7 @@ def fma_f64(a: Array, b: Array, c: Array) -> Array:
 
 
 def unpack(name: str) -> Callable[[Array], Array]:
-    """Register bits of a float type to values to compute with: float64 for f64, else float32; pairs get an axis."""
+    """Converts register bits of a float type to values: float64 for f64, else float32; pairs get an axis."""
 
     def halves(bits: Array) -> Array:
         return np.ascontiguousarray(bits).view(np.uint16).reshape(-1, 2)
@@ -164,7 +164,7 @@ def unpack(name: str) -> Callable[[Array], Array]:
 
 
 def pack(name: str) -> Callable[[Array], Array]:
-    """The inverse of `unpack`, rounding to nearest even from float32, or once from float64 that was rounded to odd."""
+    """The inverse of `unpack`; rounds to nearest even from float32, or once from float64 that was rounded to odd."""
 
     def bf16(values: Array) -> Array:
         return to_bf16(to_f32_odd(values) if values.dtype == np.float64 else values)

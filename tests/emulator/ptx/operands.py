@@ -25,7 +25,7 @@ BUILDERS: dict[str, Builder] = {}
 
 
 def opcode(*names: str) -> Callable[[Builder], Builder]:
-    """Registers what builds instructions whose opcode begins with one of the names."""
+    """Registers a builder of instructions whose opcode begins with one of the names."""
 
     def register(builder: Builder) -> Builder:
         for name in names:
@@ -37,7 +37,7 @@ def opcode(*names: str) -> Callable[[Builder], Builder]:
 
 
 class Decoder:
-    """An instruction on its way to a step: every modifier and operand must be taken, or it is unsupported."""
+    """An instruction being compiled: every modifier and operand must be consumed, or it is unsupported."""
 
     def __init__(self, kernel: Kernel, instruction: Instruction) -> None:
         self.kernel, self.instruction = kernel, instruction
@@ -57,7 +57,7 @@ class Decoder:
         )
 
     def flag(self, *names: str) -> bool:
-        """Takes a modifier that may be absent."""
+        """Consumes an optional modifier."""
         for name in names:
             if name in self._modifiers:
                 self._modifiers.remove(name)
@@ -78,7 +78,7 @@ class Decoder:
         return found
 
     def type(self) -> Type:
-        """Takes the first of the modifiers that is a type."""
+        """Consumes the first modifier that is a type."""
         for name in self._modifiers:
             if name in TYPES:
                 self._modifiers.remove(name)
@@ -86,14 +86,14 @@ class Decoder:
         raise self.unsupported("no known type")
 
     def finish(self, *operand_counts: int) -> None:
-        """Nothing may be left over."""
+        """Checks that nothing is left over."""
         if self._modifiers:
             raise self.unsupported(f"unknown modifier .{' .'.join(self._modifiers)} of {self.name}")
         if operand_counts and len(self.operands) not in operand_counts:
             raise self.unsupported(f"{self.name} with {len(self.operands)} operands")
 
     def read(self, operand: Operand | int, type_: Type) -> Read:
-        """Values of the operand as `type_`, of the threads that `lanes.select` names: one, or one for each."""
+        """The operand's values as `type_`, for the threads in `lanes.select`: one, or one per thread."""
         if isinstance(operand, int):
             operand = self.operands[operand]
         dtype = type_.dtype
@@ -121,7 +121,7 @@ class Decoder:
             if variable is None:
                 raise self.unsupported(f"unknown name {operand.name}")
             return lambda machine, lanes: np.full(1, machine.address_of(variable), np.int64).astype(dtype)
-        raise self.unsupported("an operand of this kind here")
+        raise self.unsupported("this kind of operand here")
 
     def _read_register(self, operand: Register, type_: Type) -> Read:
         index, dtype, size = operand.index, type_.dtype, type_.bytes
@@ -167,7 +167,7 @@ class Decoder:
         return np.array([operand.value & ((1 << 8 * size) - 1)], UNSIGNED[size]).view(type_.dtype)
 
     def write(self, operand: Operand | int, type_: Type) -> Write:
-        """Puts values of `type_` into a register; a wider register is extended by the type's sign."""
+        """Writes values of `type_` to a register; wider registers are extended according to the type's sign."""
         if isinstance(operand, int):
             operand = self.operands[operand]
         if isinstance(operand, Sink):
@@ -200,11 +200,11 @@ class Decoder:
         return write_register
 
     def address(self, operand: Operand | int) -> Read:
-        """Addresses as int64, one or one for each thread."""
+        """Addresses as int64: one, or one per thread."""
         if isinstance(operand, int):
             operand = self.operands[operand]
         if not isinstance(operand, Address):
-            raise self.unsupported("an address is wanted")
+            raise self.unsupported("expected an address")
         base, offset = operand.base, np.int64(operand.offset)
         if isinstance(base, Register):
             if base.type.kind == "p" or base.type.bytes < 4:
@@ -223,7 +223,7 @@ class Decoder:
         return lambda machine, lanes: read(machine, lanes) + offset
 
     def elements(self, operand: Operand | int) -> tuple[Operand, ...]:
-        """A vector's elements, or the operand alone."""
+        """A vector's elements, or the operand itself."""
         if isinstance(operand, int):
             operand = self.operands[operand]
         return operand.elements if isinstance(operand, Vector) else (operand,)
@@ -237,7 +237,7 @@ class Decoder:
         """An operand that must be a literal."""
         value = self.operands[operand]
         if not isinstance(value, Immediate) or value.float_bytes:
-            raise self.unsupported("a literal integer is wanted")
+            raise self.unsupported("expected a literal integer")
         return value.value
 
 
@@ -249,12 +249,12 @@ def _scattered(old: Array, lanes: Lanes, value: Array) -> Array:
 
 
 def spread(value: Array, lanes: Lanes) -> Array:
-    """One value for each thread of the set."""
+    """One value per thread of the set."""
     return value if value.size == lanes.count else np.broadcast_to(value, (lanes.count,))
 
 
 def pure(decoder: Decoder, result: Type, arguments: list[tuple[int, Type]], compute: Callable[..., Array]) -> Step:
-    """A step without side effects: the first operand becomes a function of the others."""
+    """A step without side effects: writes a function of the other operands to the first."""
     write = decoder.write(0, result)
     reads = [decoder.read(operand, type_) for operand, type_ in arguments]
     if len(reads) == 1:

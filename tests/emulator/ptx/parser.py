@@ -61,7 +61,7 @@ def _without_debug_sections(text: str) -> str:
 
 
 def statements(text: str) -> Iterator[Statement]:
-    """`{`, `}`, `label:` and everything that ends with a semicolon, with .loc's source line on each."""
+    """`{`, `}`, `label:` and everything that ends with a semicolon, each with its source line from .loc."""
     files = {
         match.group(1): match.group(2).rsplit("/", 1)[-1]
         for match in re.finditer(r'^\s*\.file\s+(\d+)\s+"([^"]*)"(?:\s+"[^"]*")?', text, re.M)
@@ -112,7 +112,7 @@ def _end_of_statement(text: str, start: int) -> int:
 
 
 def parse(text: str) -> Text:
-    """The module: its variables and functions; bodies stay statements."""
+    """Parses a module's variables and functions; bodies remain statements."""
     found = Text(target="")
     stream = list(statements(text))
     position = 0
@@ -207,7 +207,7 @@ def _initial(text: str, size: int, is_float: bool, line: int) -> bytes:
         if literal is None:
             raise SyntaxNotUnderstood(f"unknown initial value {word}", line=line)
         if is_float and not literal.float_bytes:
-            raise SyntaxNotUnderstood(f"a float array's initial value {word} is no float", line=line)
+            raise SyntaxNotUnderstood(f"a float array's initial value {word} is not a float", line=line)
         values.append((literal.value & ((1 << 8 * size) - 1)).to_bytes(size, "little"))
     return b"".join(values)
 
@@ -226,7 +226,7 @@ def parse_literal(word: str) -> Immediate | None:
 
 
 def split_operands(text: str) -> list[str]:
-    """At commas outside brackets of any kind."""
+    """Splits at commas outside brackets of any kind."""
     found, depth, start = [], 0, 0
     for position, character in enumerate(text):
         if character in "[{(":
@@ -241,7 +241,7 @@ def split_operands(text: str) -> list[str]:
 
 
 def parse_operand(text: str, register: Callable[[str], Register | None], symbol: Callable[[str], str]) -> Operand:
-    """`register` and `symbol` give names their meaning in the scope that the operand stands in."""
+    """`register` and `symbol` resolve names in the operand's scope."""
     text = text.strip()
     if text == "_":
         return Sink()

@@ -1,4 +1,4 @@
-"""A kernel prepared to run: calls inlined, registers numbered, blocks in the order in which threads reconverge."""
+"""A kernel prepared to run: calls inlined, registers numbered, blocks in order of reconvergence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _GUARD = re.compile(r"@\s*(!?)\s*([%$\w]+)\s+(.*)$", re.S)
 _OPCODE = re.compile(r"([a-z][\w.:]*)\s*(.*)$", re.S)
 _REGISTERS = re.compile(r"(%?[\w$]+)<(\d+)>")
 MAX_CALL_DEPTH = 32
-CARRY = "the carry flag"  # The condition code of add.cc and its like: a register after all others.
+CARRY = "the carry flag"  # The condition code of add.cc and the like: a register after all others.
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Kernel:
     shared_bytes: int = 0
     local_bytes: int = 0
     blocks: list[Block] = field(default_factory=list)
-    # Pairs of an instruction and a register that it reads, which some path leaves undefined.
+    # Pairs of an instruction and a register that it reads, which is undefined on some path.
     unsure: set[tuple[int, int]] = field(default_factory=set)
 
 
@@ -60,7 +60,7 @@ def _place_shared(kernel: Kernel, variable: Variable, name: str) -> None:
 
 
 class _Expansion:
-    """One function's body put into the kernel: the kernel's own, or a callee's at one call."""
+    """One function's body expanded into the kernel: the kernel's own, or a callee's at one call."""
 
     def __init__(self, module: Text, kernel: Kernel, suffix: str, names: dict[str, str], depth: int) -> None:
         self.module, self.kernel, self.suffix, self.depth = module, kernel, suffix, depth

@@ -41,7 +41,7 @@ class SharedMemory:
         self._read = np.full(granules, -1, np.int32)
         self.in_flight: Array | None = None
         self.matrix_reads: Array | None = None
-        # The step at which a granule was last written through the generic proxy, where wgmma may read it.
+        # The step of each granule's last write through the generic proxy, if the kernel uses wgmma.
         self.written_at: Array | None = None
         self._lane_warp = lane_warp.astype(np.int32)
         self._lane_block = lane_block
@@ -50,11 +50,11 @@ class SharedMemory:
         self._stamps = self._lane_warp.copy()
 
     def watch_proxy(self) -> None:
-        """From now on, remembers when each granule was written, for wgmma."""
+        """Starts recording the time of each granule's last write, for wgmma."""
         self.written_at = np.full(self._written.size, -1, np.int64)
 
     def passed_barrier(self, blocks: Array | None) -> None:
-        """The blocks whose threads have all met: what they did before is ordered before what they do next."""
+        """Called for blocks all of whose threads met at a barrier: orders their earlier accesses before later ones."""
         if blocks is None:
             self._barriers += 1
         else:
@@ -64,7 +64,7 @@ class SharedMemory:
     def locate(
         self, machine: Machine, instruction: Instruction, lanes: Lanes, address: Array, width: int, what: str
     ) -> Array:
-        """Positions in the batch's bytes, checked."""
+        """Checked positions in the batch's bytes."""
         machine.check_alignment(instruction, lanes, address, width, f"shared {what}")
         if int(address.min()) < 0 or int(address.max()) + width > self.size:
             n = int(np.flatnonzero((address < 0) | (address + width > self.size))[0])
@@ -100,14 +100,14 @@ class SharedMemory:
         site = machine, instruction, lanes, position
         written = self._written[granules]
         if self.in_flight is not None and (bad := self.in_flight[granules] > 0).any():
-            raise self._complaint(CopyInFlight, bad, "shared read of what a cp.async still writes", *site)
+            raise self._complaint(CopyInFlight, bad, "shared read of bytes that a cp.async still writes", *site)
         if int(written.min()) < 0:
             raise self._complaint(UninitialisedShared, written < 0, "read of uninitialised shared memory", *site)
         mine = self._mine(lanes, granules)
         difference = written ^ mine
         bad = (difference > 0) & (difference <= _SEVERAL)
         if bad.any():
-            message = "race: shared read of what another warp wrote, with no barrier between"
+            message = "race: shared read of bytes that another warp wrote, with no barrier between"
             raise self._complaint(SharedRace, bad, message, *site)
         before = self._read[granules] ^ mine
         stamps = np.where((before > 0) & (before <= _SEVERAL), mine | _SEVERAL, mine)
@@ -125,7 +125,7 @@ class SharedMemory:
         width: int,
         values: Array | None,
     ) -> None:
-        """Checks a write and stamps it; `values` excuse two warps that write the same bytes alike."""
+        """Checks and stamps a write; `values` permit two warps to write the same bytes with the same values."""
         granules = self.check_write(machine, instruction, lanes, position, width, values)
         mine = np.broadcast_to(self._mine(lanes, granules), granules.shape)
         self._written[granules] = mine
@@ -140,7 +140,7 @@ class SharedMemory:
             self.written_at[granules] = machine.counters.steps
 
     def _alike(self, position: Array, width: int, values: Array) -> bool:
-        """Whether lanes that write one place write one value there."""
+        """Whether lanes that write to the same place write the same value."""
         view = self._views[width]
         element = position // width
         saved = view[element]
@@ -161,19 +161,19 @@ class SharedMemory:
         granules = self.granules(position, width)
         site = machine, instruction, lanes, position
         if self.in_flight is not None and (bad := self.in_flight[granules] > 0).any():
-            raise self._complaint(CopyInFlight, bad, "shared write to what a cp.async still writes", *site)
+            raise self._complaint(CopyInFlight, bad, "shared write to bytes that a cp.async still writes", *site)
         if self.matrix_reads is not None and (bad := self.matrix_reads[granules] > 0).any():
-            raise self._complaint(MatrixInFlight, bad, "shared write to what a wgmma still reads", *site)
+            raise self._complaint(MatrixInFlight, bad, "shared write to bytes that a wgmma still reads", *site)
         mine = self._mine(lanes, granules)
         difference = self._read[granules] ^ mine
         bad = (difference > 0) & (difference <= _SEVERAL)
         if bad.any():
-            message = "race: shared write to what another warp read, with no barrier between"
+            message = "race: shared write to bytes that another warp read, with no barrier between"
             raise self._complaint(SharedRace, bad, message, *site)
         difference = self._written[granules] ^ mine
         bad = (difference > 0) & (difference <= _SEVERAL)
         if bad.any() and (values is None or not self._same_as_memory(position, width, values, bad)):
-            message = "race: shared write to what another warp wrote, with no barrier between"
+            message = "race: shared write to bytes that another warp wrote, with no barrier between"
             raise self._complaint(SharedRace, bad, message, *site)
         return granules
 
@@ -201,7 +201,7 @@ class SharedMemory:
         self._views[width][position // width] = values
 
     def atomic(self, machine: Machine, instruction: Instruction, lanes: Lanes, address: Array, width: int) -> Array:
-        """Positions for an atomic: ordered among atomics, a race with other warps' plain accesses."""
+        """Positions of an atomic: ordered among atomics, a race with plain accesses by other warps."""
         position = self.locate(machine, instruction, lanes, address, width, "atomic")
         if machine.checks:
             granules = self.granules(position, width)
@@ -213,7 +213,7 @@ class SharedMemory:
                 difference = stamps ^ mine
                 bad = (difference > 0) & (difference <= _SEVERAL) & ((stamps & _SEVERAL) != _ATOMIC)
                 if bad.any():
-                    message = "race: shared atomic on what another warp touched, with no barrier between"
+                    message = "race: shared atomic on bytes that another warp accessed, with no barrier between"
                     raise self._complaint(SharedRace, bad, message, *site)
             several = machine.lanes_per_block > 32
             self._written[granules] = (mine & ~_SEVERAL) | _ATOMIC if several else mine
@@ -225,7 +225,7 @@ class SharedMemory:
         return self._views[width]
 
     def begin_copy(self, machine: Machine, instruction: Instruction, lanes: Lanes, address: Array, width: int) -> Array:
-        """A cp.async's destination: checked as a write now, written when it is waited for."""
+        """The destination of a cp.async: checked as a write now, written when waited for."""
         position = self.locate(machine, instruction, lanes, address, width, "cp.async")
         if machine.checks:
             granules = self.check_write(machine, instruction, lanes, position, width)
@@ -253,7 +253,7 @@ class SharedMemory:
     def check_proxy_read(
         self, machine: Machine, instruction: Instruction, lanes: Lanes, owners: Array, position: Array, granules: Array
     ) -> None:
-        """A read by wgmma: `owners` are the threads, of those in `lanes` by number, that lead the groups that read."""
+        """A read by wgmma; `owners` are the numbers, within `lanes`, of the leaders of the reading groups."""
 
         def complaint(error: type[PtxError], bad: Array, message: str) -> PtxError:
             n = int(np.flatnonzero(bad.any(axis=1))[0])
@@ -263,14 +263,14 @@ class SharedMemory:
         granules = granules.reshape(position.size, -1)
         written = self._written[granules]
         if self.in_flight is not None and (bad := self.in_flight[granules] > 0).any():
-            raise complaint(CopyInFlight, bad, "wgmma reads what a cp.async still writes")
+            raise complaint(CopyInFlight, bad, "wgmma reads bytes that a cp.async still writes")
         if int(written.min()) < 0:
             raise complaint(UninitialisedShared, written < 0, "wgmma reads uninitialised shared memory")
         mine = self._stamps[lanes.indices[owners]][:, None]
         difference = written ^ mine
         bad = (difference > 0) & (difference <= _SEVERAL)
         if bad.any():
-            raise complaint(SharedRace, bad, "race: wgmma reads what another warp wrote, with no barrier between")
+            raise complaint(SharedRace, bad, "race: wgmma reads bytes that another warp wrote, with no barrier between")
         if self.written_at is not None and machine.fences is not None:
             fenced = machine.fences[self._lane_block[lanes.indices[owners]]][:, None]
             bad = self.written_at[granules] > fenced
@@ -281,7 +281,7 @@ class SharedMemory:
         self._read[granules] = mine | _SEVERAL
 
     def count_banks(self, machine: Machine, instruction: Instruction, lanes: Lanes, address: Array, width: int) -> None:
-        """Wavefronts of each warp's access: 32 lanes of 4 bytes at a time, 16 of 8, 8 of 16."""
+        """Counts each warp's wavefronts: 32 lanes of 4 bytes at a time, 16 of 8, 8 of 16."""
         if not machine.count_conflicts:
             return
         least, extra = wavefronts(lanes, address, width, machine.lanes_per_block)
@@ -290,9 +290,9 @@ class SharedMemory:
 
 
 def _bits(values: Array) -> Array:
-    """Comparable bits of elements of any width, with one pattern for all float32 NaN.
+    """Bits for comparing elements of any width, with one pattern for all float32 NaN.
 
-    A GPU has one, 0x7fffffff; numpy's depend on which operand was a NaN and on a lane's place in numpy's vectors.
+    GPUs have one NaN, 0x7fffffff; numpy's depend on which operand was NaN and on the position in numpy's vectors.
     """
     values = np.ascontiguousarray(values)
     if values.dtype.itemsize < 4:
@@ -302,7 +302,7 @@ def _bits(values: Array) -> Array:
 
 
 def wavefronts(lanes: Lanes, address: Array, width: int, lanes_per_block: int) -> tuple[int, int]:
-    """The fewest wavefronts of the accesses, and those that bank conflicts add."""
+    """The minimum number of wavefronts of the accesses, and the number added by bank conflicts."""
     at_once = min(32, 128 // width)
     if lanes.mask is None:
         times = 1
@@ -321,7 +321,7 @@ def wavefronts(lanes: Lanes, address: Array, width: int, lanes_per_block: int) -
 
 
 def phase_conflicts(words: Array, words_per_lane: int) -> tuple[int, int]:
-    """Phases, and wavefronts beyond one a phase: the most distinct words that a phase wants of one bank."""
+    """Number of phases, and of wavefronts beyond one per phase: the most distinct words of one bank in a phase."""
     phases = words.shape[0]
     if words_per_lane > 1:
         words = (words[:, :, None] + np.arange(words_per_lane)).reshape(phases, -1)

@@ -19,7 +19,7 @@ class Register:
 
 @dataclass(frozen=True)
 class Immediate:
-    """A literal: `bits` of a float of `float_bytes` bytes, or an integer where that is 0."""
+    """A literal: the `bits` of a float of `float_bytes` bytes, or an integer if that is 0."""
 
     value: int
     float_bytes: int = 0
@@ -27,7 +27,7 @@ class Immediate:
 
 @dataclass(frozen=True)
 class Special:
-    """%tid.x and its like."""
+    """%tid.x and the like."""
 
     name: str
 
@@ -64,7 +64,7 @@ class Address:
 
 @dataclass(frozen=True)
 class Sink:
-    """_: a result that is thrown away."""
+    """_: a result that is discarded."""
 
 
 Operand = Register | Immediate | Special | Symbol | Vector | Pair | Address | Sink
@@ -105,7 +105,7 @@ class Statement:
 
 @dataclass
 class Function:
-    """A function as text: parsed into instructions for each kernel, and at each call, since calls are expanded."""
+    """A function as text: parsed into instructions for each kernel and each call, since calls are inlined."""
 
     name: str
     is_entry: bool

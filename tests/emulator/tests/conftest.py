@@ -1,4 +1,4 @@
-"""Fixtures: the compilers that the tests use if they are installed."""
+"""Fixtures: compilers, used if they are installed."""
 
 import importlib.util
 import os
@@ -10,10 +10,10 @@ from emulator.toolkit import find_nvcc
 
 
 def _missing(what: str) -> None:
-    """Skips, with a warning in the summary; EMULATOR_REQUIRE_COMPILERS=1, which CI sets, makes it a failure."""
+    """Skips with a warning; fails if EMULATOR_REQUIRE_COMPILERS=1, as in CI."""
     if os.environ.get("EMULATOR_REQUIRE_COMPILERS") == "1":
         pytest.fail(f"{what} is not installed and EMULATOR_REQUIRE_COMPILERS=1")
-    warnings.warn(f"{what} is not installed: KERNELS THAT IT WOULD COMPILE WERE NOT TESTED", stacklevel=2)
+    warnings.warn(f"{what} is not installed: ITS KERNELS WERE NOT TESTED", stacklevel=2)
     pytest.skip(f"{what} is not installed")
 
 

@@ -1,4 +1,4 @@
-"""Bodies with one placeholder `…` for a bug or its correct twin."""
+"""PTX bodies with a placeholder `…` for a bug or its correct twin."""
 
 from __future__ import annotations
 

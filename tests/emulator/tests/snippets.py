@@ -1,4 +1,4 @@
-"""Kernels of a few lines of PTX for the interpreter's own tests."""
+"""Kernels of a few lines of PTX, for the interpreter's own tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _REGISTERS = """
 
 
 def kernel(body: str, parameters: Sequence[str] = (), *, target: str = "sm_80", outside: str = "") -> str:
-    """A module with one kernel `test`; `parameters` are types, `u64` pointers and all, read as [p0], [p1], …"""
+    """A module with one kernel `test`; `parameters` are types, `u64` for pointers, read as [p0], [p1], …"""
     header = ", ".join(f".param .{type_} p{n}" for n, type_ in enumerate(parameters))
     return f"{_HEADER.format(target=target)}{outside}\n.visible .entry test({header})\n{{{_REGISTERS}{body}\nret;\n}}\n"
 
@@ -41,7 +41,7 @@ def run(
     memory: ptx.Memory | None = None,
     **options: Any,
 ) -> tuple[ptx.Counters, list[Array]]:
-    """Launches a body on arrays (pointers in %d0, %d1, …) or numbers (u32 in the parameters); their contents after."""
+    """Launches a body on arrays (pointers in %d0, %d1, …) or numbers (u32 parameters); returns the arrays' contents."""
     memory = memory or ptx.Memory()
     allocations = [a if isinstance(a, ptx.Allocation | int) else memory.array(a) for a in arrays]
     types = ["u32" if isinstance(a, int) else "u64" for a in allocations]
@@ -57,9 +57,9 @@ _FIRST = {"%r": 20, "%h": 10, "%d": 20}
 
 
 def apply(code: str, inputs: Sequence[Array], result: Any, **options: Any) -> Array:
-    """Runs `code` once for each element: {0}, {1}, … in it are the inputs' registers and {out} is the result's.
+    """Runs `code` once per element: {0}, {1}, … stand for the inputs' registers, {out} for the result's.
 
-    Registers are untyped bits, as Triton's are; %r0 holds the element's number, %r1 to %r9 are free.
+    Registers are untyped bits, as in Triton's PTX; %r0 holds the element's number, %r1 to %r9 are free.
     """
     inputs = [np.atleast_1d(np.asarray(a)) for a in inputs]
     result = np.dtype(result)
@@ -93,7 +93,7 @@ def bits(values: Array) -> Array:
 
 
 def pairs(values: Array) -> tuple[Array, Array]:
-    """Every value against every other."""
+    """Every value paired with every other."""
     left, right = np.meshgrid(values, values)
     return left.ravel(), right.ravel()
 
@@ -112,7 +112,7 @@ WORDS = np.array(
 
 
 def rounded(value, mode="rn", digits=24, least=-149):
-    """A fraction to the nearest float32 (or another format of so many digits), by the book."""
+    """A fraction rounded to the nearest float32 (or another format of ``digits`` bits), by definition."""
     if value == 0:
         return 0.0
     size = abs(value)

@@ -14,14 +14,14 @@ and.b32 %r2, %r0, 31;
 
 
 def collective(code, values=VALUES, block=64):
-    """Each thread's %r5 after the code, %r1 being its value and %r2 its lane."""
+    """Each thread's %r5 after the code, given its value in %r1 and its lane in %r2."""
     target = np.zeros(block, np.uint32)
     _, arrays = run(PLACE + code + "st.global.u32 [%d10], %r5;", [values[:block], target], block=block)
     return arrays[1]
 
 
 def shuffled(mode, b, c, values=VALUES):
-    """The manual's pseudo-code, lane by lane."""
+    """The PTX manual's pseudo-code, lane by lane."""
     found, valid = [], []
     segment, clamp = c >> 8 & 31, c & 31
     for warp in range(values.size // 32):
@@ -63,7 +63,7 @@ def test_votes():
     np.testing.assert_array_equal(collective(every), np.ones(64))
 
 
-def test_part_of_a_warp():
+def test_masks_of_part_of_a_warp():
     code = """
     mov.u32 %r5, 0; setp.lt.u32 %p1, %r2, 8; @!%p1 bra A;
     activemask.b32 %r6; shfl.sync.bfly.b32 %r7, %r1, 1, 31, 255; setp.eq.u32 %p2, %r2, 3;
@@ -104,7 +104,7 @@ def test_matches():
     np.testing.assert_array_equal(collective(different), np.zeros(64))
 
 
-def test_barriers_that_reduce():
+def test_barrier_reductions():
     code = "setp.lt.u32 %p1, %r0, 40;"
     count = code + "bar.red.popc.u32 %r5, 0, %p1;"
     np.testing.assert_array_equal(collective(count), np.full(64, 40))
@@ -113,7 +113,7 @@ def test_barriers_that_reduce():
         np.testing.assert_array_equal(collective(flags), np.full(64, expected))
 
 
-def test_barriers_wait_for_those_that_have_not_left():
+def test_barriers_do_not_wait_for_exited_threads():
     body = """
     .shared .align 4 .b8 room[256];
     mov.u32 %r0, %tid.x; setp.ge.u32 %p1, %r0, 48; @%p1 ret;
@@ -126,7 +126,7 @@ def test_barriers_wait_for_those_that_have_not_left():
     np.testing.assert_array_equal(found, np.arange(32, 48))
 
 
-def test_warps_of_one_block_at_different_instructions_of_one_barrier():
+def test_warps_meet_at_different_instructions_of_one_barrier():
     body = """
     .shared .align 4 .b8 room[256];
     mov.u32 %r0, %tid.x; shl.b32 %r1, %r0, 2; mov.u32 %r2, room; add.u32 %r3, %r1, %r2; st.shared.u32 [%r3], %r0;
@@ -140,7 +140,7 @@ def test_warps_of_one_block_at_different_instructions_of_one_barrier():
     np.testing.assert_array_equal(found, np.arange(64) ^ 32)
 
 
-def test_blocks_whose_size_is_no_multiple_of_a_warp():
+def test_block_sizes_that_are_not_multiples_of_a_warp():
     values = np.arange(40, dtype=np.uint32)
     found = collective("shfl.sync.bfly.b32 %r5, %r1, 1, 31, -1; bar.sync 0;", values, block=40)
     np.testing.assert_array_equal(found, values ^ 1)

@@ -69,7 +69,7 @@ def test_integers_to_integers():
 
 
 def narrowed(values, mode, digits, least, largest):
-    """Float64 values in a narrower format, by the book."""
+    """Float64 values rounded to a narrower format, by definition."""
     found = []
     for value in values.astype(float):
         if math.isnan(value) or math.isinf(value) or value == 0:

@@ -1,4 +1,4 @@
-"""nvcc's kernels: the committed PTX, and the PTX that this machine's nvcc generates from the same source."""
+"""Kernels from nvcc: the committed PTX, and PTX generated from the same source by the installed nvcc."""
 
 from math import erf
 from pathlib import Path
@@ -65,7 +65,7 @@ def test_transpose_and_its_bank_conflicts(basics, pitch):
     if pitch == 33:
         assert conflicts == 0
     else:
-        # Each word that a warp reads is another row's: as many wavefronts as threads.
+        # Each word that a warp reads lies in another row: as many wavefronts as threads.
         assert conflicts == sum(line.executed - (line.shared_wavefronts - line.bank_conflicts) for line in loads)
 
 
@@ -91,7 +91,7 @@ def test_structs_calls_and_constants(basics):
     np.testing.assert_allclose(out.array, values * (1.0 + index % 4), rtol=2e-6, atol=2e-6)
 
 
-def test_threads_that_all_go_their_own_way(basics):
+def test_fully_diverged_threads(basics):
     start = np.arange(1, 400, dtype=np.int32)
     gpu = ptx.Memory()
     steps = gpu.empty(start.size, np.int32)
@@ -105,7 +105,7 @@ def test_threads_that_all_go_their_own_way(basics):
         return count
 
     np.testing.assert_array_equal(steps.array, [length(int(v)) for v in start])
-    # Threads wait for each other at the loop's head: as many turns as the longest walk, not their sum.
+    # Threads wait for each other at the loop's head: the number of iterations is that of the longest walk, not the sum.
     assert counters.steps < 40 * max(length(int(v)) for v in start)
 
 
@@ -165,7 +165,7 @@ GEMM_BUGS = [
 
 @pytest.mark.parametrize(("name", "where", "change", "errors"), GEMM_BUGS)
 def test_bugs_in_the_gemm(name, where, change, errors):
-    """The same kernel with one line of PTX changed; its correct form runs above."""
+    """The kernel with one line of PTX changed; the correct kernel is tested above."""
     text = (SOURCES / "gemm.ptx").read_text()
     start = text.index(".entry gemm_bf16")
     head, body = text[:start], text[start:]

@@ -1,4 +1,4 @@
-"""Moves, memory in every state space, control flow, atomics, counters, and what the parser accepts."""
+"""Moves, memory in every state space, control flow, atomics, counters, and the parser."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_vectors_of_every_width(size, count):
     assert counters.total("shared_wavefronts") == 2 * max(2, data.size // 128)
 
 
-def test_signs_extend_and_bits_are_cut():
+def test_sign_extension_and_truncation():
     small = np.array([1, 127, 128, 255], np.uint8)
     memory = ptx.Memory()
     source, target = memory.array(small), memory.zeros((3, 4), np.int32)
@@ -103,7 +103,7 @@ def test_constants_and_global_variables_outlive_a_launch():
         assert out.array[1] == turn
 
 
-def test_parameters_by_value_are_bytes():
+def test_struct_parameters_are_bytes():
     text = kernel("", ["u64"]).replace(".param .u64 p0", ".param .u64 p0, .param .align 8 .b8 p1[16]")
     body = "ld.param.u64 %d0, [p0]; ld.param.v2.u32 {%r1, %r2}, [p1+8]; st.global.v2.u32 [%d0], {%r2, %r1}; ret;\n}"
     memory = ptx.Memory()
@@ -141,7 +141,7 @@ def test_calls_that_return_at_different_times():
 
 
 def test_divergence_reconverges_before_a_shuffle():
-    """Three nested branches, of which some leave the loop early; the warp is whole again behind each."""
+    """Three nested branches, some of which leave the loop early; the warp is complete again after each."""
     body = (
         PLACE
         + """
@@ -181,7 +181,7 @@ def test_divergence_reconverges_before_a_shuffle():
     ],
 )
 def test_atomics(place, operation, type_, start, function):
-    """Old values are those of some order: together with the values they lead from the first to the last."""
+    """Old values correspond to some order: together with the values they lead from the first to the last."""
     values = RNG.integers(0, 1000, 128).astype(np.uint32)
     target = "[%d1]" if place == "global" else "[room]"
     body = (
@@ -213,7 +213,7 @@ def test_compare_and_swap_and_exchange():
     np.testing.assert_array_equal(found, [0, 63, 64 % 6])
 
 
-def test_atomic_floats_add_in_the_order_of_threads():
+def test_atomic_floats_add_in_thread_order():
     values = RNG.standard_normal(200).astype(np.float32)
     body = (
         PLACE
@@ -228,7 +228,7 @@ def test_atomic_floats_add_in_the_order_of_threads():
 
 
 @pytest.mark.parametrize(("size", "used"), [(16, 16), (16, 12), (16, 5), (16, 0), (8, 3), (4, 4)])
-def test_cp_async_fills_with_noughts(size, used):
+def test_cp_async_zero_fill(size, used):
     data = RNG.integers(1, 256, 16 * 32, np.uint8)
     body = (
         PLACE
@@ -262,13 +262,13 @@ def test_bank_conflicts_of_words(stride, extra):
     counters, _ = run(body)
     whole, part = counters.lines("st.shared")
     assert (whole.bank_conflicts, whole.shared_wavefronts) == (extra, extra + 1)
-    # Sixteen threads of an even stride meet half as often.
+    # With an even stride, sixteen threads conflict half as often.
     assert part.bank_conflicts == max(0, (extra + 1) // 2 - 1)
 
 
 @pytest.mark.parametrize(("stride", "extra"), [(16, 0), (32, 4), (64, 12), (80, 0), (128, 28), (48, 0)])
 def test_bank_conflicts_of_sixteen_bytes(stride, extra):
-    """Eight threads at a time: 80 bytes from row to row keep 16-byte rows apart, 128 put all into the same banks."""
+    """Eight threads at a time: a row pitch of 80 bytes separates 16-byte rows, 128 maps all to the same banks."""
     body = (
         PLACE
         + f"""
@@ -298,7 +298,7 @@ def test_sectors_and_unique_bytes():
     assert (traffic.distinct_read, traffic.distinct_written) == (4 * 256, 0)
 
 
-def test_some_blocks_alone():
+def test_launching_some_blocks_only():
     body = PLACE + "mul.wide.u32 %d8, %r3, 4; add.s64 %d9, %d0, %d8; st.global.u32 [%d9], %r3;"
     counters, (found,) = run(body, [np.zeros(256, np.uint32)], grid=4, block=64, blocks=[1, 3])
     assert found.tolist() == [i if i // 64 in (1, 3) else 0 for i in range(256)]
@@ -318,14 +318,14 @@ def test_the_main_loop_is_found():
 
 
 @pytest.mark.parametrize("max_lanes", [32, 100, 1 << 14])
-def test_batches_of_blocks_do_not_matter(max_lanes):
+def test_results_do_not_depend_on_batches_of_blocks(max_lanes):
     body = PLACE + "mul.wide.u32 %d8, %r3, 4; add.s64 %d9, %d0, %d8; st.global.u32 [%d9], %r3;"
     counters, (found,) = run(body, [np.zeros(37 * 48, np.uint32)], grid=37, block=48, max_lanes=max_lanes)
     np.testing.assert_array_equal(found, np.arange(37 * 48))
     assert counters.executed[0] == 37 * 48
 
 
-def test_grids_and_blocks_of_three_dimensions():
+def test_three_dimensional_grids_and_blocks():
     body = """
     mov.u32 %r1, %tid.x; mov.u32 %r2, %tid.y; mov.u32 %r3, %tid.z; mov.u32 %r4, %ctaid.x; mov.u32 %r5, %ctaid.y;
     mov.u32 %r6, %ctaid.z; mov.u32 %r7, %nctaid.x; mov.u32 %r8, %nctaid.y; mov.u32 %r9, %ntid.x; mov.u32 %r10, %ntid.y;
@@ -348,14 +348,14 @@ def test_modules_and_names():
         ptx.load(text[: text.rindex("}")])
 
 
-def test_source_lines_reach_the_error():
+def test_errors_name_source_lines():
     text = kernel(".loc 1 42 7\nst.global.u32 [%d1], 3;").replace("ret;", "ret;") + '\n.file 1 "/somewhere/model.py"\n'
     with pytest.raises(ptx.UninitialisedRegister) as caught:
         ptx.load(text).launch("test", 1, 32, [])
     assert caught.value.source == "model.py:42"
 
 
-def test_one_warp_may_read_what_its_atomics_made():
+def test_a_warp_may_read_the_results_of_its_atomics():
     body = (
         PLACE
         + """

@@ -43,7 +43,7 @@ def test_fma_rounds_once(mode):
     rng = np.random.default_rng(1)
     finite = FLOATS[np.isfinite(FLOATS) & (np.abs(FLOATS) < 1e30)]
     a, b, c = (rng.choice(finite, 3000) * rng.choice(np.float32([1, 1, 1 + 2**-23, 1 - 2**-24, 3])) for _ in range(3))
-    # Products one half of the last place beside the addend: ties, and all but ties.
+    # Products half a unit in the last place away from the addend: ties and near-ties.
     a[:500], b[:500] = 1 + 2.0**-12, 1 + rng.integers(-3, 4, 500) * 2.0**-12
     c[:500] = rng.choice(np.float32([2.0**-24, -(2.0**-24), 2.0**-50, 1, 2**24, -(2**24)]), 500)
     a, b, c = (v.astype(np.float32) for v in (a, b, c))
@@ -60,7 +60,7 @@ def test_fma_rounds_once(mode):
 
 
 def test_fma_needs_more_than_float64():
-    """A product and an addend whose float64 sum is a tie of float32 that the exact sum is not."""
+    """A product and an addend whose float64 sum is a float32 tie although the exact sum is not."""
     a, b = np.float32([1 + 2**-12, 1 + 2**-12]), np.float32([1 + 2**-12, 1 + 2**-12])
     c = np.float32([2.0**-60, -(2.0**-60)])
     naive = (a.astype(np.float64) * b + c).astype(np.float32)
@@ -130,7 +130,7 @@ def test_signs():
         ("rcp", lambda a: 1 / a),
     ],
 )
-def test_approximations_are_the_rounded_truth(name, function):
+def test_approximations_are_correctly_rounded(name, function):
     with np.errstate(all="ignore"):
         check(f"{name}.approx.f32 {{out}}, {{0}};", [FLOATS], function(FLOATS.astype(np.float64)).astype(np.float32))
         if name != "tanh":
@@ -173,7 +173,7 @@ HALVES = np.arange(0, 1 << 16, 37, dtype=np.uint16)
 
 
 def halves_to(name, values):
-    """Exact values of 16-bit floats, and from float64 to their bits by the book."""
+    """Exact values of 16-bit floats, and the conversion from float64 to their bits, by definition."""
     return values.view(np.float16).astype(np.float64) if name == "f16" else ptx.from_bf16(values).astype(np.float64)
 
 
@@ -238,7 +238,7 @@ def test_relu_of_pairs():
     np.testing.assert_array_equal(found, np.array([0x3C000000, 0x00003C00, 0], np.uint32))
 
 
-def test_halves_flush_their_own_subnormals():
+def test_halves_flush_subnormals():
     least = np.float16(2.0**-14)
     values = np.array([least, least / 2, -least / 2, 1, np.nan, 0], np.float16)
     expected = np.array([least, 0, -0.0, 1, np.nan, 0], np.float16)

@@ -69,7 +69,7 @@ def test_signed_pairs(code, function):
     check(f"{code} {{out}}, {{0}}, {{1}};", [SA, SB], python(function, SA, SB, signed=True))
 
 
-def test_products_of_twice_the_width():
+def test_double_width_products():
     check("mul.wide.u32 {out}, {0}, {1};", [A, B], python(lambda a, b: a * b, A, B, width=64))
     check("mul.wide.s32 {out}, {0}, {1};", [SA, SB], python(lambda a, b: a * b, SA, SB, width=64, signed=True))
     x, y = pairs(WIDE)
@@ -129,7 +129,7 @@ def test_one_operand():
 
 
 def field(a, position, length, *, signed, width=32):
-    """The PTX manual's loop: bit by bit, the sign from the highest bit that there is."""
+    """The PTX manual's loop, bit by bit; the sign is the highest bit of the field within the word."""
     position, length = position & 255, length & 255
     top = min(position + length - 1, width - 1)
     sign = 0 if not signed or length == 0 else a >> top & 1

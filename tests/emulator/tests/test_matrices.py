@@ -16,7 +16,7 @@ HALVES = {
 
 
 def mma(shape, types, a, b, c, *, target="sm_80"):
-    """One warp: fragments as [registers, 32] words in, the result's out."""
+    """One warp: fragments in and out as [registers, 32] words."""
     words = [np.ascontiguousarray(x).view(np.uint32) for x in (a, b, c)]
     body = ["mov.u32 %r0, %tid.x; mul.wide.u32 %d8, %r0, 4;"]
     names, first = [], 10
@@ -35,7 +35,7 @@ def mma(shape, types, a, b, c, *, target="sm_80"):
 
 
 def fragments(matrix, per_register, *, left):
-    """Words of a [rows, k] left or a [k, 8] right operand as the manual lays them out over the lanes."""
+    """Words of a [rows, k] left or a [k, 8] right operand, laid out over the lanes as in the PTX manual."""
     depth = matrix.shape[1 if left else 0]
     registers = []
     for block in range(depth // (4 * per_register)):
@@ -117,7 +117,7 @@ bar.sync 0;
 @pytest.mark.parametrize("count", [1, 2, 4])
 @pytest.mark.parametrize("transposed", [False, True])
 def test_ldmatrix(count, transposed):
-    """Matrices whose rows lie 32 bytes apart: matrix m in the first 16 bytes of rows 8·m and on."""
+    """Matrices with a row pitch of 32 bytes: matrix m is the first 16 bytes of rows 8·m and on."""
     data = RNG.integers(0, 1 << 16, (32, 16)).astype(np.uint16)
     registers = ", ".join(f"%r{20 + n}" for n in range(count))
     kind = ".trans" if transposed else ""
@@ -138,7 +138,7 @@ def test_ldmatrix(count, transposed):
 
 
 @pytest.mark.parametrize("transposed", [False, True])
-def test_stmatrix_undoes_ldmatrix(transposed):
+def test_stmatrix_is_the_inverse_of_ldmatrix(transposed):
     data = RNG.integers(0, 1 << 16, (32, 16)).astype(np.uint16)
     kind = ".trans" if transposed else ""
     body = (
@@ -160,7 +160,7 @@ def descriptor(start, leading, stride, swizzle):
 
 
 def place(room, matrix, start, leading, stride, swizzle, transposed):
-    """A [rows, 16] operand of 16-bit words as the manual's canonical layouts put it into shared memory."""
+    """A [rows, 16] operand of 16-bit words in shared memory, in one of the PTX manual's canonical layouts."""
     width = {0: 16, 1: 128, 2: 64, 3: 32}[swizzle]
     mixed = {0: 0, 1: 0x70, 2: 0x30, 3: 0x10}[swizzle]
     rows, depth = matrix.shape
@@ -182,7 +182,7 @@ def place(room, matrix, start, leading, stride, swizzle, transposed):
 @pytest.mark.parametrize("swizzle", [0, 1, 2, 3])
 @pytest.mark.parametrize("transposed", [False, True])
 def test_wgmma_descriptors(swizzle, transposed):
-    """m64n16k16 with both operands in shared memory, in every layout that a descriptor can say."""
+    """m64n16k16 with both operands in shared memory, in every layout that a descriptor can express."""
     a = ptx.to_bf16(RNG.standard_normal((64, 16)).astype(np.float32))
     b = ptx.to_bf16(RNG.standard_normal((16, 16)).astype(np.float32))
     width = {0: 16, 1: 128, 2: 64, 3: 32}[swizzle]
@@ -237,7 +237,7 @@ wgmma.wait_group.sync.aligned 0; @AFTER
 
 
 @pytest.mark.parametrize("touch", ["add.f32 %f5, %f0, %f1;", "bar.sync 0; st.shared.b32 [%r1], %r3;"])
-def test_what_a_wgmma_uses_is_left_alone_until_waited_for(touch):
+def test_operands_of_a_wgmma_in_flight_must_not_be_touched(touch):
     fenced = WGMMA.replace("@FENCE", "fence.proxy.async.shared::cta;")
     with pytest.raises(ptx.MatrixInFlight):
         run(fenced.replace("@BEFORE", touch).replace("@AFTER", ""), block=128, target="sm_90a")

@@ -16,7 +16,7 @@ RNG = np.random.default_rng(0)
 
 @functools.cache
 def compiled(name, arch, signature, constants, multiples, warps=4, stages=3):
-    """`signature` and `constants` are tuples of pairs; `multiples` names the arguments that 16 divides."""
+    """`signature` and `constants` are tuples of pairs; `multiples` names the arguments divisible by 16."""
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource, compile
 
@@ -96,7 +96,7 @@ def test_reductions(arch):
 
 
 PRODUCTS = [
-    # type, precision, tile, shape, whether b lies [k, n], warps
+    # type, precision, tile, shape, whether b is [k, n], warps
     ("bf16", "ieee", (64, 64, 32), (128, 64, 160), False, 4),
     ("bf16", "ieee", (64, 64, 64), (100, 80, 208), False, 4),
     ("bf16", "ieee", (64, 64, 64), (100, 80, 208), True, 4),
@@ -161,7 +161,7 @@ BUGS = [
 
 @pytest.mark.parametrize(("arch", "pattern", "replacement", "count", "errors"), BUGS)
 def test_bugs_in_a_product(arch, pattern, replacement, count, errors):
-    """Triton's own PTX, damaged; undamaged it runs above, and here."""
+    """Triton's own PTX with one change; the unchanged PTX is tested above, and here."""
     signature = (*((p, "*bf16") for p in "ab"), ("out", "*fp32"))
     signature += tuple((p, "i32") for p in ("m", "n", "k", "a_m", "b_n"))
     constants = (("M", 64), ("N", 64), ("K", 32), ("PRECISION", "ieee"), ("a_k", 1), ("b_k", 1))

@@ -1,4 +1,4 @@
-"""Known answers of the repaired interpreter; an upgrade of triton that breaks a repair fails here."""
+"""Known answers of the patched interpreter; an upgrade of triton that breaks a patch fails here."""
 
 import os
 
@@ -59,7 +59,7 @@ def added(out, x, SHIFT: tl.constexpr):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
-def test_products_are_of_numbers(dtype):
+def test_products_in_every_type(dtype):
     a, b = torch.randn(2, 16, 16).to(dtype)
     out = torch.empty(16, 16)
     product[(1,)](out, a, b, "ieee")
@@ -107,7 +107,7 @@ def test_an_fma_rounds_once():
 
 
 @pytest.mark.parametrize("kernel", [doubled, negated, summed])
-def test_bfloat16_arithmetic_is_refused(kernel):
+def test_bfloat16_arithmetic_is_rejected(kernel):
     x, out = torch.randn(16).bfloat16(), torch.empty(16, dtype=torch.bfloat16)
     with pytest.raises(InterpreterError, match="widen to float32 first"):
         kernel[(1,)](out, x)
@@ -115,7 +115,7 @@ def test_bfloat16_arithmetic_is_refused(kernel):
     kernel[(1,)](wide, x.float())
 
 
-def test_bounds():
+def test_out_of_bounds_accesses():
     x, out = torch.randn(20), torch.empty(20)
     copied[(2,)](out, x, 20, 16)
     assert torch.equal(out, x)
@@ -155,7 +155,7 @@ def test_counters():
     assert counters.dot_flops == 2 * 16**3
 
 
-def test_the_roundings_alone():
+def test_roundings():
     halfway = torch.tensor([1 + 2.0**-11, -1 - 2.0**-11, 1 + 3 * 2.0**-11]).numpy()
     assert triton_interpreter.to_tf32(halfway).tolist() == [1 + 2.0**-10, -1 - 2.0**-10, 1 + 2.0**-9]
     x = torch.randn(1000)

@@ -1,4 +1,4 @@
-"""The offline driver: the JIT's specialisation, what it reports of the machine code, and execution in the emulator."""
+"""The offline driver: the JIT's specialisation, machine-code resources, and execution in the emulator."""
 
 import os
 
@@ -16,7 +16,7 @@ from emulator.triton_offline import ARCHITECTURES, SHARED_LIMIT, offline  # noqa
 
 
 def scale_and_add(n, dtype=torch.float32, start=0, **options):
-    """x·1.5 + y of n numbers, x beginning ``start`` elements into its storage."""
+    """x·1.5 + y for n numbers, with x starting ``start`` elements into its storage."""
     x, y = torch.randn(n + start).to(dtype)[start:], torch.randn(n).to(dtype)
     out = torch.full((n,), float("nan"), dtype=dtype)
     triton_kernels.scale_and_add[(-(-n // 256),)](x, y, out, n, 1.5, BLOCK=256, enable_fp_fusion=True, **options)
@@ -47,8 +47,8 @@ def product(m, n, k, arch, warps):
 
 
 @pytest.mark.parametrize(("n", "start", "vectors"), [(1024, 0, 4), (1000, 0, 0), (1024, 1, 2)])
-def test_specialises_as_the_jit_does(n, start, vectors):
-    """By each address's alignment and the divisibility of integers: two loads of 16 bytes of x, two of y."""
+def test_specialises_like_the_jit(n, start, vectors):
+    """By alignment of addresses and divisibility of integers: two 16-byte loads of x, two of y."""
     with offline(80) as launches:
         scale_and_add(n, start=start, num_warps=1)
     launch = launches[0]
@@ -79,8 +79,8 @@ def test_reports_machine_code(arch):
     assert launch.instructions["cp.async.16"] > 0
 
 
-def test_sees_spills():
-    """A tile that four warps cannot hold in their registers."""
+def test_reports_spills():
+    """A tile too large for four warps' registers."""
     found = product(256, 256, 256, 120, warps=4).resources
     assert found.stack > 0
     assert found.spills > 0

@@ -9,7 +9,7 @@ from emulator import ptx
 from seeded import OUT, ROOM, TID, Case, execute
 from snippets import run
 
-# %r30 is written by ten threads, and %r32 is made of it in pairs.
+# %r30 is written by ten threads; %r32 is computed from it in pairs.
 PARTIAL = (
     "setp.lt.u32 %p1, %r0, 10; @%p1 mov.u32 %r30, 4; shfl.sync.bfly.b32 %r31, %r30, 1, 31, -1;"
     "add.u32 %r32, %r30, %r31;\n"
@@ -65,14 +65,14 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_is_an_error_where_it_counts(case):
+def test_undefined_values_are_errors_where_they_matter(case):
     with pytest.raises(case.error):
         execute(case, case.bug)
     execute(case, case.right)
 
 
 def test_a_reduction_whose_idle_lanes_are_undefined_is_right():
-    """As compilers write it: lanes beyond the partial sums load and store nothing, and take part in the shuffles."""
+    """As compilers emit it: lanes beyond the partial sums load and store nothing but take part in the shuffles."""
     body = """
     setp.lt.u32 %p1, %r0, 4; @%p1 ld.global.u32 %r30, [%d9];
     shfl.sync.bfly.b32 %r31, %r30, 2, 31, -1; add.u32 %r32, %r30, %r31;

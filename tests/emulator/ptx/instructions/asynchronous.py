@@ -1,4 +1,4 @@
-"""cp.async: copies whose bytes appear in shared memory once their thread has waited for them."""
+"""cp.async: bytes appear in shared memory once their thread has waited for the copy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from emulator.ptx.types import TYPES
 
 @dataclass
 class Copy:
-    """One instruction's copies of some threads; `group` counts the groups that each had committed before."""
+    """The copies of one instruction by some threads; `group` is the number of groups each had committed before."""
 
     instruction: Instruction
     lanes: Array
@@ -110,7 +110,7 @@ def _issue(decoder: Decoder, width: int, has_policy: bool) -> Step:
 def _gathered(
     machine: Machine, instruction: Instruction, lanes: Lanes, origin: Array, sizes: Array, width: int
 ) -> Array:
-    """Source bytes, and noughts beyond each thread's size."""
+    """Source bytes, zero-filled beyond each thread's size."""
     full = sizes == width
     if full.all():
         return machine.memory.load(machine, instruction, lanes, origin, width)
@@ -176,7 +176,7 @@ def _part(entry: Copy, chosen: Array) -> Copy:
 
 
 def _check_source(machine: Machine, entry: Copy) -> None:
-    """The source must hold at the end what it held at the start, if anybody has stored there since."""
+    """Checks that the source is unchanged since the copy was issued, if anything has been stored to it since."""
     used = np.flatnonzero(entry.sizes == entry.width)
     if not used.size:
         return

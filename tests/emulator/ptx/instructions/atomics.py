@@ -1,4 +1,4 @@
-"""atom and red. Threads that access the same address act in the order of their indices."""
+"""atom and red. Threads that access the same address act in thread order."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def atomic(decoder: Decoder) -> Step:
 def _in_turn(
     view: Array, element: Array, values: Array, seconds: Array, combine: Combine, whole: np.ufunc | None
 ) -> Array:
-    """Each thread's old value, thread after thread where they share an address."""
+    """Each thread's old value; threads that share an address act one after another."""
     order = np.argsort(element, kind="stable")
     ordered = element[order]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])

@@ -30,7 +30,7 @@ def invert(decoder: Decoder) -> Step:
 
 @opcode("shl", "shr")
 def shift(decoder: Decoder) -> Step:
-    """Amounts of the width or more shift everything out."""
+    """Shifts by the width or more shift out everything."""
     type_ = decoder.type()
     decoder.finish(3)
     width = type_.bytes * 8
@@ -69,7 +69,7 @@ def funnel_shift(decoder: Decoder) -> Step:
 
 
 def _ones(count: Array, width: int) -> Array:
-    """Words of so many low bits."""
+    """Words with this many low bits set."""
     plain = np.dtype(UNSIGNED[width // 8])
     every = np.array((1 << width) - 1, plain)
     return np.where(count > 0, every >> np.clip(width - count, 0, width - 1).astype(plain), np.array(0, plain))
@@ -77,7 +77,7 @@ def _ones(count: Array, width: int) -> Array:
 
 @opcode("bfe")
 def extract(decoder: Decoder) -> Step:
-    """Bits beyond the top are the sign for signed types."""
+    """Bits beyond the top are the sign bit for signed types, else 0."""
     type_ = decoder.type()
     decoder.finish(4)
     width = type_.bytes * 8
@@ -189,7 +189,7 @@ def count(decoder: Decoder) -> Step:
 
 @opcode("bfind")
 def find_bit(decoder: Decoder) -> Step:
-    """The highest bit that differs from the sign, or its distance from the top; 0xffffffff where there is none."""
+    """The highest bit that differs from the sign, or its distance from the top; 0xffffffff if there is none."""
     as_shift = decoder.flag("shiftamt")
     type_ = decoder.type()
     decoder.finish(2)

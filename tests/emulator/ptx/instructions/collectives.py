@@ -15,12 +15,12 @@ _LANE_BITS = np.uint32(1) << np.arange(32, dtype=np.uint32)
 
 
 def bits_of(mask: Array) -> Array:
-    """One word for each warp from one flag for each thread."""
+    """One word per warp from one flag per thread."""
     return np.asarray((mask.reshape(-1, 32) * _LANE_BITS).sum(axis=1).astype(np.uint32))
 
 
 def check_members(machine: Machine, instruction: Instruction, lanes: Lanes, members: Array) -> None:
-    """Each thread must be in its own mask, and all that the mask names and that have not left must be here."""
+    """Each thread must be in its own mask, and all live threads named by the mask must be present."""
     together = lanes.mask is None or machine.live is None or lanes.count == machine.live.count
     if together and members.size == 1 and int(members[0]) == 0xFFFFFFFF:
         return
@@ -40,7 +40,7 @@ def check_members(machine: Machine, instruction: Instruction, lanes: Lanes, memb
 
 
 def everywhere(lanes: Lanes, values: Array, fill: int = 0) -> Array:
-    """Values of the set at their threads' places among all threads, a warp a row."""
+    """Values of the set, at their threads' places among all threads, one row per warp."""
     if lanes.select is None:
         return np.broadcast_to(values, (lanes.total,)).reshape(-1, 32)
     full = np.full(lanes.total, fill, values.dtype)
@@ -86,7 +86,7 @@ def shuffle(decoder: Decoder) -> Step:
             bad = lanes.mask & ~here.reshape(-1)
             if bad.any() and wants_value:
                 n = int(np.flatnonzero(bad[lanes.indices])[0])
-                message = "shfl reads a lane that does not take part"
+                message = "shfl reads an inactive lane"
                 raise machine.error(DivergentCollective, instruction, message, lanes, n)
         write(machine, lanes, lanes.picked(np.take_along_axis(values, target, axis=1).reshape(-1)))
         if held in machine.defined:
@@ -128,7 +128,7 @@ def vote(decoder: Decoder) -> Step:
 
 @opcode("activemask")
 def active_mask(decoder: Decoder) -> Step:
-    """Threads stay together as long as control flow lets them, so this is the largest mask that a GPU may give."""
+    """Threads stay together as long as control flow permits, so this is the largest mask that a GPU could return."""
     type_ = decoder.type()
     decoder.finish(1)
     write = decoder.write(0, type_)
@@ -189,7 +189,7 @@ def reduce(decoder: Decoder) -> Step:
         named = members(machine, lanes)
         check_members(machine, instruction, lanes, named)
         if named.size > 1 and (named != named[0]).any():
-            raise machine.error(DivergentCollective, instruction, "redux with masks that differ", lanes, 0)
+            raise machine.error(DivergentCollective, instruction, "redux with different masks", lanes, 0)
         values = everywhere(lanes, value(machine, lanes), neutral)
         if lanes.select is None:
             inside = machine.exists.reshape(-1, 32)
@@ -202,7 +202,7 @@ def reduce(decoder: Decoder) -> Step:
 
 @opcode("elect")
 def elect(decoder: Decoder) -> Step:
-    """The first of the threads is the leader."""
+    """The first of the threads is elected."""
     decoder.required("sync")
     decoder.finish(2)
     first, second = decoder.pair(0)
@@ -221,7 +221,7 @@ def elect(decoder: Decoder) -> Step:
 
 @opcode("bar", "barrier")
 def synchronise_warp(decoder: Decoder) -> Step:
-    """bar.warp.sync: the barriers of blocks end a basic block and are built elsewhere."""
+    """bar.warp.sync only: block barriers end a basic block and are built elsewhere."""
     decoder.flag("cta")
     if not decoder.flag("warp"):
         raise decoder.unsupported(f"{decoder.instruction.opcode} is not modelled")

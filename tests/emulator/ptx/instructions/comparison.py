@@ -77,7 +77,7 @@ _NAMES = (*_ORDERED, *(name + "u" for name in _ORDERED), *_UNSIGNED, "num", "nan
 
 @opcode("setp")
 def set_predicate(decoder: Decoder) -> Step:
-    """p|q = compare [join c]: q is the comparison's opposite, or the second half's result for pairs of halves."""
+    """p|q = compare [join c]: q is the complement of p, or for pairs of halves the second half's result."""
     name = decoder.required(*_NAMES)
     joined, flush = decoder.one_of(*_JOINED), decoder.flag("ftz")
     type_ = decoder.type()

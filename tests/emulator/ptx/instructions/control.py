@@ -1,4 +1,4 @@
-"""What ends a basic block: branches, returns, barriers. Also instructions that need no step of their own."""
+"""Terminators of basic blocks: branches, returns, barriers. Also instructions that need no step of their own."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def build_ending(decoder: Decoder) -> Ending:
 
 
 def _barrier(decoder: Decoder) -> Ending:
-    """bar.sync, barrier.sync, bar.red: all threads of the block that have not left meet."""
+    """bar.sync, barrier.sync, bar.red: all threads of the block that have not exited wait for each other."""
     aligned = decoder.name == "bar"
     decoder.flag("cta")
     kind = decoder.required("sync", "red")
@@ -61,14 +61,14 @@ def _barrier(decoder: Decoder) -> Ending:
 
 
 def _check_aligned(machine: Machine, lanes: Lanes, last: Instruction) -> None:
-    """A warp's threads that have not left must come together."""
+    """All threads of a warp that have not exited must arrive together."""
     if lanes.mask is None or machine.live is None or lanes.count == machine.live.count:
         return
     missing = (machine.live.marked & ~lanes.mask).reshape(-1, 32).any(axis=1)
     torn = np.asarray(missing & lanes.mask.reshape(-1, 32).any(axis=1))
     if torn.any():
         n = int(np.flatnonzero(torn[lanes.indices // 32])[0])
-        message = "a barrier that some threads of the warp do not reach with the others"
+        message = "threads of a warp do not reach the barrier together"
         raise machine.error(DivergentCollective, last, message, lanes, n)
 
 
@@ -97,7 +97,7 @@ def _reduction(decoder: Decoder) -> Finish:
 
 @opcode("call")
 def call_outside(decoder: Decoder) -> Step:
-    """Only calls of functions without a body come here: assertions and printf."""
+    """Calls of functions without a body: assertions and printf."""
     target = decoder.operands[0]
     assert isinstance(target, Symbol)
     name, instruction = target.name, decoder.instruction
@@ -116,7 +116,7 @@ def _nothing(machine: Machine, lanes: Lanes) -> None:
 
 @opcode("membar", "nanosleep", "griddepcontrol", "prefetchu", "applypriority", "discard", "setmaxnreg", "pmevent")
 def without_effect(decoder: Decoder) -> Step:
-    """Orders, hints and delays: memory here is always in order."""
+    """Ordering, hints and delays: memory here is always in order."""
     known = {
         "membar": ("cta", "gl", "sys"),
         "nanosleep": ("u32",),
@@ -135,7 +135,7 @@ def without_effect(decoder: Decoder) -> Step:
 
 @opcode("fence")
 def fence(decoder: Decoder) -> Step:
-    """Only fence.proxy.async matters here: it shows shared memory to wgmma."""
+    """Only fence.proxy.async matters here: it makes shared memory visible to wgmma."""
     if decoder.flag("proxy"):
         decoder.required("async", "alias")
         decoder.flag("shared::cta", "shared::cluster", "global")

@@ -1,4 +1,4 @@
-"""cvt in all its roundings, cvta, isspacep."""
+"""cvt with all roundings, cvta, isspacep."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _limits_of(values: Array) -> tuple[int, int]:
 
 def _integer_to_float(decoder: Decoder, result: Type, rounding: str, saturates: bool) -> Callable[[Array], Array]:
     if rounding not in ("rn", "rz", "rm", "rp"):
-        raise decoder.unsupported("an integer to a float wants a rounding")
+        raise decoder.unsupported("an integer to a float needs a rounding")
 
     def compute(a: Array) -> Array:
         exact = a.astype(np.longdouble)
@@ -103,9 +103,9 @@ def _integer_to_float(decoder: Decoder, result: Type, rounding: str, saturates: 
 def _float_to_integer(
     decoder: Decoder, result: Type, source: Type, rounding: str, flush: bool
 ) -> Callable[[Array], Array]:
-    """Clamped to the integer's range; NaN becomes 0, or the least s64 in 64 bits."""
+    """Clamped to the integer's range; NaN becomes 0, or the minimum of s64 in 64 bits."""
     if rounding not in _TO_INTEGER:
-        raise decoder.unsupported("a float to an integer wants an integer rounding")
+        raise decoder.unsupported("a float to an integer needs an integer rounding")
     low, high = _limits(result)
     of_nan = 0 if result.bytes < 8 else (1 << 63)
 
@@ -147,7 +147,7 @@ def _float_to_float(
         kind = rounding
         return lambda a: to_tf32(a, kind)
     if result.bytes < source.bytes and rounding is None:
-        raise decoder.unsupported("a narrowing conversion wants a rounding")
+        raise decoder.unsupported("a narrowing conversion needs a rounding")
     direction = rounding if rounding in ("rz", "rm", "rp") else "rn"
 
     def compute(a: Array) -> Array:
@@ -178,7 +178,7 @@ def _rounded(values: Array, result: Type, direction: str) -> Array:
 
 
 def _pair(decoder: Decoder, result: Type, source: Type, rounding: str, relu: bool) -> Step:
-    """Two floats to one register, the first of them in the upper half."""
+    """Two floats into one register, the first in the upper half."""
     decoder.finish(3)
     if source.name != "f32" or rounding not in ("rn", "rz"):
         raise decoder.unsupported("conversion of these types")
@@ -194,7 +194,7 @@ def _pair(decoder: Decoder, result: Type, source: Type, rounding: str, relu: boo
 
 @opcode("cvta")
 def convert_address(decoder: Decoder) -> Step:
-    """Generic addresses carry their space in the upper bits; those of global memory are as they are."""
+    """Generic addresses carry their space in the upper bits; those of global memory are unchanged."""
     leaves = decoder.flag("to")
     space = decoder.required("global", "shared", "local", "const", "param", "shared::cta").split(":")[0]
     window = np.uint64(_WINDOWS[space])

@@ -29,7 +29,7 @@ _WIDTHS = {"f16x2": 2, "bf16x2": 2}
 def finished(
     decoder: Decoder, type_: Type, operands: int, compute: Callable[..., Array], *, flush: bool = False
 ) -> Step:
-    """The step of a float operation: .sat, .relu and flushing around `compute` on unpacked values."""
+    """The step of a float operation: .sat, .relu and flushing around `compute`, which works on unpacked values."""
     saturates, relu = decoder.flag("sat"), decoder.flag("relu")
     decoder.finish(operands + 1)
     unpacked, packed = unpack(type_.name), pack(type_.name)
@@ -116,7 +116,7 @@ def divide(decoder: Decoder, type_: Type) -> Step:
 
 
 def _rounded(rounding: str, plain: Callable[..., Array]) -> Callable[..., Array]:
-    """Division and square root: float64 tells them from their float32 neighbours."""
+    """Division and square root: float64 distinguishes results from their float32 neighbours."""
     if rounding == "rn":
         return plain
 
@@ -128,7 +128,7 @@ def _rounded(rounding: str, plain: Callable[..., Array]) -> Callable[..., Array]
 
 
 def extreme(decoder: Decoder, type_: Type) -> Step:
-    """min and max: a NaN loses against a number, except with .NaN; −0 is less than +0."""
+    """min and max: NaN loses to a number, except with .NaN; −0 is less than +0."""
     flush, propagates = decoder.flag("ftz"), decoder.flag("NaN")
     if decoder.flag("xorsign", "abs"):
         raise decoder.unsupported(".xorsign.abs")

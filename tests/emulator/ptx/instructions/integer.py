@@ -22,7 +22,7 @@ def unsigned(type_: Type) -> Type:
 
 
 def high_product(a: Array, b: Array, type_: Type) -> Array:
-    """The upper half of the product of twice the width."""
+    """The upper half of the double-width product."""
     if type_.bytes < 8:
         wide = double(type_).dtype
         return ((a.astype(wide) * b.astype(wide)) >> (type_.bytes * 8)).astype(type_.dtype)
@@ -39,7 +39,7 @@ def high_product(a: Array, b: Array, type_: Type) -> Array:
 
 
 def quotient(a: Array, b: Array, type_: Type) -> Array:
-    """Towards nought, as C divides."""
+    """Rounded towards zero, as in C."""
     plain = unsigned(type_).dtype
     size = np.abs(a).view(plain) // np.maximum(np.abs(b).view(plain), plain.type(1))
     result = size.view(type_.dtype)
@@ -53,7 +53,7 @@ def remainder(a: Array, b: Array, type_: Type) -> Array:
 
 
 def in_halves(compute: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
-    """Of 32 bits that hold two numbers of 16."""
+    """Applied to the two 16-bit halves of 32-bit words."""
 
     def both(a: Array, b: Array) -> Array:
         count = max(a.size, b.size)
@@ -96,7 +96,7 @@ def add_with_carry(decoder: Decoder) -> Step:
 
 
 def with_carry(decoder: Decoder, type_: Type, *, takes: bool, gives: bool) -> Step:
-    """Sums and differences that set or use the carry flag; of a difference the flag says that nothing was borrowed."""
+    """Sums and differences that set or use the carry flag; after a difference, a set flag means no borrow."""
     decoder.finish(3)
     plain, is_sum = unsigned(type_), decoder.name.startswith("add")
     left, right = decoder.read(1, plain), decoder.read(2, plain)

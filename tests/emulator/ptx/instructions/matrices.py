@@ -22,7 +22,7 @@ _WORD = TYPES["b32"]
 
 
 def _rows(machine: Machine, lanes: Lanes, matrices: int) -> Lanes:
-    """The threads whose addresses count: eight for each matrix."""
+    """The threads whose addresses are used: eight for each matrix."""
     if matrices == 4:
         return lanes
     mask = lanes.marked & (machine.thread % 32 < 8 * matrices)
@@ -88,7 +88,7 @@ def store_matrices(decoder: Decoder) -> Step:
     return step
 
 
-# Each element type: how many of them a register holds, and its bits (uint8, 16 or 32) to values.
+# For each element type: elements per register, and the conversion of their bits (uint8, uint16 or uint32) to values.
 ELEMENTS: dict[str, tuple[int, Callable[[Array], Array]]] = {
     "tf32": (1, truncated_tf32),
     "f16": (2, lambda bits: bits.view(np.float16)),
@@ -100,7 +100,7 @@ _BITS = {1: np.uint32, 2: np.uint16, 4: np.uint8}
 
 
 class Fragments:
-    """Registers to matrices, remembered while the registers stay bound: an operand serves several products."""
+    """Registers to matrices, cached while the registers stay bound: an operand serves several products."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[object, ...], tuple[list[Array], Array]] = {}
@@ -115,7 +115,7 @@ class Fragments:
         parts = words.view(_BITS[per_register])
         warps = lanes.count // 32
         if is_left:
-            # Registers go down the two halves of the rows first, then along k.
+            # Registers run down the two halves of the rows first, then along k.
             shaped = parts.reshape(-1, 2, warps, 8, 4, per_register).transpose(2, 1, 3, 0, 4, 5)
             bits = np.ascontiguousarray(shaped).reshape(warps, 16, -1)
         else:

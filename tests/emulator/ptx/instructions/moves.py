@@ -95,7 +95,7 @@ def _packed(decoder: Decoder, type_: Type) -> Step:
 
 
 def space_of(decoder: Decoder) -> str:
-    """Takes the state space; empty for generic addresses."""
+    """Consumes the state space; empty for generic addresses."""
     return (decoder.one_of(*SPACES) or "").split("::")[0]
 
 
@@ -113,7 +113,7 @@ def element_type(decoder: Decoder) -> tuple[Type, int]:
 
 
 def generic_spaces(address: Array, lanes: Lanes) -> list[tuple[str, Lanes, Array]]:
-    """The spaces that generic addresses lie in, with their threads and addresses inside them."""
+    """The spaces that generic addresses point into, with their threads and addresses within them."""
     window = address >> 48
     names = {0: "global", SHARED_WINDOW >> 48: "shared", LOCAL_WINDOW >> 48: "local", PARAMETER_WINDOW >> 48: "param"}
     found = []
@@ -176,7 +176,7 @@ def put(
 
 
 def _is_frame(decoder: Decoder, operand: int) -> bool:
-    """Whether .param means the parameters of a call, which live in the thread's frame, not the kernel's."""
+    """Whether .param means the parameters of a call, which live in the thread's frame, not the kernel's parameters."""
     address = decoder.operands[operand]
     if not isinstance(address, Address) or not isinstance(address.base, Symbol):
         return False
@@ -216,7 +216,7 @@ def load(decoder: Decoder) -> Step:
 
 
 def _load_parameter(decoder: Decoder, type_: Type, count: int) -> Step:
-    """Kernel parameters are the same for all threads: one value serves them all."""
+    """Kernel parameters are the same for all threads, so one value serves all."""
     writes = [decoder.write(element, type_) for element in decoder.elements(0)]
     address = decoder.address(1)
     instruction, width = decoder.instruction, type_.bytes * count

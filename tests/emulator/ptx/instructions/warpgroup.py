@@ -21,7 +21,7 @@ from emulator.ptx.operands import Decoder, Read, Step, opcode, spread
 from emulator.ptx.syntax import Instruction, Register, Vector
 from emulator.ptx.types import TYPES
 
-# Swizzle mode: bytes of a row, and the address bits that are mixed with bits 7 to 9.
+# By swizzle mode: bytes per row, and the address bits that are XORed with bits 7 to 9.
 _SWIZZLES = {0: (16, 0), 1: (128, 0x70), 2: (64, 0x30), 3: (32, 0x10)}
 
 
@@ -57,7 +57,7 @@ def warp_group(decoder: Decoder) -> Step:
 
 
 def check_group(machine: Machine, instruction: Instruction, lanes: Lanes) -> None:
-    """All 128 threads of each group, of all groups of the batch: groups that part ways are not modelled."""
+    """All 128 threads of each group, in all groups of the batch: diverging groups are not modelled."""
     if lanes.count == machine.total:
         return
     machine.full_warps(instruction, lanes)
@@ -92,7 +92,7 @@ def _wait(machine: Machine, allowed: int) -> None:
 def check_registers_in_use(
     machine: Machine, instruction: Instruction, lanes: Lanes, read: set[int], written: set[int]
 ) -> None:
-    """Accumulators must not be touched, left operands not be written, before the wgmma was waited for."""
+    """Accumulators must not be touched, nor left operands written, before the wgmma has been waited for."""
     for product in pending(machine):
         touched = product.accumulators & (read | written) | product.left & written
         if touched:
@@ -166,7 +166,7 @@ def _tile(
     transposed: bool,
     touched: list[Array],
 ) -> Array:
-    """The [rows, depth] operand of each group that a descriptor means, in float64."""
+    """Each group's [rows, depth] operand given by a descriptor, in float64."""
     per_group = spread(described, lanes).reshape(-1, 128)
     if (per_group != per_group[:, :1]).any():
         raise machine.error(
@@ -199,7 +199,7 @@ def _tile(
 
 
 def _offsets(rows: int, depth: int, size: int, width: int, transposed: bool, leading: Array, stride: Array) -> Array:
-    """Byte offsets before the swizzle, [groups, rows, depth]."""
+    """Byte offsets before swizzling, [groups, rows, depth]."""
     row, k = np.arange(rows)[:, None], np.arange(depth)[None, :]
     leading, stride = leading[:, None, None], stride[:, None, None]
     if not transposed:

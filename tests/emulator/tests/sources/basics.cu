@@ -1,4 +1,4 @@
-// Kernels whose answers are known. basics.ptx is nvcc's output: nvcc -ptx -O3 -std=c++17 -arch=compute_80
+// Kernels with known answers. basics.ptx is nvcc's output: nvcc -ptx -O3 -std=c++17 -arch=compute_80
 #include <cstdint>
 
 extern "C" __global__ void vector_add(const float* a, const float* b, float* out, int n) {
@@ -20,7 +20,7 @@ extern "C" __global__ void total(const float* values, float* out, int n) {
   }
 }
 
-// Pitch 33 has no bank conflicts, pitch 32 has as many as there can be.
+// A pitch of 33 has no bank conflicts, a pitch of 32 the maximum.
 template <int PITCH>
 __device__ void transposed(const float* in, float* out, int rows, int columns) {
   __shared__ float tile[32 * PITCH];
@@ -62,7 +62,7 @@ extern "C" __global__ void polynomial(const Polynomial p, int degree) {
   if (i < p.n) p.y[i] = horner(p.coefficients, p.x[i], degree + i % 2) * scales[i & 3];
 }
 
-// Collatz: every thread loops a number of times of its own, through branches of its own.
+// Collatz: every thread has its own number of iterations and its own branches.
 extern "C" __global__ void collatz(const int* start, int* steps, int n) {
   int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= n) return;

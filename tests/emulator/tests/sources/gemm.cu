@@ -1,4 +1,4 @@
-// out[m, n] = sum of a[m, k] b[n, k] by tensor cores: ldmatrix, mma.sync, and a pipeline of cp.async of three stages.
+// out[m, n] = sum of a[m, k] b[n, k] on tensor cores: ldmatrix, mma.sync, and a three-stage cp.async pipeline.
 // gemm.ptx is nvcc's output: nvcc -ptx -O3 -std=c++17 -arch=compute_80
 #include <cstdint>
 
@@ -28,7 +28,7 @@ __device__ __forceinline__ void multiply(float (&c)[4], const uint32_t (&a)[4], 
   if (KIND == TF32) MMA("m16n8k8", "f32.tf32.tf32.f32");
 }
 
-// Tiles of 64 × 64 by four warps of 32 × 32; a row of a tile is 64 bytes of k and 16 of padding.
+// Tiles of 64 × 64, four warps of 32 × 32 each; a row of a tile is 64 bytes along k and 16 of padding.
 constexpr int TILE = 64, ROW = 64, PITCH = ROW + 16, STAGES = 3, THREADS = 128;
 
 template <Kind KIND>
