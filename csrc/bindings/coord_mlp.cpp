@@ -8,13 +8,13 @@
 namespace digan_fast {
 namespace {
 
-// (weight, bias, own_biases, outputs, inputs, activation, gain)
+// (weight, bias, own_biases, outputs, inputs, activation, gain, bfloat16)
 using MlpLayerTuple =
-    std::tuple<std::uintptr_t, std::uintptr_t, bool, std::int64_t, std::int64_t, int, float>;
-constexpr const char* kMlpLayers = "list[tuple[int, int, bool, int, int, int, float]]";
+    std::tuple<std::uintptr_t, std::uintptr_t, bool, std::int64_t, std::int64_t, int, float, bool>;
+constexpr const char* kMlpLayers = "list[tuple[int, int, bool, int, int, int, float, bool]]";
 
 void fill_layers(CoordMlpParams& params, py::handle value) {
-    for (const auto& [weight, bias, own_biases, outputs, inputs, activation, gain] :
+    for (const auto& [weight, bias, own_biases, outputs, inputs, activation, gain, bfloat16] :
          from_python<std::vector<MlpLayerTuple>>("layers", value, kMlpLayers)) {
         const auto kind = static_cast<Activation>(activation);
         require_positive({{"outputs", outputs}});
@@ -24,13 +24,14 @@ void fill_layers(CoordMlpParams& params, py::handle value) {
         require_activation(
             kind, {Activation::linear, Activation::relu, Activation::lrelu, Activation::sine});
         params.layers.push_back({address("weight", weight), optional_address("bias", bias),
-                                 own_biases, outputs, inputs, kind, gain});
+                                 own_biases, outputs, inputs, kind, gain, bfloat16});
     }
 }
 
 bool check_coord_mlp(const CoordMlpParams& params) {
     require_extents({{"sets", params.sets}, {"points", params.points}});
     require(!params.layers.empty(), "layers", "empty", "a layer or more");
+    require(!params.layers.back().bfloat16, "bfloat16", "true for the last layer", "false");
     require_threads(params.threads);
     for (const CoordMlpLayer& layer : params.layers) {
         require_tensor("sets", {params.sets, layer.outputs, layer.inputs});

@@ -6,7 +6,7 @@ namespace {
 bool check_linear_act(const LinearActParams& params) {
     require_linear_act(params);
     require_number(params.number, kCpuNumbers);
-    require_number(params.x_number, kCpuNumbers);
+    require_number(params.x_number, kCpuNumbers, "x_number");
     require(linear_act_takes(params), "x_number", std::to_string(static_cast<int>(params.x_number)),
             "number, or bfloat16 for a few float32 outputs");
     require_threads(params.threads);

@@ -1,8 +1,13 @@
-"""``digan_fast::linear_act``: a linear layer with per-video weights, bias, activation, gain and clamp."""
+"""``digan_fast::linear_act``: a linear layer with per-video weights, bias, activation, gain and clamp.
+
+x is multiplied in the weight's type, which is the output's; its gradient has its own.  To-RGB layers in float32 read
+bfloat16 activations this way.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -188,34 +193,47 @@ def _cuda_backward(
 
 
 def _why_not_cuda(x: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> str | None:
-    reason = why_not("linear_act", "cuda", options[-3], x=x, weight=weight, bias=bias)
-    return reason or why_not_one_dtype(x=x, weight=weight)
+    return why_not("linear_act", "cuda", options[-3], x=x, weight=weight, bias=bias)
 
 
 def _why_not_cuda_backward(
     grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor, *options: Any
 ) -> str | None:
     reason = why_not("linear_act", "cuda", options[-3], grad=grad, x=x, weight=weight, bias=bias, out=out)
-    return reason or why_not_one_dtype(grad=grad, x=x, weight=weight, out=out)
+    return reason or why_not_one_dtype(grad=grad, weight=weight, out=out)
 
 
-dispatch.register("linear_act", "cuda", _cuda, _why_not_cuda)
-dispatch.register("linear_act_backward", "cuda", _cuda_backward, _why_not_cuda_backward)
+def _in_one_type(run: Callable[..., Any]) -> Callable[..., Any]:
+    """A forward whose kernels multiply operands of one type, weight's."""
+    return lambda x, weight, *rest: run(x.to(weight.dtype), weight, *rest)
+
+
+def _backward_in_one_type(run: Callable[..., Any]) -> Callable[..., Any]:
+    def converted(grad: Tensor, x: Tensor, weight: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+        dx, dweight, dbias = run(grad, x.to(weight.dtype), weight, *rest)
+        return dx.to(x.dtype), dweight, dbias
+
+    return converted
+
+
+dispatch.register("linear_act", "cuda", _in_one_type(_cuda), _why_not_cuda)
+dispatch.register("linear_act_backward", "cuda", _backward_in_one_type(_cuda_backward), _why_not_cuda_backward)
 
 
 def _why_not_triton(x: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> str | None:
-    tensors = {"x": x, "weight": weight, "bias": bias}
-    return why_not("linear_act", "triton", options[-3], **tensors) or why_not_one_dtype(x=x, weight=weight)
+    return why_not("linear_act", "triton", options[-3], x=x, weight=weight, bias=bias)
 
 
 def _why_not_triton_backward(
     grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor, *options: Any
 ) -> str | None:
-    return _why_not_triton(x, weight, bias, *options) or why_not_one_dtype(x=x, grad=grad, out=out)
+    return _why_not_triton(x, weight, bias, *options) or why_not_one_dtype(weight=weight, grad=grad, out=out)
 
 
-dispatch.register("linear_act", "triton", lazily("linear_act"), _why_not_triton)
-dispatch.register("linear_act_backward", "triton", lazily("linear_act_backward"), _why_not_triton_backward)
+dispatch.register("linear_act", "triton", _in_one_type(lazily("linear_act")), _why_not_triton)
+dispatch.register(
+    "linear_act_backward", "triton", _backward_in_one_type(lazily("linear_act_backward")), _why_not_triton_backward
+)
 
 # Elements from which a matrix is large, and rows up to which the native kernel multiplies it in one pass and is
 # memory-bandwidth-bound (csrc/cpu/gemm/skinny_kernel.h).

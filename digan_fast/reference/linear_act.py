@@ -1,4 +1,7 @@
-"""``y = clamp(act(x·Wᵀ + b)·gain, ±clamp)`` with one weight set per video, shared by its frames and pixels."""
+"""``y = clamp(act(x·Wᵀ + b)·gain, ±clamp)`` with one weight set per video, shared by its frames and pixels.
+
+x is converted to the weight's type.
+"""
 
 from __future__ import annotations
 

@@ -287,3 +287,29 @@ def test_the_package_s_exports() -> None:
     assert set(digan_fast.__all__) <= set(dir(digan_fast))
     with pytest.raises(AttributeError, match="Genrator"):
         digan_fast.Genrator  # noqa: B018
+
+
+def test_the_generator_s_precision() -> None:
+    G = generator()
+    ws, times, motion = torch.randn(2, G.num_ws, 8), torch.rand(4, 1, 1, 1), torch.randn(2, 8)
+    exact = G.synthesis(ws, times, motion)
+    G.set_precision("bfloat16")
+    low = G.synthesis(ws, times, motion)
+    assert low.dtype == torch.float32
+    assert torch.equal(low, G.synthesis(ws, times, motion, precision="bfloat16"))
+    assert torch.equal(exact, G.synthesis(ws, times, motion, precision="float32"))
+    assert not torch.equal(exact, low)
+    low.sum().backward()
+    assert all(p.grad is None or p.grad.dtype == torch.float32 for p in G.parameters())
+    for other in ("int8", "half"):
+        with pytest.raises(ValueError, match=f"precision: '{other}', expected one of float32, bfloat16"):
+            G.set_precision(other)
+    G.set_precision("float32")
+    assert torch.equal(exact, G.synthesis(ws, times, motion))
+
+
+def test_a_generator_without_an_inr_has_one_precision() -> None:
+    G = generator(synthesis_kwargs={**SMALL, "architecture": "resnet"})
+    G.set_precision("float32")
+    with pytest.raises(ValueError, match=r"precision: 'bfloat16', but this generator has no INR: architecture is"):
+        G.set_precision("bfloat16")

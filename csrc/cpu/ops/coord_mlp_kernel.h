@@ -10,7 +10,8 @@ namespace digan_fast {
 // Up to 128 points through all layers.
 struct MlpGroup {
     float* out;           // [points, outputs]
-    const float* inputs;  // [points, depth of the first layer]
+    const float* inputs;  // [points, depth]
+    int64_t depth;
     int64_t points;       // 1 to kGroupBlocks · 32
     const PackedLayer* layers;
     int64_t count;
