@@ -64,8 +64,8 @@ std::uintptr_t element_size(const Params& params) {
         return element_size<T>(params.forward);
 }
 
-// An argument named after the member that it fills; void* means elements of type params.*number if it
-// is given.
+// An argument named after the member that it fills; void* means elements of type params.*number if
+// it is given.
 template <class T, class Params>
 Field<Params> field(const std::string& name, T Params::* member, Null null = Null::refused,
                     Number Params::* number = nullptr) {

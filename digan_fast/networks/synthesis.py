@@ -351,8 +351,8 @@ class SynthesisNetwork(nn.Module):
         ws [B, num_ws, w_dim], times Ts [B·T, 1, 1, 1], motion vectors z_motion [B, w_dim].  noise_mode: random, const
         or none, if the options have noise.  ``num_fp16_res`` levels run in half precision on a GPU unless
         ``force_fp32``; an INR is rendered in ``precision``, as in :meth:`VideoINR.render`, by default that of
-        :meth:`set_precision`.  A 16-bit network returns frames in its own type; its INR is rendered in float32, or in bfloat16 unconverted.  Raises ValueError, naming
-        the argument, if one is invalid.
+        :meth:`set_precision`.  A 16-bit network returns frames in its own type; its INR is rendered in float32, or in
+        bfloat16 unconverted.  Raises ValueError, naming the argument, if one is invalid.
         """
         precision = self.precision if precision is None else precision
         self._check_precision(precision)

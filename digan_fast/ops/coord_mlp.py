@@ -1,7 +1,7 @@
 """``digan_fast::coord_mlp``: a chain of layers at points, whose activations are never stored; inference.
 
-coordinates [B, N, D] or [1, N, D]; per layer weights [B, O, I], bias [O] or [B, O] or none, activation and gain.  A layer
-multiplies in the type of its weight, to which its inputs are rounded, and so is its output.
+coordinates [B, N, D] or [1, N, D]; per layer weights [B, O, I], bias [O] or [B, O] or none, activation and gain.  A
+layer multiplies in the type of its weight, to which its inputs are rounded, and so is its output.
 """
 
 from __future__ import annotations

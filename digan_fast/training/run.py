@@ -74,9 +74,6 @@ class Run:
         self.D.set_precision(config.d_precision)
         self.G.synthesis.checkpoint = config.checkpoint
         self.G_ema = copy.deepcopy(self.G).eval().requires_grad_(False)
-        reason = self.G.synthesis.why_not_inr()
-        if reason is not None and config.g_precision != "float32":
-            raise ValueError(f"g_precision: {config.g_precision!r}, but this generator has no INR: {reason}")
         self.G.set_precision(config.g_precision)
         self.networks = {"G": self.G, "D": self.D, "G_ema": self.G_ema}
         g_optimiser = lazy_adam(self.G.parameters(), lr, G_INTERVAL)

@@ -85,9 +85,7 @@ def check_linear_act(tensors: list[Tensor], activation: str, clamp: float | None
 @pytest.mark.parametrize(
     "shape", [(1, 1, 1, 1), (2, 97, 33, 35), (3, 193, 16, 64), (1, 400, 5, 7), (2, 9, 31, 3), (1, 3, 64, 40)]
 )
-def test_linear_act(
-    shape: tuple[int, int, int, int], clamp: float | None, activation: str, kind: torch.dtype
-) -> None:
+def test_linear_act(shape: tuple[int, int, int, int], clamp: float | None, activation: str, kind: torch.dtype) -> None:
     check_linear_act(inputs(*shape, kind), activation, clamp)
 
 

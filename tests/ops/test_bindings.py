@@ -21,7 +21,16 @@ AT = ptr(MEMORY, "memory")
 LAYER = (AT, AT, 2, 4, 2, 1.0, math.inf)  # weight, bias, outputs, inputs, activation, gain, clamp
 TO_RGB = (AT, AT, 3, 2, 0, 1.0, math.inf)
 LEVEL = (4, 2, AT, AT, [LAYER], TO_RGB)  # side, sinusoids, frequency, phase, layers, to-RGB
-MLP_LAYER = (AT, AT, False, 3, 2, 2, 1.0, False)  # weight, bias, own_biases, outputs, inputs, activation, gain, bfloat16
+MLP_LAYER = (
+    AT,
+    AT,
+    False,
+    3,
+    2,
+    2,
+    1.0,
+    False,
+)  # weight, bias, own_biases, outputs, inputs, activation, gain, bfloat16
 
 OPTIONS = {"activation": 2, "gain": 1.0, "clamp": math.inf}
 LINEAR = dict.fromkeys(("out", "x", "weight", "bias"), AT) | OPTIONS

@@ -96,7 +96,8 @@ for grid in ((1, 0, 0, 1, 1), (8, 1, -1, 3, 4), (64, 5, -7, 2, 51), (33, 4, 4, *
                 name = f"coord_linear {grid} {K} {activation} {base is None}"
                 both(name, "coord_linear", tensors, list(grid), activation, 1.3, None)
                 low = [None if t is None else t.bfloat16() for t in (base, weight, tensors[4])]
-                both(f"{name} bfloat16", "coord_linear", (low[0], *tensors[1:3], *low[1:]), list(grid), activation, 1.3, None)
+                tensors = low[0], *tensors[1:3], *low[1:]
+                both(f"{name} bfloat16", "coord_linear", tensors, list(grid), activation, 1.3, None)
 
 for widths in ((2, 1), (3, 33, 20, 3), (4, 64, 64, 64, 1)):
     for activation in ("sine", "lrelu"):

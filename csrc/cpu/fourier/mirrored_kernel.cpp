@@ -21,7 +21,8 @@ void pack_rotated(const RotatedPanelPacking& p) {
         const int64_t o = p.transposed ? d : lane, k = p.transposed ? lane : d;
         if (d >= depth) return Rotated{0, 0};
         const Stored* const row = weight + o * 2 * K;
-        const Rotated at = rotated(wide(row[k]), wide(row[K + k]), p.rotation[k], p.rotation[K + k]);
+        const Rotated at =
+            rotated(wide(row[k]), wide(row[K + k]), p.rotation[k], p.rotation[K + k]);
         return Rotated{at.sine * p.scale, at.cosine * p.scale};
     };
     for (int64_t n = p.first; n < p.last;) {

@@ -36,8 +36,7 @@ static DIGAN_FAST_INLINE void microkernel(Tile<R, V>& tile, int64_t depth, const
         for (int v = 0; v < V; ++v) a[v] = load_bf16x2(lanes + v * Vec::width);
         for (int r = 0; r < R; ++r) {
             const __m512bh s = broadcast_bf16x2(rows[r]);
-            for (int v = 0; v < V; ++v)
-                tile.v[r][v].v = _mm512_dpbf16_ps(tile.v[r][v].v, s, a[v]);
+            for (int v = 0; v < V; ++v) tile.v[r][v].v = _mm512_dpbf16_ps(tile.v[r][v].v, s, a[v]);
         }
     }
 }

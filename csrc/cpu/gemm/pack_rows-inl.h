@@ -1,7 +1,7 @@
 #pragma once
 
-// Packing of matrices whose rows are pixels, stored as float32 or bfloat16, into elements T: float, or
-// as many bfloat16 along K as T holds.
+// Packing of matrices whose rows are pixels, stored as float32 or bfloat16, into elements T: float,
+// or as many bfloat16 along K as T holds.
 
 #include "gemm/loops-inl.h"
 #include "gemm/pixel_rows_kernel.h"
@@ -87,8 +87,8 @@ static DIGAN_FAST_INLINE void pack_lanes(const Bfloat16* x, int64_t step, int64_
 }
 #endif
 
-// to[k · to_step + n] = packed element k of lane n, along the rows of x; zeros from `lanes` to `width`,
-// whole vectors.
+// to[k · to_step + n] = packed element k of lane n, along the rows of x; zeros from `lanes` to
+// `width`, whole vectors.
 template <class T, class Stored>
 static DIGAN_FAST_INLINE void pack_along_rows(const Stored* x, int64_t step, int64_t rows,
                                               int64_t lanes, int64_t width, T* to,

@@ -92,8 +92,9 @@ void slope(const ActivationBackward& p) {
             }
             float* const wide = narrows ? dz : static_cast<float*>(to);
             slope<A>(wide, widens ? grad : static_cast<const float*>(from[0]),
-                     widens ? out : static_cast<const float*>(from[1]), p.z ? p.z + r * p.lanes + first : nullptr, lanes,
-                     p.dbias + first, p.activation);
+                     widens ? out : static_cast<const float*>(from[1]),
+                     p.z ? p.z + r * p.lanes + first : nullptr, lanes, p.dbias + first,
+                     p.activation);
             if (narrows) narrow(static_cast<Bfloat16*>(to), wide, lanes);
         }
     }
@@ -229,8 +230,7 @@ void pack_lane_panels(const LanePanelPacking& p) {
 
 void pixel_row_gemm(const PixelRowGemm& p) {
     if (p.number == Number::float32) return gemm<float, float>(p);
-    with_stored(p.out_number,
-                [&](auto out) { gemm<Bfloat16, typename decltype(out)::Type>(p); });
+    with_stored(p.out_number, [&](auto out) { gemm<Bfloat16, typename decltype(out)::Type>(p); });
 }
 
 void weight_gradient(const WeightGradient& p) {

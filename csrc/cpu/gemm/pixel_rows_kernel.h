@@ -101,7 +101,7 @@ struct ActivationBackward {
     const void* const* grad;  // for each row; null: a row of zeros
     const void* const* out;   // for each row
     Number number;            // of grad and out
-    const float* z;            // [count, lanes], for sine
+    const float* z;           // [count, lanes], for sine
     int64_t count, lanes;
     float* dbias;
     RowActivation activation;

@@ -15,8 +15,8 @@ namespace digan_fast {
 
 // The most rows of the smaller matrix; with more, packing is faster.
 constexpr int64_t kSkinnyRows = 8;
-// Of these, the rows in registers at once; with more, `dmany` is written in several passes, unless it
-// is in bfloat16, which is rounded once.
+// Of these, the rows in registers at once; with more, `dmany` is written in several passes, unless
+// it is in bfloat16, which is rounded once.
 constexpr int64_t kSkinnyTogether = 4;
 // Rows of the larger matrix per call.
 constexpr int64_t kManyRows = 64;

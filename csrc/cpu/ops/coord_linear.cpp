@@ -157,10 +157,9 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
     const int64_t row_bytes = p.outputs * (narrow ? 2 : 4);
     const int64_t rounded_dz = narrow ? kPairs * dz_step : 0;
     const ScratchParts scratch(
-        p.threads,
-        {kPairs * dz_step, kPairs * dz_step, kPairs * step, kPairs * step, 32 * kBlockOfRows,
-         kPairs * p.outputs, p.outputs * K, p.outputs * K, rounded_dz, narrow ? kPairs * step : 0,
-         rounded_dz, rounded_dz});
+        p.threads, {kPairs * dz_step, kPairs * dz_step, kPairs * step, kPairs * step,
+                    32 * kBlockOfRows, kPairs * p.outputs, p.outputs * K, p.outputs * K, rounded_dz,
+                    narrow ? kPairs * step : 0, rounded_dz, rounded_dz});
     parallel_for_workers(p.threads, p.videos * parts.count(), [&](int64_t task, int worker) {
         const int64_t video = task / parts.count();
         const void* const weight = element_at(p.weight, p.number, video * p.outputs * 2 * K);
@@ -191,9 +190,9 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
             for (int half = 0; half < 2; ++half) {
                 for (int64_t family = 0; family < pairs.count / 4; ++family) {
                     const int64_t parent = pairs.parent[half][family];
-                    dbase[half][family] =
-                        parent < 0 || !params.dbase ? nullptr
-                                                    : element_at(params.dbase, p.number, parent);
+                    dbase[half][family] = parent < 0 || !params.dbase
+                                              ? nullptr
+                                              : element_at(params.dbase, p.number, parent);
                 }
                 activation_backward({
                     .dz = dz[half],

@@ -12,7 +12,7 @@ struct MlpGroup {
     float* out;           // [points, outputs]
     const float* inputs;  // [points, depth]
     int64_t depth;
-    int64_t points;       // 1 to kGroupBlocks · 32
+    int64_t points;  // 1 to kGroupBlocks · 32
     const PackedLayer* layers;
     int64_t count;
     float* scratch[2];  // kGroupBlocks · widest · 32 elements each, aligned to 64 bytes

@@ -1,7 +1,7 @@
 #pragma once
 
-// bfloat16 in memory, float32 in vectors: loads are exact, stores round to nearest, ties to even, and
-// keep NaN.
+// bfloat16 in memory, float32 in vectors: loads are exact, stores round to nearest, ties to even,
+// and keep NaN.
 
 #include "simd/bf16x2-inl.h"
 #include "simd/bfloat16-inl.h"

@@ -9,11 +9,11 @@ namespace digan_fast {
 // y = clamp(act(x·Wᵀ + b) · gain, ±clamp), one W for each video; activation: linear, relu, lrelu
 // or sine. Sums are in float32.
 struct LinearActParams {
-    void* out;          // [B, M, O]
-    const void* x;      // [B, M, I]
-    const void* weight; // [B, O, I]
-    const float* bias;  // [O] or [B, O], or null
-    bool own_biases;    // [B, O]
+    void* out;           // [B, M, O]
+    const void* x;       // [B, M, I]
+    const void* weight;  // [B, O, I]
+    const float* bias;   // [O] or [B, O], or null
+    bool own_biases;     // [B, O]
     std::int64_t videos, rows, inputs, outputs;
     Activation activation;
     Number number;    // of out and weight
