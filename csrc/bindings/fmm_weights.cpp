@@ -5,9 +5,9 @@ namespace digan_fast {
 namespace {
 
 void backward(FmmWeightsBackwardParams& params) {
-    const std::int64_t chunks = fmm_weights_chunks(params.outputs);
+    const std::int64_t parts = fmm_weights_parts(params.outputs);
     Scratch partials;
-    if (chunks > 1) partials.reserve(chunks * params.batch * params.rank * params.inputs);
+    if (parts > 1) partials.reserve(parts * params.batch * params.rank * params.inputs);
     params.partials = partials.data();
     fmm_weights_backward_cpu(params);
 }

@@ -43,7 +43,7 @@
 
 namespace digan_fast {
 
-DIGAN_FAST_DISPATCH(axis_feature_table, AxisFeatures)
+DIGAN_FAST_DISPATCH(axis_feature_table, AxisFeatureTable)
 DIGAN_FAST_DISPATCH(bias_act_cpu, BiasActParams)
 DIGAN_FAST_DISPATCH(skinny_gradient, SkinnyGradient)
 DIGAN_FAST_DISPATCH(skinny_gemm, SkinnyGemm)
@@ -53,9 +53,9 @@ DIGAN_FAST_DISPATCH(mlp_group, MlpGroup)
 DIGAN_FAST_DISPATCH(pack_factor, PackFactor)
 DIGAN_FAST_DISPATCH(pack_layer, LayerPacking)
 DIGAN_FAST_DISPATCH(peak_cpu, PeakParams)
-DIGAN_FAST_DISPATCH(axis_features_of_blocks, AxisFeatureParams)
+DIGAN_FAST_DISPATCH(block_axis_features, BlockAxisFeatures)
 DIGAN_FAST_DISPATCH(render_group, BlockGroup)
-DIGAN_FAST_DISPATCH(pack_lane_panels, LanePanelPacking)
+DIGAN_FAST_DISPATCH(pack_column_panels, ColumnPanelPacking)
 DIGAN_FAST_DISPATCH(pixel_row_gemm, PixelRowGemm)
 DIGAN_FAST_DISPATCH(weight_gradient, WeightGradient)
 DIGAN_FAST_DISPATCH(activation_backward, ActivationBackward)

@@ -15,10 +15,11 @@ namespace digan_fast {
 
 inline int64_t floor_half(int64_t a) { return a / 2 - (a % 2 < 0); }
 
-// One axis, 0: x to the right, 1: y upwards; positions from the centre are (start + step·i)/side.
+// A rectangle's pixels along one axis; positions from the centre are (start + step·i)/side.
 struct GridAxis {
-    int64_t side, first, count;  // side of the grid; the rectangle's pixels
-    int axis;
+    Axis axis;
+    int64_t side;          // of the grid
+    int64_t first, count;  // the rectangle's pixels
 
     int64_t first_parent() const { return floor_half(first); }
     int64_t parents() const {
@@ -27,9 +28,9 @@ struct GridAxis {
     // For the first pixel of the first parent.
     int64_t start() const {
         const int64_t twice = 2 * (2 * first_parent()) - (side - 1);
-        return axis ? -twice : twice;
+        return axis == Axis::y ? -twice : twice;
     }
-    int64_t step() const { return axis ? -2 : 2; }
+    int64_t step() const { return axis == Axis::y ? -2 : 2; }
     // Parents whose mirror images are also parents, [begin, end); an odd grid has none.
     std::pair<int64_t, int64_t> mirrored() const {
         if (side % 2) return {0, 0};
@@ -48,8 +49,8 @@ class GridRows {
   public:
     explicit GridRows(const CoordLinearParams& p)
         : p_(p),
-          down_{p.side, p.top, p.height, 1},
-          across_{p.side, p.left, p.width, 0},
+          down_{.axis = Axis::y, .side = p.side, .first = p.top, .count = p.height},
+          across_{.axis = Axis::x, .side = p.side, .first = p.left, .count = p.width},
           columns_(p.videos, {2 * across_.parents() * 2 * p.sinusoids}),
           rows_(p.videos, {2 * down_.parents() * 2 * p.sinusoids}) {
         find_pairs();
@@ -64,12 +65,12 @@ class GridRows {
                 .start = axis.start(),
                 .step = axis.step(),
                 .side = axis.side,
-                .count = 2 * axis.parents(),
+                .pixels = 2 * axis.parents(),
             });
         });
     }
 
-    int64_t blocks() const {
+    int64_t strips() const {
         return (static_cast<int64_t>(pairs_.size()) + kFamilies - 1) / kFamilies;
     }
     const GridAxis& down() const { return down_; }
@@ -98,11 +99,11 @@ class GridRows {
 
     const CoordLinearParams& p_;
     GridAxis down_, across_;
-    ScratchParts columns_, rows_;  // features about the centre, [2K] each
+    ScratchAreas columns_, rows_;  // features about the centre, [2K] each
     std::vector<FamilyPair> pairs_;
 };
 
-// The pixels of a block of families: where each one's features, base and output are.
+// The pixels of a strip of families: where each one's features, base and output are.
 struct PixelPairs {
     int64_t count = 0;  // rows
     const float* across[kPairs];
@@ -111,32 +112,32 @@ struct PixelPairs {
     int64_t offset[2][kPairs];     // offset of the outputs; −1: outside the rectangle
     int64_t parent[2][kFamilies];  // offset of a base; −1: none
 
-    PixelPairs(const GridRows& grid, int64_t video, int64_t frame, int64_t block) {
+    PixelPairs(const GridRows& grid, int64_t video, int64_t frame, int64_t strip) {
         const CoordLinearParams& p = grid.p_;
         const GridAxis &down_axis = grid.down_, &across_axis = grid.across_;
         const int64_t picture = video * p.frames + frame, width = across_axis.parents();
         const int64_t pixels = picture * p.height * p.width;
         const int64_t parents = picture * down_axis.parents() * width;
-        const int64_t begin = block * kFamilies;
+        const int64_t begin = strip * kFamilies;
         const int64_t end = std::min<int64_t>(begin + kFamilies, grid.pairs_.size());
         for (int64_t at = begin; at < end; ++at) {
             const FamilyPair& pair = grid.pairs_[at];
-            for (int half = 0; half < 2; ++half)
-                parent[half][at - begin] =
-                    pair.parent[half] < 0 ? -1 : (parents + pair.parent[half]) * p.outputs;
+            for (int image = 0; image < 2; ++image)
+                parent[image][at - begin] =
+                    pair.parent[image] < 0 ? -1 : (parents + pair.parent[image]) * p.outputs;
             for (int64_t child = 0; child < 4; ++child, ++count) {
-                for (int half = 0; half < 2; ++half) {
-                    const int64_t mirrored = half ? 3 - child : child;
-                    offset[half][count] = -1;
-                    if (pair.parent[half] < 0) continue;
-                    const int64_t row = 2 * (pair.parent[half] / width) + mirrored / 2;
-                    const int64_t column = 2 * (pair.parent[half] % width) + mirrored % 2;
-                    if (!half) place(grid, video, row, column);
+                for (int image = 0; image < 2; ++image) {
+                    const int64_t mirrored = image ? 3 - child : child;
+                    offset[image][count] = -1;
+                    if (pair.parent[image] < 0) continue;
+                    const int64_t row = 2 * (pair.parent[image] / width) + mirrored / 2;
+                    const int64_t column = 2 * (pair.parent[image] % width) + mirrored % 2;
+                    if (!image) place(grid, video, row, column);
                     // Within the rectangle, which may begin and end inside a family.
                     const int64_t i = row - (p.top - 2 * down_axis.first_parent());
                     const int64_t j = column - (p.left - 2 * across_axis.first_parent());
                     if (i >= 0 && i < p.height && j >= 0 && j < p.width)
-                        offset[half][count] = (pixels + i * p.width + j) * p.outputs;
+                        offset[image][count] = (pixels + i * p.width + j) * p.outputs;
                 }
             }
         }

@@ -15,10 +15,10 @@ void pack_rotated(const RotatedPanelPacking& p) {
     using T = Packed<Stored>;
     const Stored* const weight = static_cast<const Stored*>(p.weight);
     const int64_t K = p.sinusoids;
-    const int64_t depth = p.transposed ? p.outputs : K, lanes = p.transposed ? K : p.outputs;
+    const int64_t depth = p.transposed ? p.outputs : K, columns = p.transposed ? K : p.outputs;
     const int64_t packed = packed_depth<T>(depth);
-    const auto element = [&](int64_t d, int64_t lane) {
-        const int64_t o = p.transposed ? d : lane, k = p.transposed ? lane : d;
+    const auto element = [&](int64_t d, int64_t column) {
+        const int64_t o = p.transposed ? d : column, k = p.transposed ? column : d;
         if (d >= depth) return Rotated{0, 0};
         const Stored* const row = weight + o * 2 * K;
         const Rotated at =
@@ -26,8 +26,8 @@ void pack_rotated(const RotatedPanelPacking& p) {
         return Rotated{at.sine * p.scale, at.cosine * p.scale};
     };
     for (int64_t n = p.first; n < p.last;) {
-        const int64_t width = panel_width(lanes, n);
-        const int64_t count = lanes - n < width ? lanes - n : width;
+        const int64_t width = panel_width(columns, n);
+        const int64_t count = columns - n < width ? columns - n : width;
         for (int64_t d = 0; d < packed; ++d) {
             T* const sine = panel_at<T>(p.panels[0], n, packed) + d * width;
             T* const cosine = panel_at<T>(p.panels[1], n, packed) + d * width;
@@ -55,42 +55,42 @@ void gemm(const MirroredGemm& p) {
     const Epilogue how{p.activation.activation, p.activation.gain, p.activation.clamp, false};
     const Vec scale = broadcast(p.scale), minus = broadcast(-1.0f);
     const int64_t K = p.sinusoids, depth = packed_depth<T>(K);
-    T* const packed[2] = {panel_at<T>(p.packed, 0, K), panel_at<T>(p.packed, p.count, K)};
-    for (int half = 0; half < 2; ++half)
-        pack_rows(static_cast<const Stored*>(p.features) + half * K, p.step, p.count, K,
-                  packed[half]);
+    T* const packed[2] = {panel_at<T>(p.packed, 0, K), panel_at<T>(p.packed, p.rows, K)};
+    for (int feature = 0; feature < 2; ++feature)
+        pack_rows(static_cast<const Stored*>(p.features) + feature * K, p.stride, p.rows, K,
+                  packed[feature]);
     for_each_tile_of_rows(
-        p.count, p.lanes, [&](auto panel, auto vectors, int64_t row, int64_t n, int64_t width) {
-            constexpr int R = decltype(panel)::count, V = decltype(vectors)::count;
-            for (int half = 0; p.base[0] && half < 2; ++half)
+        p.rows, p.columns, [&](auto mr, auto vectors, int64_t row, int64_t n, int64_t width) {
+            constexpr int R = decltype(mr)::value, V = decltype(vectors)::value;
+            for (int image = 0; p.base[0] && image < 2; ++image)
                 for (int r = 0; r < R; r += 4)
-                    if (const auto base = static_cast<const Stored*>(p.base[half][row + r]))
+                    if (const auto base = static_cast<const Stored*>(p.base[image][row + r]))
                         for (int v = 0; v < V; ++v) prefetch(base + n + v * Vec::width);
             // The sines' products are kept in memory: both in registers would take twice as many.
             alignas(64) float odd[R * V * Vec::width];
             Tile<R, V> tile;
-            const auto multiplied = [&](int half) {
+            const auto multiplied = [&](int feature) {
                 for (auto& z : tile.v)
-                    for (Vec& lanes : z) lanes = broadcast(0.0f);
-                microkernel(tile, depth, packed[half] + row * depth, R,
-                            panel_at<T>(p.panels[half], n, depth), width);
+                    for (Vec& columns : z) columns = broadcast(0.0f);
+                microkernel(tile, depth, packed[feature] + row * depth, R,
+                            panel_at<T>(p.panels[feature], n, depth), width);
             };
             multiplied(0);
             store_tile(tile, odd, V * Vec::width);
             multiplied(1);
             const Tile<R, V> even = tile;
-            for (int half = 0; half < 2; ++half) {
-                void* const* const out = p.out[half] + row;
+            for (int image = 0; image < 2; ++image) {
+                void* const* const out = p.out[image] + row;
                 for (int r = 0; r < R; ++r) {
                     if (!out[r]) continue;
                     for (int v = 0; v < V; ++v) {
-                        const int64_t lane = n + v * Vec::width, count = p.lanes - lane;
+                        const int64_t column = n + v * Vec::width, count = p.columns - column;
                         const Vec sine = load(odd + (r * V + v) * Vec::width);
-                        Vec z = half ? fma(minus, sine, even.v[r][v]) : add(even.v[r][v], sine);
-                        if (p.bias) z = fma(scale, load_some(p.bias + lane, count), z);
-                        if (p.base[half]) {
-                            const auto base = static_cast<const Stored*>(p.base[half][row + r]);
-                            z = fma(scale, load_some(base + lane, count), z);
+                        Vec z = image ? fma(minus, sine, even.v[r][v]) : add(even.v[r][v], sine);
+                        if (p.bias) z = fma(scale, load_some(p.bias + column, count), z);
+                        if (p.base[image]) {
+                            const auto base = static_cast<const Stored*>(p.base[image][row + r]);
+                            z = fma(scale, load_some(base + column, count), z);
                         }
                         tile.v[r][v] = z;
                     }
@@ -99,12 +99,12 @@ void gemm(const MirroredGemm& p) {
                 for (int r = 0; r < R; ++r) {
                     if (!out[r]) continue;
                     for (int v = 0; v < V; ++v) {
-                        const int64_t lane = n + v * Vec::width;
-                        Stored* const to = static_cast<Stored*>(out[r]) + lane;
+                        const int64_t column = n + v * Vec::width;
+                        Stored* const to = static_cast<Stored*>(out[r]) + column;
                         if (p.non_temporal) {
                             store_streaming(to, tile.v[r][v]);
                         } else {
-                            store_some(to, p.lanes - lane, tile.v[r][v]);
+                            store_some(to, p.columns - column, tile.v[r][v]);
                         }
                     }
                 }
@@ -136,10 +136,18 @@ void rotate_back(const RotationBackward& p) {
 
 }  // namespace
 
-void axis_feature_table(const AxisFeatures& p) {
-    const Axis axis{p.frequency, nullptr, p.sinusoids, p.axis, p.start, p.step, p.side};
-    for (int64_t begin = 0; begin < p.count; begin += 8) {
-        const int64_t count = p.count - begin < 8 ? p.count - begin : 8;
+void axis_feature_table(const AxisFeatureTable& p) {
+    const AxisPositions axis{
+        .frequency = p.frequency,
+        .phase = nullptr,
+        .sinusoids = p.sinusoids,
+        .axis = p.axis,
+        .start = p.start,
+        .step = p.step,
+        .side = p.side,
+    };
+    for (int64_t begin = 0; begin < p.pixels; begin += 8) {
+        const int64_t count = p.pixels - begin < 8 ? p.pixels - begin : 8;
         axis_features(axis, begin, count, [&](int64_t k, int64_t i, float sine, float cosine) {
             float* const pixel = p.features + (begin + i) * 2 * p.sinusoids;
             pixel[k] = sine;
@@ -154,16 +162,16 @@ void pack_rotated_panels(const RotatedPanelPacking& p) {
 
 void row_features(const RowFeatures& p) {
     const int64_t K = p.sinusoids;
-    for (int64_t r = 0; r < p.count; ++r) {
+    for (int64_t r = 0; r < p.rows; ++r) {
         const float *const sin_x = p.across[r], *const cos_x = sin_x + K;
         const float *const sin_y = p.down[r], *const cos_y = sin_y + K;
-        float *const sine = p.features + r * p.step, *const cosine = sine + K;
+        float *const sine = p.features + r * p.stride, *const cosine = sine + K;
 #pragma omp simd
         for (int64_t k = 0; k < K; ++k) {
             sine[k] = sin_y[k] * cos_x[k] + cos_y[k] * sin_x[k];
             cosine[k] = cos_y[k] * cos_x[k] - sin_y[k] * sin_x[k];
         }
-        if (p.rounded) narrow(static_cast<Bfloat16*>(p.rounded) + r * p.step, sine, 2 * K);
+        if (p.rounded) narrow(static_cast<Bfloat16*>(p.rounded) + r * p.stride, sine, 2 * K);
     }
 }
 
@@ -172,44 +180,44 @@ void mirrored_gemm(const MirroredGemm& p) {
 }
 
 void even_odd_gradient(const EvenOddGradient& p) {
-    for (int half = 0; half < 2; ++half) {
-        for (int64_t family = 0; p.dbase[half] && family < p.count / 4; ++family) {
-            void* const dbase = p.dbase[half][family];
+    for (int image = 0; image < 2; ++image) {
+        for (int64_t family = 0; p.dbase[image] && family < p.rows / 4; ++family) {
+            void* const dbase = p.dbase[image][family];
             if (!dbase) continue;
-            const float *const a = p.dz[half] + 4 * family * p.step, *const b = a + p.step,
-                               *const c = b + p.step, *const d = c + p.step;
+            const float *const a = p.dz[image] + 4 * family * p.stride, *const b = a + p.stride,
+                               *const c = b + p.stride, *const d = c + p.stride;
             if (p.number == Number::bfloat16) {
                 auto* const to = static_cast<Bfloat16*>(dbase);
 #pragma omp simd
-                for (int64_t n = 0; n < p.lanes; ++n)
+                for (int64_t n = 0; n < p.columns; ++n)
                     to[n] = narrowed((a[n] + b[n]) + (c[n] + d[n]));
             } else {
                 auto* const to = static_cast<float*>(dbase);
 #pragma omp simd
-                for (int64_t n = 0; n < p.lanes; ++n) to[n] = (a[n] + b[n]) + (c[n] + d[n]);
+                for (int64_t n = 0; n < p.columns; ++n) to[n] = (a[n] + b[n]) + (c[n] + d[n]);
             }
         }
     }
-    for (int64_t r = 0; r < p.count; ++r) {
-        float *const one = p.dz[0] + r * p.step, *const other = p.dz[1] + r * p.step;
+    for (int64_t r = 0; r < p.rows; ++r) {
+        float *const one = p.dz[0] + r * p.stride, *const other = p.dz[1] + r * p.stride;
 #pragma omp simd
-        for (int64_t n = 0; n < p.lanes; ++n) {
+        for (int64_t n = 0; n < p.columns; ++n) {
             const float at = one[n], across = other[n];
             one[n] = at - across;
             other[n] = at + across;
         }
         if (p.number != Number::bfloat16) continue;
-        for (int half = 0; half < 2; ++half)
-            narrow(static_cast<Bfloat16*>(p.rounded[half]) + r * p.step, p.dz[half] + r * p.step,
-                   p.lanes);
+        for (int feature = 0; feature < 2; ++feature)
+            narrow(static_cast<Bfloat16*>(p.rounded[feature]) + r * p.stride,
+                   p.dz[feature] + r * p.stride, p.columns);
     }
 }
 
 void row_features_gradient(const RowFeaturesGradient& p) {
     const int64_t K = p.sinusoids;
-    for (int64_t r = 0; r < p.count; ++r) {
-        const float *const sine = p.features + r * p.step, *const cosine = sine + K;
-        const float *const dsin = p.dfeatures + r * p.step, *const dcos = dsin + K;
+    for (int64_t r = 0; r < p.rows; ++r) {
+        const float *const sine = p.features + r * p.stride, *const cosine = sine + K;
+        const float *const dsin = p.dfeatures + r * p.stride, *const dcos = dsin + K;
         const float x = p.x[r], y = p.y[r];
         float *const by_x = p.by_x, *const by_y = p.by_y;
 #pragma omp simd

@@ -11,14 +11,15 @@
 
 #include <cstdint>
 
+#include "fourier/axis.h"
 #include "gemm/pixel_rows_kernel.h"
 
 namespace digan_fast {
 
-constexpr int64_t kPairs = kBlockOfRows / 2;
+constexpr int64_t kPairs = kStripRows / 2;
 constexpr int64_t kFamilies = kPairs / 4;  // of four pixels that share a base
 
-// P [K, O] and Q [K, O] of a picture in panels of lanes: outputs for the product with features,
+// P [K, O] and Q [K, O] of a picture in panels of columns: outputs for the product with features,
 // sinusoids (transposed) for the product with dz.
 struct RotatedPanelPacking {
     float* panels[2];       // of P, of Q
@@ -28,31 +29,31 @@ struct RotatedPanelPacking {
     int64_t outputs, sinusoids;
     bool transposed;
     float scale;
-    int64_t first, last;  // lanes, multiples of 32 or the end
+    int64_t first, last;  // columns, multiples of 32 or the end
 };
 
-// The features of rows, [count, (sin, cos), K], from those of their grid columns and grid rows.
+// The features of rows, [rows, (sin, cos), K], from those of their grid columns and grid rows.
 struct RowFeatures {
     float* features;
     void* rounded;  // the same in bfloat16; or null
-    int64_t step;
+    int64_t stride;
     const float* const* across;  // of each row's grid column, [2, K]
     const float* const* down;    // of each row's grid row, [2, K]
-    int64_t count, sinusoids;
+    int64_t rows, sinusoids;
 };
 
 // out[0][r] = act(start + Q·cos + P·sin), out[1][r] = act(start + Q·cos − P·sin).
 struct MirroredGemm {
-    void* const* out[2];  // for each row, [lanes]; null if there is no pixel
+    void* const* out[2];  // for each row, [columns]; null if there is no pixel
     Number number;        // of out, features, base and the elements in the panels
     const void* features;
-    int64_t step;
-    int64_t count;
-    float* packed;  // count · 2K elements
+    int64_t stride;
+    int64_t rows;
+    float* packed;  // rows · 2K elements
     const float* panels[2];
-    int64_t sinusoids, lanes;
-    const float* bias;           // [lanes], or null
-    const void* const* base[2];  // for each row, [lanes]; or null
+    int64_t sinusoids, columns;
+    const float* bias;           // [columns], or null
+    const void* const* base[2];  // for each row, [columns]; or null
     float scale;                 // of bias and base
     RowActivation activation;    // its gain is in the panels and the scale
     bool non_temporal;
@@ -62,9 +63,9 @@ struct MirroredGemm {
 // cosines. Before that, the sums of four rows are written as the gradients of bases.
 struct EvenOddGradient {
     float* dz[2];
-    int64_t step;
-    int64_t count, lanes;
-    void* const* dbase[2];  // for each family, [lanes]; null if there is none
+    int64_t stride;
+    int64_t rows, columns;
+    void* const* dbase[2];  // for each family, [columns]; null if there is none
     Number number;          // of dbase
     void* rounded[2];       // for bfloat16: the gradients for sines and cosines, like dz
 };
@@ -73,10 +74,10 @@ struct EvenOddGradient {
 struct RowFeaturesGradient {
     const float* dfeatures;
     const float* features;
-    int64_t step;
+    int64_t stride;
     const float* x;  // of q
     const float* y;
-    int64_t count, sinusoids;
+    int64_t rows, sinusoids;
     float* by_x;  // [K]
     float* by_y;  // [K]
 };
@@ -92,17 +93,17 @@ struct RotationBackward {
     float* dphase;   // [K]
 };
 
-// The features [count, 2, K] of pixels at (start + step·i)/side along an axis.
-struct AxisFeatures {
+// The features [pixels, 2, K] of pixels at (start + step·i)/side along an axis.
+struct AxisFeatureTable {
     float* features;
     const float* frequency;  // [K, 2]
     int64_t sinusoids;
-    int axis;
+    Axis axis;
     int64_t start, step, side;
-    int64_t count;
+    int64_t pixels;
 };
 
-void axis_feature_table(const AxisFeatures& params);
+void axis_feature_table(const AxisFeatureTable& params);
 void pack_rotated_panels(const RotatedPanelPacking& params);
 void row_features(const RowFeatures& params);
 void mirrored_gemm(const MirroredGemm& params);

@@ -13,16 +13,16 @@ namespace digan_fast::DIGAN_FAST_ISA {
 
 // MR, the rows of the tallest panel: 2·12 accumulators in 32 registers, or 2·6 in 16.
 #if defined(__AVX512F__)
-constexpr int kRows = 12;
+constexpr int kMR = 12;
 #else
-constexpr int kRows = 6;
+constexpr int kMR = 6;
 #endif
 
 // NR, the lanes of a register tile.
-constexpr int kTile = 2 * Vec::width;
+constexpr int kNR = 2 * Vec::width;
 
-// Rows of the larger matrix whose products with kSkinnyTogether others are in registers at once.
-constexpr int kSkinnyRowsTogether = kRows == 12 ? 4 : 2;
+// Rows of the larger matrix whose products with kSkinnyNR others are in registers at once.
+constexpr int kSkinnyMR = kMR == 12 ? 4 : 2;
 
 // How bfloat16 values are multiplied: as pairs if there is an instruction for them, else as rounded
 // float32.
@@ -72,13 +72,13 @@ static DIGAN_FAST_INLINE void with_stored(Number number, const Call& call) {
     call(StoredAs<float>{});
 }
 
-// Packed element k of the values number(0), number(1), … in bfloat16.
-template <class T = Bfloat16Element, class Number>
-static DIGAN_FAST_INLINE T bfloat16_element(int64_t k, const Number& number) {
+// Packed element k of the values value(0), value(1), … in bfloat16.
+template <class T = Bfloat16Element, class Value>
+static DIGAN_FAST_INLINE T bfloat16_element(int64_t k, const Value& value) {
     if constexpr (kPack<T> == 2) {
-        return pack_bf16x2(number(2 * k), number(2 * k + 1));
+        return pack_bf16x2(value(2 * k), value(2 * k + 1));
     } else {
-        return to_bfloat16(number(k));
+        return to_bfloat16(value(k));
     }
 }
 
@@ -97,46 +97,46 @@ static DIGAN_FAST_INLINE const T* panel_at(const void* panels, int64_t row, int6
 // The rows of the next panel if `left` remain: full panels, then 8, 4, and the last three or fewer
 // at once.
 static inline int panel_rows(int64_t left) {
-    if (left >= kRows) return kRows;
-    if (left >= 8 && kRows > 8) return 8;
+    if (left >= kMR) return kMR;
+    if (left >= 8 && kMR > 8) return 8;
     return left >= 4 ? 4 : static_cast<int>(left);
 }
 
 template <int R>
-struct Count {
-    static constexpr int count = R;
+struct Constant {
+    static constexpr int value = R;
 };
 
-// call(Count<rows>) for a result of panel_rows().
+// call(Constant<rows>) for a result of panel_rows().
 template <class Call>
 static DIGAN_FAST_INLINE void with_rows(int rows, const Call& call) {
-    if (rows == kRows) return call(Count<kRows>{});
+    if (rows == kMR) return call(Constant<kMR>{});
     switch (rows) {
         case 8:
-            return call(Count<(kRows < 8 ? 1 : 8)>{});
+            return call(Constant<(kMR < 8 ? 1 : 8)>{});
         case 4:
-            return call(Count<4>{});
+            return call(Constant<4>{});
         case 3:
-            return call(Count<3>{});
+            return call(Constant<3>{});
         case 2:
-            return call(Count<2>{});
+            return call(Constant<2>{});
         default:
-            return call(Count<1>{});
+            return call(Constant<1>{});
     }
 }
 
 // Lanes of the panel that begins at lane n: a tile's, or one vector for the last few.
 static inline int64_t panel_width(int64_t lanes, int64_t n) {
-    return lanes - n > Vec::width ? kTile : Vec::width;
+    return lanes - n > Vec::width ? kNR : Vec::width;
 }
 
 // call(V) with the vectors of the panel.
 template <class Call>
 static DIGAN_FAST_INLINE void with_vectors(int64_t width, const Call& call) {
-    if (width == kTile) {
-        call(Count<2>{});
+    if (width == kNR) {
+        call(Constant<2>{});
     } else {
-        call(Count<1>{});
+        call(Constant<1>{});
     }
 }
 

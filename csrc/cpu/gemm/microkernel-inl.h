@@ -1,7 +1,7 @@
 #pragma once
 
 // Matrix products in register tiles: rows × two vectors of lanes. The row operand is packed in
-// panels [depth][rows], broadcast element by element; the lane operand is [depth][step].
+// panels [depth][rows], broadcast element by element; the lane operand is [depth][stride].
 
 #include "gemm/isa_traits-inl.h"
 
@@ -15,8 +15,9 @@ struct Tile {
 // tile[r] += Σ_k rows[k][r] · lanes[k]
 template <int R, int V>
 static DIGAN_FAST_INLINE void microkernel(Tile<R, V>& tile, int64_t depth, const float* rows,
-                                          int64_t row_step, const float* lanes, int64_t lane_step) {
-    for (int64_t k = 0; k < depth; ++k, rows += row_step, lanes += lane_step) {
+                                          int64_t row_stride, const float* lanes,
+                                          int64_t column_stride) {
+    for (int64_t k = 0; k < depth; ++k, rows += row_stride, lanes += column_stride) {
         Vec a[V];
         for (int v = 0; v < V; ++v) a[v] = load(lanes + v * Vec::width);
         for (int r = 0; r < R; ++r) {
@@ -29,9 +30,9 @@ static DIGAN_FAST_INLINE void microkernel(Tile<R, V>& tile, int64_t depth, const
 #if defined(__AVX512BF16__)
 template <int R, int V>
 static DIGAN_FAST_INLINE void microkernel(Tile<R, V>& tile, int64_t depth, const Bf16x2* rows,
-                                          int64_t row_step, const Bf16x2* lanes,
-                                          int64_t lane_step) {
-    for (int64_t k = 0; k < depth; ++k, rows += row_step, lanes += lane_step) {
+                                          int64_t row_stride, const Bf16x2* lanes,
+                                          int64_t column_stride) {
+    for (int64_t k = 0; k < depth; ++k, rows += row_stride, lanes += column_stride) {
         __m512bh a[V];
         for (int v = 0; v < V; ++v) a[v] = load_bf16x2(lanes + v * Vec::width);
         for (int r = 0; r < R; ++r) {
@@ -41,20 +42,20 @@ static DIGAN_FAST_INLINE void microkernel(Tile<R, V>& tile, int64_t depth, const
     }
 }
 
-// float32 rows [2·depth][row_step] times lanes of pairs.
+// float32 rows [2·depth][row_stride] times lanes of pairs.
 template <int R>
 static DIGAN_FAST_INLINE void microkernel(Tile<R>& tile, int64_t depth, const float* rows,
-                                          int64_t row_step, const Bf16x2* lanes,
-                                          int64_t lane_step) {
+                                          int64_t row_stride, const Bf16x2* lanes,
+                                          int64_t column_stride) {
     const __m512i high = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
-    for (int64_t k = 0; k < depth; ++k, rows += 2 * row_step, lanes += lane_step) {
+    for (int64_t k = 0; k < depth; ++k, rows += 2 * row_stride, lanes += column_stride) {
         for (int v = 0; v < 2; ++v) {
             const __m512i pairs = _mm512_loadu_si512(lanes + v * Vec::width);
             const Vec even{_mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16))};
             const Vec odd{_mm512_castsi512_ps(_mm512_and_si512(pairs, high))};
             for (int r = 0; r < R; ++r) {
                 tile.v[r][v] = fma(broadcast(rows[r]), even, tile.v[r][v]);
-                tile.v[r][v] = fma(broadcast(rows[row_step + r]), odd, tile.v[r][v]);
+                tile.v[r][v] = fma(broadcast(rows[row_stride + r]), odd, tile.v[r][v]);
             }
         }
     }
@@ -69,10 +70,10 @@ struct IntTile {
 // sums[r] + Σ_k rows[k][r] · lanes[k]
 template <int R>
 static DIGAN_FAST_INLINE IntTile<R> microkernel(const IntTile<R>& start, int64_t depth,
-                                                const Int8x4* rows, int64_t row_step,
-                                                const Int8x4* lanes, int64_t lane_step) {
+                                                const Int8x4* rows, int64_t row_stride,
+                                                const Int8x4* lanes, int64_t column_stride) {
     IntTile<R> sums = start;
-    for (int64_t k = 0; k < depth; ++k, rows += row_step, lanes += lane_step) {
+    for (int64_t k = 0; k < depth; ++k, rows += row_stride, lanes += column_stride) {
         const Activations a = activations(load(lanes));
         const Activations b = activations(load(lanes + Vec::width));
 #pragma GCC unroll 12
@@ -85,17 +86,17 @@ static DIGAN_FAST_INLINE IntTile<R> microkernel(const IntTile<R>& start, int64_t
     return sums;
 }
 
-// Stores tile[r] to row r of out [rows][step]; out starts at the tile's first lane.
+// Stores tile[r] to row r of out [rows][stride]; out starts at the tile's first lane.
 template <int R, int V>
-static DIGAN_FAST_INLINE void store_tile(const Tile<R, V>& tile, float* out, int64_t step) {
+static DIGAN_FAST_INLINE void store_tile(const Tile<R, V>& tile, float* out, int64_t stride) {
     for (int r = 0; r < R; ++r)
-        for (int v = 0; v < V; ++v) store(out + r * step + v * Vec::width, tile.v[r][v]);
+        for (int v = 0; v < V; ++v) store(out + r * stride + v * Vec::width, tile.v[r][v]);
 }
 
 #if defined(__AVX512BF16__)
 // The same for pairs of rows; the partner of an odd last row is zero.
 template <int R>
-static DIGAN_FAST_INLINE void store_tile(const Tile<R>& tile, Bf16x2* out, int64_t step) {
+static DIGAN_FAST_INLINE void store_tile(const Tile<R>& tile, Bf16x2* out, int64_t stride) {
     for (int r = 0; r < R; r += 2) {
         for (int v = 0; v < 2; ++v) {
             const __m512i even = narrowed_bf16(tile.v[r][v].v);
@@ -104,7 +105,7 @@ static DIGAN_FAST_INLINE void store_tile(const Tile<R>& tile, Bf16x2* out, int64
                 const __m512i odd = narrowed_bf16(tile.v[r + 1][v].v);
                 pair = _mm512_or_si512(even, _mm512_slli_epi32(odd, 16));
             }
-            _mm512_storeu_si512(out + r / 2 * step + v * Vec::width, pair);
+            _mm512_storeu_si512(out + r / 2 * stride + v * Vec::width, pair);
         }
     }
 }

@@ -33,69 +33,69 @@ static DIGAN_FAST_INLINE Quad packed_quad(const Stored* row, int64_t k) {
     }
 }
 
-// to[k · to_step + r] = packed element k of row r.
+// to[k · to_stride + r] = packed element k of row r.
 template <class T, class Stored>
-static DIGAN_FAST_INLINE void pack_transposed(const Stored* x, int64_t step, int64_t rows,
-                                              int64_t depth, T* to, int64_t to_step) {
+static DIGAN_FAST_INLINE void pack_transposed(const Stored* x, int64_t stride, int64_t rows,
+                                              int64_t depth, T* to, int64_t to_stride) {
     const int64_t packed = packed_depth<T>(depth), whole = depth / kPack<T>;
     const int64_t fours = rows / 4 * 4;
     for (int64_t r = 0; r < fours; r += 4) {
-        const Stored* const from = x + r * step;
+        const Stored* const from = x + r * stride;
         int64_t k = 0;
         for (; k + 4 <= whole; k += 4) {
             Quad quads[4];
-            for (int i = 0; i < 4; ++i) quads[i] = packed_quad<T>(from + i * step, k);
-            store_transposed(quads, reinterpret_cast<float*>(to + k * to_step + r), to_step);
+            for (int i = 0; i < 4; ++i) quads[i] = packed_quad<T>(from + i * stride, k);
+            store_transposed(quads, reinterpret_cast<float*>(to + k * to_stride + r), to_stride);
         }
         for (; k < packed; ++k)
             for (int i = 0; i < 4; ++i)
-                to[k * to_step + r + i] = packed_element<T>(from + i * step, k, depth);
+                to[k * to_stride + r + i] = packed_element<T>(from + i * stride, k, depth);
     }
     for (int64_t k = 0; k < packed; ++k)
         for (int64_t i = fours; i < rows; ++i)
-            to[k * to_step + i] = packed_element<T>(x + i * step, k, depth);
+            to[k * to_stride + i] = packed_element<T>(x + i * stride, k, depth);
 }
 
 // Rows [count, depth] into panels [depth][rows] of panel_rows() rows, so that a tile reads the
 // elements it broadcasts from one place, not from twelve: this reaches 106 of 113 GFLOP/s.
 template <class T, class Stored>
-static inline void pack_rows(const Stored* x, int64_t step, int64_t count, int64_t depth,
+static inline void pack_rows(const Stored* x, int64_t stride, int64_t count, int64_t depth,
                              T* packed) {
-    for_each_panel(count, [&](auto panel, int64_t row) {
-        constexpr int rows = decltype(panel)::count;
-        pack_transposed(x + row * step, step, rows, depth, packed + row * packed_depth<T>(depth),
-                        rows);
+    for_each_panel(count, [&](auto mr, int64_t row) {
+        constexpr int rows = decltype(mr)::value;
+        pack_transposed(x + row * stride, stride, rows, depth,
+                        packed + row * packed_depth<T>(depth), rows);
     });
 }
 
 // A vector of packed elements k along the rows of x, which are K: `lanes` of them, then zeros.
 template <class Stored>
-static DIGAN_FAST_INLINE void pack_lanes(const Stored* x, int64_t step, int64_t k, int64_t /*rows*/,
-                                         int64_t lanes, float* to) {
-    store(to, load_some(x + k * step, lanes));
+static DIGAN_FAST_INLINE void pack_lanes(const Stored* x, int64_t stride, int64_t k,
+                                         int64_t /*rows*/, int64_t lanes, float* to) {
+    store(to, load_some(x + k * stride, lanes));
 }
 
 #if defined(__AVX512BF16__)
-static DIGAN_FAST_INLINE void pack_lanes(const Bfloat16* x, int64_t step, int64_t k, int64_t rows,
+static DIGAN_FAST_INLINE void pack_lanes(const Bfloat16* x, int64_t stride, int64_t k, int64_t rows,
                                          int64_t lanes, Bf16x2* to) {
     const __mmask16 some = lanes >= 16 ? 0xffff : (1u << (lanes < 0 ? 0 : lanes)) - 1;
     const auto half = [&](int64_t row) {
         const __mmask16 mask = row < rows ? some : 0;
-        return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, x + row * step));
+        return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, x + row * stride));
     };
     _mm512_storeu_si512(to, _mm512_or_si512(half(2 * k), _mm512_slli_epi32(half(2 * k + 1), 16)));
 }
 #endif
 
-// to[k · to_step + n] = packed element k of lane n, along the rows of x; zeros from `lanes` to
+// to[k · to_stride + n] = packed element k of lane n, along the rows of x; zeros from `lanes` to
 // `width`, whole vectors.
 template <class T, class Stored>
-static DIGAN_FAST_INLINE void pack_along_rows(const Stored* x, int64_t step, int64_t rows,
+static DIGAN_FAST_INLINE void pack_along_rows(const Stored* x, int64_t stride, int64_t rows,
                                               int64_t lanes, int64_t width, T* to,
-                                              int64_t to_step) {
+                                              int64_t to_stride) {
     for (int64_t k = 0; k < packed_depth<T>(rows); ++k)
         for (int64_t n = 0; n < width; n += Vec::width)
-            pack_lanes(x + n, step, k, rows, lanes - n, to + k * to_step + n);
+            pack_lanes(x + n, stride, k, rows, lanes - n, to + k * to_stride + n);
 }
 
 }  // namespace digan_fast::DIGAN_FAST_ISA

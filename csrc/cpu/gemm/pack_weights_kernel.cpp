@@ -10,15 +10,14 @@
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
 
-static_assert(kRowsOfAPackTask % kRows == 0, "a task of packing begins a panel");
+static_assert(kPackTaskRows % kMR == 0, "a task of packing begins a panel");
 
 // Packs rows [first, last) into panels; element(r, k) is element k of row r.
 template <class T, class Element>
 void pack(T* panels, int64_t first, int64_t last, int64_t depth, const Element& element) {
-    for_each_panel(last - first, [&](auto panel, int64_t row) {
+    for_each_panel(last - first, [&](auto mr, int64_t row) {
         for (int64_t k = 0; k < depth; ++k)
-            for (int r = 0; r < decltype(panel)::count; ++r)
-                *panels++ = element(first + row + r, k);
+            for (int r = 0; r < decltype(mr)::value; ++r) *panels++ = element(first + row + r, k);
     });
 }
 
@@ -35,7 +34,7 @@ void pack_int8(const LayerPacking& p) {
     float* const weight = row_memory.reserve(depth);  // one row, in packed order
     for (int64_t k = 0; k < depth; ++k) weight[k] = 0;
     for (int64_t row = p.first; row < p.last; ++row) {
-        const float* const from = p.weight + row * p.row_step;
+        const float* const from = p.weight + row * p.row_stride;
         for (int64_t k = 0; k < p.inputs; ++k) weight[k] = from[column(p, k)] * p.scale;
         int32_t largest_bits = 0;  // magnitudes are ordered as their bits are
         float finite = 0;
@@ -78,7 +77,7 @@ void pack_factor(const PackFactor& p) {
 
 void pack_layer(const LayerPacking& p) {
     const auto weight = [&](int64_t row, int64_t k) {
-        return k < p.inputs ? p.weight[row * p.row_step + column(p, k)] * p.scale : 0.0f;
+        return k < p.inputs ? p.weight[row * p.row_stride + column(p, k)] * p.scale : 0.0f;
     };
     if (p.bias) {
         for (int64_t row = p.first; row < p.last; ++row) p.layer.bias[row] = p.bias[row] * p.scale;

@@ -10,7 +10,7 @@
 namespace digan_fast {
 
 // Pixels or points of a block; activations are [channel][lane].
-constexpr int kBlockLanes = 32;
+constexpr int kBlockPixels = 32;
 
 // Blocks that go through a layer together, so that a panel of weights is read once for all.
 constexpr int kGroupBlocks = 4;
@@ -33,9 +33,9 @@ struct PackedLayer {
 // Packs rows [first, last) of a weight and its bias; `first` begins a panel.
 struct LayerPacking {
     PackedLayer layer;
-    const float* weight;  // [outputs, row_step]
+    const float* weight;  // [outputs, row_stride]
     const float* bias;    // [outputs], or null
-    int64_t row_step;
+    int64_t row_stride;
     int64_t inputs;
     int64_t sinusoids;  // K: the columns, K sines then K cosines, are packed alternately;
                         // 0: as they are
@@ -45,7 +45,7 @@ struct LayerPacking {
 };
 
 // Rows per packing task: whole panels for every instruction set.
-constexpr int64_t kRowsOfAPackTask = 96;
+constexpr int64_t kPackTaskRows = 96;
 
 // Inputs of a row per 32-bit element, as this instruction set packs a precision.
 struct PackFactor {

@@ -11,7 +11,7 @@
 namespace digan_fast {
 
 // Rows that go through a product, forward and backward, together.
-constexpr int64_t kBlockOfRows = 192;
+constexpr int64_t kStripRows = 192;
 
 // The address of an element of a tensor of float32 or bfloat16.
 static inline const void* element_at(const void* tensor, Number number, int64_t index) {
@@ -21,21 +21,21 @@ static inline void* element_at(void* tensor, Number number, int64_t index) {
     return static_cast<char*>(tensor) + index * (number == Number::bfloat16 ? 2 : 4);
 }
 
-// The most elements that the panels of a [depth, lanes] matrix take.
-constexpr int64_t panel_size(int64_t depth, int64_t lanes) {
-    return depth * ((lanes + 31) / 32 * 32);
+// The most elements that the panels of a [depth, columns] matrix take.
+constexpr int64_t panel_size(int64_t depth, int64_t columns) {
+    return depth * ((columns + 31) / 32 * 32);
 }
 
-// A matrix [depth, lanes] in panels of lanes [depth, width]: element (k, n) is
-// weight[k · depth_step + n · lane_step] · scale. Lanes [first, last), multiples of 32 or
+// A matrix [depth, columns] in panels of columns [depth, width]: element (k, n) is
+// weight[k · depth_stride + n · column_stride] · scale. Lanes [first, last), multiples of 32 or
 // the end.
-struct LanePanelPacking {
+struct ColumnPanelPacking {
     float* panels;
     const void* weight;
     Number number;
-    int64_t depth, lanes;
-    int64_t depth_step, lane_step;  // one of them is 1
-    float scale;                    // 1 for bfloat16, which it would round again
+    int64_t depth, columns;
+    int64_t depth_stride, column_stride;  // one of them is 1
+    float scale;                          // 1 for bfloat16, which it would round again
     int64_t first, last;
 };
 
@@ -48,8 +48,8 @@ struct RowActivation {
 
 // The initial value of a row of outputs.
 struct GemmStart {
-    const float* bias;         // [lanes], or null
-    const float* const* base;  // for each row, [lanes], or null
+    const float* bias;         // [columns], or null
+    const float* const* base;  // for each row, [columns], or null
     float scale;               // applied to both
 };
 
@@ -60,17 +60,17 @@ struct PrefetchRows {
     int64_t size;  // bytes per row
 };
 
-// out[r] = act(scale · (start + x[r] · panels)) for `count` rows.
+// out[r] = act(scale · (start + x[r] · panels)) for `rows` rows.
 struct PixelRowGemm {
-    void* const* out;  // for each row, [lanes]
+    void* const* out;  // for each row, [columns]
     Number out_number;
     const void* x;
     Number number;  // of x and of the matrix in the panels
-    int64_t x_step;
-    int64_t count;
-    float* packed;  // count · depth elements
+    int64_t x_stride;
+    int64_t rows;
+    float* packed;  // rows · depth elements
     const float* panels;
-    int64_t depth, lanes;
+    int64_t depth, columns;
     GemmStart start;
     float scale;               // 1 if it is in the panels and the start
     RowActivation activation;  // the gain of lrelu, relu and linear is in the scale
@@ -82,14 +82,14 @@ struct PixelRowGemm {
 struct WeightGradient {
     float* into;
     const void* dz;
-    int64_t dz_step;
+    int64_t dz_stride;
     const void* x;
-    int64_t x_step;
+    int64_t x_stride;
     Number number;  // of dz and x
-    int64_t count;
+    int64_t rows;
     int64_t outputs, inputs;
-    float* tail;  // 32 · kBlockOfRows elements
-    float* rows;  // count · dz_step elements, for bfloat16
+    float* tail;       // 32 · kStripRows elements
+    float* packed_dz;  // count · dz_stride elements, for bfloat16
     PrefetchRows next[2];
 };
 
@@ -97,17 +97,17 @@ struct WeightGradient {
 struct ActivationBackward {
     void* dz;
     Number dz_number;
-    int64_t dz_step;
+    int64_t dz_stride;
     const void* const* grad;  // for each row; null: a row of zeros
     const void* const* out;   // for each row
     Number number;            // of grad and out
-    const float* z;           // [count, lanes], for sine
-    int64_t count, lanes;
+    const float* z;           // [rows, columns], for sine
+    int64_t rows, columns;
     float* dbias;
     RowActivation activation;
 };
 
-void pack_lane_panels(const LanePanelPacking& params);
+void pack_column_panels(const ColumnPanelPacking& params);
 void pixel_row_gemm(const PixelRowGemm& params);
 void weight_gradient(const WeightGradient& params);
 void activation_backward(const ActivationBackward& params);

@@ -5,9 +5,6 @@
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
 
-// Rows of each matrix whose products are in registers at once.
-constexpr int kFew = kSkinnyTogether, kMany = kSkinnyRowsTogether;
-
 // The sum of the lanes, as a pairwise tree.
 DIGAN_FAST_INLINE float total(Vec a) {
     float lanes[Vec::width];
@@ -17,47 +14,47 @@ DIGAN_FAST_INLINE float total(Vec a) {
     return lanes[0];
 }
 
-// call(Count<M>, row) for all rows, kMany at once and the last ones one at a time.
+// call(Constant<M>, row) for all rows, kSkinnyMR at once and the last ones one at a time.
 template <class Call>
 DIGAN_FAST_INLINE void by_many(int64_t rows, const Call& call) {
     int64_t row = 0;
-    for (; row + kMany <= rows; row += kMany) call(Count<kMany>{}, row);
-    for (; row < rows; ++row) call(Count<1>{}, row);
+    for (; row + kSkinnyMR <= rows; row += kSkinnyMR) call(Constant<kSkinnyMR>{}, row);
+    for (; row < rows; ++row) call(Constant<1>{}, row);
 }
 
-// call(Count<S>, s) for all of the few rows, kFew at once.
+// call(Constant<S>, s) for all of the few rows, kSkinnyNR at once.
 template <class Call>
 DIGAN_FAST_INLINE void by_few(int64_t rows, const Call& call) {
-    for (int64_t s = 0; s < rows; s += kFew) {
+    for (int64_t s = 0; s < rows; s += kSkinnyNR) {
         switch (rows - s) {
             case 1:
-                call(Count<1>{}, s);
+                call(Constant<1>{}, s);
                 break;
             case 2:
-                call(Count<2>{}, s);
+                call(Constant<2>{}, s);
                 break;
             case 3:
-                call(Count<3>{}, s);
+                call(Constant<3>{}, s);
                 break;
             default:
-                call(Count<kFew>{}, s);
+                call(Constant<kSkinnyNR>{}, s);
         }
     }
 }
 
-// z[s · kManyRows + m] = Σ_d many[m][d] · few[s][d]
-// call(Count<S>) for more than kFew rows, all at once.
+// z[s · kSkinnyStripRows + m] = Σ_d many[m][d] · few[s][d]
+// call(Constant<S>) for more than kSkinnyNR rows, all at once.
 template <class Call>
 DIGAN_FAST_INLINE void with_all(int64_t rows, const Call& call) {
     switch (rows) {
         case 5:
-            return call(Count<5>{});
+            return call(Constant<5>{});
         case 6:
-            return call(Count<6>{});
+            return call(Constant<6>{});
         case 7:
-            return call(Count<7>{});
+            return call(Constant<7>{});
         default:
-            return call(Count<kSkinnyRows>{});
+            return call(Constant<kSkinnyLimit>{});
     }
 }
 
@@ -79,7 +76,7 @@ DIGAN_FAST_INLINE void dots(const Many* many, const Few* few, int64_t depth, flo
         }
     }
     for (int m = 0; m < M; ++m)
-        for (int s = 0; s < S; ++s) z[s * kManyRows + m] = total(sums[m][s]);
+        for (int s = 0; s < S; ++s) z[s * kSkinnyStripRows + m] = total(sums[m][s]);
 }
 
 template <int M, int S, class Many, class Few>
@@ -92,7 +89,7 @@ DIGAN_FAST_INLINE void gradients(const SkinnyGradient& p, int64_t row, int64_t f
     Vec dz[M][S];
     for (int m = 0; m < M; ++m)
         for (int s = 0; s < S; ++s)
-            dz[m][s] = broadcast(p.dz[(row + m) * p.row_step + (first + s) * p.few_step]);
+            dz[m][s] = broadcast(p.dz[(row + m) * p.row_stride + (first + s) * p.few_stride]);
     for (int64_t d = 0; d < depth; d += Vec::width) {
         Vec a[S], sums[S];
         for (int s = 0; s < S; ++s) {
@@ -129,43 +126,43 @@ void gemm(const SkinnyGemm& p) {
     const Epilogue how{p.activation.activation, p.activation.gain, p.activation.clamp, false};
     const Many* const many = static_cast<const Many*>(p.many);
     const Few* const few = static_cast<const Few*>(p.few);
-    float z[kSkinnyRows * kManyRows];
+    float z[kSkinnyLimit * kSkinnyStripRows];
     by_many(p.rows, [&](auto many_rows, int64_t row) {
         by_few(p.few_rows, [&](auto few_rows, int64_t s) {
-            dots<decltype(many_rows)::count, decltype(few_rows)::count>(
-                many + row * p.depth, few + s * p.depth, p.depth, z + s * kManyRows + row);
+            dots<decltype(many_rows)::value, decltype(few_rows)::value>(
+                many + row * p.depth, few + s * p.depth, p.depth, z + s * kSkinnyStripRows + row);
         });
     });
     for (int64_t s = 0; s < p.few_rows; ++s) {
-        float* const of_row = z + s * kManyRows;
+        float* const of_row = z + s * kSkinnyStripRows;
         if (p.bias)
             for (int64_t m = 0; m < p.rows; ++m)
-                of_row[m] += p.bias[m * p.bias_row_step + s * p.bias_few_step];
+                of_row[m] += p.bias[m * p.bias_row_stride + s * p.bias_few_stride];
         for (int64_t m = 0; m < p.rows; m += Vec::width) {
             Tile<1, 1> tile;
             tile.v[0][0] = mul(broadcast(p.scale), load_some(of_row + m, p.rows - m));
             apply_epilogue(tile, how);
             store_some(of_row + m, p.rows - m, tile.v[0][0]);
         }
-        Few* const out = static_cast<Few*>(p.out) + s * p.few_step;
-        for (int64_t m = 0; m < p.rows; ++m) store_one(out + m * p.row_step, of_row[m]);
+        Few* const out = static_cast<Few*>(p.out) + s * p.few_stride;
+        for (int64_t m = 0; m < p.rows; ++m) store_one(out + m * p.row_stride, of_row[m]);
     }
 }
 
 template <class Many, class Few>
 void gradient(const SkinnyGradient& p) {
     if constexpr (sizeof(Many) == sizeof(Bfloat16)) {
-        if (p.few_rows > kFew) {
+        if (p.few_rows > kSkinnyNR) {
             for (int64_t row = 0; row < p.rows; ++row)
                 with_all(p.few_rows, [&](auto few_rows) {
-                    gradients<1, decltype(few_rows)::count, Many, Few>(p, row, 0);
+                    gradients<1, decltype(few_rows)::value, Many, Few>(p, row, 0);
                 });
             return;
         }
     }
     by_many(p.rows, [&](auto many_rows, int64_t row) {
         by_few(p.few_rows, [&](auto few_rows, int64_t s) {
-            gradients<decltype(many_rows)::count, decltype(few_rows)::count, Many, Few>(p, row, s);
+            gradients<decltype(many_rows)::value, decltype(few_rows)::value, Many, Few>(p, row, s);
         });
     });
 }

@@ -7,15 +7,15 @@
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
 
-// Elements per block: widened to float32, summed while they are in the L1 cache, with grad's single
+// Elements per strip: widened to float32, summed while they are in the L1 cache, with grad's single
 // element repeated if it is expanded.
-constexpr int64_t kBlock = 1024;
+constexpr int64_t kStrip = 1024;
 
 // dx[i] = grad[i] · act'(x[i] + bias[i]) · gain where |out[i]| < clamp; dx may alias any of the
 // others.
 template <Activation A, bool OwnBias, bool Clamped>
-void block(float* dx, const float* grad, const float* x, const float* bias, const float* out,
-           int64_t n, const BiasActBackwardParams& p) {
+void run_strip(float* dx, const float* grad, const float* x, const float* bias, const float* out,
+               int64_t n, const BiasActBackwardParams& p) {
     const float alpha = p.alpha, gain = p.gain, clamp = p.clamp;
     if constexpr (homogeneous(A)) {
 #pragma omp simd
@@ -26,7 +26,7 @@ void block(float* dx, const float* grad, const float* x, const float* bias, cons
         }
     } else {
         const float shared = bias[0];
-        float slopes[kBlock];
+        float slopes[kStrip];
 #pragma omp simd
         for (int64_t i = 0; i < n; ++i) {
             slopes[i] = slope<A>(x[i] + (OwnBias ? bias[i] : shared), alpha);
@@ -51,18 +51,18 @@ void block(float* dx, const float* grad, const float* x, const float* bias, cons
     }
 }
 
-// The tensors of a call, block by block; bfloat16 and expanded ones are copied to float32 buffers.
+// The tensors of a call, strip by strip; bfloat16 and expanded ones are copied to float32 buffers.
 template <Activation A, bool OwnBias, bool Clamped>
-class Blocks {
+class Strips {
   public:
-    explicit Blocks(const BiasActBackwardParams& p) : p_(p), narrow_(p.number == Number::bfloat16) {
+    explicit Strips(const BiasActBackwardParams& p) : p_(p), narrow_(p.number == Number::bfloat16) {
         if (!p.grad_expanded) return;
         const float one = narrow_ ? widened(*static_cast<const uint16_t*>(p.grad))
                                   : *static_cast<const float*>(p.grad);
         for (float& grad : grad_) grad = one;
     }
 
-    // Writes elements [begin, begin + n), n ≤ kBlock, and returns their gradients in float32.
+    // Writes elements [begin, begin + n), n ≤ kStrip, and returns their gradients in float32.
     const float* run(int64_t begin, int64_t n, const float* bias) {
         const float* grad = p_.grad_expanded ? grad_ : input(p_.grad, begin, n, grad_);
         const bool with_x = !homogeneous(A);
@@ -70,7 +70,7 @@ class Blocks {
         const float* x = with_x ? input(p_.x, begin, n, x_) : nullptr;
         const float* out = with_out ? input(p_.out, begin, n, out_) : nullptr;
         float* dx = narrow_ ? dx_ : static_cast<float*>(p_.dx) + begin;
-        block<A, OwnBias, Clamped>(dx, grad, x, bias, out, n, p_);
+        run_strip<A, OwnBias, Clamped>(dx, grad, x, bias, out, n, p_);
         if (narrow_) narrow(static_cast<uint16_t*>(p_.dx) + begin, dx, n);
         return dx;
     }
@@ -84,24 +84,24 @@ class Blocks {
 
     const BiasActBackwardParams& p_;
     const bool narrow_;
-    float grad_[kBlock], x_[kBlock], out_[kBlock], dx_[kBlock];
+    float grad_[kStrip], x_[kStrip], out_[kStrip], dx_[kStrip];
 };
 
 // inner > 1: a row is one channel of one sample, and each of its pieces yields one sum. Short rows
 // that need no bias are processed together.
 template <Activation A, bool Clamped>
-void rows(const BiasActBackwardParams& p, const BiasActChunks& chunks, int64_t first, int64_t last,
+void rows(const BiasActBackwardParams& p, const BiasActParts& parts, int64_t first, int64_t last,
           int64_t from, int64_t to) {
-    Blocks<A, false, Clamped> blocks(p);
+    Strips<A, false, Clamped> strips(p);
     const float none = 0.0f;
-    const int64_t together = homogeneous(A) && p.inner <= kBlock ? kBlock / p.inner : 1;
+    const int64_t together = homogeneous(A) && p.inner <= kStrip ? kStrip / p.inner : 1;
     for (int64_t row = first; row < last; row += together) {
         const int64_t count = last - row < together ? last - row : together;
         const float* bias = p.bias ? p.bias + row % p.channels : &none;
         Vec16 sums = zero16();
-        for (int64_t i = from; i < to; i += kBlock) {
-            const int64_t n = to - i < kBlock ? to - i : kBlock;
-            const float* dx = blocks.run(row * p.inner + i, count * n, bias);
+        for (int64_t i = from; i < to; i += kStrip) {
+            const int64_t n = to - i < kStrip ? to - i : kStrip;
+            const float* dx = strips.run(row * p.inner + i, count * n, bias);
             for (int64_t k = 0; k < count; ++k, dx += n) {
                 if (count > 1) sums = zero16();
                 int64_t j = 0;
@@ -110,7 +110,7 @@ void rows(const BiasActBackwardParams& p, const BiasActChunks& chunks, int64_t f
                 if (count > 1) p.partials[row + k] = total(sums);
             }
         }
-        if (count == 1) p.partials[row * chunks.split + from / chunks.length] = total(sums);
+        if (count == 1) p.partials[row * parts.split + from / parts.length] = total(sums);
     }
 }
 
@@ -119,15 +119,15 @@ void rows(const BiasActBackwardParams& p, const BiasActChunks& chunks, int64_t f
 // if the terms are equal, so they are added to doubles after every 64 terms.
 template <Activation A, bool Clamped>
 void columns(const BiasActBackwardParams& p, int64_t first, int64_t last, float* sums) {
-    Blocks<A, true, Clamped> blocks(p);
+    Strips<A, true, Clamped> strips(p);
     constexpr int64_t kRuns = 64;
-    float biases[kBlock], totals[kBlock];
-    double exact[kBlock];
+    float biases[kStrip], totals[kStrip];
+    double exact[kStrip];
     const int64_t channels = p.channels;
-    const int64_t tile = channels < kBlock ? channels : kBlock;
-    const int64_t repeat = channels < kBlock / 2 ? kBlock / 2 / channels : 1;
-    for (int64_t c = 0; c < channels; c += tile) {
-        const int64_t width = channels - c < tile ? channels - c : tile;
+    const int64_t most = channels < kStrip ? channels : kStrip;
+    const int64_t repeat = channels < kStrip / 2 ? kStrip / 2 / channels : 1;
+    for (int64_t c = 0; c < channels; c += most) {
+        const int64_t width = channels - c < most ? channels - c : most;
         for (int64_t i = 0; i < repeat * width; ++i) {
             biases[i] = p.bias ? p.bias[c + i % width] : 0.0f;
             exact[i] = 0;
@@ -137,7 +137,7 @@ void columns(const BiasActBackwardParams& p, int64_t first, int64_t last, float*
             for (int64_t i = 0; i < repeat * width; ++i) totals[i] = 0.0f;
             for (int64_t row = begin; row < end; row += repeat) {
                 const int64_t n = (end - row < repeat ? end - row : repeat) * width;
-                const float* dx = blocks.run(row * channels + c, n, biases);
+                const float* dx = strips.run(row * channels + c, n, biases);
 #pragma omp simd
                 for (int64_t i = 0; i < n; ++i) totals[i] += dx[i];
             }
@@ -153,10 +153,10 @@ void columns(const BiasActBackwardParams& p, int64_t first, int64_t last, float*
 
 // dbias from partials [count, channels, split], in double.
 void reduce(const BiasActBackwardParams& p, int64_t count, int64_t split) {
-    constexpr int64_t kTile = 64;
-    for (int64_t c = 0; c < p.channels; c += kTile) {
-        const int64_t width = p.channels - c < kTile ? p.channels - c : kTile;
-        double sums[kTile] = {};
+    constexpr int64_t kStripChannels = 64;
+    for (int64_t c = 0; c < p.channels; c += kStripChannels) {
+        const int64_t width = p.channels - c < kStripChannels ? p.channels - c : kStripChannels;
+        double sums[kStripChannels] = {};
         for (int64_t k = 0; k < count; ++k) {
             const float* partials = p.partials + (k * p.channels + c) * split;
             for (int64_t i = 0; i < width; ++i) {
@@ -169,22 +169,22 @@ void reduce(const BiasActBackwardParams& p, int64_t count, int64_t split) {
 
 template <Activation A, bool Clamped>
 void run(const BiasActBackwardParams& p) {
-    const BiasActChunks chunks = bias_act_chunks(p.outer, p.channels, p.inner);
-    const int64_t groups = (chunks.rows + chunks.per_task - 1) / chunks.per_task;
-    parallel_for(p.threads, groups * chunks.split, [&](int64_t task) {
-        const int64_t group = task / chunks.split;
-        const int64_t first = group * chunks.per_task;
-        const int64_t rest = chunks.rows - first;
-        const int64_t last = first + (rest < chunks.per_task ? rest : chunks.per_task);
+    const BiasActParts parts = bias_act_parts(p.outer, p.channels, p.inner);
+    const int64_t ranges = (parts.rows + parts.per_task - 1) / parts.per_task;
+    parallel_for(p.threads, ranges * parts.split, [&](int64_t task) {
+        const int64_t range = task / parts.split;
+        const int64_t first = range * parts.per_task;
+        const int64_t rest = parts.rows - first;
+        const int64_t last = first + (rest < parts.per_task ? rest : parts.per_task);
         if (p.inner == 1) {
-            return columns<A, Clamped>(p, first, last, p.partials + group * p.channels);
+            return columns<A, Clamped>(p, first, last, p.partials + range * p.channels);
         }
-        const int64_t from = task % chunks.split * chunks.length;
-        const int64_t to = from + chunks.length < p.inner ? from + chunks.length : p.inner;
-        rows<A, Clamped>(p, chunks, first, last, from, to);
+        const int64_t from = task % parts.split * parts.length;
+        const int64_t to = from + parts.length < p.inner ? from + parts.length : p.inner;
+        rows<A, Clamped>(p, parts, first, last, from, to);
     });
-    if (p.inner == 1) return reduce(p, groups, 1);
-    reduce(p, p.outer, chunks.split);
+    if (p.inner == 1) return reduce(p, ranges, 1);
+    reduce(p, p.outer, parts.split);
 }
 
 }  // namespace

@@ -12,8 +12,8 @@ namespace {
 constexpr int64_t kGrain = 1 << 14;
 
 // Elements that are widened to float32 at once; a single value beyond the reach of sincos_ slows
-// down the others of its block.
-constexpr int64_t kBlock = 1024;
+// down the others of its strip.
+constexpr int64_t kStrip = 1024;
 
 inline float apply_epilogue(float y, const BiasActParams& p) {
     y *= p.gain;
@@ -23,7 +23,8 @@ inline float apply_epilogue(float y, const BiasActParams& p) {
 
 // out[i] = f(x[i] + bias[i]), or f(x[i] + bias[0])
 template <Activation A, bool OwnBias>
-void block(float* out, const float* x, const float* bias, int64_t n, const BiasActParams& params) {
+void run_strip(float* out, const float* x, const float* bias, int64_t n,
+               const BiasActParams& params) {
     const BiasActParams p = params;
     const float shared = bias[0];
     if constexpr (A == Activation::sine) {
@@ -59,20 +60,20 @@ void piece(const BiasActParams& p, int64_t begin, const float* bias, int64_t n) 
     if (p.number == Number::float32) {
         float* out = static_cast<float*>(p.out) + begin;
         const float* x = static_cast<const float*>(p.x) + begin;
-        if (A != Activation::sine) return block<A, OwnBias>(out, x, bias, n, p);
-        for (int64_t i = 0; i < n; i += kBlock) {
-            const int64_t m = n - i < kBlock ? n - i : kBlock;
-            block<A, OwnBias>(out + i, x + i, bias + i * kStep, m, p);
+        if (A != Activation::sine) return run_strip<A, OwnBias>(out, x, bias, n, p);
+        for (int64_t i = 0; i < n; i += kStrip) {
+            const int64_t m = n - i < kStrip ? n - i : kStrip;
+            run_strip<A, OwnBias>(out + i, x + i, bias + i * kStep, m, p);
         }
         return;
     }
-    float wide[kBlock];
+    float wide[kStrip];
     uint16_t* out = static_cast<uint16_t*>(p.out) + begin;
     const uint16_t* x = static_cast<const uint16_t*>(p.x) + begin;
-    for (int64_t i = 0; i < n; i += kBlock) {
-        const int64_t m = n - i < kBlock ? n - i : kBlock;
+    for (int64_t i = 0; i < n; i += kStrip) {
+        const int64_t m = n - i < kStrip ? n - i : kStrip;
         widen(wide, x + i, m);
-        block<A, OwnBias>(wide, wide, bias + i * kStep, m, p);
+        run_strip<A, OwnBias>(wide, wide, bias + i * kStep, m, p);
         narrow(out + i, wide, m);
     }
 }

@@ -8,8 +8,8 @@ namespace digan_fast {
 namespace {
 
 // sin φ′, cos φ′ of every frame, [2, K]: φ′ = φ + F·c, the phase at the grid's centre c.
-ScratchParts phase_rotations(const CoordLinearParams& p) {
-    ScratchParts rotations(p.videos * p.frames, {2 * p.sinusoids});
+ScratchAreas phase_rotations(const CoordLinearParams& p) {
+    ScratchAreas rotations(p.videos * p.frames, {2 * p.sinusoids});
     parallel_for(p.threads, p.videos * p.frames, [&](int64_t picture) {
         phase_rotation(p.frequency + picture / p.frames * 2 * p.sinusoids,
                        p.phase + picture * p.sinusoids, p.sinusoids, p.side, rotations.at(picture));
@@ -20,16 +20,16 @@ ScratchParts phase_rotations(const CoordLinearParams& p) {
 // P and Q of every frame in panels.
 class PicturePanels {
   public:
-    PicturePanels(const CoordLinearParams& p, const ScratchParts& rotations, bool transposed,
+    PicturePanels(const CoordLinearParams& p, const ScratchAreas& rotations, bool transposed,
                   float scale)
         : memory_(p.videos * p.frames,
                   std::vector<int64_t>(2, transposed ? panel_size(p.outputs, p.sinusoids)
                                                      : panel_size(p.sinusoids, p.outputs))) {
-        constexpr int64_t kLanesOfATask = 128;
-        const int64_t lanes = transposed ? p.sinusoids : p.outputs;
-        const int64_t parts = (lanes + kLanesOfATask - 1) / kLanesOfATask;
-        parallel_for(p.threads, p.videos * p.frames * parts, [&](int64_t task) {
-            const int64_t picture = task / parts, first = task % parts * kLanesOfATask;
+        constexpr int64_t kTaskColumns = 128;
+        const int64_t columns = transposed ? p.sinusoids : p.outputs;
+        const int64_t tasks = (columns + kTaskColumns - 1) / kTaskColumns;
+        parallel_for(p.threads, p.videos * p.frames * tasks, [&](int64_t task) {
+            const int64_t picture = task / tasks, first = task % tasks * kTaskColumns;
             pack_rotated_panels({
                 .panels = {of(picture, 0), of(picture, 1)},
                 .weight = element_at(p.weight, p.number,
@@ -41,32 +41,32 @@ class PicturePanels {
                 .transposed = transposed,
                 .scale = scale,
                 .first = first,
-                .last = std::min(first + kLanesOfATask, lanes),
+                .last = std::min(first + kTaskColumns, columns),
             });
         });
     }
     // 0: for the sines, 1: for the cosines
-    float* of(int64_t picture, size_t half) const { return memory_.at(picture, half); }
+    float* of(int64_t picture, size_t feature) const { return memory_.at(picture, feature); }
 
   private:
-    ScratchParts memory_;
+    ScratchAreas memory_;
 };
 
-// The pixel pairs of a block and their rows in two tensors of the output's shape.
+// The pixel pairs of a strip and their rows in two tensors of the output's shape.
 struct GradientRows {
     PixelPairs pairs;
     const void* grad[2][kPairs];
     const void* out[2][kPairs];
 
     GradientRows(const CoordLinearBackwardParams& p, const GridRows& grid, int64_t video,
-                 int64_t frame, int64_t block)
-        : pairs(grid, video, frame, block) {
-        for (int half = 0; half < 2; ++half) {
+                 int64_t frame, int64_t strip)
+        : pairs(grid, video, frame, strip) {
+        for (int image = 0; image < 2; ++image) {
             for (int64_t r = 0; r < pairs.count; ++r) {
-                const int64_t offset = pairs.offset[half][r];
+                const int64_t offset = pairs.offset[image][r];
                 const Number number = p.forward.number;
-                grad[half][r] = offset < 0 ? nullptr : element_at(p.grad, number, offset);
-                out[half][r] = offset < 0 ? nullptr : element_at(p.forward.out, number, offset);
+                grad[image][r] = offset < 0 ? nullptr : element_at(p.grad, number, offset);
+                out[image][r] = offset < 0 ? nullptr : element_at(p.forward.out, number, offset);
             }
         }
     }
@@ -76,51 +76,51 @@ struct GradientRows {
 
 void coord_linear_cpu(const CoordLinearParams& p) {
     const GridRows grid(p);
-    const int64_t blocks = grid.blocks();
-    if (p.videos * p.frames * blocks == 0) return;
+    const int64_t strips = grid.strips();
+    if (p.videos * p.frames * strips == 0) return;
     const float scale = folded_gain(p.activation, p.gain);
-    const ScratchParts rotations = phase_rotations(p);
+    const ScratchAreas rotations = phase_rotations(p);
     const PicturePanels panels(p, rotations, false, scale);
-    const int64_t step = padded(2 * p.sinusoids);
+    const int64_t stride = padded(2 * p.sinusoids);
     const bool narrow = p.number == Number::bfloat16;
-    const ScratchParts scratch(
-        p.threads, {kPairs * step, kPairs * 2 * p.sinusoids, narrow ? kPairs * step : 0});
+    const ScratchAreas scratch(
+        p.threads, {kPairs * stride, kPairs * 2 * p.sinusoids, narrow ? kPairs * stride : 0});
     const bool non_temporal =
         bypasses_caches(p.out, p.number, p.videos * p.frames * p.height * p.width, p.outputs);
-    parallel_for_workers(p.threads, p.videos * p.frames * blocks, [&](int64_t task, int worker) {
-        const int64_t picture = task / blocks;
-        const PixelPairs pairs(grid, picture / p.frames, picture % p.frames, task % blocks);
+    parallel_for_workers(p.threads, p.videos * p.frames * strips, [&](int64_t task, int worker) {
+        const int64_t picture = task / strips;
+        const PixelPairs pairs(grid, picture / p.frames, picture % p.frames, task % strips);
         float* const features = scratch.at(worker);
         void* const rounded = narrow ? scratch.at(worker, 2) : nullptr;
         void* out[2][kPairs];
         const void* base[2][kPairs];
-        for (int half = 0; half < 2; ++half) {
+        for (int image = 0; image < 2; ++image) {
             for (int64_t r = 0; r < pairs.count; ++r) {
-                const int64_t offset = pairs.offset[half][r], parent = pairs.parent[half][r / 4];
-                out[half][r] = offset < 0 ? nullptr : element_at(p.out, p.number, offset);
-                base[half][r] =
+                const int64_t offset = pairs.offset[image][r], parent = pairs.parent[image][r / 4];
+                out[image][r] = offset < 0 ? nullptr : element_at(p.out, p.number, offset);
+                base[image][r] =
                     offset < 0 || !p.base ? nullptr : element_at(p.base, p.number, parent);
             }
         }
         row_features({
             .features = features,
             .rounded = rounded,
-            .step = step,
+            .stride = stride,
             .across = pairs.across,
             .down = pairs.down,
-            .count = pairs.count,
+            .rows = pairs.count,
             .sinusoids = p.sinusoids,
         });
         mirrored_gemm({
             .out = {out[0], out[1]},
             .number = p.number,
             .features = narrow ? rounded : features,
-            .step = step,
-            .count = pairs.count,
+            .stride = stride,
+            .rows = pairs.count,
             .packed = scratch.at(worker, 1),
             .panels = {panels.of(picture, 0), panels.of(picture, 1)},
             .sinusoids = p.sinusoids,
-            .lanes = p.outputs,
+            .columns = p.outputs,
             .bias = p.bias,
             .base = {p.base ? base[0] : nullptr, p.base ? base[1] : nullptr},
             .scale = scale,
@@ -133,12 +133,12 @@ void coord_linear_cpu(const CoordLinearParams& p) {
 void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
     const CoordLinearParams& p = params.forward;
     const GridRows grid(p);
-    const int64_t K = p.sinusoids, blocks = grid.blocks(), units = p.frames * blocks;
-    const ScratchParts rotations = phase_rotations(p);
+    const int64_t K = p.sinusoids, strips = grid.strips(), units = p.frames * strips;
+    const ScratchAreas rotations = phase_rotations(p);
     const PicturePanels back(p, rotations, true, 1.0f);
     enum Sum { kWeight, kBias, kPhase, kX, kY };
     const PartialSums parts(p.videos, units, {p.outputs * 2 * K, p.outputs, p.frames * K, K, K});
-    const int64_t dz_step = padded(p.outputs), step = padded(2 * K);
+    const int64_t dz_stride = padded(p.outputs), stride = padded(2 * K);
     enum Area {
         kDz,
         kMirroredDz,
@@ -148,18 +148,18 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
         kPacked,
         kDsine,
         kDcosine,
-        kRows,
+        kPackedDz,
         kRoundedFeatures,
         kRoundedDz,
         kMirroredRoundedDz
     };
     const bool narrow = p.number == Number::bfloat16;
     const int64_t row_bytes = p.outputs * (narrow ? 2 : 4);
-    const int64_t rounded_dz = narrow ? kPairs * dz_step : 0;
-    const ScratchParts scratch(
-        p.threads, {kPairs * dz_step, kPairs * dz_step, kPairs * step, kPairs * step,
-                    32 * kBlockOfRows, kPairs * p.outputs, p.outputs * K, p.outputs * K, rounded_dz,
-                    narrow ? kPairs * step : 0, rounded_dz, rounded_dz});
+    const int64_t rounded_dz = narrow ? kPairs * dz_stride : 0;
+    const ScratchAreas scratch(
+        p.threads, {kPairs * dz_stride, kPairs * dz_stride, kPairs * stride, kPairs * stride,
+                    32 * kStripRows, kPairs * p.outputs, p.outputs * K, p.outputs * K, rounded_dz,
+                    narrow ? kPairs * stride : 0, rounded_dz, rounded_dz});
     parallel_for_workers(p.threads, p.videos * parts.count(), [&](int64_t task, int worker) {
         const int64_t video = task / parts.count();
         const void* const weight = element_at(p.weight, p.number, video * p.outputs * 2 * K);
@@ -175,44 +175,44 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
         const void* const feature_operand = narrow ? rounded_features : features;
         const auto [begin, end] = parts.range(task, units);
         const auto rows_of = [&](int64_t unit) {
-            return GradientRows(params, grid, video, unit / blocks, unit % blocks);
+            return GradientRows(params, grid, video, unit / strips, unit % strips);
         };
         GradientRows rows = rows_of(begin);
         for (int64_t unit = begin; unit < end; ++unit) {
-            const int64_t frame = unit / blocks, picture = video * p.frames + frame;
+            const int64_t frame = unit / strips, picture = video * p.frames + frame;
             const PixelPairs& pairs = rows.pairs;
             const GradientRows next = rows_of(std::min(unit + 1, end - 1));
-            const bool first = unit == begin || unit % blocks == 0;
-            const bool last = unit + 1 == end || (unit + 1) % blocks == 0;
+            const bool first = unit == begin || unit % strips == 0;
+            const bool last = unit + 1 == end || (unit + 1) % strips == 0;
             if (first)
                 for (float* const sum : drotated) std::fill_n(sum, p.outputs * K, 0.0f);
             void* dbase[2][kFamilies];
-            for (int half = 0; half < 2; ++half) {
+            for (int image = 0; image < 2; ++image) {
                 for (int64_t family = 0; family < pairs.count / 4; ++family) {
-                    const int64_t parent = pairs.parent[half][family];
-                    dbase[half][family] = parent < 0 || !params.dbase
-                                              ? nullptr
-                                              : element_at(params.dbase, p.number, parent);
+                    const int64_t parent = pairs.parent[image][family];
+                    dbase[image][family] = parent < 0 || !params.dbase
+                                               ? nullptr
+                                               : element_at(params.dbase, p.number, parent);
                 }
                 activation_backward({
-                    .dz = dz[half],
+                    .dz = dz[image],
                     .dz_number = Number::float32,
-                    .dz_step = dz_step,
-                    .grad = rows.grad[half],
-                    .out = rows.out[half],
+                    .dz_stride = dz_stride,
+                    .grad = rows.grad[image],
+                    .out = rows.out[image],
                     .number = p.number,
                     .z = nullptr,
-                    .count = pairs.count,
-                    .lanes = p.outputs,
+                    .rows = pairs.count,
+                    .columns = p.outputs,
                     .dbias = parts.of(task, kBias),
                     .activation = {.activation = p.activation, .gain = p.gain, .clamp = p.clamp},
                 });
             }
             even_odd_gradient({
                 .dz = {dz[0], dz[1]},
-                .step = dz_step,
-                .count = pairs.count,
-                .lanes = p.outputs,
+                .stride = dz_stride,
+                .rows = pairs.count,
+                .columns = p.outputs,
                 .dbase = {dbase[0], dbase[1]},
                 .number = p.number,
                 .rounded = {rounded[0], rounded[1]},
@@ -220,26 +220,27 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
             row_features({
                 .features = features,
                 .rounded = rounded_features,
-                .step = step,
+                .stride = stride,
                 .across = pairs.across,
                 .down = pairs.down,
-                .count = pairs.count,
+                .rows = pairs.count,
                 .sinusoids = K,
             });
-            for (int half = 0; half < 2; ++half) {
+            for (int feature = 0; feature < 2; ++feature) {
                 void* to[kPairs];
-                for (int64_t r = 0; r < pairs.count; ++r) to[r] = dfeatures + r * step + half * K;
+                for (int64_t r = 0; r < pairs.count; ++r)
+                    to[r] = dfeatures + r * stride + feature * K;
                 pixel_row_gemm({
                     .out = to,
                     .out_number = Number::float32,
-                    .x = operands[half],
+                    .x = operands[feature],
                     .number = p.number,
-                    .x_step = dz_step,
-                    .count = pairs.count,
+                    .x_stride = dz_stride,
+                    .rows = pairs.count,
                     .packed = scratch.at(worker, kPacked),
-                    .panels = back.of(picture, half),
+                    .panels = back.of(picture, feature),
                     .depth = p.outputs,
-                    .lanes = K,
+                    .columns = K,
                     .start = {.bias = nullptr, .base = nullptr, .scale = 1.0f},
                     .scale = 1.0f,
                     .activation = {.activation = Activation::linear,
@@ -248,28 +249,28 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
                     .non_temporal = false,
                 });
                 weight_gradient({
-                    .into = drotated[half],
-                    .dz = operands[half],
-                    .dz_step = dz_step,
-                    .x = element_at(feature_operand, p.number, half * K),
-                    .x_step = step,
+                    .into = drotated[feature],
+                    .dz = operands[feature],
+                    .dz_stride = dz_stride,
+                    .x = element_at(feature_operand, p.number, feature * K),
+                    .x_stride = stride,
                     .number = p.number,
-                    .count = pairs.count,
+                    .rows = pairs.count,
                     .outputs = p.outputs,
                     .inputs = K,
                     .tail = scratch.at(worker, kTail),
-                    .rows = scratch.at(worker, kRows),
-                    .next = {{next.grad[half], next.pairs.count, row_bytes},
-                             {next.out[half], next.pairs.count, row_bytes}},
+                    .packed_dz = scratch.at(worker, kPackedDz),
+                    .next = {{next.grad[feature], next.pairs.count, row_bytes},
+                             {next.out[feature], next.pairs.count, row_bytes}},
                 });
             }
             row_features_gradient({
                 .dfeatures = dfeatures,
                 .features = features,
-                .step = step,
+                .stride = stride,
                 .x = pairs.x,
                 .y = pairs.y,
-                .count = pairs.count,
+                .rows = pairs.count,
                 .sinusoids = K,
                 .by_x = parts.of(task, kX),
                 .by_y = parts.of(task, kY),
@@ -292,17 +293,17 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
     parts.add_up(params.dphase, kPhase, p.threads);
     parts.add_up_all(params.dbias, kBias);
     const Scratch along(2 * p.videos * K);
-    float* const by[2] = {along.data(), along.data() + p.videos * K};
-    parts.add_up(by[0], kX, 1);
-    parts.add_up(by[1], kY, 1);
+    float *const by_x = along.data(), *const by_y = by_x + p.videos * K;
+    parts.add_up(by_x, kX, 1);
+    parts.add_up(by_y, kY, 1);
     // θ = F·q + φ′, φ′ = φ + F·c.
     const auto centre = static_cast<float>(grid_centre(p.side));
     for (int64_t i = 0; i < p.videos * K; ++i) {
         const float* const dphase = params.dphase + i / K * p.frames * K + i % K;
         float sum = 0;
         for (int64_t frame = 0; frame < p.frames; ++frame) sum += dphase[frame * K];
-        for (int axis = 0; axis < 2; ++axis)
-            params.dfrequency[2 * i + axis] = by[axis][i] + centre * sum;
+        params.dfrequency[2 * i] = by_x[i] + centre * sum;
+        params.dfrequency[2 * i + 1] = by_y[i] + centre * sum;
     }
 }
 

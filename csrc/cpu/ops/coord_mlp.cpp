@@ -13,7 +13,7 @@ namespace {
 
 // Weight sets packed at once: enough work for the threads, little memory.
 constexpr int64_t kSetsTogether = 16;
-constexpr int64_t kPointsOfAGroup = kGroupBlocks * kBlockLanes;
+constexpr int64_t kGroupPoints = kGroupBlocks * kBlockPixels;
 
 Precision precision_of(const CoordMlpLayer& layer) {
     return layer.bfloat16 ? Precision::bfloat16 : Precision::float32;
@@ -58,12 +58,12 @@ class PackedSets {
                 task.layer = packed;
                 task.weight = layer.weight + (first + set) * layer.outputs * layer.inputs;
                 task.bias = layer.bias ? layer.bias + own : nullptr;
-                task.row_step = task.inputs = layer.inputs;
+                task.row_stride = task.inputs = layer.inputs;
                 task.scale = folded ? layer.gain : 1.0f;
                 task.precision = precision_of(layer);
-                for (int64_t row = 0; row < layer.outputs; row += kRowsOfAPackTask) {
+                for (int64_t row = 0; row < layer.outputs; row += kPackTaskRows) {
                     task.first = row;
-                    task.last = std::min(row + kRowsOfAPackTask, layer.outputs);
+                    task.last = std::min(row + kPackTaskRows, layer.outputs);
                     tasks.push_back(task);
                 }
             }
@@ -85,7 +85,7 @@ class PackedSets {
     }
 
     const CoordMlpParams& p_;
-    ScratchParts memory_;
+    ScratchAreas memory_;
     std::vector<PackedLayer> layers_;
 };
 
@@ -93,27 +93,27 @@ class PackedSets {
 
 void coord_mlp_cpu(const CoordMlpParams& p) {
     const int64_t inputs = p.layers.front().inputs, outputs = p.layers.back().outputs;
-    const int64_t groups = (p.points + kPointsOfAGroup - 1) / kPointsOfAGroup;
+    const int64_t groups = (p.points + kGroupPoints - 1) / kGroupPoints;
     int64_t widest = 0;  // with the partner of an odd last channel
     for (const CoordMlpLayer& layer : p.layers)
         widest = std::max({widest, layer.inputs + 1, layer.outputs + 1});
-    const int64_t activations = kPointsOfAGroup * widest;
-    const ScratchParts scratch(p.threads, {activations, activations});
+    const int64_t activations = kGroupPoints * widest;
+    const ScratchAreas scratch(p.threads, {activations, activations});
     PackedSets packed(p);
     for (int64_t first = 0; first < p.sets; first += kSetsTogether) {
         if (p.pause) p.pause();
         const int64_t sets = std::min(kSetsTogether, p.sets - first);
         packed.pack(first, sets);
         parallel_for_workers(p.threads, sets * groups, [&](int64_t task, int worker) {
-            const int64_t set = first + task / groups, point = task % groups * kPointsOfAGroup;
+            const int64_t set = first + task / groups, point = task % groups * kGroupPoints;
             const int64_t row = (p.own_coordinates ? set * p.points : 0) + point;
             mlp_group({
                 .out = p.out + (set * p.points + point) * outputs,
                 .inputs = p.coordinates + row * inputs,
                 .depth = inputs,
-                .points = std::min(kPointsOfAGroup, p.points - point),
+                .points = std::min(kGroupPoints, p.points - point),
                 .layers = packed.of(set - first),
-                .count = static_cast<int64_t>(p.layers.size()),
+                .layer_count = static_cast<int64_t>(p.layers.size()),
                 .scratch = {scratch.at(worker), scratch.at(worker, 1)},
                 .widest = widest,
             });

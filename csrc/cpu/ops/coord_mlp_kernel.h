@@ -14,7 +14,7 @@ struct MlpGroup {
     int64_t depth;
     int64_t points;  // 1 to kGroupBlocks · 32
     const PackedLayer* layers;
-    int64_t count;
+    int64_t layer_count;
     float* scratch[2];  // kGroupBlocks · widest · 32 elements each, aligned to 64 bytes
     int64_t widest;     // the most channels of any activations or inputs
 };

@@ -10,7 +10,7 @@ namespace {
 constexpr float kEps = 1e-8f;
 
 // Outputs that share their reads of R. Sums of four rows by kSpan · 16 columns stay in registers.
-constexpr int kRowsTogether = 4;
+constexpr int kMR = 4;
 constexpr int kSpan = kRegister == 16 ? 2 : 1;
 
 // Elements of V per thread: half of bias_act's, since each takes several times as long.
@@ -21,24 +21,23 @@ inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 // One task's memory, in separate areas, so that AddressSanitizer knows where each ends.
 struct TaskMemory {
     TaskMemory(int64_t rank, int64_t inputs)
-        : left(areas[0].reserve(kRowsTogether * rank)),
-          product(areas[1].reserve(kRowsTogether * inputs)),
-          gradient(areas[2].reserve(kRowsTogether * inputs)),
+        : left(areas[0].reserve(kMR * rank)),
+          product(areas[1].reserve(kMR * inputs)),
+          gradient(areas[2].reserve(kMR * inputs)),
           expanded(areas[3].reserve(inputs)),
           modulated(areas[4].reserve(inputs)) {}
     Scratch areas[5];
-    float* const left;       // [rank, kRowsTogether]
-    float* const product;    // [kRowsTogether, inputs]: L·R
-    float* const gradient;   // [kRowsTogether, inputs]: with respect to L·R
+    float* const left;       // [rank, kMR]
+    float* const product;    // [kMR, inputs]: L·R
+    float* const gradient;   // [kMR, inputs]: with respect to L·R
     float* const expanded;   // [inputs]: grad's single element, repeated
     float* const modulated;  // [inputs]
 };
 
-// Transposes `count` rows of L, [rank] each, to [rank, kRowsTogether]; missing rows are zeros.
+// Transposes `count` rows of L, [rank] each, to [rank, kMR]; missing rows are zeros.
 void transpose(float* out, const float* left, int64_t count, int64_t rank) {
     for (int64_t j = 0; j < rank; ++j) {
-        for (int64_t k = 0; k < kRowsTogether; ++k)
-            out[j * kRowsTogether + k] = k < count ? left[k * rank + j] : 0;
+        for (int64_t k = 0; k < kMR; ++k) out[j * kMR + k] = k < count ? left[k * rank + j] : 0;
     }
 }
 
@@ -48,26 +47,24 @@ inline void microkernel(const float* left, const float* right, int64_t rank, int
                         const Take& take) {
     int64_t i = 0;
     for (; i + kSpan * kVec16 <= inputs; i += kSpan * kVec16) {
-        Vec16 sums[kRowsTogether][kSpan];
+        Vec16 sums[kMR][kSpan];
         for (auto& row : sums) {
             for (Vec16& sum : row) sum = zero16();
         }
         for (int64_t j = 0; j < rank; ++j) {
             for (int s = 0; s < kSpan; ++s) {
                 const Vec16 x = load16(right + j * inputs + i + s * kVec16);
-                for (int k = 0; k < kRowsTogether; ++k)
-                    add_scaled(sums[k][s], x, left[j * kRowsTogether + k]);
+                for (int k = 0; k < kMR; ++k) add_scaled(sums[k][s], x, left[j * kMR + k]);
             }
         }
-        for (int k = 0; k < kRowsTogether; ++k) {
+        for (int k = 0; k < kMR; ++k) {
             for (int s = 0; s < kSpan; ++s) take(k, i + s * kVec16, sums[k][s]);
         }
     }
     for (; i < inputs; ++i) {
-        for (int k = 0; k < kRowsTogether; ++k) {
+        for (int k = 0; k < kMR; ++k) {
             float sum = 0.0f;
-            for (int64_t j = 0; j < rank; ++j)
-                sum += right[j * inputs + i] * left[j * kRowsTogether + k];
+            for (int64_t j = 0; j < rank; ++j) sum += right[j * inputs + i] * left[j * kMR + k];
             take(k, i, sum);
         }
     }
@@ -75,7 +72,7 @@ inline void microkernel(const float* left, const float* right, int64_t rank, int
 
 // Keeps L·R of the four rows for operations over whole rows.
 struct Keep {
-    float* product;  // [kRowsTogether, inputs]
+    float* product;  // [kMR, inputs]
     int64_t inputs;
     void operator()(int k, int64_t i, const Vec16& sum) const {
         store(product + k * inputs + i, sum);
@@ -108,16 +105,15 @@ struct Modulate {
 void add_outer(float* out, const float* left, const float* x, int64_t rank, int64_t inputs) {
     int64_t i = 0;
     for (; i + kSpan * kVec16 <= inputs; i += kSpan * kVec16) {
-        Vec16 rows[kRowsTogether][kSpan];
-        for (int k = 0; k < kRowsTogether; ++k) {
+        Vec16 rows[kMR][kSpan];
+        for (int k = 0; k < kMR; ++k) {
             for (int s = 0; s < kSpan; ++s) rows[k][s] = load16(x + k * inputs + i + s * kVec16);
         }
         for (int64_t j = 0; j < rank; ++j) {
             for (int s = 0; s < kSpan; ++s) {
                 float* to = out + j * inputs + i + s * kVec16;
                 Vec16 sum = load16(to);
-                for (int k = 0; k < kRowsTogether; ++k)
-                    add_scaled(sum, rows[k][s], left[j * kRowsTogether + k]);
+                for (int k = 0; k < kMR; ++k) add_scaled(sum, rows[k][s], left[j * kMR + k]);
                 store(to, sum);
             }
         }
@@ -125,8 +121,7 @@ void add_outer(float* out, const float* left, const float* x, int64_t rank, int6
     for (; i < inputs; ++i) {
         for (int64_t j = 0; j < rank; ++j) {
             float sum = out[j * inputs + i];
-            for (int k = 0; k < kRowsTogether; ++k)
-                sum += x[k * inputs + i] * left[j * kRowsTogether + k];
+            for (int k = 0; k < kMR; ++k) sum += x[k * inputs + i] * left[j * kMR + k];
             out[j * inputs + i] = sum;
         }
     }
@@ -134,15 +129,14 @@ void add_outer(float* out, const float* left, const float* x, int64_t rank, int6
 
 // out[k] = Σ_i x[k, i] · y[i]
 void dots(float* out, const float* x, const float* y, int64_t inputs) {
-    Vec16 sums[kRowsTogether];
+    Vec16 sums[kMR];
     for (Vec16& sum : sums) sum = zero16();
     int64_t i = 0;
     for (; i + kVec16 <= inputs; i += kVec16) {
         const Vec16 lanes = load16(y + i);
-        for (int k = 0; k < kRowsTogether; ++k)
-            add_product(sums[k], load16(x + k * inputs + i), lanes);
+        for (int k = 0; k < kMR; ++k) add_product(sums[k], load16(x + k * inputs + i), lanes);
     }
-    for (int k = 0; k < kRowsTogether; ++k) {
+    for (int k = 0; k < kMR; ++k) {
         if (i < inputs) {
             add_product(sums[k], load16(x + k * inputs + i, inputs - i), load16(y + i, inputs - i));
         }
@@ -210,15 +204,15 @@ void forward_rows(float* out, const float* weight, const float* right, const Tas
 
 template <Modulation M>
 void forward(const FmmWeightsParams& p) {
-    constexpr int64_t kBlock = 32;
-    const int64_t blocks = (p.outputs + kBlock - 1) / kBlock;
+    constexpr int64_t kTaskOutputs = 32;
+    const int64_t tasks = (p.outputs + kTaskOutputs - 1) / kTaskOutputs;
     const int64_t useful = p.batch * p.outputs * p.inputs / kGrain + 1;
-    parallel_for(static_cast<int>(least(useful, p.threads)), p.batch * blocks, [&](int64_t task) {
+    parallel_for(static_cast<int>(least(useful, p.threads)), p.batch * tasks, [&](int64_t task) {
         const TaskMemory scratch(p.rank, p.inputs);
-        const int64_t b = task / blocks, first = task % blocks * kBlock;
+        const int64_t b = task / tasks, first = task % tasks * kTaskOutputs;
         const float* right = p.right + b * p.rank * p.inputs;
-        for (int64_t o = first; o < least(first + kBlock, p.outputs); o += kRowsTogether) {
-            const int64_t count = least(kRowsTogether, p.outputs - o);
+        for (int64_t o = first; o < least(first + kTaskOutputs, p.outputs); o += kMR) {
+            const int64_t count = least(kMR, p.outputs - o);
             transpose(scratch.left, p.left + (b * p.outputs + o) * p.rank, count, p.rank);
             forward_rows<M>(p.out + (b * p.outputs + o) * p.inputs, p.weight + o * p.inputs, right,
                             scratch, count, p);
@@ -257,7 +251,7 @@ void backward_row(float* d, float* dweight, float* modulated, const float* grad,
 
 // A run of outputs, over all videos: their dweight and dleft, and their part of dright.
 template <Modulation M>
-void backward_chunk(const FmmWeightsBackwardParams& p, int64_t first, int64_t last, float* dright) {
+void backward_part(const FmmWeightsBackwardParams& p, int64_t first, int64_t last, float* dright) {
     const TaskMemory scratch(p.rank, p.inputs);
     const int64_t n = p.inputs;
     if (p.grad_expanded) {
@@ -267,8 +261,8 @@ void backward_chunk(const FmmWeightsBackwardParams& p, int64_t first, int64_t la
     for (int64_t i = 0; i < p.batch * p.rank * n; ++i) dright[i] = 0.0f;
     for (int64_t b = 0; b < p.batch; ++b) {
         const float* right = p.right + b * p.rank * n;
-        for (int64_t o = first; o < last; o += kRowsTogether) {
-            const int64_t count = least(kRowsTogether, last - o);
+        for (int64_t o = first; o < last; o += kMR) {
+            const int64_t count = least(kMR, last - o);
             const int64_t at = b * p.outputs + o;
             transpose(scratch.left, p.left + at * p.rank, count, p.rank);
             microkernel(scratch.left, right, p.rank, n, Keep{scratch.product, n});
@@ -278,9 +272,9 @@ void backward_chunk(const FmmWeightsBackwardParams& p, int64_t first, int64_t la
                                 scratch.modulated, grad, p.weight + (o + k) * n,
                                 scratch.product + k * n, n, p.scale);
             }
-            for (int64_t i = count * n; i < kRowsTogether * n; ++i) scratch.gradient[i] = 0.0f;
+            for (int64_t i = count * n; i < kMR * n; ++i) scratch.gradient[i] = 0.0f;
             for (int64_t j = 0; j < p.rank; ++j) {
-                float sums[kRowsTogether];
+                float sums[kMR];
                 dots(sums, scratch.gradient, right + j * n, n);
                 for (int64_t k = 0; k < count; ++k) p.dleft[(at + k) * p.rank + j] = sums[k];
             }
@@ -291,25 +285,25 @@ void backward_chunk(const FmmWeightsBackwardParams& p, int64_t first, int64_t la
 
 template <Modulation M>
 void backward(const FmmWeightsBackwardParams& p) {
-    const int64_t chunks = fmm_weights_chunks(p.outputs);
+    const int64_t parts = fmm_weights_parts(p.outputs);
     const int64_t extent = p.batch * p.rank * p.inputs;
     const int64_t useful = p.batch * p.outputs * p.inputs / kGrain + 1;
     const int threads = static_cast<int>(least(useful, p.threads));
-    parallel_for(threads, chunks, [&](int64_t chunk) {
+    parallel_for(threads, parts, [&](int64_t part) {
         // Four at a time, except for the last.
-        const int64_t blocks = (p.outputs + kRowsTogether - 1) / kRowsTogether;
-        const int64_t first = blocks * chunk / chunks * kRowsTogether;
-        const int64_t last = least(blocks * (chunk + 1) / chunks * kRowsTogether, p.outputs);
-        backward_chunk<M>(p, first, last, chunks == 1 ? p.dright : p.partials + chunk * extent);
+        const int64_t tiles = (p.outputs + kMR - 1) / kMR;
+        const int64_t first = tiles * part / parts * kMR;
+        const int64_t last = least(tiles * (part + 1) / parts * kMR, p.outputs);
+        backward_part<M>(p, first, last, parts == 1 ? p.dright : p.partials + part * extent);
     });
-    if (chunks == 1) return;
+    if (parts == 1) return;
     parallel_for(threads, p.batch, [&](int64_t b) {
         const int64_t n = p.rank * p.inputs;
         float* out = p.dright + b * n;
-        for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-            const float* part = p.partials + chunk * extent + b * n;
+        for (int64_t part = 0; part < parts; ++part) {
+            const float* sums = p.partials + part * extent + b * n;
 #pragma omp simd
-            for (int64_t i = 0; i < n; ++i) out[i] = chunk ? out[i] + part[i] : part[i];
+            for (int64_t i = 0; i < n; ++i) out[i] = part ? out[i] + sums[i] : sums[i];
         }
     });
 }

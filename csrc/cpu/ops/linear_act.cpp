@@ -8,45 +8,45 @@
 namespace digan_fast {
 namespace {
 
-int64_t blocks_of(int64_t rows) { return (rows + kBlockOfRows - 1) / kBlockOfRows; }
+int64_t strips_of(int64_t rows) { return (rows + kStripRows - 1) / kStripRows; }
 
 // Some rows of a matrix of void or const void.
 template <class T>
 struct RowsOf {
-    T* rows[kBlockOfRows];
+    T* rows[kStripRows];
     int64_t count, size;
 
-    RowsOf(T* matrix, Number number, int64_t first, int64_t count, int64_t lanes)
-        : count(count), size(lanes * (number == Number::bfloat16 ? 2 : 4)) {
+    RowsOf(T* matrix, Number number, int64_t first, int64_t count, int64_t columns)
+        : count(count), size(columns * (number == Number::bfloat16 ? 2 : 4)) {
         for (int64_t r = 0; r < count; ++r)
-            rows[r] = element_at(matrix, number, (first + r) * lanes);
+            rows[r] = element_at(matrix, number, (first + r) * columns);
     }
     PrefetchRows next() const { return {rows, count, size}; }
 };
 
-// x·Wᵀ: depth the inputs, lanes the outputs.
-LanePanelPacking forward_panels(const LinearActParams& p, float scale) {
+// x·Wᵀ: depth the inputs, columns the outputs.
+ColumnPanelPacking forward_panels(const LinearActParams& p, float scale) {
     return {.panels = nullptr,
             .weight = p.weight,
             .number = p.number,
             .depth = p.inputs,
-            .lanes = p.outputs,
-            .depth_step = 1,
-            .lane_step = p.inputs,
+            .columns = p.outputs,
+            .depth_stride = 1,
+            .column_stride = p.inputs,
             .scale = scale,
             .first = 0,
             .last = 0};
 }
 
-// dz·W: depth the outputs, lanes the inputs.
-LanePanelPacking backward_panels(const LinearActParams& p) {
+// dz·W: depth the outputs, columns the inputs.
+ColumnPanelPacking backward_panels(const LinearActParams& p) {
     return {.panels = nullptr,
             .weight = p.weight,
             .number = p.number,
             .depth = p.outputs,
-            .lanes = p.inputs,
-            .depth_step = p.inputs,
-            .lane_step = 1,
+            .columns = p.inputs,
+            .depth_stride = p.inputs,
+            .column_stride = 1,
             .scale = 1.0f,
             .first = 0,
             .last = 0};
@@ -70,37 +70,37 @@ bool linear_act_takes(const LinearActParams& p) {
 }
 
 void linear_act_cpu(const LinearActParams& p) {
-    const int64_t blocks = blocks_of(p.rows);
-    if (p.videos * blocks == 0) return;
+    const int64_t strips = strips_of(p.rows);
+    if (p.videos * strips == 0) return;
     if (is_skinny(p)) return linear_act_skinny(p);
     const float folded = panel_gain(p);
     const float scale = folded_gain(p.activation, p.gain) / folded;
     const VideoPanels panels(forward_panels(p, folded), p.videos, p.threads);
-    const ScratchParts scratch(p.threads, {kBlockOfRows * p.inputs});
+    const ScratchAreas scratch(p.threads, {kStripRows * p.inputs});
     const bool non_temporal = bypasses_caches(p.out, p.number, p.videos * p.rows, p.outputs);
-    const int64_t together = std::clamp<int64_t>(p.videos * blocks / (8 * p.threads), 1, 8);
-    const int64_t tasks = (blocks + together - 1) / together;
+    const int64_t together = std::clamp<int64_t>(p.videos * strips / (8 * p.threads), 1, 8);
+    const int64_t tasks = (strips + together - 1) / together;
     parallel_for_workers(p.threads, p.videos * tasks, [&](int64_t task, int worker) {
         const int64_t video = task / tasks,
-                      last = std::min(p.rows, (task % tasks + 1) * together * kBlockOfRows);
-        for (int64_t first = task % tasks * together * kBlockOfRows; first < last;
-             first += kBlockOfRows) {
-            const int64_t count = std::min(kBlockOfRows, last - first);
+                      last = std::min(p.rows, (task % tasks + 1) * together * kStripRows);
+        for (int64_t first = task % tasks * together * kStripRows; first < last;
+             first += kStripRows) {
+            const int64_t count = std::min(kStripRows, last - first);
             const int64_t row = video * p.rows + first, next = first + count;
             const RowsOf out(p.out, p.number, row, count, p.outputs);
-            const RowsOf following(p.x, p.number, row + count, std::min(kBlockOfRows, last - next),
+            const RowsOf following(p.x, p.number, row + count, std::min(kStripRows, last - next),
                                    p.inputs);
             pixel_row_gemm({
                 .out = out.rows,
                 .out_number = p.number,
                 .x = element_at(p.x, p.number, row * p.inputs),
                 .number = p.number,
-                .x_step = p.inputs,
-                .count = count,
+                .x_stride = p.inputs,
+                .rows = count,
                 .packed = scratch.at(worker),
                 .panels = panels.of(video),
                 .depth = p.inputs,
-                .lanes = p.outputs,
+                .columns = p.outputs,
                 .start = {.bias = bias_of(p, video), .base = nullptr, .scale = folded},
                 .scale = scale,
                 .activation = {.activation = p.activation, .gain = p.gain, .clamp = p.clamp},
@@ -113,31 +113,31 @@ void linear_act_cpu(const LinearActParams& p) {
 
 void linear_act_backward_cpu(const LinearActBackwardParams& params) {
     const LinearActParams& p = params.forward;
-    const int64_t blocks = blocks_of(p.rows);
+    const int64_t strips = strips_of(p.rows);
     const bool sine = p.activation == Activation::sine;
     if (is_skinny(p) && !sine) return linear_act_skinny_backward(params);
     const VideoPanels back(backward_panels(p), p.videos, p.threads);
     // sin' needs z, which is recomputed.
     const VideoPanels ahead(forward_panels(p, 1.0f), sine ? p.videos : 0, p.threads);
     enum Sum { kWeight, kBias };
-    const PartialSums parts(p.videos, blocks, {p.outputs * p.inputs, p.outputs});
-    const int64_t dz_step = padded(p.outputs);
-    enum Area { kDz, kTail, kPacked, kZ, kRows };
-    const ScratchParts scratch(p.threads,
-                               {kBlockOfRows * dz_step, 32 * kBlockOfRows,
-                                kBlockOfRows * (sine ? std::max(p.inputs, p.outputs) : p.outputs),
-                                sine ? kBlockOfRows * p.outputs : 0,
-                                p.number == Number::bfloat16 ? kBlockOfRows * dz_step : 0});
+    const PartialSums parts(p.videos, strips, {p.outputs * p.inputs, p.outputs});
+    const int64_t dz_stride = padded(p.outputs);
+    enum Area { kDz, kTail, kPacked, kZ, kPackedDz };
+    const ScratchAreas scratch(p.threads,
+                               {kStripRows * dz_stride, 32 * kStripRows,
+                                kStripRows * (sine ? std::max(p.inputs, p.outputs) : p.outputs),
+                                sine ? kStripRows * p.outputs : 0,
+                                p.number == Number::bfloat16 ? kStripRows * dz_stride : 0});
     const bool non_temporal = bypasses_caches(params.dx, p.number, p.videos * p.rows, p.inputs);
     parallel_for_workers(p.threads, p.videos * parts.count(), [&](int64_t task, int worker) {
         const int64_t video = task / parts.count();
         parts.set_to_zero(task);
         float *const dz = scratch.at(worker, kDz), *const tail = scratch.at(worker, kTail);
         float *const packed = scratch.at(worker, kPacked), *const z = scratch.at(worker, kZ);
-        const auto [begin, end] = parts.range(task, blocks);
-        for (int64_t block = begin; block < end; ++block) {
-            const int64_t count = std::min(kBlockOfRows, p.rows - block * kBlockOfRows);
-            const int64_t row = video * p.rows + block * kBlockOfRows;
+        const auto [begin, end] = parts.range(task, strips);
+        for (int64_t strip = begin; strip < end; ++strip) {
+            const int64_t count = std::min(kStripRows, p.rows - strip * kStripRows);
+            const int64_t row = video * p.rows + strip * kStripRows;
             const void* const x = element_at(p.x, p.number, row * p.inputs);
             const RowsOf grad(params.grad, p.number, row, count, p.outputs);
             const RowsOf<const void> out(p.out, p.number, row, count, p.outputs);
@@ -149,12 +149,12 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
                     .out_number = Number::float32,
                     .x = x,
                     .number = p.number,
-                    .x_step = p.inputs,
-                    .count = count,
+                    .x_stride = p.inputs,
+                    .rows = count,
                     .packed = packed,
                     .panels = ahead.of(video),
                     .depth = p.inputs,
-                    .lanes = p.outputs,
+                    .columns = p.outputs,
                     .start = {.bias = bias_of(p, video), .base = nullptr, .scale = 1.0f},
                     .scale = 1.0f,
                     .activation = {.activation = Activation::linear,
@@ -166,13 +166,13 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
             activation_backward({
                 .dz = dz,
                 .dz_number = p.number,
-                .dz_step = dz_step,
+                .dz_stride = dz_stride,
                 .grad = grad.rows,
                 .out = out.rows,
                 .number = p.number,
                 .z = z,
-                .count = count,
-                .lanes = p.outputs,
+                .rows = count,
+                .columns = p.outputs,
                 .dbias = parts.of(task, kBias),
                 .activation = {.activation = p.activation, .gain = p.gain, .clamp = p.clamp},
             });
@@ -181,12 +181,12 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
                 .out_number = p.number,
                 .x = dz,
                 .number = p.number,
-                .x_step = dz_step,
-                .count = count,
+                .x_stride = dz_stride,
+                .rows = count,
                 .packed = packed,
                 .panels = back.of(video),
                 .depth = p.outputs,
-                .lanes = p.inputs,
+                .columns = p.inputs,
                 .start = {.bias = nullptr, .base = nullptr, .scale = 1.0f},
                 .scale = 1.0f,
                 .activation = {.activation = Activation::linear, .gain = 1.0f, .clamp = INFINITY},
@@ -194,21 +194,21 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
                 .next = inputs.next(),
             });
             const int64_t then =
-                block + 1 < end ? std::min(kBlockOfRows, p.rows - (block + 1) * kBlockOfRows) : 0;
+                strip + 1 < end ? std::min(kStripRows, p.rows - (strip + 1) * kStripRows) : 0;
             const RowsOf next_grad(params.grad, p.number, row + count, then, p.outputs);
             const RowsOf<const void> next_out(p.out, p.number, row + count, then, p.outputs);
             weight_gradient({
                 .into = parts.of(task, kWeight),
                 .dz = dz,
-                .dz_step = dz_step,
+                .dz_stride = dz_stride,
                 .x = x,
-                .x_step = p.inputs,
+                .x_stride = p.inputs,
                 .number = p.number,
-                .count = count,
+                .rows = count,
                 .outputs = p.outputs,
                 .inputs = p.inputs,
                 .tail = tail,
-                .rows = scratch.at(worker, kRows),
+                .packed_dz = scratch.at(worker, kPackedDz),
                 .next = {next_grad.next(), next_out.next()},
             });
         }

@@ -11,9 +11,9 @@ struct Roles {
     int64_t many, few;  // rows of each, per video
     const void *many_rows, *few_rows;
     Number many_number, few_number;
-    int64_t row_step, few_step;  // of outputs
-    int64_t bias_row_step, bias_few_step;
-    int64_t blocks;
+    int64_t row_stride, few_stride;  // of outputs
+    int64_t bias_row_stride, bias_few_stride;
+    int64_t strips;
 
     explicit Roles(const LinearActParams& p) {
         const bool few_outputs = p.outputs <= p.rows;
@@ -23,28 +23,30 @@ struct Roles {
         few_rows = few_outputs ? p.weight : p.x;
         many_number = few_outputs ? p.x_number : p.number;
         few_number = few_outputs ? p.number : p.x_number;
-        row_step = few_outputs ? p.outputs : 1;
-        few_step = few_outputs ? 1 : p.outputs;
-        bias_row_step = few_outputs ? 0 : 1;
-        bias_few_step = few_outputs ? 1 : 0;
-        blocks = (many + kManyRows - 1) / kManyRows;
+        row_stride = few_outputs ? p.outputs : 1;
+        few_stride = few_outputs ? 1 : p.outputs;
+        bias_row_stride = few_outputs ? 0 : 1;
+        bias_few_stride = few_outputs ? 1 : 0;
+        strips = (many + kSkinnyStripRows - 1) / kSkinnyStripRows;
     }
-    int64_t rows_of(int64_t block) const { return std::min(kManyRows, many - block * kManyRows); }
+    int64_t rows_of(int64_t strip) const {
+        return std::min(kSkinnyStripRows, many - strip * kSkinnyStripRows);
+    }
 };
 
 }  // namespace
 
 bool is_skinny(const LinearActParams& p) {
-    const bool few_outputs = p.outputs <= p.rows && p.outputs <= kSkinnyRows;
-    return few_outputs || (p.rows <= kSkinnyRows && p.x_number == Number::float32);
+    const bool few_outputs = p.outputs <= p.rows && p.outputs <= kSkinnyLimit;
+    return few_outputs || (p.rows <= kSkinnyLimit && p.x_number == Number::float32);
 }
 
 void linear_act_skinny(const LinearActParams& p) {
     const Roles roles(p);
     const float scale = folded_gain(p.activation, p.gain);
-    parallel_for(p.threads, p.videos * roles.blocks, [&](int64_t task) {
-        const int64_t video = task / roles.blocks, block = task % roles.blocks;
-        const int64_t row = block * kManyRows;
+    parallel_for(p.threads, p.videos * roles.strips, [&](int64_t task) {
+        const int64_t video = task / roles.strips, strip = task % roles.strips;
+        const int64_t row = strip * kSkinnyStripRows;
         const float* const bias =
             p.bias ? p.bias + (p.own_biases ? video * p.outputs : 0) : nullptr;
         skinny_gemm({
@@ -53,15 +55,15 @@ void linear_act_skinny(const LinearActParams& p) {
             .few = element_at(roles.few_rows, roles.few_number, video * roles.few * p.inputs),
             .many_number = roles.many_number,
             .few_number = roles.few_number,
-            .rows = roles.rows_of(block),
+            .rows = roles.rows_of(strip),
             .few_rows = roles.few,
             .depth = p.inputs,
-            .out = element_at(p.out, p.number, video * p.rows * p.outputs + row * roles.row_step),
-            .row_step = roles.row_step,
-            .few_step = roles.few_step,
-            .bias = bias ? bias + row * roles.bias_row_step : nullptr,
-            .bias_row_step = roles.bias_row_step,
-            .bias_few_step = roles.bias_few_step,
+            .out = element_at(p.out, p.number, video * p.rows * p.outputs + row * roles.row_stride),
+            .row_stride = roles.row_stride,
+            .few_stride = roles.few_stride,
+            .bias = bias ? bias + row * roles.bias_row_stride : nullptr,
+            .bias_row_stride = roles.bias_row_stride,
+            .bias_few_stride = roles.bias_few_stride,
             .scale = scale,
             .activation = {.activation = p.activation, .gain = p.gain, .clamp = p.clamp},
         });
@@ -71,27 +73,27 @@ void linear_act_skinny(const LinearActParams& p) {
 void linear_act_skinny_backward(const LinearActBackwardParams& params) {
     const LinearActParams& p = params.forward;
     const Roles roles(p);
-    const bool few_outputs = roles.few_step == 1;
+    const bool few_outputs = roles.few_stride == 1;
     void* const dmany = few_outputs ? params.dx : params.dweight;
     float* const dfew = few_outputs ? params.dweight : static_cast<float*>(params.dx);
     const bool non_temporal =
-        roles.few <= kSkinnyTogether &&
+        roles.few <= kSkinnyNR &&
         bypasses_caches(dmany, roles.many_number, p.videos * roles.many, p.inputs);
     enum Sum { kFew, kBias };
-    const PartialSums parts(p.videos, roles.blocks, {roles.few * p.inputs, p.outputs});
-    // dz of a block has the layout of the outputs: rows of outputs, or of pixels.
-    const ScratchParts scratch(p.threads, {kManyRows * roles.few});
+    const PartialSums parts(p.videos, roles.strips, {roles.few * p.inputs, p.outputs});
+    // dz of a strip has the layout of the outputs: rows of outputs, or of pixels.
+    const ScratchAreas scratch(p.threads, {kSkinnyStripRows * roles.few});
     parallel_for_workers(p.threads, p.videos * parts.count(), [&](int64_t task, int worker) {
         const int64_t video = task / parts.count();
         parts.set_to_zero(task);
         float* const dz = scratch.at(worker);
-        const auto [begin, end] = parts.range(task, roles.blocks);
-        for (int64_t block = begin; block < end; ++block) {
-            const int64_t row = block * kManyRows, count = roles.rows_of(block);
+        const auto [begin, end] = parts.range(task, roles.strips);
+        for (int64_t strip = begin; strip < end; ++strip) {
+            const int64_t row = strip * kSkinnyStripRows, count = roles.rows_of(strip);
             const int64_t dz_rows = few_outputs ? count : roles.few;
-            const int64_t lanes = few_outputs ? roles.few : count;
-            const int64_t at = video * p.rows * p.outputs + row * roles.row_step;
-            const void *grad[kManyRows], *out[kManyRows];
+            const int64_t columns = few_outputs ? roles.few : count;
+            const int64_t at = video * p.rows * p.outputs + row * roles.row_stride;
+            const void *grad[kSkinnyStripRows], *out[kSkinnyStripRows];
             for (int64_t r = 0; r < dz_rows; ++r) {
                 grad[r] = element_at(params.grad, p.number, at + r * p.outputs);
                 out[r] = element_at(p.out, p.number, at + r * p.outputs);
@@ -99,14 +101,14 @@ void linear_act_skinny_backward(const LinearActBackwardParams& params) {
             activation_backward({
                 .dz = dz,
                 .dz_number = Number::float32,
-                .dz_step = lanes,
+                .dz_stride = columns,
                 .grad = grad,
                 .out = out,
                 .number = p.number,
                 .z = nullptr,
-                .count = dz_rows,
-                .lanes = lanes,
-                .dbias = parts.of(task, kBias) + row * roles.bias_row_step,
+                .rows = dz_rows,
+                .columns = columns,
+                .dbias = parts.of(task, kBias) + row * roles.bias_row_stride,
                 .activation = {.activation = p.activation, .gain = p.gain, .clamp = p.clamp},
             });
             const int64_t first = (video * roles.many + row) * p.inputs;
@@ -119,8 +121,8 @@ void linear_act_skinny_backward(const LinearActBackwardParams& params) {
                 .few_rows = roles.few,
                 .depth = p.inputs,
                 .dz = dz,
-                .row_step = few_outputs ? roles.few : 1,
-                .few_step = few_outputs ? 1 : count,
+                .row_stride = few_outputs ? roles.few : 1,
+                .few_stride = few_outputs ? 1 : count,
                 .dmany = element_at(dmany, roles.many_number, first),
                 .dfew = parts.of(task, kFew),
                 .non_temporal = non_temporal,

@@ -15,28 +15,28 @@ inline float folded_gain(Activation activation, float gain) {
     return activation == Activation::sine ? 1.0f : gain;
 }
 
-// The matrices [depth, lanes] of B videos in panels.
+// The matrices [depth, columns] of B videos in panels.
 class VideoPanels {
   public:
-    // `matrix` is the first video's; each next one is depth · lanes elements further.
-    VideoPanels(LanePanelPacking matrix, int64_t videos, int threads)
-        : memory_(videos, {panel_size(matrix.depth, matrix.lanes)}) {
-        constexpr int64_t kLanesOfATask = 128;
-        const int64_t parts = (matrix.lanes + kLanesOfATask - 1) / kLanesOfATask;
-        parallel_for(threads, videos * parts, [&](int64_t task) {
-            LanePanelPacking part = matrix;
-            part.panels = memory_.at(task / parts);
-            part.weight = element_at(matrix.weight, matrix.number,
-                                     task / parts * matrix.depth * matrix.lanes);
-            part.first = task % parts * kLanesOfATask;
-            part.last = std::min(part.first + kLanesOfATask, matrix.lanes);
-            pack_lane_panels(part);
+    // `matrix` is the first video's; each next one is depth · columns elements further.
+    VideoPanels(ColumnPanelPacking matrix, int64_t videos, int threads)
+        : memory_(videos, {panel_size(matrix.depth, matrix.columns)}) {
+        constexpr int64_t kTaskColumns = 128;
+        const int64_t tasks = (matrix.columns + kTaskColumns - 1) / kTaskColumns;
+        parallel_for(threads, videos * tasks, [&](int64_t task) {
+            ColumnPanelPacking one = matrix;
+            one.panels = memory_.at(task / tasks);
+            one.weight = element_at(matrix.weight, matrix.number,
+                                    task / tasks * matrix.depth * matrix.columns);
+            one.first = task % tasks * kTaskColumns;
+            one.last = std::min(one.first + kTaskColumns, matrix.columns);
+            pack_column_panels(one);
         });
     }
     const float* of(int64_t video) const { return memory_.at(video); }
 
   private:
-    ScratchParts memory_;
+    ScratchAreas memory_;
 };
 
 // Sums over rows, of several sizes, computed in parts whose number does not depend on the threads
@@ -64,12 +64,12 @@ class PartialSums {
     }
     // Adds up each video's parts of a sum into out[video · size + i].
     void add_up(float* out, size_t sum, int threads) const {
-        constexpr int64_t kNumbersOfATask = 1 << 14;
+        constexpr int64_t kTaskElements = 1 << 14;
         const int64_t size = sizes_[sum];
-        const int64_t pieces = (size + kNumbersOfATask - 1) / kNumbersOfATask;
+        const int64_t pieces = (size + kTaskElements - 1) / kTaskElements;
         parallel_for(threads, videos_ * pieces, [&](int64_t task) {
-            const int64_t video = task / pieces, first = task % pieces * kNumbersOfATask;
-            const int64_t last = std::min(first + kNumbersOfATask, size);
+            const int64_t video = task / pieces, first = task % pieces * kTaskElements;
+            const int64_t last = std::min(first + kTaskElements, size);
             float* const to = out + video * size;
             std::fill(to + first, to + last, 0.0f);
             for (int64_t part = 0; part < count_; ++part) {
@@ -91,18 +91,18 @@ class PartialSums {
     static constexpr int64_t kParts = 16;
     int64_t videos_, count_;
     std::vector<int64_t> sizes_;
-    ScratchParts memory_;
+    ScratchAreas memory_;
 };
 
 // Whether a matrix is written with non-temporal stores: if it would leave the caches before it is
 // read. The limit is lower under sanitizers, whose tests have small matrices.
-inline bool bypasses_caches(const void* out, Number number, int64_t rows, int64_t lanes) {
+inline bool bypasses_caches(const void* out, Number number, int64_t rows, int64_t columns) {
     constexpr int64_t kLarge = kSanitized ? 1 << 12 : 1 << 23;
-    const int64_t row = lanes * (number == Number::bfloat16 ? 2 : 4);
+    const int64_t row = columns * (number == Number::bfloat16 ? 2 : 4);
     return rows * row >= kLarge && row % 64 == 0 && reinterpret_cast<uintptr_t>(out) % 64 == 0;
 }
 
 // Rows of scratch are a cache line further apart, so that they do not map to the same cache sets.
-inline int64_t padded(int64_t numbers) { return (numbers + 15) / 16 * 16 + 16; }
+inline int64_t padded(int64_t elements) { return (elements + 15) / 16 * 16 + 16; }
 
 }  // namespace digan_fast

@@ -31,7 +31,7 @@ static inline void features_of_lanes(const Block& block, const Scattered& lanes,
     const LaneGather<2 * kBlockColumns> x(block.across, lanes.across);
     const LaneGather<2 * kBlockRows> y(block.down, lanes.down);
     for (int64_t k = 0; k < sinusoids; ++k) {
-        for (int v = 0; v < kLanes / Vec::width; ++v) {
+        for (int v = 0; v < kBlockPixels / Vec::width; ++v) {
             const Vec sx = x(k, v), cx = x(k, v, kBlockColumns);
             const Vec sy = y(k, v), cy = y(k, v, kBlockRows);
             put_sums<fused>(k, v, sx, cx, sy, cy, put);
@@ -46,7 +46,7 @@ static inline void features_of(const Block& block, int64_t sinusoids, const Put&
     for (int64_t k = 0; k < sinusoids; ++k) {
         const float* const x = block.across + k * 2 * kBlockColumns;
         const float* const y = block.down + k * 2 * kBlockRows;
-        for (int v = 0; v < kLanes / Vec::width; ++v) {
+        for (int v = 0; v < kBlockPixels / Vec::width; ++v) {
             const Vec sx = spread_columns(x, v), cx = spread_columns(x + kBlockColumns, v);
             const Vec sy = spread_rows(y, v), cy = spread_rows(y + kBlockRows, v);
             put_sums<fused>(k, v, sx, cx, sy, cy, put);
@@ -60,28 +60,28 @@ class Upsampled {
     Upsampled() = default;
     Upsampled(const Block& block, const float* from, int64_t rows) : from_(from) {
         if (!block.scattered) return;
-        int64_t offsets[kLanes];
-        for (int lane = 0; lane < kLanes; ++lane) {
+        int64_t offsets[kBlockPixels];
+        for (int lane = 0; lane < kBlockPixels; ++lane) {
             const int64_t parent = block.scattered->parent[lane];
-            offsets[lane] = parent / kLanes * rows * kLanes + parent % kLanes;
+            offsets[lane] = parent / kBlockPixels * rows * kBlockPixels + parent % kBlockPixels;
         }
         gather_.emplace(from, offsets);
     }
     DIGAN_FAST_INLINE Vec operator()(int64_t row, int v) const {
         return gather_ ? (*gather_)(row, v)
-                       : repeat_each_four(from_ + row * kLanes + v * (Vec::width / 4));
+                       : repeat_each_four(from_ + row * kBlockPixels + v * (Vec::width / 4));
     }
 
   private:
     const float* from_ = nullptr;
-    std::optional<LaneGather<kLanes>> gather_;
+    std::optional<LaneGather<kBlockPixels>> gather_;
 };
 
 // The initial values of a product, in the lanes of vector v.
 struct UpsampledBase {
     Upsampled bases[kGroupBlocks];
     explicit UpsampledBase(const BlockGroup& p) {
-        for (int b = 0; b < p.count; ++b)
+        for (int b = 0; b < p.block_count; ++b)
             bases[b] = {p.blocks[b], p.blocks[b].base, p.stage->outputs};
     }
     DIGAN_FAST_INLINE Vec operator()(int block, int64_t row, int v) const {
@@ -92,23 +92,23 @@ struct UpsampledBase {
 static inline void start_colours(const Block& block, int64_t colours) {
     const Upsampled start(block, block.rgb_in, colours);
     for (int64_t c = 0; c < colours; ++c)
-        for (int v = 0; v < kLanes / Vec::width; ++v)
-            store(block.rgb_out + c * kLanes + v * Vec::width,
+        for (int v = 0; v < kBlockPixels / Vec::width; ++v)
+            store(block.rgb_out + c * kBlockPixels + v * Vec::width,
                   block.rgb_in ? start(c, v) : broadcast(0.0f));
 }
 
-// x: lanes of float32 or pairs of bfloat16, [blocks][step].
+// x: lanes of float32 or pairs of bfloat16, [blocks][stride].
 template <class T>
 static inline void add_colours(const BlockGroup& p, const PackedLayer& to_rgb, const T* x,
-                               int64_t step) {
-    gemm<float>(to_rgb, p.count, Bias{to_rgb.bias}, x, step, epilogue_of(to_rgb, false),
+                               int64_t stride) {
+    gemm<float>(to_rgb, p.block_count, Bias{to_rgb.bias}, x, stride, epilogue_of(to_rgb, false),
                 [&](auto& tile, int block, int64_t row, int lane) {
-                    float* out = p.blocks[block].rgb_out + row * kLanes + lane;
+                    float* out = p.blocks[block].rgb_out + row * kBlockPixels + lane;
                     for (auto& z : tile.v) {
                         for (int v = 0; v < 2; ++v) z[v] = add(z[v], load(out + v * Vec::width));
                         store(out, z[0]);
                         store(out + Vec::width, z[1]);
-                        out += kLanes;
+                        out += kBlockPixels;
                     }
                 });
 }

@@ -14,17 +14,17 @@
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
 
-constexpr int kVectors = kLanes / Vec::width;
+constexpr int kVectors = kBlockPixels / Vec::width;
 
 // For a block's lanes: x = scale·(q − zero), and the range of the float32 values and 0.
 struct alignas(64) LaneQuantisation {
-    float scale[kLanes];
-    int32_t zero[kLanes];
-    float low[kLanes];
-    float high[kLanes];
+    float scale[kBlockPixels];
+    int32_t zero[kBlockPixels];
+    float low[kBlockPixels];
+    float high[kBlockPixels];
 
     void start_range() {
-        for (int i = 0; i < kLanes; ++i) low[i] = high[i] = 0;
+        for (int i = 0; i < kBlockPixels; ++i) low[i] = high[i] = 0;
     }
 };
 
@@ -39,8 +39,8 @@ DIGAN_FAST_INLINE IntVec int8x4_of(Vec a, Vec b, Vec c, Vec d) {
 // Quantises rows [count, 32], whose range is in `lanes`, to Int8x4 [⌈count/4⌉, 32] and sets scale
 // and zero; the weights of channels past `count` are zero.
 void quantise(const float* rows, int64_t count, Int8x4* int8x4s, LaneQuantisation& lanes) {
-    float levels[kLanes], shift[kLanes];
-    for (int i = 0; i < kLanes; ++i) {
+    float levels[kBlockPixels], shift[kBlockPixels];
+    for (int i = 0; i < kBlockPixels; ++i) {
         const float wide = lanes.high[i] - lanes.low[i];
         const float range = wide > kSmallestRange ? wide : kSmallestRange;
         levels[i] = kActivationLevels / range;
@@ -55,13 +55,13 @@ void quantise(const float* rows, int64_t count, Int8x4* int8x4s, LaneQuantisatio
         const Vec level = load(levels + at), shifted = load(shift + at);
         Vec finite = broadcast(0.0f);
         const auto rounded = [&](int64_t row) {
-            const Vec x = load(rows + row * kLanes + at);
+            const Vec x = load(rows + row * kBlockPixels + at);
             finite = fma(x, broadcast(0.0f), finite);
             return add(mul(x, level), shifted);
         };
         Int8x4* to = int8x4s + at;
         int64_t row = 0;
-        for (; row + 4 <= count; row += 4, to += kLanes)
+        for (; row + 4 <= count; row += 4, to += kBlockPixels)
             store(to,
                   int8x4_of(rounded(row), rounded(row + 1), rounded(row + 2), rounded(row + 3)));
         if (row < count) {
@@ -75,7 +75,7 @@ void quantise(const float* rows, int64_t count, Int8x4* int8x4s, LaneQuantisatio
 
 // q = round(127·v) + 128, a quad for two sinusoids: sin k, cos k, sin k + 1, cos k + 1.
 void store_features(Int8x4* out, const Block& block, int64_t sinusoids, LaneQuantisation& lanes) {
-    for (int i = 0; i < kLanes; ++i) {
+    for (int i = 0; i < kBlockPixels; ++i) {
         lanes.scale[i] = 1 / kFeatureLevels;
         lanes.zero[i] = kFeatureZero;
     }
@@ -86,7 +86,7 @@ void store_features(Int8x4* out, const Block& block, int64_t sinusoids, LaneQuan
     features_of<false>(block, sinusoids, [&](int64_t k, int v, Vec sin, Vec cos) {
         finite[v] = fma(add(sin, cos), broadcast(0.0f), finite[v]);
         const Vec s = add(mul(sin, levels), shift), c = add(mul(cos, levels), shift);
-        Int8x4* const to = out + k / 2 * kLanes + v * Vec::width;
+        Int8x4* const to = out + k / 2 * kBlockPixels + v * Vec::width;
         if (k & 1) {
             store(to, int8x4_of(sine[v], cosine[v], s, c));
         } else if (k + 1 == sinusoids) {
@@ -103,7 +103,7 @@ void store_features(Int8x4* out, const Block& block, int64_t sinusoids, LaneQuan
 
 struct Int8GroupRenderer {
     const BlockGroup& p;
-    const int64_t step = p.widest * kLanes;
+    const int64_t stride = p.widest * kBlockPixels;
     Int8x4* const int8x4s = reinterpret_cast<Int8x4*>(p.scratch[0]);
     float* const x = p.scratch[1];
     LaneQuantisation lanes[kGroupBlocks] = {};
@@ -115,9 +115,9 @@ struct Int8GroupRenderer {
         const Epilogue how = epilogue_of(layer, false);
         // GCC 12 would not inline it otherwise, which costs 8 % of a rendering in int8.
         for_each_tile_of_blocks(
-            layer.outputs, p.count, 1,
-            [&](auto panel, int64_t row, int block, int lane) DIGAN_FAST_INLINE_LAMBDA {
-                constexpr int R = decltype(panel)::count;
+            layer.outputs, p.block_count, 1,
+            [&](auto mr, int64_t row, int block, int lane) DIGAN_FAST_INLINE_LAMBDA {
+                constexpr int R = decltype(mr)::value;
                 const LaneQuantisation& own = lanes[block];
                 IntTile<R> start_sums;
                 for (int v = 0; v < 2; ++v) {
@@ -127,7 +127,7 @@ struct Int8GroupRenderer {
                 }
                 const IntTile<R> sums = microkernel(
                     start_sums, layer.depth, panel_at<Int8x4>(layer.panels, row, layer.depth), R,
-                    int8x4s + block * step + lane, kLanes);
+                    int8x4s + block * stride + lane, kBlockPixels);
                 Tile<R> tile;
                 for (int v = 0; v < 2; ++v) {
                     const Vec scale = load(own.scale + lane + v * Vec::width);
@@ -145,7 +145,7 @@ struct Int8GroupRenderer {
     // Activations, and their range, which ignores NaNs.
     template <class Start>
     void layer(const PackedLayer& layer, const Start& start) {
-        for (int b = 0; b < p.count; ++b) lanes[b].start_range();
+        for (int b = 0; b < p.block_count; ++b) lanes[b].start_range();
         gemm(layer, start, [&](const auto& tile, int block, int64_t row, int lane) {
             for (int v = 0; v < 2; ++v) {
                 float* const low = lanes[block].low + lane + v * Vec::width;
@@ -158,19 +158,19 @@ struct Int8GroupRenderer {
                 store(low, least);
                 store(high, most);
             }
-            store_tile(tile, x + block * step + row * kLanes + lane, kLanes);
+            store_tile(tile, x + block * stride + row * kBlockPixels + lane, kBlockPixels);
         });
     }
 
     void quantise(int64_t channels) {
-        for (int b = 0; b < p.count; ++b)
-            DIGAN_FAST_ISA::quantise(x + b * step, channels, int8x4s + b * step, lanes[b]);
+        for (int b = 0; b < p.block_count; ++b)
+            DIGAN_FAST_ISA::quantise(x + b * stride, channels, int8x4s + b * stride, lanes[b]);
     }
 
     void run() {
         const Stage& stage = *p.stage;
-        for (int b = 0; b < p.count; ++b) {
-            store_features(int8x4s + b * step, p.blocks[b], stage.sinusoids, lanes[b]);
+        for (int b = 0; b < p.block_count; ++b) {
+            store_features(int8x4s + b * stride, p.blocks[b], stage.sinusoids, lanes[b]);
             start_colours(p.blocks[b], stage.colours);
         }
         if (p.blocks[0].base) {
@@ -179,20 +179,21 @@ struct Int8GroupRenderer {
             layer(stage.features, Bias{stage.features.bias});
         }
         int64_t channels = stage.features.outputs;
-        for (const PackedLevel* level = stage.levels; level != stage.levels + stage.count;
+        for (const PackedLevel* level = stage.levels; level != stage.levels + stage.level_count;
              ++level) {
-            for (int64_t i = 0; i < level->count; ++i) {
+            for (int64_t i = 0; i < level->layer_count; ++i) {
                 quantise(channels);
                 layer(level->layers[i], Bias{level->layers[i].bias});
                 channels = level->layers[i].outputs;
             }
-            add_colours(p, level->to_rgb, x, step);
+            add_colours(p, level->to_rgb, x, stride);
         }
-        if (!stage.base) return;
+        if (!stage.next_base) return;
         quantise(channels);
-        gemm(*stage.base, Bias{stage.base->bias},
+        gemm(*stage.next_base, Bias{stage.next_base->bias},
              [&](const auto& tile, int block, int64_t row, int lane) {
-                 store_tile(tile, p.blocks[block].base_out + row * kLanes + lane, kLanes);
+                 store_tile(tile, p.blocks[block].base_out + row * kBlockPixels + lane,
+                            kBlockPixels);
              });
     }
 };

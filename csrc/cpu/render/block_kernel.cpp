@@ -12,7 +12,7 @@ namespace {
 
 // Stores a vector of a sinusoid's features to row k of out, or, in pairs, to half k of its rows.
 inline void store_feature(float* out, int64_t k, int v, Vec feature, bool round) {
-    float* const to = out + k * kLanes + v * Vec::width;
+    float* const to = out + k * kBlockPixels + v * Vec::width;
     store(to, feature);
     for (int i = 0; round && i < Vec::width; ++i) to[i] = to_bfloat16(to[i]);
 }
@@ -20,7 +20,7 @@ inline void store_feature(float* out, int64_t k, int v, Vec feature, bool round)
 template <class T>
     requires(kPack<T> == 2)
 inline void store_feature(T* out, int64_t k, int v, Vec feature, bool) {
-    store_half(out + k / 2 * kLanes + v * Vec::width, feature, k & 1);
+    store_half(out + k / 2 * kBlockPixels + v * Vec::width, feature, k & 1);
 }
 
 // Sines in the first rows, cosines from row `depth` on; the partner of an odd last row is zero.
@@ -28,7 +28,7 @@ template <class T>
 void store_features(T* out, const Block& block, int64_t sinusoids, int64_t depth, bool round) {
     features_of<true>(block, sinusoids, [&](int64_t k, int v, Vec sin, Vec cos) {
         store_feature(out, k, v, sin, round);
-        store_feature(out + depth * kLanes, k, v, cos, round);
+        store_feature(out + depth * kBlockPixels, k, v, cos, round);
     });
 }
 
@@ -37,11 +37,11 @@ template <int R, class T>
 DIGAN_FAST_INLINE Tile<R> sine_and_cosine_parts(const RotatedLayer& weights, int64_t row,
                                                 int64_t depth, const T* at, float* odd) {
     Tile<R> tile = {};
-    microkernel(tile, depth, panel_at<T>(weights.sine, row, depth), R, at, kLanes);
-    store_tile(tile, odd, kTile);
+    microkernel(tile, depth, panel_at<T>(weights.sine, row, depth), R, at, kBlockPixels);
+    store_tile(tile, odd, kNR);
     tile = {};
-    microkernel(tile, depth, panel_at<T>(weights.cosine, row, depth), R, at + depth * kLanes,
-                kLanes);
+    microkernel(tile, depth, panel_at<T>(weights.cosine, row, depth), R, at + depth * kBlockPixels,
+                kBlockPixels);
     return tile;
 }
 
@@ -49,13 +49,13 @@ DIGAN_FAST_INLINE Tile<R> sine_and_cosine_parts(const RotatedLayer& weights, int
 template <int R, class T>
 Tile<R> sine_and_cosine_parts(const Scattered& lanes, int lane, int64_t row, int64_t depth,
                               const T* at, float* odd) {
-    alignas(64) float even[R * kTile], own[2][R * kTile];
-    for (const FrameLanes* part = lanes.frames; part != lanes.frames + lanes.count; ++part) {
-        const int begin = std::max(part->begin - lane, 0), end = std::min(part->end - lane, kTile);
+    alignas(64) float even[R * kNR], own[2][R * kNR];
+    for (const FrameLanes* part = lanes.frames; part != lanes.frames + lanes.frame_count; ++part) {
+        const int begin = std::max(part->begin - lane, 0), end = std::min(part->end - lane, kNR);
         if (begin >= end) continue;
-        store_tile(sine_and_cosine_parts<R>(*part->weights, row, depth, at, own[0]), own[1], kTile);
+        store_tile(sine_and_cosine_parts<R>(*part->weights, row, depth, at, own[0]), own[1], kNR);
         for (int r = 0; r < R; ++r) {
-            for (int i = r * kTile + begin; i < r * kTile + end; ++i) {
+            for (int i = r * kNR + begin; i < r * kNR + end; ++i) {
                 odd[i] = own[0][i];
                 even[i] = own[1][i];
             }
@@ -63,22 +63,22 @@ Tile<R> sine_and_cosine_parts(const Scattered& lanes, int lane, int64_t row, int
     }
     Tile<R> tile;
     for (int r = 0; r < R; ++r)
-        for (int v = 0; v < 2; ++v) tile.v[r][v] = load(even + r * kTile + v * Vec::width);
+        for (int v = 0; v < 2; ++v) tile.v[r][v] = load(even + r * kNR + v * Vec::width);
     return tile;
 }
 
 // act(start + Q·cos ± P·sin) of a group's blocks, or of pairs of blocks, from their features `in`.
 template <class T, class Start, class Out>
-void feature_gemm(const BlockGroup& p, const Start& start, const T* in, int64_t in_step,
+void feature_gemm(const BlockGroup& p, const Start& start, const T* in, int64_t in_stride,
                   const Epilogue& how, const Out& out) {
     const int64_t depth = p.stage->rotated_depth;
-    const int images = p.pairs ? 2 : 1;
+    const int images = p.mirror_pairs ? 2 : 1;
     for_each_tile_of_blocks(
-        p.stage->outputs, p.count, images, [&](auto panel, int64_t row, int block, int lane) {
-            constexpr int R = decltype(panel)::count;
+        p.stage->outputs, p.block_count, images, [&](auto mr, int64_t row, int block, int lane) {
+            constexpr int R = decltype(mr)::value;
             const Block& own = p.blocks[block];
-            const T* const at = in + block * in_step + lane;
-            alignas(64) float odd[R * kTile];
+            const T* const at = in + block * in_stride + lane;
+            alignas(64) float odd[R * kNR];
             const Tile<R> even =
                 own.weights ? sine_and_cosine_parts<R>(*own.weights, row, depth, at, odd)
                             : sine_and_cosine_parts<R>(*own.scattered, lane, row, depth, at, odd);
@@ -87,8 +87,7 @@ void feature_gemm(const BlockGroup& p, const Start& start, const T* in, int64_t 
                 const Vec sign = broadcast(image ? -1.0f : 1.0f);
                 for (int r = 0; r < R; ++r) {
                     for (int v = 0; v < 2; ++v) {
-                        const Vec z =
-                            fma(sign, load(odd + r * kTile + v * Vec::width), even.v[r][v]);
+                        const Vec z = fma(sign, load(odd + r * kNR + v * Vec::width), even.v[r][v]);
                         tile.v[r][v] = add(z, start(block + image, row + r, lane / Vec::width + v));
                     }
                 }
@@ -138,7 +137,7 @@ template <class T>
 struct GroupRenderer {
     const BlockGroup& p;
     const bool round;
-    const int64_t step = p.widest * kLanes;
+    const int64_t stride = p.widest * kBlockPixels;
     T* const scratch[3] = {reinterpret_cast<T*>(p.scratch[0]), reinterpret_cast<T*>(p.scratch[1]),
                            reinterpret_cast<T*>(p.scratch[2])};
 
@@ -146,22 +145,24 @@ struct GroupRenderer {
     template <class Start>
     void features(const Start& start, T* to) const {
         const Stage& stage = *p.stage;
-        for (int b = 0; b < p.count; b += p.pairs ? 2 : 1)
-            store_features(scratch[0] + b * step, p.blocks[b], stage.sinusoids, stage.rotated_depth,
-                           round);
-        feature_gemm(p, start, scratch[0], step, epilogue_of(stage.sine, round),
+        for (int b = 0; b < p.block_count; b += p.mirror_pairs ? 2 : 1)
+            store_features(scratch[0] + b * stride, p.blocks[b], stage.sinusoids,
+                           stage.rotated_depth, round);
+        feature_gemm(p, start, scratch[0], stride, epilogue_of(stage.sine, round),
                      [&](const auto& tile, int block, int64_t row, int lane) {
-                         store_tile(tile, to + block * step + row / kPack<T> * kLanes + lane,
-                                    kLanes);
+                         store_tile(tile,
+                                    to + block * stride + row / kPack<T> * kBlockPixels + lane,
+                                    kBlockPixels);
                      });
     }
 
     // Stores activations to the rows of `to`.
     template <class Start>
     void layer(const PackedLayer& layer, const Start& start, const T* from, T* to) const {
-        gemm<T>(layer, p.count, start, from, step, epilogue_of(layer, round),
+        gemm<T>(layer, p.block_count, start, from, stride, epilogue_of(layer, round),
                 [&](const auto& tile, int block, int64_t row, int lane) {
-                    store_tile(tile, to + block * step + row / kPack<T> * kLanes + lane, kLanes);
+                    store_tile(tile, to + block * stride + row / kPack<T> * kBlockPixels + lane,
+                               kBlockPixels);
                 });
     }
 
@@ -173,22 +174,23 @@ struct GroupRenderer {
         } else {
             features(Bias{stage.sine.bias}, x);
         }
-        for (int b = 0; b < p.count; ++b) start_colours(p.blocks[b], stage.colours);
-        for (const PackedLevel* level = stage.levels; level != stage.levels + stage.count;
+        for (int b = 0; b < p.block_count; ++b) start_colours(p.blocks[b], stage.colours);
+        for (const PackedLevel* level = stage.levels; level != stage.levels + stage.level_count;
              ++level) {
-            for (int64_t i = 0; i < level->count; ++i) {
+            for (int64_t i = 0; i < level->layer_count; ++i) {
                 layer(level->layers[i], Bias{level->layers[i].bias}, x, y);
                 T* const swapped = x;
                 x = y;
                 y = swapped;
             }
-            add_colours(p, level->to_rgb, x, step);
+            add_colours(p, level->to_rgb, x, stride);
         }
-        if (stage.base) {
-            gemm<T>(*stage.base, p.count, Bias{stage.base->bias}, x, step,
-                    epilogue_of(*stage.base, false),
+        if (stage.next_base) {
+            gemm<T>(*stage.next_base, p.block_count, Bias{stage.next_base->bias}, x, stride,
+                    epilogue_of(*stage.next_base, false),
                     [&](const auto& tile, int block, int64_t row, int lane) {
-                        store_tile(tile, p.blocks[block].base_out + row * kLanes + lane, kLanes);
+                        store_tile(tile, p.blocks[block].base_out + row * kBlockPixels + lane,
+                                   kBlockPixels);
                     });
         }
     }
@@ -196,25 +198,34 @@ struct GroupRenderer {
 
 }  // namespace
 
-void axis_features_of_blocks(const AxisFeatureParams& p) {
+void block_axis_features(const BlockAxisFeatures& p) {
     // x = 2i/side − 1 to the right, or y = 2(side − 1 − i)/side − 1 upwards.
     // About the centre, −1/side, each is (2i − (side − 1))/side, or its negative.
     const int64_t centre = p.centred ? 1 : 0;
-    const int64_t start = p.axis ? p.side - 2 + centre : centre - p.side, step = p.axis ? -2 : 2;
-    const Axis axis{p.frequency, p.phase, p.sinusoids, p.axis, start, step, p.side};
-    for (int64_t g = 0; g < p.groups; ++g) {
-        float* const features = p.features + g * p.sinusoids * 2 * p.group;
-        axis_features(axis, p.first + g * p.group, p.group,
+    const bool up = p.axis == Axis::y;
+    const int64_t start = up ? p.side - 2 + centre : centre - p.side, step = up ? -2 : 2;
+    const AxisPositions axis{
+        .frequency = p.frequency,
+        .phase = p.phase,
+        .sinusoids = p.sinusoids,
+        .axis = p.axis,
+        .start = start,
+        .step = step,
+        .side = p.side,
+    };
+    for (int64_t segment = 0; segment < p.segments; ++segment) {
+        float* const features = p.features + segment * p.sinusoids * 2 * p.length;
+        axis_features(axis, p.first + segment * p.length, p.length,
                       [&](int64_t k, int64_t i, float sine, float cosine) {
-                          features[k * 2 * p.group + i] = sine;
-                          features[k * 2 * p.group + p.group + i] = cosine;
+                          features[k * 2 * p.length + i] = sine;
+                          features[k * 2 * p.length + p.length + i] = cosine;
                       });
     }
 }
 
 void rotate_weights(const WeightRotation& p) {
-    for_each_panel(p.last - p.first, [&](auto panel, int64_t from) {
-        constexpr int R = decltype(panel)::count;
+    for_each_panel(p.last - p.first, [&](auto mr, int64_t from) {
+        constexpr int R = decltype(mr)::value;
         const int64_t row = p.first + from;
         const auto rotate_to = [&](auto* P, auto* Q) { rotate_panel<R>(p, row, P, Q); };
         if (p.precision == Precision::bfloat16) {

@@ -9,31 +9,34 @@
 
 #include <cstdint>
 
+#include "fourier/axis.h"
 #include "gemm/pack_weights_kernel.h"
 
 namespace digan_fast {
 
 constexpr int kBlockRows = 4;
 constexpr int kBlockColumns = 8;
-static_assert(kBlockRows * kBlockColumns == kBlockLanes, "a block is a row of lanes");
+static_assert(kBlockRows * kBlockColumns == kBlockPixels, "a block is a row of lanes");
 
-// Sines and cosines of the pixels along one axis: features [groups, K, (sin, cos), group].
-struct AxisFeatureParams {
+// Sines and cosines of the pixels along one axis: in segments of a block's
+// rows or columns: features [segments, K, (sin, cos), length].
+struct BlockAxisFeatures {
     float* features;
     const float* frequency;  // [K, 2]
     const float* phase;      // [K], or null
     int64_t sinusoids;
-    int axis;               // 0: x grows to the right; 1: y grows upwards
-    int64_t side;           // of the whole grid
-    bool centred;           // positions are relative to the grid's centre
-    int64_t first;          // index of the first pixel
-    int64_t groups, group;  // group: 4 or 8 pixels
+    Axis axis;
+    int64_t side;   // of the whole grid
+    bool centred;   // positions are relative to the grid's centre
+    int64_t first;  // index of the first pixel
+    int64_t segments;
+    int64_t length;  // of a segment, 4 or 8 pixels
 };
 
 // One level of a stage: layers after its first product, then to-RGB.
 struct PackedLevel {
     const PackedLayer* layers;
-    int64_t count;
+    int64_t layer_count;
     PackedLayer to_rgb;
 };
 
@@ -51,8 +54,8 @@ struct Stage {
     int64_t sinusoids;
     int64_t outputs;  // of the product with features
     const PackedLevel* levels;
-    int64_t count;
-    const PackedLayer* base;  // the next stage's weights of this one's activations, or null
+    int64_t level_count;
+    const PackedLayer* next_base;  // the next stage's weights of this one's activations, or null
     int64_t colours;
     Precision precision;
 };
@@ -66,11 +69,11 @@ struct FrameLanes {
 // Any 32 pixels of some frames: where the features of each pixel's column and row begin, its
 // parent's lane in the coarser grid's blocks, 32 · block + lane, and which frame each belongs to.
 struct Scattered {
-    int64_t across[kBlockLanes];
-    int64_t down[kBlockLanes];
-    int64_t parent[kBlockLanes];     // unused on the coarsest grid
-    FrameLanes frames[kBlockLanes];  // unused in int8
-    int count;                       // frames
+    int64_t across[kBlockPixels];
+    int64_t down[kBlockPixels];
+    int64_t parent[kBlockPixels];     // unused on the coarsest grid
+    FrameLanes frames[kBlockPixels];  // unused in int8
+    int frame_count;
 };
 
 // Computes rows [first, last) of a frame's rotated weights.
@@ -93,20 +96,20 @@ struct Block {
     const float* rgb_in;  // the colours so far, [colours, 32] from lane 8c on, or null
     const Scattered* scattered;
     const RotatedLayer* weights;  // its frame's; null if `scattered` has several, and in int8
-    float* base_out;              // [stage.base->outputs, 32]
+    float* base_out;              // [stage.next_base->outputs, 32]
     float* rgb_out;               // [colours, 32]
 };
 
 struct BlockGroup {
     const Stage* stage;
     const Block* blocks;
-    int count;          // 1 to kGroupBlocks
-    bool pairs;         // every second block mirrors the one before, lane by lane
+    int block_count;    // 1 to kGroupBlocks
+    bool mirror_pairs;  // every second block mirrors the one before, lane by lane
     float* scratch[3];  // count · widest · 32 elements each, aligned to 64 bytes
     int64_t widest;     // the most packed rows of any activations or features
 };
 
-void axis_features_of_blocks(const AxisFeatureParams& params);
+void block_axis_features(const BlockAxisFeatures& params);
 void rotate_weights(const WeightRotation& params);
 void render_group(const BlockGroup& params);
 

@@ -10,7 +10,7 @@ void StageWork::divide(const std::vector<Pixel>& cut, int64_t frames) {
     if (blocks_of(frames * pixels) <
         frames * static_cast<int64_t>(cut.size()) + blocks_of(frames * apart)) {
         for (const Pixel& block : cut) {
-            for (int lane = 0; lane < kBlockLanes; ++lane) {
+            for (int lane = 0; lane < kBlockPixels; ++lane) {
                 const Pixel pixel = block.of_lane(lane);
                 if (area.holds(pixel.row, pixel.column)) loose.push_back(pixel);
             }

@@ -14,10 +14,10 @@ namespace digan_fast {
 inline int64_t floor_divide(int64_t a, int64_t b) { return a / b - (a % b < 0); }
 
 // A rectangle of pixels, with inclusive ends.
-struct Area {
+struct Rectangle {
     int64_t top, left, bottom, right;
 
-    Area coarser(int64_t factor) const {
+    Rectangle coarser(int64_t factor) const {
         return {floor_divide(top, factor), floor_divide(left, factor), floor_divide(bottom, factor),
                 floor_divide(right, factor)};
     }
@@ -47,33 +47,33 @@ struct Pixel {
     }
 };
 
-inline int64_t blocks_of(int64_t pixels) { return (pixels + kBlockLanes - 1) / kBlockLanes; }
+inline int64_t blocks_of(int64_t pixels) { return (pixels + kBlockPixels - 1) / kBlockPixels; }
 
-// Features along one axis of a stage's part of the grid, in groups of a block's rows or columns.
+// Features along one axis of a stage's part of the grid, in segments of a block's rows or columns.
 struct AxisTable {
     Scratch memory;
-    int64_t first;  // the first group's first pixel
-    int64_t groups;
-    int64_t group;  // pixels
-    int64_t step;   // elements per group
+    int64_t first;  // the first segment's first pixel
+    int64_t segments;
+    int64_t length;  // pixels of a segment
+    int64_t stride;  // elements per segment
 
     // For the pixels from `begin` to `end`, inclusive.
     AxisTable(int64_t begin, int64_t end, int64_t pixels, int64_t sinusoids, int64_t copies)
         : first(begin),
-          groups((end - begin) / pixels + 1),
-          group(pixels),
-          step(2 * sinusoids * pixels) {
-        memory.reserve(copies * groups * step);
+          segments((end - begin) / pixels + 1),
+          length(pixels),
+          stride(2 * sinusoids * pixels) {
+        memory.reserve(copies * segments * stride);
     }
-    float* copy(int64_t index) const { return memory.data() + index * groups * step; }
+    float* copy(int64_t index) const { return memory.data() + index * segments * stride; }
     // Where a pixel's elements begin.
     int64_t of(int64_t pixel) const {
-        return (pixel - first) / group * step + (pixel - first) % group;
+        return (pixel - first) / length * stride + (pixel - first) % length;
     }
 };
 
 struct StageWork {
-    Area area;
+    Rectangle area;
     AxisTable across;  // one copy for each frame that is rendered at once
     AxisTable down;
     // A chunk of a frame: whole blocks, and loose pixels from blocks cut by the window's border.
@@ -93,7 +93,7 @@ struct StageWork {
     }
     // A frame's pixel in these blocks; `lane` counts within one frame, as Pixel::parent does.
     int64_t lane_of(int64_t lane, int64_t frame, int64_t frames) const {
-        const int64_t lanes = static_cast<int64_t>(whole.size()) * kBlockLanes;
+        const int64_t lanes = static_cast<int64_t>(whole.size()) * kBlockPixels;
         return lane < lanes
                    ? frame * lanes + lane
                    : frames * lanes + frame * static_cast<int64_t>(loose.size()) + lane - lanes;

@@ -24,7 +24,7 @@ class Renderer {
     void run();
 
   private:
-    void features(int64_t video, int64_t first, int64_t frames, bool down);
+    void features(int64_t video, int64_t first, int64_t frames, Axis axis);
     std::vector<Pixel> coarsest_blocks();
     void chunk(int64_t video, int64_t first, int64_t frames);
     void find_blocks(size_t stage);
@@ -41,11 +41,11 @@ class Renderer {
     // Weights are rotated by each frame's phase; in int8 the features include it instead.
     const bool rotated_ = p_.precision != Precision::int8;
     std::vector<StageWork> work_;
-    Area window_{};  // of the finest grid
+    Rectangle window_{};  // of the finest grid
     int64_t frames_together_;
     int64_t chunk_blocks_;  // of the coarsest grid
     int64_t repeat_;        // pixels of the picture per pixel of the finest grid, per axis
-    ScratchParts scratch_;
+    ScratchAreas scratch_;
     std::optional<RotatedWeights> rotated_weights_;
     std::vector<Pixel> cut_;
     size_t paired_ = 0;  // how many of the coarsest grid's blocks
@@ -54,16 +54,17 @@ class Renderer {
 Renderer::Renderer(const RenderParams& p)
     : p_(p),
       weights_(p),
-      scratch_(p.threads, std::vector<int64_t>(3, kGroupBlocks * weights_.widest() * kBlockLanes)) {
+      scratch_(p.threads,
+               std::vector<int64_t>(3, kGroupBlocks * weights_.widest() * kBlockPixels)) {
     const size_t stages = weights_.stages().size();
     const int64_t finest = weights_.grids().back()->side;
     repeat_ = p.side / finest;
     chunk_blocks_ =
-        std::max<int64_t>(2, kChunkPixels / kBlockLanes >> std::min<size_t>(62, 2 * (stages - 1)));
-    const Area last =
-        Area{p.top, p.left, p.top + p.height - 1, p.left + p.width - 1}.coarser(repeat_);
+        std::max<int64_t>(2, kChunkPixels / kBlockPixels >> std::min<size_t>(62, 2 * (stages - 1)));
+    const Rectangle last =
+        Rectangle{p.top, p.left, p.top + p.height - 1, p.left + p.width - 1}.coarser(repeat_);
     window_ = last;
-    const Area first = last.coarser(int64_t{1} << (stages - 1));
+    const Rectangle first = last.coarser(int64_t{1} << (stages - 1));
     frames_together_ = std::clamp<int64_t>(kChunkPixels / last.pixels(), 1, p.frames);
     frames_together_ = std::max(frames_together_, std::min<int64_t>(p.frames, p.threads / 4));
     if (rotated_) {
@@ -72,7 +73,7 @@ Renderer::Renderer(const RenderParams& p)
         rotated_weights_.emplace(p, weights_, frames_together_);
     }
     for (size_t s = 0; s < stages; ++s) {
-        const Area area = last.coarser(int64_t{1} << (stages - 1 - s));
+        const Rectangle area = last.coarser(int64_t{1} << (stages - 1 - s));
         const int64_t sinusoids = weights_.stages()[s].sinusoids;
         // Blocks, and so their children, are aligned to the coarsest grid's first pixel.
         const int64_t scale = int64_t{1} << s;
@@ -90,11 +91,11 @@ void Renderer::run() {
     const std::vector<Pixel> blocks = coarsest_blocks();
     for (int64_t video = 0; video < p_.videos; ++video) {
         weights_.pack(video, p_.threads);
-        features(video, 0, 1, true);
-        if (rotated_) features(video, 0, 1, false);
+        features(video, 0, 1, Axis::y);
+        if (rotated_) features(video, 0, 1, Axis::x);
         for (int64_t first = 0; first < p_.frames; first += frames_together_) {
             const int64_t frames = std::min(frames_together_, p_.frames - first);
-            if (!rotated_) features(video, first, frames, false);
+            if (!rotated_) features(video, first, frames, Axis::x);
             for (size_t begin = 0; begin < blocks.size(); begin += chunk_blocks_) {
                 work.whole.clear();
                 work.loose.clear();
@@ -118,7 +119,7 @@ void Renderer::run() {
 // The blocks of the coarsest grid: first, alternately, those that are inside the window with all
 // their descendants, and their mirror images, for which the same holds.
 std::vector<Pixel> Renderer::coarsest_blocks() {
-    const Area& area = work_.front().area;
+    const Rectangle& area = work_.front().area;
     const int64_t side = weights_.grids().front()->side;
     const int64_t scale = int64_t{1} << (work_.size() - 1);
     const auto inside = [&](int64_t row, int64_t column) {
@@ -145,10 +146,11 @@ std::vector<Pixel> Renderer::coarsest_blocks() {
     return pairs;
 }
 
-// The features of a video's grid rows (`down`) or grid columns; the latter, if weights are not
+// The features of a video's grid columns (x) or grid rows (y); the former, if weights are not
 // rotated, for each frame with its phase.
-void Renderer::features(int64_t video, int64_t first, int64_t frames, bool down) {
-    std::vector<AxisFeatureParams> tasks;
+void Renderer::features(int64_t video, int64_t first, int64_t frames, Axis axis) {
+    const bool down = axis == Axis::y;
+    std::vector<BlockAxisFeatures> tasks;
     for (size_t s = 0; s < work_.size(); ++s) {
         const RenderLevel& grid = *weights_.grids()[s];
         const AxisTable& features = down ? work_[s].down : work_[s].across;
@@ -157,22 +159,22 @@ void Renderer::features(int64_t video, int64_t first, int64_t frames, bool down)
                 down || rotated_
                     ? nullptr
                     : grid.phase + (video * p_.frames + first + frame) * grid.sinusoids;
-            for (int64_t g = 0; g < features.groups; ++g) {
-                tasks.push_back({.features = features.copy(frame) + g * features.step,
+            for (int64_t segment = 0; segment < features.segments; ++segment) {
+                tasks.push_back({.features = features.copy(frame) + segment * features.stride,
                                  .frequency = grid.frequency + video * grid.sinusoids * 2,
                                  .phase = phase,
                                  .sinusoids = grid.sinusoids,
-                                 .axis = down ? 1 : 0,
+                                 .axis = axis,
                                  .side = grid.side,
                                  .centred = rotated_,
-                                 .first = features.first + g * features.group,
-                                 .groups = 1,
-                                 .group = features.group});
+                                 .first = features.first + segment * features.length,
+                                 .segments = 1,
+                                 .length = features.length});
             }
         }
     }
     parallel_for(p_.threads, static_cast<int64_t>(tasks.size()),
-                 [&](int64_t i) { axis_features_of_blocks(tasks[i]); });
+                 [&](int64_t i) { block_axis_features(tasks[i]); });
 }
 
 // Takes the coarsest grid's blocks that were added through all stages.
@@ -183,8 +185,8 @@ void Renderer::chunk(int64_t video, int64_t first, int64_t frames) {
         work_[s].divide(cut_, frames);
         scatter(s, frames);
         const Stage& stage = weights_.stages()[s];
-        const int64_t lanes = work_[s].blocks(frames) * kBlockLanes;
-        if (stage.base) work_[s].base.reserve(lanes * stage.base->outputs);
+        const int64_t lanes = work_[s].blocks(frames) * kBlockPixels;
+        if (stage.next_base) work_[s].base.reserve(lanes * stage.next_base->outputs);
         work_[s].rgb.reserve(lanes * stage.colours);
         this->stage(s, video, first, frames);
     }
@@ -200,22 +202,22 @@ void Renderer::find_blocks(size_t s) {
     const auto child_of = [](const Pixel& block, int child, int64_t parent) {
         return Pixel{2 * block.row + (child & 1) * kBlockRows,
                      2 * block.column + (child >> 1) * kBlockColumns,
-                     parent + child * kBlockLanes / 4, block.mirrored};
+                     parent + child * kBlockPixels / 4, block.mirrored};
     };
     int64_t parent = 0;
-    for (; parent < coarser.paired * kBlockLanes; parent += 2 * kBlockLanes) {
-        const Pixel& block = coarser.whole[parent / kBlockLanes];
-        const Pixel& image = coarser.whole[parent / kBlockLanes + 1];
+    for (; parent < coarser.paired * kBlockPixels; parent += 2 * kBlockPixels) {
+        const Pixel& block = coarser.whole[parent / kBlockPixels];
+        const Pixel& image = coarser.whole[parent / kBlockPixels + 1];
         for (int child = 0; child < 4; ++child) {
             work.whole.push_back(child_of(block, child, parent));
-            work.whole.push_back(child_of(image, child, parent + kBlockLanes));
+            work.whole.push_back(child_of(image, child, parent + kBlockPixels));
         }
     }
     work.paired = 4 * coarser.paired;
-    for (; parent < static_cast<int64_t>(coarser.whole.size()) * kBlockLanes;
-         parent += kBlockLanes) {
+    for (; parent < static_cast<int64_t>(coarser.whole.size()) * kBlockPixels;
+         parent += kBlockPixels) {
         for (int child = 0; child < 4; ++child)
-            add_block(s, child_of(coarser.whole[parent / kBlockLanes], child, parent));
+            add_block(s, child_of(coarser.whole[parent / kBlockPixels], child, parent));
     }
     for (const Pixel& pixel : coarser.loose) {
         for (int child = 0; child < 4; ++child) {
@@ -229,7 +231,7 @@ void Renderer::find_blocks(size_t s) {
 
 void Renderer::add_block(size_t s, const Pixel& block) {
     const int64_t share = work_[s].area.share(block.row, block.column);
-    if (share == kBlockLanes) {
+    if (share == kBlockPixels) {
         work_[s].whole.push_back(block);
     } else if (share) {
         cut_.push_back(block);
@@ -241,10 +243,10 @@ void Renderer::scatter(size_t s, int64_t frames) {
     StageWork& work = work_[s];
     const int64_t lanes = frames * static_cast<int64_t>(work.loose.size());
     work.scattered.assign(static_cast<size_t>(blocks_of(lanes)), {});
-    for (size_t i = 0; i < work.scattered.size() * kBlockLanes; ++i) {
+    for (size_t i = 0; i < work.scattered.size() * kBlockPixels; ++i) {
         const auto [frame, pixel] = work.loose_of(static_cast<int64_t>(i), frames);
-        Scattered& block = work.scattered[i / kBlockLanes];
-        const int lane = static_cast<int>(i % kBlockLanes);
+        Scattered& block = work.scattered[i / kBlockPixels];
+        const int lane = static_cast<int>(i % kBlockPixels);
         block.across[lane] = work.across.of(pixel.column);
         block.down[lane] = work.down.of(pixel.row);
         if (s) block.parent[lane] = work_[s - 1].lane_of(pixel.parent, frame, frames);
@@ -253,9 +255,9 @@ void Renderer::scatter(size_t s, int64_t frames) {
             continue;
         }
         const RotatedLayer* const weights = &rotated_weights_->of(s, frame);
-        if (lane == 0 || block.frames[block.count - 1].weights != weights)
-            block.frames[block.count++] = {weights, lane, lane};
-        block.frames[block.count - 1].end = lane + 1;
+        if (lane == 0 || block.frames[block.frame_count - 1].weights != weights)
+            block.frames[block.frame_count++] = {weights, lane, lane};
+        block.frames[block.frame_count - 1].end = lane + 1;
     }
 }
 
@@ -269,9 +271,9 @@ Block Renderer::whole_block(size_t s, int64_t frame, int64_t index, int64_t fram
     if (rotated_) block.weights = &rotated_weights_->of(s, frame);
     if (s) {
         const int64_t parent = work_[s - 1].lane_of(place.parent, frame, frames);
-        const Block coarser = storage(s - 1, parent / kBlockLanes);
-        block.base = coarser.base_out + parent % kBlockLanes;
-        block.rgb_in = coarser.rgb_out + parent % kBlockLanes;
+        const Block coarser = storage(s - 1, parent / kBlockPixels);
+        block.base = coarser.base_out + parent % kBlockPixels;
+        block.rgb_in = coarser.rgb_out + parent % kBlockPixels;
     }
     return block;
 }
@@ -282,7 +284,7 @@ Block Renderer::scattered_block(size_t s, int64_t number, int64_t frames) const 
     block.across = work.across.copy(0);
     block.down = work.down.copy(0);
     block.scattered = &work.scattered[static_cast<size_t>(number)];
-    if (block.scattered->count == 1) block.weights = block.scattered->frames[0].weights;
+    if (block.scattered->frame_count == 1) block.weights = block.scattered->frames[0].weights;
     if (s) {
         const Block coarser = storage(s - 1, 0);
         block.base = coarser.base_out;
@@ -295,8 +297,9 @@ Block Renderer::scattered_block(size_t s, int64_t number, int64_t frames) const 
 Block Renderer::storage(size_t s, int64_t block) const {
     const Stage& stage = weights_.stages()[s];
     Block at{};
-    if (stage.base) at.base_out = work_[s].base.data() + block * stage.base->outputs * kBlockLanes;
-    at.rgb_out = work_[s].rgb.data() + block * stage.colours * kBlockLanes;
+    if (stage.next_base)
+        at.base_out = work_[s].base.data() + block * stage.next_base->outputs * kBlockPixels;
+    at.rgb_out = work_[s].rgb.data() + block * stage.colours * kBlockPixels;
     return at;
 }
 
@@ -335,21 +338,21 @@ void Renderer::stage(size_t s, int64_t video, int64_t first, int64_t frames) {
         render_group({
             .stage = &stage,
             .blocks = inside,
-            .count = static_cast<int>(count),
-            .pairs = pairs,
+            .block_count = static_cast<int>(count),
+            .mirror_pairs = pairs,
             .scratch = {scratch_.at(worker), scratch_.at(worker, 1), scratch_.at(worker, 2)},
             .widest = weights_.widest(),
         });
         if (s + 1 < work_.size()) return;
         const int64_t loose = frames * static_cast<int64_t>(work.loose.size());
         for (int64_t i = 0; i < count; ++i) {
-            for (int lane = 0; lane < kBlockLanes; ++lane) {
+            for (int lane = 0; lane < kBlockPixels; ++lane) {
                 const float* const rgb = inside[i].rgb_out + lane;
                 if (i < first_scattered) {
                     const auto [frame, index] = place_of(i);
                     put(work.whole[static_cast<size_t>(index)].of_lane(lane), rgb, video,
                         first + frame);
-                } else if (const int64_t n = (begin + i - alone) * kBlockLanes + lane; n < loose) {
+                } else if (const int64_t n = (begin + i - alone) * kBlockPixels + lane; n < loose) {
                     const auto [frame, pixel] = work.loose_of(n, frames);
                     put(pixel, rgb, video, first + frame);
                 }
@@ -374,7 +377,7 @@ void Renderer::put(const Pixel& pixel, const float* rgb, int64_t video, int64_t 
             p_.out + ((video * p_.frames + frame) * colours + colour) * p_.height * p_.width;
         for (int64_t y = top; y < bottom; ++y)
             for (int64_t x = left; x < right; ++x)
-                picture[y * p_.width + x] = rgb[colour * kBlockLanes];
+                picture[y * p_.width + x] = rgb[colour * kBlockPixels];
     }
 }
 

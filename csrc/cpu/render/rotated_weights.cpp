@@ -10,7 +10,7 @@ namespace {
 
 constexpr int64_t kLine = 16;  // elements per cache line
 
-int64_t whole_lines(int64_t numbers) { return (numbers + kLine - 1) / kLine * kLine; }
+int64_t whole_lines(int64_t elements) { return (elements + kLine - 1) / kLine * kLine; }
 
 }  // namespace
 
@@ -27,32 +27,32 @@ RotatedWeights::RotatedWeights(const RenderParams& params, const StageWeights& w
     memory_.reserve(size);
     for (size_t s = 0; s < begin.size(); ++s) {
         const Stage& stage = weights.stages()[s];
-        const int64_t numbers = whole_lines(stage.outputs * stage.rotated_depth);
+        const int64_t elements = whole_lines(stage.outputs * stage.rotated_depth);
         std::vector<RotatedLayer>& layers = layers_.emplace_back();
         for (int64_t frame = 0; frame < most; ++frame) {
-            float* const sine = memory_.data() + begin[s] + frame * 2 * numbers;
-            layers.push_back({sine, sine + numbers});
+            float* const sine = memory_.data() + begin[s] + frame * 2 * elements;
+            layers.push_back({sine, sine + elements});
         }
     }
 }
 
 void RotatedWeights::rotate(size_t s, int64_t video, int64_t first, int64_t frames) {
-    const int64_t number = video * p_.frames + first;
-    if (held_[s] == number) return;
+    const int64_t picture = video * p_.frames + first;
+    if (held_[s] == picture) return;
     if (shared_) std::fill(held_.begin(), held_.end(), -1);
-    held_[s] = number;
+    held_[s] = picture;
     const RenderLevel& grid = *weights_.grids()[s];
     const Stage& stage = weights_.stages()[s];
     const int64_t K = grid.sinusoids;
     std::vector<float> rotations(static_cast<size_t>(frames * 2 * K));
     parallel_for(p_.threads, frames, [&](int64_t frame) {
-        phase_rotation(grid.frequency + video * K * 2, grid.phase + (number + frame) * K, K,
+        phase_rotation(grid.frequency + video * K * 2, grid.phase + (picture + frame) * K, K,
                        grid.side, rotations.data() + frame * 2 * K);
     });
     // Each task rotates some rows for all frames, so that weights are read from memory once.
-    const int64_t parts = (stage.outputs + kRowsOfAPackTask - 1) / kRowsOfAPackTask;
+    const int64_t parts = (stage.outputs + kPackTaskRows - 1) / kPackTaskRows;
     parallel_for(p_.threads, parts * frames, [&](int64_t i) {
-        const int64_t row = i / frames * kRowsOfAPackTask, frame = i % frames;
+        const int64_t row = i / frames * kPackTaskRows, frame = i % frames;
         rotate_weights({
             .sine = stage.sine,
             .cosine = stage.cosine,
@@ -61,7 +61,7 @@ void RotatedWeights::rotate(size_t s, int64_t video, int64_t first, int64_t fram
             .sinusoids = K,
             .depth = stage.rotated_depth,
             .first = row,
-            .last = std::min(row + kRowsOfAPackTask, stage.outputs),
+            .last = std::min(row + kPackTaskRows, stage.outputs),
             .precision = p_.precision,
         });
     });

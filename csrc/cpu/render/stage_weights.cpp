@@ -49,7 +49,7 @@ StageWeights::StageWeights(const RenderParams& p) : precision_(p.precision) {
                 linear.activation = Activation::linear;
                 linear.clamp = INFINITY;
                 bases_.push_back(add(linear, 0, below, 0, true, precision_));
-                stages_.back().base = &bases_.back();
+                stages_.back().next_base = &bases_.back();
             }
             const int64_t K = level.sinusoids;
             if (precision_ == Precision::int8) {
@@ -57,8 +57,8 @@ StageWeights::StageWeights(const RenderParams& p) : precision_(p.precision) {
             } else {
                 stage.sine = add(first, below, K, 0, !below, Precision::float32, 1);
                 stage.cosine = add(first, below + K, K, 0, false, Precision::float32, 1);
-                const int64_t pairs = pack_factor(precision_);
-                stage.rotated_depth = round_up(K, pairs) / pairs;
+                const int64_t factor = pack_factor(precision_);
+                stage.rotated_depth = round_up(K, factor) / factor;
                 widest_ = std::max(widest_, 2 * stage.rotated_depth);
             }
             stage.sinusoids = K;
@@ -79,12 +79,12 @@ StageWeights::StageWeights(const RenderParams& p) : precision_(p.precision) {
         const RenderLayer& to_rgb = level.to_rgb;
         levels_.back().push_back(
             {.layers = layers.data(),
-             .count = static_cast<int64_t>(layers.size()),
+             .layer_count = static_cast<int64_t>(layers.size()),
              .to_rgb = add(to_rgb, 0, to_rgb.inputs, 0, true, Precision::float32)});
     }
     for (size_t s = 0; s < stages_.size(); ++s) {
         stages_[s].levels = levels_[s].data();
-        stages_[s].count = static_cast<int64_t>(levels_[s].size());
+        stages_[s].level_count = static_cast<int64_t>(levels_[s].size());
     }
 }
 
@@ -102,8 +102,8 @@ PackedLayer StageWeights::add(const RenderLayer& layer, int64_t first_column, in
     // reads float32.
     const bool int8x4s = precision_ == Precision::int8;
     const int64_t own = int8x4s ? pack_factor(precision) : pack_factor(precision_);
-    const int64_t pairs = multiple ? multiple : own;
-    const int64_t depth = round_up(inputs, pairs) / pack_factor(precision);
+    const int64_t factor = multiple ? multiple : own;
+    const int64_t depth = round_up(inputs, factor) / pack_factor(precision);
     PackedLayer packed{};
     packed.panels = take(layer.outputs * depth);
     packed.bias = with_bias ? take(layer.outputs) : nullptr;
@@ -117,30 +117,30 @@ PackedLayer StageWeights::add(const RenderLayer& layer, int64_t first_column, in
         packed.sums = reinterpret_cast<int32_t*>(take(layer.outputs));
     }
     // In int8 a part of a group's scratch holds either float32 or Int8x4.
-    const int64_t held = int8x4s ? 1 : pairs;
-    widest_ =
-        std::max({widest_, round_up(inputs, pairs) / pairs, round_up(layer.outputs, held) / held});
+    const int64_t held = int8x4s ? 1 : factor;
+    widest_ = std::max(
+        {widest_, round_up(inputs, factor) / factor, round_up(layer.outputs, held) / held});
     LayerPacking params{};
     params.layer = packed;
     params.weight = layer.weight + first_column;
     params.bias = with_bias ? layer.bias : nullptr;
-    params.row_step = layer.inputs;
+    params.row_stride = layer.inputs;
     params.inputs = inputs;
     params.sinusoids = sinusoids;
     params.scale = folded(layer.activation) ? layer.gain : 1.0f;
     params.precision = precision;
-    for (int64_t first = 0; first < layer.outputs; first += kRowsOfAPackTask) {
+    for (int64_t first = 0; first < layer.outputs; first += kPackTaskRows) {
         params.first = first;
-        params.last = std::min(first + kRowsOfAPackTask, layer.outputs);
-        jobs_.push_back({params, layer.outputs * layer.inputs});
+        params.last = std::min(first + kPackTaskRows, layer.outputs);
+        tasks_.push_back({params, layer.outputs * layer.inputs});
     }
     return packed;
 }
 
 void StageWeights::pack(int64_t video, int threads) {
-    parallel_for(threads, static_cast<int64_t>(jobs_.size()), [&](int64_t i) {
-        LayerPacking params = jobs_[i].params;
-        params.weight += video * jobs_[i].video_step;
+    parallel_for(threads, static_cast<int64_t>(tasks_.size()), [&](int64_t i) {
+        LayerPacking params = tasks_[i].params;
+        params.weight += video * tasks_[i].video_stride;
         pack_layer(params);
     });
 }

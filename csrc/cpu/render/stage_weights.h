@@ -24,9 +24,9 @@ class StageWeights {
 
   private:
     // A layer to pack for each video; `weight` is the first video's.
-    struct Job {
+    struct Task {
         LayerPacking params;
-        int64_t video_step;
+        int64_t video_stride;
     };
 
     // `multiple`: packed inputs are padded to it; 0: to the activations' packing factor.
@@ -38,7 +38,7 @@ class StageWeights {
     int64_t taken_ = 0;
     int64_t widest_ = 0;
     Precision precision_;
-    std::vector<Job> jobs_;
+    std::vector<Task> tasks_;
     std::vector<Stage> stages_;
     std::vector<const RenderLevel*> grids_;
     std::vector<std::vector<PackedLevel>> levels_;  // of each stage

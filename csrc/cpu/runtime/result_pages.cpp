@@ -38,7 +38,7 @@ namespace {
 constexpr int64_t kMost = int64_t{2} << 30;
 
 // Whole 2 MB pages, aligned to their size.
-struct Block {
+struct PageRun {
     char* data;
     int64_t bytes;
 };
@@ -48,8 +48,8 @@ struct Block {
 struct Pool {
     std::mutex mutex;
     bool keeps = true;
-    std::vector<Block> free;
-    int64_t bytes = 0;  // of the free blocks
+    std::vector<PageRun> free;
+    int64_t bytes = 0;  // of the free runs
 };
 
 Pool& pool() {
@@ -57,12 +57,12 @@ Pool& pool() {
     return *pool;
 }
 
-void release(Block block) {
-    if (block.bytes) munmap(block.data, block.bytes);
+void release(PageRun run) {
+    if (run.bytes) munmap(run.data, run.bytes);
 }
 
 // Reserves addresses aligned to 2 MB, without memory. Throws std::bad_alloc.
-Block addresses(int64_t bytes) {
+PageRun addresses(int64_t bytes) {
     void* const found =
         mmap(nullptr, bytes + kHuge, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (found == MAP_FAILED) throw std::bad_alloc();
@@ -73,20 +73,20 @@ Block addresses(int64_t bytes) {
     return {begin + before, bytes};
 }
 
-// Maps zeroed memory into `block` from `from` on; if there is none, releases the block and throws.
-void map(Block block, int64_t from) {
-    const Block at{block.data + from, block.bytes - from};
+// Maps zeroed memory into `run` from `from` on; if there is none, releases the run and throws.
+void map(PageRun run, int64_t from) {
+    const PageRun at{run.data + from, run.bytes - from};
     if (!at.bytes) return;
     if (mmap(at.data, at.bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
              0) == MAP_FAILED) {
-        release(block);
+        release(run);
         throw std::bad_alloc();
     }
     use_huge_pages(at.data, at.bytes);
 }
 
 // Remaps pages to other addresses without copying; returns how many bytes it could move.
-int64_t move(Block from, char* to) {
+int64_t move(PageRun from, char* to) {
     const auto moves = [&](int64_t begin, int64_t bytes) {
         return mremap(from.data + begin, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to + begin) !=
                MAP_FAILED;
@@ -98,28 +98,28 @@ int64_t move(Block from, char* to) {
     return moved;
 }
 
-// Free pages of a size: cut from the smallest block that is large enough, else moved from several
-// blocks, the largest first. Pages that are still missing are mapped anew.
-Block reused(Pool& kept, int64_t size) {
+// Free pages of a size: cut from the smallest run that is large enough, else moved from several
+// runs, the largest first. Pages that are still missing are mapped anew.
+PageRun reused(Pool& kept, int64_t size) {
     if (kept.free.empty()) return {};
-    const auto fits = [&](const Block& a) { return a.bytes >= size; };
-    const auto before = [&](const Block& a, const Block& b) {
+    const auto fits = [&](const PageRun& a) { return a.bytes >= size; };
+    const auto before = [&](const PageRun& a, const PageRun& b) {
         return fits(a) && fits(b) ? a.bytes < b.bytes : a.bytes > b.bytes;
     };
     const auto best = std::min_element(kept.free.begin(), kept.free.end(), before);
     if (fits(*best)) {
-        const Block found{best->data, size};
+        const PageRun found{best->data, size};
         best->data += size;
         best->bytes -= size;
         kept.bytes -= size;
         if (!best->bytes) kept.free.erase(best);
         return found;
     }
-    const Block target = addresses(size);
+    const PageRun target = addresses(size);
     std::sort(kept.free.begin(), kept.free.end(), before);
     int64_t filled = 0;
     while (filled < size && !kept.free.empty()) {
-        Block& largest = kept.free.front();
+        PageRun& largest = kept.free.front();
         const int64_t part = std::min(largest.bytes, size - filled);
         const int64_t moved = move({largest.data, part}, target.data + filled);
         filled += moved;
@@ -141,23 +141,23 @@ void* take_pages(int64_t bytes) {
         Pool& kept = pool();
         const std::unique_lock lock(kept.mutex, std::try_to_lock);
         if (lock)
-            if (const Block found = reused(kept, size); found.data) return found.data;
+            if (const PageRun found = reused(kept, size); found.data) return found.data;
     }
-    const Block fresh = addresses(size);
+    const PageRun fresh = addresses(size);
     map(fresh, 0);
     return fresh.data;
 }
 
 void give_pages(void* data, int64_t bytes) {
-    const Block block{static_cast<char*>(data), whole_pages(bytes)};
+    const PageRun run{static_cast<char*>(data), whole_pages(bytes)};
     Pool& kept = pool();
     const std::unique_lock lock(kept.mutex, std::try_to_lock);
-    if (!lock || !kept.keeps || kept.bytes + block.bytes > kMost) return release(block);
+    if (!lock || !kept.keeps || kept.bytes + run.bytes > kMost) return release(run);
 #    if defined(MADV_FREE)
-    madvise(block.data, block.bytes, MADV_FREE);
+    madvise(run.data, run.bytes, MADV_FREE);
 #    endif
-    kept.free.push_back(block);
-    kept.bytes += block.bytes;
+    kept.free.push_back(run);
+    kept.bytes += run.bytes;
 }
 
 void keep_pages(bool keep) {
@@ -165,7 +165,7 @@ void keep_pages(bool keep) {
     const std::lock_guard lock(kept.mutex);
     kept.keeps = keep;
     if (keep) return;
-    for (const Block& block : kept.free) release(block);
+    for (const PageRun& run : kept.free) release(run);
     kept.free.clear();
     kept.bytes = 0;
 }

@@ -106,17 +106,17 @@ void forbid(float* begin, const float* end) {
 }
 #endif
 
-ScratchParts::ScratchParts(int64_t copies, const std::vector<int64_t>& sizes) {
+ScratchAreas::ScratchAreas(int64_t copies, const std::vector<int64_t>& sizes) {
     constexpr int64_t kLineNumbers = static_cast<int64_t>(kLine) / sizeof(float);
     for (const int64_t size : sizes) {
-        begin_.push_back(step_);
-        step_ += (size + kLineNumbers - 1) / kLineNumbers * kLineNumbers + kGap;
+        begin_.push_back(stride_);
+        stride_ += (size + kLineNumbers - 1) / kLineNumbers * kLineNumbers + kGap;
     }
-    memory_.reserve(copies * step_);
+    memory_.reserve(copies * stride_);
     for (int64_t copy = 0; copy < copies; ++copy)
         for (size_t i = 0; i < sizes.size(); ++i)
             forbid(at(copy, i) + sizes[i],
-                   i + 1 < sizes.size() ? at(copy, i + 1) : at(copy) + step_);
+                   i + 1 < sizes.size() ? at(copy, i + 1) : at(copy) + stride_);
 }
 
 }  // namespace digan_fast

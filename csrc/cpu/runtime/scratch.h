@@ -49,17 +49,17 @@ inline void forbid(float*, const float*) {}
 #endif
 
 // Parts of one buffer, each on whole cache lines.
-class ScratchParts {
+class ScratchAreas {
   public:
     // `copies` copies of areas of these sizes.
-    ScratchParts(int64_t copies, const std::vector<int64_t>& sizes);
+    ScratchAreas(int64_t copies, const std::vector<int64_t>& sizes);
     float* at(int64_t copy, size_t area = 0) const {
-        return memory_.data() + copy * step_ + begin_[area];
+        return memory_.data() + copy * stride_ + begin_[area];
     }
 
   private:
     std::vector<int64_t> begin_;
-    int64_t step_ = 0;
+    int64_t stride_ = 0;
     Scratch memory_;
 };
 

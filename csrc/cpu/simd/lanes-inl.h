@@ -7,7 +7,7 @@
 namespace digan_fast::DIGAN_FAST_ISA {
 
 // Pixels of a block.
-constexpr int64_t kLanes = 32;
+constexpr int64_t kBlockPixels = 32;
 
 static inline int lane_column(int lane) { return (lane & 1) | (lane >> 1 & 2) | (lane >> 2 & 4); }
 static inline int lane_row(int lane) { return (lane >> 1 & 1) | (lane >> 2 & 2); }
@@ -45,7 +45,7 @@ class LaneGather {
   public:
     // A lane's element of row 0 is at begin + offsets[lane]; tables begin at multiples of `width`.
     LaneGather(const float* begin, const int64_t* offsets) {
-        for (int lane = 0; lane < kLanes; ++lane) {
+        for (int lane = 0; lane < kBlockPixels; ++lane) {
 #if defined(__AVX512F__)
             place_[lane] = static_cast<int32_t>(offsets[lane] % width);
             const float* const table = begin + offsets[lane] - place_[lane];
@@ -95,11 +95,11 @@ class LaneGather {
 
   private:
     static_assert(width == 8 || width == 16 || width == 32, "a row is one or two vectors");
-    const float* from_[kLanes];
+    const float* from_[kBlockPixels];
 #if defined(__AVX512F__)
     int tables_ = 0;
-    uint32_t lanes_[kLanes];
-    int32_t place_[kLanes];
+    uint32_t lanes_[kBlockPixels];
+    int32_t place_[kBlockPixels];
 #endif
 };
 

@@ -163,18 +163,18 @@ static DIGAN_FAST_INLINE Quad load_quad(const void* p) {
 #endif
 }
 
-// to[i · step + j] = from[j][i], 4 by 4
-static DIGAN_FAST_INLINE void store_transposed(const Quad* from, float* to, int64_t step) {
+// to[i · stride + j] = from[j][i], 4 by 4
+static DIGAN_FAST_INLINE void store_transposed(const Quad* from, float* to, int64_t stride) {
 #if defined(__AVX2__)
     __m128 a = from[0], b = from[1], c = from[2], d = from[3];
     _MM_TRANSPOSE4_PS(a, b, c, d);
     _mm_storeu_ps(to, a);
-    _mm_storeu_ps(to + step, b);
-    _mm_storeu_ps(to + 2 * step, c);
-    _mm_storeu_ps(to + 3 * step, d);
+    _mm_storeu_ps(to + stride, b);
+    _mm_storeu_ps(to + 2 * stride, c);
+    _mm_storeu_ps(to + 3 * stride, d);
 #else
     for (int i = 0; i < 4; ++i)
-        for (int j = 0; j < 4; ++j) to[i * step + j] = from[j].v[i];
+        for (int j = 0; j < 4; ++j) to[i * stride + j] = from[j].v[i];
 #endif
 }
 

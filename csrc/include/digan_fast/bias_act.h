@@ -65,8 +65,8 @@ struct BiasActBackwardParams {
     int threads;
 };
 
-// How sums of dx are divided into chunks: depends only on the extents, and so does their order.
-struct BiasActChunks {
+// How sums of dx are divided into parts: depends only on the extents, and so does their order.
+struct BiasActParts {
     std::int64_t rows;      // inner > 1: outer · channels; else outer
     std::int64_t per_task;  // rows per task
     std::int64_t split;     // pieces per row, of `length` elements (the last may be shorter)
@@ -74,24 +74,24 @@ struct BiasActChunks {
 };
 
 // About 2¹⁴ elements per task: the least worth another thread (csrc/cpu/ops/bias_act_kernel.cpp).
-static inline BiasActChunks bias_act_chunks(std::int64_t outer, std::int64_t channels,
-                                            std::int64_t inner) {
+static inline BiasActParts bias_act_parts(std::int64_t outer, std::int64_t channels,
+                                          std::int64_t inner) {
     constexpr std::int64_t kTask = 1 << 14;
     const std::int64_t row = inner > 1 ? inner : channels;
-    BiasActChunks chunks;
-    chunks.rows = inner > 1 ? outer * channels : outer;
-    chunks.per_task = row < kTask ? kTask / row : 1;
-    chunks.length = inner > 1 && inner > kTask ? kTask : row;
-    chunks.split = (row + chunks.length - 1) / chunks.length;
-    return chunks;
+    BiasActParts parts;
+    parts.rows = inner > 1 ? outer * channels : outer;
+    parts.per_task = row < kTask ? kTask / row : 1;
+    parts.length = inner > 1 && inner > kTask ? kTask : row;
+    parts.split = (row + parts.length - 1) / parts.length;
+    return parts;
 }
 
 // Length of BiasActBackwardParams::partials, for extents of 1 or more.
 static inline std::int64_t bias_act_partials(std::int64_t outer, std::int64_t channels,
                                              std::int64_t inner) {
-    const BiasActChunks chunks = bias_act_chunks(outer, channels, inner);
-    if (inner > 1) return chunks.rows * chunks.split;
-    return (chunks.rows + chunks.per_task - 1) / chunks.per_task * channels;
+    const BiasActParts parts = bias_act_parts(outer, channels, inner);
+    if (inner > 1) return parts.rows * parts.split;
+    return (parts.rows + parts.per_task - 1) / parts.per_task * channels;
 }
 
 void bias_act_backward_cpu(const BiasActBackwardParams& params);

@@ -37,7 +37,7 @@ struct FmmWeightsBackwardParams {
     float* dweight;     // [outputs, inputs]
     float* dleft;       // [batch, outputs, rank]
     float* dright;      // [batch, rank, inputs]
-    float* partials;    // [fmm_weights_chunks(outputs), batch, rank, inputs]
+    float* partials;    // [fmm_weights_parts(outputs), batch, rank, inputs]
     const float* grad;  // [batch, outputs, inputs]; a single element if grad_expanded
     const float* weight;
     const float* left;
@@ -54,9 +54,9 @@ struct FmmWeightsBackwardParams {
 
 // Number of runs of outputs whose contributions to dright are summed separately, so that the order
 // depends only on the extents: at most 16, of 32 or more outputs.
-static inline std::int64_t fmm_weights_chunks(std::int64_t outputs) {
-    const std::int64_t chunks = outputs / 32;
-    return chunks < 1 ? 1 : chunks > 16 ? 16 : chunks;
+static inline std::int64_t fmm_weights_parts(std::int64_t outputs) {
+    const std::int64_t parts = outputs / 32;
+    return parts < 1 ? 1 : parts > 16 ? 16 : parts;
 }
 
 void fmm_weights_backward_cpu(const FmmWeightsBackwardParams& params);
