@@ -103,4 +103,17 @@ static DIGAN_FAST_INLINE void store_some(Stored* p, int64_t count, Vec a) {
     for (int64_t i = 0; i < count; ++i) p[i] = lanes[i];
 }
 
+#if defined(__AVX512BF16__)
+// A vector of pairs k along the rows of x, of `rows` rows: `lanes` of them, then zeros.
+static DIGAN_FAST_INLINE void pack_lanes(const Bfloat16* x, int64_t stride, int64_t k, int64_t rows,
+                                         int64_t lanes, Bf16x2* to) {
+    const __mmask16 some = lanes >= 16 ? 0xffff : (1u << (lanes < 0 ? 0 : lanes)) - 1;
+    const auto half = [&](int64_t row) {
+        const __mmask16 mask = row < rows ? some : 0;
+        return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, x + row * stride));
+    };
+    _mm512_storeu_si512(to, _mm512_or_si512(half(2 * k), _mm512_slli_epi32(half(2 * k + 1), 16)));
+}
+#endif
+
 }  // namespace digan_fast::DIGAN_FAST_ISA
