@@ -54,10 +54,10 @@ def test_rendering(benchmark: Any, quick: bool) -> None:
 
 
 def test_training(benchmark: Any, quick: bool) -> None:
-    names = ("training", "training, checkpointed", "training, published")
+    names = ("training", "training, bfloat16", "training, checkpointed", "training, published")
     whole = ("training, whole step", "training, whole step, published")
     results = found(benchmark, (*names, *whole), quick)
-    ours, checkpointed, published = (float(results[name]["growth"]) for name in names)
+    ours, low, checkpointed, published = (float(results[name]["growth"]) for name in names)
     step, published_step = (float(results[name]["growth"]) for name in whole)
     work = "generator, forward and backward, 4 videos × 2 frames, float32"
     quantity = "of the peak memory of published, gradients included"
@@ -67,6 +67,10 @@ def test_training(benchmark: Any, quick: bool) -> None:
             Row(work, quantity, ours / published, "%"),
             Row(work, f"checkpointed, {quantity}", checkpointed / published, "%", 0.25, at_least=False),
             Row(work, "peak memory, gradients included", ours / MB, "MB"),
+            Row(work.replace("float32", "bfloat16"), quantity, low / published, "%"),
+            Row(
+                work.replace("float32", "bfloat16"), "of the peak memory of float32", low / ours, "%", 1, at_least=False
+            ),
             Row("whole training step, 2 pairs, float32", quantity, step / published_step, "%", 0.5, at_least=False),
             Row("whole training step, 2 pairs, float32", "peak memory, gradients included", step / MB, "MB"),
         ],

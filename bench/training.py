@@ -57,6 +57,14 @@ class Step:
         finally:
             self.G.synthesis.checkpoint = False
 
+    def lower(self) -> None:
+        """In bfloat16."""
+        self.G.set_precision("bfloat16")
+        try:
+            self.ours()
+        finally:
+            self.G.set_precision("float32")
+
     def published(self) -> None:
         reference(lambda: self._run(self.G.synthesis.published))()
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from digan_fast import ops
+from digan_fast.precision import PRECISIONS
 from digan_fast.reference.activations import ACTIVATIONS
 
 _COORD_ACTIVATIONS = tuple(name for name, kind in ACTIVATIONS.items() if kind.homogeneous)
@@ -142,6 +143,7 @@ def coord_mlp(
     activation: str = "sine",
     omega: float | Sequence[float] = 30.0,
     frequency: Tensor | None = None,
+    precision: str = "float32",
 ) -> Tensor:
     """A batch of coordinate MLPs, each with its own weights, at N points of D dimensions: [B, N, O].
 
@@ -150,7 +152,9 @@ def coord_mlp(
     sin(ω·(W·x + b)), with one ``omega`` for all or one per such layer (SIREN, arXiv 2006.09661, equation 10); relu
     and lrelu have gain 1 and no omega.  ``frequency`` [K, D] or [B, K, D], in radians per unit, gives the first layer
     the Fourier features [sin θ, cos θ], θ = F·x, instead of the coordinates (arXiv 2006.10739, equation 5).
-    Twice differentiable with respect to all tensors.
+    ``precision="bfloat16"`` rounds weights, biases and activations of the layers between the first and the last to
+    bfloat16, forward and backward, and sums in float32; what multiplies coordinates, and the last layer, stay as they
+    are.  Twice differentiable with respect to all tensors.
     """
     if not weights:
         raise ValueError("weights: empty, expected a layer or more")
@@ -160,6 +164,8 @@ def coord_mlp(
     if coordinates.ndim != 3 or coordinates.shape[0] not in (1, batch) or not 1 <= coordinates.shape[2] <= 4:
         shape = tuple(coordinates.shape)
         raise ValueError(f"coordinates: shape {shape}, expected [N, D] or [{batch}, N, D] with D from 1 to 4")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision: {precision!r}, expected one of {', '.join(PRECISIONS)}")
     if activation not in _MLP_ACTIVATIONS:
         raise ValueError(f"activation: {activation!r}, expected one of {', '.join(_MLP_ACTIVATIONS)}")
     omegas = [float(omega)] * hidden if isinstance(omega, int | float) else [float(each) for each in omega]
@@ -186,6 +192,9 @@ def coord_mlp(
         if i < hidden and activation == "sine":
             weight, bias = weight * omegas[i], None if bias is None else bias * omegas[i]
         chain.append((weight, bias, activation if i < hidden else "linear"))
+    if precision == "bfloat16":
+        lowered = [(w.bfloat16(), None if b is None else b.bfloat16(), kind) for w, b, kind in chain[1:-1]]
+        chain[1:-1] = lowered
     matrices, offsets, activations = zip(*chain, strict=True)
     return ops.coord_mlp.coord_mlp(coordinates, matrices, offsets, activations, [1.0] * len(chain))
 

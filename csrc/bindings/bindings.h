@@ -72,9 +72,9 @@ inline void require_any_activation(Activation activation) {
 constexpr int kCpuNumbers = 2;  // float32, bfloat16
 
 // Refuses all but the first `allowed` types.
-inline void require_number(Number number, int allowed) {
+inline void require_number(Number number, int allowed, const char* argument = "number") {
     const int value = static_cast<int>(number);
-    require(value >= 0 && value < allowed, "number", std::to_string(value),
+    require(value >= 0 && value < allowed, argument, std::to_string(value),
             ("less than " + std::to_string(allowed)).c_str());
 }
 

@@ -5,6 +5,7 @@ namespace {
 
 bool check_coord_linear(const CoordLinearParams& params) {
     require_coord_linear(params);
+    require_number(params.number, kCpuNumbers);
     require_threads(params.threads);
     return true;
 }
@@ -15,7 +16,8 @@ void bind_coord_linear(py::module_& m) {
     using Forward = CoordLinearParams;
     using Backward = CoordLinearBackwardParams;
     const Fields<Forward> forward =
-        coord_linear_fields<Forward>() + Fields<Forward>{field("threads", &Forward::threads)};
+        coord_linear_fields<Forward>() +
+        Fields<Forward>{field("number", &Forward::number), field("threads", &Forward::threads)};
     define<Forward, void>(m, "coord_linear_cpu", forward, check_coord_linear, coord_linear_cpu);
     define<Backward, void>(
         m, "coord_linear_backward_cpu",

@@ -15,7 +15,8 @@ Fields<CoordMlpLayer> mlp_layer_fields() {
             field("outputs", &Layer::outputs),
             field("inputs", &Layer::inputs),
             field("activation", &Layer::activation),
-            field("gain", &Layer::gain)};
+            field("gain", &Layer::gain),
+            field("bfloat16", &Layer::bfloat16)};
 }
 
 void add_mlp_layer(CoordMlpParams& params, const CoordMlpLayer& layer) {
@@ -31,6 +32,7 @@ void add_mlp_layer(CoordMlpParams& params, const CoordMlpLayer& layer) {
 bool check_coord_mlp(const CoordMlpParams& params) {
     require_extents({{"sets", params.sets}, {"points", params.points}});
     require(!params.layers.empty(), "layers", "empty", "a layer or more");
+    require(!params.layers.back().bfloat16, "bfloat16", "true for the last layer", "false");
     require_threads(params.threads);
     for (const CoordMlpLayer& layer : params.layers) {
         require_tensor("sets", {params.sets, layer.outputs, layer.inputs});

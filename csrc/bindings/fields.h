@@ -51,25 +51,30 @@ T from_python(const std::string& name, py::handle value,
     }
 }
 
+inline std::uintptr_t number_size(Number number) { return number == Number::float32 ? 4 : 2; }
+
 // Bytes per element at an address of type T; void* means elements of type params.number.
 template <class T, class Params>
 std::uintptr_t element_size(const Params& params) {
     if constexpr (!std::is_void_v<std::remove_pointer_t<T>>)
         return sizeof(std::remove_pointer_t<T>);
     else if constexpr (requires { params.number; })
-        return params.number == Number::float32 ? 4 : 2;
+        return number_size(params.number);
     else
         return element_size<T>(params.forward);
 }
 
-// An argument named after the member that it fills.
+// An argument named after the member that it fills; void* means elements of type params.*number if
+// it is given.
 template <class T, class Params>
-Field<Params> field(const std::string& name, T Params::* member, Null null = Null::refused) {
+Field<Params> field(const std::string& name, T Params::* member, Null null = Null::refused,
+                    Number Params::* number = nullptr) {
     if constexpr (std::is_pointer_v<T>) {
         const auto fill = [=](Params& params, py::handle value) {
             const auto address = from_python<std::uintptr_t>(name, value);
             require(address != 0 || null == Null::left_out, name, "null", "the address of data");
-            const std::uintptr_t size = element_size<T>(params);
+            const std::uintptr_t size =
+                number ? number_size(params.*number) : element_size<T>(params);
             require(address % size == 0, name, std::to_string(address),
                     size == 4 ? "a multiple of 4" : "a multiple of 2");
             params.*member = reinterpret_cast<T>(address);

@@ -5,6 +5,10 @@ namespace {
 
 bool check_linear_act(const LinearActParams& params) {
     require_linear_act(params);
+    require_number(params.number, kCpuNumbers);
+    require_number(params.x_number, kCpuNumbers, "x_number");
+    require(linear_act_takes(params), "x_number", std::to_string(static_cast<int>(params.x_number)),
+            "number, or bfloat16 for a few float32 outputs");
     require_threads(params.threads);
     return true;
 }
@@ -15,7 +19,10 @@ void bind_linear_act(py::module_& m) {
     using Forward = LinearActParams;
     using Backward = LinearActBackwardParams;
     const Fields<Forward> forward =
-        linear_act_fields<Forward>() + Fields<Forward>{field("threads", &Forward::threads)};
+        linear_act_fields<Forward>() +
+        Fields<Forward>{field("x", &Forward::x, Null::refused, &Forward::x_number),
+                        field("number", &Forward::number), field("x_number", &Forward::x_number),
+                        field("threads", &Forward::threads)};
     define<Forward, void>(m, "linear_act_cpu", forward, check_linear_act, linear_act_cpu);
     define<Backward, void>(
         m, "linear_act_backward_cpu",

@@ -19,7 +19,6 @@ template <class Params>
 Fields<Params> linear_act_fields() {
     return linear_act_extents<Params>() +
            Fields<Params>{field("out", &Params::out),
-                          field("x", &Params::x),
                           field("weight", &Params::weight),
                           field("bias", &Params::bias, Null::left_out),
                           field("activation", &Params::activation),

@@ -88,6 +88,14 @@ class Generator(nn.Module):
         """Beta(1, 2), from which a pair's earlier time is drawn; under the published name."""
         return torch.distributions.Beta(1.0, 2.0)
 
+    def set_precision(self, precision: str) -> None:
+        """Synthesise in ``float32`` or ``bfloat16``; parameters, mapping, phases and colours stay float32.
+
+        In bfloat16 the INR's weights and activations are rounded, forward and backward; sums are float32.  Raises
+        ValueError for another precision, or with the reason if this generator has no INR.
+        """
+        self.synthesis.set_precision(precision)
+
     def inr(
         self,
         z: Tensor,

@@ -16,7 +16,7 @@ from digan_fast.networks.config import GeneratorConfig
 from digan_fast.networks.coordinates import CoordFuser, CoordsInput, GenInput
 from digan_fast.networks.layers import RESAMPLE_FILTER, resample_filter
 from digan_fast.networks.modulated import SkipLayer, SynthesisLayer, ToRGBLayer, fir_upsample
-from digan_fast.precision import full_precision
+from digan_fast.precision import PRECISIONS, full_precision
 from digan_fast.reference.activations import ACTIVATIONS
 
 ARCHITECTURES = ("skip", "orig", "resnet")
@@ -207,6 +207,7 @@ class SynthesisNetwork(nn.Module):
         self.config = config
         # Whether training stores no activations of the INR and recomputes them in the backward.
         self.checkpoint = False
+        self.precision = "float32"
         self.block_resolutions = [2**power for power in range(2, img_resolution.bit_length())]
         below, channels_below = 0, 0
         for resolution in self.block_resolutions:
@@ -320,6 +321,21 @@ class SynthesisNetwork(nn.Module):
             raise ValueError(f"Ts: shape {tuple(Ts.shape)}, expected [B·T, 1, 1, 1] for the B = {len(ws)} videos of ws")
         return times // videos if videos else 0
 
+    def set_precision(self, precision: str) -> None:
+        """Render INRs in ``float32`` or ``bfloat16`` by default; parameters, phases and colours stay float32.
+
+        Raises ValueError for another precision, or with the reason if these options have no INR.
+        """
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision: {precision!r}, expected one of {', '.join(PRECISIONS)}")
+        self._check_precision(precision)
+        self.precision = precision
+
+    def _check_precision(self, precision: str) -> None:
+        reason = self.why_not_inr()
+        if reason is not None and precision != "float32":
+            raise ValueError(f"precision: {precision!r}, but this generator has no INR: {reason}")
+
     @full_precision
     def forward(
         self,
@@ -328,20 +344,19 @@ class SynthesisNetwork(nn.Module):
         z_motion: Tensor,
         noise_mode: str = "random",
         force_fp32: bool = False,
-        precision: str = "float32",
+        precision: str | None = None,
     ) -> Tensor:
         """Frames [B·T, C, H, W], with those of a video consecutive.
 
         ws [B, num_ws, w_dim], times Ts [B·T, 1, 1, 1], motion vectors z_motion [B, w_dim].  noise_mode: random, const
         or none, if the options have noise.  ``num_fp16_res`` levels run in half precision on a GPU unless
-        ``force_fp32``; an INR is rendered in ``precision``, as in :meth:`VideoINR.render`.  A 16-bit network returns
-        frames in its own type; its INR is rendered in float32, or in bfloat16 unconverted.  Raises ValueError, naming
-        the argument, if one is invalid.
+        ``force_fp32``; an INR is rendered in ``precision``, as in :meth:`VideoINR.render`, by default that of
+        :meth:`set_precision`.  A 16-bit network returns frames in its own type; its INR is rendered in float32, or in
+        bfloat16 unconverted.  Raises ValueError, naming the argument, if one is invalid.
         """
-        reason = self.why_not_inr()
-        if reason is not None:
-            if precision != "float32":
-                raise ValueError(f"precision: {precision!r}, but this generator has no INR: {reason}")
+        precision = self.precision if precision is None else precision
+        self._check_precision(precision)
+        if self.why_not_inr() is not None:
             return self.published(ws, Ts, z_motion, noise_mode, force_fp32)
         frames = self._frames(ws, Ts, noise_mode)
         inr, dtype = self.inr(ws, z_motion), self.dtype

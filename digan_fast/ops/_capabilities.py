@@ -31,10 +31,10 @@ _WIDE_OR_BFLOAT16 = (torch.float32, torch.bfloat16)
 TABLE = {
     "native": {
         "bias_act": Capability(_WIDE_OR_BFLOAT16, tuple(ACTIVATIONS)),
-        "coord_linear": Capability(_WIDE, _HOMOGENEOUS),
-        "coord_mlp": Capability(_WIDE, _OF_PRODUCTS),
-        "fmm_weights": Capability(_WIDE, MODULATIONS),
-        "linear_act": Capability(_WIDE, _OF_PRODUCTS),
+        "coord_linear": Capability(_WIDE_OR_BFLOAT16, _HOMOGENEOUS),
+        "coord_mlp": Capability(_WIDE_OR_BFLOAT16, _OF_PRODUCTS),
+        "fmm_weights": Capability(_WIDE_OR_BFLOAT16, MODULATIONS),
+        "linear_act": Capability(_WIDE_OR_BFLOAT16, _OF_PRODUCTS),
         "render": Capability(_WIDE, _OF_PRODUCTS),
         "upfirdn2d": Capability(_WIDE_OR_BFLOAT16, ("linear",)),
     },

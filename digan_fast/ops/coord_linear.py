@@ -12,7 +12,7 @@ from torch import Tensor
 from digan_fast import dispatch
 from digan_fast.ops import _cuda as _cuda_border
 from digan_fast.ops._capabilities import why_not, why_not_one_dtype
-from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, NATIVE_DTYPES, fresh, ptr, wide
+from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, NATIVE_DTYPES, fresh, ptr, ptr_wide_or_narrow, wide
 from digan_fast.ops._registry import define, differentiable
 from digan_fast.ops._triton import lazily
 from digan_fast.reference import coord_linear as reference
@@ -77,12 +77,13 @@ def _options(activation: str, gain: float, clamp: float | None) -> dict[str, Any
 def _arguments(tensors: Sequence[Any], grid: Sequence[int], *options: Any) -> dict[str, Any]:
     base, frequency, phase, weight, bias, out = tensors
     return {
-        "out": ptr(out, "out"),
-        "base": ptr(base, "base"),
+        "out": ptr_wide_or_narrow(out, "out"),
+        "base": ptr_wide_or_narrow(base, "base"),
         "frequency": ptr(frequency, "frequency"),
         "phase": ptr(phase, "phase"),
-        "weight": ptr(weight, "weight"),
+        "weight": ptr_wide_or_narrow(weight, "weight"),
         "bias": ptr(bias, "bias"),
+        "number": NATIVE_DTYPES.index(weight.dtype),
         "threads": torch.get_num_threads(),
         **_extents(phase, weight, grid),
         **_options(*options),
@@ -93,8 +94,15 @@ def _contiguous(tensors: Sequence[Tensor | None]) -> list[Any]:
     return [None if tensor is None else tensor.contiguous() for tensor in tensors]
 
 
+def _native_tensors(base: Tensor | None, *tensors: Tensor | None) -> list[Any]:
+    """Contiguous, as the native kernels take them: sinusoids and bias in float32."""
+    frequency, phase, weight, bias = tensors
+    base, weight = _contiguous([base, weight])
+    return [base, wide(frequency), wide(phase), weight, wide(bias)]
+
+
 def _native(*args: Any) -> Tensor:
-    tensors, options = _contiguous(args[:5]), args[5:]
+    tensors, options = _native_tensors(*args[:5]), args[5:]
     out = fresh(_fake(*tensors, *options))
     if out.numel() == 0 or tensors[1].numel() == 0:
         return reference.coord_linear(*args)
@@ -103,37 +111,45 @@ def _native(*args: Any) -> Tensor:
 
 
 def _native_backward(grad: Tensor, *args: Any) -> tuple[Tensor, ...]:
-    (*tensors, contiguous_grad), options = _contiguous((*args[:6], grad)), args[6:]
-    out = tensors[5]
+    tensors, options = _native_tensors(*args[:5]), args[6:]
+    out, contiguous_grad = _contiguous((args[5], grad))
     if out.numel() == 0 or tensors[1].numel() == 0:
         return reference.coord_linear_backward(grad, *args)
-    dbase, dfrequency, dphase, dweight, dbias = gradients = tuple(map(fresh, _fake_backward(grad, *tensors)))
+    dbase, dfrequency, dphase, dweight, dbias = _fake_backward(grad, *tensors)
+    dbase, dweight, dbias = fresh(dbase), fresh(dweight.to(torch.float32)), dbias.to(torch.float32)
     dispatch.native_module().coord_linear_backward_cpu(
-        **_arguments(tensors, *options),
-        grad=ptr(contiguous_grad, "grad"),
-        dbase=0 if tensors[0] is None else ptr(dbase, "dbase"),
+        **_arguments([*tensors, out], *options),
+        grad=ptr_wide_or_narrow(contiguous_grad, "grad"),
+        dbase=0 if tensors[0] is None else ptr_wide_or_narrow(dbase, "dbase"),
         dfrequency=ptr(dfrequency, "dfrequency"),
         dphase=ptr(dphase, "dphase"),
         dweight=ptr(dweight, "dweight"),
         dbias=ptr(dbias, "dbias"),
     )
-    return gradients
+    frequency, phase, weight = args[1:4]
+    return (
+        dbase,
+        dfrequency.to(frequency.dtype),
+        dphase.to(phase.dtype),
+        dweight.to(weight.dtype),
+        dbias.to(grad.dtype),
+    )
 
 
 def _why_not_native(
     base: Tensor | None, frequency: Tensor, phase: Tensor, weight: Tensor, bias: Tensor | None, *options: Any
 ) -> str | None:
     tensors = {"base": base, "frequency": frequency, "phase": phase, "weight": weight, "bias": bias}
-    return why_not("coord_linear", "native", options[-3], **tensors)
+    return why_not("coord_linear", "native", options[-3], **tensors) or why_not_one_dtype(base=base, weight=weight)
+
+
+def _why_not_native_backward(grad: Tensor, *args: Any) -> str | None:
+    reason = _why_not_native(*args[:5], *args[6:])
+    return reason or why_not_one_dtype(grad=grad, weight=args[3], out=args[5])
 
 
 dispatch.register("coord_linear", "native", _native, _why_not_native)
-dispatch.register(
-    "coord_linear_backward",
-    "native",
-    _native_backward,
-    lambda grad, *args: _why_not_native(*args[:5], *args[6:]),
-)
+dispatch.register("coord_linear_backward", "native", _native_backward, _why_not_native_backward)
 
 
 def _cuda_options(phase: Tensor, weight: Tensor, grid: Sequence[int], *options: Any) -> dict[str, Any]:

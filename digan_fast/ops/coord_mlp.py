@@ -1,6 +1,7 @@
 """``digan_fast::coord_mlp``: a chain of layers at points, whose activations are never stored; inference.
 
-coordinates [B, N, D] or [1, N, D]; per layer weights [B, O, I], bias [O] or [B, O] or none, activation and gain.
+coordinates [B, N, D] or [1, N, D]; per layer weights [B, O, I], bias [O] or [B, O] or none, activation and gain.  A
+layer multiplies in the type of its weight, to which its inputs are rounded, and so is its output.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from torch import Tensor
 
 from digan_fast import dispatch
 from digan_fast.ops._capabilities import unknown, why_not
-from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr
+from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr, wide
 from digan_fast.ops._registry import composable, define
 from digan_fast.ops.linear_act import linear_act
 from digan_fast.reference import coord_mlp as reference
 
 
 def _fake(coordinates: Tensor, weights: Sequence[Tensor], *_: Any) -> Tensor:
-    return coordinates.new_empty((len(weights[0]), coordinates.shape[1], weights[-1].shape[1]))
+    return weights[-1].new_empty((len(weights[0]), coordinates.shape[1], weights[-1].shape[1]))
 
 
 _op = define(
@@ -42,8 +43,9 @@ def _native(
     if out.numel() == 0 or any(weight.numel() == 0 for weight in weights):
         return reference.coord_mlp(coordinates, weights, biases, activations, gains)
     coordinates = coordinates.contiguous()
-    weights = [weight.contiguous() for weight in weights]
-    biases = [None if bias is None else bias.contiguous() for bias in biases]
+    narrow = [weight.dtype == torch.bfloat16 for weight in weights]
+    weights = [weight.to(torch.float32).contiguous() for weight in weights]
+    biases = [wide(bias) for bias in biases]
     layers = [
         (
             ptr(weight, f"weights[{i}]"),
@@ -52,6 +54,7 @@ def _native(
             *weight.shape[1:],
             NATIVE_ACTIVATIONS.index(activation),
             gain,
+            narrow[i],
         )
         for i, (weight, bias, activation, gain) in enumerate(zip(weights, biases, activations, gains, strict=True))
     ]
@@ -77,6 +80,9 @@ def _why_not_native(
     tensors: dict[str, Tensor | None] = {"coordinates": coordinates}
     tensors |= {f"weights[{i}]": weight for i, weight in enumerate(weights)}
     tensors |= {f"biases[{i}]": bias for i, bias in enumerate(biases)}
+    for name, tensor in (("coordinates", coordinates), (f"weights[{len(weights) - 1}]", weights[-1])):
+        if tensor.dtype == torch.bfloat16:
+            return f"{name} is {tensor.dtype}; it takes float32"
     return why_not("coord_mlp", "native", unknown("coord_mlp", "native", tuple(activations)), **tensors)
 
 

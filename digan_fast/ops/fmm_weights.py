@@ -49,9 +49,15 @@ def _options(weight: Tensor, left: Tensor, activation: str) -> dict[str, Any]:
     }
 
 
+def _wide(tensor: Tensor) -> Tensor:
+    """Contiguous and float32: factors and weights are small, and the products' sums are float32 in any case."""
+    return tensor.to(torch.float32).contiguous()
+
+
 def _native(weight: Tensor, left: Tensor, right: Tensor, activation: str) -> Tensor:
-    weight, left, right = weight.contiguous(), left.contiguous(), right.contiguous()
-    out = fresh(torch.empty((left.shape[0], *weight.shape), dtype=torch.float32))
+    dtype = weight.dtype
+    weight, left, right = map(_wide, (weight, left, right))
+    out = fresh(_fake(weight, left, right, activation))
     dispatch.native_module().fmm_weights_cpu(
         out=ptr(out, "out"),
         weight=ptr(weight, "weight"),
@@ -60,7 +66,7 @@ def _native(weight: Tensor, left: Tensor, right: Tensor, activation: str) -> Ten
         threads=torch.get_num_threads(),
         **_options(weight, left, activation),
     )
-    return out
+    return out.to(dtype)
 
 
 def _native_backward(
@@ -68,9 +74,10 @@ def _native_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     if grad.numel() == 0:
         return reference.fmm_weights_backward(grad, weight, left, right, activation)
-    weight, left, right = weight.contiguous(), left.contiguous(), right.contiguous()
+    dtypes = weight.dtype, left.dtype, right.dtype
+    weight, left, right = map(_wide, (weight, left, right))
     number = one_number(grad)
-    grad = grad.contiguous() if number is None else number
+    grad = _wide(grad if number is None else number)
     gradients = fresh(torch.empty_like(weight)), torch.empty_like(left), torch.empty_like(right)
     dispatch.native_module().fmm_weights_backward_cpu(
         dweight=ptr(gradients[0], "dweight"),
@@ -84,7 +91,8 @@ def _native_backward(
         threads=torch.get_num_threads(),
         **_options(weight, left, activation),
     )
-    return gradients
+    dweight, dleft, dright = (gradient.to(dtype) for gradient, dtype in zip(gradients, dtypes, strict=True))
+    return dweight, dleft, dright
 
 
 def _cuda_options(weight: Tensor, left: Tensor, activation: str) -> dict[str, Any]:
@@ -151,9 +159,7 @@ def _why_not_native(weight: Tensor, left: Tensor, right: Tensor, activation: str
 def _why_not_native_backward(
     grad: Tensor, weight: Tensor, left: Tensor, right: Tensor, out: Tensor, activation: str
 ) -> str | None:
-    if grad.dtype != torch.float32:
-        return f"grad is {grad.dtype}; it takes float32"
-    return _why_not_native(weight, left, right, activation)
+    return why_not("fmm_weights", "native", activation, grad=grad) or _why_not_native(weight, left, right, activation)
 
 
 _forward_op = define("fmm_weights", f"({_TENSORS}, str activation) -> Tensor", reference.fmm_weights, _fake)

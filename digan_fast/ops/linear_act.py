@@ -1,8 +1,13 @@
-"""``digan_fast::linear_act``: a linear layer with per-video weights, bias, activation, gain and clamp."""
+"""``digan_fast::linear_act``: a linear layer with per-video weights, bias, activation, gain and clamp.
+
+x is multiplied in the weight's type, which is the output's; its gradient has its own.  To-RGB layers in float32 read
+bfloat16 activations this way.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,7 +17,7 @@ from torch import Tensor
 from digan_fast import dispatch
 from digan_fast.ops import _cuda as _cuda_border
 from digan_fast.ops._capabilities import why_not, why_not_one_dtype
-from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, NATIVE_DTYPES, fresh, ptr, wide
+from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, NATIVE_DTYPES, fresh, ptr, ptr_wide_or_narrow, wide
 from digan_fast.ops._registry import define, differentiable
 from digan_fast.ops._triton import lazily
 from digan_fast.reference import linear_act as reference
@@ -22,7 +27,7 @@ _OPTIONS = "str activation, float gain, float? clamp"
 
 
 def _fake(x: Tensor, weight: Tensor, *_: Any) -> Tensor:
-    return x.new_empty((*x.shape[:-1], weight.shape[1]))
+    return weight.new_empty((*x.shape[:-1], weight.shape[1]))
 
 
 def _fake_backward(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, *_: Any) -> tuple[Tensor, ...]:
@@ -60,21 +65,31 @@ def _options(activation: str, gain: float, clamp: float | None) -> dict[str, Any
 
 def _arguments(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor, *options: Any) -> dict[str, Any]:
     return {
-        "out": ptr(out, "out"),
-        "x": ptr(x, "x"),
-        "weight": ptr(weight, "weight"),
+        "out": ptr_wide_or_narrow(out, "out"),
+        "x": ptr_wide_or_narrow(x, "x"),
+        "weight": ptr_wide_or_narrow(weight, "weight"),
         "bias": ptr(bias, "bias"),
+        "number": NATIVE_DTYPES.index(weight.dtype),
+        "x_number": NATIVE_DTYPES.index(x.dtype),
         "threads": torch.get_num_threads(),
         **_extents(x, weight, bias),
         **_options(*options),
     }
 
 
+def _native_operand(x: Tensor, weight: Tensor, activation: str) -> Tensor:
+    """x, contiguous, in a type that the native kernels multiply by this weight (linear_act_takes in csrc)."""
+    few_outputs = weight.shape[1] <= min(_FEW_ROWS, math.prod(x.shape[1:-1])) and activation != "sine"
+    if x.dtype == torch.bfloat16 and weight.dtype == torch.float32 and few_outputs:
+        return x.contiguous()
+    return x.to(weight.dtype).contiguous()
+
+
 def _native(x: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
     out = fresh(_fake(x, weight))
     if out.numel() == 0 or x.shape[-1] == 0:
         return reference.linear_act(x, weight, bias, *options)
-    x, weight, bias = x.contiguous(), weight.contiguous(), None if bias is None else bias.contiguous()
+    x, weight, bias = _native_operand(x, weight, options[0]), weight.contiguous(), wide(bias)
     dispatch.native_module().linear_act_cpu(**_arguments(x, weight, bias, out, *options))
     return out
 
@@ -84,30 +99,32 @@ def _native_backward(
 ) -> tuple[Tensor, ...]:
     if out.numel() == 0 or x.shape[-1] == 0:
         return reference.linear_act_backward(grad, x, weight, bias, out, *options)
-    grad, x, weight, out = grad.contiguous(), x.contiguous(), weight.contiguous(), out.contiguous()
-    bias = None if bias is None else bias.contiguous()
-    dx, dweight, dbias = gradients = tuple(map(fresh, _fake_backward(grad, x, weight, bias)))
+    grad, weight, out = grad.contiguous(), weight.contiguous(), out.contiguous()
+    operand, bias = _native_operand(x, weight, options[0]), wide(bias)
+    dx, dweight, dbias = _fake_backward(grad, operand, weight, bias)
+    dx, dweight, dbias = fresh(dx), fresh(dweight.to(torch.float32)), dbias.to(torch.float32)
     dispatch.native_module().linear_act_backward_cpu(
-        **_arguments(x, weight, bias, out, *options),
-        grad=ptr(grad, "grad"),
-        dx=ptr(dx, "dx"),
+        **_arguments(operand, weight, bias, out, *options),
+        grad=ptr_wide_or_narrow(grad, "grad"),
+        dx=ptr_wide_or_narrow(dx, "dx"),
         dweight=ptr(dweight, "dweight"),
         dbias=ptr(dbias, "dbias"),
     )
-    return gradients
+    return dx.to(x.dtype), dweight.to(weight.dtype), dbias.to(grad.dtype)
 
 
 def _why_not_native(x: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> str | None:
     return why_not("linear_act", "native", options[-3], x=x, weight=weight, bias=bias)
 
 
+def _why_not_native_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor, *options: Any
+) -> str | None:
+    return _why_not_native(x, weight, bias, *options) or why_not_one_dtype(grad=grad, weight=weight, out=out)
+
+
 dispatch.register("linear_act", "native", _native, _why_not_native)
-dispatch.register(
-    "linear_act_backward",
-    "native",
-    _native_backward,
-    lambda grad, *args: _why_not_native(*args[:3], *args[4:]),
-)
+dispatch.register("linear_act_backward", "native", _native_backward, _why_not_native_backward)
 
 
 def _rows(x: Tensor) -> tuple[Tensor, bool]:
@@ -176,34 +193,47 @@ def _cuda_backward(
 
 
 def _why_not_cuda(x: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> str | None:
-    reason = why_not("linear_act", "cuda", options[-3], x=x, weight=weight, bias=bias)
-    return reason or why_not_one_dtype(x=x, weight=weight)
+    return why_not("linear_act", "cuda", options[-3], x=x, weight=weight, bias=bias)
 
 
 def _why_not_cuda_backward(
     grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor, *options: Any
 ) -> str | None:
     reason = why_not("linear_act", "cuda", options[-3], grad=grad, x=x, weight=weight, bias=bias, out=out)
-    return reason or why_not_one_dtype(grad=grad, x=x, weight=weight, out=out)
+    return reason or why_not_one_dtype(grad=grad, weight=weight, out=out)
 
 
-dispatch.register("linear_act", "cuda", _cuda, _why_not_cuda)
-dispatch.register("linear_act_backward", "cuda", _cuda_backward, _why_not_cuda_backward)
+def _in_one_type(run: Callable[..., Any]) -> Callable[..., Any]:
+    """A forward whose kernels multiply operands of one type, weight's."""
+    return lambda x, weight, *rest: run(x.to(weight.dtype), weight, *rest)
+
+
+def _backward_in_one_type(run: Callable[..., Any]) -> Callable[..., Any]:
+    def converted(grad: Tensor, x: Tensor, weight: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+        dx, dweight, dbias = run(grad, x.to(weight.dtype), weight, *rest)
+        return dx.to(x.dtype), dweight, dbias
+
+    return converted
+
+
+dispatch.register("linear_act", "cuda", _in_one_type(_cuda), _why_not_cuda)
+dispatch.register("linear_act_backward", "cuda", _backward_in_one_type(_cuda_backward), _why_not_cuda_backward)
 
 
 def _why_not_triton(x: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> str | None:
-    tensors = {"x": x, "weight": weight, "bias": bias}
-    return why_not("linear_act", "triton", options[-3], **tensors) or why_not_one_dtype(x=x, weight=weight)
+    return why_not("linear_act", "triton", options[-3], x=x, weight=weight, bias=bias)
 
 
 def _why_not_triton_backward(
     grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor, *options: Any
 ) -> str | None:
-    return _why_not_triton(x, weight, bias, *options) or why_not_one_dtype(x=x, grad=grad, out=out)
+    return _why_not_triton(x, weight, bias, *options) or why_not_one_dtype(weight=weight, grad=grad, out=out)
 
 
-dispatch.register("linear_act", "triton", lazily("linear_act"), _why_not_triton)
-dispatch.register("linear_act_backward", "triton", lazily("linear_act_backward"), _why_not_triton_backward)
+dispatch.register("linear_act", "triton", _in_one_type(lazily("linear_act")), _why_not_triton)
+dispatch.register(
+    "linear_act_backward", "triton", _backward_in_one_type(lazily("linear_act_backward")), _why_not_triton_backward
+)
 
 # Elements from which a matrix is large, and rows up to which the native kernel multiplies it in one pass and is
 # memory-bandwidth-bound (csrc/cpu/gemm/skinny_kernel.h).

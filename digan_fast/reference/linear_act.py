@@ -1,4 +1,7 @@
-"""``y = clamp(act(x·Wᵀ + b)·gain, ±clamp)`` with one weight set per video, shared by its frames and pixels."""
+"""``y = clamp(act(x·Wᵀ + b)·gain, ±clamp)`` with one weight set per video, shared by its frames and pixels.
+
+x is converted to the weight's type.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ def linear_act(
     gain: float,
     clamp: float | None,
 ) -> Tensor:
-    flat = x.flatten(1, -2)
+    flat = x.flatten(1, -2).to(weight.dtype)
     if ACTIVATIONS[activation].homogeneous:
         y = activate_product(product(flat, weight, bias, gain), activation, clamp)
     else:
@@ -45,8 +48,8 @@ def linear_act_backward(
     clamp: float | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients by x, weight [B, O, I] and bias; [O] if there is no bias."""
-    flat = x.flatten(1, -2)
+    flat = x.flatten(1, -2).to(weight.dtype)
     z = None if ACTIVATIONS[activation].homogeneous else product(flat, weight, bias)
     dz = pre_activation_gradient(grad.flatten(1, -2), z, out.flatten(1, -2), activation, gain, clamp)
-    dx = torch.bmm(dz, weight).reshape(x.shape)
+    dx = torch.bmm(dz, weight).reshape(x.shape).to(x.dtype)
     return dx, torch.bmm(dz.transpose(1, 2), flat), dz.sum(1 if bias is not None and bias.ndim == 2 else (0, 1))

@@ -31,7 +31,7 @@ class Products:
         """The outputs of a level's layers, and its colours; without ``keep``, the outputs may be omitted."""
         for layer in layers:
             x = self.linear_act(x, layer.weight, layer.bias, *layer.options)
-        return x, self.to_rgb(x.to(to_rgb.weight.dtype), to_rgb.weight, to_rgb.bias, *to_rgb.options)
+        return x, self.to_rgb(x, to_rgb.weight, to_rgb.bias, *to_rgb.options)
 
 
 PRODUCTS = Products(linear_act, coord_linear, linear_act)

@@ -125,6 +125,8 @@ class TrainConfig:
     """channel_max of the discriminators."""
     checkpoint: bool = False
     """Recompute the generator's activations in the backward pass: less memory, more time."""
+    g_precision: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the generator's INRs in training; its weights and optimiser stay float32."""
     d_precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the discriminators' convolutions."""
 
@@ -255,6 +257,7 @@ class TrainConfig:
     def differences(self, saved: dict[str, Any]) -> list[str]:
         """The fields in which a saved configuration describes another run, each value as what it stood for there."""
         own = json.loads(self.to_json())
+        saved = {"g_precision": "float32"} | saved  # what runs had before there was a choice
         here = json.loads(json.dumps(self.resolved()))
         there = saved.get("resolved") or _resolved_without_record(saved)
         names = [field.name for field in fields(self) if field.name not in _FREE and field.name in saved]

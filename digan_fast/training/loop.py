@@ -81,6 +81,9 @@ def check_networks(
     with torch.device("meta"):
         G = Generator(**config.generator_kwargs(len(classes)))
         D = discriminators.named(config.discriminator)(**config.discriminator_kwargs(len(classes)))
+    reason = G.synthesis.why_not_inr()
+    if reason is not None and config.g_precision != "float32":
+        raise ValueError(f"g_precision: {config.g_precision!r}, but this generator has no INR: {reason}")
     if resumed is None:
         return
     saved, state = resumed

@@ -74,6 +74,7 @@ class Run:
         self.D.set_precision(config.d_precision)
         self.G.synthesis.checkpoint = config.checkpoint
         self.G_ema = copy.deepcopy(self.G).eval().requires_grad_(False)
+        self.G.set_precision(config.g_precision)
         self.networks = {"G": self.G, "D": self.D, "G_ema": self.G_ema}
         g_optimiser = lazy_adam(self.G.parameters(), lr, G_INTERVAL)
         d_optimiser = lazy_adam(self.D.parameters(), lr, D_INTERVAL)

@@ -287,3 +287,53 @@ def test_the_package_s_exports() -> None:
     assert set(digan_fast.__all__) <= set(dir(digan_fast))
     with pytest.raises(AttributeError, match="Genrator"):
         digan_fast.Genrator  # noqa: B018
+
+
+def test_the_generator_s_precision() -> None:
+    G = generator()
+    ws, times, motion = torch.randn(2, G.num_ws, 8), torch.rand(4, 1, 1, 1), torch.randn(2, 8)
+    exact = G.synthesis(ws, times, motion)
+    G.set_precision("bfloat16")
+    low = G.synthesis(ws, times, motion)
+    assert low.dtype == torch.float32
+    assert torch.equal(low, G.synthesis(ws, times, motion, precision="bfloat16"))
+    assert torch.equal(exact, G.synthesis(ws, times, motion, precision="float32"))
+    assert not torch.equal(exact, low)
+    low.sum().backward()
+    assert all(p.grad is None or p.grad.dtype == torch.float32 for p in G.parameters())
+    for other in ("int8", "half"):
+        with pytest.raises(ValueError, match=f"precision: '{other}', expected one of float32, bfloat16"):
+            G.set_precision(other)
+    G.set_precision("float32")
+    assert torch.equal(exact, G.synthesis(ws, times, motion))
+
+
+def test_a_generator_without_an_inr_has_one_precision() -> None:
+    G = generator(synthesis_kwargs={**SMALL, "architecture": "resnet"})
+    G.set_precision("float32")
+    with pytest.raises(ValueError, match=r"precision: 'bfloat16', but this generator has no INR: architecture is"):
+        G.set_precision("bfloat16")
+
+
+def test_gradients_in_bfloat16_are_as_near_as_plain_pytorch_s() -> None:
+    """Of all parameters together, relative in norm, against float64: 0.016 to 0.11 for 20 seeds, and 0.026 to 0.087."""
+
+    def gradients(seed: int, dtype: torch.dtype, precision: str, backend: str) -> torch.Tensor:
+        torch.manual_seed(seed)
+        G = generator()
+        draws = torch.randn(2, G.num_ws, 8), torch.rand(6, 1, 1, 1), torch.randn(2, 8)
+        probe = torch.randn(6, 3, 16, 16)
+        G = G.to(dtype)
+        with digan_fast.use_backend(backend):
+            G.synthesis(*(t.to(dtype) for t in draws), precision=precision).backward(probe.to(dtype))
+        return torch.cat([p.grad.double().flatten() for p in G.parameters() if p.grad is not None])
+
+    own = "reference" if digan_fast.backends()["native"] else "native"
+    found: dict[str, list[float]] = {own: [], "reference": []}
+    for seed in range(6):
+        exact = gradients(seed, torch.float64, "float32", "reference")
+        for backend, errors in found.items():
+            low = gradients(seed, torch.float32, "bfloat16", backend)
+            errors.append(float((low - exact).norm() / exact.norm()))
+    assert all(1e-3 < error < 0.15 for error in found[own])
+    assert sum(found[own]) < 1.5 * sum(found["reference"])

@@ -21,13 +21,23 @@ AT = ptr(MEMORY, "memory")
 LAYER = (AT, AT, 2, 4, 2, 1.0, math.inf)  # weight, bias, outputs, inputs, activation, gain, clamp
 TO_RGB = (AT, AT, 3, 2, 0, 1.0, math.inf)
 LEVEL = (4, 2, AT, AT, [LAYER], TO_RGB)  # side, sinusoids, frequency, phase, layers, to-RGB
-MLP_LAYER = (AT, AT, False, 3, 2, 2, 1.0)  # weight, bias, own_biases, outputs, inputs, activation, gain
+MLP_LAYER = (
+    AT,
+    AT,
+    False,
+    3,
+    2,
+    2,
+    1.0,
+    False,
+)  # weight, bias, own_biases, outputs, inputs, activation, gain, bfloat16
 
 OPTIONS = {"activation": 2, "gain": 1.0, "clamp": math.inf}
 LINEAR = dict.fromkeys(("out", "x", "weight", "bias"), AT) | OPTIONS
 LINEAR |= {"videos": 2, "rows": 3, "inputs": 4, "outputs": 5, "own_biases": False, "threads": 1}
+LINEAR |= {"number": 0, "x_number": 0}
 COORD = dict.fromkeys(("out", "base", "frequency", "phase", "weight", "bias"), AT) | OPTIONS
-COORD |= {"videos": 2, "frames": 2, "sinusoids": 3, "outputs": 4, "threads": 1}
+COORD |= {"videos": 2, "frames": 2, "sinusoids": 3, "outputs": 4, "number": 0, "threads": 1}
 COORD |= {"side": 4, "top": 0, "left": 0, "height": 2, "width": 2}
 BIAS = dict.fromkeys(("x", "bias", "out"), AT) | OPTIONS
 BIAS |= {"outer": 2, "channels": 3, "inner": 4, "number": 0, "alpha": 0.2, "threads": 1}
@@ -125,12 +135,24 @@ def test_activations(call: str) -> None:
         (4, 2, "^inputs is 2, expected the outputs"),
         (4, -1, "^inputs is -1"),
         (5, 3, "^activation is 3"),
+        (7, True, "^bfloat16 is true for the last layer"),
     ],
 )
 def test_layers_of_coord_mlp(index: int, value: int, message: str) -> None:
-    layer = (AT, AT, False, 2, 3, 2, 1.0)
+    layer = (AT, AT, False, 2, 3, 2, 1.0, False)
     bad = (*layer[:index], value, *layer[index + 1 :])
     refuses("coord_mlp_cpu", message, layers=[MLP_LAYER, bad])
+
+
+def test_types_of_linear_act() -> None:
+    """A few float32 outputs of bfloat16 inputs; `number` is the type of the others."""
+    few = {"x_number": 1, "outputs": 3, "activation": 2}
+    dispatch.native_module().linear_act_cpu(**LINEAR | few)
+    refuses("linear_act_cpu", "^x_number is 1, expected number, or bfloat16", x_number=1, outputs=5, rows=4)
+    refuses("linear_act_cpu", "^x_number is 1", x_number=1, outputs=3, activation=NATIVE_ACTIVATIONS.index("sine"))
+    refuses("linear_act_cpu", "^x_number is 0", x_number=0, number=1)
+    refuses("linear_act_cpu", "^x_number is 2, expected less than 2", x_number=2)
+    refuses("linear_act_cpu", r"^x is \d+, expected a multiple of 2", x=AT + 1, **few)
 
 
 def test_no_layers() -> None:

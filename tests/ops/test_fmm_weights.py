@@ -225,9 +225,9 @@ def test_native_rows_of_zeros_and_what_is_no_number() -> None:
 
 @needs_native
 def test_what_native_cannot_run_says_why() -> None:
-    tensors = [t.bfloat16() for t in factors(1, 2, 3, 1)]
+    tensors = [t.half() for t in factors(1, 2, 3, 1)]
     with (
         use_backend("native"),
-        pytest.raises(dispatch.BackendUnavailable, match=r"fmm_weights.*weight is torch.bfloat16"),
+        pytest.raises(dispatch.BackendUnavailable, match=r"fmm_weights.*weight is torch.float16"),
     ):
         functional.fmm_weights(*tensors)

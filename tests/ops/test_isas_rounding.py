@@ -26,6 +26,8 @@ pytestmark = pytest.mark.skipif(backends()["native"] is not None, reason="the co
 FLOAT32 = 4e-6
 # A number near a bfloat16 tie may round the other way, by 2⁻⁸ of itself; 5e-4 observed.
 BFLOAT16 = 1e-3
+# The same of an op's single number: a unit in its last place.
+BFLOAT16_OPS = 2**-7
 
 PROGRAM = """
 import math
@@ -64,10 +66,11 @@ for precision in ("float32", "bfloat16"):
 def both(name, op, tensors, *options):
     # The same `out` for every set, so that the sign of a number next to zero is the same.
     wide = [None if t is None else t.double() for t in tensors]
-    exact = getattr(ops, op)(*wide, *options).float()
+    exact = getattr(ops, op)(*wide, *options)
     grad = torch.randn(exact.shape)
     with use_backend("native"):
         out = getattr(ops, op)(*tensors, *options)
+        exact, grad = exact.to(out.dtype), grad.to(out.dtype)
         found[name] = [out, *getattr(ops, op + "_backward")(grad, *tensors, exact, *options)]
 
 
@@ -80,6 +83,12 @@ for shape in ((1, 1, 1, 1), (2, 97, 33, 35), (3, 200, 7, 97), (1, 193, *((512, 2
                 name = f"linear_act {shape} {activation} {clamp} {None if bias is None else bias.ndim}"
                 both(name, "linear_act", (x, weight, bias), activation, 1.3, clamp)
 
+        if clamp is None:
+            low = [None if t is None else t.bfloat16() for t in (x, weight, bias)]
+            both(f"linear_act {shape} {activation} bfloat16", "linear_act", low, activation, 1.3, clamp)
+            mixed = low[0], weight, bias
+            both(f"linear_act {shape} {activation} mixed", "linear_act", mixed, activation, 1.3, clamp)
+
 for grid in ((1, 0, 0, 1, 1), (8, 1, -1, 3, 4), (64, 5, -7, 2, 51), (33, 4, 4, *((17, 23) if large else (9, 11)))):
     parents = [(at + n - 1) // 2 - at // 2 + 1 for at, n in zip(grid[1:3], grid[3:])]
     for K, outputs in ((1, 1), (5, 37), (64, 66)):
@@ -89,6 +98,9 @@ for grid in ((1, 0, 0, 1, 1), (8, 1, -1, 3, 4), (64, 5, -7, 2, 51), (33, 4, 4, *
                 tensors = base, torch.randn(2, K, 2) * 10, torch.randn(2, 3, K), weight, torch.randn(outputs)
                 name = f"coord_linear {grid} {K} {activation} {base is None}"
                 both(name, "coord_linear", tensors, list(grid), activation, 1.3, None)
+                low = [None if t is None else t.bfloat16() for t in (base, weight, tensors[4])]
+                tensors = low[0], *tensors[1:3], *low[1:]
+                both(f"{name} bfloat16", "coord_linear", tensors, list(grid), activation, 1.3, None)
 
 for widths in ((2, 1), (3, 33, 20, 3), (4, 64, 64, 64, 1)):
     for activation in ("sine", "lrelu"):
@@ -98,6 +110,8 @@ for widths in ((2, 1), (3, 33, 20, 3), (4, 64, 64, 64, 1)):
         x = torch.rand(2, 150, widths[0]) * 2 - 1
         with use_backend("native"):
             found[f"coord_mlp {widths} {activation}"] = [functional.coord_mlp(x, weights, biases, activation, 3.0)]
+            low = functional.coord_mlp(x, weights, biases, activation, 3.0, precision="bfloat16")
+            found[f"coord_mlp {widths} {activation} bfloat16"] = [low]
             alive = [t.requires_grad_() for t in (x, *weights, *biases)]
             out = functional.coord_mlp(x, weights, biases, "sine", 3.0)
             gradients = torch.autograd.grad(out, alive, torch.randn(out.shape))
@@ -118,6 +132,12 @@ def run(isa: str, path: Path) -> dict[str, list[torch.Tensor]] | str:
     name, found = torch.load(path)
     assert name == isa
     return found
+
+
+def bound(key: str) -> float:
+    if "bfloat16" not in key and "mixed" not in key:
+        return FLOAT32
+    return BFLOAT16 if key.startswith("render") else BFLOAT16_OPS
 
 
 @pytest.fixture(scope="module")
@@ -141,4 +161,4 @@ def test_equal_up_to_rounding(isa: str, generic: dict[str, list[torch.Tensor]], 
             assert value.shape == expected.shape
             assert value.isfinite().all()
             if expected.numel():
-                assert distance(value, expected) <= (BFLOAT16 if "bfloat16" in key else FLOAT32), key
+                assert distance(value, expected) <= bound(key), key

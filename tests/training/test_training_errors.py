@@ -291,3 +291,16 @@ def test_damaged_runs_are_named(
     assert len(message) < 400
     assert "weights_only" not in message
     assert before == {path: path.read_bytes() for path in config.out.rglob("*") if path.is_file()}
+
+
+def test_a_generator_without_an_inr_trains_in_float32_alone(
+    config: TrainConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "noise.yaml"
+    path.write_text(yaml.safe_dump({**coordinate_config(4, 4, 2), "use_noise": True}))
+    options = {"grid": None, "channel_base": None, "generator_config": path}
+    assert main(words(config, **options, g_precision="bfloat16")) == 1
+    err = capsys.readouterr().err
+    assert "--g-precision: 'bfloat16', but this generator has no INR: use_noise is true" in err
+    assert err.count("\n") == 1
+    assert not config.out.exists()

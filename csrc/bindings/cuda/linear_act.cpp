@@ -18,9 +18,9 @@ void bind_cuda_linear_act(py::module_& m) {
     using Forward = LinearActCudaParams;
     using Backward = LinearActCudaBackwardParams;
     const Fields<Forward> forward =
-        linear_act_fields<Forward>() + Fields<Forward>{field("shared_x", &Forward::shared_x),
-                                                       field("number", &Forward::number),
-                                                       field("tf32", &Forward::tf32)};
+        linear_act_fields<Forward>() +
+        Fields<Forward>{field("x", &Forward::x), field("shared_x", &Forward::shared_x),
+                        field("number", &Forward::number), field("tf32", &Forward::tf32)};
     define_on_stream<Forward>(m, "linear_act_cuda", forward, check_cuda_linear_act,
                               linear_act_cuda);
     define<Forward, std::int64_t>(

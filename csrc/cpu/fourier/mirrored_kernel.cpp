@@ -5,6 +5,140 @@
 #include "simd/rotation-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
+namespace {
+
+DIGAN_FAST_INLINE float wide(float a) { return a; }
+DIGAN_FAST_INLINE float wide(Bfloat16 a) { return widened(a); }
+
+template <class Stored>
+void pack_rotated(const RotatedPanelPacking& p) {
+    using T = Packed<Stored>;
+    const Stored* const weight = static_cast<const Stored*>(p.weight);
+    const int64_t K = p.sinusoids;
+    const bool transposed = p.columns == RotatedColumns::sinusoids;
+    const int64_t depth = transposed ? p.outputs : K, columns = transposed ? K : p.outputs;
+    const int64_t packed = packed_depth<T>(depth);
+    const auto element = [&](int64_t d, int64_t column) {
+        const int64_t o = transposed ? d : column, k = transposed ? column : d;
+        if (d >= depth) return Rotated{0, 0};
+        const Stored* const row = weight + o * 2 * K;
+        const Rotated at =
+            rotated(wide(row[k]), wide(row[K + k]), p.rotation[k], p.rotation[K + k]);
+        return Rotated{at.sine * p.scale, at.cosine * p.scale};
+    };
+    for (int64_t n = p.first; n < p.last;) {
+        const int64_t width = panel_width(columns, n);
+        const int64_t count = columns - n < width ? columns - n : width;
+        for (int64_t d = 0; d < packed; ++d) {
+            T* const sine = panel_at<T>(p.panels[0], n, packed) + d * width;
+            T* const cosine = panel_at<T>(p.panels[1], n, packed) + d * width;
+            for (int64_t i = 0; i < count; ++i) {
+                if constexpr (kPack<T> == 2) {
+                    const Rotated even = element(2 * d, n + i), odd = element(2 * d + 1, n + i);
+                    sine[i] = pack_bf16x2(even.sine, odd.sine);
+                    cosine[i] = pack_bf16x2(even.cosine, odd.cosine);
+                } else {
+                    const Rotated at = element(d, n + i);
+                    const bool round = sizeof(Stored) == sizeof(Bfloat16);
+                    sine[i] = round ? to_bfloat16(at.sine) : at.sine;
+                    cosine[i] = round ? to_bfloat16(at.cosine) : at.cosine;
+                }
+            }
+            for (int64_t i = count; i < width; ++i) sine[i] = cosine[i] = T{};
+        }
+        n += width;
+    }
+}
+
+template <class Stored>
+void gemm(const MirroredGemm& p) {
+    using T = Packed<Stored>;
+    const Epilogue how{.activation = p.activation.activation,
+                       .gain = p.activation.gain,
+                       .clamp = p.activation.clamp,
+                       .round = false};
+    const Vec scale = broadcast(p.scale), minus = broadcast(-1.0f);
+    const int64_t K = p.sinusoids, depth = packed_depth<T>(K);
+    T* const packed[2] = {panel_at<T>(p.packed, 0, K), panel_at<T>(p.packed, p.rows, K)};
+    for (int feature = 0; feature < 2; ++feature)
+        pack_rows(static_cast<const Stored*>(p.features) + feature * K, p.stride, p.rows, K,
+                  packed[feature]);
+    for_each_tile_of_rows(
+        p.rows, p.columns, [&](auto mr, auto vectors, int64_t row, int64_t n, int64_t width) {
+            constexpr int R = decltype(mr)::value, V = decltype(vectors)::value;
+            for (int image = 0; p.base[0] && image < 2; ++image)
+                for (int r = 0; r < R; r += 4)
+                    if (const auto base = static_cast<const Stored*>(p.base[image][row + r]))
+                        for (int v = 0; v < V; ++v) prefetch(base + n + v * Vec::width);
+            // The sines' products are kept in memory: both in registers would take twice as many.
+            alignas(64) float odd[R * V * Vec::width];
+            Tile<R, V> tile;
+            const auto multiplied = [&](int feature) {
+                for (auto& z : tile.v)
+                    for (Vec& columns : z) columns = broadcast(0.0f);
+                microkernel(tile, depth, packed[feature] + row * depth, R,
+                            panel_at<T>(p.panels[feature], n, depth), width);
+            };
+            multiplied(0);
+            store_tile(tile, odd, V * Vec::width);
+            multiplied(1);
+            const Tile<R, V> even = tile;
+            for (int image = 0; image < 2; ++image) {
+                void* const* const out = p.out[image] + row;
+                for (int r = 0; r < R; ++r) {
+                    if (!out[r]) continue;
+                    for (int v = 0; v < V; ++v) {
+                        const int64_t column = n + v * Vec::width, count = p.columns - column;
+                        const Vec sine = load(odd + (r * V + v) * Vec::width);
+                        Vec z = image ? fma(minus, sine, even.v[r][v]) : add(even.v[r][v], sine);
+                        if (p.bias) z = fma(scale, load_some(p.bias + column, count), z);
+                        if (p.base[image]) {
+                            const auto base = static_cast<const Stored*>(p.base[image][row + r]);
+                            z = fma(scale, load_some(base + column, count), z);
+                        }
+                        tile.v[r][v] = z;
+                    }
+                }
+                apply_epilogue(tile, how);
+                for (int r = 0; r < R; ++r) {
+                    if (!out[r]) continue;
+                    for (int v = 0; v < V; ++v) {
+                        const int64_t column = n + v * Vec::width;
+                        Stored* const to = static_cast<Stored*>(out[r]) + column;
+                        if (p.non_temporal) {
+                            store_streaming(to, tile.v[r][v]);
+                        } else {
+                            store_some(to, p.columns - column, tile.v[r][v]);
+                        }
+                    }
+                }
+            }
+        });
+    if (p.non_temporal) fence_streaming();
+}
+
+template <class Stored>
+void rotate_back(const RotationBackward& p) {
+    const int64_t K = p.sinusoids;
+    const float *const sin = p.rotation, *const cos = sin + K;
+    float* const dphase = p.dphase;
+    for (int64_t o = 0; o < p.outputs; ++o) {
+        const float *const dsine = p.drotated[0] + o * K, *const dcosine = p.drotated[1] + o * K;
+        const Stored* const weight_sin = static_cast<const Stored*>(p.weight) + o * 2 * K;
+        const Stored* const weight_cos = weight_sin + K;
+        float *const dweight_sin = p.dweight + o * 2 * K, *const dweight_cos = dweight_sin + K;
+#pragma omp simd
+        for (int64_t k = 0; k < K; ++k) {
+            const Rotated back = rotated(dsine[k], dcosine[k], -sin[k], cos[k]);
+            dweight_sin[k] += back.sine;
+            dweight_cos[k] += back.cosine;
+            // Σ_o dQ∘P − dP∘Q is the same for the parts rotated back.
+            dphase[k] += back.cosine * wide(weight_sin[k]) - back.sine * wide(weight_cos[k]);
+        }
+    }
+}
+
+}  // namespace
 
 void axis_feature_table(const AxisFeatureTable& p) {
     const AxisPositions axis{
@@ -27,26 +161,7 @@ void axis_feature_table(const AxisFeatureTable& p) {
 }
 
 void pack_rotated_panels(const RotatedPanelPacking& p) {
-    const int64_t K = p.sinusoids;
-    const bool transposed = p.columns == RotatedColumns::sinusoids;
-    const int64_t depth = transposed ? p.outputs : K, columns = transposed ? K : p.outputs;
-    for (int64_t n = p.first; n < p.last;) {
-        const int64_t width = panel_width(columns, n);
-        const int64_t count = columns - n < width ? columns - n : width;
-        for (int64_t d = 0; d < depth; ++d) {
-            float* const sine = p.panels[0] + n * depth + d * width;
-            float* const cosine = p.panels[1] + n * depth + d * width;
-            for (int64_t i = 0; i < count; ++i) {
-                const int64_t o = transposed ? d : n + i, k = transposed ? n + i : d;
-                const float* const row = p.weight + o * 2 * K;
-                const Rotated at = rotated(row[k], row[K + k], p.rotation[k], p.rotation[K + k]);
-                sine[i] = at.sine * p.scale;
-                cosine[i] = at.cosine * p.scale;
-            }
-            for (int64_t i = count; i < width; ++i) sine[i] = cosine[i] = 0;
-        }
-        n += width;
-    }
+    with_stored(p.number, [&](auto stored) { pack_rotated<typename decltype(stored)::Type>(p); });
 }
 
 void row_features(const RowFeatures& p) {
@@ -60,78 +175,31 @@ void row_features(const RowFeatures& p) {
             sine[k] = sin_y[k] * cos_x[k] + cos_y[k] * sin_x[k];
             cosine[k] = cos_y[k] * cos_x[k] - sin_y[k] * sin_x[k];
         }
+        if (p.rounded) narrow(static_cast<Bfloat16*>(p.rounded) + r * p.stride, sine, 2 * K);
     }
 }
 
 void mirrored_gemm(const MirroredGemm& p) {
-    const Epilogue how{.activation = p.activation.activation,
-                       .gain = p.activation.gain,
-                       .clamp = p.activation.clamp,
-                       .round = false};
-    const Vec scale = broadcast(p.scale), minus = broadcast(-1.0f);
-    const int64_t K = p.sinusoids;
-    pack_rows(p.features, p.stride, p.rows, 2 * K, p.packed);
-    for_each_tile_of_rows(
-        p.rows, p.columns, [&](auto mr, auto vectors, int64_t row, int64_t n, int64_t width) {
-            constexpr int R = decltype(mr)::value, V = decltype(vectors)::value;
-            const float* const features = p.packed + row * 2 * K;
-            for (int image = 0; p.base[0] && image < 2; ++image)
-                for (int r = 0; r < R; r += 4)
-                    if (const float* const base = p.base[image][row + r])
-                        for (int v = 0; v < V; ++v) prefetch(base + n + v * Vec::width);
-            // The sines' products are kept in memory: both in registers would take twice as many.
-            alignas(64) float odd[R * V * Vec::width];
-            Tile<R, V> tile;
-            const auto multiplied = [&](int feature) {
-                for (auto& z : tile.v)
-                    for (Vec& columns : z) columns = broadcast(0.0f);
-                microkernel(tile, K, features + feature * K * R, R, p.panels[feature] + n * K,
-                            width);
-            };
-            multiplied(0);
-            store_tile(tile, odd, V * Vec::width);
-            multiplied(1);
-            const Tile<R, V> even = tile;
-            for (int image = 0; image < 2; ++image) {
-                float* const* const out = p.out[image] + row;
-                for (int r = 0; r < R; ++r) {
-                    if (!out[r]) continue;
-                    for (int v = 0; v < V; ++v) {
-                        const int64_t column = n + v * Vec::width, count = p.columns - column;
-                        const Vec sine = load(odd + (r * V + v) * Vec::width);
-                        Vec z = image ? fma(minus, sine, even.v[r][v]) : add(even.v[r][v], sine);
-                        if (p.bias) z = fma(scale, load_some(p.bias + column, count), z);
-                        if (p.base[image])
-                            z = fma(scale, load_some(p.base[image][row + r] + column, count), z);
-                        tile.v[r][v] = z;
-                    }
-                }
-                apply_epilogue(tile, how);
-                for (int r = 0; r < R; ++r) {
-                    if (!out[r]) continue;
-                    for (int v = 0; v < V; ++v) {
-                        const int64_t column = n + v * Vec::width;
-                        if (p.non_temporal) {
-                            store_streaming(out[r] + column, tile.v[r][v]);
-                        } else {
-                            store_some(out[r] + column, p.columns - column, tile.v[r][v]);
-                        }
-                    }
-                }
-            }
-        });
-    if (p.non_temporal) fence_streaming();
+    with_stored(p.number, [&](auto stored) { gemm<typename decltype(stored)::Type>(p); });
 }
 
 void even_odd_gradient(const EvenOddGradient& p) {
     for (int image = 0; image < 2; ++image) {
         for (int64_t family = 0; p.dbase[image] && family < p.rows / 4; ++family) {
-            float* const dbase = p.dbase[image][family];
+            void* const dbase = p.dbase[image][family];
             if (!dbase) continue;
             const float *const a = p.dz[image] + 4 * family * p.stride, *const b = a + p.stride,
                                *const c = b + p.stride, *const d = c + p.stride;
+            if (p.number == Number::bfloat16) {
+                auto* const to = static_cast<Bfloat16*>(dbase);
 #pragma omp simd
-            for (int64_t n = 0; n < p.columns; ++n) dbase[n] = (a[n] + b[n]) + (c[n] + d[n]);
+                for (int64_t n = 0; n < p.columns; ++n)
+                    to[n] = narrowed((a[n] + b[n]) + (c[n] + d[n]));
+            } else {
+                auto* const to = static_cast<float*>(dbase);
+#pragma omp simd
+                for (int64_t n = 0; n < p.columns; ++n) to[n] = (a[n] + b[n]) + (c[n] + d[n]);
+            }
         }
     }
     for (int64_t r = 0; r < p.rows; ++r) {
@@ -142,6 +210,10 @@ void even_odd_gradient(const EvenOddGradient& p) {
             one[n] = at - across;
             other[n] = at + across;
         }
+        if (p.number != Number::bfloat16) continue;
+        for (int feature = 0; feature < 2; ++feature)
+            narrow(static_cast<Bfloat16*>(p.rounded[feature]) + r * p.stride,
+                   p.dz[feature] + r * p.stride, p.columns);
     }
 }
 
@@ -162,22 +234,7 @@ void row_features_gradient(const RowFeaturesGradient& p) {
 }
 
 void rotation_backward(const RotationBackward& p) {
-    const int64_t K = p.sinusoids;
-    const float *const sin = p.rotation, *const cos = sin + K;
-    float* const dphase = p.dphase;
-    for (int64_t o = 0; o < p.outputs; ++o) {
-        const float *const dsine = p.drotated[0] + o * K, *const dcosine = p.drotated[1] + o * K;
-        const float *const weight_sin = p.weight + o * 2 * K, *const weight_cos = weight_sin + K;
-        float *const dweight_sin = p.dweight + o * 2 * K, *const dweight_cos = dweight_sin + K;
-#pragma omp simd
-        for (int64_t k = 0; k < K; ++k) {
-            const Rotated back = rotated(dsine[k], dcosine[k], -sin[k], cos[k]);
-            dweight_sin[k] += back.sine;
-            dweight_cos[k] += back.cosine;
-            // Σ_o dQ∘P − dP∘Q is the same for the parts rotated back.
-            dphase[k] += back.cosine * weight_sin[k] - back.sine * weight_cos[k];
-        }
-    }
+    with_stored(p.number, [&](auto stored) { rotate_back<typename decltype(stored)::Type>(p); });
 }
 
 }  // namespace digan_fast::DIGAN_FAST_ISA

@@ -26,7 +26,8 @@ enum class RotatedColumns { outputs, sinusoids };
 // P and Q of a picture in panels of columns.
 struct RotatedPanelPacking {
     float* panels[2];       // of P, of Q
-    const float* weight;    // [O, 2K]
+    const void* weight;     // [O, 2K]
+    Number number;          // of weight, and of the elements in the panels
     const float* rotation;  // sin φ′, cos φ′: [2, K]
     int64_t outputs, sinusoids;
     RotatedColumns columns;
@@ -37,6 +38,7 @@ struct RotatedPanelPacking {
 // The features of rows, [rows, (sin, cos), K], from those of their grid columns and grid rows.
 struct RowFeatures {
     float* features;
+    void* rounded;  // the same in bfloat16; or null
     int64_t stride;
     const float* const* across;  // of each row's grid column, [2, K]
     const float* const* down;    // of each row's grid row, [2, K]
@@ -45,17 +47,18 @@ struct RowFeatures {
 
 // out[0][r] = act(start + Q·cos + P·sin), out[1][r] = act(start + Q·cos − P·sin).
 struct MirroredGemm {
-    float* const* out[2];  // for each row, [columns]; null if there is no pixel
-    const float* features;
+    void* const* out[2];  // for each row, [columns]; null if there is no pixel
+    Number number;        // of out, features, base and the elements in the panels
+    const void* features;
     int64_t stride;
     int64_t rows;
     float* packed;  // rows · 2K elements
     const float* panels[2];
     int64_t sinusoids, columns;
-    const float* bias;            // [columns], or null
-    const float* const* base[2];  // for each row, [columns]; or null
-    float scale;                  // of bias and base
-    RowActivation activation;     // its gain is in the panels and the scale
+    const float* bias;           // [columns], or null
+    const void* const* base[2];  // for each row, [columns]; or null
+    float scale;                 // of bias and base
+    RowActivation activation;    // its gain is in the panels and the scale
     bool non_temporal;
 };
 
@@ -65,7 +68,9 @@ struct EvenOddGradient {
     float* dz[2];
     int64_t stride;
     int64_t rows, columns;
-    float* const* dbase[2];  // for each family, [columns]; null if there is none
+    void* const* dbase[2];  // for each family, [columns]; null if there is none
+    Number number;          // of dbase
+    void* rounded[2];       // for bfloat16: the gradients for sines and cosines, like dz
 };
 
 // dθ = d sin · cos − d cos · sin at F·q; dθ·x and dθ·y summed over rows.
@@ -83,7 +88,8 @@ struct RowFeaturesGradient {
 // dweight += dP, dQ rotated back; dphase += Σ_o dQ∘P − dP∘Q.
 struct RotationBackward {
     const float* drotated[2];  // dP, dQ: [O, K]
-    const float* weight;       // [O, 2K]
+    const void* weight;        // [O, 2K]
+    Number number;             // of weight
     const float* rotation;     // [2, K]
     int64_t outputs, sinusoids;
     float* dweight;  // [O, 2K]

@@ -3,10 +3,12 @@
 // The tile, panels and packed elements of an instruction set. Besides these, only the vectors of
 // simd/ and the microkernels differ between sets.
 
+#include "digan_fast/bias_act.h"
 #include "simd/bf16x2-inl.h"
 #include "simd/int8x4-inl.h"
 #include "simd/tiles-inl.h"
 #include "simd/vec-inl.h"
+#include "simd/vec_bfloat16-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
@@ -41,6 +43,36 @@ template <>
 inline constexpr int kPack<Bf16x2> = 2;
 template <>
 inline constexpr int kPack<Int8x4> = 4;
+
+// Packed elements in a column of `depth`; the last is filled up with zeros.
+template <class T>
+static DIGAN_FAST_INLINE int64_t packed_depth(int64_t depth) {
+    return (depth + kPack<T> - 1) / kPack<T>;
+}
+
+// The packed element of operands that are stored as float or Bfloat16.
+template <class Stored>
+struct PackedAs {
+    using Element = float;
+};
+template <>
+struct PackedAs<Bfloat16> {
+    using Element = Bfloat16Element;
+};
+template <class Stored>
+using Packed = typename PackedAs<Stored>::Element;
+
+template <class T>
+struct StoredAs {
+    using Type = T;
+};
+
+// call(StoredAs<float>{}) or call(StoredAs<Bfloat16>{}).
+template <class Call>
+static DIGAN_FAST_INLINE void with_stored(Number number, const Call& call) {
+    if (number == Number::bfloat16) return call(StoredAs<Bfloat16>{});
+    call(StoredAs<float>{});
+}
 
 // Packed element k of the values value(0), value(1), … in bfloat16.
 template <class T = Bfloat16Element, class Value>

@@ -28,16 +28,16 @@ static DIGAN_FAST_INLINE void microkernel(Tile<R, V>& tile, int64_t depth, const
 }
 
 #if defined(__AVX512BF16__)
-template <int R>
-static DIGAN_FAST_INLINE void microkernel(Tile<R>& tile, int64_t depth, const Bf16x2* rows,
+template <int R, int V>
+static DIGAN_FAST_INLINE void microkernel(Tile<R, V>& tile, int64_t depth, const Bf16x2* rows,
                                           int64_t row_stride, const Bf16x2* columns,
                                           int64_t column_stride) {
     for (int64_t k = 0; k < depth; ++k, rows += row_stride, columns += column_stride) {
-        const __m512bh a = load_bf16x2(columns), b = load_bf16x2(columns + Vec::width);
+        __m512bh a[V];
+        for (int v = 0; v < V; ++v) a[v] = load_bf16x2(columns + v * Vec::width);
         for (int r = 0; r < R; ++r) {
             const __m512bh s = broadcast_bf16x2(rows[r]);
-            tile.v[r][0].v = _mm512_dpbf16_ps(tile.v[r][0].v, s, a);
-            tile.v[r][1].v = _mm512_dpbf16_ps(tile.v[r][1].v, s, b);
+            for (int v = 0; v < V; ++v) tile.v[r][v].v = _mm512_dpbf16_ps(tile.v[r][v].v, s, a[v]);
         }
     }
 }

@@ -1,45 +1,89 @@
 #pragma once
 
-// Packing and loads for matrices whose rows are pixels; the last panel of columns is narrower.
+// Packing of matrices whose rows are pixels, stored as float32 or bfloat16, into elements T: float,
+// or as many bfloat16 along K as T holds.
 
 #include "gemm/loops-inl.h"
 #include "gemm/pixel_rows_kernel.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
+// Packed element k of a row.
+template <class T, class Stored>
+static DIGAN_FAST_INLINE T packed_element(const Stored* row, int64_t k, int64_t depth) {
+    if constexpr (kPack<T> == 2) {
+        const uint32_t odd = 2 * k + 1 < depth ? row[2 * k + 1] : 0;
+        return {odd << 16 | row[2 * k]};
+    } else if constexpr (sizeof(Stored) == sizeof(Bfloat16)) {
+        return widened(row[k]);
+    } else {
+        return row[k];
+    }
+}
+
+// Packed elements k to k + 3 of a row; all of them are whole.
+template <class T, class Stored>
+static DIGAN_FAST_INLINE Quad packed_quad(const Stored* row, int64_t k) {
+    if constexpr (kPack<T> == 1 && sizeof(Stored) == sizeof(Bfloat16)) {
+        float quad[4];
+        for (int i = 0; i < 4; ++i) quad[i] = widened(row[k + i]);
+        return load_quad(quad);
+    } else {
+        return load_quad(row + k * kPack<T>);
+    }
+}
+
+// to[k · to_stride + r] = packed element k of row r.
+template <class T, class Stored>
+static DIGAN_FAST_INLINE void pack_transposed(const Stored* x, int64_t stride, int64_t rows,
+                                              int64_t depth, T* to, int64_t to_stride) {
+    const int64_t packed = packed_depth<T>(depth), whole = depth / kPack<T>;
+    const int64_t fours = rows / 4 * 4;
+    for (int64_t r = 0; r < fours; r += 4) {
+        const Stored* const from = x + r * stride;
+        int64_t k = 0;
+        for (; k + 4 <= whole; k += 4) {
+            Quad quads[4];
+            for (int i = 0; i < 4; ++i) quads[i] = packed_quad<T>(from + i * stride, k);
+            store_transposed(quads, reinterpret_cast<float*>(to + k * to_stride + r), to_stride);
+        }
+        for (; k < packed; ++k)
+            for (int i = 0; i < 4; ++i)
+                to[k * to_stride + r + i] = packed_element<T>(from + i * stride, k, depth);
+    }
+    for (int64_t k = 0; k < packed; ++k)
+        for (int64_t i = fours; i < rows; ++i)
+            to[k * to_stride + i] = packed_element<T>(x + i * stride, k, depth);
+}
+
 // Rows [count, depth] into panels [depth][rows] of panel_rows() rows, so that a tile reads the
 // elements it broadcasts from one place, not from twelve: this reaches 106 of 113 GFLOP/s.
-static inline void pack_rows(const float* x, int64_t stride, int64_t count, int64_t depth,
-                             float* packed) {
+template <class T, class Stored>
+static inline void pack_rows(const Stored* x, int64_t stride, int64_t count, int64_t depth,
+                             T* packed) {
     for_each_panel(count, [&](auto mr, int64_t row) {
         constexpr int rows = decltype(mr)::value;
-        const float* const from = x + row * stride;
-        float* const to = packed + row * depth;
-        int r = 0;
-        for (; r + 4 <= rows; r += 4) {
-            int64_t k = 0;
-            for (; k + 4 <= depth; k += 4)
-                transpose_4x4(from + r * stride + k, stride, to + k * rows + r, rows);
-            for (; k < depth; ++k)
-                for (int i = r; i < r + 4; ++i) to[k * rows + i] = from[i * stride + k];
-        }
-        for (int64_t k = 0; k < depth; ++k)
-            for (int i = r; i < rows; ++i) to[k * rows + i] = from[i * stride + k];
+        pack_transposed(x + row * stride, stride, rows, depth,
+                        packed + row * packed_depth<T>(depth), rows);
     });
 }
 
-static DIGAN_FAST_INLINE Vec load_some(const float* p, int64_t count) {
-    if (count >= Vec::width) return load(p);
-    float lanes[Vec::width] = {};
-    for (int64_t i = 0; i < count; ++i) lanes[i] = p[i];
-    return load(lanes);
+// A vector of packed elements k along the rows of x, which are K: `lanes` of them, then zeros.
+template <class Stored>
+static DIGAN_FAST_INLINE void pack_lanes(const Stored* x, int64_t stride, int64_t k,
+                                         int64_t /*rows*/, int64_t lanes, float* to) {
+    store(to, load_some(x + k * stride, lanes));
 }
 
-static DIGAN_FAST_INLINE void store_some(float* p, int64_t count, Vec a) {
-    if (count >= Vec::width) return store(p, a);
-    float lanes[Vec::width];
-    store(lanes, a);
-    for (int64_t i = 0; i < count; ++i) p[i] = lanes[i];
+// to[k · to_stride + n] = packed element k of lane n, along the rows of x; zeros from `lanes` to
+// `width`, whole vectors.
+template <class T, class Stored>
+static DIGAN_FAST_INLINE void pack_along_rows(const Stored* x, int64_t stride, int64_t rows,
+                                              int64_t lanes, int64_t width, T* to,
+                                              int64_t to_stride) {
+    for (int64_t k = 0; k < packed_depth<T>(rows); ++k)
+        for (int64_t n = 0; n < width; n += Vec::width)
+            pack_lanes(x + n, stride, k, rows, lanes - n, to + k * to_stride + n);
 }
 
 }  // namespace digan_fast::DIGAN_FAST_ISA

@@ -23,6 +23,7 @@ struct PackedLayer {
     Activation activation;
     float gain;               // the part that is not in the panels
     float clamp;              // infinity: none
+    bool bfloat16 = false;    // of a chain of layers: the precision of this one
     float* scales = nullptr;  // int8: [outputs], times the gain
     int32_t* sums = nullptr;  // int8: [outputs], Σ q of the row
 };

@@ -15,7 +15,7 @@ class Prefetcher {
           part_((next.count * ((next.size + kLine - 1) / kLine) + times - 1) / times) {}
     DIGAN_FAST_INLINE void part() {
         for (int64_t i = 0; i < part_ && row_ < end_; ++i) {
-            if (*row_) prefetch(*row_ + at_);
+            if (*row_) prefetch(static_cast<const char*>(*row_) + at_);
             at_ += kLine;
             if (at_ < size_) continue;
             at_ = 0;
@@ -24,9 +24,9 @@ class Prefetcher {
     }
 
   private:
-    static constexpr int64_t kLine = 16;
-    const float* const* row_;
-    const float* const* end_;
+    static constexpr int64_t kLine = 64;
+    const void* const* row_;
+    const void* const* end_;
     int64_t size_, part_;
     int64_t at_ = 0;  // within the row
 };
@@ -42,65 +42,97 @@ DIGAN_FAST_INLINE float slope_at(Activation activation, float out) {
     return 1.0f;
 }
 
+// The most columns of a row of bfloat16 that are widened at once.
+constexpr int64_t kWidened = 512;
+
+// A part of a row, from column `first` on: dz, and its sum into dbias.
+template <Activation A>
+DIGAN_FAST_INLINE void slope(float* dz, const float* grad, const float* out, const float* z,
+                             int64_t columns, float* dbias, const RowActivation& activation) {
+    const float gain = activation.gain, clamp = activation.clamp;
+    if constexpr (A == Activation::sine) {
+        constexpr int64_t kChunk = 64;
+        float sine[kChunk], cosine[kChunk];
+        for (int64_t n = 0; n < columns; n += kChunk) {
+            const int64_t count = columns - n < kChunk ? columns - n : kChunk;
+            sincos_n(z + n, sine, cosine, count);
+            for (int64_t i = 0; i < count; ++i) dz[n + i] = grad[n + i] * cosine[i] * gain;
+        }
+    } else {
+#pragma omp simd
+        for (int64_t n = 0; n < columns; ++n) dz[n] = grad[n] * slope_at(A, out[n]) * gain;
+    }
+    if (clamp < INFINITY) {
+        // A NaN is not below the clamp, so it gets no gradient.
+#pragma omp simd
+        for (int64_t n = 0; n < columns; ++n) dz[n] = fabsf(out[n]) < clamp ? dz[n] : 0.0f;
+    }
+#pragma omp simd
+    for (int64_t n = 0; n < columns; ++n) dbias[n] += dz[n];
+}
+
 template <Activation A>
 void slope(const ActivationBackward& p) {
-    const float gain = p.activation.gain, clamp = p.activation.clamp;
+    const bool widens = p.number == Number::bfloat16, narrows = p.dz_number == Number::bfloat16;
+    const int64_t part = widens || narrows ? kWidened : p.columns;
+    float grad[kWidened], out[kWidened], dz[kWidened];
     for (int64_t r = 0; r < p.rows; ++r) {
-        const float *const grad = p.grad[r], *const out = p.out[r];
-        float* const dz = p.dz + r * p.dz_stride;
-        if (!grad) {
-            for (int64_t n = 0; n < p.columns; ++n) dz[n] = 0;
+        if (!p.grad[r]) {
+            memset(element_at(p.dz, p.dz_number, r * p.dz_stride), 0,
+                   p.columns * (narrows ? 2 : 4));
             continue;
         }
-        if constexpr (A == Activation::sine) {
-            const float* const z = p.z + r * p.columns;
-            constexpr int64_t kChunk = 64;
-            float sine[kChunk], cosine[kChunk];
-            for (int64_t n = 0; n < p.columns; n += kChunk) {
-                const int64_t count = p.columns - n < kChunk ? p.columns - n : kChunk;
-                sincos_n(z + n, sine, cosine, count);
-                for (int64_t i = 0; i < count; ++i) dz[n + i] = grad[n + i] * cosine[i] * gain;
+        for (int64_t first = 0; first < p.columns; first += part) {
+            const int64_t columns = p.columns - first < part ? p.columns - first : part;
+            const void* const from[2] = {element_at(p.grad[r], p.number, first),
+                                         element_at(p.out[r], p.number, first)};
+            void* const to = element_at(p.dz, p.dz_number, r * p.dz_stride + first);
+            if (widens) {
+                widen(grad, static_cast<const Bfloat16*>(from[0]), columns);
+                widen(out, static_cast<const Bfloat16*>(from[1]), columns);
             }
-        } else {
-#pragma omp simd
-            for (int64_t n = 0; n < p.columns; ++n) dz[n] = grad[n] * slope_at(A, out[n]) * gain;
+            float* const wide = narrows ? dz : static_cast<float*>(to);
+            slope<A>(wide, widens ? grad : static_cast<const float*>(from[0]),
+                     widens ? out : static_cast<const float*>(from[1]),
+                     p.z ? p.z + r * p.columns + first : nullptr, columns, p.dbias + first,
+                     p.activation);
+            if (narrows) narrow(static_cast<Bfloat16*>(to), wide, columns);
         }
-        if (clamp < INFINITY) {
-            // A NaN is not below the clamp, so it gets no gradient.
-#pragma omp simd
-            for (int64_t n = 0; n < p.columns; ++n) dz[n] = fabsf(out[n]) < clamp ? dz[n] : 0.0f;
-        }
-        float* const dbias = p.dbias;
-#pragma omp simd
-        for (int64_t n = 0; n < p.columns; ++n) dbias[n] += dz[n];
     }
 }
 
-}  // namespace
-
-void pack_column_panels(const ColumnPanelPacking& p) {
+void pack_bfloat16(const ColumnPanelPacking& p) {
+    using T = Bfloat16Element;
+    const Bfloat16* const weight = static_cast<const Bfloat16*>(p.weight);
     for (int64_t n = p.first; n < p.last;) {
         const int64_t width = panel_width(p.columns, n);
         const int64_t count = p.columns - n < width ? p.columns - n : width;
-        float* const panel = p.panels + n * p.depth;
-        for (int64_t k = 0; k < p.depth; ++k) {
-            const float* const from = p.weight + k * p.depth_stride + n * p.column_stride;
-            float* const to = panel + k * width;
-            for (int64_t i = 0; i < count; ++i) to[i] = from[i * p.column_stride] * p.scale;
-            for (int64_t i = count; i < width; ++i) to[i] = 0;
+        T* const panel = panel_at<T>(p.panels, n, packed_depth<T>(p.depth));
+        if (p.column_stride == 1) {
+            pack_along_rows(weight + n, p.depth_stride, p.depth, p.columns - n, width, panel,
+                            width);
+        } else {
+            for (int64_t k = 0; count < width && k < packed_depth<T>(p.depth); ++k)
+                memset(panel + k * width + count, 0, (width - count) * sizeof(T));
+            pack_transposed(weight + n * p.column_stride, p.column_stride, count, p.depth, panel,
+                            width);
         }
         n += width;
     }
 }
 
-void pixel_row_gemm(const PixelRowGemm& p) {
+template <class Stored, class Out>
+void gemm(const PixelRowGemm& p) {
+    using T = Packed<Stored>;
     const Epilogue how{.activation = p.activation.activation,
                        .gain = p.activation.gain,
                        .clamp = p.activation.clamp,
                        .round = false};
-    const Vec scale = broadcast(p.start.scale);
+    const Vec start_scale = broadcast(p.start.scale), scale = broadcast(p.scale);
+    const int64_t depth = packed_depth<T>(p.depth);
     Prefetcher next(p.next, tiles_in(p.rows, p.columns));
-    pack_rows(p.x, p.x_stride, p.rows, p.depth, p.packed);
+    T* const packed = panel_at<T>(p.packed, 0, depth);
+    pack_rows(static_cast<const Stored*>(p.x), p.x_stride, p.rows, p.depth, packed);
     for_each_tile_of_rows(
         p.rows, p.columns, [&](auto mr, auto vectors, int64_t row, int64_t n, int64_t width) {
             constexpr int R = decltype(mr)::value, V = decltype(vectors)::value;
@@ -108,45 +140,57 @@ void pixel_row_gemm(const PixelRowGemm& p) {
             Tile<R, V> tile;
             for (int v = 0; v < V; ++v) {
                 const int64_t column = n + v * Vec::width, count = p.columns - column;
-                const Vec bias = p.start.bias ? mul(scale, load_some(p.start.bias + column, count))
-                                              : broadcast(0.0f);
+                const Vec bias = p.start.bias
+                                     ? mul(start_scale, load_some(p.start.bias + column, count))
+                                     : broadcast(0.0f);
                 for (int r = 0; r < R; ++r)
-                    tile.v[r][v] =
-                        p.start.base
-                            ? fma(scale, load_some(p.start.base[row + r] + column, count), bias)
-                            : bias;
+                    tile.v[r][v] = p.start.base
+                                       ? fma(start_scale,
+                                             load_some(p.start.base[row + r] + column, count), bias)
+                                       : bias;
             }
-            microkernel(tile, p.depth, p.packed + row * p.depth, R, p.panels + n * p.depth, width);
+            microkernel(tile, depth, packed + row * depth, R, panel_at<T>(p.panels, n, depth),
+                        width);
+            if (p.scale != 1) {
+                for (auto& z : tile.v)
+                    for (Vec& columns : z) columns = mul(scale, columns);
+            }
             apply_epilogue(tile, how);
             for (int r = 0; r < R; ++r)
                 for (int v = 0; v < V; ++v) {
                     const int64_t column = n + v * Vec::width;
+                    Out* const out = static_cast<Out*>(p.out[row + r]) + column;
                     if (p.non_temporal) {
-                        store_streaming(p.out[row + r] + column, tile.v[r][v]);
+                        store_streaming(out, tile.v[r][v]);
                     } else {
-                        store_some(p.out[row + r] + column, p.columns - column, tile.v[r][v]);
+                        store_some(out, p.columns - column, tile.v[r][v]);
                     }
                 }
         });
     if (p.non_temporal) fence_streaming();
 }
 
-void weight_gradient(const WeightGradient& p) {
+template <class Stored>
+void add_weight_gradient(const WeightGradient& p) {
+    using T = Packed<Stored>;
+    constexpr bool kRowsAsTheyAre = sizeof(Stored) == sizeof(float);
+    const auto dz = static_cast<const Stored*>(p.dz), x = static_cast<const Stored*>(p.x);
+    const int64_t depth = packed_depth<T>(p.rows);
+    T* const tail = panel_at<T>(p.tail, 0, depth);
+    const T* rows;
+    if constexpr (kRowsAsTheyAre) {
+        rows = dz;
+    } else {
+        T* const packed = panel_at<T>(p.packed_dz, 0, depth);
+        const int64_t width = (p.outputs + Vec::width - 1) / Vec::width * Vec::width;
+        pack_along_rows(dz, p.dz_stride, p.rows, p.outputs, width, packed, p.dz_stride);
+        rows = packed;
+    }
     const int64_t tiles = tiles_in(p.outputs, p.inputs);
     Prefetcher next[2] = {{p.next[0], tiles}, {p.next[1], tiles}};
     // The tile's columns of x, [rows][width], with zeros past the last one.
-    const auto pack_lanes = [&](int64_t i, int64_t width) {
-        const int64_t count = p.inputs - i < width ? p.inputs - i : width;
-        const float* const columns = p.x + i;
-        for (int64_t r = 0; r < p.rows; ++r) {
-            if (count < width) {
-                for (int64_t j = 0; j < width; ++j)
-                    p.tail[r * width + j] = j < count ? columns[r * p.x_stride + j] : 0.0f;
-            } else {
-                for (int64_t j = 0; j < width; j += Vec::width)
-                    store(p.tail + r * width + j, load(columns + r * p.x_stride + j));
-            }
-        }
+    const auto pack_tail = [&](int64_t i, int64_t width) {
+        pack_along_rows(x + i, p.x_stride, p.rows, p.inputs - i, width, tail, width);
     };
     const auto add_tile = [&](auto mr, auto vectors, int64_t n, int64_t i, int64_t width) {
         constexpr int R = decltype(mr)::value, V = decltype(vectors)::value;
@@ -161,13 +205,42 @@ void weight_gradient(const WeightGradient& p) {
         // The sums of the next tile down.
         for (int64_t r = R; r < 2 * R && n + r < p.outputs; ++r)
             for (int64_t j = 0; j < count; j += 16) prefetch(into + r * p.inputs + j);
-        microkernel(tile, p.rows, p.dz + n, p.dz_stride, p.tail, width);
+        Tile<R, V> sums = tile;  // the copy stays in registers; gcc keeps the tile itself in memory
+        microkernel(sums, depth, rows + n, p.dz_stride, tail, width);
         for (int r = 0; r < R; ++r)
             for (int v = 0; v < V; ++v)
                 store_some(into + r * p.inputs + v * Vec::width, count - v * Vec::width,
-                           tile.v[r][v]);
+                           sums.v[r][v]);
     };
-    for_each_tile_of_rows(p.outputs, p.inputs, pack_lanes, add_tile);
+    for_each_tile_of_rows(p.outputs, p.inputs, pack_tail, add_tile);
+}
+
+}  // namespace
+
+void pack_column_panels(const ColumnPanelPacking& p) {
+    if (p.number == Number::bfloat16) return pack_bfloat16(p);
+    const float* const weight = static_cast<const float*>(p.weight);
+    for (int64_t n = p.first; n < p.last;) {
+        const int64_t width = panel_width(p.columns, n);
+        const int64_t count = p.columns - n < width ? p.columns - n : width;
+        float* const panel = p.panels + n * p.depth;
+        for (int64_t k = 0; k < p.depth; ++k) {
+            const float* const from = weight + k * p.depth_stride + n * p.column_stride;
+            float* const to = panel + k * width;
+            for (int64_t i = 0; i < count; ++i) to[i] = from[i * p.column_stride] * p.scale;
+            for (int64_t i = count; i < width; ++i) to[i] = 0;
+        }
+        n += width;
+    }
+}
+
+void pixel_row_gemm(const PixelRowGemm& p) {
+    if (p.number == Number::float32) return gemm<float, float>(p);
+    with_stored(p.out_number, [&](auto out) { gemm<Bfloat16, typename decltype(out)::Type>(p); });
+}
+
+void weight_gradient(const WeightGradient& p) {
+    with_stored(p.number, [&](auto x) { add_weight_gradient<typename decltype(x)::Type>(p); });
 }
 
 void activation_backward(const ActivationBackward& p) {

@@ -13,6 +13,14 @@ namespace digan_fast {
 // Rows that go through a product, forward and backward, together.
 constexpr int64_t kStripRows = 192;
 
+// The address of an element of a tensor of float32 or bfloat16.
+static inline const void* element_at(const void* tensor, Number number, int64_t index) {
+    return static_cast<const char*>(tensor) + index * (number == Number::bfloat16 ? 2 : 4);
+}
+static inline void* element_at(void* tensor, Number number, int64_t index) {
+    return static_cast<char*>(tensor) + index * (number == Number::bfloat16 ? 2 : 4);
+}
+
 // The most elements that the panels of a [depth, columns] matrix take.
 constexpr int64_t panel_size(int64_t depth, int64_t columns) {
     return depth * ((columns + 31) / 32 * 32);
@@ -23,10 +31,11 @@ constexpr int64_t panel_size(int64_t depth, int64_t columns) {
 // the end.
 struct ColumnPanelPacking {
     float* panels;
-    const float* weight;
+    const void* weight;
+    Number number;
     int64_t depth, columns;
-    int64_t depth_stride, column_stride;
-    float scale;
+    int64_t depth_stride, column_stride;  // one of them is 1
+    float scale;                          // 1 for bfloat16, which it would round again
     int64_t first, last;
 };
 
@@ -46,22 +55,25 @@ struct GemmStart {
 
 // Rows that are read next: prefetched during a product, a part of them before each tile.
 struct PrefetchRows {
-    const float* const* rows;  // null: none
+    const void* const* rows;  // null: none
     int64_t count;
-    int64_t size;  // elements per row
+    int64_t size;  // bytes per row
 };
 
-// out[r] = act(start + x[r] · panels) for `rows` rows.
+// out[r] = act(scale · (start + x[r] · panels)) for `rows` rows.
 struct PixelRowGemm {
-    float* const* out;  // for each row, [columns]
-    const float* x;
+    void* const* out;  // for each row, [columns]
+    Number out_number;
+    const void* x;
+    Number number;  // of x and of the matrix in the panels
     int64_t x_stride;
     int64_t rows;
     float* packed;  // rows · depth elements
     const float* panels;
     int64_t depth, columns;
     GemmStart start;
-    RowActivation activation;  // the gain of lrelu, relu and linear is in the panels and the scale
+    float scale;               // 1 if it is in the panels and the start
+    RowActivation activation;  // the gain of lrelu, relu and linear is in the scale
     bool non_temporal;         // requires rows of `out` to be whole cache lines
     PrefetchRows next = {};
 };
@@ -69,23 +81,27 @@ struct PixelRowGemm {
 // into[n][i] += Σ_r dz[r][n] · x[r][i]: a weight's gradient, [outputs, inputs].
 struct WeightGradient {
     float* into;
-    const float* dz;
+    const void* dz;
     int64_t dz_stride;
-    const float* x;
+    const void* x;
     int64_t x_stride;
+    Number number;  // of dz and x
     int64_t rows;
     int64_t outputs, inputs;
-    float* tail;  // 32 · kStripRows elements
+    float* tail;       // 32 · kStripRows elements
+    float* packed_dz;  // count · dz_stride elements, for bfloat16
     PrefetchRows next[2];
 };
 
 // dz = grad · act'(z) · gain, 0 where clamped, and dbias += Σ_r dz[r].
 struct ActivationBackward {
-    float* dz;
+    void* dz;
+    Number dz_number;
     int64_t dz_stride;
-    const float* const* grad;  // for each row; null: a row of zeros
-    const float* const* out;   // for each row
-    const float* z;            // [rows, columns], for sine
+    const void* const* grad;  // for each row; null: a row of zeros
+    const void* const* out;   // for each row
+    Number number;            // of grad and out
+    const float* z;           // [rows, columns], for sine
     int64_t rows, columns;
     float* dbias;
     RowActivation activation;

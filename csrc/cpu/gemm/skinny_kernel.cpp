@@ -46,8 +46,26 @@ DIGAN_FAST_INLINE void by_few(int64_t rows, const Call& call) {
 }
 
 // z[s · kSkinnyStripRows + m] = Σ_d many[m][d] · few[s][d]
-template <int M, int S>
-DIGAN_FAST_INLINE void dots(const float* many, const float* few, int64_t depth, float* z) {
+// call(Constant<S>) for more than kSkinnyNR rows, all at once.
+template <class Call>
+DIGAN_FAST_INLINE void with_all(int64_t rows, const Call& call) {
+    switch (rows) {
+        case 5:
+            return call(Constant<5>{});
+        case 6:
+            return call(Constant<6>{});
+        case 7:
+            return call(Constant<7>{});
+        default:
+            return call(Constant<kSkinnyLimit>{});
+    }
+}
+
+DIGAN_FAST_INLINE void store_one(float* to, float a) { *to = a; }
+DIGAN_FAST_INLINE void store_one(Bfloat16* to, float a) { *to = narrowed(a); }
+
+template <int M, int S, class Many, class Few>
+DIGAN_FAST_INLINE void dots(const Many* many, const Few* few, int64_t depth, float* z) {
     Vec sums[M][S];
     for (auto& row : sums)
         for (Vec& sum : row) sum = broadcast(0.0f);
@@ -64,11 +82,13 @@ DIGAN_FAST_INLINE void dots(const float* many, const float* few, int64_t depth, 
         for (int s = 0; s < S; ++s) z[s * kSkinnyStripRows + m] = total(sums[m][s]);
 }
 
-template <int M, int S>
+template <int M, int S, class Many, class Few>
 DIGAN_FAST_INLINE void gradients(const SkinnyGradient& p, int64_t row, int64_t first) {
     const int64_t depth = p.depth;
-    const float *const many = p.many + row * depth, *const few = p.few + first * depth;
-    float *const dmany = p.dmany + row * depth, *const dfew = p.dfew + first * depth;
+    const Many* const many = static_cast<const Many*>(p.many) + row * depth;
+    const Few* const few = static_cast<const Few*>(p.few) + first * depth;
+    Many* const dmany = static_cast<Many*>(p.dmany) + row * depth;
+    float* const dfew = p.dfew + first * depth;
     Vec dz[M][S];
     for (int m = 0; m < M; ++m)
         for (int s = 0; s < S; ++s)
@@ -97,19 +117,26 @@ DIGAN_FAST_INLINE void gradients(const SkinnyGradient& p, int64_t row, int64_t f
     }
 }
 
-}  // namespace
+// call(StoredAs<Many>{}, StoredAs<Few>{})
+template <class Call>
+DIGAN_FAST_INLINE void with_both(Number many, Number few, const Call& call) {
+    if (many == Number::float32) return call(StoredAs<float>{}, StoredAs<float>{});
+    with_stored(few, [&](auto stored) { call(StoredAs<Bfloat16>{}, stored); });
+}
 
-void skinny_gemm(const SkinnyGemm& p) {
+template <class Many, class Few>
+void gemm(const SkinnyGemm& p) {
     const Epilogue how{.activation = p.activation.activation,
                        .gain = p.activation.gain,
                        .clamp = p.activation.clamp,
                        .round = false};
+    const Many* const many = static_cast<const Many*>(p.many);
+    const Few* const few = static_cast<const Few*>(p.few);
     float z[kSkinnyLimit * kSkinnyStripRows];
     by_many(p.rows, [&](auto many_rows, int64_t row) {
         by_few(p.few_rows, [&](auto few_rows, int64_t s) {
             dots<decltype(many_rows)::value, decltype(few_rows)::value>(
-                p.many + row * p.depth, p.few + s * p.depth, p.depth,
-                z + s * kSkinnyStripRows + row);
+                many + row * p.depth, few + s * p.depth, p.depth, z + s * kSkinnyStripRows + row);
         });
     });
     for (int64_t s = 0; s < p.few_rows; ++s) {
@@ -123,15 +150,40 @@ void skinny_gemm(const SkinnyGemm& p) {
             apply_epilogue(tile, how);
             store_some(of_row + m, p.rows - m, tile.v[0][0]);
         }
-        for (int64_t m = 0; m < p.rows; ++m) p.out[m * p.row_stride + s * p.few_stride] = of_row[m];
+        Few* const out = static_cast<Few*>(p.out) + s * p.few_stride;
+        for (int64_t m = 0; m < p.rows; ++m) store_one(out + m * p.row_stride, of_row[m]);
     }
 }
 
-void skinny_gradient(const SkinnyGradient& p) {
+template <class Many, class Few>
+void gradient(const SkinnyGradient& p) {
+    if constexpr (sizeof(Many) == sizeof(Bfloat16)) {
+        if (p.few_rows > kSkinnyNR) {
+            for (int64_t row = 0; row < p.rows; ++row)
+                with_all(p.few_rows, [&](auto few_rows) {
+                    gradients<1, decltype(few_rows)::value, Many, Few>(p, row, 0);
+                });
+            return;
+        }
+    }
     by_many(p.rows, [&](auto many_rows, int64_t row) {
         by_few(p.few_rows, [&](auto few_rows, int64_t s) {
-            gradients<decltype(many_rows)::value, decltype(few_rows)::value>(p, row, s);
+            gradients<decltype(many_rows)::value, decltype(few_rows)::value, Many, Few>(p, row, s);
         });
+    });
+}
+
+}  // namespace
+
+void skinny_gemm(const SkinnyGemm& p) {
+    with_both(p.many_number, p.few_number, [&](auto many, auto few) {
+        gemm<typename decltype(many)::Type, typename decltype(few)::Type>(p);
+    });
+}
+
+void skinny_gradient(const SkinnyGradient& p) {
+    with_both(p.many_number, p.few_number, [&](auto many, auto few) {
+        gradient<typename decltype(many)::Type, typename decltype(few)::Type>(p);
     });
     if (p.non_temporal) fence_streaming();
 }

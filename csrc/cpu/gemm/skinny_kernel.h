@@ -15,17 +15,19 @@ namespace digan_fast {
 
 // The most rows of the smaller matrix; with more, packing is faster.
 constexpr int64_t kSkinnyLimit = 8;
-// Of these, the rows in registers at once; with more, `dmany` is written in several passes.
+// Of these, the rows in registers at once; with more, `dmany` is written in several passes, unless
+// it is in bfloat16, which is rounded once.
 constexpr int64_t kSkinnyNR = 4;
 // Rows of the larger matrix per call.
 constexpr int64_t kSkinnyStripRows = 64;
 
 // out(m, s) = act(scale · (Σ_d many[m][d] · few[s][d] + bias(m, s))).
 struct SkinnyGemm {
-    const float* many;
-    const float* few;
-    int64_t rows, few_rows, depth;  // rows: up to kSkinnyStripRows
-    float* out;
+    const void* many;
+    const void* few;
+    Number many_number, few_number;  // bfloat16 only for many, or for both
+    int64_t rows, few_rows, depth;   // rows: up to kSkinnyStripRows
+    void* out;                       // of few's number
     int64_t row_stride, few_stride;
     const float* bias;  // or null
     int64_t bias_row_stride, bias_few_stride;
@@ -35,12 +37,13 @@ struct SkinnyGemm {
 
 // dmany[m] = Σ_s dz(m, s) · few[s], dfew[s] += Σ_m dz(m, s) · many[m].
 struct SkinnyGradient {
-    const float* many;
-    const float* few;
+    const void* many;
+    const void* few;
+    Number many_number, few_number;  // as above
     int64_t rows, few_rows, depth;
     const float* dz;
     int64_t row_stride, few_stride;
-    float* dmany;
+    void* dmany;  // of many's number
     float* dfew;
     bool non_temporal;  // how dmany is stored
 };

@@ -33,7 +33,9 @@ class PicturePanels {
             const int64_t picture = task / tasks, first = task % tasks * kTaskColumns;
             pack_rotated_panels({
                 .panels = {of(picture, 0), of(picture, 1)},
-                .weight = p.weight + picture / p.frames * p.outputs * 2 * p.sinusoids,
+                .weight = element_at(p.weight, p.number,
+                                     picture / p.frames * p.outputs * 2 * p.sinusoids),
+                .number = p.number,
                 .rotation = rotations.at(picture),
                 .outputs = p.outputs,
                 .sinusoids = p.sinusoids,
@@ -54,8 +56,8 @@ class PicturePanels {
 // The pixel pairs of a strip and their rows in two tensors of the output's shape.
 struct GradientRows {
     PixelPairs pairs;
-    const float* grad[2][kPairs];
-    const float* out[2][kPairs];
+    const void* grad[2][kPairs];
+    const void* out[2][kPairs];
 
     GradientRows(const CoordLinearBackwardParams& p, const GridRows& grid, int64_t video,
                  int64_t frame, int64_t strip)
@@ -63,8 +65,9 @@ struct GradientRows {
         for (int image = 0; image < 2; ++image) {
             for (int64_t r = 0; r < pairs.count; ++r) {
                 const int64_t offset = pairs.offset[image][r];
-                grad[image][r] = offset < 0 ? nullptr : p.grad + offset;
-                out[image][r] = offset < 0 ? nullptr : p.forward.out + offset;
+                const Number number = p.forward.number;
+                grad[image][r] = offset < 0 ? nullptr : element_at(p.grad, number, offset);
+                out[image][r] = offset < 0 ? nullptr : element_at(p.forward.out, number, offset);
             }
         }
     }
@@ -80,24 +83,29 @@ void coord_linear_cpu(const CoordLinearParams& p) {
     const ScratchAreas rotations = phase_rotations(p);
     const PicturePanels panels(p, rotations, RotatedColumns::outputs, scale);
     const int64_t stride = padded(2 * p.sinusoids);
-    const ScratchAreas scratch(p.threads, {kPairs * stride, kPairs * 2 * p.sinusoids});
+    const bool narrow = p.number == Number::bfloat16;
+    const ScratchAreas scratch(
+        p.threads, {kPairs * stride, kPairs * 2 * p.sinusoids, narrow ? kPairs * stride : 0});
     const bool non_temporal =
-        bypasses_caches(p.out, p.videos * p.frames * p.height * p.width, p.outputs);
+        bypasses_caches(p.out, p.number, p.videos * p.frames * p.height * p.width, p.outputs);
     parallel_for_workers(p.threads, p.videos * p.frames * strips, [&](int64_t task, int worker) {
         const int64_t picture = task / strips;
         const PixelPairs pairs(grid, picture / p.frames, picture % p.frames, task % strips);
         float* const features = scratch.at(worker);
-        float* out[2][kPairs];
-        const float* base[2][kPairs];
+        void* const rounded = narrow ? scratch.at(worker, 2) : nullptr;
+        void* out[2][kPairs];
+        const void* base[2][kPairs];
         for (int image = 0; image < 2; ++image) {
             for (int64_t r = 0; r < pairs.count; ++r) {
                 const int64_t offset = pairs.offset[image][r], parent = pairs.parent[image][r / 4];
-                out[image][r] = offset < 0 ? nullptr : p.out + offset;
-                base[image][r] = offset < 0 || !p.base ? nullptr : p.base + parent;
+                out[image][r] = offset < 0 ? nullptr : element_at(p.out, p.number, offset);
+                base[image][r] =
+                    offset < 0 || !p.base ? nullptr : element_at(p.base, p.number, parent);
             }
         }
         row_features({
             .features = features,
+            .rounded = rounded,
             .stride = stride,
             .across = pairs.across,
             .down = pairs.down,
@@ -106,7 +114,8 @@ void coord_linear_cpu(const CoordLinearParams& p) {
         });
         mirrored_gemm({
             .out = {out[0], out[1]},
-            .features = features,
+            .number = p.number,
+            .features = narrow ? rounded : features,
             .stride = stride,
             .rows = pairs.count,
             .packed = scratch.at(worker, 1),
@@ -131,18 +140,40 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
     enum Sum { kWeight, kBias, kPhase, kX, kY };
     const PartialSums parts(p.videos, units, {p.outputs * 2 * K, p.outputs, p.frames * K, K, K});
     const int64_t dz_stride = padded(p.outputs), stride = padded(2 * K);
-    enum Area { kDz, kMirroredDz, kFeatures, kDfeatures, kTail, kPacked, kDsine, kDcosine };
+    enum Area {
+        kDz,
+        kMirroredDz,
+        kFeatures,
+        kDfeatures,
+        kTail,
+        kPacked,
+        kDsine,
+        kDcosine,
+        kPackedDz,
+        kRoundedFeatures,
+        kRoundedDz,
+        kMirroredRoundedDz
+    };
+    const bool narrow = p.number == Number::bfloat16;
+    const int64_t row_bytes = p.outputs * (narrow ? 2 : 4);
+    const int64_t rounded_dz = narrow ? kPairs * dz_stride : 0;
     const ScratchAreas scratch(
         p.threads, {kPairs * dz_stride, kPairs * dz_stride, kPairs * stride, kPairs * stride,
-                    32 * kStripRows, kPairs * p.outputs, p.outputs * K, p.outputs * K});
+                    32 * kStripRows, kPairs * p.outputs, p.outputs * K, p.outputs * K, rounded_dz,
+                    narrow ? kPairs * stride : 0, rounded_dz, rounded_dz});
     parallel_for_workers(p.threads, p.videos * parts.count(), [&](int64_t task, int worker) {
         const int64_t video = task / parts.count();
-        const float* const weight = p.weight + video * p.outputs * 2 * K;
+        const void* const weight = element_at(p.weight, p.number, video * p.outputs * 2 * K);
         parts.set_to_zero(task);
         float* const dz[2] = {scratch.at(worker, kDz), scratch.at(worker, kMirroredDz)};
         float* const drotated[2] = {scratch.at(worker, kDsine), scratch.at(worker, kDcosine)};
         float *const features = scratch.at(worker, kFeatures), *const dfeatures =
                                                                    scratch.at(worker, kDfeatures);
+        void* const rounded[2] = {scratch.at(worker, kRoundedDz),
+                                  scratch.at(worker, kMirroredRoundedDz)};
+        void* const rounded_features = narrow ? scratch.at(worker, kRoundedFeatures) : nullptr;
+        const void* const operands[2] = {narrow ? rounded[0] : dz[0], narrow ? rounded[1] : dz[1]};
+        const void* const feature_operand = narrow ? rounded_features : features;
         const auto [begin, end] = parts.range(task, units);
         const auto rows_of = [&](int64_t unit) {
             return GradientRows(params, grid, video, unit / strips, unit % strips);
@@ -156,18 +187,21 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
             const bool last = unit + 1 == end || (unit + 1) % strips == 0;
             if (first)
                 for (float* const sum : drotated) std::fill_n(sum, p.outputs * K, 0.0f);
-            float* dbase[2][kFamilies];
+            void* dbase[2][kFamilies];
             for (int image = 0; image < 2; ++image) {
                 for (int64_t family = 0; family < pairs.count / 4; ++family) {
                     const int64_t parent = pairs.parent[image][family];
-                    dbase[image][family] =
-                        parent < 0 || !params.dbase ? nullptr : params.dbase + parent;
+                    dbase[image][family] = parent < 0 || !params.dbase
+                                               ? nullptr
+                                               : element_at(params.dbase, p.number, parent);
                 }
                 activation_backward({
                     .dz = dz[image],
+                    .dz_number = Number::float32,
                     .dz_stride = dz_stride,
                     .grad = rows.grad[image],
                     .out = rows.out[image],
+                    .number = p.number,
                     .z = nullptr,
                     .rows = pairs.count,
                     .columns = p.outputs,
@@ -181,9 +215,12 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
                 .rows = pairs.count,
                 .columns = p.outputs,
                 .dbase = {dbase[0], dbase[1]},
+                .number = p.number,
+                .rounded = {rounded[0], rounded[1]},
             });
             row_features({
                 .features = features,
+                .rounded = rounded_features,
                 .stride = stride,
                 .across = pairs.across,
                 .down = pairs.down,
@@ -191,12 +228,14 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
                 .sinusoids = K,
             });
             for (int feature = 0; feature < 2; ++feature) {
-                float* to[kPairs];
+                void* to[kPairs];
                 for (int64_t r = 0; r < pairs.count; ++r)
                     to[r] = dfeatures + r * stride + feature * K;
                 pixel_row_gemm({
                     .out = to,
-                    .x = dz[feature],
+                    .out_number = Number::float32,
+                    .x = operands[feature],
+                    .number = p.number,
                     .x_stride = dz_stride,
                     .rows = pairs.count,
                     .packed = scratch.at(worker, kPacked),
@@ -204,6 +243,7 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
                     .depth = p.outputs,
                     .columns = K,
                     .start = {.bias = nullptr, .base = nullptr, .scale = 1.0f},
+                    .scale = 1.0f,
                     .activation = {.activation = Activation::linear,
                                    .gain = 1.0f,
                                    .clamp = INFINITY},
@@ -211,16 +251,18 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
                 });
                 weight_gradient({
                     .into = drotated[feature],
-                    .dz = dz[feature],
+                    .dz = operands[feature],
                     .dz_stride = dz_stride,
-                    .x = features + feature * K,
+                    .x = element_at(feature_operand, p.number, feature * K),
                     .x_stride = stride,
+                    .number = p.number,
                     .rows = pairs.count,
                     .outputs = p.outputs,
                     .inputs = K,
                     .tail = scratch.at(worker, kTail),
-                    .next = {{next.grad[feature], next.pairs.count, p.outputs},
-                             {next.out[feature], next.pairs.count, p.outputs}},
+                    .packed_dz = scratch.at(worker, kPackedDz),
+                    .next = {{next.grad[feature], next.pairs.count, row_bytes},
+                             {next.out[feature], next.pairs.count, row_bytes}},
                 });
             }
             row_features_gradient({
@@ -238,6 +280,7 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
                 rotation_backward({
                     .drotated = {drotated[0], drotated[1]},
                     .weight = weight,
+                    .number = p.number,
                     .rotation = rotations.at(picture),
                     .outputs = p.outputs,
                     .sinusoids = K,

@@ -15,6 +15,19 @@ namespace {
 constexpr int64_t kSetsTogether = 16;
 constexpr int64_t kGroupPoints = kGroupBlocks * kBlockPixels;
 
+Precision precision_of(const CoordMlpLayer& layer) {
+    return layer.bfloat16 ? Precision::bfloat16 : Precision::float32;
+}
+
+// Packed inputs of a layer. A float32 product with paired activations reads an odd last one's whole
+// pair.
+int64_t depth_of(const CoordMlpLayer& layer) {
+    int64_t pairs;
+    pack_factor({Precision::bfloat16, &pairs});
+    const int64_t packed = (layer.inputs + pairs - 1) / pairs;
+    return layer.bfloat16 ? packed : packed * pairs;
+}
+
 // The layers of some weight sets, in panels.
 class PackedSets {
   public:
@@ -34,10 +47,11 @@ class PackedSets {
                 packed = {.panels = memory_.at(set, 2 * i),
                           .bias = bias,
                           .outputs = layer.outputs,
-                          .depth = layer.inputs,
+                          .depth = depth_of(layer),
                           .activation = layer.activation,
                           .gain = folded ? 1.0f : layer.gain,
-                          .clamp = INFINITY};
+                          .clamp = INFINITY,
+                          .bfloat16 = layer.bfloat16};
                 if (!layer.bias) std::fill_n(bias, layer.outputs, 0.0f);
                 const int64_t own = layer.own_biases ? (first + set) * layer.outputs : 0;
                 LayerPacking task{};
@@ -46,6 +60,7 @@ class PackedSets {
                 task.bias = layer.bias ? layer.bias + own : nullptr;
                 task.row_stride = task.inputs = layer.inputs;
                 task.scale = folded ? layer.gain : 1.0f;
+                task.precision = precision_of(layer);
                 for (int64_t row = 0; row < layer.outputs; row += kPackTaskRows) {
                     task.first = row;
                     task.last = std::min(row + kPackTaskRows, layer.outputs);
@@ -63,7 +78,7 @@ class PackedSets {
     static std::vector<int64_t> sizes(const CoordMlpParams& p) {
         std::vector<int64_t> sizes;
         for (const CoordMlpLayer& layer : p.layers) {
-            sizes.push_back(layer.outputs * layer.inputs);
+            sizes.push_back(layer.outputs * depth_of(layer));
             sizes.push_back(layer.outputs);
         }
         return sizes;
@@ -79,8 +94,9 @@ class PackedSets {
 void coord_mlp_cpu(const CoordMlpParams& p) {
     const int64_t inputs = p.layers.front().inputs, outputs = p.layers.back().outputs;
     const int64_t groups = (p.points + kGroupPoints - 1) / kGroupPoints;
-    int64_t widest = inputs;
-    for (const CoordMlpLayer& layer : p.layers) widest = std::max(widest, layer.outputs);
+    int64_t widest = 0;  // with the partner of an odd last channel
+    for (const CoordMlpLayer& layer : p.layers)
+        widest = std::max({widest, layer.inputs + 1, layer.outputs + 1});
     const int64_t activations = kGroupPoints * widest;
     const ScratchAreas scratch(p.threads, {activations, activations});
     PackedSets packed(p);
@@ -94,6 +110,7 @@ void coord_mlp_cpu(const CoordMlpParams& p) {
             mlp_group({
                 .out = p.out + (set * p.points + point) * outputs,
                 .inputs = p.coordinates + row * inputs,
+                .depth = inputs,
                 .points = std::min(kGroupPoints, p.points - point),
                 .layers = packed.of(set - first),
                 .layer_count = static_cast<int64_t>(p.layers.size()),

@@ -10,8 +10,9 @@ namespace digan_fast {
 // Up to 128 points through all layers.
 struct MlpGroup {
     float* out;           // [points, outputs]
-    const float* inputs;  // [points, depth of the first layer]
-    int64_t points;       // 1 to kGroupBlocks · 32
+    const float* inputs;  // [points, depth]
+    int64_t depth;
+    int64_t points;  // 1 to kGroupBlocks · 32
     const PackedLayer* layers;
     int64_t layer_count;
     float* scratch[2];  // kGroupBlocks · widest · 32 elements each, aligned to 64 bytes

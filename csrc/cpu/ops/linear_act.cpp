@@ -10,23 +10,25 @@ namespace {
 
 int64_t strips_of(int64_t rows) { return (rows + kStripRows - 1) / kStripRows; }
 
-// Some rows of a matrix.
+// Some rows of a matrix of void or const void.
 template <class T>
 struct RowsOf {
     T* rows[kStripRows];
-    int64_t count, columns;
+    int64_t count, size;
 
-    RowsOf(T* matrix, int64_t first, int64_t count, int64_t columns)
-        : count(count), columns(columns) {
-        for (int64_t r = 0; r < count; ++r) rows[r] = matrix + (first + r) * columns;
+    RowsOf(T* matrix, Number number, int64_t first, int64_t count, int64_t columns)
+        : count(count), size(columns * (number == Number::bfloat16 ? 2 : 4)) {
+        for (int64_t r = 0; r < count; ++r)
+            rows[r] = element_at(matrix, number, (first + r) * columns);
     }
-    PrefetchRows next() const { return {rows, count, columns}; }
+    PrefetchRows next() const { return {rows, count, size}; }
 };
 
 // x·Wᵀ: depth the inputs, columns the outputs.
 ColumnPanelPacking forward_panels(const LinearActParams& p, float scale) {
     return {.panels = nullptr,
             .weight = p.weight,
+            .number = p.number,
             .depth = p.inputs,
             .columns = p.outputs,
             .depth_stride = 1,
@@ -40,6 +42,7 @@ ColumnPanelPacking forward_panels(const LinearActParams& p, float scale) {
 ColumnPanelPacking backward_panels(const LinearActParams& p) {
     return {.panels = nullptr,
             .weight = p.weight,
+            .number = p.number,
             .depth = p.outputs,
             .columns = p.inputs,
             .depth_stride = p.inputs,
@@ -53,16 +56,28 @@ const float* bias_of(const LinearActParams& p, int64_t video) {
     return p.bias && p.own_biases ? p.bias + video * p.outputs : p.bias;
 }
 
+// The gain that is folded into the panels: bfloat16 is multiplied as it is, the sum by the gain.
+float panel_gain(const LinearActParams& p) {
+    return p.number == Number::bfloat16 ? 1.0f : folded_gain(p.activation, p.gain);
+}
+
 }  // namespace
+
+bool linear_act_takes(const LinearActParams& p) {
+    if (p.x_number == p.number) return true;
+    return p.x_number == Number::bfloat16 && p.number == Number::float32 && is_skinny(p) &&
+           p.activation != Activation::sine;
+}
 
 void linear_act_cpu(const LinearActParams& p) {
     const int64_t strips = strips_of(p.rows);
     if (p.videos * strips == 0) return;
     if (is_skinny(p)) return linear_act_skinny(p);
-    const float scale = folded_gain(p.activation, p.gain);
-    const VideoPanels panels(forward_panels(p, scale), p.videos, p.threads);
+    const float folded = panel_gain(p);
+    const float scale = folded_gain(p.activation, p.gain) / folded;
+    const VideoPanels panels(forward_panels(p, folded), p.videos, p.threads);
     const ScratchAreas scratch(p.threads, {kStripRows * p.inputs});
-    const bool non_temporal = bypasses_caches(p.out, p.videos * p.rows, p.outputs);
+    const bool non_temporal = bypasses_caches(p.out, p.number, p.videos * p.rows, p.outputs);
     const int64_t together = std::clamp<int64_t>(p.videos * strips / (8 * p.threads), 1, 8);
     const int64_t tasks = (strips + together - 1) / together;
     parallel_for_workers(p.threads, p.videos * tasks, [&](int64_t task, int worker) {
@@ -72,18 +87,22 @@ void linear_act_cpu(const LinearActParams& p) {
              first += kStripRows) {
             const int64_t count = std::min(kStripRows, last - first);
             const int64_t row = video * p.rows + first, next = first + count;
-            const RowsOf out(p.out, row, count, p.outputs);
-            const RowsOf following(p.x, row + count, std::min(kStripRows, last - next), p.inputs);
+            const RowsOf out(p.out, p.number, row, count, p.outputs);
+            const RowsOf following(p.x, p.number, row + count, std::min(kStripRows, last - next),
+                                   p.inputs);
             pixel_row_gemm({
                 .out = out.rows,
-                .x = p.x + row * p.inputs,
+                .out_number = p.number,
+                .x = element_at(p.x, p.number, row * p.inputs),
+                .number = p.number,
                 .x_stride = p.inputs,
                 .rows = count,
                 .packed = scratch.at(worker),
                 .panels = panels.of(video),
                 .depth = p.inputs,
                 .columns = p.outputs,
-                .start = {.bias = bias_of(p, video), .base = nullptr, .scale = scale},
+                .start = {.bias = bias_of(p, video), .base = nullptr, .scale = folded},
+                .scale = scale,
                 .activation = {.activation = p.activation, .gain = p.gain, .clamp = p.clamp},
                 .non_temporal = non_temporal,
                 .next = following.next(),
@@ -103,12 +122,13 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
     enum Sum { kWeight, kBias };
     const PartialSums parts(p.videos, strips, {p.outputs * p.inputs, p.outputs});
     const int64_t dz_stride = padded(p.outputs);
-    enum Area { kDz, kTail, kPacked, kZ };
+    enum Area { kDz, kTail, kPacked, kZ, kPackedDz };
     const ScratchAreas scratch(p.threads,
                                {kStripRows * dz_stride, 32 * kStripRows,
                                 kStripRows * (sine ? std::max(p.inputs, p.outputs) : p.outputs),
-                                sine ? kStripRows * p.outputs : 0});
-    const bool non_temporal = bypasses_caches(params.dx, p.videos * p.rows, p.inputs);
+                                sine ? kStripRows * p.outputs : 0,
+                                p.number == Number::bfloat16 ? kStripRows * dz_stride : 0});
+    const bool non_temporal = bypasses_caches(params.dx, p.number, p.videos * p.rows, p.inputs);
     parallel_for_workers(p.threads, p.videos * parts.count(), [&](int64_t task, int worker) {
         const int64_t video = task / parts.count();
         parts.set_to_zero(task);
@@ -118,15 +138,17 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
         for (int64_t strip = begin; strip < end; ++strip) {
             const int64_t count = std::min(kStripRows, p.rows - strip * kStripRows);
             const int64_t row = video * p.rows + strip * kStripRows;
-            const float* const x = p.x + row * p.inputs;
-            const RowsOf grad(params.grad, row, count, p.outputs);
-            const RowsOf out(p.out, row, count, p.outputs);
-            const RowsOf inputs(p.x, row, count, p.inputs);
-            const RowsOf dx(params.dx, row, count, p.inputs);
+            const void* const x = element_at(p.x, p.number, row * p.inputs);
+            const RowsOf grad(params.grad, p.number, row, count, p.outputs);
+            const RowsOf<const void> out(p.out, p.number, row, count, p.outputs);
+            const RowsOf inputs(p.x, p.number, row, count, p.inputs);
+            const RowsOf dx(params.dx, p.number, row, count, p.inputs);
             if (sine) {
                 pixel_row_gemm({
-                    .out = RowsOf(z, 0, count, p.outputs).rows,
+                    .out = RowsOf<void>(z, Number::float32, 0, count, p.outputs).rows,
+                    .out_number = Number::float32,
                     .x = x,
+                    .number = p.number,
                     .x_stride = p.inputs,
                     .rows = count,
                     .packed = packed,
@@ -134,6 +156,7 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
                     .depth = p.inputs,
                     .columns = p.outputs,
                     .start = {.bias = bias_of(p, video), .base = nullptr, .scale = 1.0f},
+                    .scale = 1.0f,
                     .activation = {.activation = Activation::linear,
                                    .gain = 1.0f,
                                    .clamp = INFINITY},
@@ -142,9 +165,11 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
             }
             activation_backward({
                 .dz = dz,
+                .dz_number = p.number,
                 .dz_stride = dz_stride,
                 .grad = grad.rows,
                 .out = out.rows,
+                .number = p.number,
                 .z = z,
                 .rows = count,
                 .columns = p.outputs,
@@ -153,7 +178,9 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
             });
             pixel_row_gemm({
                 .out = dx.rows,
+                .out_number = p.number,
                 .x = dz,
+                .number = p.number,
                 .x_stride = dz_stride,
                 .rows = count,
                 .packed = packed,
@@ -161,24 +188,27 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
                 .depth = p.outputs,
                 .columns = p.inputs,
                 .start = {.bias = nullptr, .base = nullptr, .scale = 1.0f},
+                .scale = 1.0f,
                 .activation = {.activation = Activation::linear, .gain = 1.0f, .clamp = INFINITY},
                 .non_temporal = non_temporal,
                 .next = inputs.next(),
             });
             const int64_t then =
                 strip + 1 < end ? std::min(kStripRows, p.rows - (strip + 1) * kStripRows) : 0;
-            const RowsOf next_grad(params.grad, row + count, then, p.outputs);
-            const RowsOf next_out(p.out, row + count, then, p.outputs);
+            const RowsOf next_grad(params.grad, p.number, row + count, then, p.outputs);
+            const RowsOf<const void> next_out(p.out, p.number, row + count, then, p.outputs);
             weight_gradient({
                 .into = parts.of(task, kWeight),
                 .dz = dz,
                 .dz_stride = dz_stride,
                 .x = x,
                 .x_stride = p.inputs,
+                .number = p.number,
                 .rows = count,
                 .outputs = p.outputs,
                 .inputs = p.inputs,
                 .tail = tail,
+                .packed_dz = scratch.at(worker, kPackedDz),
                 .next = {next_grad.next(), next_out.next()},
             });
         }

@@ -26,7 +26,8 @@ class VideoPanels {
         parallel_for(threads, videos * tasks, [&](int64_t task) {
             ColumnPanelPacking one = matrix;
             one.panels = memory_.at(task / tasks);
-            one.weight += task / tasks * matrix.depth * matrix.columns;
+            one.weight = element_at(matrix.weight, matrix.number,
+                                    task / tasks * matrix.depth * matrix.columns);
             one.first = task % tasks * kTaskColumns;
             one.last = std::min(one.first + kTaskColumns, matrix.columns);
             pack_column_panels(one);
@@ -95,10 +96,10 @@ class PartialSums {
 
 // Whether a matrix is written with non-temporal stores: if it would leave the caches before it is
 // read. The limit is lower under sanitizers, whose tests have small matrices.
-inline bool bypasses_caches(const float* out, int64_t rows, int64_t columns) {
-    constexpr int64_t kLarge = kSanitized ? 1 << 10 : 1 << 21;
-    return rows * columns >= kLarge && columns % 16 == 0 &&
-           reinterpret_cast<uintptr_t>(out) % 64 == 0;
+inline bool bypasses_caches(const void* out, Number number, int64_t rows, int64_t columns) {
+    constexpr int64_t kLarge = kSanitized ? 1 << 12 : 1 << 23;
+    const int64_t row = columns * (number == Number::bfloat16 ? 2 : 4);
+    return rows * row >= kLarge && row % 64 == 0 && reinterpret_cast<uintptr_t>(out) % 64 == 0;
 }
 
 // Rows of scratch are a cache line further apart, so that they do not map to the same cache sets.

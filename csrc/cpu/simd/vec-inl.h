@@ -144,20 +144,37 @@ static DIGAN_FAST_INLINE bool any_beyond(Vec a, float reach) {
 
 #endif
 
-// to[i · to_stride + j] = from[j · stride + i], 4 by 4
-static DIGAN_FAST_INLINE void transpose_4x4(const float* from, int64_t stride, float* to,
-                                            int64_t to_stride) {
+// Four 32-bit elements.
 #if defined(__AVX2__)
-    __m128 a = _mm_loadu_ps(from), b = _mm_loadu_ps(from + stride),
-           c = _mm_loadu_ps(from + 2 * stride), d = _mm_loadu_ps(from + 3 * stride);
+using Quad = __m128;
+#else
+struct Quad {
+    float v[4];
+};
+#endif
+
+static DIGAN_FAST_INLINE Quad load_quad(const void* p) {
+#if defined(__AVX2__)
+    return _mm_loadu_ps(static_cast<const float*>(p));
+#else
+    Quad quad;
+    memcpy(&quad, p, sizeof quad);
+    return quad;
+#endif
+}
+
+// to[i · stride + j] = from[j][i], 4 by 4
+static DIGAN_FAST_INLINE void store_transposed(const Quad* from, float* to, int64_t stride) {
+#if defined(__AVX2__)
+    __m128 a = from[0], b = from[1], c = from[2], d = from[3];
     _MM_TRANSPOSE4_PS(a, b, c, d);
     _mm_storeu_ps(to, a);
-    _mm_storeu_ps(to + to_stride, b);
-    _mm_storeu_ps(to + 2 * to_stride, c);
-    _mm_storeu_ps(to + 3 * to_stride, d);
+    _mm_storeu_ps(to + stride, b);
+    _mm_storeu_ps(to + 2 * stride, c);
+    _mm_storeu_ps(to + 3 * stride, d);
 #else
     for (int i = 0; i < 4; ++i)
-        for (int j = 0; j < 4; ++j) to[i * to_stride + j] = from[j * stride + i];
+        for (int j = 0; j < 4; ++j) to[i * stride + j] = from[j].v[i];
 #endif
 }
 

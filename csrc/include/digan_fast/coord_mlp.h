@@ -17,6 +17,7 @@ struct CoordMlpLayer {
     std::int64_t inputs;
     Activation activation;  // linear, relu, lrelu or sine
     float gain;
+    bool bfloat16;  // the operands, and the output, are rounded; not of the last layer
 };
 
 // A chain of layers evaluated at N points for each of B weight sets.

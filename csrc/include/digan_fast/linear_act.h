@@ -7,15 +7,17 @@
 namespace digan_fast {
 
 // y = clamp(act(x·Wᵀ + b) · gain, ±clamp), one W for each video; activation: linear, relu, lrelu
-// or sine.
+// or sine. Sums are in float32.
 struct LinearActParams {
-    float* out;           // [B, M, O]
-    const float* x;       // [B, M, I]
-    const float* weight;  // [B, O, I]
-    const float* bias;    // [O] or [B, O], or null
-    bool own_biases;      // [B, O]
+    void* out;           // [B, M, O]
+    const void* x;       // [B, M, I]
+    const void* weight;  // [B, O, I]
+    const float* bias;   // [O] or [B, O], or null
+    bool own_biases;     // [B, O]
     std::int64_t videos, rows, inputs, outputs;
     Activation activation;
+    Number number;    // of out and weight
+    Number x_number;  // of x: number, or bfloat16 where linear_act_takes it
     float gain;
     float clamp;  // infinity: none
     int threads;
@@ -24,11 +26,14 @@ struct LinearActParams {
 // Gradients from `grad` = dL/dout.
 struct LinearActBackwardParams {
     LinearActParams forward;  // `out` as computed
-    const float* grad;        // [B, M, O]
-    float* dx;                // [B, M, I]
+    const void* grad;         // [B, M, O] of `number`
+    void* dx;                 // [B, M, I] of `x_number`
     float* dweight;           // [B, O, I]
     float* dbias;             // the shape of bias
 };
+
+// Whether the types of x and of the other tensors go together.
+bool linear_act_takes(const LinearActParams& params);
 
 void linear_act_cpu(const LinearActParams& params);
 void linear_act_backward_cpu(const LinearActBackwardParams& params);
