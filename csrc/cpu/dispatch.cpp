@@ -44,26 +44,30 @@
                     return generic::op(params);      \
             }                                        \
         }
-#    define DIGAN_FAST_DISPATCH(op, Params)           \
+#    define DIGAN_FAST_DISPATCH(op, Params) DIGAN_FAST_DISPATCH_TO(op, Params, selected_isa())
+#    define DIGAN_FAST_DISPATCH_STORED(op, Params) \
+        DIGAN_FAST_DISPATCH_TO(op, Params, isa_of(params.number))
+#    define DIGAN_FAST_DISPATCH_TO(op, Params, isa)   \
         DIGAN_FAST_DECLARE(avx512bf16, op, Params)    \
         DIGAN_FAST_SAME(amx, avx512bf16, op)          \
         DIGAN_FAST_SAME(amx_portable, avx512bf16, op) \
-        DIGAN_FAST_SWITCH(op, Params, selected_isa())
+        DIGAN_FAST_SWITCH(op, Params, isa)
 #    if DIGAN_FAST_PORTABLE_TILES
 #        define DIGAN_FAST_PORTABLE(op, Params) DIGAN_FAST_DECLARE(amx_portable, op, Params)
 #    else
 #        define DIGAN_FAST_PORTABLE(op, Params) DIGAN_FAST_SAME(amx_portable, amx, op)
 #    endif
-#    define DIGAN_FAST_DISPATCH_PACKED(op, Params, precision) \
-        DIGAN_FAST_DECLARE(avx512bf16, op, Params)            \
-        DIGAN_FAST_DECLARE(amx, op, Params)                   \
-        DIGAN_FAST_PORTABLE(op, Params)                       \
-        DIGAN_FAST_SWITCH(op, Params, isa_of(precision))
+#    define DIGAN_FAST_DISPATCH_PACKED(op, Params, of) \
+        DIGAN_FAST_DECLARE(avx512bf16, op, Params)     \
+        DIGAN_FAST_DECLARE(amx, op, Params)            \
+        DIGAN_FAST_PORTABLE(op, Params)                \
+        DIGAN_FAST_SWITCH(op, Params, isa_of(of))
 #else
 #    define DIGAN_FAST_DISPATCH(op, Params)     \
         DIGAN_FAST_DECLARE(generic, op, Params) \
         void op(const Params& params) { generic::op(params); }
-#    define DIGAN_FAST_DISPATCH_PACKED(op, Params, precision) DIGAN_FAST_DISPATCH(op, Params)
+#    define DIGAN_FAST_DISPATCH_STORED DIGAN_FAST_DISPATCH
+#    define DIGAN_FAST_DISPATCH_PACKED(op, Params, of) DIGAN_FAST_DISPATCH(op, Params)
 #endif
 
 namespace digan_fast {
@@ -72,29 +76,39 @@ namespace digan_fast {
 static Isa isa_of(Precision precision) {
     return precision == Precision::bfloat16 ? bfloat16_isa() : selected_isa();
 }
+
+static Isa isa_of(Number number) {
+    return number == Number::bfloat16 ? bfloat16_vector_isa() : selected_isa();
+}
+
+static Isa isa_of(const MlpGroup& p) {
+    for (const PackedLayer* layer = p.layers; layer != p.layers + p.layer_count; ++layer)
+        if (layer->bfloat16) return bfloat16_isa();
+    return selected_isa();
+}
 #endif
 
 DIGAN_FAST_DISPATCH(axis_feature_table, AxisFeatureTable)
 DIGAN_FAST_DISPATCH(bias_act_cpu, BiasActParams)
 DIGAN_FAST_DISPATCH(skinny_gradient, SkinnyGradient)
 DIGAN_FAST_DISPATCH(skinny_gemm, SkinnyGemm)
-DIGAN_FAST_DISPATCH(mirrored_gemm, MirroredGemm)
+DIGAN_FAST_DISPATCH_STORED(mirrored_gemm, MirroredGemm)
 DIGAN_FAST_DISPATCH(even_odd_gradient, EvenOddGradient)
-DIGAN_FAST_DISPATCH(mlp_group, MlpGroup)
+DIGAN_FAST_DISPATCH_PACKED(mlp_group, MlpGroup, params)
 DIGAN_FAST_DISPATCH_PACKED(pack_factor, PackFactor, params.precision)
 DIGAN_FAST_DISPATCH_PACKED(pack_layer, LayerPacking, params.precision)
 DIGAN_FAST_DISPATCH_PACKED(peak_cpu, PeakParams, Precision::float32)
 DIGAN_FAST_DISPATCH(block_axis_features, BlockAxisFeatures)
 DIGAN_FAST_DISPATCH_PACKED(render_group, BlockGroup, params.stage->precision)
-DIGAN_FAST_DISPATCH(pack_column_panels, ColumnPanelPacking)
-DIGAN_FAST_DISPATCH(pixel_row_gemm, PixelRowGemm)
-DIGAN_FAST_DISPATCH(weight_gradient, WeightGradient)
+DIGAN_FAST_DISPATCH_STORED(pack_column_panels, ColumnPanelPacking)
+DIGAN_FAST_DISPATCH_STORED(pixel_row_gemm, PixelRowGemm)
+DIGAN_FAST_DISPATCH_STORED(weight_gradient, WeightGradient)
 DIGAN_FAST_DISPATCH(activation_backward, ActivationBackward)
 DIGAN_FAST_DISPATCH(row_features, RowFeatures)
 DIGAN_FAST_DISPATCH(row_features_gradient, RowFeaturesGradient)
 DIGAN_FAST_DISPATCH(rotation_backward, RotationBackward)
 DIGAN_FAST_DISPATCH_PACKED(rotate_weights, WeightRotation, params.precision)
-DIGAN_FAST_DISPATCH(pack_rotated_panels, RotatedPanelPacking)
+DIGAN_FAST_DISPATCH_STORED(pack_rotated_panels, RotatedPanelPacking)
 DIGAN_FAST_DISPATCH(bias_act_backward_cpu, BiasActBackwardParams)
 DIGAN_FAST_DISPATCH(fmm_weights_cpu, FmmWeightsParams)
 DIGAN_FAST_DISPATCH(fmm_weights_backward_cpu, FmmWeightsBackwardParams)

@@ -17,6 +17,9 @@ inline int64_t floor_divide(int64_t a, int64_t b) { return a / b - (a % b < 0); 
 struct Rectangle {
     int64_t top, left, bottom, right;
 
+    static Rectangle of(int64_t top, int64_t left, int64_t height, int64_t width) {
+        return {.top = top, .left = left, .bottom = top + height - 1, .right = left + width - 1};
+    }
     Rectangle coarser(int64_t factor) const {
         return {floor_divide(top, factor), floor_divide(left, factor), floor_divide(bottom, factor),
                 floor_divide(right, factor)};

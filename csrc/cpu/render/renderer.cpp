@@ -61,11 +61,7 @@ Renderer::Renderer(const RenderParams& p)
     repeat_ = p.side / finest;
     chunk_blocks_ =
         std::max<int64_t>(2, kChunkPixels / kBlockPixels >> std::min<size_t>(62, 2 * (stages - 1)));
-    const Rectangle last = Rectangle{.top = p.top,
-                                     .left = p.left,
-                                     .bottom = p.top + p.height - 1,
-                                     .right = p.left + p.width - 1}
-                               .coarser(repeat_);
+    const Rectangle last = Rectangle::of(p.top, p.left, p.height, p.width).coarser(repeat_);
     window_ = last;
     const Rectangle first = last.coarser(int64_t{1} << (stages - 1));
     frames_together_ = std::clamp<int64_t>(kChunkPixels / last.pixels(), 1, p.frames);
