@@ -25,7 +25,7 @@ HEADLINES = (
     ("16 frames at 128², bfloat16", "speed-up over published, from ws"),
     ("16 frames at 128², float32", "of the roofline"),
     ("16 frames at 128², float32", "resident memory beyond INR and frames"),
-    ("generator, forward and backward", "speed-up over published"),
+    ("generator, forward and backward, 4 videos × 2 frames, float32", "speed-up over published"),
     ("coord_mlp", "speed-up over torch.compile of it"),
 )
 FEWEST_ROUNDS = 5  # so that one stalled round moves neither the median nor a quartile
