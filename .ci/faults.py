@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from digan_fast import dispatch
-from digan_fast.ops._pointers import ptr
+from digan_fast.ops._pointers import NATIVE_DTYPES, ptr
 
-ROWS, CHANNELS = 384, 5  # two blocks of rows, a task each
+ROWS, CHANNELS = 384, 5  # two strips of rows, a task each
 
 
 def linear(x: torch.Tensor, out: int) -> None:
@@ -17,6 +17,8 @@ def linear(x: torch.Tensor, out: int) -> None:
         x=ptr(x, "x"),
         weight=ptr(weight, "weight"),
         bias=0,
+        number=NATIVE_DTYPES.index(x.dtype),
+        x_number=NATIVE_DTYPES.index(x.dtype),
         own_biases=False,
         videos=1,
         rows=ROWS,
