@@ -19,9 +19,11 @@ Precision precision_of(const CoordMlpLayer& layer) {
     return layer.bfloat16 ? Precision::bfloat16 : Precision::float32;
 }
 
-// Packed inputs of a layer. A float32 product with paired activations reads an odd last one's whole
-// pair.
-int64_t depth_of(const CoordMlpLayer& layer) {
+// Packed inputs of layer i. A float32 product with paired activations, those between two layers of
+// which one multiplies in bfloat16, reads an odd last one's whole pair.
+int64_t depth_of(const std::vector<CoordMlpLayer>& layers, size_t i) {
+    const CoordMlpLayer& layer = layers[i];
+    if (!layer.bfloat16 && (i == 0 || !layers[i - 1].bfloat16)) return layer.inputs;
     int64_t pairs;
     pack_factor({Precision::bfloat16, &pairs});
     const int64_t packed = (layer.inputs + pairs - 1) / pairs;
@@ -47,7 +49,7 @@ class PackedSets {
                 packed = {.panels = memory_.at(set, 2 * i),
                           .bias = bias,
                           .outputs = layer.outputs,
-                          .depth = depth_of(layer),
+                          .depth = depth_of(p_.layers, i),
                           .activation = layer.activation,
                           .gain = folded ? 1.0f : layer.gain,
                           .clamp = INFINITY,
@@ -77,9 +79,9 @@ class PackedSets {
     // For one set: the sizes of each layer's panels and bias.
     static std::vector<int64_t> sizes(const CoordMlpParams& p) {
         std::vector<int64_t> sizes;
-        for (const CoordMlpLayer& layer : p.layers) {
-            sizes.push_back(layer.outputs * depth_of(layer));
-            sizes.push_back(layer.outputs);
+        for (size_t i = 0; i < p.layers.size(); ++i) {
+            sizes.push_back(p.layers[i].outputs * depth_of(p.layers, i));
+            sizes.push_back(p.layers[i].outputs);
         }
         return sizes;
     }
