@@ -46,13 +46,13 @@ mutants: $(VENV)/.installed-test $(EMULATED)/.installed
 compatibility: $(VENV)/.installed-dev
 	$(BIN)/python tests/packaging/compatibility.py
 
-## bench: speed, memory and quality, fifteen minutes; rewrites the tables of README.md and docs/results/cpu.md
+## bench: speed, memory and quality, twenty minutes; rewrites the tables of README.md and docs/results/cpu.md
 bench: $(VENV)/.installed-dev
 	mkdir -p results
 	$(BIN)/python -m pytest bench --benchmark-json=results/bench.json
 	$(BIN)/python -m bench.report results/bench.json
 
-## bench-quick: the same with tiny networks, about two minutes; shows breakage, its figures mean nothing
+## bench-quick: the same with tiny networks, about one minute; shows breakage, its figures mean nothing
 bench-quick: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest bench --quick
 

@@ -52,7 +52,7 @@
         DIGAN_FAST_SAME(amx, avx512bf16, op)          \
         DIGAN_FAST_SAME(amx_portable, avx512bf16, op) \
         DIGAN_FAST_SWITCH(op, Params, isa)
-#    if DIGAN_FAST_PORTABLE_TILES
+#    if DIGAN_FAST_PORTABLE_AMX
 #        define DIGAN_FAST_PORTABLE(op, Params) DIGAN_FAST_DECLARE(amx_portable, op, Params)
 #    else
 #        define DIGAN_FAST_PORTABLE(op, Params) DIGAN_FAST_SAME(amx_portable, amx, op)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import overload
+
 import torch
 from torch import Tensor
 
@@ -52,6 +54,14 @@ def fresh(tensor: Tensor) -> Tensor:
         return tensor
     native = dispatch.native_module()
     return torch.utils.dlpack.from_dlpack(native.result(tensor.shape, tensor.stride(), tensor.dtype == torch.bfloat16))
+
+
+@overload
+def wide(tensor: Tensor) -> Tensor: ...
+
+
+@overload
+def wide(tensor: Tensor | None) -> Tensor | None: ...
 
 
 def wide(tensor: Tensor | None) -> Tensor | None:

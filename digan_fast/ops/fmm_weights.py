@@ -10,7 +10,7 @@ from torch import Tensor
 from digan_fast import dispatch
 from digan_fast.ops import _cuda as _cuda_border
 from digan_fast.ops._capabilities import MODULATIONS, why_not
-from digan_fast.ops._pointers import fresh, one_number, ptr
+from digan_fast.ops._pointers import fresh, one_number, ptr, wide
 from digan_fast.ops._registry import define, differentiable
 from digan_fast.ops._triton import lazily
 from digan_fast.reference import fmm_weights as reference
@@ -49,14 +49,9 @@ def _options(weight: Tensor, left: Tensor, activation: str) -> dict[str, Any]:
     }
 
 
-def _wide(tensor: Tensor) -> Tensor:
-    """Contiguous and float32: factors and weights are small, and the products' sums are float32 in any case."""
-    return tensor.to(torch.float32).contiguous()
-
-
 def _native(weight: Tensor, left: Tensor, right: Tensor, activation: str) -> Tensor:
     dtype = weight.dtype
-    weight, left, right = map(_wide, (weight, left, right))
+    weight, left, right = (wide(tensor) for tensor in (weight, left, right))
     out = fresh(_fake(weight, left, right, activation))
     dispatch.native_module().fmm_weights_cpu(
         out=ptr(out, "out"),
@@ -75,9 +70,9 @@ def _native_backward(
     if grad.numel() == 0:
         return reference.fmm_weights_backward(grad, weight, left, right, activation)
     dtypes = weight.dtype, left.dtype, right.dtype
-    weight, left, right = map(_wide, (weight, left, right))
+    weight, left, right = (wide(tensor) for tensor in (weight, left, right))
     number = one_number(grad)
-    grad = _wide(grad if number is None else number)
+    grad = wide(grad if number is None else number)
     gradients = fresh(torch.empty_like(weight)), torch.empty_like(left), torch.empty_like(right)
     dispatch.native_module().fmm_weights_backward_cpu(
         dweight=ptr(gradients[0], "dweight"),

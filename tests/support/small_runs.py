@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -42,3 +43,8 @@ def words(config: TrainConfig, **changes: Any) -> list[str]:
     options = {**{name: getattr(config, name) for name in SMALL}, **changes}
     pairs = [(f"--{name.replace('_', '-')}", str(value)) for name, value in options.items() if value is not None]
     return ["train", str(config.data), "--out", str(config.out), *(word for pair in pairs for word in pair)]
+
+
+def log(config: TrainConfig) -> list[dict[str, float]]:
+    """The lines of a run's log."""
+    return [json.loads(line) for line in (config.out / "log.jsonl").read_text().splitlines()]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import SMALL, frame_folder
+from small_runs import frame_folder, log
 
 from digan_fast import load
 from digan_fast.data.clips import Clips, find_videos
@@ -23,16 +23,6 @@ from digan_fast.training.config import TrainConfig
 from digan_fast.training.loop import train
 from digan_fast.training.loss import Loss
 from digan_fast.training.run import Run, lazy_adam, sanitise_gradients, update_average
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> TrainConfig:
-    data = frame_folder(tmp_path / "data" / "class" / "video", 20).parents[1]
-    return TrainConfig(data=data, out=tmp_path / "run", **SMALL)  # type: ignore[arg-type]
-
-
-def log(config: TrainConfig) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (config.out / "log.jsonl").read_text().splitlines()]
 
 
 def test_a_run_leaves_its_files(config: TrainConfig) -> None:

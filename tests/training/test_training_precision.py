@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
-from small_runs import SMALL, frame_folder
+from small_runs import log
 
 from digan_fast import load
 from digan_fast.networks import Generator
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.loop import train
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> TrainConfig:
-    data = frame_folder(tmp_path / "data" / "class" / "video", 20).parents[1]
-    return TrainConfig(data=data, out=tmp_path / "run", **SMALL)  # type: ignore[arg-type]
-
-
-def log(config: TrainConfig) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (config.out / "log.jsonl").read_text().splitlines()]
 
 
 def test_the_generator_in_bfloat16_learns_and_resumes(config: TrainConfig) -> None:

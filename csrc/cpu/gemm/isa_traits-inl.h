@@ -4,9 +4,9 @@
 // simd/ and the microkernels differ between sets.
 
 #include "digan_fast/bias_act.h"
+#include "simd/amx-inl.h"
 #include "simd/bf16x2-inl.h"
 #include "simd/int8x4-inl.h"
-#include "simd/tiles-inl.h"
 #include "simd/vec-inl.h"
 #include "simd/vec_bfloat16-inl.h"
 
@@ -86,25 +86,25 @@ static DIGAN_FAST_INLINE T bfloat16_element(int64_t k, const Value& value) {
 
 // The rows of the tallest panel of elements T. Panels of 32 and 16 rows are multiplied by AMX
 // tiles, four or two of sums at once.
-#if DIGAN_FAST_TILES
+#if DIGAN_FAST_AMX
 template <class T>
-inline constexpr int kMostRows = kPack<T> == 1 ? kMR : 2 * kTileSide;
+inline constexpr int kMostRows = kPack<T> == 1 ? kMR : 2 * kTmmSide;
 #else
 template <class T>
 inline constexpr int kMostRows = kMR;
 #endif
 
-// Whether panels of R rows are multiplied by tiles; otherwise their product is in registers.
+// Whether panels of R rows are multiplied by AMX; otherwise their product is in vector registers.
 template <int R>
-inline constexpr bool kInTiles = R > kMR;
+inline constexpr bool kOnAmx = R > kMR;
 
 // The place of element k of row r in a panel of R rows. Elements of a column are neighbours, but
-// for tiles, where 16 of a row are, and then the next row's.
+// for AMX, where 16 of a row are, and then the next row's.
 template <int R>
 static DIGAN_FAST_INLINE int64_t panel_index([[maybe_unused]] int64_t depth, int64_t k, int64_t r) {
-#if DIGAN_FAST_TILES
-    if constexpr (kInTiles<R>) {
-        constexpr int64_t side = kTileSide;
+#if DIGAN_FAST_AMX
+    if constexpr (kOnAmx<R>) {
+        constexpr int64_t side = kTmmSide;
         if (k < depth / side * side)
             return k / side * side * R + r / side * side * side + r % side * side + k % side;
     }
@@ -115,7 +115,7 @@ static DIGAN_FAST_INLINE int64_t panel_index([[maybe_unused]] int64_t depth, int
 // The same in float32 for weights that are rotated on their way to such a panel.
 template <int R>
 static DIGAN_FAST_INLINE int64_t unrotated_index(int64_t depth, int64_t k, int64_t r) {
-    return kInTiles<R> ? r * depth + k : k * R + r;
+    return kOnAmx<R> ? r * depth + k : k * R + r;
 }
 
 // The panel that begins at `row`; drivers know of its elements T only that they have 32 bits.
@@ -130,7 +130,7 @@ static DIGAN_FAST_INLINE const T* panel_at(const void* panels, int64_t row, int6
     return static_cast<const T*>(panels) + row * depth;
 }
 
-// The rows of the next panel of elements T if `left` remain: full panels, then 16 in tiles, then as
+// The rows of the next panel of elements T if `left` remain: full panels, then 16 on AMX, then as
 // in registers: 8, 4, and the last three or fewer at once.
 template <class T>
 static inline int panel_rows(int64_t left) {

@@ -1,8 +1,8 @@
 #pragma once
 
 // The loop nests of every matrix product. One operand is in panels of rows, [depth][R]; the panel
-// that begins at row r starts at element r·depth. The lanes of its tiles' vectors
-// are the other operand's columns: pixels of blocks, or outputs in panels [depth][width].
+// that begins at row r starts at element r·depth. The lanes of its tiles' vectors are the other
+// operand's columns: pixels of blocks, or outputs in panels [depth][width].
 
 #include "gemm/epilogue-inl.h"
 #include "gemm/microkernel-inl.h"

@@ -95,67 +95,67 @@ static DIGAN_FAST_INLINE IntTile<R> microkernel(const IntTile<R>& start, int64_t
     return sums;
 }
 
-// Rows of a product in AMX tiles that go through the epilogue at once, in registers.
-constexpr int kRowsOfAPart = 8;
+// A slice: rows of a product on AMX that go through the epilogue at once, in vector registers.
+constexpr int kSliceRows = 8;
 
-#if DIGAN_FAST_TILES
-static_assert(kNR == 2 * kTileSide, "a register tile is as wide as two AMX tiles");
+#if DIGAN_FAST_AMX
+static_assert(kNR == 2 * kTmmSide, "a register tile is as wide as two AMX tiles");
 
-static DIGAN_FAST_INLINE Tile<kRowsOfAPart> part_of(const float* sums) {
-    return tile_of<kRowsOfAPart>(sums);
+static DIGAN_FAST_INLINE Tile<kSliceRows> slice_of(const float* sums) {
+    return tile_of<kSliceRows>(sums);
 }
 
-static DIGAN_FAST_INLINE IntTile<kRowsOfAPart> part_of(const int32_t* sums) {
-    IntTile<kRowsOfAPart> part;
-    for (int r = 0; r < kRowsOfAPart; ++r)
-        for (int v = 0; v < 2; ++v) part.v[r][v] = load(sums + r * kNR + v * Vec::width);
-    return part;
+static DIGAN_FAST_INLINE IntTile<kSliceRows> slice_of(const int32_t* sums) {
+    IntTile<kSliceRows> slice;
+    for (int r = 0; r < kSliceRows; ++r)
+        for (int v = 0; v < 2; ++v) slice.v[r][v] = load(sums + r * kNR + v * Vec::width);
+    return slice;
 }
 
 // sums[r] = Σ_k rows[k][r] · lanes[k], [R][kNR], from a panel of R rows.
 template <int R, class T, class Sum>
-static inline void tile_product(Sum* sums, int64_t depth, const T* panel, const T* lanes,
-                                int64_t column_stride) {
-    static_assert(kInTiles<R> && sizeof(Sum) == 4);
-    constexpr int64_t kRowBytes = 4 * kTileSide;
+static inline void amx_product(Sum* sums, int64_t depth, const T* panel, const T* lanes,
+                               int64_t column_stride) {
+    static_assert(kOnAmx<R> && sizeof(Sum) == 4);
+    constexpr int64_t kRowBytes = 4 * kTmmSide;
     const int64_t step = 4 * column_stride;
-    zero_tile<0>();
-    zero_tile<1>();
+    zero_tmm<0>();
+    zero_tmm<1>();
     if constexpr (R == 32) {
-        zero_tile<2>();
-        zero_tile<3>();
+        zero_tmm<2>();
+        zero_tmm<3>();
     }
     int64_t k = 0;
-    for (; k + kTileSide <= depth; k += kTileSide) {
-        load_tile<6>(lanes, step);
-        load_tile<4>(panel, kRowBytes);
-        dot_tiles<0, 4, 6>(T{});
-        load_tile<7>(lanes + kTileSide, step);
-        dot_tiles<1, 4, 7>(T{});
+    for (; k + kTmmSide <= depth; k += kTmmSide) {
+        load_tmm<6>(lanes, step);
+        load_tmm<4>(panel, kRowBytes);
+        dot_tmm<0, 4, 6>(T{});
+        load_tmm<7>(lanes + kTmmSide, step);
+        dot_tmm<1, 4, 7>(T{});
         if constexpr (R == 32) {
-            load_tile<5>(panel + kTileSide * kTileSide, kRowBytes);
-            dot_tiles<2, 5, 6>(T{});
-            dot_tiles<3, 5, 7>(T{});
+            load_tmm<5>(panel + kTmmSide * kTmmSide, kRowBytes);
+            dot_tmm<2, 5, 6>(T{});
+            dot_tmm<3, 5, 7>(T{});
         }
-        panel += R * kTileSide;
-        lanes += kTileSide * column_stride;
+        panel += R * kTmmSide;
+        lanes += kTmmSide * column_stride;
     }
-    store_tile<0>(sums, 4 * kNR);
-    store_tile<1>(sums + kTileSide, 4 * kNR);
+    store_tmm<0>(sums, 4 * kNR);
+    store_tmm<1>(sums + kTmmSide, 4 * kNR);
     if constexpr (R == 32) {
-        store_tile<2>(sums + kTileSide * kNR, 4 * kNR);
-        store_tile<3>(sums + kTileSide * kNR + kTileSide, 4 * kNR);
+        store_tmm<2>(sums + kTmmSide * kNR, 4 * kNR);
+        store_tmm<3>(sums + kTmmSide * kNR + kTmmSide, 4 * kNR);
     }
     if (k == depth) return;
-    for (int r = 0; r < R; r += kRowsOfAPart) {
-        auto part = part_of(sums + r * kNR);
+    for (int r = 0; r < R; r += kSliceRows) {
+        auto slice = slice_of(sums + r * kNR);
         if constexpr (kPack<T> == 4) {
-            part = microkernel(part, depth - k, panel + r, R, lanes, column_stride);
+            slice = microkernel(slice, depth - k, panel + r, R, lanes, column_stride);
         } else {
-            microkernel(part, depth - k, panel + r, R, lanes, column_stride);
+            microkernel(slice, depth - k, panel + r, R, lanes, column_stride);
         }
-        for (int i = 0; i < kRowsOfAPart; ++i)
-            for (int v = 0; v < 2; ++v) store(sums + (r + i) * kNR + v * Vec::width, part.v[i][v]);
+        for (int i = 0; i < kSliceRows; ++i)
+            for (int v = 0; v < 2; ++v) store(sums + (r + i) * kNR + v * Vec::width, slice.v[i][v]);
     }
 }
 #endif

@@ -15,17 +15,17 @@ struct Bias {
     DIGAN_FAST_INLINE Vec operator()(int, int64_t row, int) const { return broadcast(bias[row]); }
 };
 
-#if DIGAN_FAST_TILES
-// call(part, first row) for a product in tiles, a few rows at once.
+#if DIGAN_FAST_AMX
+// call(slice, its first row) for each slice of a product, which AMX leaves in memory.
 template <int R, class T, class Call>
-static DIGAN_FAST_INLINE void for_each_part_of_tiles(int64_t depth, const T* panel, const T* lanes,
-                                                     const Call& call) {
+static DIGAN_FAST_INLINE void for_each_slice_of_amx_product(int64_t depth, const T* panel,
+                                                            const T* lanes, const Call& call) {
     using Sum = std::conditional_t<kPack<T> == 4, int32_t, float>;
     alignas(64) Sum sums[R * kNR];
-    tile_product<R>(sums, depth, panel, lanes, kBlockPixels);
-    for (int r = 0; r < R; r += kRowsOfAPart) {
-        auto part = part_of(sums + r * kNR);
-        call(part, r);
+    amx_product<R>(sums, depth, panel, lanes, kBlockPixels);
+    for (int r = 0; r < R; r += kSliceRows) {
+        auto slice = slice_of(sums + r * kNR);
+        call(slice, r);
     }
 }
 #endif
@@ -42,13 +42,13 @@ static inline void gemm(const PackedLayer& layer, int blocks, const Start& start
             constexpr int R = decltype(mr)::value;
             const Weight* const rows = panel_at<Weight>(layer.panels, row, layer.depth);
             const In* const lanes = in + block * in_stride + lane;
-            if constexpr (kInTiles<R>) {
-                for_each_part_of_tiles<R>(depth, rows, lanes, [&](auto& part, int r) {
-                    for (int i = 0; i < kRowsOfAPart; ++i)
+            if constexpr (kOnAmx<R>) {
+                for_each_slice_of_amx_product<R>(depth, rows, lanes, [&](auto& slice, int r) {
+                    for (int i = 0; i < kSliceRows; ++i)
                         for (int v = 0; v < 2; ++v)
-                            part.v[i][v] = add(part.v[i][v], start(block, row + r + i, v));
-                    apply_epilogue(part, how);
-                    out(part, block, row + r, lane);
+                            slice.v[i][v] = add(slice.v[i][v], start(block, row + r + i, v));
+                    apply_epilogue(slice, how);
+                    out(slice, block, row + r, lane);
                 });
             } else {
                 Tile<R> tile;

@@ -50,7 +50,7 @@ void mlp_group(const MlpGroup& p) {
     const int blocks = static_cast<int>((p.points + kBlockPixels - 1) / kBlockPixels);
     float *x = p.scratch[0], *y = p.scratch[1];
     bool rounded = p.layers[0].bfloat16;
-    const TileScope tiles;
+    const AmxScope amx;
     with_element(rounded, [&](auto element) {
         using T = typename decltype(element)::Type;
         store_inputs(p, blocks, stride, reinterpret_cast<T*>(x));

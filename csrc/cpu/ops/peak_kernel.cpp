@@ -69,35 +69,35 @@ struct Bytes {
 
 using Clock = std::chrono::steady_clock;
 
-#if DIGAN_FAST_TILES
+#if DIGAN_FAST_AMX
 // Four AMX tiles of sums; operands stay in the other four.
 template <class T>
-struct Tiles {
+struct AmxTiles {
     static double rate_of_thread(double seconds) {
-        const TileScope tiles;
-        alignas(64) const float some[kTileSide * kTileSide] = {};
-        load_tile<4>(some, 4 * kTileSide);
-        load_tile<5>(some, 4 * kTileSide);
-        load_tile<6>(some, 4 * kTileSide);
-        load_tile<7>(some, 4 * kTileSide);
-        zero_tile<0>();
-        zero_tile<1>();
-        zero_tile<2>();
-        zero_tile<3>();
+        const AmxScope amx;
+        alignas(64) const float some[kTmmSide * kTmmSide] = {};
+        load_tmm<4>(some, 4 * kTmmSide);
+        load_tmm<5>(some, 4 * kTmmSide);
+        load_tmm<6>(some, 4 * kTmmSide);
+        load_tmm<7>(some, 4 * kTmmSide);
+        zero_tmm<0>();
+        zero_tmm<1>();
+        zero_tmm<2>();
+        zero_tmm<3>();
         constexpr int kTileSteps = kSteps / 16;  // a dot takes 16 cycles
         double steps = 0, elapsed = 0;
         const auto begin = Clock::now();
         do {
             for (int step = 0; step < kTileSteps; ++step) {
-                dot_tiles<0, 4, 6>(T{});
-                dot_tiles<1, 4, 7>(T{});
-                dot_tiles<2, 5, 6>(T{});
-                dot_tiles<3, 5, 7>(T{});
+                dot_tmm<0, 4, 6>(T{});
+                dot_tmm<1, 4, 7>(T{});
+                dot_tmm<2, 5, 6>(T{});
+                dot_tmm<3, 5, 7>(T{});
             }
             steps += kTileSteps;
             elapsed = std::chrono::duration<double>(Clock::now() - begin).count();
         } while (elapsed < seconds);
-        return steps * 4 * 2.0 * kPack<T> * kTileSide * kTileSide * kTileSide / elapsed;
+        return steps * 4 * 2.0 * kPack<T> * kTmmSide * kTmmSide * kTmmSide / elapsed;
     }
 };
 #endif
@@ -155,13 +155,13 @@ void peak_cpu(const PeakParams& p) {
 #endif
             return;
         case Instruction::tdpbf16ps:
-#if DIGAN_FAST_TILES
-            run<Tiles<Bf16x2>>(p);
+#if DIGAN_FAST_AMX
+            run<AmxTiles<Bf16x2>>(p);
 #endif
             return;
         case Instruction::tdpbsud:
-#if DIGAN_FAST_TILES
-            run<Tiles<Int8x4>>(p);
+#if DIGAN_FAST_AMX
+            run<AmxTiles<Int8x4>>(p);
 #endif
             return;
     }

@@ -120,14 +120,15 @@ struct Int8GroupRenderer {
                 constexpr int R = decltype(mr)::value;
                 const Int8x4* const rows = panel_at<Int8x4>(layer.panels, row, layer.depth);
                 const Int8x4* const own = int8x4s + block * stride + lane;
-                if constexpr (kInTiles<R>) {
-                    for_each_part_of_tiles<R>(layer.depth, rows, own, [&](auto& part, int r) {
-                        const auto zeros = zero_points<kRowsOfAPart>(layer, row + r, block, lane);
-                        for (int i = 0; i < kRowsOfAPart; ++i)
-                            for (int v = 0; v < 2; ++v)
-                                part.v[i][v] = add(part.v[i][v], zeros.v[i][v]);
-                        finish(layer, start, how, part, block, row + r, lane, out);
-                    });
+                if constexpr (kOnAmx<R>) {
+                    for_each_slice_of_amx_product<R>(
+                        layer.depth, rows, own, [&](auto& slice, int r) {
+                            const auto zeros = zero_points<kSliceRows>(layer, row + r, block, lane);
+                            for (int i = 0; i < kSliceRows; ++i)
+                                for (int v = 0; v < 2; ++v)
+                                    slice.v[i][v] = add(slice.v[i][v], zeros.v[i][v]);
+                            finish(layer, start, how, slice, block, row + r, lane, out);
+                        });
                 } else {
                     finish(layer, start, how,
                            microkernel(zero_points<R>(layer, row, block, lane), layer.depth, rows,

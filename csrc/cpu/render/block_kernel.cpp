@@ -74,15 +74,15 @@ Tile<R> sine_and_cosine_parts(const Scattered& lanes, int lane, int64_t row, int
     return tile_of<R>(even);
 }
 
-#if DIGAN_FAST_TILES
+#if DIGAN_FAST_AMX
 // P·sin and Q·cos of R rows, both in memory, [R][kNR].
 template <int R, class T>
-void sine_and_cosine_tiles(const Block& block, int lane, int64_t row, int64_t depth, const T* at,
-                           float* odd, float* even) {
+void sine_and_cosine_on_amx(const Block& block, int lane, int64_t row, int64_t depth, const T* at,
+                            float* odd, float* even) {
     const auto product = [&](const RotatedLayer& weights, float* p, float* q) {
-        tile_product<R>(p, depth, panel_at<T>(weights.sine, row, depth), at, kBlockPixels);
-        tile_product<R>(q, depth, panel_at<T>(weights.cosine, row, depth),
-                        at + depth * kBlockPixels, kBlockPixels);
+        amx_product<R>(p, depth, panel_at<T>(weights.sine, row, depth), at, kBlockPixels);
+        amx_product<R>(q, depth, panel_at<T>(weights.cosine, row, depth), at + depth * kBlockPixels,
+                       kBlockPixels);
     };
     if (block.weights) return product(*block.weights, odd, even);
     of_each_frame<R>(*block.scattered, lane, odd, even, product);
@@ -116,11 +116,11 @@ void feature_gemm(const BlockGroup& p, const Start& start, const T* in, int64_t 
             const Block& own = p.blocks[block];
             const T* const at = in + block * in_stride + lane;
             alignas(64) float odd[R * kNR];
-            if constexpr (kInTiles<R>) {
+            if constexpr (kOnAmx<R>) {
                 alignas(64) float even[R * kNR];
-                sine_and_cosine_tiles<R>(own, lane, row, depth, at, odd, even);
-                for (int r = 0; r < R; r += kRowsOfAPart)
-                    finish(tile_of<kRowsOfAPart>(even + r * kNR), odd + r * kNR, block, row + r,
+                sine_and_cosine_on_amx<R>(own, lane, row, depth, at, odd, even);
+                for (int r = 0; r < R; r += kSliceRows)
+                    finish(tile_of<kSliceRows>(even + r * kNR), odd + r * kNR, block, row + r,
                            lane);
             } else {
                 finish(own.weights
@@ -147,19 +147,19 @@ void rotate_panel(const WeightRotation& p, int64_t row, float* P, float* Q) {
     }
 }
 
-#if DIGAN_FAST_TILES
-// The same for a panel in tiles, whose weights before rotation are in rows.
+#if DIGAN_FAST_AMX
+// The same for a panel of AMX, whose weights before rotation are in rows.
 template <int R>
-    requires(kInTiles<R>)
+    requires(kOnAmx<R>)
 void rotate_panel(const WeightRotation& p, int64_t row, Bf16x2* P, Bf16x2* Q) {
     const int64_t K = p.sinusoids;
     const float *const sin = p.rotation, *const cos = sin + K;
     for (int64_t r = 0; r < R; ++r) {
         const float* const sine = panel_at<float>(p.sine.panels, row + r, K);
         const float* const cosine = panel_at<float>(p.cosine.panels, row + r, K);
-        for (int64_t k = 0; k < K; k += 2 * kTileSide) {
-            const int64_t count = std::min<int64_t>(2 * kTileSide, K - k);
-            Bf16x2 pairs[2][kTileSide];
+        for (int64_t k = 0; k < K; k += 2 * kTmmSide) {
+            const int64_t count = std::min<int64_t>(2 * kTmmSide, K - k);
+            Bf16x2 pairs[2][kTmmSide];
             rotate_pairs(sine + k, cosine + k, sin + k, cos + k, count, pairs[0], pairs[1]);
             for (int64_t i = 0; i < (count + 1) / 2; ++i) {
                 const int64_t at = panel_index<R>(p.depth, k / 2 + i, r);
@@ -173,7 +173,7 @@ void rotate_panel(const WeightRotation& p, int64_t row, Bf16x2* P, Bf16x2* Q) {
 
 // The same for pairs of sinusoids; the partner of an odd last one is zero.
 template <int R, class T>
-    requires(kPack<T> == 2 && !kInTiles<R>)
+    requires(kPack<T> == 2 && !kOnAmx<R>)
 void rotate_panel(const WeightRotation& p, int64_t row, T* P, T* Q) {
     const int64_t K = p.sinusoids;
     const float *const sin = p.rotation, *const cos = sin + K;
@@ -297,7 +297,7 @@ void rotate_weights(const WeightRotation& p) {
 
 void render_group(const BlockGroup& p) {
     if (p.stage->precision == Precision::float32) return GroupRenderer<float>{p, false}.run();
-    const TileScope tiles;
+    const AmxScope amx;
     if (p.stage->precision == Precision::int8) return render_group_int8(p);
     GroupRenderer<Bfloat16Element>{p, kRoundsBfloat16}.run();
 }

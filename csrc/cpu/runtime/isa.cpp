@@ -157,7 +157,7 @@ const char* isa_name(Isa isa) {
 }
 
 std::vector<Isa> built_isas() {
-#if DIGAN_FAST_PORTABLE_TILES
+#if DIGAN_FAST_PORTABLE_AMX
     return {Isa::generic, Isa::avx2, Isa::avx512, Isa::avx512bf16, Isa::amx, Isa::amx_portable};
 #elif DIGAN_FAST_X86_ISAS
     return {Isa::generic, Isa::avx2, Isa::avx512, Isa::avx512bf16, Isa::amx};
