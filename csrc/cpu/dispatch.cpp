@@ -57,24 +57,27 @@
 #    else
 #        define DIGAN_FAST_PORTABLE(op, Params) DIGAN_FAST_SAME(amx_portable, amx, op)
 #    endif
-#    define DIGAN_FAST_DISPATCH_PACKED(op, Params, of) \
-        DIGAN_FAST_DECLARE(avx512bf16, op, Params)     \
-        DIGAN_FAST_DECLARE(amx, op, Params)            \
-        DIGAN_FAST_PORTABLE(op, Params)                \
-        DIGAN_FAST_SWITCH(op, Params, isa_of(of))
+#    define DIGAN_FAST_DISPATCH_PACKED(op, Params, isa) \
+        DIGAN_FAST_DECLARE(avx512bf16, op, Params)      \
+        DIGAN_FAST_DECLARE(amx, op, Params)             \
+        DIGAN_FAST_PORTABLE(op, Params)                 \
+        DIGAN_FAST_SWITCH(op, Params, isa)
 #else
 #    define DIGAN_FAST_DISPATCH(op, Params)     \
         DIGAN_FAST_DECLARE(generic, op, Params) \
         void op(const Params& params) { generic::op(params); }
 #    define DIGAN_FAST_DISPATCH_STORED DIGAN_FAST_DISPATCH
-#    define DIGAN_FAST_DISPATCH_PACKED(op, Params, of) DIGAN_FAST_DISPATCH(op, Params)
+#    define DIGAN_FAST_DISPATCH_PACKED(op, Params, isa) DIGAN_FAST_DISPATCH(op, Params)
 #endif
 
 namespace digan_fast {
 
 #if DIGAN_FAST_X86_ISAS
 static Isa isa_of(Precision precision) {
-    return precision == Precision::bfloat16 ? bfloat16_isa() : selected_isa();
+    if (precision == Precision::bfloat16) return bfloat16_isa();
+    const Isa isa = selected_isa();
+    const bool amx = isa == Isa::amx || isa == Isa::amx_portable;
+    return amx && precision == Precision::float32 ? Isa::avx512bf16 : isa;
 }
 
 static Isa isa_of(Number number) {
@@ -84,7 +87,7 @@ static Isa isa_of(Number number) {
 static Isa isa_of(const MlpGroup& p) {
     for (const PackedLayer* layer = p.layers; layer != p.layers + p.layer_count; ++layer)
         if (layer->bfloat16) return bfloat16_isa();
-    return selected_isa();
+    return isa_of(Precision::float32);
 }
 #endif
 
@@ -94,12 +97,12 @@ DIGAN_FAST_DISPATCH(skinny_gradient, SkinnyGradient)
 DIGAN_FAST_DISPATCH(skinny_gemm, SkinnyGemm)
 DIGAN_FAST_DISPATCH_STORED(mirrored_gemm, MirroredGemm)
 DIGAN_FAST_DISPATCH(even_odd_gradient, EvenOddGradient)
-DIGAN_FAST_DISPATCH_PACKED(mlp_group, MlpGroup, params)
-DIGAN_FAST_DISPATCH_PACKED(pack_factor, PackFactor, params.precision)
-DIGAN_FAST_DISPATCH_PACKED(pack_layer, LayerPacking, params.precision)
-DIGAN_FAST_DISPATCH_PACKED(peak_cpu, PeakParams, Precision::float32)
+DIGAN_FAST_DISPATCH_PACKED(mlp_group, MlpGroup, isa_of(params))
+DIGAN_FAST_DISPATCH_PACKED(pack_factor, PackFactor, isa_of(params.precision))
+DIGAN_FAST_DISPATCH_PACKED(pack_layer, LayerPacking, isa_of(params.precision))
+DIGAN_FAST_DISPATCH_PACKED(peak_cpu, PeakParams, selected_isa())
 DIGAN_FAST_DISPATCH(block_axis_features, BlockAxisFeatures)
-DIGAN_FAST_DISPATCH_PACKED(render_group, BlockGroup, params.stage->precision)
+DIGAN_FAST_DISPATCH_PACKED(render_group, BlockGroup, isa_of(params.stage->precision))
 DIGAN_FAST_DISPATCH_STORED(pack_column_panels, ColumnPanelPacking)
 DIGAN_FAST_DISPATCH_STORED(pixel_row_gemm, PixelRowGemm)
 DIGAN_FAST_DISPATCH_STORED(weight_gradient, WeightGradient)
@@ -107,7 +110,7 @@ DIGAN_FAST_DISPATCH(activation_backward, ActivationBackward)
 DIGAN_FAST_DISPATCH(row_features, RowFeatures)
 DIGAN_FAST_DISPATCH(row_features_gradient, RowFeaturesGradient)
 DIGAN_FAST_DISPATCH(rotation_backward, RotationBackward)
-DIGAN_FAST_DISPATCH_PACKED(rotate_weights, WeightRotation, params.precision)
+DIGAN_FAST_DISPATCH_PACKED(rotate_weights, WeightRotation, isa_of(params.precision))
 DIGAN_FAST_DISPATCH_STORED(pack_rotated_panels, RotatedPanelPacking)
 DIGAN_FAST_DISPATCH(bias_act_backward_cpu, BiasActBackwardParams)
 DIGAN_FAST_DISPATCH(fmm_weights_cpu, FmmWeightsParams)

@@ -121,7 +121,17 @@ void pack_bfloat16(const ColumnPanelPacking& p) {
     }
 }
 
-template <class Stored, class Out>
+template <class Out>
+DIGAN_FAST_INLINE void store_column(void* row, int64_t column, const PixelRowGemm& p, Vec z) {
+    Out* const out = static_cast<Out*>(row) + column;
+    if (p.non_temporal) {
+        store_streaming(out, z);
+    } else {
+        store_some(out, p.columns - column, z);
+    }
+}
+
+template <class Stored>
 void gemm(const PixelRowGemm& p) {
     using T = Packed<Stored>;
     const Epilogue how{.activation = p.activation.activation,
@@ -159,11 +169,11 @@ void gemm(const PixelRowGemm& p) {
             for (int r = 0; r < R; ++r)
                 for (int v = 0; v < V; ++v) {
                     const int64_t column = n + v * Vec::width;
-                    Out* const out = static_cast<Out*>(p.out[row + r]) + column;
-                    if (p.non_temporal) {
-                        store_streaming(out, tile.v[r][v]);
+                    // Not a template's argument, which would compile each product twice.
+                    if (sizeof(Stored) == sizeof(float) || p.out_number == Number::float32) {
+                        store_column<float>(p.out[row + r], column, p, tile.v[r][v]);
                     } else {
-                        store_some(out, p.columns - column, tile.v[r][v]);
+                        store_column<Bfloat16>(p.out[row + r], column, p, tile.v[r][v]);
                     }
                 }
         });
@@ -235,8 +245,7 @@ void pack_column_panels(const ColumnPanelPacking& p) {
 }
 
 void pixel_row_gemm(const PixelRowGemm& p) {
-    if (p.number == Number::float32) return gemm<float, float>(p);
-    with_stored(p.out_number, [&](auto out) { gemm<Bfloat16, typename decltype(out)::Type>(p); });
+    with_stored(p.number, [&](auto stored) { gemm<typename decltype(stored)::Type>(p); });
 }
 
 void weight_gradient(const WeightGradient& p) {

@@ -291,12 +291,16 @@ void block_axis_features(const BlockAxisFeatures& p) {
 }
 
 void rotate_weights(const WeightRotation& p) {
-    if (p.precision == Precision::bfloat16) return rotate_panels<Bfloat16Element>(p);
-    rotate_panels<float>(p);
+#if !DIGAN_FAST_AMX
+    if (p.precision == Precision::float32) return rotate_panels<float>(p);
+#endif
+    rotate_panels<Bfloat16Element>(p);
 }
 
 void render_group(const BlockGroup& p) {
+#if !DIGAN_FAST_AMX  // which leaves float32 to avx512bf16 (dispatch.cpp)
     if (p.stage->precision == Precision::float32) return GroupRenderer<float>{p, false}.run();
+#endif
     const AmxScope amx;
     if (p.stage->precision == Precision::int8) return render_group_int8(p);
     GroupRenderer<Bfloat16Element>{p, kRoundsBfloat16}.run();
