@@ -21,8 +21,9 @@
     using other::op;                    \
     }
 
-// DIGAN_FAST_DISPATCH_PACKED: what packs and multiplies a precision's elements. Only there amx,
-// whose tiles compute bfloat16 and int8, differs from avx512bf16.
+// DIGAN_FAST_DISPATCH_PLAIN: what multiplies no packed elements; avx512bf16 and amx are avx512.
+// DIGAN_FAST_DISPATCH_STORED: products of matrices stored as float32 or bfloat16, without AMX.
+// DIGAN_FAST_DISPATCH_PACKED: what packs and multiplies a precision's elements, with AMX.
 #if DIGAN_FAST_X86_ISAS
 #    define DIGAN_FAST_SWITCH(op, Params, isa)       \
         DIGAN_FAST_DECLARE(generic, op, Params)      \
@@ -44,6 +45,12 @@
                     return generic::op(params);      \
             }                                        \
         }
+#    define DIGAN_FAST_DISPATCH_PLAIN(op, Params) \
+        DIGAN_FAST_DECLARE(avx512, op, Params)    \
+        DIGAN_FAST_SAME(avx512bf16, avx512, op)   \
+        DIGAN_FAST_SAME(amx, avx512, op)          \
+        DIGAN_FAST_SAME(amx_portable, avx512, op) \
+        DIGAN_FAST_SWITCH(op, Params, selected_isa())
 #    define DIGAN_FAST_DISPATCH(op, Params) DIGAN_FAST_DISPATCH_TO(op, Params, selected_isa())
 #    define DIGAN_FAST_DISPATCH_STORED(op, Params) \
         DIGAN_FAST_DISPATCH_TO(op, Params, isa_of(params.number))
@@ -66,6 +73,7 @@
 #    define DIGAN_FAST_DISPATCH(op, Params)     \
         DIGAN_FAST_DECLARE(generic, op, Params) \
         void op(const Params& params) { generic::op(params); }
+#    define DIGAN_FAST_DISPATCH_PLAIN DIGAN_FAST_DISPATCH
 #    define DIGAN_FAST_DISPATCH_STORED DIGAN_FAST_DISPATCH
 #    define DIGAN_FAST_DISPATCH_PACKED(op, Params, isa) DIGAN_FAST_DISPATCH(op, Params)
 #endif
@@ -92,7 +100,7 @@ static Isa isa_of(const MlpGroup& p) {
 #endif
 
 DIGAN_FAST_DISPATCH(axis_feature_table, AxisFeatureTable)
-DIGAN_FAST_DISPATCH(bias_act_cpu, BiasActParams)
+DIGAN_FAST_DISPATCH_PLAIN(bias_act_cpu, BiasActParams)
 DIGAN_FAST_DISPATCH(skinny_gradient, SkinnyGradient)
 DIGAN_FAST_DISPATCH(skinny_gemm, SkinnyGemm)
 DIGAN_FAST_DISPATCH_STORED(mirrored_gemm, MirroredGemm)
@@ -112,9 +120,9 @@ DIGAN_FAST_DISPATCH(row_features_gradient, RowFeaturesGradient)
 DIGAN_FAST_DISPATCH(rotation_backward, RotationBackward)
 DIGAN_FAST_DISPATCH_PACKED(rotate_weights, WeightRotation, isa_of(params.precision))
 DIGAN_FAST_DISPATCH_STORED(pack_rotated_panels, RotatedPanelPacking)
-DIGAN_FAST_DISPATCH(bias_act_backward_cpu, BiasActBackwardParams)
-DIGAN_FAST_DISPATCH(fmm_weights_cpu, FmmWeightsParams)
-DIGAN_FAST_DISPATCH(fmm_weights_backward_cpu, FmmWeightsBackwardParams)
-DIGAN_FAST_DISPATCH(upfirdn2d_cpu, Upfirdn2dParams)
+DIGAN_FAST_DISPATCH_PLAIN(bias_act_backward_cpu, BiasActBackwardParams)
+DIGAN_FAST_DISPATCH_PLAIN(fmm_weights_cpu, FmmWeightsParams)
+DIGAN_FAST_DISPATCH_PLAIN(fmm_weights_backward_cpu, FmmWeightsBackwardParams)
+DIGAN_FAST_DISPATCH_PLAIN(upfirdn2d_cpu, Upfirdn2dParams)
 
 }  // namespace digan_fast
