@@ -80,6 +80,26 @@ def bias_act(
     return ops.bias_act.bias_act(x, bias, dim, activation, gain, _clamp(clamp))
 
 
+def conv3x3(x: Tensor, weight: Tensor, stride: int = 1, padding: int = 0) -> Tensor:
+    """``torch.conv2d`` for x [N, I, H, W] and kernels of 3×3, weight [O, I, 3, 3], with stride 1 or 2 and padding 0 to 2.
+
+    Wide float32 layers on the CPU are computed by minimal filtering with 4 (stride 2: 1.8) times fewer products and
+    rounding errors of about 1e-6 of the norm; an infinity or NaN of x makes the outputs of its 4×4 tiles NaN.  All else
+    is PyTorch's convolution.  Source: Winograd, *Arithmetic Complexity of Computations* (1980).
+    """
+    _shape("x", x, ["N", "I", "H", "W"])
+    _shape("weight", weight, ["O", x.shape[1], 3, 3])
+    _dtype("weight", weight, x.dtype)
+    if stride not in (1, 2):
+        raise ValueError(f"stride: {stride}, expected 1 or 2")
+    if padding not in (0, 1, 2):
+        raise ValueError(f"padding: {padding}, expected 0, 1 or 2")
+    if min(x.shape[2:]) + 2 * padding < 3:
+        raise ValueError(f"x: shape {tuple(x.shape)}, expected at least {3 - 2 * padding} pixels in height and width")
+    return ops.conv3x3.conv3x3(x, weight, stride, padding)
+
+
+
 def linear_act(
     x: Tensor,
     weight: Tensor,

@@ -4,7 +4,7 @@
 namespace digan_fast {
 namespace {
 
-void backward(BiasActBackwardParams& params) {
+void bias_act_backward(BiasActBackwardParams& params) {
     require_x(params);
     const std::int64_t count = bias_act_partials(params.outer, params.channels, params.inner);
     Scratch partials(count);
@@ -29,7 +29,7 @@ void bind_bias_act(py::module_& m) {
                            bias_act_backward_fields() +
                                Fields<Backward>{field("threads", &Backward::threads),
                                                 field("grad_expanded", &Backward::grad_expanded)},
-                           check, backward);
+                           check, bias_act_backward);
 }
 
 }  // namespace digan_fast

@@ -16,6 +16,7 @@ namespace py = pybind11;
 
 // One for each op's file in this folder.
 void bind_bias_act(py::module_& m);
+void bind_conv3x3(py::module_& m);
 void bind_coord_linear(py::module_& m);
 void bind_coord_mlp(py::module_& m);
 void bind_linear_act(py::module_& m);

@@ -4,7 +4,7 @@
 namespace digan_fast {
 namespace {
 
-void backward(FmmWeightsBackwardParams& params) {
+void fmm_weights_backward(FmmWeightsBackwardParams& params) {
     const std::int64_t parts = fmm_weights_parts(params.outputs);
     Scratch partials;
     if (parts > 1) partials.reserve(parts * params.batch * params.rank * params.inputs);
@@ -29,7 +29,7 @@ void bind_fmm_weights(py::module_& m) {
                            fmm_weights_backward_fields() +
                                Fields<Backward>{field("threads", &Backward::threads),
                                                 field("grad_expanded", &Backward::grad_expanded)},
-                           check, backward);
+                           check, fmm_weights_backward);
 }
 
 }  // namespace digan_fast

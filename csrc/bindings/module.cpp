@@ -60,6 +60,7 @@ PYBIND11_MODULE(_C, m) {
     m.def("isa", [] { return isa_name(selected_isa()); }, "isa() -> str");
     m.def("cuda_info", &cuda_information, "cuda_info() -> dict[str, Any]");
     bind_bias_act(m);
+    bind_conv3x3(m);
     bind_coord_linear(m);
     bind_coord_mlp(m);
     bind_linear_act(m);

@@ -9,6 +9,7 @@
 #include "fourier/mirrored_kernel.h"
 #include "gemm/pixel_rows_kernel.h"
 #include "gemm/skinny_kernel.h"
+#include "ops/conv3x3_kernel.h"
 #include "ops/coord_mlp_kernel.h"
 #include "render/block_kernel.h"
 
@@ -124,5 +125,9 @@ DIGAN_FAST_DISPATCH_PLAIN(bias_act_backward_cpu, BiasActBackwardParams)
 DIGAN_FAST_DISPATCH_PLAIN(fmm_weights_cpu, FmmWeightsParams)
 DIGAN_FAST_DISPATCH_PLAIN(fmm_weights_backward_cpu, FmmWeightsBackwardParams)
 DIGAN_FAST_DISPATCH_PLAIN(upfirdn2d_cpu, Upfirdn2dParams)
+DIGAN_FAST_DISPATCH_PLAIN(tile_factors, TileFactors)
+DIGAN_FAST_DISPATCH_PLAIN(tile_outputs, TileOutputs)
+DIGAN_FAST_DISPATCH_PLAIN(tap_factors, TapFactors)
+DIGAN_FAST_DISPATCH_PLAIN(tap_gradients, TapGradients)
 
 }  // namespace digan_fast

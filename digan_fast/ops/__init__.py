@@ -5,11 +5,12 @@ Each module has a function of the same name.  Importing this package registers e
 """
 
 from digan_fast.dispatch import backends, kernel_table
-from digan_fast.ops import bias_act, coord_linear, coord_mlp, fmm_weights, linear_act, render, upfirdn2d
+from digan_fast.ops import bias_act, conv3x3, coord_linear, coord_mlp, fmm_weights, linear_act, render, upfirdn2d
 
 __all__ = [
     "backends",
     "bias_act",
+    "conv3x3",
     "coord_linear",
     "coord_mlp",
     "fmm_weights",

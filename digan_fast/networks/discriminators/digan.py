@@ -60,8 +60,9 @@ class Conv(nn.Module):
 
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
         weight = (self.weight * self.weight_gain).to(x.dtype)
+        convolve = functional.conv3x3 if weight.shape[-1] == 3 else F.conv2d
         if self.down == 1:
-            x = F.conv2d(x, weight, padding=self.padding)
+            x = convolve(x, weight, padding=self.padding)
         else:
             taps = len(self.resample_filter)
             before, after = self.padding + (taps - 1) // 2, self.padding + (taps - 2) // 2
@@ -71,7 +72,7 @@ class Conv(nn.Module):
                 x = F.conv2d(x, weight)
             else:
                 x = functional.upfirdn2d(x, self.resample_filter, padding=pad)
-                x = F.conv2d(x, weight, stride=2)
+                x = convolve(x, weight, stride=2)
         if self.bias is None and self.activation == "linear" and self.conv_clamp is None:
             return x if gain == 1 else x * gain
         return functional.bias_act(

@@ -1,0 +1,288 @@
+#include "digan_fast/conv3x3.h"
+
+#include <cmath>
+
+#include "ops/conv3x3_kernel.h"
+#include "ops/row_tasks.h"
+#include "runtime/result_pages.h"
+
+namespace digan_fast {
+namespace {
+
+// The most tiles whose factors are computed together; a multiple of every panel's rows. A group's
+// factors and products for one product along y are a few MB at 512 channels.
+constexpr int64_t kGroupTiles = 96;
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Images through a convolution; `tiles` are those of the result.
+struct Transform {
+    TileKind kind;
+    const float* from;
+    float* to;
+    int64_t images, height, width, channels, before;
+    int64_t out_height, out_width, out_channels, out_before;
+};
+
+// The factors of a weight's taps: at 512 channels 38 MB, in memory that results left.
+class Taps {
+  public:
+    Taps(TapFactors taps, int threads)
+        : size_(panel_size(taps.depth, taps.columns)),
+          panels_(static_cast<float*>(take_pages(bytes()))) {
+        constexpr int64_t kTaskColumns = 32;
+        taps.panels = panels_;
+        taps.factor_stride = size_;
+        parallel_for(threads, ceil_div(taps.columns, kTaskColumns), [&](int64_t task) {
+            TapFactors part = taps;
+            part.first = task * kTaskColumns;
+            part.last = std::min(part.first + kTaskColumns, taps.columns);
+            tap_factors(part);
+        });
+    }
+    Taps(const Taps&) = delete;
+    ~Taps() { give_pages(panels_, bytes()); }
+
+    const float* of(int64_t y, int64_t x) const {
+        return panels_ + (tap_factor_of(y) * kTapFactors + tap_factor_of(x)) * size_;
+    }
+
+  private:
+    int64_t bytes() const { return kTapFactors * kTapFactors * size_ * 4; }
+
+    int64_t size_;
+    float* panels_;
+};
+
+void multiply(const float* factors, int64_t stride, int64_t rows, const float* panels,
+              int64_t depth, int64_t columns, float* packed, float* products, int64_t out_stride) {
+    void* out[kGroupTiles];
+    for (int64_t r = 0; r < rows; ++r) out[r] = products + r * out_stride;
+    pixel_row_gemm({
+        .out = out,
+        .out_number = Number::float32,
+        .x = factors,
+        .number = Number::float32,
+        .x_stride = stride,
+        .rows = rows,
+        .packed = packed,
+        .panels = panels,
+        .depth = depth,
+        .columns = columns,
+        .start = {.bias = nullptr, .base = nullptr, .scale = 1.0f},
+        .scale = 1.0f,
+        .activation = {.activation = Activation::linear, .gain = 1.0f, .clamp = INFINITY},
+        .non_temporal = false,
+    });
+}
+
+void transform(const Transform& p, const Taps& taps, int threads) {
+    const TileExtents extents = extents_of(p.kind);
+    const int64_t products = extents.products;
+    const int64_t tile_rows = ceil_div(p.out_height + p.out_before, extents.out_step);
+    const int64_t tile_columns = ceil_div(p.out_width + p.out_before, extents.out_step);
+    const int64_t tiles = p.images * tile_rows * tile_columns;
+    const int64_t group =
+        std::clamp<int64_t>(ceil_div(ceil_div(tiles, 4 * threads), 12) * 12, 12, kGroupTiles);
+    const int64_t stride = padded(p.channels), out_stride = padded(p.out_channels);
+    enum Area { kFactors, kProducts, kPacked };
+    const ScratchAreas scratch(
+        threads, {products * group * stride, products * group * out_stride, group * p.channels});
+    parallel_for_workers(threads, ceil_div(tiles, group), [&](int64_t task, int worker) {
+        const int64_t first = task * group, count = std::min(group, tiles - first);
+        const auto tiles_of = [&](int64_t height, int64_t width, int64_t channels,
+                                  int64_t before) -> Tiles {
+            return {.kind = p.kind,
+                    .height = height,
+                    .width = width,
+                    .channels = channels,
+                    .pixel_stride = channels,
+                    .before = before,
+                    .rows = tile_rows,
+                    .columns = tile_columns,
+                    .first = first,
+                    .count = count};
+        };
+        float* const factors = scratch.at(worker, kFactors);
+        float* const results = scratch.at(worker, kProducts);
+        for (int64_t y = 0; y < products; ++y) {
+            tile_factors({.tiles = tiles_of(p.height, p.width, p.channels, p.before),
+                          .images = p.from,
+                          .factors = factors,
+                          .factor_stride = stride,
+                          .product_stride = group * stride,
+                          .product = y});
+            for (int64_t x = 0; x < products; ++x)
+                multiply(factors + x * group * stride, stride, count, taps.of(y, x), p.channels,
+                         p.out_channels, scratch.at(worker, kPacked),
+                         results + x * group * out_stride, out_stride);
+            tile_outputs({.tiles = tiles_of(p.out_height, p.out_width, p.out_channels,
+                                            p.out_before),
+                          .images = p.to,
+                          .products = results,
+                          .row_stride = out_stride,
+                          .product_stride = group * out_stride,
+                          .product = y});
+        }
+    });
+}
+
+TapFactors taps_of(const Conv3x3Shape& s, const float* weight, TileKind kind) {
+    return {.kind = kind,
+            .flipped = false,
+            .weight = weight,
+            .depth = s.inputs,
+            .columns = s.outputs,
+            .depth_stride = 9,
+            .column_stride = 9 * s.inputs,
+            .panels = nullptr,
+            .factor_stride = 0,
+            .first = 0,
+            .last = 0};
+}
+
+TapFactors adjoint_taps_of(const Conv3x3Shape& s, const float* weight, TileKind kind) {
+    return {.kind = kind,
+            .flipped = kind == TileKind::same,
+            .weight = weight,
+            .depth = s.outputs,
+            .columns = s.inputs,
+            .depth_stride = 9 * s.inputs,
+            .column_stride = 9,
+            .panels = nullptr,
+            .factor_stride = 0,
+            .first = 0,
+            .last = 0};
+}
+
+}  // namespace
+
+void conv3x3_cpu(const Conv3x3Params& p) {
+    const Conv3x3Shape& s = p.shape;
+    const TileKind kind = s.stride == 1 ? TileKind::same : TileKind::halving;
+    transform({.kind = kind,
+               .from = p.x,
+               .to = p.result,
+               .images = s.images,
+               .height = s.height,
+               .width = s.width,
+               .channels = s.inputs,
+               .before = s.padding,
+               .out_height = s.out_height(),
+               .out_width = s.out_width(),
+               .out_channels = s.outputs,
+               .out_before = 0},
+              Taps(taps_of(s, p.weight, kind), p.threads), p.threads);
+}
+
+void conv3x3_input_gradient_cpu(const Conv3x3Params& p) {
+    const Conv3x3Shape& s = p.shape;
+    const TileKind kind = s.stride == 1 ? TileKind::same : TileKind::doubling;
+    transform({.kind = kind,
+               .from = p.grad,
+               .to = p.result,
+               .images = s.images,
+               .height = s.out_height(),
+               .width = s.out_width(),
+               .channels = s.outputs,
+               .before = s.stride == 1 ? 2 - s.padding : 1,
+               .out_height = s.height,
+               .out_width = s.width,
+               .out_channels = s.inputs,
+               .out_before = s.stride == 1 ? 0 : s.padding},
+              Taps(adjoint_taps_of(s, p.weight, kind), p.threads), p.threads);
+}
+
+void conv3x3_weight_gradient_cpu(const Conv3x3Params& p) {
+    const Conv3x3Shape& s = p.shape;
+    const TileKind kind = s.stride == 1 ? TileKind::same : TileKind::halving;
+    const TileKind grad_kind =
+        s.stride == 1 ? TileKind::same_gradient : TileKind::halving_gradient;
+    const TileExtents extents = extents_of(kind);
+    const int64_t products = extents.products;
+    const int64_t tile_rows = ceil_div(s.out_height(), extents.out_step);
+    const int64_t tile_columns = ceil_div(s.out_width(), extents.out_step);
+    const int64_t tiles = s.images * tile_rows * tile_columns;
+    // A block of the weight is a task; every element is a sum in the same order in any of them.
+    int64_t outputs = std::min<int64_t>(s.outputs, 128), inputs = std::min<int64_t>(s.inputs, 256);
+    const auto tasks = [&] { return ceil_div(s.outputs, outputs) * ceil_div(s.inputs, inputs); };
+    while (tasks() < p.threads && std::max(outputs, inputs) > 32)
+        (inputs > outputs ? inputs : outputs) /= 2;
+    const int64_t dz_stride = padded(outputs), x_stride = padded(inputs);
+    enum Area { kGrads, kInputs, kSums, kTaps, kTail };
+    const ScratchAreas scratch(
+        p.threads, {products * kStripRows * dz_stride, products * kStripRows * x_stride,
+                    kTapFactors * outputs * inputs, 9 * outputs * inputs, 32 * kStripRows});
+    parallel_for_workers(p.threads, tasks(), [&](int64_t task, int worker) {
+        const int64_t across = ceil_div(s.inputs, inputs);
+        const int64_t n = task / across * outputs, i = task % across * inputs;
+        const int64_t rows = std::min(outputs, s.outputs - n);
+        const int64_t columns = std::min(inputs, s.inputs - i), elements = rows * columns;
+        float* const grads = scratch.at(worker, kGrads);
+        float* const factors = scratch.at(worker, kInputs);
+        float *const sums = scratch.at(worker, kSums), *const taps = scratch.at(worker, kTaps);
+        std::fill_n(taps, 9 * elements, 0.0f);
+        for (int64_t y = 0; y < products; ++y) {
+            if (y < kTapFactors) std::fill_n(sums, kTapFactors * elements, 0.0f);
+            for (int64_t first = 0; first < tiles; first += kStripRows) {
+                const int64_t count = std::min(kStripRows, tiles - first);
+                tile_factors({.tiles = {.kind = grad_kind,
+                                        .height = s.out_height(),
+                                        .width = s.out_width(),
+                                        .channels = rows,
+                                        .pixel_stride = s.outputs,
+                                        .before = 0,
+                                        .rows = tile_rows,
+                                        .columns = tile_columns,
+                                        .first = first,
+                                        .count = count},
+                              .images = p.grad + n,
+                              .factors = grads,
+                              .factor_stride = dz_stride,
+                              .product_stride = kStripRows * dz_stride,
+                              .product = y});
+                tile_factors({.tiles = {.kind = kind,
+                                        .height = s.height,
+                                        .width = s.width,
+                                        .channels = columns,
+                                        .pixel_stride = s.inputs,
+                                        .before = s.padding,
+                                        .rows = tile_rows,
+                                        .columns = tile_columns,
+                                        .first = first,
+                                        .count = count},
+                              .images = p.x + i,
+                              .factors = factors,
+                              .factor_stride = x_stride,
+                              .product_stride = kStripRows * x_stride,
+                              .product = y});
+                for (int64_t x = 0; x < products; ++x)
+                    weight_gradient({.into = sums + tap_factor_of(x) * elements,
+                                     .dz = grads + x * kStripRows * dz_stride,
+                                     .dz_stride = dz_stride,
+                                     .x = factors + x * kStripRows * x_stride,
+                                     .x_stride = x_stride,
+                                     .number = Number::float32,
+                                     .rows = count,
+                                     .outputs = rows,
+                                     .inputs = columns,
+                                     .tail = scratch.at(worker, kTail),
+                                     .packed_dz = nullptr,
+                                     .next = {}});
+            }
+            if (y + 1 < products && y + 1 >= kTapFactors) continue;
+            tap_gradients({.kind = kind,
+                           .taps = taps,
+                           .factors = sums,
+                           .elements = elements,
+                           .factor = tap_factor_of(y)});
+        }
+        for (int64_t r = 0; r < rows; ++r)
+            for (int64_t c = 0; c < columns; ++c)
+                for (int64_t tap = 0; tap < 9; ++tap)
+                    p.result[((n + r) * s.inputs + i + c) * 9 + tap] =
+                        taps[tap * elements + r * columns + c];
+    });
+}
+
+}  // namespace digan_fast

@@ -1,0 +1,284 @@
+#include "ops/conv3x3_kernel.h"
+
+#include <utility>
+
+#include "gemm/isa_traits-inl.h"
+#include "ops/toom_cook.h"
+
+namespace digan_fast::DIGAN_FAST_ISA {
+namespace {
+
+constexpr auto kSame = kThreeTaps;
+constexpr auto kHalving = halving();
+constexpr auto kDoubling = doubling();
+constexpr auto kSameGradients = transposed(kSame.to_outputs);
+constexpr auto kHalvingGradients = transposed(kHalving.to_outputs);
+
+template <int Rows, int Columns>
+constexpr int rows_of(const Matrix<Rows, Columns>&) {
+    return Rows;
+}
+template <int Rows, int Columns>
+constexpr int columns_of(const Matrix<Rows, Columns>&) {
+    return Columns;
+}
+
+// call(Constant<0>), …, call(Constant<N − 1>), unrolled.
+template <int... i, class Call>
+DIGAN_FAST_INLINE void unrolled(std::integer_sequence<int, i...>, const Call& call) {
+    (call(Constant<i>{}), ...);
+}
+template <int N, class Call>
+DIGAN_FAST_INLINE void unrolled(const Call& call) {
+    unrolled(std::make_integer_sequence<int, N>{}, call);
+}
+
+// call(Constant<i>).
+template <int N, class Call>
+DIGAN_FAST_INLINE void with_index(int64_t i, const Call& call) {
+    unrolled<N>([&](auto each) {
+        if (each.value == i) call(each);
+    });
+}
+
+template <const auto& M, int row>
+constexpr int first_of() {
+    int column = 0;
+    while (M.at[row][column] == 0) ++column;
+    return column;
+}
+
+// Σ_l M[row][l] · x(Constant<l>).
+template <const auto& M, int row, class X>
+DIGAN_FAST_INLINE Vec combination(const X& x) {
+    Vec sum;
+    unrolled<columns_of(M)>([&](auto l) DIGAN_FAST_INLINE_LAMBDA {
+        constexpr float factor = M.at[row][l.value];
+        if constexpr (l.value == first_of<M, row>()) {
+            sum = factor == 1 ? x(l) : mul(broadcast(factor), x(l));
+        } else if constexpr (factor == 1) {
+            sum = add(sum, x(l));
+        } else if constexpr (factor != 0) {
+            sum = fma(broadcast(factor), x(l), sum);
+        }
+    });
+    return sum;
+}
+
+// Where a tile lies: its image, and its first sample along y and x, at a distance of `step`.
+struct Place {
+    int64_t image, y, x;
+};
+
+inline Place place_of(const Tiles& t, int64_t tile, int64_t step) {
+    const int64_t in_image = tile % (t.rows * t.columns);
+    return {.image = tile / (t.rows * t.columns),
+            .y = in_image / t.columns * step - t.before,
+            .x = in_image % t.columns * step - t.before};
+}
+
+// Samples [from, to) of `side` at an axis that has `size`, from `first` on.
+struct Range {
+    int64_t from, to;
+    Range(int64_t first, int64_t side, int64_t size)
+        : from(first < 0 ? -first : 0), to(size - first < side ? size - first : side) {}
+    bool is_whole(int64_t side) const { return from == 0 && to == side; }
+    bool has(int64_t i) const { return from <= i && i < to; }
+};
+
+template <const auto& M, int product, class Sample>
+DIGAN_FAST_INLINE void factors_of(const TileFactors& p, float* to, const Sample& sample) {
+    for (int64_t c = 0; c < p.tiles.channels; c += Vec::width) {
+        Vec columns[columns_of(M)];
+        unrolled<columns_of(M)>([&](auto x) DIGAN_FAST_INLINE_LAMBDA {
+            columns[x.value] = combination<M, product>(
+                [&](auto y) DIGAN_FAST_INLINE_LAMBDA { return sample(y.value, x.value, c); });
+        });
+        unrolled<rows_of(M)>([&](auto q) DIGAN_FAST_INLINE_LAMBDA {
+            const Vec factor = combination<M, q.value>(
+                [&](auto x) DIGAN_FAST_INLINE_LAMBDA { return columns[x.value]; });
+            store_some(to + q.value * p.product_stride + c, p.tiles.channels - c, factor);
+        });
+    }
+}
+
+template <const auto& M, int product>
+void factors(const TileFactors& p) {
+    constexpr int side = columns_of(M);
+    const Tiles& t = p.tiles;
+    const int64_t step = extents_of(t.kind).step;
+    for (int64_t i = 0; i < t.count; ++i) {
+        const Place at = place_of(t, t.first + i, step);
+        const float* const first =
+            p.images + ((at.image * t.height + at.y) * t.width + at.x) * t.pixel_stride;
+        const Range rows(at.y, side, t.height), columns(at.x, side, t.width);
+        float* const to = p.factors + i * p.factor_stride;
+        const auto sample = [&](int y, int x, int64_t c) DIGAN_FAST_INLINE_LAMBDA {
+            return load_some(first + (y * t.width + x) * t.pixel_stride + c, t.channels - c);
+        };
+        if (rows.is_whole(side) && columns.is_whole(side)) {
+            factors_of<M, product>(p, to, sample);
+        } else {
+            factors_of<M, product>(p, to, [&](int y, int x, int64_t c) DIGAN_FAST_INLINE_LAMBDA {
+                return rows.has(y) && columns.has(x) ? sample(y, x, c) : broadcast(0.0f);
+            });
+        }
+    }
+}
+
+template <const auto& M>
+void factors(const TileFactors& p) {
+    with_index<rows_of(M)>(p.product, [&](auto product) { factors<M, product.value>(p); });
+}
+
+template <const auto& M, int product>
+void outputs(const TileOutputs& p) {
+    constexpr int side = rows_of(M);
+    const Tiles& t = p.tiles;
+    for (int64_t i = 0; i < t.count; ++i) {
+        const Place at = place_of(t, t.first + i, extents_of(t.kind).out_step);
+        float* const first =
+            p.images + ((at.image * t.height + at.y) * t.width + at.x) * t.pixel_stride;
+        const Range rows(at.y, side, t.height), columns(at.x, side, t.width);
+        const float* const from = p.products + i * p.row_stride;
+        for (int64_t c = 0; c < t.channels; c += Vec::width) {
+            const int64_t left = t.channels - c;
+            Vec products[columns_of(M)];
+            for (int q = 0; q < columns_of(M); ++q)
+                products[q] = load_some(from + q * p.product_stride + c, left);
+            unrolled<side>([&](auto x) DIGAN_FAST_INLINE_LAMBDA {
+                if (!columns.has(x.value)) return;
+                const Vec sum = combination<M, x.value>(
+                    [&](auto q) DIGAN_FAST_INLINE_LAMBDA { return products[q.value]; });
+                unrolled<side>([&](auto y) DIGAN_FAST_INLINE_LAMBDA {
+                    constexpr float factor = M.at[y.value][product];
+                    if constexpr (factor != 0) {
+                        if (!rows.has(y.value)) return;
+                        float* const to =
+                            first + (y.value * t.width + x.value) * t.pixel_stride + c;
+                        if constexpr (product == first_of<M, y.value>()) {
+                            store_some(to, left, mul(broadcast(factor), sum));
+                        } else {
+                            store_some(to, left,
+                                       fma(broadcast(factor), sum, load_some(to, left)));
+                        }
+                    }
+                });
+            });
+        }
+    }
+}
+
+template <const auto& M>
+void outputs(const TileOutputs& p) {
+    with_index<columns_of(M)>(p.product, [&](auto product) { outputs<M, product.value>(p); });
+}
+
+template <const auto& M>
+void taps_to_factors(const TapFactors& p) {
+    constexpr int factors = rows_of(M);
+    for (int64_t n = p.first; n < p.last;) {
+        const int64_t width = panel_width(p.columns, n);
+        const int64_t count = p.columns - n < width ? p.columns - n : width;
+        float* const panel = p.panels + n * p.depth;
+        for (int64_t k = 0; k < p.depth; ++k) {
+            float taps[9][kNR] = {};
+            for (int64_t i = 0; i < count; ++i) {
+                const float* const from =
+                    p.weight + k * p.depth_stride + (n + i) * p.column_stride;
+                for (int tap = 0; tap < 9; ++tap) taps[tap][i] = from[p.flipped ? 8 - tap : tap];
+            }
+            for (int64_t v = 0; v < width; v += Vec::width) {
+                unrolled<factors>([&](auto y) DIGAN_FAST_INLINE_LAMBDA {
+                    Vec columns[3];
+                    for (int x = 0; x < 3; ++x)
+                        columns[x] =
+                            combination<M, y.value>([&](auto tap) DIGAN_FAST_INLINE_LAMBDA {
+                                return load(taps[3 * tap.value + x] + v);
+                            });
+                    unrolled<factors>([&](auto x) DIGAN_FAST_INLINE_LAMBDA {
+                        store(panel + (y.value * factors + x.value) * p.factor_stride +
+                                  k * width + v,
+                              combination<M, x.value>([&](auto tap) DIGAN_FAST_INLINE_LAMBDA {
+                                  return columns[tap.value];
+                              }));
+                    });
+                });
+            }
+        }
+        n += width;
+    }
+}
+
+template <const auto& M>
+void gradients_of_taps(const TapGradients& p) {
+    constexpr int factors = columns_of(M);
+    with_index<factors>(p.factor, [&](auto along_y) {
+        for (int64_t i = 0; i < p.elements; i += Vec::width) {
+            const int64_t left = p.elements - i;
+            Vec sums[factors];
+            for (int q = 0; q < factors; ++q)
+                sums[q] = load_some(p.factors + q * p.elements + i, left);
+            unrolled<3>([&](auto x) DIGAN_FAST_INLINE_LAMBDA {
+                const Vec sum = combination<M, x.value>(
+                    [&](auto q) DIGAN_FAST_INLINE_LAMBDA { return sums[q.value]; });
+                unrolled<3>([&](auto y) DIGAN_FAST_INLINE_LAMBDA {
+                    constexpr float factor = M.at[y.value][along_y.value];
+                    if constexpr (factor != 0) {
+                        float* const to = p.taps + (3 * y.value + x.value) * p.elements + i;
+                        store_some(to, left, fma(broadcast(factor), sum, load_some(to, left)));
+                    }
+                });
+            });
+        }
+    });
+}
+
+constexpr auto kSameTaps = transposed(kSame.of_taps);
+constexpr auto kHalvingTaps = transposed(kHalving.of_taps);
+
+}  // namespace
+
+void tile_factors(const TileFactors& p) {
+    switch (p.tiles.kind) {
+        case TileKind::same:
+            return factors<kSame.of_inputs>(p);
+        case TileKind::halving:
+            return factors<kHalving.of_inputs>(p);
+        case TileKind::doubling:
+            return factors<kDoubling.of_inputs>(p);
+        case TileKind::same_gradient:
+            return factors<kSameGradients>(p);
+        case TileKind::halving_gradient:
+            return factors<kHalvingGradients>(p);
+    }
+}
+
+void tile_outputs(const TileOutputs& p) {
+    switch (p.tiles.kind) {
+        case TileKind::same:
+            return outputs<kSame.to_outputs>(p);
+        case TileKind::halving:
+            return outputs<kHalving.to_outputs>(p);
+        default:
+            return outputs<kDoubling.to_outputs>(p);
+    }
+}
+
+void tap_factors(const TapFactors& p) {
+    switch (p.kind) {
+        case TileKind::same:
+            return taps_to_factors<kSame.of_taps>(p);
+        case TileKind::halving:
+            return taps_to_factors<kHalving.of_taps>(p);
+        default:
+            return taps_to_factors<kDoubling.of_taps>(p);
+    }
+}
+
+void tap_gradients(const TapGradients& p) {
+    if (p.kind == TileKind::same) return gradients_of_taps<kSameTaps>(p);
+    gradients_of_taps<kHalvingTaps>(p);
+}
+
+}  // namespace digan_fast::DIGAN_FAST_ISA

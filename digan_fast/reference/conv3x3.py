@@ -1,0 +1,30 @@
+"""Convolutions with 3×3 kernels, and the two gradients of each: what autograd computes, as functions of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def conv3x3(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    """x [N, I, H, W] and weight [O, I, 3, 3], a correlation with zeros around x."""
+    return torch.conv2d(x, weight, stride=stride, padding=padding)
+
+
+def input_gradient(grad: Tensor, weight: Tensor, size: Sequence[int], stride: int, padding: int) -> Tensor:
+    """grad [N, O, H', W'] to [N, I, *size]."""
+    shape = (len(grad), weight.shape[1], *size)
+    return torch.nn.grad.conv2d_input(shape, weight, grad, stride=stride, padding=padding)
+
+
+def weight_gradient(grad: Tensor, x: Tensor, stride: int, padding: int) -> Tensor:
+    """grad [N, O, H', W'] and x [N, I, H, W] to [O, I, 3, 3]."""
+    shape = (grad.shape[1], x.shape[1], 3, 3)
+    return torch.nn.grad.conv2d_weight(x, shape, grad, stride=stride, padding=padding)
+
+
+def output_size(size: Sequence[int], stride: int, padding: int) -> tuple[int, int]:
+    height, width = ((side + 2 * padding - 3) // stride + 1 for side in size)
+    return height, width
