@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bench.cases import reference
 from digan_fast import Discriminator, Generator, use_backend
+from digan_fast.networks.discriminators.digan import Judgement
 from digan_fast.networks.synthesis import SynthesisNetwork
 from digan_fast.training.augment import DiffAugment
 from digan_fast.training.config import TrainConfig
@@ -85,6 +86,18 @@ class Published(nn.Module):
         return found
 
 
+class Together(nn.Module):
+    """A discriminator that judges by all heads at once, as published."""
+
+    def __init__(self, discriminator: Discriminator) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+
+    def forward(self, pairs: Tensor, c: Tensor) -> Judgement:
+        found: Judgement = self.discriminator(pairs, c)
+        return found
+
+
 class WholeStep:
     """The phases of a step, computed by one form.
 
@@ -95,8 +108,9 @@ class WholeStep:
     def __init__(self, form: str | None, G: Generator, D: Discriminator, real: Tensor, precision: str) -> None:
         self.form, self.G, self.D, self.real, self.precision = form, G, D, real, precision
         synthesis = Published(G.synthesis) if form == "published" else G.synthesis
+        discriminator = Together(D) if form == "published" else D
         augment = DiffAugment("color,translation")
-        self.loss = Loss(G.mapping, synthesis, D, w_dim=G.w_dim, augment=augment)
+        self.loss = Loss(G.mapping, synthesis, discriminator, w_dim=G.w_dim, augment=augment)
 
     def computing(self) -> contextlib.AbstractContextManager[Any]:
         if self.form is None:

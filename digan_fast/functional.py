@@ -80,8 +80,8 @@ def bias_act(
     return ops.bias_act.bias_act(x, bias, dim, activation, gain, _clamp(clamp))
 
 
-def conv3x3(x: Tensor, weight: Tensor, stride: int = 1, padding: int = 0) -> Tensor:
-    """``torch.conv2d`` for x [N, I, H, W] and kernels of 3×3, weight [O, I, 3, 3], with stride 1 or 2 and padding 0 to 2.
+def conv3x3(x: Tensor, weight: Tensor, stride: int = 1, padding: int = 0, gain: float = 1.0) -> Tensor:
+    """``torch.conv2d(x, weight * gain)`` for x [N, I, H, W] and weight [O, I, 3, 3]; stride 1 or 2, padding 0 to 2.
 
     Wide float32 layers on the CPU are computed by minimal filtering with 4 (stride 2: 1.8) times fewer products and
     rounding errors of about 1e-6 of the norm; an infinity or NaN of x makes the outputs of its 4×4 tiles NaN.  All else
@@ -96,8 +96,7 @@ def conv3x3(x: Tensor, weight: Tensor, stride: int = 1, padding: int = 0) -> Ten
         raise ValueError(f"padding: {padding}, expected 0, 1 or 2")
     if min(x.shape[2:]) + 2 * padding < 3:
         raise ValueError(f"x: shape {tuple(x.shape)}, expected at least {3 - 2 * padding} pixels in height and width")
-    return ops.conv3x3.conv3x3(x, weight, stride, padding)
-
+    return ops.conv3x3.conv3x3(x, weight, stride, padding, float(gain))
 
 
 def linear_act(

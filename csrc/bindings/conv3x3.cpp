@@ -11,7 +11,7 @@ Fields<Conv3x3Params> conv3x3_fields() {
     const Fields<Shape> shape{field("images", &Shape::images),   field("inputs", &Shape::inputs),
                               field("outputs", &Shape::outputs), field("height", &Shape::height),
                               field("width", &Shape::width),     field("stride", &Shape::stride),
-                              field("padding", &Shape::padding)};
+                              field("padding", &Shape::padding), field("gain", &Shape::gain)};
     return within(&Params::shape, shape) + Fields<Params>{field("threads", &Params::threads)};
 }
 

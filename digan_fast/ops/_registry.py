@@ -111,24 +111,33 @@ def differentiable(
     reference_backward: Callable[..., Any],
     tensors: int,
     keep: Callable[..., Sequence[Tensor | None]] = lambda *inputs: inputs,
+    linear: Callable[..., bool] = lambda *_: False,
+    adjoint: Callable[..., Tensor | None] = lambda *_: None,
 ) -> Callable[..., Tensor]:
     """An autograd function for the op ``name``, ``forward_op(*tensors, *options) -> out``.
 
     ``backward_op(grad, *tensors, out, *options)`` returns the gradients of the tensors; their own derivatives come from
     ``reference_backward`` (same signature), run again under autograd.  ``keep(*tensors, *options)`` says which tensors
-    the backward reads.
+    the backward reads.  If ``linear(*options)``, the backward is linear in ``grad`` and constant in all else, and its
+    derivative is the first of ``backward_op``'s results for the ``grad`` that ``adjoint(out, *gradients, *options)``
+    makes of the gradients of all results.
     """
 
     class Backward(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, *args: Any) -> Any:
-            ctx.save_for_backward(*args[: tensors + 2])
             ctx.options = args[tensors + 2 :]
+            grad = None if linear(*ctx.options) else args[0]
+            ctx.save_for_backward(grad, *args[1 : tensors + 2])
             ctx.set_materialize_grads(False)
             return tuple(backward_op(*args))
 
         @staticmethod
         def backward(ctx: Any, *grads: Tensor | None) -> Any:
+            if linear(*ctx.options):
+                grad = adjoint(ctx.saved_tensors[-1], *grads, *ctx.options)
+                found = None if grad is None else Backward.apply(grad, *ctx.saved_tensors[1:], *ctx.options)[0]
+                return found, *(None for _ in range(tensors + 1)), *(None for _ in ctx.options)
             gradients = _recompose(
                 reference_backward,
                 ctx.saved_tensors,

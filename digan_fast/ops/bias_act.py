@@ -34,6 +34,18 @@ def _keep(x: Tensor, bias: Tensor | None, dim: int, activation: str, *_: Any) ->
     return (None, None) if ACTIVATIONS[activation].homogeneous else (x, bias)
 
 
+def _linear(dim: int, activation: str, *_: Any) -> bool:
+    return ACTIVATIONS[activation].homogeneous
+
+
+def _adjoint(out: Tensor, ddx: Tensor | None, ddbias: Tensor | None, dim: int, *_: Any) -> Tensor | None:
+    """dx = grad · s, with s 0, slope or gain, and dbias = Σ dx: the derivative by grad is (ddx + ddbias) · s."""
+    if ddbias is None:
+        return ddx
+    along = ddbias.view([-1 if axis == dim else 1 for axis in range(out.ndim)])
+    return along.expand_as(out) if ddx is None else ddx + along
+
+
 def _options(x: Tensor, dim: int, activation: str, gain: float, clamp: float | None) -> dict[str, Any]:
     """The compiled functions' arguments other than addresses; x contiguous."""
     return {
@@ -213,4 +225,13 @@ def _why_not_triton_backward(
 dispatch.register("bias_act", "triton", lazily("bias_act"), _why_not_triton)
 dispatch.register("bias_act_backward", "triton", lazily("bias_act_backward"), _why_not_triton_backward)
 
-bias_act = differentiable("bias_act", _forward_op, _backward_op, reference.bias_act_backward, tensors=2, keep=_keep)
+bias_act = differentiable(
+    "bias_act",
+    _forward_op,
+    _backward_op,
+    reference.bias_act_backward,
+    tensors=2,
+    keep=_keep,
+    linear=_linear,
+    adjoint=_adjoint,
+)

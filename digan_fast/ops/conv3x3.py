@@ -19,17 +19,19 @@ from digan_fast.reference import conv3x3 as reference
 _PAYS = {"output": {1: (48, 512), 2: (128, 4096)}, "weight": {1: (64, 16), 2: (64, 16)}}
 
 
-def _fake(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+def _fake(x: Tensor, weight: Tensor, stride: int, padding: int, gain: float) -> Tensor:
     size = reference.output_size(x.shape[2:], stride, padding)
     return torch.empty((len(x), len(weight), *size), dtype=x.dtype, device=x.device, memory_format=layout(x))
 
 
-def _fake_input_gradient(grad: Tensor, weight: Tensor, size: Sequence[int], stride: int, padding: int) -> Tensor:
+def _fake_input_gradient(
+    grad: Tensor, weight: Tensor, size: Sequence[int], stride: int, padding: int, gain: float
+) -> Tensor:
     shape = (len(grad), weight.shape[1], *size)
     return torch.empty(shape, dtype=grad.dtype, device=grad.device, memory_format=layout(grad))
 
 
-def _fake_weight_gradient(grad: Tensor, x: Tensor, stride: int, padding: int) -> Tensor:
+def _fake_weight_gradient(grad: Tensor, x: Tensor, stride: int, padding: int, gain: float) -> Tensor:
     return grad.new_empty(grad.shape[1], x.shape[1], 3, 3)
 
 
@@ -41,7 +43,7 @@ def _address(x: Tensor, name: str) -> int:
     return ptr(x.movedim(1, 3), name)
 
 
-def _shape(x_shape: Sequence[int], outputs: int, stride: int, padding: int) -> dict[str, int]:
+def _shape(x_shape: Sequence[int], outputs: int, stride: int, padding: int, gain: float) -> dict[str, Any]:
     images, inputs, height, width = x_shape
     return {
         "images": images,
@@ -51,6 +53,7 @@ def _shape(x_shape: Sequence[int], outputs: int, stride: int, padding: int) -> d
         "width": width,
         "stride": stride,
         "padding": padding,
+        "gain": gain,
         "threads": torch.get_num_threads(),
     }
 
@@ -59,38 +62,40 @@ def _empty_last(shape: Sequence[int]) -> Tensor:
     return fresh(torch.empty(*shape, memory_format=torch.channels_last))
 
 
-def _native(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+def _native(x: Tensor, weight: Tensor, stride: int, padding: int, gain: float) -> Tensor:
     out = _empty_last((len(x), len(weight), *reference.output_size(x.shape[2:], stride, padding)))
     x, weight = _last(x), weight.contiguous()
     dispatch.native_module().conv3x3_cpu(
         out=_address(out, "out"),
         x=_address(x, "x"),
         weight=ptr(weight, "weight"),
-        **_shape(x.shape, len(weight), stride, padding),
+        **_shape(x.shape, len(weight), stride, padding, gain),
     )
     return out
 
 
-def _native_input_gradient(grad: Tensor, weight: Tensor, size: Sequence[int], stride: int, padding: int) -> Tensor:
+def _native_input_gradient(
+    grad: Tensor, weight: Tensor, size: Sequence[int], stride: int, padding: int, gain: float
+) -> Tensor:
     dx = _empty_last((len(grad), weight.shape[1], *size))
     grad, weight = _last(grad), weight.contiguous()
     dispatch.native_module().conv3x3_input_gradient_cpu(
         dx=_address(dx, "dx"),
         grad=_address(grad, "grad"),
         weight=ptr(weight, "weight"),
-        **_shape(dx.shape, len(weight), stride, padding),
+        **_shape(dx.shape, len(weight), stride, padding, gain),
     )
     return dx
 
 
-def _native_weight_gradient(grad: Tensor, x: Tensor, stride: int, padding: int) -> Tensor:
+def _native_weight_gradient(grad: Tensor, x: Tensor, stride: int, padding: int, gain: float) -> Tensor:
     dweight = grad.new_empty(grad.shape[1], x.shape[1], 3, 3)
     grad, x = _last(grad), _last(x)
     dispatch.native_module().conv3x3_weight_gradient_cpu(
         dweight=ptr(dweight, "dweight"),
         grad=_address(grad, "grad"),
         x=_address(x, "x"),
-        **_shape(x.shape, grad.shape[1], stride, padding),
+        **_shape(x.shape, grad.shape[1], stride, padding, gain),
     )
     return dweight
 
@@ -100,73 +105,79 @@ def _why_not(*args: Any) -> str | None:
 
 
 _op = define(
-    "conv3x3", "(Tensor x, Tensor weight, int stride, int padding) -> Tensor", reference.conv3x3, _fake, like=0
+    "conv3x3",
+    "(Tensor x, Tensor weight, int stride, int padding, float gain) -> Tensor",
+    reference.conv3x3,
+    _fake,
+    like=0,
 )
 _input_gradient_op = define(
-    "conv3x3_input_gradient",
-    "(Tensor grad, Tensor weight, int[] size, int stride, int padding) -> Tensor",
+    "conv3x3_input_backward",
+    "(Tensor grad, Tensor weight, int[] size, int stride, int padding, float gain) -> Tensor",
     reference.input_gradient,
     _fake_input_gradient,
     like=0,
 )
 _weight_gradient_op = define(
-    "conv3x3_weight_gradient",
-    "(Tensor grad, Tensor x, int stride, int padding) -> Tensor",
+    "conv3x3_weight_backward",
+    "(Tensor grad, Tensor x, int stride, int padding, float gain) -> Tensor",
     reference.weight_gradient,
     _fake_weight_gradient,
 )
 dispatch.register("conv3x3", "native", _native, _why_not)
-dispatch.register("conv3x3_input_gradient", "native", _native_input_gradient, _why_not)
-dispatch.register("conv3x3_weight_gradient", "native", _native_weight_gradient, _why_not)
+dispatch.register("conv3x3_input_backward", "native", _native_input_gradient, _why_not)
+dispatch.register("conv3x3_weight_backward", "native", _native_weight_gradient, _why_not)
 
 
 class _Conv3x3(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, padding: int) -> Any:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, padding: int, gain: float) -> Any:
         # A factor is kept only for the other one's gradient.
         by_x, by_weight = ctx.needs_input_grad[:2]
         ctx.save_for_backward(x if by_weight else None, weight if by_x else None)
-        ctx.size, ctx.options = x.shape[2:], (stride, padding)
-        return _op(x, weight, stride, padding)
+        ctx.size, ctx.options = x.shape[2:], (stride, padding, gain)
+        return _op(x, weight, stride, padding, gain)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         x, weight = ctx.saved_tensors
         dx = None if weight is None else input_gradient(grads[0], weight, ctx.size, *ctx.options)
         dweight = None if x is None else weight_gradient(grads[0], x, *ctx.options)
-        return dx, dweight, None, None
+        return dx, dweight, None, None, None
 
 
 class _InputGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, grad: Tensor, weight: Tensor, size: Sequence[int], stride: int, padding: int) -> Any:
+    def forward(
+        ctx: Any, grad: Tensor, weight: Tensor, size: Sequence[int], stride: int, padding: int, gain: float
+    ) -> Any:
         by_grad, by_weight = ctx.needs_input_grad[:2]
         ctx.save_for_backward(grad if by_weight else None, weight if by_grad else None)
-        ctx.options = (stride, padding)
-        return _input_gradient_op(grad, weight, size, stride, padding)
+        ctx.options = (stride, padding, gain)
+        return _input_gradient_op(grad, weight, size, stride, padding, gain)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         grad, weight = ctx.saved_tensors
         dgrad = None if weight is None else conv3x3(grads[0], weight, *ctx.options)
         dweight = None if grad is None else weight_gradient(grad, grads[0], *ctx.options)
-        return dgrad, dweight, None, None, None
+        return dgrad, dweight, None, None, None, None
 
 
 class _WeightGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, grad: Tensor, x: Tensor, stride: int, padding: int) -> Any:
+    def forward(ctx: Any, grad: Tensor, x: Tensor, stride: int, padding: int, gain: float) -> Any:
         by_grad, by_x = ctx.needs_input_grad[:2]
         ctx.save_for_backward(grad if by_x else None, x if by_grad else None)
-        ctx.size, ctx.options = x.shape[2:], (stride, padding)
-        return _weight_gradient_op(grad, x, stride, padding)
+        ctx.size, ctx.options = x.shape[2:], (stride, padding, gain)
+        return _weight_gradient_op(grad, x, stride, padding, gain)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         grad, x = ctx.saved_tensors
         dgrad = None if x is None else conv3x3(x, grads[0], *ctx.options)
         dx = None if grad is None else input_gradient(grad, grads[0], ctx.size, *ctx.options)
-        return dgrad, dx, None, None
+        return dgrad, dx, None, None, None
 
 
 def _native_runs(*tensors: Tensor) -> bool:
@@ -197,19 +208,19 @@ def _differentiable(
     return composable(name, run)
 
 
-def _output_pays(x: Tensor, weight: Tensor, stride: int, padding: int) -> bool:
+def _output_pays(x: Tensor, weight: Tensor, stride: int, padding: int, gain: float) -> bool:
     size = reference.output_size(x.shape[2:], stride, padding)
     return _pays("output", weight.shape, len(x), size, stride)
 
 
-def _input_pays(grad: Tensor, weight: Tensor, size: Sequence[int], stride: int, padding: int) -> bool:
+def _input_pays(grad: Tensor, weight: Tensor, size: Sequence[int], stride: int, padding: int, gain: float) -> bool:
     return _pays("output", weight.shape, len(grad), grad.shape[2:], stride)
 
 
-def _weight_pays(grad: Tensor, x: Tensor, stride: int, padding: int) -> bool:
+def _weight_pays(grad: Tensor, x: Tensor, stride: int, padding: int, gain: float) -> bool:
     return _pays("weight", (grad.shape[1], x.shape[1]), len(grad), grad.shape[2:], stride)
 
 
 conv3x3 = _differentiable("conv3x3", _Conv3x3, _op, _output_pays)
-input_gradient = _differentiable("conv3x3_input_gradient", _InputGradient, _input_gradient_op, _input_pays)
-weight_gradient = _differentiable("conv3x3_weight_gradient", _WeightGradient, _weight_gradient_op, _weight_pays)
+input_gradient = _differentiable("conv3x3_input_backward", _InputGradient, _input_gradient_op, _input_pays)
+weight_gradient = _differentiable("conv3x3_weight_backward", _WeightGradient, _weight_gradient_op, _weight_pays)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -71,16 +71,18 @@ class Loss:
         plane = difference.expand(-1, 1, *img.shape[2:])
         return torch.cat((img.reshape(batch, -1, *img.shape[2:]), plane), dim=1), ws
 
-    def _judge(self, pairs: Tensor, c: Tensor) -> Mapping[str, Head]:
-        heads: Mapping[str, Head] = self.discriminator(self.augment(pairs), c).heads(pairs)
-        return heads
+    def _judge(self, augmented: Tensor, c: Tensor, pairs: Tensor) -> Iterator[Mapping[str, Head]]:
+        """All heads, or one after the other if the discriminator can: each is to be differentiated before the next."""
+        names = getattr(self.discriminator, "head_names", None)
+        for options in [{}] if names is None else [{"head": name} for name in names]:
+            yield self.discriminator(augmented, c, **options).heads(pairs)
 
     def _adversarial(self, name: str, heads: Mapping[str, Head], sign: float) -> Tensor:
-        loss = _total(F.softplus(sign * head.logits).mean() for head in heads.values())
-        self.report[f"loss/{name}"] = float(loss.detach())
+        losses = {head: F.softplus(sign * logits).mean() for head, (logits, _) in heads.items()}
         for head, (logits, _) in heads.items():
             self.report[f"logits/{name}_{head}"] = float(logits.detach().mean())
-        return loss
+            self.report[f"loss/{name}"] += float(losses[head].detach())
+        return _total(losses.values())
 
     def _gradient_penalty(self, heads: Mapping[str, Head]) -> Tensor:
         penalties = {name: _r1(head) for name, head in heads.items()}
@@ -113,23 +115,41 @@ class Loss:
         regularise = phase in ("Greg", "Gboth") and self.pl_weight > 0
         if phase in ("Gmain", "Gboth"):
             fakes, _ = self._fakes(z, c)
-            (self._adversarial("G", self._judge(fakes, c), -1) * gain).backward()
+            augmented = self.augment(fakes)
+            judged = augmented.detach().requires_grad_()
+            self.report["loss/G"] = 0.0
+            for heads in self._judge(judged, c, fakes):
+                (self._adversarial("G", heads, -1) * gain).backward()
+                del heads
+            augmented.backward(judged.grad)
         if regularise:
             (self._path_length(z, c) * gain).backward()
         if phase in ("Dmain", "Dboth"):
             with torch.no_grad():
                 fakes, _ = self._fakes(z, c)
-            (self._adversarial("D_fake", self._judge(fakes, c), 1) * gain).backward()
+            self.report["loss/D_fake"] = 0.0
+            for heads in self._judge(self.augment(fakes), c, fakes):
+                (self._adversarial("D_fake", heads, 1) * gain).backward()
+                del heads
         if phase.startswith("D"):
-            penalised = phase in ("Dreg", "Dboth") and self.r1_gamma > 0
-            pairs = real.detach().requires_grad_(penalised)
-            heads = self._judge(pairs, real_c)
+            self._judge_real(phase, real, real_c, gain)
+
+    def _judge_real(self, phase: str, real: Tensor, c: Tensor, gain: float) -> None:
+        adversarial = phase in ("Dmain", "Dboth")
+        penalised = phase in ("Dreg", "Dboth") and self.r1_gamma > 0
+        if adversarial:
+            self.report["loss/D_real"] = 0.0
+        pairs = real.detach().requires_grad_(penalised)
+        parameters = [p for p in self.discriminator.parameters() if p.requires_grad]
+        for heads in self._judge(self.augment(pairs), c, pairs):
             total = _total(head.logits.sum() for head in heads.values()) * 0
-            if phase in ("Dmain", "Dboth"):
+            if adversarial:
                 total = total + self._adversarial("D_real", heads, -1)
             if penalised:
                 total = total + self._gradient_penalty(heads)
-            (total * gain).backward()
+            # Not by the pairs: the heads share the graph of their augmentation.
+            (total * gain).backward(inputs=parameters)
+            del heads, total
 
 
 def _total(terms: Iterable[Tensor]) -> Tensor:

@@ -131,6 +131,7 @@ TapFactors taps_of(const Conv3x3Shape& s, const float* weight, TileKind kind) {
     return {.kind = kind,
             .flipped = false,
             .weight = weight,
+            .gain = s.gain,
             .depth = s.inputs,
             .columns = s.outputs,
             .depth_stride = 9,
@@ -145,6 +146,7 @@ TapFactors adjoint_taps_of(const Conv3x3Shape& s, const float* weight, TileKind 
     return {.kind = kind,
             .flipped = kind == TileKind::same,
             .weight = weight,
+            .gain = s.gain,
             .depth = s.outputs,
             .columns = s.inputs,
             .depth_stride = 9 * s.inputs,
@@ -281,7 +283,7 @@ void conv3x3_weight_gradient_cpu(const Conv3x3Params& p) {
             for (int64_t c = 0; c < columns; ++c)
                 for (int64_t tap = 0; tap < 9; ++tap)
                     p.result[((n + r) * s.inputs + i + c) * 9 + tap] =
-                        taps[tap * elements + r * columns + c];
+                        s.gain * taps[tap * elements + r * columns + c];
     });
 }
 

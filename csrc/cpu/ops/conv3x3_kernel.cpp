@@ -186,7 +186,7 @@ void taps_to_factors(const TapFactors& p) {
             for (int64_t i = 0; i < count; ++i) {
                 const float* const from =
                     p.weight + k * p.depth_stride + (n + i) * p.column_stride;
-                for (int tap = 0; tap < 9; ++tap) taps[tap][i] = from[p.flipped ? 8 - tap : tap];
+                for (int tap = 0; tap < 9; ++tap) taps[tap][i] = p.gain * from[p.flipped ? 8 - tap : tap];
             }
             for (int64_t v = 0; v < width; v += Vec::width) {
                 unrolled<factors>([&](auto y) DIGAN_FAST_INLINE_LAMBDA {

@@ -69,6 +69,7 @@ struct TapFactors {
     TileKind kind;
     bool flipped;  // along both axes
     const float* weight;
+    float gain;
     int64_t depth, columns;
     int64_t depth_stride, column_stride;
     float* panels;

@@ -14,6 +14,7 @@ struct Conv3x3Shape {
     std::int64_t width;
     std::int64_t stride;   // 1 or 2
     std::int64_t padding;  // 0 to 2
+    float gain;            // of the weight
 
     std::int64_t out_height() const { return (height + 2 * padding - 3) / stride + 1; }
     std::int64_t out_width() const { return (width + 2 * padding - 3) / stride + 1; }

@@ -36,7 +36,9 @@ class Judgement(Protocol):
 class PairDiscriminator(Protocol):
     """What training and snapshots need of a discriminator, a ``torch.nn.Module``.
 
-    ``init_kwargs`` are the constructor's arguments as plain JSON data.
+    ``init_kwargs`` are the constructor's arguments as plain JSON data.  A discriminator whose heads share nothing may
+    have ``head_names``: it is then called with ``head=name`` for one after the other, and only one head's activations
+    are held at a time.
     """
 
     init_kwargs: dict[str, Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -58,21 +59,36 @@ class Conv(nn.Module):
         self.weight_gain = 1 / math.sqrt(in_channels * kernel_size**2)
         self.register_buffer("resample_filter", resample_filter(filter_taps))
 
+    def _convolve(self, x: Tensor, stride: int = 1, padding: int = 0) -> Tensor:
+        weight = self.weight.to(x.dtype)
+        if weight.shape[-1] == 3:
+            return functional.conv3x3(x, weight, stride, padding, self.weight_gain)
+        return F.conv2d(x, weight * self.weight_gain, stride=stride, padding=padding)
+
+    def _convolve_filtered(self, x: Tensor, pad: Sequence[int]) -> Tensor:
+        """FIR filter, then stride 2.  The filtered x is computed again for the weight's gradient instead of kept."""
+        filtered = functional.upfirdn2d(x, self.resample_filter, padding=pad)
+        if not (torch.is_grad_enabled() and x.requires_grad) or torch.compiler.is_compiling() or transforms.active():
+            return self._convolve(filtered, stride=2)
+        # x is kept as the output of its activation anyway.
+        again = functools.partial(functional.upfirdn2d, x.detach(), self.resample_filter, padding=pad)
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda saved: again if saved is filtered else saved, lambda saved: saved() if saved is again else saved
+        ):
+            return self._convolve(filtered, stride=2)
+
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
-        weight = (self.weight * self.weight_gain).to(x.dtype)
-        convolve = functional.conv3x3 if weight.shape[-1] == 3 else F.conv2d
         if self.down == 1:
-            x = convolve(x, weight, padding=self.padding)
+            x = self._convolve(x, padding=self.padding)
         else:
             taps = len(self.resample_filter)
             before, after = self.padding + (taps - 1) // 2, self.padding + (taps - 2) // 2
             pad = (before, after, before, after)
-            if weight.shape[-1] == 1:
+            if self.padding == 0:
                 x = functional.upfirdn2d(x, self.resample_filter, down=2, padding=pad)
-                x = F.conv2d(x, weight)
+                x = self._convolve(x)
             else:
-                x = functional.upfirdn2d(x, self.resample_filter, padding=pad)
-                x = convolve(x, weight, stride=2)
+                x = self._convolve_filtered(x, pad)
         if self.bias is None and self.activation == "linear" and self.conv_clamp is None:
             return x if gain == 1 else x * gain
         return functional.bias_act(
@@ -284,15 +300,19 @@ class StreamDiscriminator(nn.Module):
 
 
 class Judgement(NamedTuple):
-    """Logits of the pairs' motion [B, 1] and of their frames [2B, 1], and the frames [2B, 3, H, W]."""
+    """Logits of the pairs' motion [B, 1] and of their frames [2B, 1], and the frames [2B, 3, H, W].
 
-    motion: Tensor
-    image: Tensor
+    If one head was asked for, the other's logits are None.
+    """
+
+    motion: Tensor | None
+    image: Tensor | None
     frames: Tensor
 
     def heads(self, pairs: Tensor) -> dict[str, Head]:
         """R1's variables: for the motion head the pairs before augmentation, for the image head its own frames."""
-        return {"motion": Head(self.motion, pairs), "image": Head(self.image, self.frames)}
+        found = {"motion": (self.motion, pairs), "image": (self.image, self.frames)}
+        return {name: Head(logits, penalised) for name, (logits, penalised) in found.items() if logits is not None}
 
 
 @register("digan")
@@ -302,6 +322,8 @@ class Discriminator(nn.Module):
     ``init_kwargs`` are the constructor's arguments as plain data.  ``ours`` has no effect: the published training
     always sets it to True.
     """
+
+    head_names = ("motion", "image")
 
     def __init__(
         self,
@@ -378,12 +400,14 @@ class Discriminator(nn.Module):
                 module.precision = None if precision == "float32" else PRECISIONS[precision]
 
     @full_precision
-    def forward(self, vid: Tensor, c: Tensor | None = None) -> Judgement:
-        """``(motion_logits [B, 1], image_logits [2B, 1], frames [2B, 3, H, W])``.
+    def forward(self, vid: Tensor, c: Tensor | None = None, head: str | None = None) -> Judgement:
+        """``(motion_logits [B, 1], image_logits [2B, 1], frames [2B, 3, H, W])``, or only one head's logits.
 
         vid [B, 7, H, W]: two frames and the plane of their time difference.  ``frames`` is the tensor that
-        image_logits depend on, for the gradient penalty.  Raises ValueError for an invalid shape.
+        image_logits depend on, for the gradient penalty.  Raises ValueError for an invalid shape or head.
         """
+        if head not in (None, *self.head_names):
+            raise ValueError(f"head: {head!r}, expected None or one of {', '.join(self.head_names)}")
         side = self.img_resolution
         if c is not None and c.shape[0] != vid.shape[0]:
             raise ValueError(f"c: {len(c)} labels for {len(vid)} pairs")
@@ -392,4 +416,8 @@ class Discriminator(nn.Module):
             raise ValueError(f"vid: shape {tuple(vid.shape)}, expected {expected}")
         frames = vid[:, : 2 * self.img_channels].reshape(-1, self.img_channels, side, side)
         labels = None if c is None else c.repeat_interleave(2, dim=0)
-        return Judgement(self.videoD(vid, c), self.imageD(frames, labels), frames)
+        return Judgement(
+            None if head == "image" else self.videoD(vid, c),
+            None if head == "motion" else self.imageD(frames, labels),
+            frames,
+        )
