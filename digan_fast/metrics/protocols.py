@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
 from digan_fast.metrics.kernel import PolynomialKernel
@@ -23,7 +23,16 @@ ROUNDINGS: Final[dict[str, str]] = {
     "half-up": "x·127.5 + 128 clamped, truncated",
     "nearest": "x·127.5 + 127.5 rounded to the nearest, clamped",
 }
-METRICS: Final = ("fvd", "kvd", "fid", "is", "fd", "kd")
+# The network of each metric; None: one without a published name.
+NETWORKS: Final[dict[str, str | None]] = {
+    "fvd": "i3d",
+    "kvd": "i3d",
+    "fid": "inception",
+    "is": "c3d",
+    "fd": None,
+    "kd": None,
+}
+METRICS: Final = tuple(NETWORKS)
 
 
 @dataclass(frozen=True)
@@ -171,6 +180,3 @@ def named(name: str, metric: str) -> Protocol:
         raise ValueError(f"metrics: {metric!r}, expected some of {', '.join(METRICS)}")
     return PROTOCOLS[name][metric]
 
-
-def field_names() -> list[str]:
-    return [field.name for field in fields(Protocol)]

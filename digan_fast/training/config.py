@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 
+from digan_fast.data.clips import frame_range
 from digan_fast.devices import default_device, usable_device
 from digan_fast.networks import discriminators
 from digan_fast.networks.config import coordinate_config, read_config
@@ -199,14 +200,7 @@ class TrainConfig:
 
     def frame_range(self) -> slice:
         """``frames`` as a slice.  Raises ValueError if it is not START:STOP."""
-        try:
-            start, stop = (int(part) if part else None for part in self.frames.split(":"))
-        except ValueError:
-            raise ValueError(f"frames: {self.frames!r}, expected START:STOP") from None
-        first = start or 0
-        if first < 0 or (stop is not None and stop <= first):
-            raise ValueError(f"frames: {self.frames!r}, expected START:STOP with 0 ≤ START < STOP")
-        return slice(start, stop)
+        return frame_range(self.frames)
 
     def generator_kwargs(self, c_dim: int) -> dict[str, Any]:
         """The generator's arguments.  Raises ValueError if ``generator_config`` is not a generator configuration."""
