@@ -102,6 +102,7 @@ def run(options: EvaluateOptions) -> None:
 def evaluate_with(options: EvaluateOptions, processes: Processes) -> None:
     """The evaluation in one of several processes; the first prints and writes."""
     from digan_fast import snapshot
+    from digan_fast.allocator import keep_freed_memory
     from digan_fast.data.clips import frame_range
     from digan_fast.data.finding import survey
     from digan_fast.metrics import features
@@ -113,6 +114,7 @@ def evaluate_with(options: EvaluateOptions, processes: Processes) -> None:
     from digan_fast.metrics.work import CACHE, Data, Subject, Work
 
     begun = time.perf_counter()
+    keep_freed_memory(True)
     path = _snapshot(options.snapshot)
     device = local_device(_device(options.device))
     generator = snapshot.load_generator(path, device)

@@ -142,7 +142,7 @@ class FakeFeatures:
     def _pictures(self, numbers: range) -> Tensor:
         seeds = [self.protocol.seed + number for number in numbers]
         labels = draw_labels(self.subject.generator, seeds, self.labels)
-        return generate(self.subject.generator, seeds, self.protocol, labels)
+        return generate(self.subject.generator, seeds, self.protocol, labels, self.subject.name)
 
     def _name(self, number: int) -> str:
         return f"{self.subject.name}, seed {self.protocol.seed + number}"

@@ -22,27 +22,26 @@ def frechet_gaussians(mean: Tensor, covariance: Tensor, other_mean: Tensor, othe
     """‖μ − μ'‖² + tr(Σ + Σ' − 2(Σ^½ Σ' Σ^½)^½) in float64, of means [D] and covariances [D, D].
 
     Dowson, Landau, "The Fréchet distance between multivariate normal distributions", Journal of Multivariate Analysis
-    12, 1982.  The last trace is the sum of the singular values of Σ^½ Σ'^½, with symmetric roots by eigendecomposition:
-    it is real and keeps its accuracy for covariances without full rank.
+    12, 1982.  The last trace is the sum of the singular values of Σ^½ Σ'^½, with symmetric roots by eigendecomposition,
+    which are those of FᵀF' for Σ = FFᵀ: it is real, and accurate for covariances without full rank.
     """
     mean, covariance, other_mean, other_covariance = (
         values.to("cpu", torch.float64) for values in (mean, covariance, other_mean, other_covariance)
     )
     apart = (mean - other_mean).square().sum()
-    common = torch.linalg.svdvals(root(covariance) @ root(other_covariance)).sum()
+    common = torch.linalg.svdvals(factor(covariance).T @ factor(other_covariance)).sum()
     distance = float(apart + covariance.trace() + other_covariance.trace() - 2 * common)
     return max(0.0, distance)
 
 
-def root(covariance: Tensor) -> Tensor:
-    """The symmetric root [D, D] of a positive semidefinite matrix.
+def factor(covariance: Tensor) -> Tensor:
+    """F [D, r] with Σ = FFᵀ: eigenvectors times roots of the r eigenvalues that rounding can tell from zero.
 
-    Eigenvalues that rounding cannot tell from zero count as zero.  Raises ValueError for a matrix with a clearly
-    negative one.
+    Raises ValueError for a matrix that is not positive semidefinite.
     """
     values, vectors = torch.linalg.eigh((covariance + covariance.T) / 2)
     bound = float(values.abs().max()) * len(values) * torch.finfo(torch.float64).eps
     if float(values.min()) < -1e6 * bound:
-        raise ValueError(f"covariance: an eigenvalue of {float(values.min()):g}, expected a positive semidefinite matrix")
-    kept = torch.where(values > bound, values, 0.0).sqrt()
-    return (vectors * kept) @ vectors.T
+        raise ValueError(f"covariance: an eigenvalue of {float(values.min()):g}, expected no negative one")
+    kept = values > bound
+    return vectors[:, kept] * values[kept].sqrt()

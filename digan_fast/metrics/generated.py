@@ -17,11 +17,13 @@ from digan_fast.networks import Generator, latents
 _MOMENTS: Final = 16
 
 
-def generate(generator: Generator, seeds: Sequence[int], protocol: Protocol, labels: Tensor | None) -> Tensor:
+def generate(
+    generator: Generator, seeds: Sequence[int], protocol: Protocol, labels: Tensor | None, name: str = "the generator"
+) -> Tensor:
     """Colours [B, T, 3, H, W], nominally in [−1, 1]: the videos of ``digan-fast generate --seeds``.
 
     Times run from 0 to 1; clips of one frame show frame ``seed mod 16`` of 16.  labels: one-hot [B, classes], or None.
-    Raises ValueError, naming the seed, for pictures that are not finite.
+    Raises ValueError, naming the generator and the seed, for pictures that are not finite.
     """
     device = next(generator.parameters()).device
     times = torch.linspace(0, 1, protocol.length).expand(len(seeds), -1)
@@ -40,7 +42,7 @@ def generate(generator: Generator, seeds: Sequence[int], protocol: Protocol, lab
             pictures = generator.synthesis(ws, columns, z_motion, noise_mode="const").unflatten(0, (len(seeds), -1))
     finite = pictures.isfinite().flatten(1).all(1)
     if not bool(finite.all()):
-        raise ValueError(f"seed {seeds[int((~finite).nonzero()[0])]}: its pictures are not finite")
+        raise ValueError(f"{name}, seed {seeds[int((~finite).nonzero()[0])]}: its pictures are not finite")
     return pictures
 
 
@@ -73,7 +75,7 @@ def class_numbers(generator: Generator, labels: Sequence[str | None], name: str)
 
 
 def check_range(pictures: Tensor, real: Tensor, name: str) -> None:
-    """Raises ValueError for colours in [0, 1] where [−1, 1] is expected, or real pictures of zeros and ones.
+    """Raises ValueError for colours in [0, 1] or [0, 255] where [−1, 1] is expected, or real pictures of zeros and ones.
 
     pictures: a first batch of colours; real: of real clips, uint8.
     """
@@ -82,10 +84,9 @@ def check_range(pictures: Tensor, real: Tensor, name: str) -> None:
             "data: the first real clips hold no byte but 0 and 1: pictures in [0, 1] saved as bytes? expected 0 to 255"
         )
     low, high = float(pictures.min()), float(pictures.max())
-    if low > -0.05 and high < 1.05 and int(real.min()) < 100:
+    if low > -0.05 and (high < 1.05 or high > 20) and int(real.min()) < 100:
+        usual = "[0, 1]" if high < 1.05 else "[0, 255]"
         raise ValueError(
-            f"{name}: its first videos have colours from {low:.3g} to {high:.3g}, within [0, 1], while the data has "
+            f"{name}: its first videos have colours from {low:.3g} to {high:.3g}, as if in {usual}, while the data has "
             "dark pixels; expected [−1, 1]"
         )
-    if high > 10 or low < -10:
-        raise ValueError(f"{name}: its first videos have colours from {low:.3g} to {high:.3g}, expected [−1, 1]")

@@ -104,7 +104,7 @@ class Protocol:
             "frames": f"{self.length}, stride {self.stride}",
             "pictures": f"{self.size}×{self.size}, crop {self.crop}; then {self.resize}",
             "real clips": f"{'all' if self.real is None else self.real}; {CLIP_RULES[self.clips]}",
-            "split": self.split,
+            "split": f"asked for: {self.split}",
             "generated": f"{self.fake}, seeds from {self.seed}, {self.precision}, {ROUNDINGS[self.rounding]}",
             "trials": self.trials,
         }

@@ -33,8 +33,12 @@ def result(
 def show(whole: Mapping[str, Any], scores: Sequence[Score]) -> list[str]:
     """The protocols, what was measured, and a line per score."""
     lines: list[str] = []
-    for score in scores:
-        lines += [*score.protocol.lines(), ""]
+    for index, score in enumerate(scores):
+        described = score.protocol.lines()
+        before = scores[index - 1].protocol.lines() if index else []
+        # Of a protocol that differs from the one before in its statistics, these alone.
+        same = score.protocol.network == scores[index - 1].protocol.network if index else False
+        lines += [line for line in described if not (same and line in before)] + [""]
     data, snapshot = whole["data"], whole["snapshot"]
     lines.append(f"snapshot   {snapshot['path']}, SHA-256 {snapshot['sha256']}")
     lines.append(f"data       {data['path']}, {data['videos']} videos, file list SHA-256 {data['file_list_sha256']}")

