@@ -81,6 +81,7 @@ class Clips:
         self.mirror = mirror
         self.classes = sorted({source.label for source in sources if source.label is not None})
         self.videos: list[Tensor] = []
+        self.used: list[Source] = []
         self.labels: list[int] = []
         self.left_out: list[str] = []
         starts: list[tuple[int, int]] = []
@@ -105,6 +106,7 @@ class Clips:
                 continue
             starts += [(len(self.videos), start) for start in range(len(pixels) - span + 1)]
             self.videos.append(pixels.tensor())
+            self.used.append(source)
             self.labels.append(0 if source.label is None else self.classes.index(source.label))
         damaged = len(self.left_out)
         if short:

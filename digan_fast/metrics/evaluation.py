@@ -32,8 +32,8 @@ def evaluate(
         same = next((each for each in passes if each.key == key), None)
         if same is None:
             labels = [source.label for source in data.sources]
-            real = RealFeatures(data, protocol, network, work)
-            passes.append(_Pass(key, [protocol], real, FakeFeatures(subject, protocol, network, labels, work)))
+            fake = FakeFeatures(subject, protocol, network, labels, work)
+            passes.append(_Pass(key, [protocol], RealFeatures(data, protocol, network, work), fake))
         else:
             same.protocols.append(protocol)
     with work.timed("first batch"):
