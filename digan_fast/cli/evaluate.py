@@ -44,7 +44,9 @@ class EvaluateOptions:
     metrics: Annotated[str | None, OWN_DEFAULT] = None
     """Some of fvd,kvd (I3D), fid (Inception), is (C3D), fd,kd (features without a file); default:
     those of the given features."""
-    features: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = ()
+    features: Annotated[
+        tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="FILE", help_behavior_hint="")
+    ] = ()
     """A file of weights of I3D, C3D or Inception, which digan_fast never downloads, or random3d or
     efficientnet-lite0, which need none; repeatable. Default: random3d."""
     run_torchscript: bool = False
@@ -229,9 +231,16 @@ def _fits(metric: str, network: FeatureNetwork) -> bool:
 def _protocol(options: EvaluateOptions, metric: str, network: FeatureNetwork, size: int) -> Protocol:
     from digan_fast.metrics.protocols import named
 
-    described = {"network": network.name, "sha256": network.sha256, "resize": network.resize, "size": size}
-    described |= {"crop": options.crop or "none", "precision": options.precision, "seed": options.seed}
-    protocol = dataclasses.replace(named(options.protocol, metric), **described)
+    protocol = dataclasses.replace(
+        named(options.protocol, metric),
+        network=network.name,
+        sha256=network.sha256,
+        resize=network.resize,
+        size=size,
+        crop=options.crop or "none",
+        precision=options.precision,
+        seed=options.seed,
+    )
     return protocol.with_changes(
         real=options.real, fake=options.fake, trials=options.trials, stride=options.clip_stride, clips=options.clips
     )

@@ -20,8 +20,8 @@ def evaluate(
     """A score by each protocol, with its network.
 
     What can be wrong with the options, the data, the generator and the networks is tried on a first batch before the
-    work begins.  Features are shared by protocols that differ in statistics alone.  A killed evaluation goes on where it
-    was.  Of several processes, each computes every n-th block of features in the same folders; all but the first
+    work begins.  Features are shared by protocols that differ in statistics alone.  A killed evaluation goes on where
+    it was.  Of several processes, each computes every n-th block of features in the same folders; all but the first
     return an empty list.
 
     Raises ValueError, naming the file and what was expected.

@@ -151,4 +151,3 @@ class FakeFeatures:
 def _rows(network: FeatureNetwork, pixels: Tensor, names: list[str], batch: int) -> Tensor:
     parts = range(0, len(pixels), batch)
     return torch.cat([network(pixels[first : first + batch], names[first : first + batch]) for first in parts])
-

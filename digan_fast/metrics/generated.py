@@ -75,7 +75,7 @@ def class_numbers(generator: Generator, labels: Sequence[str | None], name: str)
 
 
 def check_range(pictures: Tensor, real: Tensor, name: str) -> None:
-    """Raises ValueError for colours in [0, 1] or [0, 255] where [−1, 1] is expected, or real pictures of zeros and ones.
+    """Raises ValueError for colours in [0, 1] or [0, 255], expected [−1, 1], or real pictures of zeros and ones.
 
     pictures: a first batch of colours; real: of real clips, uint8.
     """

@@ -15,7 +15,9 @@ def inception_score(logits: Tensor, splits: int = 10) -> tuple[float, float]:
     Raises ValueError for values that are not finite, or fewer rows than splits.
     """
     if logits.ndim != 2 or splits < 1 or len(logits) < splits:
-        raise ValueError(f"logits: shape {tuple(logits.shape)}, expected [N, C] with at least {splits} rows, one per split")
+        raise ValueError(
+            f"logits: shape {tuple(logits.shape)}, expected [N, C] with at least {splits} rows, one per split"
+        )
     if not bool(logits.isfinite().all()):
         (bad,) = (~logits.isfinite()).any(1).nonzero()[:1].tolist()[0]
         raise ValueError(f"logits: row {bad} is not finite")

@@ -16,7 +16,7 @@ _BLOCK: Final = 1024
 
 @dataclass(frozen=True)
 class PolynomialKernel:
-    """k(x, y) = (γ·x·y + c)^p; ``gamma`` None means one over the number of features.  ``scale`` multiplies the result."""
+    """k(x, y) = (γ·x·y + c)^p, γ one over the number of features if None; ``scale`` multiplies the result."""
 
     degree: int = 3
     gamma: float | None = None

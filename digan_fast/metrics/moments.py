@@ -1,7 +1,7 @@
 """Mean and covariance of a stream of rows, the same bits for any order, batching and number of processes.
 
 Every value is split into integers of 14 bits at fixed binary places, x = Σ q_k·2^(14k).  Sums of the integers and of
-their products stay below 2^53, so float64 holds them exactly and a merge is an exact addition; only the last step rounds.
+their products stay below 2^53, so float64 holds them exactly and merging adds exactly; only the last step rounds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 _BITS: Final = 14
-# |q| ≤ 2^14, so 2^22 products of one place, of up to 8 pairs of slices, sum to less than 2^53.
+# |q| ≤ 2^14, so 2^22 rows' products at one place, of up to 8 pairs of slices, sum to 2^53 at most.
 MOST_ROWS: Final = 2**22
 # Rows multiplied at once.
 _CHUNK: Final = 4096

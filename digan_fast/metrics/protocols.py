@@ -15,7 +15,7 @@ Rounding = Literal["truncate", "half-up", "nearest"]
 CLIP_RULES: Final[dict[str, str]] = {
     "every": "a clip starts at every frame; clips are drawn without replacement",
     "disjoint": "each video is cut into clips without common frames; clips are drawn without replacement",
-    "interleaved": "groups of stride × length frames give stride interleaved clips; clips are drawn without replacement",
+    "interleaved": "each group of stride × length frames gives as many clips as the stride; drawn without replacement",
     "one": "one clip per video at a random offset",
 }
 ROUNDINGS: Final[dict[str, str]] = {
@@ -155,12 +155,11 @@ def _offline(base: Protocol) -> dict[str, Protocol]:
 
 
 def _family(base: Protocol, score: Protocol) -> dict[str, Protocol]:
-    named = {"name": base.name, "split": base.split}
     return {
         "fvd": base,
         "kvd": replace(base, metric="kvd", kernel=_KVD),
-        "fid": replace(_FID, **named),
-        "is": replace(score, rounding=base.rounding, **named),
+        "fid": replace(_FID, name=base.name, split=base.split),
+        "is": replace(score, name=base.name, split=base.split, rounding=base.rounding),
         **_offline(base),
     }
 
@@ -179,4 +178,3 @@ def named(name: str, metric: str) -> Protocol:
     if metric not in METRICS:
         raise ValueError(f"metrics: {metric!r}, expected some of {', '.join(METRICS)}")
     return PROTOCOLS[name][metric]
-

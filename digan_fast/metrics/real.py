@@ -42,7 +42,9 @@ class Reading:
                 )
             return frame
         if min(height, width) < self.size:
-            raise ValueError(f"{path}: a frame of {width}×{height}, which would be enlarged, expected {expected} or more")
+            raise ValueError(
+                f"{path}: a frame of {width}×{height}, which would be enlarged, expected {expected} or more"
+            )
         return video.square(frame, self.size, self.crop)
 
 
@@ -180,8 +182,8 @@ def read_clips(path: Path, starts: Sequence[int], protocol: Protocol, reading: R
             break
     else:
         raise ValueError(
-            f"{path}: it ends before frame {last}, which its index promises: damaged, or of a varying rate (--fps reads "
-            "it at a constant one)"
+            f"{path}: it ends before frame {last}, which its index promises: damaged, or of a varying rate (--fps "
+            "reads it at a constant one)"
         )
     return torch.stack([torch.stack([frames[start + offset] for offset in offsets]) for start in starts])
 

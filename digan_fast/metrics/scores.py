@@ -24,8 +24,8 @@ class Score:
     """A metric of every trial, and what it is between real clips.
 
     ``floor``: the metric of two sets of real clips without a common one, ``floor_clips`` clips each; of the inception
-    score, the real clips' own.  None if there are too few.  ``deviation``: over trials, or, of an inception score of one
-    trial, over its splits.
+    score, the real clips' own.  None if there are too few.  ``deviation``: over trials, or, of an inception score of
+    one trial, over its splits.
     """
 
     protocol: Protocol
@@ -76,9 +76,7 @@ def score(protocol: Protocol, real: Store, drawn: Draw, fake: Store, fakes: Sequ
     if protocol.metric == "is":
         return _inception(protocol, real, drawn, fake, fakes)
     measure = _kernel if protocol.kernel is not None else _frechet
-    values = [
-        measure(protocol, real, first, fake, second) for first, second in zip(drawn.trials, fakes, strict=True)
-    ]
+    values = [measure(protocol, real, first, fake, second) for first, second in zip(drawn.trials, fakes, strict=True)]
     halves = drawn.halves
     floor = None if halves is None else measure(protocol, real, halves[0], real, halves[1])
     clips = 0 if halves is None else len(halves[0])

@@ -54,7 +54,7 @@ class Work:
     scratch: Path
     batch: int = 8
     workers: int = 4
-    processes: Processes = Processes()
+    processes: Processes = field(default_factory=Processes)
     say: Callable[[str], None] = print
     progress: bool = True
     seconds: dict[str, float] = field(default_factory=dict)

@@ -37,7 +37,7 @@ def _marker(points: Sequence[object]) -> str | None:
 
 
 def plot(run: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Path:
-    """Plot the losses, logits, penalties and evaluations of a run's folder over thousands of pairs; default ``RUN/curves.png``.
+    """Plot a run's losses, logits, penalties and evaluations over thousands of pairs; default ``RUN/curves.png``.
 
     Raises FileNotFoundError without a log, ValueError for an empty one, ModuleNotFoundError without matplotlib.
     """

@@ -17,8 +17,8 @@ from digan_fast.allocator import keep_freed_memory
 from digan_fast.data.clips import Clips
 from digan_fast.data.finding import Findings, survey
 from digan_fast.files import replacing
-from digan_fast.networks import Generator, discriminators
 from digan_fast.metrics.features import FeatureNetwork
+from digan_fast.networks import Generator, discriminators
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.evaluating import evaluate_run, load_features
 from digan_fast.training.folder import CONFIG, LOG, SNAPSHOT, STATE, clear_leftovers, owned, resumable, resuming

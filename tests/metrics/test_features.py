@@ -114,7 +114,9 @@ def test_inception_is_read_from_a_state_dictionary(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "inception.pth")
     network = features.load(str(tmp_path / "inception.pth"))
     assert isinstance(network, Inception)
-    assert torch.equal(network.state_dict()["Mixed_7c.branch_pool.conv.weight"], state["Mixed_7c.branch_pool.conv.weight"])
+    assert torch.equal(
+        network.state_dict()["Mixed_7c.branch_pool.conv.weight"], state["Mixed_7c.branch_pool.conv.weight"]
+    )
     assert network(clips(1, 2)).shape == (1, 2, 2048)
 
 
@@ -141,7 +143,9 @@ def test_the_sizes_inside_inception_and_c3d() -> None:
     assert sum(p.numel() for p in EfficientNetLite0().parameters()) == 4_652_008
 
 
-@pytest.mark.parametrize(("size", "kernel", "stride", "pads"), [(7, 3, 2, (1, 1)), (8, 3, 2, (0, 1)), (5, 1, 1, (0, 0))])
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "pads"), [(7, 3, 2, (1, 1)), (8, 3, 2, (0, 1)), (5, 1, 1, (0, 0))]
+)
 def test_same_padding(size: int, kernel: int, stride: int, pads: tuple[int, int]) -> None:
     found = same_padding(torch.ones(1, 1, size, size), (kernel, kernel), (stride, stride))
     assert found.shape[-1] == size + sum(pads)

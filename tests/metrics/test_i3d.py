@@ -115,7 +115,9 @@ class Archive(nn.Module):
     def forward(
         self, x: torch.Tensor, rescale: bool = False, resize: bool = False, return_features: bool = False
     ) -> torch.Tensor:
-        assert rescale and resize and return_features
+        assert rescale
+        assert resize
+        assert return_features
         return self.conv(x / 255).mean((2, 3, 4))
 
 

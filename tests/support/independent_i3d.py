@@ -1,5 +1,6 @@
-"""I3D once more, as one function of a dictionary of weights, in float64; ``python -m independent_i3d`` writes the golden file.
+"""I3D once more, as one function of a dictionary of weights, in float64.
 
+``python -m independent_i3d`` in this folder writes the golden file.
 Shares nothing with ``digan_fast.metrics.features``: padding is counted from where TensorFlow's windows lie, batch
 normalisation is written out, and the widths come from the table of GoogLeNet.
 """

@@ -38,6 +38,7 @@ class C3D(FeatureNetwork):
     until it is set.
     """
 
+    mean: Tensor
     name = "c3d"
     described = "C3D, Sports-1M and UCF-101, 101 logits"
     resize = f"bilinear, align_corners=False, to {HEIGHT}×{WIDTH}, centre {SIDE}×{SIDE}"

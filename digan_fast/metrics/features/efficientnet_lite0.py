@@ -111,7 +111,7 @@ def installed_weights() -> Path:
 
 
 def load_installed() -> EfficientNetLite0:
-    """With the weights of the installed package.  Raises ModuleNotFoundError without it, ValueError for another file."""
+    """With the installed package's weights.  Raises ModuleNotFoundError without it, ValueError for another file."""
     from digan_fast.metrics.features.files import file_sha256
 
     path = installed_weights()

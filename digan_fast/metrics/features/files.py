@@ -103,7 +103,9 @@ def _by_order(given: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str
     if len(names) != len(expected):
         return {}
     found = dict(zip(expected, (given[name] for name in names), strict=True))
-    same_ends = all(own.rpartition(".")[2] == name.rpartition(".")[2] for own, name in zip(expected, names, strict=True))
+    same_ends = all(
+        own.rpartition(".")[2] == name.rpartition(".")[2] for own, name in zip(expected, names, strict=True)
+    )
     return found if same_ends and all(found[name].shape == expected[name].shape for name in expected) else {}
 
 

@@ -54,8 +54,7 @@ class I3D(FeatureNetwork):
         for name, widths in BRANCHES.items():
             self.add_module(name, _Mixed(channels, widths))
             channels = widths[0] + widths[2] + widths[4] + widths[5]
-        self.logits = nn.Module()
-        self.logits.conv3d = nn.Conv3d(channels, CLASSES, 1)
+        self.logits = _Logits(channels)
         self.eval().requires_grad_(False)
 
     def rows(self, clips: Tensor) -> Tensor:
@@ -69,7 +68,14 @@ class I3D(FeatureNetwork):
             if name != "logits":
                 x = part(x)
         x = F.avg_pool3d(x, (2, 7, 7), stride=1)
-        return self.logits.conv3d(x).mean((2, 3, 4))
+        found: Tensor = self.logits.conv3d(x).mean((2, 3, 4))
+        return found
+
+
+class _Logits(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv3d = nn.Conv3d(channels, CLASSES, 1)
 
 
 class _Unit(nn.Module):

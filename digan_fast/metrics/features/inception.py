@@ -80,6 +80,14 @@ class _Unit(nn.Module):
         return F.relu(self.bn(self.conv(x)))
 
 
+def _row(channels: int, out: int) -> _Unit:
+    return _Unit(channels, out, (1, 7), padding=(0, 3))
+
+
+def _column(channels: int, out: int) -> _Unit:
+    return _Unit(channels, out, (7, 1), padding=(3, 0))
+
+
 def _average(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
 
@@ -117,16 +125,15 @@ class _B(nn.Module):
 class _C(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        row, column = {"kernel": (1, 7), "padding": (0, 3)}, {"kernel": (7, 1), "padding": (3, 0)}
         self.branch1x1 = _Unit(768, 192, 1)
         self.branch7x7_1 = _Unit(768, width, 1)
-        self.branch7x7_2 = _Unit(width, width, **row)
-        self.branch7x7_3 = _Unit(width, 192, **column)
+        self.branch7x7_2 = _row(width, width)
+        self.branch7x7_3 = _column(width, 192)
         self.branch7x7dbl_1 = _Unit(768, width, 1)
-        self.branch7x7dbl_2 = _Unit(width, width, **column)
-        self.branch7x7dbl_3 = _Unit(width, width, **row)
-        self.branch7x7dbl_4 = _Unit(width, width, **column)
-        self.branch7x7dbl_5 = _Unit(width, 192, **row)
+        self.branch7x7dbl_2 = _column(width, width)
+        self.branch7x7dbl_3 = _row(width, width)
+        self.branch7x7dbl_4 = _column(width, width)
+        self.branch7x7dbl_5 = _row(width, 192)
         self.branch_pool = _Unit(768, 192, 1)
 
     def forward(self, x: Tensor) -> Tensor:

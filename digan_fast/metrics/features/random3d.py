@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Final
 
@@ -33,7 +34,7 @@ class Random3d(FeatureNetwork):
         generator = torch.Generator().manual_seed(seed)
         widths = (3, *CHANNELS)
         self.layers = nn.ParameterList()
-        for inputs, outputs in zip(widths, widths[1:], strict=False):
+        for inputs, outputs in itertools.pairwise(widths):
             weight = torch.randn(outputs, inputs, 3, 3, 3, generator=generator) * math.sqrt(2 / (27 * inputs))
             self.layers.append(nn.Parameter(weight, requires_grad=False))
         self.sha256 = state_sha256(self.state_dict())
