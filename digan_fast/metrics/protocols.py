@@ -143,7 +143,7 @@ _STYLEGAN_V: Final = Protocol(
 )
 _KVD: Final = PolynomialKernel()
 _FID: Final = Protocol("", "fid", "inception", length=1, real=None, fake=50_000, rounding="half-up", covariance="n")
-_IS: Final = Protocol("", "is", "c3d", fake=10_000, splits=10)
+_IS: Final = Protocol("", "is", "c3d", fake=10_000, splits=10, at_most=True)
 
 
 def _offline(base: Protocol) -> dict[str, Protocol]:
