@@ -106,14 +106,14 @@ def evaluate_with(options: EvaluateOptions, processes: Processes) -> None:
     from digan_fast import snapshot
     from digan_fast.allocator import keep_freed_memory
     from digan_fast.data.clips import frame_range
-    from digan_fast.data.finding import survey
+    from digan_fast.data.finding import CACHE, survey
     from digan_fast.metrics import features
     from digan_fast.metrics.evaluation import evaluate
     from digan_fast.metrics.features.files import file_sha256
     from digan_fast.metrics.processes import local_device
     from digan_fast.metrics.real import Reading, fingerprint
     from digan_fast.metrics.report import result, show
-    from digan_fast.metrics.work import CACHE, Data, Subject, Work
+    from digan_fast.metrics.work import Data, Subject, Work
 
     begun = time.perf_counter()
     keep_freed_memory(True)

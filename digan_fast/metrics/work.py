@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from tqdm import tqdm
 
@@ -16,8 +16,6 @@ from digan_fast.metrics.processes import Processes
 from digan_fast.metrics.real import Reading
 from digan_fast.metrics.store import BLOCK, Store
 from digan_fast.networks import Generator
-
-CACHE: Final = ".digan_fast"
 
 
 @dataclass(frozen=True)

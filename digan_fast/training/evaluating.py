@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from digan_fast.data.finding import CACHE
 from digan_fast.files import replacing
 from digan_fast.metrics import features
 from digan_fast.metrics.evaluation import evaluate
@@ -15,7 +16,7 @@ from digan_fast.metrics.features.network import FeatureNetwork, state_sha256
 from digan_fast.metrics.protocols import NETWORKS, Protocol, named
 from digan_fast.metrics.real import Reading, fingerprint
 from digan_fast.metrics.report import result
-from digan_fast.metrics.work import CACHE, Data, Subject, Work
+from digan_fast.metrics.work import Data, Subject, Work
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.run import Run
 

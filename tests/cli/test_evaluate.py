@@ -87,6 +87,7 @@ def test_a_second_run_gives_the_same_numbers_from_the_cache(run, snapshots, data
     assert code == 0, err
     assert f"real features: {data / '.digan_fast' / 'random3d-'}" in err
     assert numbers(out) == first
+    assert "left out" not in err
     # Another batch and other threads change nothing beyond rounding; other seeds change the numbers.
     run("evaluate", snapshots["plain"], data, *COUNTS, "--out", out, "--batch", 5, "--workers", 1)
     numpy.testing.assert_allclose(numbers(out), first, rtol=1e-4, atol=1e-9)
