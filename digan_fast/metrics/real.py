@@ -113,10 +113,11 @@ def draw(listing: Listing, protocol: Protocol, data: str) -> Draw:
     """
     span = (protocol.length - 1) * protocol.stride + 1
     longest = max(listing.counts, default=0)
+    videos = f"{len(listing.counts)} video{'' if len(listing.counts) == 1 else 's'}"
     frames = f"{protocol.length} frames" + (f", {protocol.stride} apart" if protocol.stride > 1 else "")
     if longest < span:
         raise ValueError(
-            f"{data}: the longest of {len(listing.counts)} videos has {longest} frames to use, expected {span} or more "
+            f"{data}: the longest of {videos} has {longest} frames to use, expected {span} or more "
             f"for clips of {frames}"
         )
     chosen: list[Tensor] = []
@@ -129,7 +130,7 @@ def draw(listing: Listing, protocol: Protocol, data: str) -> Draw:
             wanted = len(clips)
         if len(clips) < wanted or wanted < 2:
             raise ValueError(
-                f"{data}: {len(clips)} clips of {frames} in {len(listing.counts)} videos, expected "
+                f"{data}: {len(clips)} clips of {frames} in {videos}, expected "
                 f"{max(2, wanted)} for the protocol {protocol.title}; --real takes fewer, which its name then says"
             )
         order = torch.randperm(len(clips), generator=generator)

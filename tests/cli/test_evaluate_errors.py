@@ -38,7 +38,7 @@ def test_too_few_videos(refused, tmp_path) -> None:
     assert f"{data}: 15 clips of 16 frames in 3 videos, expected 2048 for the protocol digan" in err
     assert "--real takes fewer" in err
     one = write_videos(tmp_path / "one", videos=1)
-    assert "1 clips of 16 frames in 1 videos, expected 2" in refused(one, "--protocol", "stylegan-v")
+    assert "1 clips of 16 frames in 1 video, expected 2" in refused(one, "--protocol", "stylegan-v")
 
 
 def test_short_clips(refused, tmp_path) -> None:
