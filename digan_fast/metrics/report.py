@@ -41,9 +41,8 @@ def show(whole: Mapping[str, Any], scores: Sequence[Score]) -> list[str]:
         lines += [line for line in described if not (same and line in before)] + [""]
     data, snapshot = whole["data"], whole["snapshot"]
     lines.append(f"snapshot   {snapshot['path']}, SHA-256 {snapshot['sha256']}")
-    lines.append(
-        f"data       {data['path']}, {data['videos']} video{'' if data['videos'] == 1 else 's'}, file list SHA-256 {data['file_list_sha256']}"
-    )
+    videos = f"{data['videos']} video{'' if data['videos'] == 1 else 's'}"
+    lines.append(f"data       {data['path']}, {videos}, file list SHA-256 {data['file_list_sha256']}")
     stages = ", ".join(f"{name} {value:.1f}" for name, value in whole["seconds"].items())
     lines += [f"seconds    {stages}", ""]
     return lines + [score.line() for score in scores]
