@@ -144,8 +144,7 @@ def evaluate_with(options: EvaluateOptions, processes: Processes) -> None:
         processes,
         _say if processes.is_first else lambda line: None,
     )
-    for line in found.left_out:
-        work.say(f"data: left out: {line}")
+    work.leave_out(found.left_out)
     subject = Subject(generator, str(path), file_sha256(path))
     scores = evaluate(subject, data, measured, work)
     if not processes.is_first:
@@ -159,7 +158,7 @@ def evaluate_with(options: EvaluateOptions, processes: Processes) -> None:
             "frames": options.frames,
             "fps": options.fps,
             "split": options.split,
-            "left_out": found.left_out,
+            "left_out": work.left_out,
         },
         "device": str(device),
         "processes": processes.count,

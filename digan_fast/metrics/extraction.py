@@ -34,6 +34,7 @@ class RealFeatures:
         with work.timed("counting frames"):
             self.listing: Listing = work.processes.from_first(self._list)
             self.draw: Draw = draw(self.listing, protocol, str(data.root))
+        work.leave_out([*self.listing.left_out, *self.listing.short(protocol)])
 
     def first(self) -> Tensor:
         """The first clip, uint8 [1, T, 3, H, W], its features tried."""
@@ -45,13 +46,13 @@ class RealFeatures:
 
     def compute(self) -> None:
         """Computes this process's missing blocks."""
-        clips = self.draw.clips.tolist()
+        clips = self.draw.clips
         blocks = self.work.blocks(self.store, len(clips), f"real clips, {self.network.name}")
         with ThreadPoolExecutor(self.work.workers) as pool:
             queue: deque[tuple[range, list[Future[Tensor]]]] = deque()
             for block in itertools.chain(blocks, [None] * _AHEAD):
                 if block is not None:
-                    queue.append((block, self._submit(pool, [clips[number] for number in block])))
+                    queue.append((block, self._submit(pool, _part(clips, block))))
                 if queue and (block is None or len(queue) > _AHEAD):
                     self._finish(*queue.popleft(), clips)
 
@@ -63,10 +64,10 @@ class RealFeatures:
             tasks.append(pool.submit(read_clips, path, starts, self.protocol, self.data.reading))
         return tasks
 
-    def _finish(self, block: range, tasks: list[Future[Tensor]], clips: list[list[int]]) -> None:
+    def _finish(self, block: range, tasks: list[Future[Tensor]], clips: Tensor) -> None:
         with self.work.timed("waiting for decoding"):
             pixels = torch.cat([task.result() for task in tasks])
-        names = clip_names(self.listing, (clips[number] for number in block))
+        names = clip_names(self.listing, _part(clips, block))
         with self.work.timed("features of real clips"):
             self.store.write(block.start // BLOCK, _rows(self.network, pixels, names, self.work.batch))
 
@@ -80,7 +81,7 @@ class RealFeatures:
             changed = "files" if record.get("files") != timed else "options that choose them"
             if record.get("files") == timed and record.get("described") == described:
                 self.work.say(f"real features: {self.store.folder}")
-                return Listing(data.sources, record["counts"])
+                return Listing(data.sources, record["counts"], record["left_out"])
             self.work.say(f"real features: {self.store.folder} is stale, the data's {changed} changed; computed anew")
         listing = survey_frames(data.sources, data.reading, self.work.workers, self.work.shows)
         draw(listing, self.protocol, str(data.root))
@@ -91,6 +92,7 @@ class RealFeatures:
                 "file_list_sha256": listed,
                 "described": described,
                 "counts": listing.counts,
+                "left_out": listing.left_out,
             }
         )
         return listing
@@ -146,6 +148,11 @@ class FakeFeatures:
 
     def _name(self, number: int) -> str:
         return f"{self.subject.name}, seed {self.protocol.seed + number}"
+
+
+def _part(clips: Tensor, block: range) -> list[list[int]]:
+    found: list[list[int]] = clips[block.start : block.stop].tolist()
+    return found
 
 
 def _rows(network: FeatureNetwork, pixels: Tensor, names: list[str], batch: int) -> Tensor:

@@ -68,6 +68,11 @@ class Protocol:
     changed: tuple[str, ...] = ()
 
     @property
+    def span(self) -> int:
+        """Frames from the first to the last of a clip."""
+        return (self.length - 1) * self.stride + 1
+
+    @property
     def title(self) -> str:
         """The protocol's name and what was changed in it."""
         return f"{self.name}, changed: {', '.join(self.changed)}" if self.changed else self.name

@@ -56,6 +56,11 @@ class Listing:
     counts: list[int]
     left_out: list[str] = field(default_factory=list)
 
+    def short(self, protocol: Protocol) -> list[str]:
+        """A line about the videos that are shorter than a clip."""
+        few = [source for source, count in zip(self.sources, self.counts, strict=True) if 0 < count < protocol.span]
+        return [f"{len(few)} shorter than the {protocol.span} frames of a clip, such as {few[0].path}"] if few else []
+
 
 def fingerprint(root: Path, sources: Sequence[Source]) -> tuple[str, str]:
     """Two SHA-256: of the list of files and their sizes, the same for every copy; and of their times as well."""
@@ -80,17 +85,25 @@ def _files(path: Path) -> list[Path]:
 def survey_frames(sources: Sequence[Source], reading: Reading, workers: int, progress: bool) -> Listing:
     """Counts frames and checks the first one of every video.
 
-    Raises ValueError, naming the file, for one that cannot be read or whose frames do not fit.
+    One that cannot be read is left out.  Raises ValueError, naming the file, for one whose frames do not fit.
     """
     with ThreadPoolExecutor(workers) as pool:
         counted = pool.map(lambda source: _count(source.path, reading), sources)
         bar = tqdm(counted, desc="counting frames", total=len(sources), unit="video", disable=not progress)
-        return Listing(list(sources), list(bar))
+        counts = list(bar)
+    listing = Listing(list(sources), [count if isinstance(count, int) else 0 for count in counts])
+    listing.left_out += [count for count in counts if isinstance(count, str)]
+    return listing
 
 
-def _count(path: Path, reading: Reading) -> int:
-    reading.prepared(next(iter(video.iter_frames(path))), path)
-    count = video.frame_count(path)
+def _count(path: Path, reading: Reading) -> int | str:
+    """The number of frames to use, or why the file cannot be read."""
+    try:
+        first = next(iter(video.iter_frames(path)))
+        count = video.frame_count(path)
+    except (ValueError, OSError) as error:
+        return str(error) if str(path) in str(error) else f"{path}: {error}"
+    reading.prepared(first, path)
     if reading.fps is not None and not path.is_dir():
         rate = video.frame_rate(path)
         count = count if rate is None else int(count * reading.fps / rate)
@@ -111,14 +124,15 @@ def draw(listing: Listing, protocol: Protocol, data: str) -> Draw:
 
     Raises ValueError, naming the data, if no video is long enough or there are too few clips.
     """
-    span = (protocol.length - 1) * protocol.stride + 1
+    span = protocol.span
     longest = max(listing.counts, default=0)
+    unread = f"; {len(listing.left_out)} cannot be read: {listing.left_out[0]}" if listing.left_out else ""
     videos = f"{len(listing.counts)} video{'' if len(listing.counts) == 1 else 's'}"
     frames = f"{protocol.length} frames" + (f", {protocol.stride} apart" if protocol.stride > 1 else "")
     if longest < span:
         raise ValueError(
             f"{data}: the longest of {videos} has {longest} frames to use, expected {span} or more "
-            f"for clips of {frames}"
+            f"for clips of {frames}{unread}"
         )
     chosen: list[Tensor] = []
     halves: tuple[Tensor, Tensor] | None = None
@@ -131,7 +145,8 @@ def draw(listing: Listing, protocol: Protocol, data: str) -> Draw:
         if len(clips) < wanted or wanted < 2:
             raise ValueError(
                 f"{data}: {len(clips)} clips of {frames} in {videos}, expected "
-                f"{max(2, wanted)} for the protocol {protocol.title}; --real takes fewer, which its name then says"
+                f"{max(2, wanted)} for the protocol {protocol.title}; --real takes fewer, which its name then "
+                f"says{unread}"
             )
         order = torch.randperm(len(clips), generator=generator)
         chosen.append(clips[order[:wanted]])

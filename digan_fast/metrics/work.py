@@ -43,7 +43,8 @@ class Data:
 
 @dataclass
 class Work:
-    """How the work is done, which changes no number beyond rounding; ``seconds`` collects the time of each stage.
+    """How the work is done, which changes no number beyond rounding; ``seconds`` collects the time of each stage,
+    ``left_out`` what of the data was not used.
 
     ``scratch``: the folder for features of generated videos, removed at the end.  ``batch``: clips at once.
     ``workers``: threads that decode videos.
@@ -56,6 +57,14 @@ class Work:
     say: Callable[[str], None] = print
     progress: bool = True
     seconds: dict[str, float] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+
+    def leave_out(self, lines: list[str]) -> None:
+        """Says and keeps what was left out, once."""
+        for line in lines:
+            if line not in self.left_out:
+                self.left_out.append(line)
+                self.say(f"data: left out: {line}")
 
     @property
     def shows(self) -> bool:

@@ -95,6 +95,20 @@ def test_a_second_run_gives_the_same_numbers_from_the_cache(run, snapshots, data
     assert numbers(out)[0] != first[0]
 
 
+def test_damaged_and_short_videos_are_left_out_and_recorded(run, snapshots, data, out) -> None:
+    (data / "broken").mkdir()
+    (data / "broken" / "0.png").write_bytes(b"no picture")
+    write_videos(data / "short", videos=1, frames=5)
+    for _ in range(2):  # the second time from the cache
+        code, _, err = run("evaluate", snapshots["plain"], data, *COUNTS, "--out", out)
+        assert code == 0, err
+        left = json.loads(out.read_text())["data"]["left_out"]
+        assert len(left) == 2
+        assert f"{data / 'broken' / '0.png'}: damaged or not an image" in left[0]
+        assert left[1] == f"1 shorter than the 16 frames of a clip, such as {data / 'short' / 'video0'}"
+        assert all(f"data: left out: {line}" in err for line in left)
+
+
 def test_stale_features_are_noticed(run, snapshots, data, out) -> None:
     run("evaluate", snapshots["plain"], data, *COUNTS, "--out", out)
     first, digest = numbers(out), json.loads(out.read_text())["data"]["file_list_sha256"]
