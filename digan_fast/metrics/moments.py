@@ -17,6 +17,8 @@ _BITS: Final = 14
 MOST_ROWS: Final = 2**22
 # Rows multiplied at once.
 _CHUNK: Final = 4096
+# Numbers of a covariance computed at once: the terms stay in cache, and torch uses one thread.
+_TOGETHER: Final = 2**14
 _SPLIT: Final = float(2**27 + 1)
 
 
@@ -92,17 +94,24 @@ class Moments:
         """
         if self.count < 2:
             raise ValueError(f"a covariance of {self.count} row{'' if self.count == 1 else 's'}, expected 2 or more")
-        total = _Sum(torch.zeros(self.features, self.features, dtype=torch.float64))
+        together = max(1, _TOGETHER // self.features)
+        parts = [slice(first, first + together) for first in range(0, self.features, together)]
+        return torch.cat([self._scatter(part) for part in parts]) / (self.count * (self.count - (1 if unbiased else 0)))
+
+    def _scatter(self, part: slice) -> Tensor:
+        """Some rows of n·Σxxᵀ − ΣxΣxᵀ."""
         count = torch.tensor(float(self.count), dtype=torch.float64)
+        height = len(range(self.features)[part])
+        total = _Sum(torch.zeros(height, self.features, dtype=torch.float64))
         for place in sorted(self._products, reverse=True):
             scale = 2.0 ** (_BITS * place)
-            for term in _exact_product(count, self._products[place]):
+            for term in _exact_product(count, self._products[place][part]):
                 total.add(term * scale)
             for first in self._sums:
                 if place - first in self._sums:
-                    for term in _exact_product(self._sums[first][:, None], self._sums[place - first]):
+                    for term in _exact_product(self._sums[first][part, None], self._sums[place - first]):
                         total.add(-term * scale)
-        return total.value / (self.count * (self.count - (1 if unbiased else 0)))
+        return total.value
 
     def _count(self, more: int) -> None:
         if self.count + more > MOST_ROWS:
