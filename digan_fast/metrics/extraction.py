@@ -77,7 +77,7 @@ class RealFeatures:
         listed, timed = fingerprint(data.root, data.sources)
         described = {**data.described, "frames": repr(data.reading.frames), "fps": data.reading.fps}
         record = self.store.record()
-        if record is not None:
+        if record is not None and {"counts", "left_out"} <= record.keys():
             changed = "files" if record.get("files") != timed else "options that choose them"
             if record.get("files") == timed and record.get("described") == described:
                 self.work.say(f"real features: {self.store.folder}")

@@ -122,6 +122,9 @@ def test_stale_features_are_noticed(run, snapshots, data, out) -> None:
     code, _, err = run("evaluate", snapshots["plain"], data, *COUNTS, "--out", out, "--frames", "0:19")
     assert code == 0
     assert "is stale, the data's options that choose them changed" in err
+    (record,) = data.rglob("record.json")
+    record.write_text("{}")
+    assert run("evaluate", snapshots["plain"], data, *COUNTS, "--out", out)[0] == 0
 
 
 def test_another_snapshot_in_the_same_place_gets_its_own_features(run, snapshots, data, out, tmp_path) -> None:
