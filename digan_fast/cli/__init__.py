@@ -33,6 +33,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "motions": ("digan_fast.cli.motions", "one content with many motions"),
     "convert": ("digan_fast.cli.convert", "a published pickle, or a snapshot, to safetensors"),
     "train": ("digan_fast.cli.train", "train on videos"),
+    "evaluate": ("digan_fast.cli.evaluate", "measure a snapshot's videos against real ones, by a named protocol"),
     "curves": ("digan_fast.cli.curves", "draw the curves of a training run"),
 }
 TRACEBACK: Final = "DIGAN_FAST_TRACEBACK"

@@ -15,6 +15,18 @@ from digan_fast.data.finding import Source, find_videos
 __all__ = ["Clips", "Source", "find_videos"]
 
 
+def frame_range(text: str) -> slice:
+    """``START:STOP`` as a slice, either end left out at will.  Raises ValueError for anything else."""
+    try:
+        start, stop = (int(part) if part else None for part in text.split(":"))
+    except ValueError:
+        raise ValueError(f"frames: {text!r}, expected START:STOP") from None
+    first = start or 0
+    if first < 0 or (stop is not None and stop <= first):
+        raise ValueError(f"frames: {text!r}, expected START:STOP with 0 ≤ START < STOP")
+    return slice(start, stop)
+
+
 class Frames:
     """A growing uint8 [N, 3, R, R] held in memory once: the C library moves large blocks by remapping their pages."""
 
@@ -69,6 +81,7 @@ class Clips:
         self.mirror = mirror
         self.classes = sorted({source.label for source in sources if source.label is not None})
         self.videos: list[Tensor] = []
+        self.used: list[Source] = []
         self.labels: list[int] = []
         self.left_out: list[str] = []
         starts: list[tuple[int, int]] = []
@@ -93,6 +106,7 @@ class Clips:
                 continue
             starts += [(len(self.videos), start) for start in range(len(pixels) - span + 1)]
             self.videos.append(pixels.tensor())
+            self.used.append(source)
             self.labels.append(0 if source.label is None else self.classes.index(source.label))
         damaged = len(self.left_out)
         if short:

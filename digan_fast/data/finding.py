@@ -16,6 +16,8 @@ TAKES: Final = ("videos", "frames")
 SPLITS: Final = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")
 # What a run's folder contains besides its config.json.
 _RUN_FILES: Final = ("state.pt", "log.jsonl", "snapshot.safetensors")
+# The folder of features that an evaluation keeps beside the data.
+CACHE: Final = ".digan_fast"
 # What file systems and archives leave behind, and folders for thumbnails beside videos.
 _JUNK: Final = ("__MACOSX", "$RECYCLE.BIN", "System Volume Information", "lost+found", "@eaDir", "#recycle")
 _THUMBNAILS: Final = ("thumbs", "thumbnails", "posters")
@@ -187,7 +189,7 @@ class _Search:
         pictures = 0
         entries = _listed(path, self.found)
         shown = [entry for entry in entries if not _passed_over(entry.name)]
-        self.hidden += len(entries) - len(shown)
+        self.hidden += sum(_passed_over(entry.name) and entry.name != CACHE for entry in entries)
         folders = [entry.name for entry in shown if _is_folder(entry)]
         self._check_parts(path, _parts(folders))
         has_videos = any(entry.name not in folders and video.is_video(entry.path) for entry in shown)

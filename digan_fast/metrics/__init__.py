@@ -1,1 +1,1 @@
-"""Similarity of pictures: one module per metric, with a function of the same name."""
+"""Similarity of pictures and of sets of videos: one module per metric, and evaluations by named protocols."""

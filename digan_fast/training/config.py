@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 
+from digan_fast.data.clips import frame_range
 from digan_fast.devices import default_device, usable_device
 from digan_fast.networks import discriminators
 from digan_fast.networks.config import coordinate_config, read_config
@@ -19,7 +20,7 @@ from digan_fast.training.shown import Shown
 # init, have already taken effect.
 _FREE = {
     "kimg", "out", "resume", "init", "snapshot_kimg", "save_minutes", "tick_kimg", "threads", "data", "checkpoint",
-    "strict", "dry_run",
+    "strict", "dry_run", "evaluate_kimg", "evaluate_protocol", "evaluate_features", "evaluate_count",
 }  # fmt: skip
 # With fmaps 1, the generator has at most _CHANNEL_BASE/R channels at side R.
 _CHANNEL_BASE = 32768
@@ -45,6 +46,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "tick_kimg": (0, 1e12),
     "snapshot_kimg": (0, 1e12),
     "save_minutes": (0, 1e6),
+    "evaluate_kimg": (0, 1e12),
+    "evaluate_count": (2, 1e6),
     "fps": (0.01, 1e4),
     "threads": (1, 4096),
 }
@@ -154,6 +157,15 @@ class TrainConfig:
     """Thousands of pairs between saves of snapshot, sample sheet and resumable state."""
     save_minutes: float = 30
     """Minutes after which these are saved as well; 0: save by pairs only."""
+    evaluate_kimg: float = 0
+    """Thousands of pairs between evaluations of the averaged weights, as by digan-fast evaluate;
+    0: none."""
+    evaluate_protocol: Literal["digan", "stylegan-v", "digan-proxy"] = "digan-proxy"
+    """Protocol of these evaluations."""
+    evaluate_features: str = "random3d"
+    """random3d, efficientnet-lite0, or a file of I3D's weights."""
+    evaluate_count: Annotated[int | None, _OWN_DEFAULT] = None
+    """Real and generated videos of each set; default: the protocol's, real ones as far as there are."""
     threads: Annotated[int | None, _OWN_DEFAULT] = None
     """CPU threads that torch uses; default: torch's own choice."""
     device: Annotated[str | None, _OWN_DEFAULT] = None
@@ -199,14 +211,7 @@ class TrainConfig:
 
     def frame_range(self) -> slice:
         """``frames`` as a slice.  Raises ValueError if it is not START:STOP."""
-        try:
-            start, stop = (int(part) if part else None for part in self.frames.split(":"))
-        except ValueError:
-            raise ValueError(f"frames: {self.frames!r}, expected START:STOP") from None
-        first = start or 0
-        if first < 0 or (stop is not None and stop <= first):
-            raise ValueError(f"frames: {self.frames!r}, expected START:STOP with 0 ≤ START < STOP")
-        return slice(start, stop)
+        return frame_range(self.frames)
 
     def generator_kwargs(self, c_dim: int) -> dict[str, Any]:
         """The generator's arguments.  Raises ValueError if ``generator_config`` is not a generator configuration."""

@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import json
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from digan_fast.files import replacing
 
-_REAL, _FAKE, _R1 = "logits/D_real_", "logits/D_fake_", "r1/"
+_REAL, _FAKE, _R1, _MEASURED = "logits/D_real_", "logits/D_fake_", "r1/", "evaluation/"
+_BETWEEN_REAL = f"{_MEASURED}real against real"
 
 
 def _panels(lines: Sequence[Mapping[str, float]]) -> dict[str, list[str]]:
     """The terms of each panel, by title; the discriminator's heads are those named in the log."""
     names = list(dict.fromkeys(name for line in lines for name in line))
     heads = [name.removeprefix(_REAL) for name in names if name.startswith(_REAL)]
-    return {
+    panels = {
         "losses": ["loss/G", "loss/D_fake", "loss/D_real"],
         "logits": [f"{which}{head}" for head in heads for which in (_REAL, _FAKE)],
         "R1 penalty (before γ/2)": [name for name in names if name.startswith(_R1)],
     }
+    # A metric has a panel of its own, with its value between real clips.
+    for name in names:
+        if name.startswith(_MEASURED) and not name.startswith(_BETWEEN_REAL):
+            title = name.removeprefix(_MEASURED)
+            panels[title] = [name, f"{_BETWEEN_REAL}, {title}"]
+    return panels
+
+
+def _marker(points: Sequence[object]) -> str | None:
+    """A single point has no line to be seen by."""
+    return "o" if len(points) == 1 else None
 
 
 def plot(run: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Path:
-    """Plot the losses, logits and penalties of a run's folder over thousands of pairs; default ``RUN/curves.png``.
+    """Plot a run's losses, logits, penalties and evaluations over thousands of pairs; default ``RUN/curves.png``.
 
     Raises FileNotFoundError without a log, ValueError for an empty one, ModuleNotFoundError without matplotlib.
     """
@@ -40,14 +53,18 @@ def plot(run: str | os.PathLike[str], out: str | os.PathLike[str] | None = None)
         raise ValueError(f"{log}: not a log of digan_fast: {error}") from error
     if not lines:
         raise ValueError(f"{log}: no line yet")
-    figure = Figure(figsize=(12, 3.4), layout="constrained")
     panels = _panels(lines)
+    figure = Figure(figsize=(4 * len(panels), 3.4), layout="constrained")
     for axes, (title, names) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
         for name in names:
             points = [(line["pairs"] / 1000, line[name]) for line in lines if name in line]
             if points:
-                axes.plot(*zip(*points, strict=True), label=name.split("/")[1], linewidth=1)
-        axes.set(title=title, xlabel="thousand pairs")
+                between = name.startswith(_BETWEEN_REAL)
+                label = "real against real" if between else name.partition("/")[2].partition(" [")[0]
+                style = {"linestyle": "--", "color": "0.5"} if between else {}
+                axes.plot(*zip(*points, strict=True), label=label, linewidth=1, marker=_marker(points), **style)
+        axes.set_title("\n".join(textwrap.wrap(title, 40)), fontsize=12 if len(title) < 40 else 8)
+        axes.set(xlabel="thousand pairs")
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend(fontsize=8)

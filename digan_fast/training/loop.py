@@ -17,8 +17,10 @@ from digan_fast.allocator import keep_freed_memory
 from digan_fast.data.clips import Clips
 from digan_fast.data.finding import Findings, survey
 from digan_fast.files import replacing
+from digan_fast.metrics.features import FeatureNetwork
 from digan_fast.networks import Generator, discriminators
 from digan_fast.training.config import TrainConfig
+from digan_fast.training.evaluating import evaluate_run, load_features
 from digan_fast.training.folder import CONFIG, LOG, SNAPSHOT, STATE, clear_leftovers, owned, resumable, resuming
 from digan_fast.training.initial import load_initial, start_from
 from digan_fast.training.interrupts import interruptible
@@ -41,6 +43,7 @@ def train(config: TrainConfig) -> Path:
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         initial = None if config.init is None or resumed is not None else load_initial(config.init)
+        network = load_features(config)
         found = survey(config.data, config.conditional, config.split, config.take, [folder])
         classes = sorted({source.label for source in found.sources if source.label is not None})
         check_networks(config, classes, resumed)
@@ -66,7 +69,7 @@ def train(config: TrainConfig) -> Path:
             with replacing(folder / CONFIG) as part:
                 part.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
             (folder / LOG).unlink(missing_ok=True)
-        _loop(run)
+        _loop(run, network)
     return folder / SNAPSHOT
 
 
@@ -137,7 +140,7 @@ def due(run: Run, every_kimg: float) -> bool:
     return run.pairs // every > (run.pairs - run.batch) // every
 
 
-def _loop(run: Run) -> None:
+def _loop(run: Run, network: FeatureNetwork | None) -> None:
     config = run.config
     total = int(config.kimg * 1000)
     saved, saved_at = -1, time.monotonic()
@@ -156,6 +159,9 @@ def _loop(run: Run) -> None:
             finished = run.pairs >= total
             if due(run, config.tick_kimg) or finished:
                 log.write(json.dumps(run.line()) + "\n")
+                log.flush()
+            if network is not None and (due(run, config.evaluate_kimg) or finished):
+                log.write(json.dumps(evaluate_run(run, network), ensure_ascii=False) + "\n")
                 log.flush()
             waited = config.save_minutes > 0 and time.monotonic() - saved_at >= 60 * config.save_minutes
             if due(run, config.snapshot_kimg) or waited or finished:

@@ -11,6 +11,7 @@ from typing import Final
 from digan_fast import video
 from digan_fast.data.finding import survey
 from digan_fast.training.config import TrainConfig
+from digan_fast.training.evaluating import load_features
 from digan_fast.training.folder import check_folder, resumable
 from digan_fast.training.initial import load_initial
 from digan_fast.training.loop import check_networks
@@ -31,6 +32,7 @@ def preview(config: TrainConfig) -> str:
     resumed = resumable(config)
     if config.init is not None and resumed is None:
         load_initial(config.init)
+    load_features(config)
     found = survey(config.data, config.conditional, config.split, config.take, [Path(config.out)])
     sizes = Counter(source.label for source in found.sources if source.label is not None)
     check_networks(config, sorted(sizes), resumed)

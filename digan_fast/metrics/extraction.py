@@ -1,0 +1,160 @@
+"""Features of real and of generated clips, block by block, on disk."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from digan_fast.metrics.features import FeatureNetwork
+from digan_fast.metrics.generated import class_numbers, draw_labels, generate, rounded
+from digan_fast.metrics.protocols import FAKE_FIELDS, REAL_FIELDS, Protocol
+from digan_fast.metrics.real import Draw, Listing, clip_names, draw, fingerprint, read_clips, survey_frames
+from digan_fast.metrics.store import BLOCK, Store
+from digan_fast.metrics.work import Data, Subject, Work
+
+# Blocks whose videos are decoded ahead.
+_AHEAD: Final = 2
+
+
+class RealFeatures:
+    """Features of the real clips of every trial, cached beside the data."""
+
+    def __init__(self, data: Data, protocol: Protocol, network: FeatureNetwork, work: Work) -> None:
+        self.data = data
+        self.protocol = protocol
+        self.network = network
+        self.work = work
+        self.store = Store(data.cache / f"{network.name}-{protocol.key(REAL_FIELDS)}")
+        with work.timed("counting frames"):
+            self.listing: Listing = work.processes.from_first(self._list)
+            self.draw: Draw = draw(self.listing, protocol, str(data.root))
+        work.leave_out([*self.listing.left_out, *self.listing.short(protocol)])
+
+    def first(self) -> Tensor:
+        """The first clip, uint8 [1, T, 3, H, W], its features tried."""
+        clips = self.draw.clips[:1].tolist()
+        path = self.listing.sources[clips[0][0]].path
+        pixels = read_clips(path, [clips[0][1]], self.protocol, self.data.reading)
+        self.network(pixels, clip_names(self.listing, clips))
+        return pixels
+
+    def compute(self) -> None:
+        """Computes this process's missing blocks."""
+        clips = self.draw.clips
+        blocks = self.work.blocks(self.store, len(clips), f"real clips, {self.network.name}")
+        with ThreadPoolExecutor(self.work.workers) as pool:
+            queue: deque[tuple[range, list[Future[Tensor]]]] = deque()
+            for block in itertools.chain(blocks, [None] * _AHEAD):
+                if block is not None:
+                    queue.append((block, self._submit(pool, _part(clips, block))))
+                if queue and (block is None or len(queue) > _AHEAD):
+                    self._finish(*queue.popleft(), clips)
+
+    def _submit(self, pool: ThreadPoolExecutor, clips: list[list[int]]) -> list[Future[Tensor]]:
+        """One decoding of each video."""
+        tasks = []
+        for number, same in itertools.groupby(clips, key=lambda clip: clip[0]):
+            path, starts = self.listing.sources[number].path, [start for _, start in same]
+            tasks.append(pool.submit(read_clips, path, starts, self.protocol, self.data.reading))
+        return tasks
+
+    def _finish(self, block: range, tasks: list[Future[Tensor]], clips: Tensor) -> None:
+        with self.work.timed("waiting for decoding"):
+            pixels = torch.cat([task.result() for task in tasks])
+        names = clip_names(self.listing, _part(clips, block))
+        with self.work.timed("features of real clips"):
+            self.store.write(block.start // BLOCK, _rows(self.network, pixels, names, self.work.batch))
+
+    def _list(self) -> Listing:
+        """The frame counts: from the cache if the files have not changed; what is stale there is removed."""
+        data = self.data
+        listed, timed = fingerprint(data.root, data.sources)
+        described = {**data.described, "frames": repr(data.reading.frames), "fps": data.reading.fps}
+        record = self.store.record()
+        if record is not None and {"counts", "left_out"} <= record.keys():
+            changed = "files" if record.get("files") != timed else "options that choose them"
+            if record.get("files") == timed and record.get("described") == described:
+                self.work.say(f"real features: {self.store.folder}")
+                return Listing(data.sources, record["counts"], record["left_out"])
+            self.work.say(f"real features: {self.store.folder} is stale, the data's {changed} changed; computed anew")
+        listing = survey_frames(data.sources, data.reading, self.work.workers, self.work.shows)
+        draw(listing, self.protocol, str(data.root))
+        self.store.begin(
+            {
+                "protocol": self.protocol.to_json(),
+                "files": timed,
+                "file_list_sha256": listed,
+                "described": described,
+                "counts": listing.counts,
+                "left_out": listing.left_out,
+            }
+        )
+        return listing
+
+
+class FakeFeatures:
+    """Features of the generated clips of every trial; trial t has the seeds after those of trial t − 1."""
+
+    def __init__(
+        self, subject: Subject, protocol: Protocol, network: FeatureNetwork, labels: Sequence[str | None], work: Work
+    ) -> None:
+        self.subject = subject
+        self.protocol = protocol
+        self.network = network
+        self.work = work
+        self.labels = class_numbers(subject.generator, labels, subject.name)
+        self.store = Store(work.scratch / f"{network.name}-{protocol.key(FAKE_FIELDS)}")
+        self.count = protocol.trials * protocol.fake
+
+    def first(self) -> Tensor:
+        """The first few videos, [B, T, 3, H, W], the features of one tried."""
+        pictures = self._pictures(range(min(4, self.count)))
+        self.network(rounded(pictures[:1], self.protocol.rounding), [self._name(0)])
+        return pictures
+
+    def compute(self) -> None:
+        """Computes this process's missing blocks."""
+        self.work.processes.from_first(self._begin)
+        for block in self.work.blocks(self.store, self.count, f"generated, {self.network.name}"):
+            rows = []
+            for first in range(block.start, block.stop, self.work.batch):
+                numbers = range(first, min(block.stop, first + self.work.batch))
+                with self.work.timed("generating"):
+                    pixels = rounded(self._pictures(numbers), self.protocol.rounding).cpu()
+                with self.work.timed("features of generated clips"):
+                    rows.append(self.network(pixels, [self._name(number) for number in numbers]))
+            self.store.write(block.start // BLOCK, torch.cat(rows))
+
+    def trial(self, trial: int) -> Tensor:
+        """The numbers of a trial's clips."""
+        return torch.arange(trial * self.protocol.fake, (trial + 1) * self.protocol.fake)
+
+    def _begin(self) -> None:
+        """Keeps what a killed evaluation of the same weights left, removes anything else."""
+        key = {"weights": self.subject.sha256, "labels": self.labels}
+        if self.store.record() != key:
+            self.store.begin(key)
+
+    def _pictures(self, numbers: range) -> Tensor:
+        seeds = [self.protocol.seed + number for number in numbers]
+        labels = draw_labels(self.subject.generator, seeds, self.labels)
+        return generate(self.subject.generator, seeds, self.protocol, labels, self.subject.name)
+
+    def _name(self, number: int) -> str:
+        return f"{self.subject.name}, seed {self.protocol.seed + number}"
+
+
+def _part(clips: Tensor, block: range) -> list[list[int]]:
+    found: list[list[int]] = clips[block.start : block.stop].tolist()
+    return found
+
+
+def _rows(network: FeatureNetwork, pixels: Tensor, names: list[str], batch: int) -> Tensor:
+    parts = range(0, len(pixels), batch)
+    return torch.cat([network(pixels[first : first + batch], names[first : first + batch]) for first in parts])

@@ -1,0 +1,208 @@
+"""The real clips of an evaluation: which there are, which are drawn, and their pixels."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from digan_fast import video
+from digan_fast.data.finding import Source
+from digan_fast.metrics.protocols import Protocol
+from digan_fast.video.pictures import is_image_name
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How frames are read: their side, the crop (None: they have that side already), which, at what rate."""
+
+    size: int
+    crop: str | None = None
+    frames: slice = field(default_factory=lambda: slice(None))
+    fps: float | None = None
+    snapshot: str = "the snapshot"
+
+    def prepared(self, frame: Tensor, path: Path) -> Tensor:
+        """uint8 [3, size, size].  Raises ValueError, naming the file, for a frame that does not fit."""
+        height, width = frame.shape[1:]
+        expected = f"{self.size}×{self.size}, the resolution of {self.snapshot}"
+        if self.crop is None:
+            if (height, width) != (self.size, self.size):
+                raise ValueError(
+                    f"{path}: a frame of {width}×{height}, expected {expected}; --crop center, left or right crops and "
+                    "resizes, and is recorded"
+                )
+            return frame
+        if min(height, width) < self.size:
+            raise ValueError(
+                f"{path}: a frame of {width}×{height}, which would be enlarged, expected {expected} or more"
+            )
+        return video.square(frame, self.size, self.crop)
+
+
+@dataclass
+class Listing:
+    """Videos, the number of frames that may be used of each, and what was left out."""
+
+    sources: list[Source]
+    counts: list[int]
+    left_out: list[str] = field(default_factory=list)
+
+    def short(self, protocol: Protocol) -> list[str]:
+        """A line about the videos that are shorter than a clip."""
+        few = [source for source, count in zip(self.sources, self.counts, strict=True) if 0 < count < protocol.span]
+        return [f"{len(few)} shorter than the {protocol.span} frames of a clip, such as {few[0].path}"] if few else []
+
+
+def fingerprint(root: Path, sources: Sequence[Source]) -> tuple[str, str]:
+    """Two SHA-256: of the list of files and their sizes, the same for every copy; and of their times as well."""
+    listed, timed = hashlib.sha256(), hashlib.sha256()
+    base = root if root.is_dir() else root.parent
+    for source in sources:
+        for path in _files(source.path):
+            status = path.stat()
+            line = f"{path.relative_to(base).as_posix()}\0{status.st_size}\n".encode()
+            listed.update(line)
+            timed.update(line + str(status.st_mtime_ns).encode())
+    return listed.hexdigest(), timed.hexdigest()
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    with os.scandir(path) as entries:
+        return sorted(Path(entry.path) for entry in entries if is_image_name(entry.name))
+
+
+def survey_frames(sources: Sequence[Source], reading: Reading, workers: int, progress: bool) -> Listing:
+    """Counts frames and checks the first one of every video.
+
+    One that cannot be read is left out.  Raises ValueError, naming the file, for one whose frames do not fit.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        counted = pool.map(lambda source: _count(source.path, reading), sources)
+        bar = tqdm(counted, desc="counting frames", total=len(sources), unit="video", disable=not progress)
+        counts = list(bar)
+    listing = Listing(list(sources), [count if isinstance(count, int) else 0 for count in counts])
+    listing.left_out += [count for count in counts if isinstance(count, str)]
+    return listing
+
+
+def _count(path: Path, reading: Reading) -> int | str:
+    """The number of frames to use, or why the file cannot be read."""
+    try:
+        first = next(iter(video.iter_frames(path)))
+        count = video.frame_count(path)
+    except (ValueError, OSError) as error:
+        return str(error) if str(path) in str(error) else f"{path}: {error}"
+    reading.prepared(first, path)
+    if reading.fps is not None and not path.is_dir():
+        rate = video.frame_rate(path)
+        count = count if rate is None else int(count * reading.fps / rate)
+    return len(range(count)[reading.frames])
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Clips [U, 2] (video, first frame), ascending; those of each trial, and two sets without a common clip."""
+
+    clips: Tensor
+    trials: tuple[Tensor, ...]
+    halves: tuple[Tensor, Tensor] | None
+
+
+def draw(listing: Listing, protocol: Protocol, data: str) -> Draw:
+    """The real clips of every trial.
+
+    Raises ValueError, naming the data, if no video is long enough or there are too few clips.
+    """
+    span = protocol.span
+    longest = max(listing.counts, default=0)
+    unread = f"; {len(listing.left_out)} cannot be read: {listing.left_out[0]}" if listing.left_out else ""
+    videos = f"{len(listing.counts)} video{'' if len(listing.counts) == 1 else 's'}"
+    frames = f"{protocol.length} frames" + (f", {protocol.stride} apart" if protocol.stride > 1 else "")
+    if longest < span:
+        raise ValueError(
+            f"{data}: the longest of {videos} has {longest} frames to use, expected {span} or more "
+            f"for clips of {frames}{unread}"
+        )
+    chosen: list[Tensor] = []
+    halves: tuple[Tensor, Tensor] | None = None
+    for trial in range(protocol.trials):
+        generator = torch.Generator().manual_seed(protocol.seed * 1_000_003 + trial)
+        clips = _all_clips(listing.counts, protocol, span, generator)
+        wanted = len(clips) if protocol.real is None else protocol.real
+        if len(clips) < wanted and protocol.at_most:
+            wanted = len(clips)
+        if len(clips) < wanted or wanted < 2:
+            raise ValueError(
+                f"{data}: {len(clips)} clips of {frames} in {videos}, expected "
+                f"{max(2, wanted)} for the protocol {protocol.title}; --real takes fewer, which its name then "
+                f"says{unread}"
+            )
+        order = torch.randperm(len(clips), generator=generator)
+        chosen.append(clips[order[:wanted]])
+        if trial == 0 and len(clips) >= 4:
+            half = min(wanted, len(clips) // 2)
+            halves = clips[order[:half]], clips[order[half : 2 * half]]
+    sets = [*chosen, *(halves or ())]
+    unique, numbers = torch.cat(sets).unique(dim=0, return_inverse=True)
+    parts = numbers.split([len(part) for part in sets])
+    return Draw(unique, parts[: len(chosen)], (parts[-2], parts[-1]) if halves else None)
+
+
+def _all_clips(counts: Sequence[int], protocol: Protocol, span: int, generator: torch.Generator) -> Tensor:
+    """[M, 2]: video and first frame of every clip that the rule allows."""
+    found = []
+    group = protocol.length * protocol.stride
+    for number, count in enumerate(counts):
+        free = count - span + 1
+        if free < 1:
+            continue
+        if protocol.clips == "one":
+            starts = torch.randint(free, (1,), generator=generator)
+        elif protocol.clips == "every":
+            starts = torch.arange(free)
+        elif protocol.clips == "disjoint":
+            starts = torch.arange(0, free, group)
+        else:
+            starts = (torch.arange(count // group)[:, None] * group + torch.arange(protocol.stride)).flatten()
+        found.append(torch.stack((torch.full_like(starts, number), starts), 1))
+    return torch.cat(found)
+
+
+def read_clips(path: Path, starts: Sequence[int], protocol: Protocol, reading: Reading) -> Tensor:
+    """uint8 [N, T, 3, size, size]: the clips of one video that begin at the given frames.
+
+    Raises ValueError, naming the file, if it is damaged, has fewer frames, or one that does not fit.
+    """
+    offsets = range(0, protocol.length * protocol.stride, protocol.stride)
+    needed = {start + offset for start in starts for offset in offsets}
+    moving = {} if reading.fps is None or path.is_dir() else {"fps": reading.fps}
+    part = reading.frames
+    frames: dict[int, Tensor] = {}
+    decoded = itertools.islice(video.iter_frames(path, **moving), part.start, part.stop, part.step)
+    last = max(needed)
+    for index, frame in enumerate(decoded):
+        if index in needed:
+            frames[index] = reading.prepared(frame, path)
+        if index == last:
+            break
+    else:
+        raise ValueError(
+            f"{path}: it ends before frame {last}, which its index promises: damaged, or of a varying rate (--fps "
+            "reads it at a constant one)"
+        )
+    return torch.stack([torch.stack([frames[start + offset] for offset in offsets]) for start in starts])
+
+
+def clip_names(listing: Listing, clips: Iterable[Sequence[int]]) -> list[str]:
+    return [f"{listing.sources[number].path}, the clip from frame {start}" for number, start in clips]
