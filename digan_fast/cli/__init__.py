@@ -33,6 +33,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "motions": ("digan_fast.cli.motions", "one content with many motions"),
     "convert": ("digan_fast.cli.convert", "a published pickle, or a snapshot, to safetensors"),
     "train": ("digan_fast.cli.train", "train on videos"),
+    "fit": ("digan_fast.cli.fit", "train a network on one clip, without a generator"),
+    "project": ("digan_fast.cli.project", "find a clip in a snapshot's latent space"),
     "curves": ("digan_fast.cli.curves", "draw the curves of a training run"),
 }
 TRACEBACK: Final = "DIGAN_FAST_TRACEBACK"
