@@ -50,8 +50,8 @@ class FitConfig:
 
     ``network``: inr, siren or fourier.  ``storage``: as for :meth:`VideoINR.save`; ``size_kb``: the size of the file,
     in thousands of bytes, for which widths are chosen.  ``pixels`` of a step bound its memory.  ``psnr`` in decibels
-    ends the fit when the stored network reaches it over the whole clip.  ``patience``: evaluations, 40 in all or one in 50 steps, without
-    a gain of 0.05 dB after which the rate decays and the fit ends.
+    ends the fit when the stored network reaches it over the whole clip.  ``patience``: evaluations (40, or one in 50
+    steps) without a gain of 0.05 dB after which the rate decays and the fit ends.
     """
 
     network: str = "inr"
