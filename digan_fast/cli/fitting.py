@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,11 @@ from digan_fast.inr import StoredVideo
 from digan_fast.training.folder import check_folder
 
 
-def check_out(out: Path, *inputs: Path | None) -> dict[str, Path]:
-    """The files to write beside ``out``.  Raises UsageError if one cannot be written, or is one of the inputs."""
+def check_out(out: Path, inputs: Sequence[Path | None], size: float = 0) -> dict[str, Path]:
+    """The files to write beside ``out``, which needs so many bytes.
+
+    Raises UsageError if one cannot be written, or is one of the inputs; OSError if the disk has too little room.
+    """
     if out.suffix.lower() != ".safetensors":
         raise UsageError(f"--out: {out}, expected the suffix .safetensors")
     beside = companions(out)
@@ -33,6 +37,10 @@ def check_out(out: Path, *inputs: Path | None) -> dict[str, Path]:
         check_folder(out.parent)
     except ValueError as error:
         raise UsageError(f"--{error}") from error
+    place = next(each for each in out.absolute().parents if each.exists())
+    free = shutil.disk_usage(place).free
+    if free < size:
+        raise OSError(f"{out}: {free / 1000:.0f} kB are free in {place}, expected {size / 1000:.0f} kB or more")
     return beside
 
 

@@ -51,7 +51,7 @@ def run(options: InterpolateOptions) -> None:
     from digan_fast.cli import stored, streams
 
     streams.check(options)
-    stored.check_snapshot(options.snapshot, "interpolate")
+    stored.check_snapshot(options.snapshot, "pass it as --projected FILE")
     legs = len(options.projected) + len(options.seeds) - 1
     grid = options.view == "grid"
     steps = options.steps or (6 if grid else 48)

@@ -35,7 +35,7 @@ def run(options: MotionsOptions) -> None:
     streams.check(options)
     if options.projected is not None and options.seed:
         raise UsageError("--seed: with --projected the content is that of the file")
-    stored.check_snapshot(options.snapshot, "motions")
+    stored.check_snapshot(options.snapshot, "pass it as --projected FILE")
     count = len(options.motion_seeds)
     grid = streams.grid_of(options, count)
     generator = streams.load_generator(options)

@@ -85,13 +85,13 @@ def run(options: ProjectOptions) -> None:
     chosen = {f.name: getattr(options, f.name) for f in dataclasses.fields(ProjectConfig) if f.name in names}
     try:
         config = ProjectConfig(**chosen)
-        beside = fitting.check_out(options.out, options.clip, options.snapshot)
+        beside = fitting.check_out(options.out, [options.clip, options.snapshot])
         if options.fps is not None and not 0.01 <= options.fps <= 10000:
             raise ValueError(f"fps: {options.fps}, expected 0.01 to 10000")
     except ValueError as error:
         raise UsageError(by_option(error, names)) from error
     with fitting.threads(options.threads):
-        stored.check_snapshot(options.snapshot, "interpolate")
+        stored.check_snapshot(options.snapshot, "digan-fast generate FILE plays it")
         generator = streams.generator_of(options.snapshot, options.device)
         _check_inr(generator, options.snapshot)
         labels = streams.labels_of(generator, options.label, 1)

@@ -45,8 +45,7 @@ def play(path: Path, options: RenderOptions) -> None:
     streams.write(options.out, streams.started(pictures), len(times), grid, options)
 
 
-def check_snapshot(path: Path | None, command: str) -> None:
-    """Raises ValueError if the file holds a video instead of a snapshot."""
+def check_snapshot(path: Path | None, instead: str) -> None:
+    """Raises ValueError, which ends with what to do instead, if the file holds a video and not a snapshot."""
     if path is not None and is_stored_video(path):
-        name = os.fspath(path)
-        raise ValueError(f"{name}: a video's network, expected a snapshot; {command} takes it as --projected {name}")
+        raise ValueError(f"{os.fspath(path)}: a video's network, expected a snapshot; {instead}")

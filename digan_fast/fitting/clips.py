@@ -112,9 +112,8 @@ def _scaled(frame: Tensor, longer_side: int | None) -> Tensor:
     if longer_side is None or longer_side == longer:
         return frame
     if longer_side > longer:
-        raise ValueError(
-            f"frames of {frame.shape[2]}×{frame.shape[1]}, expected a longer side of {longer_side} or more"
-        )
+        extent = f"{frame.shape[2]}×{frame.shape[1]}"
+        raise ValueError(f"frames of {extent}, expected a longer side of {longer_side} or more, as asked for")
     height, width = (max(1, round(extent * longer_side / longer)) for extent in frame.shape[1:])
     return F.interpolate(frame[None], (height, width), mode="bilinear", antialias=True)[0]
 

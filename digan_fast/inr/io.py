@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 from torch import Tensor
 
 from digan_fast.inr.motion import Motion
-from digan_fast.inr.storage import packed, unpacked
+from digan_fast.inr.storage import STORAGES, packed, unpacked
 from digan_fast.levels import Coordinates, Layer, Level
 from digan_fast.reference.activations import ACTIVATIONS
 from digan_fast.tensor_files import save_tensors
@@ -79,8 +79,10 @@ def opened(
         with safe_open(os.fspath(path), framework="pt", device=device) as file:
             metadata = file.metadata() or {}
             names = list(file.keys())
-            stored = metadata.get("storage", "float32") != "float32"
-            return make(metadata, names, unpacked(names, file.get_tensor) if stored else file.get_tensor)
+            storage = metadata.get("storage", "float32")
+            if storage not in STORAGES:
+                raise ValueError(f"its storage is {storage!r}, expected one of {', '.join(STORAGES)}")
+            return make(metadata, names, file.get_tensor if storage == "float32" else unpacked(names, file.get_tensor))
     except (SafetensorError, *_DAMAGES) as error:
         raise ValueError(f"{os.fspath(path)}: not a saved {kind}: {error}") from error
 

@@ -116,6 +116,8 @@ class VideoMLP:
         extents = (network.height, network.width)
         if any(type(extent) is not int or extent < 1 for extent in extents) or not layers:
             raise ValueError(f"a picture of {extents} from {len(layers)} layers, expected positive numbers")
+        if any(tensor.dtype != torch.float32 for tensor in network.tensors().values()):
+            raise ValueError("its tensors are not float32 after loading")
         with torch.no_grad():
             colours = network.at(network.weights[0].new_zeros(1, 3))
         if colours.shape != (1, 3) or network.weights[0].shape[0] != 1:
