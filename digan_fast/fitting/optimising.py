@@ -33,7 +33,7 @@ class Schedule:
     def settle(self, step: int) -> None:
         """Begin the decay now, if it has not begun; it takes 30 % of all steps up to its end."""
         if step < self._decay:
-            self._decay, self.end = step, min(self.end, math.ceil(step / _STEADY))
+            self._decay, self.end = step, min(self.end, round(step / _STEADY))
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""``StoredVideo``: a file with one video's network, what it was fitted to, and how to play it."""
+"""``StoredVideo``: a file with a video's network, what it was fitted to, and how to play it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Latents:
 
 @dataclass(frozen=True, eq=False)
 class StoredVideo:
-    """One video's network, with the clip that it was fitted to and its latents, if there are any.
+    """A network with the clip that it was fitted to and its latents, if there are any; with those, it is one video's.
 
     A ``VideoINR`` is square: a clip of H×W pixels is the centre of the square picture of side ``img_resolution`` that
     is at least as large.
@@ -67,8 +67,8 @@ class StoredVideo:
     def __post_init__(self) -> None:
         network, clip = self.network, self.clip
         if isinstance(network, VideoINR):
-            if len(network) != 1:
-                raise ValueError(f"it holds {len(network)} videos, expected one; inr[i] is one of them")
+            if len(network) != 1 and (clip is not None or self.latents is not None):
+                raise ValueError(f"{len(network)} videos, expected one: a clip or latents are those of one")
             if clip is not None and max(clip.height, clip.width) > network.img_resolution:
                 raise ValueError(f"a clip of {clip.width}×{clip.height} from a picture of {network.img_resolution}²")
 
@@ -96,7 +96,7 @@ class StoredVideo:
         levels: int | None = None,
         precision: str = "float32",
     ) -> Iterator[Tensor]:
-        """A stream of frames [1, 3, H, W] at times [T], in bounded memory.
+        """A stream of frames [B, 3, H, W] at times [T], in bounded memory.
 
         size: the longer side in pixels; without a clip, as for :meth:`VideoINR.render`.  window: a rectangle of that
         picture.  levels and precision: as for :meth:`VideoINR.render`; a ``VideoMLP`` has neither (ValueError).
