@@ -60,7 +60,7 @@ class ProjectOptions:
     """Standard deviation of the noise at the beginning, as a share of that of w."""
     lr: float = 0.1
     """Adam's learning rate for latents."""
-    tuning_lr: float = 0.002
+    tuning_lr: float = 0.01
     """Adam's learning rate for weights."""
     pixels: int = 32768
     """Pixels per step: as many frames as have them, at least two; they bound its memory."""

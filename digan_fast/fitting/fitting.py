@@ -157,10 +157,14 @@ class Fitting:
                 if config.psnr is not None and found >= config.psnr and self.stored_quality().psnr >= config.psnr:
                     kept, ended = self._copied(), "psnr"
                     break
-                if since >= config.patience and ended == "steps":
+                if since >= config.patience and schedule.decays(step):
+                    ended = "plateau"
+                    break
+                if since >= config.patience:
                     schedule.settle(step)
-                    ended = "plateau" if schedule.end < config.steps else ended
+                    since = 0
             bar.total = step
+        ended = "plateau" if ended == "steps" and step < config.steps else ended
         network = _with(self.video.network, kept)
         return Fitted(replace(self.video, network=network), curve, watch.seconds, step, ended)
 

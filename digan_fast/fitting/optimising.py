@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 _WARM_UP: Final = 50
-_STEADY: Final = 0.7
+_STEADY: Final = 0.3
+_SETTLING: Final = 0.5
 _SMALLEST: Final = 0.02
 
 
 class Schedule:
-    """Factors of the learning rate: a warm-up, a steady part, and a cosine down to 2 % over the last 30 % of steps."""
+    """Factors of the learning rate: a warm-up, steady to 30 % of the steps, then a cosine down to 2 %."""
 
     def __init__(self, steps: int) -> None:
         self.end = steps
@@ -30,10 +31,13 @@ class Schedule:
         share = (step - self._decay) / max(1, self.end - self._decay)
         return warm * (_SMALLEST + (1 - _SMALLEST) * (1 + math.cos(math.pi * share)) / 2)
 
+    def decays(self, step: int) -> bool:
+        """Whether the decay has begun."""
+        return step >= self._decay
+
     def settle(self, step: int) -> None:
-        """Begin the decay now, if it has not begun; it takes 30 % of all steps up to its end."""
-        if step < self._decay:
-            self._decay, self.end = step, min(self.end, round(step / _STEADY))
+        """Begin the decay now; it takes half as many steps as there have been."""
+        self._decay, self.end = step, min(self.end, step + math.ceil(_SETTLING * step))
 
 
 @dataclass

@@ -55,7 +55,7 @@ class ProjectConfig:
     tuning_steps: int = 500
     space: str = "w"
     lr: float = 0.1
-    tuning_lr: float = 0.002
+    tuning_lr: float = 0.01
     noise: float = 0.05
     pixels: int = 32768
     seed: int = 0

@@ -133,14 +133,14 @@ def test_it_ends_on_a_plateau_after_the_rate_has_decayed():
 def test_the_schedule():
     schedule = Schedule(1000)
     assert schedule.factor(0) == 0.02
-    assert schedule.factor(49) == schedule.factor(699) == 1
+    assert schedule.factor(49) == schedule.factor(299) == schedule.factor(300) == 1
+    assert schedule.factor(650) == pytest.approx(0.51)
     assert schedule.factor(999) < 0.03
-    schedule.settle(350)
-    assert schedule.end == 500
-    assert schedule.factor(350) == 1
-    assert schedule.factor(425) == pytest.approx(0.51)
-    schedule.settle(400)
-    assert schedule.end == 500
+    assert not schedule.decays(299)
+    schedule.settle(200)
+    assert schedule.end == 300
+    assert schedule.factor(250) == pytest.approx(0.51)
+    assert schedule.decays(200)
 
 
 def test_an_interrupt_keeps_the_best():
