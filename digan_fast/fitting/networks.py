@@ -15,11 +15,13 @@ from digan_fast.tensor_files import file_size
 
 NETWORKS: Final = ("inr", "siren", "fourier")
 # Standard deviations of the frequencies of a picture of _SIDE pixels, in radians per unit, and of the phases' slopes
-# over a clip of _FRAMES frames; frequencies grow with the root of the side, as pictures have less power in higher ones.
+# over a clip of _FRAMES frames: those of an INR's sinusoids run from 0, for what stands still, to the steepest.
+# Frequencies grow with the root of the side, as pictures have less power in higher ones.
 _SIDE: Final = 128
 _FRAMES: Final = 64
-_COARSE, _FINE, _SLOPE = 15.0, 50.0, 4.0
-_STEEPEST: Final = 12.0
+_COARSE, _FINE, _SLOPE = 15.0, 50.0, 30.0
+_STEEPEST: Final = 60.0
+_FOURIER_SLOPE: Final = 2.0
 _WIDTHS: Final = range(8, 4097, 4)
 _OMEGA: Final = 30.0
 _LAYERS: Final = 4
@@ -96,13 +98,14 @@ def _inr(clip: Clip, width: int, random: _Random) -> VideoINR:
 def _level(
     random: _Random, side: int, below: int, sinusoids: int, widths: list[int], frequency: float, slope: float
 ) -> Level:
+    slopes = torch.linspace(0, 1, sinusoids).square() * (slope / math.sqrt(sinusoids * (1 + _LRELU_SLOPE**2)))
     # The hidden units of the motion bend at moments spread over the clip, so that phases are free curves of time.
     motion = Motion(
         offset=random.uniform(-math.pi, math.pi, 1, sinusoids),
         velocity=torch.ones(1, sinusoids),
         weight0=torch.eye(sinusoids),
         bias0=-random.uniform(0, 1, sinusoids),
-        weight1=random.normal(sinusoids, sinusoids) * (slope / math.sqrt(sinusoids * (1 + _LRELU_SLOPE**2))),
+        weight1=random.normal(sinusoids, sinusoids) * slopes[:, None],
         bias1=torch.zeros(sinusoids),
     )
     layers, inputs = [], below + 2 * sinusoids
@@ -127,7 +130,7 @@ def _siren(clip: Clip, width: int, random: _Random) -> VideoMLP:
 def _fourier(clip: Clip, width: int, random: _Random) -> VideoMLP:
     """Random Fourier features (arXiv 2006.10739) below layers of ReLUs."""
     scale = _FINE * math.sqrt(max(clip.height, clip.width) / _SIDE) / 2
-    slope = min(_STEEPEST, _SLOPE * clip.frames / _FRAMES) / 2
+    slope = _FOURIER_SLOPE * min(clip.frames / _FRAMES, 3)
     frequency = random.normal(1, width, 3) * torch.tensor([scale, scale, slope])
     extents = [2 * width, *[width] * (_LAYERS - 1), 3]
     weights, biases = [], []
