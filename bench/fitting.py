@@ -137,25 +137,26 @@ class Race:
 
     fitting: Fitting
     network: Any
+    clock: Callable[[], float]
     steps: int = 0
     rounds: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
 
     def advance(self, schedule: Schedule) -> None:
         """Some steps, timed."""
-        begun = time.perf_counter()
+        begun = self.clock()
         for _ in range(TOGETHER):
             config, generator = self.fitting.config, self.fitting.generator
             self.losses.append(self.fitting.sampler.backward(self.network, config.precision, generator))
             self.fitting.optimiser.step(schedule.factor(self.steps))
             self.steps += 1
-        self.rounds.append(time.perf_counter() - begun)
+        self.rounds.append(self.clock() - begun)
 
     def step_seconds(self) -> float:
         return statistics.median(self.rounds[:ROUNDS]) / TOGETHER
 
 
-def form(name: str, clip: GivenClip, config: FitConfig) -> Race:
+def form(name: str, clip: GivenClip, config: FitConfig, clock: Callable[[], float]) -> Race:
     """A form by its name, with everything compiled."""
     precision = "bfloat16" if name.endswith("bfloat16") else "float32"
     fitting = Fitting(clip, FitConfig(**{**vars(config), "precision": precision}))
@@ -167,12 +168,14 @@ def form(name: str, clip: GivenClip, config: FitConfig) -> Race:
     fitting.sampler.backward(network, precision, torch.Generator())
     for tensor in network.tensors().values():
         tensor.grad = None
-    return Race(fitting, network)
+    return Race(fitting, network, clock)
 
 
-def race(clip: GivenClip, config: FitConfig, psnr: float) -> tuple[dict[str, Race], dict[str, int | None]]:
+def race(
+    clip: GivenClip, config: FitConfig, psnr: float, clock: Callable[[], float]
+) -> tuple[dict[str, Race], dict[str, int | None]]:
     """Every form after its interleaved steps, and the steps that ours take to the PSNR; None if it is not reached."""
-    races = {name: form(name, clip, config) for name in FORMS}
+    races = {name: form(name, clip, config, clock) for name in FORMS}
     schedule = Schedule(config.steps)
     for _ in range(ROUNDS):
         for each in races.values():
@@ -232,7 +235,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--psnr", type=float, default=30.0)
     parser.add_argument("--networks", default=",".join(CONFIGS))
+    parser.add_argument("--processor-time", action="store_true", help="for a machine with neighbours; with --threads 1")
     options = parser.parse_args()
+    clock = time.process_time if options.processor_time else time.perf_counter
     torch.set_num_threads(options.threads)
     clip = read_clip(options.clip, slice(0, options.frames), options.longer_side)
     print(f"{len(clip)} frames of {clip.frames.shape[3]}×{clip.frames.shape[2]}, {options.threads} threads\n")
@@ -241,7 +246,7 @@ def main() -> None:
     pixels = clip.frames.numel() // 3
     fitted = []
     for name in options.networks.split(","):
-        races, reached = race(clip, CONFIGS[name], options.psnr)
+        races, reached = race(clip, CONFIGS[name], options.psnr, clock)
         plain = races["plain PyTorch"]
         for kind, each in races.items():
             pairs = zip(plain.rounds[:ROUNDS], each.rounds[:ROUNDS], strict=True)
