@@ -37,6 +37,21 @@ def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], me
     The safetensors library orders metadata differently in every process and hides the operating system's error number.
     Raises OSError if the file cannot be written, ValueError for a dtype that the format does not support.
     """
+    names, text = _header(tensors, metadata)
+    with replacing(path) as beside, open(beside, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in names:
+            flat = tensors[name].detach().to("cpu").contiguous().view(-1)
+            file.write(flat.view(torch.uint8).numpy().data)
+
+
+def file_size(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> int:
+    """The bytes of the file that :func:`save_tensors` writes."""
+    return 8 + len(_header(tensors, metadata)[1]) + sum(tensor.nbytes for tensor in tensors.values())
+
+
+def _header(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[list[str], bytes]:
+    """The names of the tensors in the order of their bytes, and the header, padded."""
     # Wide types first, so that every tensor starts at a multiple of its element size.
     names = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
     header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
@@ -49,12 +64,7 @@ def save_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], me
         header[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, end]}
         offset = end
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % _ALIGNMENT)
-    with replacing(path) as beside, open(beside, "wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name in names:
-            flat = tensors[name].detach().to("cpu").contiguous().view(-1)
-            file.write(flat.view(torch.uint8).numpy().data)
+    return names, text + b" " * (-len(text) % _ALIGNMENT)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -34,6 +34,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "convert": ("digan_fast.cli.convert", "a published pickle, or a snapshot, to safetensors"),
     "train": ("digan_fast.cli.train", "train on videos"),
     "evaluate": ("digan_fast.cli.evaluate", "measure a snapshot's videos against real ones, by a named protocol"),
+    "fit": ("digan_fast.cli.fit", "train a network on one clip, without a generator"),
+    "project": ("digan_fast.cli.project", "find a clip in a snapshot's latent space"),
     "curves": ("digan_fast.cli.curves", "draw the curves of a training run"),
 }
 TRACEBACK: Final = "DIGAN_FAST_TRACEBACK"

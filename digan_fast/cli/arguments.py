@@ -75,6 +75,23 @@ def parse_window(text: str) -> tuple[int, int, int, int]:
     return top, left, height, width
 
 
+def parse_range(text: str) -> slice:
+    """``START:STOP`` or ``START:STOP:STEP``; the first two may be empty.  Raises ValueError."""
+    match = re.fullmatch(r"\s*([0-9]*)\s*:\s*([0-9]*)\s*(?::\s*([0-9]+)\s*)?", text)
+    start, stop, step = (int(part) if part else None for part in (match.groups() if match else (None,) * 3))
+    if match is None or step == 0 or (stop is not None and stop <= (start or 0)):
+        raise ValueError(f"{text!r}, expected START:STOP or START:STOP:STEP with START < STOP, such as 0:64 or 0:64:2")
+    if max(start or 0, stop or 0, step or 0) >= PIXEL_LIMIT:
+        raise ValueError(f"{text!r}, expected numbers below 2**31")
+    return slice(start, stop, step)
+
+
+def format_range(part: slice) -> str:
+    """The text that :func:`parse_range` parses to this slice."""
+    shown = ["" if each is None else str(each) for each in (part.start, part.stop, part.step)]
+    return ":".join(shown[: 2 if part.step is None else 3])
+
+
 def parse_grid(text: str) -> tuple[int, int]:
     """``4x2``: columns and rows.  Raises ValueError."""
     match = re.fullmatch(r"([0-9]+)[x×]([0-9]+)", text.strip())
@@ -107,3 +124,4 @@ MaybeWindow = Annotated[
     _spec("TOP,LEFT,HEIGHT,WIDTH", parse_window, _joined(","), tuple | NoneType),
 ]
 MaybeGrid = Annotated[tuple[int, int] | None, _spec("COLUMNSxROWS", parse_grid, _joined("x"), tuple | NoneType)]
+MaybeRange = Annotated[slice | None, _spec("START:STOP[:STEP]", parse_range, format_range, slice | NoneType)]

@@ -15,7 +15,10 @@ from digan_fast.cli.options import RenderOptions
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateOptions(RenderOptions):
-    """Videos from seeds.
+    """Videos from seeds, or the video of a file.
+
+    Instead of a snapshot, a file of digan-fast fit, digan-fast project or VideoINR.save is
+    played, at any size, rate and time; it has no seeds.
 
     A content seed s gives z = randn(z_dim), and a motion seed z_motion = randn(w_dim), each from
     its own torch.Generator on the CPU (motion: seeded with s xor 0x6D6F7469), so the same
@@ -31,9 +34,13 @@ class GenerateOptions(RenderOptions):
 
 def run(options: GenerateOptions) -> None:
     """Write the videos."""
-    from digan_fast.cli import streams
+    from digan_fast.cli import stored, streams
 
     streams.check(options)
+    if options.snapshot is not None and stored.is_video(options.snapshot):
+        _check_no_seeds(options)
+        stored.play(options.snapshot, options)
+        return
     seeds, motions = options.seeds, _motion_seeds(options)
     apart = "{seed}" in str(options.out)
     if apart and options.grid is not None:
@@ -55,6 +62,15 @@ def run(options: GenerateOptions) -> None:
             options,
         )
         streams.write(_path(options, contents[0]), frames, len(times), grid, options)
+
+
+def _check_no_seeds(options: GenerateOptions) -> None:
+    """Raises UsageError if a file's video is to depend on seeds."""
+    for name, given in (("seeds", options.seeds != (0,)), ("motion-seed", options.motion_seed is not None)):
+        if given:
+            raise UsageError(f"--{name}: {options.snapshot} holds a video, expected a snapshot")
+    if "{seed}" in str(options.out):
+        raise UsageError(f"--out: {options.out} names a seed, but {options.snapshot} holds a video")
 
 
 def _path(options: GenerateOptions, seed: int) -> Path:

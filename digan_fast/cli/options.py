@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import tyro
 
 from digan_fast.cli.arguments import MaybeGrid, MaybeWindow, Times
 from digan_fast.cli.presentation import GivenPath, MaybePath
 
+DEFAULT_FRAMES: Final = 16
+DEFAULT_FPS: Final = 16.0
 # For an option whose description states its default.
 OWN_DEFAULT = tyro.conf.arg(help_behavior_hint="")
 _SNAPSHOT = tyro.conf.arg(metavar="SNAPSHOT", help_behavior_hint="")
@@ -25,14 +27,16 @@ class RenderOptions:
     """A snapshot of digan_fast or a published pickle; default: the shipped one."""
     out: GivenPath = Path("out.mp4")
     """.mp4; .gif; .png: one row per video, one column per frame; no suffix: a folder."""
-    frames: int = 16
-    """The number of frames."""
+    frames: Annotated[int | None, OWN_DEFAULT] = None
+    """The number of frames; default: 16, or those of the clip that a file of fit or project holds."""
     times: Times = (0.0, 1.0)
     """The times of the first and the last frame. Networks are trained on 0:1; 0:4 extrapolates."""
-    fps: float = 16.0
-    """Frames per second of the file."""
+    loop: bool = False
+    """Play forwards, then backwards, so that the end meets the beginning."""
+    fps: Annotated[float | None, OWN_DEFAULT] = None
+    """Frames per second of the file; default: 16, or those of the clip that a file of fit or project holds."""
     size: Annotated[int | None, OWN_DEFAULT] = None
-    """The side of the picture in pixels; default: as trained."""
+    """The side of the picture in pixels, the longer one of a clip; default: as trained."""
     window: Annotated[MaybeWindow, OWN_DEFAULT] = None
     """A rectangle of the picture in pixels; it may extend beyond the picture, which extrapolates."""
     levels: Annotated[int | None, OWN_DEFAULT] = None

@@ -18,8 +18,9 @@ from tqdm import tqdm
 from digan_fast import snapshot, video
 from digan_fast.cli.arguments import FLOAT32
 from digan_fast.cli.errors import UsageError
-from digan_fast.cli.options import RenderOptions
+from digan_fast.cli.options import DEFAULT_FPS, DEFAULT_FRAMES, RenderOptions
 from digan_fast.devices import default_device, usable_device
+from digan_fast.inr import Tuning, tuned
 from digan_fast.networks import Generator, latents
 
 SUFFIXES: Final = (".mp4", ".gif", ".png", "")
@@ -27,6 +28,7 @@ SUFFIXES: Final = (".mp4", ".gif", ".png", "")
 TOGETHER: Final = 8
 MOST_FRAMES: Final = 10_000_000
 LARGEST_SIZE: Final = 2**24
+FASTEST_GIF: Final = 50.0
 # Pixels of one picture: 3 GiB in float32.
 MOST_PIXELS: Final = 2**28
 
@@ -37,7 +39,7 @@ def check(options: RenderOptions) -> None:
         raise UsageError(f"--out: {options.out}, expected the suffix .mp4, .gif, .png, or none for a folder")
     if is_sheet(options) and options.grid is not None:
         raise UsageError("--grid: a .png has a row for each video, so it has no grid")
-    if not 1 <= options.frames <= MOST_FRAMES:
+    if options.frames is not None and not 1 <= options.frames <= MOST_FRAMES:
         raise UsageError(f"--frames: {options.frames}, expected 1 to {MOST_FRAMES}")
     if options.size is not None and not 1 <= options.size <= LARGEST_SIZE:
         raise UsageError(f"--size: {options.size}, expected 1 to {LARGEST_SIZE}")
@@ -46,11 +48,11 @@ def check(options: RenderOptions) -> None:
         name, (height, width) = "window", options.window[2:]
     if height * width > MOST_PIXELS:
         raise UsageError(f"--{name}: a picture of {height}×{width}, expected at most {MOST_PIXELS} pixels")
-    if not 0.1 <= options.fps <= 1000:
+    if options.fps is not None and not 0.1 <= options.fps <= 1000:
         raise UsageError(f"--fps: {options.fps}, expected 0.1 to 1000")
     if not abs(options.truncation) <= FLOAT32:
         raise UsageError(f"--truncation: {options.truncation}, expected a finite number within float32")
-    if options.out.suffix.lower() == ".gif" and options.fps > 50:
+    if options.out.suffix.lower() == ".gif" and (options.fps or DEFAULT_FPS) > FASTEST_GIF:
         raise UsageError(f"--fps: {options.fps:g}, expected at most 50 for a .gif, which browsers show no faster")
     check_target(options.out)
 
@@ -72,11 +74,7 @@ def is_sheet(options: RenderOptions) -> bool:
 
 def load_generator(options: RenderOptions) -> Generator:
     """The snapshot's generator on the device, with averaged weights if it has them."""
-    path = snapshot.shipped() if options.snapshot is None else options.snapshot
-    device = _device(options.device)
-    generator = snapshot.load_generator(path, device)
-    if generator.img_channels != 3:
-        raise ValueError(f"{os.fspath(path)}: pictures of {generator.img_channels} channels, expected 3")
+    generator = generator_of(options.snapshot, options.device)
     reason = generator.synthesis.why_not_inr()
     for name in ("size", "window", "levels"):
         if reason is not None and getattr(options, name) is not None:
@@ -86,11 +84,20 @@ def load_generator(options: RenderOptions) -> Generator:
     return generator
 
 
+def generator_of(path: Path | None, device: str | None) -> Generator:
+    """The generator of a snapshot, of the shipped one without a path, on a device."""
+    given = snapshot.shipped() if path is None else path
+    generator = snapshot.load_generator(given, device_of(device))
+    if generator.img_channels != 3:
+        raise ValueError(f"{os.fspath(given)}: pictures of {generator.img_channels} channels, expected 3")
+    return generator
+
+
 def content_ws(generator: Generator, seeds: Sequence[int], options: RenderOptions) -> Tensor:
     """[B, num_ws, w_dim] of content seeds."""
     device = next(generator.parameters()).device
     z = latents.content(seeds, generator.z_dim).to(device)
-    labels = _labels(generator, options.label, len(seeds))
+    labels = labels_of(generator, options.label, len(seeds))
     if labels is not None:
         labels = labels.to(device)
     if options.truncation != 1 and generator.mapping.w_avg_beta is None:
@@ -107,40 +114,49 @@ def motion_vectors(generator: Generator, seeds: Sequence[int]) -> Tensor:
 
 
 def time_line(options: RenderOptions) -> Tensor:
-    """The times of the frames, [T]; a single frame shows the first time."""
+    """The times of the frames, [T]; a single frame shows the first time.
+
+    With --loop, all but the first and the last follow in reverse.
+    """
     first, last = options.times
-    return torch.linspace(first, last, options.frames)
+    times = torch.linspace(first, last, options.frames or DEFAULT_FRAMES)
+    return torch.cat((times, times[1:-1].flip(0))) if options.loop else times
 
 
 def videos(
-    generator: Generator, ws: Tensor, z_motion: Tensor, times: Tensor, options: RenderOptions
+    generator: Generator,
+    ws: Tensor,
+    z_motion: Tensor,
+    times: Tensor,
+    options: RenderOptions,
+    added: Tuning | None = None,
 ) -> Iterator[Tensor]:
-    """A stream of T frames of B videos, uint8 [B, 3, H, W] on the CPU, at times [T].
+    """A stream of T frames of B videos, uint8 [B, 3, H, W] on the CPU, at times [T]; their INRs are tuned by ``added``.
 
     Raises UsageError immediately if an option does not fit the network.
     """
 
     def pictures() -> Iterator[Tensor]:
         with torch.no_grad():
-            inr = generator.synthesis.inr(ws, z_motion)
+            inr = tuned(generator.synthesis.inr(ws, z_motion), added)
         yield from inr.frames(times, options.size, options.window, options.levels, options.precision)
 
     has_inr = generator.synthesis.why_not_inr() is None
-    return _started(pictures() if has_inr else _published(generator, ws, z_motion, times))
+    return started(pictures() if has_inr else _published(generator, ws, z_motion, times))
 
 
 def morph(
-    generator: Generator, moments: Iterable[tuple[Tensor, Tensor, Tensor]], options: RenderOptions
+    generator: Generator, moments: Iterable[tuple[Tensor, Tensor, Tensor, Tuning | None]], options: RenderOptions
 ) -> Iterator[Tensor]:
-    """A stream of frames, uint8 [1, 3, H, W]: one for each ws[n], z_motion[n] and times[n] of every batch."""
+    """A stream of frames, uint8 [1, 3, H, W]: one for each ws[n], z_motion[n], times[n] and tuning of every batch."""
 
     def pictures() -> Iterator[Tensor]:
-        for ws, z_motion, times in moments:
+        for ws, z_motion, times, added in moments:
             with torch.no_grad():
-                made = _pictures(generator, ws, z_motion, times, options)
+                made = _pictures(generator, ws, z_motion, times, options, added)
             yield from made.unsqueeze(1)
 
-    return _started(pictures())
+    return started(pictures())
 
 
 def tiled(frames: Iterable[Tensor], columns: int, rows: int) -> Iterator[Tensor]:
@@ -180,11 +196,11 @@ def write(
             rows = zip(*(frame.unbind(0) for frame in shown), strict=True)
             video.write_image(path, video.sheet(rows))
         else:
-            video.write(path, tiled(shown, *grid), options.fps)
+            video.write(path, tiled(shown, *grid), options.fps or DEFAULT_FPS)
     print(path)
 
 
-def _device(name: str | None) -> torch.device:
+def device_of(name: str | None) -> torch.device:
     if name is None:
         return default_device()
     try:
@@ -193,7 +209,7 @@ def _device(name: str | None) -> torch.device:
         raise UsageError(f"--{error}") from error
 
 
-def _labels(generator: Generator, label: str | None, batch: int) -> Tensor | None:
+def labels_of(generator: Generator, label: str | None, batch: int) -> Tensor | None:
     """One-hot [B, classes]; None for a network without classes."""
     classes, names = generator.c_dim, generator.class_names
     if classes == 0:
@@ -211,7 +227,7 @@ def _labels(generator: Generator, label: str | None, batch: int) -> Tensor | Non
     return F.one_hot(torch.tensor(number), classes).float().expand(batch, -1)
 
 
-def _started(frames: Iterator[Tensor]) -> Iterator[Tensor]:
+def started(frames: Iterator[Tensor]) -> Iterator[Tensor]:
     """The same frames as uint8 on the CPU, the first already computed.
 
     A ValueError names an argument of `VideoINR.render`, which is also the option's name.
@@ -232,14 +248,16 @@ def _finite(frame: Tensor) -> Tensor:
     return frame
 
 
-def _pictures(generator: Generator, ws: Tensor, z_motion: Tensor, times: Tensor, options: RenderOptions) -> Tensor:
+def _pictures(
+    generator: Generator, ws: Tensor, z_motion: Tensor, times: Tensor, options: RenderOptions, added: Tuning | None
+) -> Tensor:
     """[N, 3, H, W]: one picture for each entry of ws, z_motion and times [N]."""
     synthesis: Any = generator.synthesis
     if synthesis.why_not_inr() is not None:
         times = times.to(ws.device).view(-1, 1, 1, 1)
         pictures: Tensor = synthesis(ws, times, z_motion, noise_mode="const")
         return pictures
-    inr = synthesis.inr(ws, z_motion)
+    inr = tuned(synthesis.inr(ws, z_motion), added)
     return inr.render(times.unsqueeze(1), options.size, options.window, options.levels, options.precision)[:, 0]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from digan_fast.cli.errors import UsageError
+from digan_fast.cli.errors import UsageError, by_option
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.loop import train
 from digan_fast.training.preview import preview
@@ -18,14 +18,8 @@ def run(config: TrainConfig) -> None:
     try:
         config.check()
     except ValueError as error:
-        raise UsageError(_by_option(error)) from error
+        raise UsageError(by_option(error, _OPTIONS)) from error
     try:
         print(preview(config) if config.dry_run else train(config))
     except ValueError as error:
-        raise ValueError(_by_option(error)) from error
-
-
-def _by_option(error: ValueError) -> str:
-    """The error's message, a leading field name replaced by the option's."""
-    field, colon, rest = str(error).partition(":")
-    return f"--{field.replace('_', '-')}{colon}{rest}" if colon and field in _OPTIONS else str(error)
+        raise ValueError(by_option(error, _OPTIONS)) from error

@@ -28,10 +28,10 @@ def frame_range(text: str) -> slice:
 
 
 class Frames:
-    """A growing uint8 [N, 3, R, R] held in memory once: the C library moves large blocks by remapping their pages."""
+    """A growing uint8 [N, 3, H, W] held in memory once: the C library moves large blocks by remapping their pages."""
 
-    def __init__(self, resolution: int) -> None:
-        self._array = numpy.empty((0, 3, resolution, resolution), numpy.uint8)
+    def __init__(self, height: int, width: int) -> None:
+        self._array = numpy.empty((0, 3, height, width), numpy.uint8)
         self._count = 0
 
     def append(self, frame: Tensor) -> None:
@@ -88,7 +88,7 @@ class Clips:
         span = (length - 1) * stride + 1
         short: list[str] = []
         for source in tqdm(sources, desc="reading", unit="video", disable=not progress):
-            pixels = Frames(resolution)
+            pixels = Frames(resolution, resolution)
             try:
                 # Folders of frames have no timestamps.
                 moving = {} if fps is None or source.path.is_dir() else {"fps": fps}

@@ -160,9 +160,13 @@ class VideoINR:
 
         return stream()
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a safetensors file, whole or not at all."""
-        io.save(path, self.levels, self.tensors())
+    def save(self, path: str | os.PathLike[str], storage: str = "float32") -> None:
+        """Write a safetensors file, whole or not at all.
+
+        storage: ``float32`` keeps the tensors as they are; ``float16``; ``int8`` stores matrices with a scale per row.
+        Frequencies and velocities stay float32.  Loading gives float32 again.
+        """
+        io.save(path, self.levels, self.tensors(), storage)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str = "cpu") -> VideoINR:

@@ -1,6 +1,7 @@
 """Snapshots of networks: published pickles, read without executing them, and safetensors."""
 
 from digan_fast.snapshot.building import NETWORKS
+from digan_fast.snapshot.fingerprint import fingerprint
 from digan_fast.snapshot.pickles import SnapshotError
 from digan_fast.snapshot.saving import convert, save
 from digan_fast.snapshot.snapshot import Snapshot, load, load_generator, read_published, shipped
@@ -10,6 +11,7 @@ __all__ = [
     "Snapshot",
     "SnapshotError",
     "convert",
+    "fingerprint",
     "load",
     "load_generator",
     "read_published",

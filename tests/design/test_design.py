@@ -30,6 +30,7 @@ ROOMS = (
     ("snapshot",),
     ("data", "metrics"),
     ("training",),
+    ("fitting",),
     ("cli",),
     ("__main__",),
 )
