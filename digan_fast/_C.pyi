@@ -76,6 +76,51 @@ def bias_act_cuda(
 ) -> None: ...
 def bias_act_cuda_parts(outer: int, inner: int) -> int: ...
 def build_info() -> dict[str, Any]: ...
+def conv3x3_cpu(
+    *,
+    out: int,
+    x: int,
+    weight: int,
+    images: int,
+    inputs: int,
+    outputs: int,
+    height: int,
+    width: int,
+    stride: int,
+    padding: int,
+    gain: float,
+    threads: int,
+) -> None: ...
+def conv3x3_input_gradient_cpu(
+    *,
+    dx: int,
+    grad: int,
+    weight: int,
+    images: int,
+    inputs: int,
+    outputs: int,
+    height: int,
+    width: int,
+    stride: int,
+    padding: int,
+    gain: float,
+    threads: int,
+) -> None: ...
+def conv3x3_weight_gradient_cpu(
+    *,
+    dweight: int,
+    grad: int,
+    x: int,
+    images: int,
+    inputs: int,
+    outputs: int,
+    height: int,
+    width: int,
+    stride: int,
+    padding: int,
+    gain: float,
+    threads: int,
+) -> None: ...
 def coord_linear_backward_cpu(
     *,
     videos: int,

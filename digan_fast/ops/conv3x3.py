@@ -64,6 +64,8 @@ def _empty_last(shape: Sequence[int]) -> Tensor:
 
 def _native(x: Tensor, weight: Tensor, stride: int, padding: int, gain: float) -> Tensor:
     out = _empty_last((len(x), len(weight), *reference.output_size(x.shape[2:], stride, padding)))
+    if 0 in (*x.shape, *weight.shape, *out.shape):
+        return out.zero_()
     x, weight = _last(x), weight.contiguous()
     dispatch.native_module().conv3x3_cpu(
         out=_address(out, "out"),
@@ -78,6 +80,8 @@ def _native_input_gradient(
     grad: Tensor, weight: Tensor, size: Sequence[int], stride: int, padding: int, gain: float
 ) -> Tensor:
     dx = _empty_last((len(grad), weight.shape[1], *size))
+    if 0 in (*grad.shape, *weight.shape, *dx.shape):
+        return dx.zero_()
     grad, weight = _last(grad), weight.contiguous()
     dispatch.native_module().conv3x3_input_gradient_cpu(
         dx=_address(dx, "dx"),
@@ -90,6 +94,8 @@ def _native_input_gradient(
 
 def _native_weight_gradient(grad: Tensor, x: Tensor, stride: int, padding: int, gain: float) -> Tensor:
     dweight = grad.new_empty(grad.shape[1], x.shape[1], 3, 3)
+    if 0 in (*grad.shape, *x.shape):
+        return dweight.zero_()
     grad, x = _last(grad), _last(x)
     dispatch.native_module().conv3x3_weight_gradient_cpu(
         dweight=ptr(dweight, "dweight"),
@@ -199,11 +205,11 @@ def _differentiable(
 
     def run(*args: Any) -> Tensor:
         if not (_native_runs(*args[:2]) and pays(*args)):
-            result: Tensor = formula(*args)
-            return result
+            composed: Tensor = formula(*args)
+            return composed
         needs_grad = torch.is_grad_enabled() and any(arg.requires_grad for arg in args[:2])
-        result = function.apply(*args) if needs_grad else op(*args)
-        return result
+        found: Tensor = function.apply(*args) if needs_grad else op(*args)
+        return found
 
     return composable(name, run)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.grad import conv2d_input, conv2d_weight
 
 
 def conv3x3(x: Tensor, weight: Tensor, stride: int, padding: int, gain: float) -> Tensor:
@@ -20,13 +21,13 @@ def conv3x3(x: Tensor, weight: Tensor, stride: int, padding: int, gain: float) -
 def input_gradient(grad: Tensor, weight: Tensor, size: Sequence[int], stride: int, padding: int, gain: float) -> Tensor:
     """grad [N, O, H', W'] to [N, I, *size]."""
     shape = (len(grad), weight.shape[1], *size)
-    return torch.nn.grad.conv2d_input(shape, weight * gain, grad, stride=stride, padding=padding)
+    return conv2d_input(shape, weight * gain, grad, stride=stride, padding=padding)
 
 
 def weight_gradient(grad: Tensor, x: Tensor, stride: int, padding: int, gain: float) -> Tensor:
     """grad [N, O, H', W'] and x [N, I, H, W] to [O, I, 3, 3]."""
     shape = (grad.shape[1], x.shape[1], 3, 3)
-    return torch.nn.grad.conv2d_weight(x, shape, grad, stride=stride, padding=padding) * gain
+    return conv2d_weight(x, shape, grad, stride=stride, padding=padding) * gain
 
 
 def output_size(size: Sequence[int], stride: int, padding: int) -> tuple[int, int]:

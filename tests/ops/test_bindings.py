@@ -46,6 +46,8 @@ FMM |= {"batch": 2, "outputs": 3, "inputs": 4, "rank": 2, "modulation": 1, "scal
 FILTER = dict.fromkeys(("out", "x", "filter"), AT) | {"images": 2, "channels": 1, "up": 1, "down": 1}
 FILTER |= {"size_y": 4, "out_size_y": 4, "taps_y": 1, "before_y": 0, "number": 0, "threads": 1}
 FILTER |= {"size_x": 4, "out_size_x": 4, "taps_x": 1, "before_x": 0}
+CONV = {"images": 2, "inputs": 2, "outputs": 3, "height": 4, "width": 5, "stride": 1, "padding": 1, "gain": 1.0}
+CONV |= {"threads": 1}
 RENDER = {"out": AT, "videos": 1, "frames": 1, "side": 4, "top": 0, "left": 0, "height": 4, "width": 4}
 RENDER |= {"levels": [LEVEL], "precision": 0, "threads": 1}
 CALLS: dict[str, dict[str, Any]] = {
@@ -62,6 +64,9 @@ CALLS: dict[str, dict[str, Any]] = {
     "fmm_weights_cpu": FMM | {"out": AT},
     "fmm_weights_backward_cpu": FMM | {"dweight": AT, "dleft": AT, "dright": AT, "grad": AT, "grad_expanded": False},
     "upfirdn2d_cpu": FILTER,
+    "conv3x3_cpu": CONV | dict.fromkeys(("out", "x", "weight"), AT),
+    "conv3x3_input_gradient_cpu": CONV | dict.fromkeys(("dx", "grad", "weight"), AT),
+    "conv3x3_weight_gradient_cpu": CONV | dict.fromkeys(("dweight", "grad", "x"), AT),
 }
 # Optional tensors.
 OPTIONAL = {"bias", "base", "dbase"}

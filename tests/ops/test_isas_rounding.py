@@ -117,6 +117,14 @@ for widths in ((2, 1), (3, 33, 20, 3), (4, 64, 64, 64, 1)):
             gradients = torch.autograd.grad(out, alive, torch.randn(out.shape))
         found[f"coord_mlp {widths} {activation} backward"] = [g.detach() for g in gradients]
 
+for channels, side, stride in ((1, 3, 1), (33, 11, 1), (20, 13, 2), (97, 18, 2)):
+    x, weight = torch.randn(2, channels, side, side), torch.randn(channels + 3, channels, 3, 3) / (3 * channels**0.5)
+    alive = [x.requires_grad_(), weight.requires_grad_()]
+    with use_backend("native"):
+        out = functional.conv3x3(x, weight, stride, 1)
+        gradients = torch.autograd.grad(out, alive, torch.randn(out.shape))
+    found[f"conv3x3 {channels} {side} {stride}"] = [each.detach() for each in (out, *gradients)]
+
 torch.save((dispatch.native_module().isa(), found), sys.argv[1])
 """
 

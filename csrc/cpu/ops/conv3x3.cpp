@@ -116,13 +116,13 @@ void transform(const Transform& p, const Taps& taps, int threads) {
                 multiply(factors + x * group * stride, stride, count, taps.of(y, x), p.channels,
                          p.out_channels, scratch.at(worker, kPacked),
                          results + x * group * out_stride, out_stride);
-            tile_outputs({.tiles = tiles_of(p.out_height, p.out_width, p.out_channels,
-                                            p.out_before),
-                          .images = p.to,
-                          .products = results,
-                          .row_stride = out_stride,
-                          .product_stride = group * out_stride,
-                          .product = y});
+            tile_outputs(
+                {.tiles = tiles_of(p.out_height, p.out_width, p.out_channels, p.out_before),
+                 .images = p.to,
+                 .products = results,
+                 .row_stride = out_stride,
+                 .product_stride = group * out_stride,
+                 .product = y});
         }
     });
 }
@@ -198,8 +198,7 @@ void conv3x3_input_gradient_cpu(const Conv3x3Params& p) {
 void conv3x3_weight_gradient_cpu(const Conv3x3Params& p) {
     const Conv3x3Shape& s = p.shape;
     const TileKind kind = s.stride == 1 ? TileKind::same : TileKind::halving;
-    const TileKind grad_kind =
-        s.stride == 1 ? TileKind::same_gradient : TileKind::halving_gradient;
+    const TileKind grad_kind = s.stride == 1 ? TileKind::same_gradient : TileKind::halving_gradient;
     const TileExtents extents = extents_of(kind);
     const int64_t products = extents.products;
     const int64_t tile_rows = ceil_div(s.out_height(), extents.out_step);

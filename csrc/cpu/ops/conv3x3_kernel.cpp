@@ -159,8 +159,7 @@ void outputs(const TileOutputs& p) {
                         if constexpr (product == first_of<M, y.value>()) {
                             store_some(to, left, mul(broadcast(factor), sum));
                         } else {
-                            store_some(to, left,
-                                       fma(broadcast(factor), sum, load_some(to, left)));
+                            store_some(to, left, fma(broadcast(factor), sum, load_some(to, left)));
                         }
                     }
                 });
@@ -184,9 +183,9 @@ void taps_to_factors(const TapFactors& p) {
         for (int64_t k = 0; k < p.depth; ++k) {
             float taps[9][kNR] = {};
             for (int64_t i = 0; i < count; ++i) {
-                const float* const from =
-                    p.weight + k * p.depth_stride + (n + i) * p.column_stride;
-                for (int tap = 0; tap < 9; ++tap) taps[tap][i] = p.gain * from[p.flipped ? 8 - tap : tap];
+                const float* const from = p.weight + k * p.depth_stride + (n + i) * p.column_stride;
+                for (int tap = 0; tap < 9; ++tap)
+                    taps[tap][i] = p.gain * from[p.flipped ? 8 - tap : tap];
             }
             for (int64_t v = 0; v < width; v += Vec::width) {
                 unrolled<factors>([&](auto y) DIGAN_FAST_INLINE_LAMBDA {
@@ -197,11 +196,11 @@ void taps_to_factors(const TapFactors& p) {
                                 return load(taps[3 * tap.value + x] + v);
                             });
                     unrolled<factors>([&](auto x) DIGAN_FAST_INLINE_LAMBDA {
-                        store(panel + (y.value * factors + x.value) * p.factor_stride +
-                                  k * width + v,
-                              combination<M, x.value>([&](auto tap) DIGAN_FAST_INLINE_LAMBDA {
-                                  return columns[tap.value];
-                              }));
+                        store(
+                            panel + (y.value * factors + x.value) * p.factor_stride + k * width + v,
+                            combination<M, x.value>([&](auto tap) DIGAN_FAST_INLINE_LAMBDA {
+                                return columns[tap.value];
+                            }));
                     });
                 });
             }

@@ -64,7 +64,8 @@ struct TileOutputs {
 };
 
 // Weights' factors [along y][along x] in panels of columns [depth][width]
-// (gemm/pixel_rows_kernel.h): the taps of (k, n) begin at weight[k · depth_stride + n · column_stride].
+// (gemm/pixel_rows_kernel.h): the taps of (k, n) begin at weight[k · depth_stride + n ·
+// column_stride].
 struct TapFactors {
     TileKind kind;
     bool flipped;  // along both axes

@@ -53,8 +53,7 @@ constexpr auto toom_cook(const double (&nodes)[Outputs + Taps - 2]) {
         for (int k = 0; k < Outputs || k < Taps; ++k) {
             if (k < Taps && p < kFinite)
                 result.of_taps.at[p][k] = static_cast<float>(power / scale);
-            if (k < Outputs && p < kFinite)
-                result.to_outputs.at[k][p] = static_cast<float>(power);
+            if (k < Outputs && p < kFinite) result.to_outputs.at[k][p] = static_cast<float>(power);
             if (p < kFinite) power *= nodes[p];
         }
     }
