@@ -178,7 +178,7 @@ def test_a_killed_run_goes_on(snapshots, data, out, run) -> None:
     assert numbers(out) == whole
 
 
-def test_two_processes_give_the_same_bits(snapshots, data, out, run) -> None:
+def test_two_processes_agree_with_one(snapshots, data, out, run) -> None:
     counts = ("--protocol", "digan-proxy", "--real", 6, "--fake", 150, "--trials", 1)
     assert run("evaluate", snapshots["plain"], data, *counts, "--out", out)[0] == 0
     alone = numbers(out)
