@@ -17,9 +17,10 @@ from bench.cases import reference
 from bench.harness import Effort, Form, Row, error_against, race, report
 from bench.work import copy_rate
 from digan_fast import Discriminator, functional
+from digan_fast.reference.conv3x3 import output_size
 
 PAIRS = 4
-OPS = ("bias_act", "upfirdn2d")
+OPS = ("bias_act", "upfirdn2d", "conv3x3")
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,14 @@ def forward_and_backward(
     return [out.detach(), *torch.autograd.grad(out, inputs, out.detach())]
 
 
+def outputs_of(call: Call) -> tuple[int, ...]:
+    """The shape of a convolution's result."""
+    assert call.other is not None
+    options = dict(call.options)
+    size = output_size(call.shape[2:], options["stride"], options["padding"])
+    return call.shape[0], call.other[0], *size
+
+
 @pytest.mark.parametrize("op", OPS)
 def test_discriminator_op(
     benchmark: Any, op: str, quick: bool, effort: Effort, monkeypatch: pytest.MonkeyPatch
@@ -85,7 +94,7 @@ def test_discriminator_op(
     pool = torch.randn(max(math.prod(call.shape) for call in counted))
     function = getattr(functional, op)
     prepared = [(*tensors(pool, call), dict(call.options), count) for call, count in counted.items()]
-    one = partial(forward_and_backward, function, by_other=op == "bias_act")
+    one = partial(forward_and_backward, function, by_other=op != "upfirdn2d")
 
     def all_calls() -> None:
         for x, other, options, count in prepared:
@@ -110,13 +119,17 @@ def test_discriminator_op(
     # outputs are as large as its inputs, up to a border, or a quarter of them.
     moved = elements * 4 * (5 if op == "bias_act" else 4)
     work = f"{op}, forward and backward, all {sum(counted.values())} calls of the discriminators, {PAIRS} pairs"
-    report(
-        benchmark,
-        [
-            Row(work, "speed-up over plain PyTorch", times.ratio("reference", "ours"), "×", 3.0),
-            Row(work, "of the rate of a copy", moved / rate / times.median("ours"), "%"),
-        ],
-    )
+    speed_up = times.ratio("reference", "ours")
+    rows = [Row(work, "speed-up over plain PyTorch", speed_up, "×", 2.0 if op == "conv3x3" else 3.0)]
+    if op == "conv3x3":
+        # Three products, of 18 operations for each pair of channels at each pixel of the output.
+        work_done = sum(
+            54 * call.other[1] * math.prod(outputs_of(call)) * n for call, n in counted.items() if call.other
+        )
+        rows.append(Row(work, "rate, counted as direct convolution", work_done / 1e9 / times.median("ours"), "GFLOP/s"))
+    else:
+        rows.append(Row(work, "of the rate of a copy", moved / rate / times.median("ours"), "%"))
+    report(benchmark, rows)
     benchmark.extra_info["calls"] = [
         {"shape": call.shape, "channels_last": call.last, "options": dict(call.options), "count": count}
         for call, count in counted.items()

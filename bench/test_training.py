@@ -62,6 +62,7 @@ def test_whole_step(benchmark: Any, quick: bool, effort: Effort) -> None:
                 return error_against(expected)(step.gradients(phase))
 
             forms.append(Form(f"{name}: {phase}", partial(step.phase, phase), check, BOUND))
+        forms.append(Form(f"bfloat16: {phase}", partial(ours.lower, phase)))
     times = race(benchmark, forms, effort)
 
     def total(name: str, *phases: str) -> list[float]:
@@ -73,6 +74,8 @@ def test_whole_step(benchmark: Any, quick: bool, effort: Effort) -> None:
     work, quantity = f"whole training step, {PAIRS} pairs, float32", "speed-up over published"
     whole = total("ours", *PHASES)
     rows = [Row(work, quantity, ratio(total("published", *PHASES), whole), "×", 2.0)]
+    low = ratio(total("published", *PHASES), total("bfloat16", *PHASES))
+    rows.append(Row(work.replace("float32", "bfloat16"), quantity, low, "×", 3.0))
     for phase in PHASES:
         rows.append(Row(work, f"{phase}, {quantity}", times.ratio(f"published: {phase}", f"ours: {phase}"), "×"))
     rows.append(Row(work, "the discriminator's phases, of the step", ratio(total("ours", "Dmain", "Dreg"), whole), "%"))

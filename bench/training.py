@@ -117,6 +117,16 @@ class WholeStep:
             return contextlib.nullcontext()
         return use_backend("reference" if self.form == "published" else self.form)
 
+    def lower(self, name: str) -> None:
+        """The phase in bfloat16."""
+        for network in (self.G, self.D):
+            network.set_precision("bfloat16")
+        try:
+            self.phase(name)
+        finally:
+            for network in (self.G, self.D):
+                network.set_precision("float32")
+
     def phase(self, name: str) -> None:
         """Computes the gradients of the phase's network, for as many pairs as there are real ones."""
         network = self.G if name.startswith("G") else self.D

@@ -56,7 +56,7 @@ class Conv(nn.Module):
     def _convolve(self, x: Tensor, stride: int = 1, padding: int = 0) -> Tensor:
         weight = self.weight.to(x.dtype)
         if weight.shape[-1] == 3:
-            return functional.conv3x3(x, weight, stride, padding, self.weight_gain)
+            return functional.conv3x3(x, weight, stride=stride, padding=padding, gain=self.weight_gain)
         return F.conv2d(x, weight * self.weight_gain, stride=stride, padding=padding)
 
     def _convolve_filtered(self, x: Tensor, pad: Sequence[int]) -> Tensor:

@@ -149,7 +149,7 @@ def test_native_and_its_gradients(
 @pytest.mark.usefixtures("poisoned")
 @pytest.mark.parametrize("stride", [1, 2])
 def test_native_in_many_groups_with_any_number_of_threads(stride: int) -> None:
-    """More tiles than a group has, and blocks of the weight's gradient in several sizes."""
+    """More patches than a group has, and blocks of the weight's gradient in several sizes."""
     channels, side = reduced(200, 40), reduced(51, 19)
     x, weight = torch.randn(3, channels, side, side), torch.randn(channels + 70, channels, 3, 3)
     out = (side - 1) // stride + 1
@@ -197,8 +197,8 @@ def test_native_without_images_or_channels(empty: str) -> None:
 
 
 @needs_native
-def test_native_keeps_nan_within_tiles() -> None:
-    """A sample that is not finite spoils the tiles of 4×4 outputs that read it, and nothing else."""
+def test_native_keeps_nan_within_patches() -> None:
+    """A sample that is not finite spoils the patches of 4×4 outputs that read it, and nothing else."""
     for stride in (1, 2):
         x, weight = torch.randn(2, 16, 25, 25), torch.randn(16, 16, 3, 3)
         with use_backend("native"):

@@ -9,15 +9,15 @@
 namespace digan_fast {
 namespace {
 
-// The most tiles whose factors are computed together; a multiple of every panel's rows. A group's
+// The most patches whose factors are computed together; a multiple of every panel's rows. A group's
 // factors and products for one product along y are a few MB at 512 channels.
-constexpr int64_t kGroupTiles = 96;
+constexpr int64_t kGroupPatches = 96;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Images through a convolution; `tiles` are those of the result.
+// Images through a convolution; `patches` are those of the result.
 struct Transform {
-    TileKind kind;
+    PatchKind kind;
     const float* from;
     float* to;
     int64_t images, height, width, channels, before;
@@ -56,7 +56,7 @@ class Taps {
 
 void multiply(const float* factors, int64_t stride, int64_t rows, const float* panels,
               int64_t depth, int64_t columns, float* packed, float* products, int64_t out_stride) {
-    void* out[kGroupTiles];
+    void* out[kGroupPatches];
     for (int64_t r = 0; r < rows; ++r) out[r] = products + r * out_stride;
     pixel_row_gemm({
         .out = out,
@@ -77,47 +77,47 @@ void multiply(const float* factors, int64_t stride, int64_t rows, const float* p
 }
 
 void transform(const Transform& p, const Taps& taps, int threads) {
-    const TileExtents extents = extents_of(p.kind);
+    const PatchExtents extents = extents_of(p.kind);
     const int64_t products = extents.products;
-    const int64_t tile_rows = ceil_div(p.out_height + p.out_before, extents.out_step);
-    const int64_t tile_columns = ceil_div(p.out_width + p.out_before, extents.out_step);
-    const int64_t tiles = p.images * tile_rows * tile_columns;
+    const int64_t patch_rows = ceil_div(p.out_height + p.out_before, extents.out_step);
+    const int64_t patch_columns = ceil_div(p.out_width + p.out_before, extents.out_step);
+    const int64_t patches = p.images * patch_rows * patch_columns;
     const int64_t group =
-        std::clamp<int64_t>(ceil_div(ceil_div(tiles, 4 * threads), 12) * 12, 12, kGroupTiles);
+        std::clamp<int64_t>(ceil_div(ceil_div(patches, 4 * threads), 12) * 12, 12, kGroupPatches);
     const int64_t stride = padded(p.channels), out_stride = padded(p.out_channels);
     enum Area { kFactors, kProducts, kPacked };
     const ScratchAreas scratch(
         threads, {products * group * stride, products * group * out_stride, group * p.channels});
-    parallel_for_workers(threads, ceil_div(tiles, group), [&](int64_t task, int worker) {
-        const int64_t first = task * group, count = std::min(group, tiles - first);
-        const auto tiles_of = [&](int64_t height, int64_t width, int64_t channels,
-                                  int64_t before) -> Tiles {
+    parallel_for_workers(threads, ceil_div(patches, group), [&](int64_t task, int worker) {
+        const int64_t first = task * group, count = std::min(group, patches - first);
+        const auto patches_of = [&](int64_t height, int64_t width, int64_t channels,
+                                    int64_t before) -> Patches {
             return {.kind = p.kind,
                     .height = height,
                     .width = width,
                     .channels = channels,
                     .pixel_stride = channels,
                     .before = before,
-                    .rows = tile_rows,
-                    .columns = tile_columns,
+                    .rows = patch_rows,
+                    .columns = patch_columns,
                     .first = first,
                     .count = count};
         };
         float* const factors = scratch.at(worker, kFactors);
         float* const results = scratch.at(worker, kProducts);
         for (int64_t y = 0; y < products; ++y) {
-            tile_factors({.tiles = tiles_of(p.height, p.width, p.channels, p.before),
-                          .images = p.from,
-                          .factors = factors,
-                          .factor_stride = stride,
-                          .product_stride = group * stride,
-                          .product = y});
+            patch_factors({.patches = patches_of(p.height, p.width, p.channels, p.before),
+                           .images = p.from,
+                           .factors = factors,
+                           .factor_stride = stride,
+                           .product_stride = group * stride,
+                           .product = y});
             for (int64_t x = 0; x < products; ++x)
                 multiply(factors + x * group * stride, stride, count, taps.of(y, x), p.channels,
                          p.out_channels, scratch.at(worker, kPacked),
                          results + x * group * out_stride, out_stride);
-            tile_outputs(
-                {.tiles = tiles_of(p.out_height, p.out_width, p.out_channels, p.out_before),
+            patch_outputs(
+                {.patches = patches_of(p.out_height, p.out_width, p.out_channels, p.out_before),
                  .images = p.to,
                  .products = results,
                  .row_stride = out_stride,
@@ -127,7 +127,7 @@ void transform(const Transform& p, const Taps& taps, int threads) {
     });
 }
 
-TapFactors taps_of(const Conv3x3Shape& s, const float* weight, TileKind kind) {
+TapFactors taps_of(const Conv3x3Shape& s, const float* weight, PatchKind kind) {
     return {.kind = kind,
             .flipped = false,
             .weight = weight,
@@ -142,9 +142,9 @@ TapFactors taps_of(const Conv3x3Shape& s, const float* weight, TileKind kind) {
             .last = 0};
 }
 
-TapFactors adjoint_taps_of(const Conv3x3Shape& s, const float* weight, TileKind kind) {
+TapFactors adjoint_taps_of(const Conv3x3Shape& s, const float* weight, PatchKind kind) {
     return {.kind = kind,
-            .flipped = kind == TileKind::same,
+            .flipped = kind == PatchKind::same,
             .weight = weight,
             .gain = s.gain,
             .depth = s.outputs,
@@ -161,7 +161,7 @@ TapFactors adjoint_taps_of(const Conv3x3Shape& s, const float* weight, TileKind 
 
 void conv3x3_cpu(const Conv3x3Params& p) {
     const Conv3x3Shape& s = p.shape;
-    const TileKind kind = s.stride == 1 ? TileKind::same : TileKind::halving;
+    const PatchKind kind = s.stride == 1 ? PatchKind::same : PatchKind::halving;
     transform({.kind = kind,
                .from = p.x,
                .to = p.result,
@@ -179,7 +179,7 @@ void conv3x3_cpu(const Conv3x3Params& p) {
 
 void conv3x3_input_gradient_cpu(const Conv3x3Params& p) {
     const Conv3x3Shape& s = p.shape;
-    const TileKind kind = s.stride == 1 ? TileKind::same : TileKind::doubling;
+    const PatchKind kind = s.stride == 1 ? PatchKind::same : PatchKind::doubling;
     transform({.kind = kind,
                .from = p.grad,
                .to = p.result,
@@ -197,13 +197,14 @@ void conv3x3_input_gradient_cpu(const Conv3x3Params& p) {
 
 void conv3x3_weight_gradient_cpu(const Conv3x3Params& p) {
     const Conv3x3Shape& s = p.shape;
-    const TileKind kind = s.stride == 1 ? TileKind::same : TileKind::halving;
-    const TileKind grad_kind = s.stride == 1 ? TileKind::same_gradient : TileKind::halving_gradient;
-    const TileExtents extents = extents_of(kind);
+    const PatchKind kind = s.stride == 1 ? PatchKind::same : PatchKind::halving;
+    const PatchKind grad_kind =
+        s.stride == 1 ? PatchKind::same_gradient : PatchKind::halving_gradient;
+    const PatchExtents extents = extents_of(kind);
     const int64_t products = extents.products;
-    const int64_t tile_rows = ceil_div(s.out_height(), extents.out_step);
-    const int64_t tile_columns = ceil_div(s.out_width(), extents.out_step);
-    const int64_t tiles = s.images * tile_rows * tile_columns;
+    const int64_t patch_rows = ceil_div(s.out_height(), extents.out_step);
+    const int64_t patch_columns = ceil_div(s.out_width(), extents.out_step);
+    const int64_t patches = s.images * patch_rows * patch_columns;
     // A block of the weight is a task; every element is a sum in the same order in any of them.
     int64_t outputs = std::min<int64_t>(s.outputs, 128), inputs = std::min<int64_t>(s.inputs, 256);
     const auto tasks = [&] { return ceil_div(s.outputs, outputs) * ceil_div(s.inputs, inputs); };
@@ -225,38 +226,38 @@ void conv3x3_weight_gradient_cpu(const Conv3x3Params& p) {
         std::fill_n(taps, 9 * elements, 0.0f);
         for (int64_t y = 0; y < products; ++y) {
             if (y < kTapFactors) std::fill_n(sums, kTapFactors * elements, 0.0f);
-            for (int64_t first = 0; first < tiles; first += kStripRows) {
-                const int64_t count = std::min(kStripRows, tiles - first);
-                tile_factors({.tiles = {.kind = grad_kind,
-                                        .height = s.out_height(),
-                                        .width = s.out_width(),
-                                        .channels = rows,
-                                        .pixel_stride = s.outputs,
-                                        .before = 0,
-                                        .rows = tile_rows,
-                                        .columns = tile_columns,
-                                        .first = first,
-                                        .count = count},
-                              .images = p.grad + n,
-                              .factors = grads,
-                              .factor_stride = dz_stride,
-                              .product_stride = kStripRows * dz_stride,
-                              .product = y});
-                tile_factors({.tiles = {.kind = kind,
-                                        .height = s.height,
-                                        .width = s.width,
-                                        .channels = columns,
-                                        .pixel_stride = s.inputs,
-                                        .before = s.padding,
-                                        .rows = tile_rows,
-                                        .columns = tile_columns,
-                                        .first = first,
-                                        .count = count},
-                              .images = p.x + i,
-                              .factors = factors,
-                              .factor_stride = x_stride,
-                              .product_stride = kStripRows * x_stride,
-                              .product = y});
+            for (int64_t first = 0; first < patches; first += kStripRows) {
+                const int64_t count = std::min(kStripRows, patches - first);
+                patch_factors({.patches = {.kind = grad_kind,
+                                           .height = s.out_height(),
+                                           .width = s.out_width(),
+                                           .channels = rows,
+                                           .pixel_stride = s.outputs,
+                                           .before = 0,
+                                           .rows = patch_rows,
+                                           .columns = patch_columns,
+                                           .first = first,
+                                           .count = count},
+                               .images = p.grad + n,
+                               .factors = grads,
+                               .factor_stride = dz_stride,
+                               .product_stride = kStripRows * dz_stride,
+                               .product = y});
+                patch_factors({.patches = {.kind = kind,
+                                           .height = s.height,
+                                           .width = s.width,
+                                           .channels = columns,
+                                           .pixel_stride = s.inputs,
+                                           .before = s.padding,
+                                           .rows = patch_rows,
+                                           .columns = patch_columns,
+                                           .first = first,
+                                           .count = count},
+                               .images = p.x + i,
+                               .factors = factors,
+                               .factor_stride = x_stride,
+                               .product_stride = kStripRows * x_stride,
+                               .product = y});
                 for (int64_t x = 0; x < products; ++x)
                     weight_gradient({.into = sums + tap_factor_of(x) * elements,
                                      .dz = grads + x * kStripRows * dz_stride,

@@ -65,14 +65,14 @@ DIGAN_FAST_INLINE Vec combination(const X& x) {
     return sum;
 }
 
-// Where a tile lies: its image, and its first sample along y and x, at a distance of `step`.
+// Where a patch lies: its image, and its first sample along y and x, at a distance of `step`.
 struct Place {
     int64_t image, y, x;
 };
 
-inline Place place_of(const Tiles& t, int64_t tile, int64_t step) {
-    const int64_t in_image = tile % (t.rows * t.columns);
-    return {.image = tile / (t.rows * t.columns),
+inline Place place_of(const Patches& t, int64_t patch, int64_t step) {
+    const int64_t in_image = patch % (t.rows * t.columns);
+    return {.image = patch / (t.rows * t.columns),
             .y = in_image / t.columns * step - t.before,
             .x = in_image % t.columns * step - t.before};
 }
@@ -87,8 +87,8 @@ struct Range {
 };
 
 template <const auto& M, int product, class Sample>
-DIGAN_FAST_INLINE void factors_of(const TileFactors& p, float* to, const Sample& sample) {
-    for (int64_t c = 0; c < p.tiles.channels; c += Vec::width) {
+DIGAN_FAST_INLINE void factors_of(const PatchFactors& p, float* to, const Sample& sample) {
+    for (int64_t c = 0; c < p.patches.channels; c += Vec::width) {
         Vec columns[columns_of(M)];
         unrolled<columns_of(M)>([&](auto x) DIGAN_FAST_INLINE_LAMBDA {
             columns[x.value] = combination<M, product>(
@@ -97,15 +97,15 @@ DIGAN_FAST_INLINE void factors_of(const TileFactors& p, float* to, const Sample&
         unrolled<rows_of(M)>([&](auto q) DIGAN_FAST_INLINE_LAMBDA {
             const Vec factor = combination<M, q.value>(
                 [&](auto x) DIGAN_FAST_INLINE_LAMBDA { return columns[x.value]; });
-            store_some(to + q.value * p.product_stride + c, p.tiles.channels - c, factor);
+            store_some(to + q.value * p.product_stride + c, p.patches.channels - c, factor);
         });
     }
 }
 
 template <const auto& M, int product>
-void factors(const TileFactors& p) {
+void factors(const PatchFactors& p) {
     constexpr int side = columns_of(M);
-    const Tiles& t = p.tiles;
+    const Patches& t = p.patches;
     const int64_t step = extents_of(t.kind).step;
     for (int64_t i = 0; i < t.count; ++i) {
         const Place at = place_of(t, t.first + i, step);
@@ -127,14 +127,14 @@ void factors(const TileFactors& p) {
 }
 
 template <const auto& M>
-void factors(const TileFactors& p) {
+void factors(const PatchFactors& p) {
     with_index<rows_of(M)>(p.product, [&](auto product) { factors<M, product.value>(p); });
 }
 
 template <const auto& M, int product>
-void outputs(const TileOutputs& p) {
+void outputs(const PatchOutputs& p) {
     constexpr int side = rows_of(M);
-    const Tiles& t = p.tiles;
+    const Patches& t = p.patches;
     for (int64_t i = 0; i < t.count; ++i) {
         const Place at = place_of(t, t.first + i, extents_of(t.kind).out_step);
         float* const first =
@@ -169,7 +169,7 @@ void outputs(const TileOutputs& p) {
 }
 
 template <const auto& M>
-void outputs(const TileOutputs& p) {
+void outputs(const PatchOutputs& p) {
     with_index<columns_of(M)>(p.product, [&](auto product) { outputs<M, product.value>(p); });
 }
 
@@ -238,26 +238,26 @@ constexpr auto kHalvingTaps = transposed(kHalving.of_taps);
 
 }  // namespace
 
-void tile_factors(const TileFactors& p) {
-    switch (p.tiles.kind) {
-        case TileKind::same:
+void patch_factors(const PatchFactors& p) {
+    switch (p.patches.kind) {
+        case PatchKind::same:
             return factors<kSame.of_inputs>(p);
-        case TileKind::halving:
+        case PatchKind::halving:
             return factors<kHalving.of_inputs>(p);
-        case TileKind::doubling:
+        case PatchKind::doubling:
             return factors<kDoubling.of_inputs>(p);
-        case TileKind::same_gradient:
+        case PatchKind::same_gradient:
             return factors<kSameGradients>(p);
-        case TileKind::halving_gradient:
+        case PatchKind::halving_gradient:
             return factors<kHalvingGradients>(p);
     }
 }
 
-void tile_outputs(const TileOutputs& p) {
-    switch (p.tiles.kind) {
-        case TileKind::same:
+void patch_outputs(const PatchOutputs& p) {
+    switch (p.patches.kind) {
+        case PatchKind::same:
             return outputs<kSame.to_outputs>(p);
-        case TileKind::halving:
+        case PatchKind::halving:
             return outputs<kHalving.to_outputs>(p);
         default:
             return outputs<kDoubling.to_outputs>(p);
@@ -266,9 +266,9 @@ void tile_outputs(const TileOutputs& p) {
 
 void tap_factors(const TapFactors& p) {
     switch (p.kind) {
-        case TileKind::same:
+        case PatchKind::same:
             return taps_to_factors<kSame.of_taps>(p);
-        case TileKind::halving:
+        case PatchKind::halving:
             return taps_to_factors<kHalving.of_taps>(p);
         default:
             return taps_to_factors<kDoubling.of_taps>(p);
@@ -276,7 +276,7 @@ void tap_factors(const TapFactors& p) {
 }
 
 void tap_gradients(const TapGradients& p) {
-    if (p.kind == TileKind::same) return gradients_of_taps<kSameTaps>(p);
+    if (p.kind == PatchKind::same) return gradients_of_taps<kSameTaps>(p);
     gradients_of_taps<kHalvingTaps>(p);
 }
 

@@ -9,7 +9,7 @@
 namespace digan_fast {
 
 // Stride 1; stride 2; the adjoint of stride 2; and the gradients of the outputs of the first two.
-enum class TileKind { same, halving, doubling, same_gradient, halving_gradient };
+enum class PatchKind { same, halving, doubling, same_gradient, halving_gradient };
 
 // Along each axis, whichever the kind, taps have six factors; products from the sixth on share it.
 constexpr int64_t kTapFactors = 6;
@@ -17,45 +17,46 @@ constexpr int64_t tap_factor_of(int64_t product) {
     return product < kTapFactors ? product : kTapFactors - 1;
 }
 
-// Extents along one axis; a tile's first sample is at tile · step − before.
-struct TileExtents {
+// Extents along one axis; a patch's first sample is at patch · step − before.
+struct PatchExtents {
     int64_t products;
-    int64_t step;      // samples from one tile of inputs to the next
-    int64_t out_step;  // outputs of a tile
+    int64_t step;      // samples from one patch of inputs to the next
+    int64_t out_step;  // outputs of a patch
 };
 
-constexpr TileExtents extents_of(TileKind kind) {
-    if (kind == TileKind::same) return {.products = 6, .step = 4, .out_step = 4};
-    if (kind == TileKind::halving) return {.products = 9, .step = 8, .out_step = 4};
-    if (kind == TileKind::doubling) return {.products = 9, .step = 4, .out_step = 8};
-    return {.products = kind == TileKind::same_gradient ? 6 : 9, .step = 4, .out_step = 0};
+constexpr PatchExtents extents_of(PatchKind kind) {
+    if (kind == PatchKind::same) return {.products = 6, .step = 4, .out_step = 4};
+    if (kind == PatchKind::halving) return {.products = 9, .step = 8, .out_step = 4};
+    if (kind == PatchKind::doubling) return {.products = 9, .step = 4, .out_step = 8};
+    return {.products = kind == PatchKind::same_gradient ? 6 : 9, .step = 4, .out_step = 0};
 }
 
-// Tiles [first, first + count) of images [height, width, channels]; a row of tiles has `columns`.
-struct Tiles {
-    TileKind kind;
+// Patches [first, first + count) of images [height, width, channels]; a row of patches has
+// `columns`.
+struct Patches {
+    PatchKind kind;
     int64_t height, width;
     int64_t channels;       // that are read or written
     int64_t pixel_stride;   // elements from one pixel to the next
-    int64_t before;         // samples, or outputs, of the first tile that lie outside
-    int64_t rows, columns;  // tiles of an image
+    int64_t before;         // samples, or outputs, of the first patch that lie outside
+    int64_t rows, columns;  // patches of an image
     int64_t first, count;
 };
 
-// For one product along y, factors[product along x][tile][channel].
-struct TileFactors {
-    Tiles tiles;
+// For one product along y, factors[product along x][patch][channel].
+struct PatchFactors {
+    Patches patches;
     const float* images;
     float* factors;
-    int64_t factor_stride;   // elements from one tile to the next
+    int64_t factor_stride;   // elements from one patch to the next
     int64_t product_stride;  // elements from one product to the next
     int64_t product;         // along y
 };
 
-// What the products [product along x][tile][channel] of one product along y add to the images.
+// What the products [product along x][patch][channel] of one product along y add to the images.
 // Those along y are added in order.
-struct TileOutputs {
-    Tiles tiles;
+struct PatchOutputs {
+    Patches patches;
     float* images;
     const float* products;
     int64_t row_stride;
@@ -67,7 +68,7 @@ struct TileOutputs {
 // (gemm/pixel_rows_kernel.h): the taps of (k, n) begin at weight[k · depth_stride + n ·
 // column_stride].
 struct TapFactors {
-    TileKind kind;
+    PatchKind kind;
     bool flipped;  // along both axes
     const float* weight;
     float gain;
@@ -81,15 +82,15 @@ struct TapFactors {
 // taps[3 · y + x][element] += what the gradients [factor along x][element] of one factor along y
 // contribute.
 struct TapGradients {
-    TileKind kind;
+    PatchKind kind;
     float* taps;
     const float* factors;
     int64_t elements;
     int64_t factor;
 };
 
-void tile_factors(const TileFactors& params);
-void tile_outputs(const TileOutputs& params);
+void patch_factors(const PatchFactors& params);
+void patch_outputs(const PatchOutputs& params);
 void tap_factors(const TapFactors& params);
 void tap_gradients(const TapGradients& params);
 
