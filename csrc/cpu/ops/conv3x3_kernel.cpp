@@ -33,14 +33,6 @@ DIGAN_FAST_INLINE void unrolled(const Call& call) {
     unrolled(std::make_integer_sequence<int, N>{}, call);
 }
 
-// call(Constant<i>).
-template <int N, class Call>
-DIGAN_FAST_INLINE void with_index(int64_t i, const Call& call) {
-    unrolled<N>([&](auto each) {
-        if (each.value == i) call(each);
-    });
-}
-
 template <const auto& M, int row>
 constexpr int first_of() {
     int column = 0;
@@ -86,14 +78,45 @@ struct Range {
     bool has(int64_t i) const { return from <= i && i < to; }
 };
 
-template <const auto& M, int product, class Sample>
-DIGAN_FAST_INLINE void factors_of(const PatchFactors& p, float* to, const Sample& sample) {
+// A row of a matrix, or a column, without its zeros: what is different for each product along y.
+struct Terms {
+    int count = 0;
+    int at[9];
+    float factor[9];
+
+    void add(int index, float value) {
+        if (value == 0) return;
+        at[count] = index;
+        factor[count++] = value;
+    }
+};
+
+template <const auto& M>
+Terms row_of(int64_t row) {
+    Terms terms;
+    for (int column = 0; column < columns_of(M); ++column) terms.add(column, M.at[row][column]);
+    return terms;
+}
+
+template <const auto& M>
+Terms column_of(int64_t column) {
+    Terms terms;
+    for (int row = 0; row < rows_of(M); ++row) terms.add(row, M.at[row][column]);
+    return terms;
+}
+
+template <const auto& M, class Sample>
+DIGAN_FAST_INLINE void factors_of(const PatchFactors& p, const Terms& along_y, float* to,
+                                  const Sample& sample) {
+    constexpr int side = columns_of(M);
     for (int64_t c = 0; c < p.patches.channels; c += Vec::width) {
-        Vec columns[columns_of(M)];
-        unrolled<columns_of(M)>([&](auto x) DIGAN_FAST_INLINE_LAMBDA {
-            columns[x.value] = combination<M, product>(
-                [&](auto y) DIGAN_FAST_INLINE_LAMBDA { return sample(y.value, x.value, c); });
-        });
+        Vec columns[side];
+        for (int x = 0; x < side; ++x) columns[x] = broadcast(0.0f);
+        for (int i = 0; i < along_y.count; ++i) {
+            const Vec factor = broadcast(along_y.factor[i]);
+            for (int x = 0; x < side; ++x)
+                columns[x] = fma(factor, sample(along_y.at[i], x, c), columns[x]);
+        }
         unrolled<rows_of(M)>([&](auto q) DIGAN_FAST_INLINE_LAMBDA {
             const Vec factor = combination<M, q.value>(
                 [&](auto x) DIGAN_FAST_INLINE_LAMBDA { return columns[x.value]; });
@@ -102,10 +125,11 @@ DIGAN_FAST_INLINE void factors_of(const PatchFactors& p, float* to, const Sample
     }
 }
 
-template <const auto& M, int product>
+template <const auto& M>
 void factors(const PatchFactors& p) {
     constexpr int side = columns_of(M);
     const Patches& t = p.patches;
+    const Terms along_y = row_of<M>(p.product);
     const int64_t step = extents_of(t.kind).step;
     for (int64_t i = 0; i < t.count; ++i) {
         const Place at = place_of(t, t.first + i, step);
@@ -117,24 +141,30 @@ void factors(const PatchFactors& p) {
             return load_some(first + (y * t.width + x) * t.pixel_stride + c, t.channels - c);
         };
         if (rows.is_whole(side) && columns.is_whole(side)) {
-            factors_of<M, product>(p, to, sample);
+            factors_of<M>(p, along_y, to, sample);
         } else {
-            factors_of<M, product>(p, to, [&](int y, int x, int64_t c) DIGAN_FAST_INLINE_LAMBDA {
+            factors_of<M>(p, along_y, to, [&](int y, int x, int64_t c) DIGAN_FAST_INLINE_LAMBDA {
                 return rows.has(y) && columns.has(x) ? sample(y, x, c) : broadcast(0.0f);
             });
         }
     }
 }
 
+// Whether no product before this one adds to an output's row.
 template <const auto& M>
-void factors(const PatchFactors& p) {
-    with_index<rows_of(M)>(p.product, [&](auto product) { factors<M, product.value>(p); });
+bool is_first(int64_t product, int row) {
+    for (int64_t before = 0; before < product; ++before)
+        if (M.at[row][before] != 0) return false;
+    return true;
 }
 
-template <const auto& M, int product>
+template <const auto& M>
 void outputs(const PatchOutputs& p) {
     constexpr int side = rows_of(M);
     const Patches& t = p.patches;
+    const Terms along_y = column_of<M>(p.product);
+    bool stored[side] = {};
+    for (int y = 0; y < side; ++y) stored[y] = is_first<M>(p.product, y);
     for (int64_t i = 0; i < t.count; ++i) {
         const Place at = place_of(t, t.first + i, extents_of(t.kind).out_step);
         float* const first =
@@ -150,27 +180,18 @@ void outputs(const PatchOutputs& p) {
                 if (!columns.has(x.value)) return;
                 const Vec sum = combination<M, x.value>(
                     [&](auto q) DIGAN_FAST_INLINE_LAMBDA { return products[q.value]; });
-                unrolled<side>([&](auto y) DIGAN_FAST_INLINE_LAMBDA {
-                    constexpr float factor = M.at[y.value][product];
-                    if constexpr (factor != 0) {
-                        if (!rows.has(y.value)) return;
-                        float* const to =
-                            first + (y.value * t.width + x.value) * t.pixel_stride + c;
-                        if constexpr (product == first_of<M, y.value>()) {
-                            store_some(to, left, mul(broadcast(factor), sum));
-                        } else {
-                            store_some(to, left, fma(broadcast(factor), sum, load_some(to, left)));
-                        }
-                    }
-                });
+                for (int k = 0; k < along_y.count; ++k) {
+                    const int y = along_y.at[k];
+                    if (!rows.has(y)) continue;
+                    const Vec factor = broadcast(along_y.factor[k]);
+                    float* const to = first + (y * t.width + x.value) * t.pixel_stride + c;
+                    store_some(
+                        to, left,
+                        stored[y] ? mul(factor, sum) : fma(factor, sum, load_some(to, left)));
+                }
             });
         }
     }
-}
-
-template <const auto& M>
-void outputs(const PatchOutputs& p) {
-    with_index<columns_of(M)>(p.product, [&](auto product) { outputs<M, product.value>(p); });
 }
 
 template <const auto& M>
@@ -212,25 +233,20 @@ void taps_to_factors(const TapFactors& p) {
 template <const auto& M>
 void gradients_of_taps(const TapGradients& p) {
     constexpr int factors = columns_of(M);
-    with_index<factors>(p.factor, [&](auto along_y) {
-        for (int64_t i = 0; i < p.elements; i += Vec::width) {
-            const int64_t left = p.elements - i;
-            Vec sums[factors];
-            for (int q = 0; q < factors; ++q)
-                sums[q] = load_some(p.factors + q * p.elements + i, left);
-            unrolled<3>([&](auto x) DIGAN_FAST_INLINE_LAMBDA {
-                const Vec sum = combination<M, x.value>(
-                    [&](auto q) DIGAN_FAST_INLINE_LAMBDA { return sums[q.value]; });
-                unrolled<3>([&](auto y) DIGAN_FAST_INLINE_LAMBDA {
-                    constexpr float factor = M.at[y.value][along_y.value];
-                    if constexpr (factor != 0) {
-                        float* const to = p.taps + (3 * y.value + x.value) * p.elements + i;
-                        store_some(to, left, fma(broadcast(factor), sum, load_some(to, left)));
-                    }
-                });
-            });
-        }
-    });
+    const Terms along_y = column_of<M>(p.factor);
+    for (int64_t i = 0; i < p.elements; i += Vec::width) {
+        const int64_t left = p.elements - i;
+        Vec sums[factors];
+        for (int q = 0; q < factors; ++q) sums[q] = load_some(p.factors + q * p.elements + i, left);
+        unrolled<3>([&](auto x) DIGAN_FAST_INLINE_LAMBDA {
+            const Vec sum = combination<M, x.value>(
+                [&](auto q) DIGAN_FAST_INLINE_LAMBDA { return sums[q.value]; });
+            for (int k = 0; k < along_y.count; ++k) {
+                float* const to = p.taps + (3 * along_y.at[k] + x.value) * p.elements + i;
+                store_some(to, left, fma(broadcast(along_y.factor[k]), sum, load_some(to, left)));
+            }
+        });
+    }
 }
 
 constexpr auto kSameTaps = transposed(kSame.of_taps);
