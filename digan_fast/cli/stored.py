@@ -30,6 +30,7 @@ def play(path: Path, options: RenderOptions) -> None:
     device = streams.device_of(options.device)
     video = StoredVideo.load(path, str(device))
     clip = video.clip
+    _check_extents(path, video, options)
     rate = DEFAULT_FPS if clip is None or clip.fps is None else min(max(clip.fps, _SLOWEST_RATE), _FASTEST_RATE)
     if options.out.suffix.lower() == ".gif":
         rate = min(rate, streams.FASTEST_GIF)
@@ -43,6 +44,22 @@ def play(path: Path, options: RenderOptions) -> None:
     except ValueError as error:
         raise UsageError(f"--{error}") from error
     streams.write(options.out, streams.started(pictures), len(times), grid, options)
+
+
+def _check_extents(path: Path, video: StoredVideo, options: RenderOptions) -> None:
+    """Raises ValueError, naming the file, if the picture at its own size is larger than any that may be asked for."""
+    if options.size is not None or options.window is not None:
+        return
+    network = video.network
+    if video.clip is not None:
+        height, width = video.clip.height, video.clip.width
+    elif isinstance(network, VideoINR):
+        height = width = network.img_resolution
+    else:
+        height, width = network.height, network.width
+    if height * width > streams.MOST_PIXELS:
+        limit = f"expected at most {streams.MOST_PIXELS} pixels; --size chooses a smaller one"
+        raise ValueError(f"{path}: a picture of {height}×{width}, {limit}")
 
 
 def check_snapshot(path: Path | None, instead: str) -> None:

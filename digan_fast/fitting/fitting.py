@@ -140,6 +140,8 @@ class Fitting:
             while step < schedule.end:
                 if stops:
                     ended = "interrupted"
+                    if step > (curve.steps or [0])[-1] and self.quality().psnr > best:
+                        kept = self._copied()
                     break
                 watch.start()
                 finite(self.step(schedule.factor(step)), step, "lr")

@@ -82,9 +82,17 @@ def opened(
             storage = metadata.get("storage", "float32")
             if storage not in STORAGES:
                 raise ValueError(f"its storage is {storage!r}, expected one of {', '.join(STORAGES)}")
-            return make(metadata, names, file.get_tensor if storage == "float32" else unpacked(names, file.get_tensor))
+            read = file.get_tensor if storage == "float32" else unpacked(names, file.get_tensor)
+            return make(metadata, names, lambda name: _finite(name, read(name)))
     except (SafetensorError, *_DAMAGES) as error:
         raise ValueError(f"{os.fspath(path)}: not a saved {kind}: {error}") from error
+
+
+def _finite(name: str, tensor: Tensor) -> Tensor:
+    """The tensor.  Raises ValueError, naming it, unless it has finite floating-point values."""
+    if not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
+        raise ValueError(f"{name}: {tensor.dtype} or values that are not finite, expected finite floating-point values")
+    return tensor
 
 
 def metadata_of(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -131,7 +139,7 @@ def _check(levels: tuple[Level, ...]) -> None:
                 shapes = f"{list(layer.weight.shape)} and {list(layer.bias.shape)}"
                 raise ValueError(f"levels.{index}.{name}: {shapes}, expected [{batch}, O, {channels}] and [O]")
             limit = math.inf if layer.clamp is None else layer.clamp
-            if layer.activation not in ACTIVATIONS or not (layer.gain > 0 and limit > 0):
+            if layer.activation not in ACTIVATIONS or not (0 < layer.gain < math.inf and limit > 0):
                 raise ValueError(f"levels.{index}.{name}: {layer.options}, expected an activation, a gain and a clamp")
             if name != "to_rgb":
                 channels = outputs

@@ -54,6 +54,8 @@ def unpacked(names: Sequence[str], tensor: Callable[[str], Tensor]) -> Callable[
                     f"{name}: {stored.dtype} with scales {list(scale.shape)}, expected int8 with one a row"
                 )
             return stored.to(torch.float32) * scale
+        if not stored.is_floating_point():
+            raise ValueError(f"{name}: {stored.dtype} without scales, expected a floating-point type")
         return stored.to(torch.float32)
 
     return read

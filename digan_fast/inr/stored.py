@@ -71,6 +71,9 @@ class StoredVideo:
                 raise ValueError(f"{len(network)} videos, expected one: a clip or latents are those of one")
             if clip is not None and max(clip.height, clip.width) > network.img_resolution:
                 raise ValueError(f"a clip of {clip.width}×{clip.height} from a picture of {network.img_resolution}²")
+        elif clip is not None and (clip.height, clip.width) != (network.height, network.width):
+            sizes = f"a clip of {clip.width}×{clip.height} from a picture of {network.width}×{network.height}"
+            raise ValueError(f"{sizes}, expected the same")
 
     def window(self, size: int | None = None, window: Window | None = None) -> tuple[int | None, Window | None]:
         """``size`` and ``window`` of :meth:`VideoINR.frames` that show the clip with this longer side."""

@@ -13,7 +13,8 @@ import torch
 from moving_clips import moving_disc
 
 from digan_fast import video
-from digan_fast.inr import StoredVideo
+from digan_fast.fitting.networks import initial
+from digan_fast.inr import Clip, StoredVideo
 
 QUICK = ("--steps", 60, "--pixels", 1024, "--size-kb", 12)
 SHORT = ("--steps", 12, "--tuning-steps", 6)
@@ -245,6 +246,17 @@ def test_what_does_not_fit_a_played_file(failing, clip, fitted, projected, snaps
     damaged = tmp_path / "damaged.safetensors"
     damaged.write_bytes(fitted.read_bytes()[:-8])
     assert "damaged.safetensors" in failing(1, "generate", damaged, "--out", tmp_path / "a.gif")
+
+
+def test_a_picture_too_large_to_play_is_refused(failing, tmp_path):
+    path = tmp_path / "huge.safetensors"
+    stored = initial("siren", Clip(2**20, 2**20, 2), 8, 0)
+    stored.save(path)
+    message = failing(1, "generate", path, "--out", tmp_path / "v")
+    assert f"{path}: a picture of 1048576×1048576, expected at most 268435456 pixels" in message
+    StoredVideo(stored.network).save(path)
+    assert "expected at most" in failing(1, "generate", path, "--out", tmp_path / "v")
+    assert not (tmp_path / "v").exists()
 
 
 def test_a_full_disk_leaves_nothing_half_written(run, clip, tmp_path, monkeypatch):

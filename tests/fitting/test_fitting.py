@@ -7,8 +7,8 @@ import torch
 from moving_clips import moving_disc
 
 from digan_fast import use_backend
-from digan_fast.fitting import FitConfig, fit
-from digan_fast.fitting.fitting import Fitting
+from digan_fast.fitting import FitConfig, fit, measure
+from digan_fast.fitting.fitting import Fitting, played
 from digan_fast.fitting.optimising import Schedule
 from digan_fast.fitting.sampling import Points, Windows, _part
 
@@ -143,10 +143,22 @@ def test_the_schedule():
     assert schedule.decays(200)
 
 
+@pytest.mark.parametrize("network", ["inr", "siren"])
+def test_an_interrupt_before_the_first_evaluation_keeps_the_steps_taken(network):
+    stopped, begun = (
+        Fitting(moving_disc(), FitConfig(network=network, **QUICK)).run(StopsAfter(steps)) for steps in (30, 0)
+    )
+    assert (stopped.ended, stopped.steps, stopped.curve.steps) == ("interrupted", 30, [])
+    assert not same(stopped, begun)
+
+
 def test_an_interrupt_keeps_the_best():
     result, earlier = (fit(moving_disc(), FitConfig(**QUICK), StopsAfter(steps)) for steps in (70, 50))
     assert (result.ended, result.steps, result.curve.steps) == ("interrupted", 70, [50])
-    assert same(result, earlier)
+    # Step 70 has not been evaluated before, and is better than step 50.
+    clip = moving_disc()
+    later, before = (measure(played(each.video, clip.times), clip.frames).psnr for each in (result, earlier))
+    assert later > before == pytest.approx(result.curve.psnr[0], abs=1e-4)
 
 
 def test_memory_of_a_step_does_not_grow_with_the_clip():

@@ -166,6 +166,12 @@ WEIGHT = "levels.0.layers.1.weight"
         ((None, change("levels.0.layers.1.bias", torch.zeros(1))), r"levels.0.layers.1: \[1, 16, 16\] and \[1\]"),
         ((None, change("levels.1.coordinates.motion.bias0", torch.zeros(3))), "levels.1: frequencies"),
         ((None, change("levels.1.to_rgb.bias", torch.zeros(2))), "levels.1.to_rgb"),
+        (
+            (None, change("levels.0.layers.1.bias", torch.full((16,), torch.nan))),
+            "levels.0.layers.1.bias: .* not finite",
+        ),
+        ((None, change(WEIGHT + ".scale", torch.full((1, 16, 1), torch.inf))), f"{WEIGHT}: .* not finite"),
+        ((None, change("levels.0.layers.1.bias", torch.zeros(16, dtype=torch.int32))), "torch.int32 without scales"),
     ],
 )
 def test_damaged_and_hostile_files_are_refused_by_name(changes, message, tmp_path):
@@ -184,6 +190,16 @@ def test_a_hostile_coordinate_mlp_is_refused(tmp_path):
         StoredVideo.load(path)
     rewritten(path, change("network", json.dumps({"layers": 1})))
     with pytest.raises(ValueError, match="not a saved video"):
+        StoredVideo.load(path)
+
+
+@pytest.mark.parametrize(("name", "value"), [("height", 2**40), ("width", 14)])
+def test_a_coordinate_mlp_has_its_clips_extents(name, value, tmp_path):
+    path = tmp_path / "v.safetensors"
+    initial("siren", CLIP, 16, 0).save(path)
+    described = json.loads(metadata_of(path)["network"])
+    rewritten(path, change("network", json.dumps({**described, name: value})))
+    with pytest.raises(ValueError, match=r"a clip of 13×9 from a picture of .*, expected the same"):
         StoredVideo.load(path)
 
 
