@@ -278,6 +278,7 @@ _OWN: Final = (
         for module in _OF_DISCRIMINATORS
         for name in ("Block", "Conv", "Epilogue", "StreamDiscriminator")
     ),
+    "digan_fast.networks.convolution.Conv",
     *(f"digan_fast.networks.layers.{name}" for name in ("FullyConnected", "MappingNetwork")),
     *(f"digan_fast.networks.modulated.{name}" for name in ("SkipLayer", "SynthesisLayer", "ToRGBLayer")),
     *(f"digan_fast.networks.synthesis.{name}" for name in ("SynthesisBlock", "SynthesisNetwork")),
