@@ -15,6 +15,30 @@ constexpr int64_t kGroupPatches = 96;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// The patches of all images, in rows and columns of each.
+struct PatchGrid {
+    int64_t rows, columns, count;
+
+    PatchGrid(int64_t images, int64_t height, int64_t width, int64_t side)
+        : rows(ceil_div(height, side)),
+          columns(ceil_div(width, side)),
+          count(images * rows * columns) {}
+};
+
+Patches patches_of(PatchKind kind, const PatchGrid& grid, int64_t height, int64_t width,
+                   int64_t channels, int64_t before) {
+    return {.kind = kind,
+            .height = height,
+            .width = width,
+            .channels = channels,
+            .pixel_stride = channels,
+            .before = before,
+            .rows = grid.rows,
+            .columns = grid.columns,
+            .first = 0,
+            .count = grid.count};
+}
+
 // Images through a convolution; `patches` are those of the result.
 struct Transform {
     PatchKind kind;
@@ -79,34 +103,25 @@ void multiply(const float* factors, int64_t stride, int64_t rows, const float* p
 void transform(const Transform& p, const Taps& taps, int threads) {
     const PatchExtents extents = extents_of(p.kind);
     const int64_t products = extents.products;
-    const int64_t patch_rows = ceil_div(p.out_height + p.out_before, extents.out_step);
-    const int64_t patch_columns = ceil_div(p.out_width + p.out_before, extents.out_step);
-    const int64_t patches = p.images * patch_rows * patch_columns;
-    const int64_t group =
-        std::clamp<int64_t>(ceil_div(ceil_div(patches, 4 * threads), 12) * 12, 12, kGroupPatches);
+    const PatchGrid grid(p.images, p.out_height + p.out_before, p.out_width + p.out_before,
+                         extents.out_step);
+    const int64_t group = std::clamp<int64_t>(ceil_div(ceil_div(grid.count, 4 * threads), 12) * 12,
+                                              12, kGroupPatches);
     const int64_t stride = padded(p.channels), out_stride = padded(p.out_channels);
     enum Area { kFactors, kProducts, kPacked };
     const ScratchAreas scratch(
         threads, {products * group * stride, products * group * out_stride, group * p.channels});
-    parallel_for_workers(threads, ceil_div(patches, group), [&](int64_t task, int worker) {
-        const int64_t first = task * group, count = std::min(group, patches - first);
-        const auto patches_of = [&](int64_t height, int64_t width, int64_t channels,
-                                    int64_t before) -> Patches {
-            return {.kind = p.kind,
-                    .height = height,
-                    .width = width,
-                    .channels = channels,
-                    .pixel_stride = channels,
-                    .before = before,
-                    .rows = patch_rows,
-                    .columns = patch_columns,
-                    .first = first,
-                    .count = count};
-        };
+    parallel_for_workers(threads, ceil_div(grid.count, group), [&](int64_t task, int worker) {
+        const int64_t first = task * group, count = std::min(group, grid.count - first);
+        const Patches from =
+            patches_of(p.kind, grid, p.height, p.width, p.channels, p.before).part(first, count);
+        const Patches to =
+            patches_of(p.kind, grid, p.out_height, p.out_width, p.out_channels, p.out_before)
+                .part(first, count);
         float* const factors = scratch.at(worker, kFactors);
         float* const results = scratch.at(worker, kProducts);
         for (int64_t y = 0; y < products; ++y) {
-            patch_factors({.patches = patches_of(p.height, p.width, p.channels, p.before),
+            patch_factors({.patches = from,
                            .images = p.from,
                            .factors = factors,
                            .factor_stride = stride,
@@ -116,13 +131,12 @@ void transform(const Transform& p, const Taps& taps, int threads) {
                 multiply(factors + x * group * stride, stride, count, taps.of(y, x), p.channels,
                          p.out_channels, scratch.at(worker, kPacked),
                          results + x * group * out_stride, out_stride);
-            patch_outputs(
-                {.patches = patches_of(p.out_height, p.out_width, p.out_channels, p.out_before),
-                 .images = p.to,
-                 .products = results,
-                 .row_stride = out_stride,
-                 .product_stride = group * out_stride,
-                 .product = y});
+            patch_outputs({.patches = to,
+                           .images = p.to,
+                           .products = results,
+                           .row_stride = out_stride,
+                           .product_stride = group * out_stride,
+                           .product = y});
         }
     });
 }
@@ -202,9 +216,7 @@ void conv3x3_weight_gradient_cpu(const Conv3x3Params& p) {
         s.stride == 1 ? PatchKind::same_gradient : PatchKind::halving_gradient;
     const PatchExtents extents = extents_of(kind);
     const int64_t products = extents.products;
-    const int64_t patch_rows = ceil_div(s.out_height(), extents.out_step);
-    const int64_t patch_columns = ceil_div(s.out_width(), extents.out_step);
-    const int64_t patches = s.images * patch_rows * patch_columns;
+    const PatchGrid grid(s.images, s.out_height(), s.out_width(), extents.out_step);
     // A block of the weight is a task; every element is a sum in the same order in any of them.
     int64_t outputs = std::min<int64_t>(s.outputs, 128), inputs = std::min<int64_t>(s.inputs, 256);
     const auto tasks = [&] { return ceil_div(s.outputs, outputs) * ceil_div(s.inputs, inputs); };
@@ -223,36 +235,23 @@ void conv3x3_weight_gradient_cpu(const Conv3x3Params& p) {
         float* const grads = scratch.at(worker, kGrads);
         float* const factors = scratch.at(worker, kInputs);
         float *const sums = scratch.at(worker, kSums), *const taps = scratch.at(worker, kTaps);
+        Patches grad_patches = patches_of(grad_kind, grid, s.out_height(), s.out_width(), rows, 0);
+        grad_patches.pixel_stride = s.outputs;
+        Patches x_patches = patches_of(kind, grid, s.height, s.width, columns, s.padding);
+        x_patches.pixel_stride = s.inputs;
         std::fill_n(taps, 9 * elements, 0.0f);
+        // Products that share a factor of the taps are summed in its gradient.
         for (int64_t y = 0; y < products; ++y) {
             if (y < kTapFactors) std::fill_n(sums, kTapFactors * elements, 0.0f);
-            for (int64_t first = 0; first < patches; first += kStripRows) {
-                const int64_t count = std::min(kStripRows, patches - first);
-                patch_factors({.patches = {.kind = grad_kind,
-                                           .height = s.out_height(),
-                                           .width = s.out_width(),
-                                           .channels = rows,
-                                           .pixel_stride = s.outputs,
-                                           .before = 0,
-                                           .rows = patch_rows,
-                                           .columns = patch_columns,
-                                           .first = first,
-                                           .count = count},
+            for (int64_t first = 0; first < grid.count; first += kStripRows) {
+                const int64_t count = std::min(kStripRows, grid.count - first);
+                patch_factors({.patches = grad_patches.part(first, count),
                                .images = p.grad + n,
                                .factors = grads,
                                .factor_stride = dz_stride,
                                .product_stride = kStripRows * dz_stride,
                                .product = y});
-                patch_factors({.patches = {.kind = kind,
-                                           .height = s.height,
-                                           .width = s.width,
-                                           .channels = columns,
-                                           .pixel_stride = s.inputs,
-                                           .before = s.padding,
-                                           .rows = patch_rows,
-                                           .columns = patch_columns,
-                                           .first = first,
-                                           .count = count},
+                patch_factors({.patches = x_patches.part(first, count),
                                .images = p.x + i,
                                .factors = factors,
                                .factor_stride = x_stride,

@@ -62,11 +62,11 @@ struct Place {
     int64_t image, y, x;
 };
 
-inline Place place_of(const Patches& t, int64_t patch, int64_t step) {
-    const int64_t in_image = patch % (t.rows * t.columns);
-    return {.image = patch / (t.rows * t.columns),
-            .y = in_image / t.columns * step - t.before,
-            .x = in_image % t.columns * step - t.before};
+inline Place place_of(const Patches& patches, int64_t patch, int64_t step) {
+    const int64_t in_image = patch % (patches.rows * patches.columns);
+    return {.image = patch / (patches.rows * patches.columns),
+            .y = in_image / patches.columns * step - patches.before,
+            .x = in_image % patches.columns * step - patches.before};
 }
 
 // Samples [from, to) of `side` at an axis that has `size`, from `first` on.
@@ -128,17 +128,19 @@ DIGAN_FAST_INLINE void factors_of(const PatchFactors& p, const Terms& along_y, f
 template <const auto& M>
 void factors(const PatchFactors& p) {
     constexpr int side = columns_of(M);
-    const Patches& t = p.patches;
+    const Patches& patches = p.patches;
     const Terms along_y = row_of<M>(p.product);
-    const int64_t step = extents_of(t.kind).step;
-    for (int64_t i = 0; i < t.count; ++i) {
-        const Place at = place_of(t, t.first + i, step);
+    const int64_t step = extents_of(patches.kind).step;
+    for (int64_t i = 0; i < patches.count; ++i) {
+        const Place at = place_of(patches, patches.first + i, step);
         const float* const first =
-            p.images + ((at.image * t.height + at.y) * t.width + at.x) * t.pixel_stride;
-        const Range rows(at.y, side, t.height), columns(at.x, side, t.width);
+            p.images +
+            ((at.image * patches.height + at.y) * patches.width + at.x) * patches.pixel_stride;
+        const Range rows(at.y, side, patches.height), columns(at.x, side, patches.width);
         float* const to = p.factors + i * p.factor_stride;
         const auto sample = [&](int y, int x, int64_t c) DIGAN_FAST_INLINE_LAMBDA {
-            return load_some(first + (y * t.width + x) * t.pixel_stride + c, t.channels - c);
+            return load_some(first + (y * patches.width + x) * patches.pixel_stride + c,
+                             patches.channels - c);
         };
         if (rows.is_whole(side) && columns.is_whole(side)) {
             factors_of<M>(p, along_y, to, sample);
@@ -161,18 +163,19 @@ bool is_first(int64_t product, int row) {
 template <const auto& M>
 void outputs(const PatchOutputs& p) {
     constexpr int side = rows_of(M);
-    const Patches& t = p.patches;
+    const Patches& patches = p.patches;
     const Terms along_y = column_of<M>(p.product);
     bool stored[side] = {};
     for (int y = 0; y < side; ++y) stored[y] = is_first<M>(p.product, y);
-    for (int64_t i = 0; i < t.count; ++i) {
-        const Place at = place_of(t, t.first + i, extents_of(t.kind).out_step);
+    for (int64_t i = 0; i < patches.count; ++i) {
+        const Place at = place_of(patches, patches.first + i, extents_of(patches.kind).out_step);
         float* const first =
-            p.images + ((at.image * t.height + at.y) * t.width + at.x) * t.pixel_stride;
-        const Range rows(at.y, side, t.height), columns(at.x, side, t.width);
+            p.images +
+            ((at.image * patches.height + at.y) * patches.width + at.x) * patches.pixel_stride;
+        const Range rows(at.y, side, patches.height), columns(at.x, side, patches.width);
         const float* const from = p.products + i * p.row_stride;
-        for (int64_t c = 0; c < t.channels; c += Vec::width) {
-            const int64_t left = t.channels - c;
+        for (int64_t c = 0; c < patches.channels; c += Vec::width) {
+            const int64_t left = patches.channels - c;
             Vec products[columns_of(M)];
             for (int q = 0; q < columns_of(M); ++q)
                 products[q] = load_some(from + q * p.product_stride + c, left);
@@ -184,7 +187,8 @@ void outputs(const PatchOutputs& p) {
                     const int y = along_y.at[k];
                     if (!rows.has(y)) continue;
                     const Vec factor = broadcast(along_y.factor[k]);
-                    float* const to = first + (y * t.width + x.value) * t.pixel_stride + c;
+                    float* const to =
+                        first + (y * patches.width + x.value) * patches.pixel_stride + c;
                     store_some(
                         to, left,
                         stored[y] ? mul(factor, sum) : fma(factor, sum, load_some(to, left)));

@@ -41,6 +41,13 @@ struct Patches {
     int64_t before;         // samples, or outputs, of the first patch that lie outside
     int64_t rows, columns;  // patches of an image
     int64_t first, count;
+
+    Patches part(int64_t from, int64_t number) const {
+        Patches some = *this;
+        some.first = from;
+        some.count = number;
+        return some;
+    }
 };
 
 // For one product along y, factors[product along x][patch][channel].

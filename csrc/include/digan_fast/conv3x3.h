@@ -20,14 +20,15 @@ struct Conv3x3Shape {
     std::int64_t out_width() const { return (width + 2 * padding - 3) / stride + 1; }
 };
 
-// The sum over all elements of out · conv(x, weight) has three factors, and each function computes
-// the gradient by one of them from the other two.
+// Σ grad · conv(x, weight) is linear in each of grad, x and weight: each function computes its
+// derivative by one of them, the result, from the other two.
 struct Conv3x3Params {
     Conv3x3Shape shape;
     float* result;
-    const float* x;       // or null, if it is the result's factor
-    const float* weight;  // the same
-    const float* grad;    // of the output; the same
+    // Null for the one that the derivative is taken by.
+    const float* x;
+    const float* weight;
+    const float* grad;  // of the output
     int threads;
 };
 
