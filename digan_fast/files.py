@@ -28,6 +28,14 @@ def beside(target: Path) -> Path:
     return target.with_name(f".{stem.decode(sys.getfilesystemencoding(), 'ignore')}{mark}")
 
 
+def why_not_writable(folder: Path) -> str | None:
+    """Why files cannot be put into a folder, which need not exist yet, in the system's words; writes nothing."""
+    place = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not place.is_dir():
+        return os.strerror(errno.ENOTDIR)
+    return None if os.access(place, os.W_OK) else os.strerror(errno.EACCES)
+
+
 def remove_leftovers(folder: Path, names: Iterable[str]) -> None:
     """Remove files left in a folder (not below it) by killed writers of these names, given as regular expressions.
 

@@ -9,7 +9,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import tyro
 
@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     from digan_fast.metrics.features import FeatureNetwork
     from digan_fast.metrics.processes import Processes
     from digan_fast.metrics.protocols import Protocol
+
+# What a process can hold and a statistic add up exactly; beyond are slips of the finger.
+_BOUNDS: Final = {
+    "real": (2, 2**22),
+    "fake": (2, 2**22),
+    "trials": (1, 1000),
+    "clip_stride": (1, 10_000),
+    "batch": (1, 4096),
+    "workers": (1, 1024),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +113,8 @@ def run(options: EvaluateOptions) -> None:
 
 def evaluate_with(options: EvaluateOptions, processes: Processes) -> None:
     """The evaluation in one of several processes; the first prints and writes."""
+    import torch
+
     from digan_fast import snapshot
     from digan_fast.allocator import keep_freed_memory
     from digan_fast.data.clips import frame_range
@@ -161,6 +173,7 @@ def evaluate_with(options: EvaluateOptions, processes: Processes) -> None:
             "left_out": work.left_out,
         },
         "device": str(device),
+        "threads": torch.get_num_threads(),
         "processes": processes.count,
     }
     whole = result(scores, about, work.seconds, time.perf_counter() - begun)
@@ -172,19 +185,28 @@ def evaluate_with(options: EvaluateOptions, processes: Processes) -> None:
 
 def _check(options: EvaluateOptions) -> None:
     """Raises UsageError for invalid options that can be detected before anything is loaded."""
+    from digan_fast.cli.streams import check_target
     from digan_fast.data.clips import frame_range
+    from digan_fast.metrics import features
+    from digan_fast.training.folder import check_folder
 
-    for name, least in (("real", 2), ("fake", 2), ("trials", 1), ("clip_stride", 1), ("batch", 1), ("workers", 1)):
+    for name, (least, most) in _BOUNDS.items():
         value = getattr(options, name)
-        if value is not None and value < least:
-            raise UsageError(f"--{name.replace('_', '-')}: {value}, expected {least} or more")
+        if value is not None and not least <= value <= most:
+            raise UsageError(f"--{name.replace('_', '-')}: {value}, expected {least} to {most}")
     if options.fps is not None and not 0.01 <= options.fps <= 1e4:
         raise UsageError(f"--fps: {options.fps:g}, expected 0.01 to 10000")
     if not 0 <= options.seed < 2**31:
         raise UsageError(f"--seed: {options.seed}, expected 0 to 2**31 - 1")
     if options.out.suffix.lower() != ".json":
         raise UsageError(f"--out: {options.out}, expected the suffix .json")
+    check_target(options.out)
+    for source in options.features:
+        if source not in features.OFFLINE and not Path(source).is_file():
+            words = " or ".join(features.OFFLINE)
+            raise UsageError(f"--features: {source}: no such file, expected a file of weights, or {words}")
     try:
+        check_folder(options.out.parent)
         frame_range(options.frames)
         _metric_names(options.metrics)
     except ValueError as error:

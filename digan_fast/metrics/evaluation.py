@@ -33,12 +33,16 @@ def evaluate(
         if same is None:
             labels = [source.label for source in data.sources]
             fake = FakeFeatures(subject, protocol, network, labels, work)
-            passes.append(_Pass(key, [protocol], RealFeatures(data, protocol, network, work), fake))
+            with work.timed("first batch"):
+                pictures = fake.first()
+            real = RealFeatures(data, protocol, network, work)
+            with work.timed("first batch"):
+                check_range(pictures, real.first(), subject.name)
+            passes.append(_Pass(key, [protocol], real, fake))
         else:
             same.protocols.append(protocol)
-    with work.timed("first batch"):
-        for each in passes:
-            check_range(each.fake.first(), each.real.first(), subject.name)
+    for each in passes:
+        each.fake.begin()
     for each in passes:
         each.real.compute()
         each.fake.compute()

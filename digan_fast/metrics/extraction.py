@@ -11,10 +11,22 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from digan_fast.files import why_not_writable
 from digan_fast.metrics.features import FeatureNetwork
 from digan_fast.metrics.generated import class_numbers, draw_labels, generate, rounded
+from digan_fast.metrics.moments import MOST_ROWS
 from digan_fast.metrics.protocols import FAKE_FIELDS, REAL_FIELDS, Protocol
-from digan_fast.metrics.real import Draw, Listing, clip_names, draw, fingerprint, read_clips, survey_frames
+from digan_fast.metrics.real import (
+    Draw,
+    Listing,
+    check_drawn,
+    clip_names,
+    decoders,
+    draw,
+    fingerprint,
+    read_clips,
+    survey_frames,
+)
 from digan_fast.metrics.store import BLOCK, Store
 from digan_fast.metrics.work import Data, Subject, Work
 
@@ -31,9 +43,8 @@ class RealFeatures:
         self.network = network
         self.work = work
         self.store = Store(data.cache / f"{network.name}-{protocol.key(REAL_FIELDS)}")
-        with work.timed("counting frames"):
-            self.listing: Listing = work.processes.from_first(self._list)
-            self.draw: Draw = draw(self.listing, protocol, str(data.root))
+        self.listing: Listing = work.processes.from_first(self._list)
+        self.draw: Draw = draw(self.listing, protocol, str(data.root))
         work.leave_out([*self.listing.left_out, *self.listing.short(protocol)])
 
     def first(self) -> Tensor:
@@ -48,7 +59,7 @@ class RealFeatures:
         """Computes this process's missing blocks."""
         clips = self.draw.clips
         blocks = self.work.blocks(self.store, len(clips), f"real clips, {self.network.name}")
-        with ThreadPoolExecutor(self.work.workers) as pool:
+        with decoders(self.work.workers) as pool:
             queue: deque[tuple[range, list[Future[Tensor]]]] = deque()
             for block in itertools.chain(blocks, [None] * _AHEAD):
                 if block is not None:
@@ -73,7 +84,7 @@ class RealFeatures:
 
     def _list(self) -> Listing:
         """The frame counts: from the cache if the files have not changed; what is stale there is removed."""
-        data = self.data
+        data, work = self.data, self.work
         listed, timed = fingerprint(data.root, data.sources)
         described = {**data.described, "frames": repr(data.reading.frames), "fps": data.reading.fps}
         record = self.store.record()
@@ -83,19 +94,32 @@ class RealFeatures:
                 self.work.say(f"real features: {self.store.folder}")
                 return Listing(data.sources, record["counts"], record["left_out"])
             self.work.say(f"real features: {self.store.folder} is stale, the data's {changed} changed; computed anew")
-        listing = survey_frames(data.sources, data.reading, self.work.workers, self.work.shows)
-        draw(listing, self.protocol, str(data.root))
-        self.store.begin(
-            {
-                "protocol": self.protocol.to_json(),
-                "files": timed,
-                "file_list_sha256": listed,
-                "described": described,
-                "counts": listing.counts,
-                "left_out": listing.left_out,
-            }
-        )
+        reason = why_not_writable(self.store.folder)
+        if reason is not None:
+            raise self._unwritable(reason)
+        with work.timed("counting frames"):
+            listing = survey_frames(data.sources, data.reading, work.workers, work.shows)
+        with work.timed("checking videos"):
+            root = str(data.root)
+            check_drawn(listing, self.protocol, root, data.reading, work.workers, work.shows, data.decodable)
+        record = {
+            "protocol": self.protocol.to_json(),
+            "files": timed,
+            "file_list_sha256": listed,
+            "described": described,
+            "counts": listing.counts,
+            "left_out": listing.left_out,
+        }
+        try:
+            self.store.begin(record)
+        except OSError as error:
+            raise self._unwritable(error.strerror or str(error)) from error
         return listing
+
+    def _unwritable(self, reason: str) -> OSError:
+        return OSError(
+            f"{self.store.folder}: features of real clips cannot be kept there: {reason}; --cache names another folder"
+        )
 
 
 class FakeFeatures:
@@ -115,12 +139,16 @@ class FakeFeatures:
     def first(self) -> Tensor:
         """The first few videos, [B, T, 3, H, W], the features of one tried."""
         pictures = self._pictures(range(min(4, self.count)))
-        self.network(rounded(pictures[:1], self.protocol.rounding), [self._name(0)])
+        rows = self.network(rounded(pictures[:1], self.protocol.rounding), [self._name(0)]).shape[1]
+        if self.protocol.fake * rows > MOST_ROWS:
+            raise ValueError(
+                f"fake: {self.protocol.fake} videos of {rows} rows of {self.network.name} features each, expected at "
+                f"most {MOST_ROWS} rows"
+            )
         return pictures
 
     def compute(self) -> None:
         """Computes this process's missing blocks."""
-        self.work.processes.from_first(self._begin)
         for block in self.work.blocks(self.store, self.count, f"generated, {self.network.name}"):
             rows = []
             for first in range(block.start, block.stop, self.work.batch):
@@ -135,8 +163,11 @@ class FakeFeatures:
         """The numbers of a trial's clips."""
         return torch.arange(trial * self.protocol.fake, (trial + 1) * self.protocol.fake)
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         """Keeps what a killed evaluation of the same weights left, removes anything else."""
+        self.work.processes.from_first(self._begin)
+
+    def _begin(self) -> None:
         key = {"weights": self.subject.sha256, "labels": self.labels}
         if self.store.record() != key:
             self.store.begin(key)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,10 @@ from digan_fast.metrics.protocols import Protocol
 from digan_fast.video.pictures import is_image_name
 
 
+class UnfitFrameError(ValueError):
+    """A frame whose size is not what an evaluation expects, which is an error where a damaged video is left out."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """How frames are read: their side, the crop (None: they have that side already), which, at what rate."""
@@ -30,22 +35,30 @@ class Reading:
     fps: float | None = None
     snapshot: str = "the snapshot"
 
-    def prepared(self, frame: Tensor, path: Path) -> Tensor:
-        """uint8 [3, size, size].  Raises ValueError, naming the file, for a frame that does not fit."""
+    def check(self, frame: Tensor, path: Path) -> None:
+        """Raises UnfitFrameError, naming the file, for a frame that does not fit."""
         height, width = frame.shape[1:]
         expected = f"{self.size}×{self.size}, the resolution of {self.snapshot}"
-        if self.crop is None:
-            if (height, width) != (self.size, self.size):
-                raise ValueError(
-                    f"{path}: a frame of {width}×{height}, expected {expected}; --crop center, left or right crops and "
-                    "resizes, and is recorded"
-                )
-            return frame
+        if self.crop is None and (height, width) != (self.size, self.size):
+            raise UnfitFrameError(
+                f"{path}: a frame of {width}×{height}, expected {expected}; --crop center, left or right crops and "
+                "resizes, and is recorded"
+            )
         if min(height, width) < self.size:
-            raise ValueError(
+            raise UnfitFrameError(
                 f"{path}: a frame of {width}×{height}, which would be enlarged, expected {expected} or more"
             )
-        return video.square(frame, self.size, self.crop)
+
+    def prepared(self, frame: Tensor, path: Path) -> Tensor:
+        """uint8 [3, size, size].  Raises what :meth:`check` raises."""
+        self.check(frame, path)
+        return frame if self.crop is None else video.square(frame, self.size, self.crop)
+
+    def decoded(self, path: Path) -> Iterator[Tensor]:
+        """The frames to use of a video, as they are."""
+        moving = {} if self.fps is None or path.is_dir() else {"fps": self.fps}
+        part = self.frames
+        return itertools.islice(video.iter_frames(path, **moving), part.start, part.stop, part.step)
 
 
 @dataclass
@@ -82,12 +95,22 @@ def _files(path: Path) -> list[Path]:
         return sorted(Path(entry.path) for entry in entries if is_image_name(entry.name))
 
 
+@contextmanager
+def decoders(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that decode videos; what has not begun when the block ends, by an error or Ctrl-C, is not begun."""
+    pool = ThreadPoolExecutor(workers)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def survey_frames(sources: Sequence[Source], reading: Reading, workers: int, progress: bool) -> Listing:
     """Counts frames and checks the first one of every video.
 
-    One that cannot be read is left out.  Raises ValueError, naming the file, for one whose frames do not fit.
+    One that cannot be read is left out.  Raises UnfitFrameError, naming the file, for one whose frames do not fit.
     """
-    with ThreadPoolExecutor(workers) as pool:
+    with decoders(workers) as pool:
         counted = pool.map(lambda source: _count(source.path, reading), sources)
         bar = tqdm(counted, desc="counting frames", total=len(sources), unit="video", disable=not progress)
         counts = list(bar)
@@ -102,12 +125,80 @@ def _count(path: Path, reading: Reading) -> int | str:
         first = next(iter(video.iter_frames(path)))
         count = video.frame_count(path)
     except (ValueError, OSError) as error:
-        return str(error) if str(path) in str(error) else f"{path}: {error}"
-    reading.prepared(first, path)
+        return _reason(path, error)
+    reading.check(first, path)
     if reading.fps is not None and not path.is_dir():
         rate = video.frame_rate(path)
         count = count if rate is None else int(count * reading.fps / rate)
     return len(range(count)[reading.frames])
+
+
+def _reason(path: Path, error: Exception) -> str:
+    return str(error) if str(path) in str(error) else f"{path}: {error}"
+
+
+def check_drawn(
+    listing: Listing,
+    protocol: Protocol,
+    data: str,
+    reading: Reading,
+    workers: int,
+    progress: bool,
+    known: MutableMapping[Path, int | str],
+) -> None:
+    """Decodes every video that has a drawn clip, and draws again without the damaged ones, until all are sound.
+
+    A damaged video counts no frame and is named in ``listing.left_out``; one that ends before its index promises counts
+    the frames that it has.  Which videos these are depends on the files and the protocol alone.  known: what decoding
+    found, by path, so that protocols share it.
+
+    Raises UnfitFrameError, naming the file, for a frame that does not fit; ValueError if too few clips are left.
+    """
+    promised = list(listing.counts)
+    ended: list[str] = []
+    todo = _drawn_videos(listing, protocol, data)
+    checked = set(todo)
+    bar = tqdm(desc="checking videos", total=len(todo), unit="video", disable=not progress)
+    with decoders(workers) as pool, bar:
+        while todo:
+            paths = [listing.sources[number].path for number in todo]
+            new = [(path, promised[number]) for path, number in zip(paths, todo, strict=True) if path not in known]
+            results = pool.map(lambda each: _decodable(each[0], each[1], reading), new)
+            for (path, _), found in zip(new, results, strict=True):
+                known[path] = found
+                bar.update()
+            for path, number in zip(paths, todo, strict=True):
+                found = known[path]
+                if isinstance(found, str):
+                    listing.counts[number] = 0
+                    listing.left_out.append(found)
+                elif found < promised[number]:
+                    listing.counts[number] = found
+                    ended.append(f"{path} ({found} of {promised[number]})")
+            todo = [number for number in _drawn_videos(listing, protocol, data) if number not in checked]
+            checked.update(todo)
+            bar.total = len(checked)
+    if ended:
+        listing.left_out.append(f"{len(ended)} with fewer frames than their index promises, such as {ended[0]}")
+
+
+def _drawn_videos(listing: Listing, protocol: Protocol, data: str) -> list[int]:
+    found: list[int] = draw(listing, protocol, data).clips[:, 0].unique().tolist()
+    return found
+
+
+def _decodable(path: Path, count: int, reading: Reading) -> int | str:
+    """How many of a video's ``count`` frames to use there are, or why one cannot be decoded."""
+    found = 0
+    try:
+        for frame in itertools.islice(reading.decoded(path), count):
+            reading.check(frame, path)
+            found += 1
+    except UnfitFrameError:
+        raise
+    except (ValueError, OSError) as error:
+        return _reason(path, error)
+    return found
 
 
 @dataclass(frozen=True)
@@ -186,20 +277,16 @@ def read_clips(path: Path, starts: Sequence[int], protocol: Protocol, reading: R
     """
     offsets = range(0, protocol.length * protocol.stride, protocol.stride)
     needed = {start + offset for start in starts for offset in offsets}
-    moving = {} if reading.fps is None or path.is_dir() else {"fps": reading.fps}
-    part = reading.frames
     frames: dict[int, Tensor] = {}
-    decoded = itertools.islice(video.iter_frames(path, **moving), part.start, part.stop, part.step)
     last = max(needed)
-    for index, frame in enumerate(decoded):
+    for index, frame in enumerate(reading.decoded(path)):
         if index in needed:
             frames[index] = reading.prepared(frame, path)
         if index == last:
             break
     else:
         raise ValueError(
-            f"{path}: it ends before frame {last}, which its index promises: damaged, or of a varying rate (--fps "
-            "reads it at a constant one)"
+            f"{path}: it ends before frame {last}, which was there when the videos were checked: has it been replaced?"
         )
     return torch.stack([torch.stack([frames[start + offset] for offset in offsets]) for start in starts])
 

@@ -42,8 +42,15 @@ class Store:
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def has(self, block: int) -> bool:
-        return self._path(block).is_file()
+    def has(self, block: int, count: int) -> bool:
+        """Whether there are features of a block's ``count`` clips; damaged ones are to be computed again."""
+        if not self._path(block).is_file():
+            return False
+        try:
+            rows = self.read(block)
+        except (ValueError, OSError):
+            return False
+        return rows.ndim == 3 and len(rows) == count and bool(rows.isfinite().all())
 
     def write(self, block: int, rows: Tensor) -> None:
         save_tensors(self._path(block), {_NAME: rows}, {})

@@ -32,6 +32,7 @@ class Data:
     """The real videos, and how they are read.
 
     ``cache``: the folder for their features.  ``described``: the options that chose the videos, as plain data.
+    ``decodable``: what decoding found of the videos so far, the number of frames or why there are none.
     """
 
     root: Path
@@ -39,6 +40,7 @@ class Data:
     reading: Reading
     cache: Path
     described: dict[str, Any] = field(default_factory=dict)
+    decodable: dict[Path, int | str] = field(default_factory=dict)
 
 
 @dataclass
@@ -80,7 +82,7 @@ class Work:
         """The clips of each block of this process that is still to be computed; shows progress."""
         own = range(self.processes.rank, -(-count // BLOCK), self.processes.count)
         clips = {block: range(block * BLOCK, min(count, (block + 1) * BLOCK)) for block in own}
-        todo = [block for block in own if not store.has(block)]
+        todo = [block for block in own if not store.has(block, len(clips[block]))]
         total = sum(map(len, clips.values()))
         done = total - sum(len(clips[block]) for block in todo)
         with tqdm(desc=title, total=total, initial=done, unit="clip", disable=not self.shows) as bar:

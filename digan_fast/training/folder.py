@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Any, Final
 
 import torch
 
-from digan_fast.files import remove_leftovers
+from digan_fast.files import remove_leftovers, why_not_writable
 from digan_fast.training.config import TrainConfig
 
 STATE: Final = "state.pt"
@@ -59,9 +58,8 @@ def check_folder(folder: Path) -> None:
     """Checks, without writing, that the folder can be used; raises ValueError, its message beginning with ``out``."""
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"out: {folder} is a file, expected a folder")
-    place = next(each for each in (folder, *folder.absolute().parents) if each.exists())
-    if not place.is_dir() or not os.access(place, os.W_OK):
-        reason = os.strerror(errno.EACCES if place.is_dir() else errno.ENOTDIR)
+    reason = why_not_writable(folder)
+    if reason is not None:
         raise ValueError(f"out: {folder} cannot be written to: {reason}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy
@@ -117,8 +118,10 @@ def test_pictures_that_are_not_finite(run, snapshots, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("--real", 1), "--real: 1, expected 2 or more"),
-        (("--trials", 0), "--trials: 0, expected 1 or more"),
+        (("--real", 1), "--real: 1, expected 2 to 4194304"),
+        (("--fake", 10**10), "--fake: 10000000000, expected 2 to 4194304"),
+        (("--trials", 0), "--trials: 0, expected 1 to 1000"),
+        (("--features", "randon3d"), "--features: randon3d: no such file, expected a file of weights, or random3d or"),
         (("--out", "x.txt"), "--out: x.txt, expected the suffix .json"),
         (("--frames", "5"), "--frames: '5', expected START:STOP"),
         (("--fps", 0), "--fps: 0, expected 0.01 to 10000"),
@@ -129,3 +132,44 @@ def test_pictures_that_are_not_finite(run, snapshots, tmp_path) -> None:
 def test_invalid_options(failing, snapshots, tmp_path, words, expected) -> None:
     data = write_videos(tmp_path / "data")
     assert expected in failing(2, "evaluate", snapshots["plain"], data, *COUNTS, *words)
+
+
+def test_a_result_in_the_place_of_a_folder(failing, snapshots, tmp_path) -> None:
+    data = write_videos(tmp_path / "data")
+    folder = tmp_path / "result.json"
+    folder.mkdir()
+    err = failing(2, "evaluate", snapshots["plain"], data, *COUNTS, "--out", folder)
+    assert f"--out: {folder} is a folder, where a file is to be written" in err
+    err = failing(2, "evaluate", snapshots["plain"], data, *COUNTS, "--out", data / "video0" / "000.png" / "a.json")
+    assert "--out: " in err
+    assert "expected a folder" in err
+
+
+def test_a_cache_that_cannot_be_written_to(refused, tmp_path, monkeypatch) -> None:
+    data = write_videos(tmp_path / "data")
+    (tmp_path / "file").write_text("")
+    err = refused(data, *COUNTS, "--cache", tmp_path / "file")
+    assert "features of real clips cannot be kept there: Not a directory; --cache names another folder" in err
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != data and real(path, mode))
+    err = refused(data, *COUNTS)
+    assert f"{data / '.digan_fast' / 'random3d-'}" in err
+    assert "cannot be kept there: Permission denied; --cache names another folder" in err
+
+
+def test_the_generator_is_tried_before_the_data_is_decoded(refused, tmp_path, monkeypatch) -> None:
+    data = write_videos(tmp_path / "data")
+
+    def not_finite(*arguments):
+        raise ValueError("not finite")
+
+    monkeypatch.setattr(extraction, "generate", not_finite)
+    monkeypatch.setattr(extraction, "survey_frames", None)
+    assert "not finite" in refused(data, *COUNTS)
+
+
+def test_more_rows_than_a_covariance_adds_exactly(refused, tmp_path, monkeypatch) -> None:
+    data = write_videos(tmp_path / "data")
+    monkeypatch.setattr(extraction, "MOST_ROWS", 5)
+    err = refused(data, *COUNTS)
+    assert "fake: 6 videos of 1 rows of random3d features each, expected at most 5 rows" in err

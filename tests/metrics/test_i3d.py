@@ -156,6 +156,26 @@ def test_a_pickle_is_not_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         features.load("missing.pt")
 
 
+def test_weights_that_are_not_finite(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    bad = state["Mixed_4c.b2b.bn.running_var"].clone()
+    bad[3] = torch.nan
+    save_file({**state, "Mixed_4c.b2b.bn.running_var": bad}, tmp_path / "i3d.safetensors")
+    with pytest.raises(ValueError, match=r"i3d\.safetensors: Mixed_4c\.b2b\.bn\.running_var holds values that are not"):
+        features.load(str(tmp_path / "i3d.safetensors"))
+
+
+def test_damaged_files_name_what_is_expected(state: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    for name, content in {
+        "empty.pt": b"",
+        "byte.pt": b"x",
+        "text.pt": b"no weights",
+        "zip.pt": b"PK\3\4broken",
+    }.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{name}: .*, expected the weights of I3D \(RGB, 400 classes\)"):
+            features.load(str(tmp_path / name))
+
+
 def test_short_clips() -> None:
     with pytest.raises(ValueError, match="clips: 8 frames, expected 9 or more for i3d"):
         I3D()(torch.zeros(1, 8, 3, 16, 16, dtype=torch.uint8))

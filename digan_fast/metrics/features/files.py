@@ -64,6 +64,7 @@ def load_features(path: str | os.PathLike[str], run_torchscript: bool = False) -
         network = _scripted(path, state) if run_torchscript else _own(path, state)
     except Exception as error:  # Damaged files make torch and zipfile raise UnpicklingError, EOFError, BadZipFile, …
         reason = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__
+        reason = reason if "expected" in reason else f"{reason}, {_EXPECTED}"
         raise ValueError(f"{path}: {reason}") from error
     network.sha256, network.source = digest, path.name
     return network
@@ -80,6 +81,9 @@ def _own(path: Path, state: dict[str, Tensor]) -> FeatureNetwork:
             chosen = _by_order(given, expected)
         if len(chosen) == len(expected) and all(chosen[name].shape == expected[name].shape for name in expected):
             network: FeatureNetwork = kind()
+            bad = [name for name, values in chosen.items() if not bool(values.isfinite().all())]
+            if bad:
+                raise ValueError(f"{bad[0]} holds values that are not finite, expected finite weights")
             network.load_state_dict({name: values.float() for name, values in chosen.items()}, strict=False)
             if isinstance(network, C3D):
                 network.mean.copy_(_mean(path))
