@@ -52,7 +52,8 @@ class RealFeatures:
         clips = self.draw.clips[:1].tolist()
         path = self.listing.sources[clips[0][0]].path
         pixels = read_clips(path, [clips[0][1]], self.protocol, self.data.reading)
-        self.network(pixels, clip_names(self.listing, clips))
+        tried = self.network(pixels, clip_names(self.listing, clips))
+        _check_rows("real", len(self.draw.trials[0]), tried)
         return pixels
 
     def compute(self) -> None:
@@ -139,12 +140,8 @@ class FakeFeatures:
     def first(self) -> Tensor:
         """The first few videos, [B, T, 3, H, W], the features of one tried."""
         pictures = self._pictures(range(min(4, self.count)))
-        rows = self.network(rounded(pictures[:1], self.protocol.rounding), [self._name(0)]).shape[1]
-        if self.protocol.fake * rows > MOST_ROWS:
-            raise ValueError(
-                f"fake: {self.protocol.fake} videos of {rows} rows of {self.network.name} features each, expected at "
-                f"most {MOST_ROWS} rows"
-            )
+        tried = self.network(rounded(pictures[:1], self.protocol.rounding), [self._name(0)])
+        _check_rows("fake", self.protocol.fake, tried)
         return pictures
 
     def compute(self) -> None:
@@ -179,6 +176,13 @@ class FakeFeatures:
 
     def _name(self, number: int) -> str:
         return f"{self.subject.name}, seed {self.protocol.seed + number}"
+
+
+def _check_rows(name: str, clips: int, tried: Tensor) -> None:
+    """Raises ValueError for more rows than the moments of a set add exactly; tried: features of one clip."""
+    rows = tried.shape[1]
+    if clips * rows > MOST_ROWS:
+        raise ValueError(f"{name}: {clips} clips of {rows} rows of features each, expected at most {MOST_ROWS} rows")
 
 
 def _part(clips: Tensor, block: range) -> list[list[int]]:

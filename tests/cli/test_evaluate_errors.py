@@ -172,4 +172,6 @@ def test_more_rows_than_a_covariance_adds_exactly(refused, tmp_path, monkeypatch
     data = write_videos(tmp_path / "data")
     monkeypatch.setattr(extraction, "MOST_ROWS", 5)
     err = refused(data, *COUNTS)
-    assert "fake: 6 videos of 1 rows of random3d features each, expected at most 5 rows" in err
+    assert "fake: 6 clips of 1 rows of features each, expected at most 5 rows" in err
+    err = refused(data, *COUNTS, "--fake", 3)
+    assert "real: 6 clips of 1 rows of features each, expected at most 5 rows" in err
