@@ -38,7 +38,8 @@ class PairDiscriminator(Protocol):
 
     ``init_kwargs`` are the constructor's arguments as plain JSON data.  A discriminator whose heads share nothing may
     have ``head_names``: it is then called with ``head=name`` for one after the other, and only one head's activations
-    are held at a time.
+    are held at a time.  It is also called with ``recompute``, true under a gradient penalty: it may then hold less and
+    compute more.
     """
 
     init_kwargs: dict[str, Any]
