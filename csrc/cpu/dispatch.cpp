@@ -23,7 +23,6 @@
     }
 
 // DIGAN_FAST_DISPATCH_PLAIN: what multiplies no packed elements; avx512bf16 and amx are avx512.
-// DIGAN_FAST_DISPATCH_STORED: products of matrices stored as float32 or bfloat16, without AMX.
 // DIGAN_FAST_DISPATCH_PACKED: what packs and multiplies a precision's elements, with AMX.
 #if DIGAN_FAST_X86_ISAS
 #    define DIGAN_FAST_SWITCH(op, Params, isa)       \
@@ -52,14 +51,11 @@
         DIGAN_FAST_SAME(amx, avx512, op)          \
         DIGAN_FAST_SAME(amx_portable, avx512, op) \
         DIGAN_FAST_SWITCH(op, Params, selected_isa())
-#    define DIGAN_FAST_DISPATCH(op, Params) DIGAN_FAST_DISPATCH_TO(op, Params, selected_isa())
-#    define DIGAN_FAST_DISPATCH_STORED(op, Params) \
-        DIGAN_FAST_DISPATCH_TO(op, Params, isa_of(params.number))
-#    define DIGAN_FAST_DISPATCH_TO(op, Params, isa)   \
+#    define DIGAN_FAST_DISPATCH(op, Params)           \
         DIGAN_FAST_DECLARE(avx512bf16, op, Params)    \
         DIGAN_FAST_SAME(amx, avx512bf16, op)          \
         DIGAN_FAST_SAME(amx_portable, avx512bf16, op) \
-        DIGAN_FAST_SWITCH(op, Params, isa)
+        DIGAN_FAST_SWITCH(op, Params, selected_isa())
 #    if DIGAN_FAST_PORTABLE_AMX
 #        define DIGAN_FAST_PORTABLE(op, Params) DIGAN_FAST_DECLARE(amx_portable, op, Params)
 #    else
@@ -75,7 +71,6 @@
         DIGAN_FAST_DECLARE(generic, op, Params) \
         void op(const Params& params) { generic::op(params); }
 #    define DIGAN_FAST_DISPATCH_PLAIN DIGAN_FAST_DISPATCH
-#    define DIGAN_FAST_DISPATCH_STORED DIGAN_FAST_DISPATCH
 #    define DIGAN_FAST_DISPATCH_PACKED(op, Params, isa) DIGAN_FAST_DISPATCH(op, Params)
 #endif
 
@@ -90,7 +85,7 @@ static Isa isa_of(Precision precision) {
 }
 
 static Isa isa_of(Number number) {
-    return number == Number::bfloat16 ? bfloat16_vector_isa() : selected_isa();
+    return isa_of(number == Number::bfloat16 ? Precision::bfloat16 : Precision::float32);
 }
 
 static Isa isa_of(const MlpGroup& p) {
@@ -104,7 +99,7 @@ DIGAN_FAST_DISPATCH(axis_feature_table, AxisFeatureTable)
 DIGAN_FAST_DISPATCH_PLAIN(bias_act_cpu, BiasActParams)
 DIGAN_FAST_DISPATCH(skinny_gradient, SkinnyGradient)
 DIGAN_FAST_DISPATCH(skinny_gemm, SkinnyGemm)
-DIGAN_FAST_DISPATCH_STORED(mirrored_gemm, MirroredGemm)
+DIGAN_FAST_DISPATCH_PACKED(mirrored_gemm, MirroredGemm, isa_of(params.number))
 DIGAN_FAST_DISPATCH(even_odd_gradient, EvenOddGradient)
 DIGAN_FAST_DISPATCH_PACKED(mlp_group, MlpGroup, isa_of(params))
 DIGAN_FAST_DISPATCH_PACKED(pack_factor, PackFactor, isa_of(params.precision))
@@ -112,15 +107,15 @@ DIGAN_FAST_DISPATCH_PACKED(pack_layer, LayerPacking, isa_of(params.precision))
 DIGAN_FAST_DISPATCH_PACKED(peak_cpu, PeakParams, selected_isa())
 DIGAN_FAST_DISPATCH(block_axis_features, BlockAxisFeatures)
 DIGAN_FAST_DISPATCH_PACKED(render_group, BlockGroup, isa_of(params.stage->precision))
-DIGAN_FAST_DISPATCH_STORED(pack_column_panels, ColumnPanelPacking)
-DIGAN_FAST_DISPATCH_STORED(pixel_row_gemm, PixelRowGemm)
-DIGAN_FAST_DISPATCH_STORED(weight_gradient, WeightGradient)
+DIGAN_FAST_DISPATCH_PACKED(pack_column_panels, ColumnPanelPacking, isa_of(params.number))
+DIGAN_FAST_DISPATCH_PACKED(pixel_row_gemm, PixelRowGemm, isa_of(params.number))
+DIGAN_FAST_DISPATCH_PACKED(weight_gradient, WeightGradient, isa_of(params.number))
 DIGAN_FAST_DISPATCH(activation_backward, ActivationBackward)
 DIGAN_FAST_DISPATCH(row_features, RowFeatures)
 DIGAN_FAST_DISPATCH(row_features_gradient, RowFeaturesGradient)
 DIGAN_FAST_DISPATCH(rotation_backward, RotationBackward)
 DIGAN_FAST_DISPATCH_PACKED(rotate_weights, WeightRotation, isa_of(params.precision))
-DIGAN_FAST_DISPATCH_STORED(pack_rotated_panels, RotatedPanelPacking)
+DIGAN_FAST_DISPATCH_PACKED(pack_rotated_panels, RotatedPanelPacking, isa_of(params.number))
 DIGAN_FAST_DISPATCH_PLAIN(bias_act_backward_cpu, BiasActBackwardParams)
 DIGAN_FAST_DISPATCH_PLAIN(fmm_weights_cpu, FmmWeightsParams)
 DIGAN_FAST_DISPATCH_PLAIN(fmm_weights_backward_cpu, FmmWeightsBackwardParams)

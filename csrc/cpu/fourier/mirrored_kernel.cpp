@@ -27,7 +27,7 @@ void pack_rotated(const RotatedPanelPacking& p) {
         return Rotated{at.sine * p.scale, at.cosine * p.scale};
     };
     for (int64_t n = p.first; n < p.last;) {
-        const int64_t width = panel_width(columns, n);
+        const int64_t width = panel_width<T>(columns, n);
         const int64_t count = columns - n < width ? columns - n : width;
         for (int64_t d = 0; d < packed; ++d) {
             T* const sine = panel_at<T>(p.panels[0], n, packed) + d * width;
@@ -63,53 +63,87 @@ void gemm(const MirroredGemm& p) {
     for (int feature = 0; feature < 2; ++feature)
         pack_rows(static_cast<const Stored*>(p.features) + feature * K, p.stride, p.rows, K,
                   packed[feature]);
-    for_each_tile_of_rows(
+    // An output before its activation.
+    const auto started = [&](int image, Vec even, Vec odd, int64_t row,
+                             int64_t column) DIGAN_FAST_INLINE_LAMBDA {
+        const int64_t count = p.columns - column;
+        Vec z = image ? fma(minus, odd, even) : add(even, odd);
+        if (p.bias) z = fma(scale, load_some(p.bias + column, count), z);
+        if (p.base[image]) {
+            const auto base = static_cast<const Stored*>(p.base[image][row]);
+            z = fma(scale, load_some(base + column, count), z);
+        }
+        return z;
+    };
+    const auto store_out = [&](int image, int64_t row, int64_t column,
+                               Vec z) DIGAN_FAST_INLINE_LAMBDA {
+        Stored* const to = static_cast<Stored*>(p.out[image][row]) + column;
+        if (p.non_temporal) {
+            store_streaming(to, z);
+        } else {
+            store_some(to, p.columns - column, z);
+        }
+    };
+    [[maybe_unused]] const auto finish_amx = [&]<int R>(const float (&sums)[2][R* kNR],
+                                                        int64_t first, int64_t n) {
+        for (int image = 0; image < 2; ++image)
+            for (int slice = 0; slice < R; slice += kSliceRows) {
+                Tile<kSliceRows> tile = tile_of<kSliceRows>(sums[1] + slice * kNR);
+                const int64_t row = first + slice;
+                for (int r = 0; r < kSliceRows; ++r)
+                    for (int v = 0; v < 2 && p.out[image][row + r]; ++v)
+                        tile.v[r][v] = started(image, tile.v[r][v],
+                                               load(sums[0] + (slice + r) * kNR + v * Vec::width),
+                                               row + r, n + v * Vec::width);
+                apply_epilogue(tile, how);
+                for (int r = 0; r < kSliceRows; ++r)
+                    for (int v = 0; v < 2 && p.out[image][row + r]; ++v)
+                        store_out(image, row + r, n + v * Vec::width, tile.v[r][v]);
+            }
+    };
+    for_each_tile_of_rows<T>(
         p.rows, p.columns, [&](auto mr, auto vectors, int64_t row, int64_t n, int64_t width) {
             constexpr int R = decltype(mr)::value, V = decltype(vectors)::value;
             for (int image = 0; p.base[0] && image < 2; ++image)
                 for (int r = 0; r < R; r += 4)
                     if (const auto base = static_cast<const Stored*>(p.base[image][row + r]))
                         for (int v = 0; v < V; ++v) prefetch(base + n + v * Vec::width);
-            // The sines' products are kept in memory: both in registers would take twice as many.
-            alignas(64) float odd[R * V * Vec::width];
-            Tile<R, V> tile;
-            const auto multiplied = [&](int feature) {
-                for (auto& z : tile.v)
-                    for (Vec& columns : z) columns = broadcast(0.0f);
-                microkernel(tile, depth, packed[feature] + row * depth, R,
-                            panel_at<T>(p.panels[feature], n, depth), width);
-            };
-            multiplied(0);
-            store_tile(tile, odd, V * Vec::width);
-            multiplied(1);
-            const Tile<R, V> even = tile;
-            for (int image = 0; image < 2; ++image) {
-                void* const* const out = p.out[image] + row;
-                for (int r = 0; r < R; ++r) {
-                    if (!out[r]) continue;
-                    for (int v = 0; v < V; ++v) {
-                        const int64_t column = n + v * Vec::width, count = p.columns - column;
-                        const Vec sine = load(odd + (r * V + v) * Vec::width);
-                        Vec z = image ? fma(minus, sine, even.v[r][v]) : add(even.v[r][v], sine);
-                        if (p.bias) z = fma(scale, load_some(p.bias + column, count), z);
-                        if (p.base[image]) {
-                            const auto base = static_cast<const Stored*>(p.base[image][row + r]);
-                            z = fma(scale, load_some(base + column, count), z);
+            if constexpr (kOnAmx<R>) {
+                alignas(64) float sums[2][R * kNR];
+                for (int feature = 0; feature < 2; ++feature)
+                    amx_product<R>(sums[feature], depth, packed[feature] + row * depth,
+                                   panel_at<T>(p.panels[feature], n, depth), width);
+                finish_amx.template operator()<R>(sums, row, n);
+            } else {
+                // The sines' products are kept in memory: both in registers would take twice as
+                // many.
+                alignas(64) float odd[R * V * Vec::width];
+                Tile<R, V> tile;
+                const auto multiplied = [&](int feature) {
+                    for (auto& z : tile.v)
+                        for (Vec& columns : z) columns = broadcast(0.0f);
+                    microkernel(tile, depth, packed[feature] + row * depth, R,
+                                panel_at<T>(p.panels[feature], n, depth), width);
+                };
+                multiplied(0);
+                store_tile(tile, odd, V * Vec::width);
+                multiplied(1);
+                const Tile<R, V> even = tile;
+                for (int image = 0; image < 2; ++image) {
+                    void* const* const out = p.out[image] + row;
+                    for (int r = 0; r < R; ++r) {
+                        if (!out[r]) continue;
+                        for (int v = 0; v < V; ++v) {
+                            const Vec sine = load(odd + (r * V + v) * Vec::width);
+                            tile.v[r][v] =
+                                started(image, even.v[r][v], sine, row + r, n + v * Vec::width);
                         }
-                        tile.v[r][v] = z;
                     }
-                }
-                apply_epilogue(tile, how);
-                for (int r = 0; r < R; ++r) {
-                    if (!out[r]) continue;
-                    for (int v = 0; v < V; ++v) {
-                        const int64_t column = n + v * Vec::width;
-                        Stored* const to = static_cast<Stored*>(out[r]) + column;
-                        if (p.non_temporal) {
-                            store_streaming(to, tile.v[r][v]);
-                        } else {
-                            store_some(to, p.columns - column, tile.v[r][v]);
-                        }
+                    apply_epilogue(tile, how);
+                    for (int r = 0; r < R; ++r) {
+                        if (!out[r]) continue;
+                        for (int v = 0; v < V; ++v)
+                            store_out(image, row + r, n + v * Vec::width, tile.v[r][v]);
                     }
                 }
             }
@@ -180,6 +214,7 @@ void row_features(const RowFeatures& p) {
 }
 
 void mirrored_gemm(const MirroredGemm& p) {
+    const AmxScope amx;
     with_stored(p.number, [&](auto stored) { gemm<typename decltype(stored)::Type>(p); });
 }
 

@@ -168,19 +168,19 @@ static DIGAN_FAST_INLINE void with_rows(int rows, const Call& call) {
     }
 }
 
-// Columns of the panel that begins at column n: a tile's, or one vector for the last few.
+// Columns of the panel of elements T that begins at column n: a tile's, or one vector for the last
+// few, but for AMX.
+template <class T = float>
 static inline int64_t panel_width(int64_t columns, int64_t n) {
-    return columns - n > Vec::width ? kNR : Vec::width;
+    return kMostRows<T> > kMR || columns - n > Vec::width ? kNR : Vec::width;
 }
 
 // call(V) with the vectors of the panel.
-template <class Call>
+template <class T = float, class Call>
 static DIGAN_FAST_INLINE void with_vectors(int64_t width, const Call& call) {
-    if (width == kNR) {
-        call(Constant<2>{});
-    } else {
-        call(Constant<1>{});
-    }
+    if constexpr (kMostRows<T> > kMR) return call(Constant<2>{});
+    if (width == kNR) return call(Constant<2>{});
+    call(Constant<1>{});
 }
 
 }  // namespace digan_fast::DIGAN_FAST_ISA

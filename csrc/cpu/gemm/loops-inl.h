@@ -32,27 +32,27 @@ static DIGAN_FAST_INLINE void for_each_tile_of_blocks(int64_t outputs, int block
     });
 }
 
-// Pixels as rows, in panels; columns of weights in panels [depth][width]. call(Constant<R>,
-// Constant<V>, row, column, width) for each tile of R rows and V vectors, after start(column,
-// width) for its columns.
-template <class Start, class Call>
+// Pixels as rows, in panels of elements T; columns of weights in panels [depth][width].
+// call(Constant<R>, Constant<V>, row, column, width) for each tile of R rows and V vectors, after
+// start(column, width) for its columns.
+template <class T, class Start, class Call>
 static DIGAN_FAST_INLINE void for_each_tile_of_rows(int64_t rows, int64_t columns,
                                                     const Start& start, const Call& call) {
     for (int64_t column = 0; column < columns;) {
-        const int64_t width = panel_width(columns, column);
+        const int64_t width = panel_width<T>(columns, column);
         start(column, width);
-        with_vectors(width, [&](auto vectors) {
-            for_each_panel(rows,
-                           [&](auto mr, int64_t row) { call(mr, vectors, row, column, width); });
+        with_vectors<T>(width, [&](auto vectors) {
+            for_each_panel<T>(rows,
+                              [&](auto mr, int64_t row) { call(mr, vectors, row, column, width); });
         });
         column += width;
     }
 }
 
-template <class Call>
+template <class T, class Call>
 static DIGAN_FAST_INLINE void for_each_tile_of_rows(int64_t rows, int64_t columns,
                                                     const Call& call) {
-    for_each_tile_of_rows(rows, columns, [](int64_t, int64_t) {}, call);
+    for_each_tile_of_rows<T>(rows, columns, [](int64_t, int64_t) {}, call);
 }
 
 }  // namespace digan_fast::DIGAN_FAST_ISA

@@ -71,6 +71,14 @@ static DIGAN_FAST_INLINE Tile<R> tile_of(const float* from) {
     return tile;
 }
 
+// tile += rows of kNR lanes in memory
+template <int R>
+static DIGAN_FAST_INLINE void add_rows(Tile<R>& tile, const float* from) {
+    for (int r = 0; r < R; ++r)
+        for (int v = 0; v < 2; ++v)
+            tile.v[r][v] = add(tile.v[r][v], load(from + r * kNR + v * Vec::width));
+}
+
 template <int R>
 struct IntTile {
     IntVec v[R][2];

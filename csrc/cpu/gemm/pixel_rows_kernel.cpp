@@ -105,7 +105,7 @@ void pack_bfloat16(const ColumnPanelPacking& p) {
     using T = Bfloat16Element;
     const Bfloat16* const weight = static_cast<const Bfloat16*>(p.weight);
     for (int64_t n = p.first; n < p.last;) {
-        const int64_t width = panel_width(p.columns, n);
+        const int64_t width = panel_width<T>(p.columns, n);
         const int64_t count = p.columns - n < width ? p.columns - n : width;
         T* const panel = panel_at<T>(p.panels, n, packed_depth<T>(p.depth));
         if (p.column_stride == 1) {
@@ -124,7 +124,7 @@ void pack_bfloat16(const ColumnPanelPacking& p) {
 template <class Out>
 DIGAN_FAST_INLINE void store_column(void* row, int64_t column, const PixelRowGemm& p, Vec z) {
     Out* const out = static_cast<Out*>(row) + column;
-    if (p.non_temporal) {
+    if (p.non_temporal && column < p.columns) {
         store_streaming(out, z);
     } else {
         store_some(out, p.columns - column, z);
@@ -143,47 +143,87 @@ void gemm(const PixelRowGemm& p) {
     Prefetcher next(p.next, tiles_in(p.rows, p.columns));
     T* const packed = panel_at<T>(p.packed, 0, depth);
     pack_rows(static_cast<const Stored*>(p.x), p.x_stride, p.rows, p.depth, packed);
-    for_each_tile_of_rows(
+    const auto start = [&]<int R, int V>(Tile<R, V>& tile, int64_t row,
+                                         int64_t n) DIGAN_FAST_INLINE_LAMBDA {
+        for (int v = 0; v < V; ++v) {
+            const int64_t column = n + v * Vec::width, count = p.columns - column;
+            const Vec bias = p.start.bias
+                                 ? mul(start_scale, load_some(p.start.bias + column, count))
+                                 : broadcast(0.0f);
+            for (int r = 0; r < R; ++r)
+                tile.v[r][v] =
+                    p.start.base
+                        ? fma(start_scale, load_some(p.start.base[row + r] + column, count), bias)
+                        : bias;
+        }
+    };
+    const auto finish = [&]<int R, int V>(Tile<R, V>& tile, int64_t row,
+                                          int64_t n) DIGAN_FAST_INLINE_LAMBDA {
+        if (p.scale != 1) {
+            for (auto& z : tile.v)
+                for (Vec& columns : z) columns = mul(scale, columns);
+        }
+        apply_epilogue(tile, how);
+        for (int r = 0; r < R; ++r)
+            for (int v = 0; v < V; ++v) {
+                const int64_t column = n + v * Vec::width;
+                // Not a template's argument, which would compile each product twice.
+                if (sizeof(Stored) == sizeof(float) || p.out_number == Number::float32) {
+                    store_column<float>(p.out[row + r], column, p, tile.v[r][v]);
+                } else {
+                    store_column<Bfloat16>(p.out[row + r], column, p, tile.v[r][v]);
+                }
+            }
+    };
+    for_each_tile_of_rows<T>(
         p.rows, p.columns, [&](auto mr, auto vectors, int64_t row, int64_t n, int64_t width) {
             constexpr int R = decltype(mr)::value, V = decltype(vectors)::value;
             next.part();
-            Tile<R, V> tile;
-            for (int v = 0; v < V; ++v) {
-                const int64_t column = n + v * Vec::width, count = p.columns - column;
-                const Vec bias = p.start.bias
-                                     ? mul(start_scale, load_some(p.start.bias + column, count))
-                                     : broadcast(0.0f);
-                for (int r = 0; r < R; ++r)
-                    tile.v[r][v] = p.start.base
-                                       ? fma(start_scale,
-                                             load_some(p.start.base[row + r] + column, count), bias)
-                                       : bias;
-            }
-            microkernel(tile, depth, packed + row * depth, R, panel_at<T>(p.panels, n, depth),
-                        width);
-            if (p.scale != 1) {
-                for (auto& z : tile.v)
-                    for (Vec& columns : z) columns = mul(scale, columns);
-            }
-            apply_epilogue(tile, how);
-            for (int r = 0; r < R; ++r)
-                for (int v = 0; v < V; ++v) {
-                    const int64_t column = n + v * Vec::width;
-                    // Not a template's argument, which would compile each product twice.
-                    if (sizeof(Stored) == sizeof(float) || p.out_number == Number::float32) {
-                        store_column<float>(p.out[row + r], column, p, tile.v[r][v]);
-                    } else {
-                        store_column<Bfloat16>(p.out[row + r], column, p, tile.v[r][v]);
-                    }
+            const T* const rows = packed + row * depth;
+            const T* const columns = panel_at<T>(p.panels, n, depth);
+            if constexpr (kOnAmx<R>) {
+                alignas(64) float sums[R * kNR];
+                amx_product<R>(sums, depth, rows, columns, width);
+                for (int r = 0; r < R; r += kSliceRows) {
+                    Tile<kSliceRows> tile;
+                    start(tile, row + r, n);
+                    add_rows(tile, sums + r * kNR);
+                    finish(tile, row + r, n);
                 }
+            } else {
+                Tile<R, V> tile;
+                start(tile, row, n);
+                microkernel(tile, depth, rows, R, columns, width);
+                finish(tile, row, n);
+            }
         });
     if (p.non_temporal) fence_streaming();
+}
+
+// dzᵀ in panels for AMX, [outputs, rows].
+template <class T, class Stored>
+void pack_gradient_panels(const WeightGradient& p, const Stored* dz, T* packed) {
+    const int64_t depth = packed_depth<T>(p.rows);
+    for_each_panel<T>(p.outputs, [&](auto mr, int64_t n) {
+        constexpr int R = decltype(mr)::value;
+        T* const panel = packed + n * depth;
+        if constexpr (kOnAmx<R>) {
+            pack_amx_lanes<R>(dz + n, p.dz_stride, p.rows, panel);
+        } else {
+            T lanes[Vec::width];
+            for (int64_t k = 0; k < depth; ++k) {
+                pack_lanes(dz + n, p.dz_stride, k, p.rows, R, lanes);
+                memcpy(panel + k * R, lanes, R * sizeof(T));
+            }
+        }
+    });
 }
 
 template <class Stored>
 void add_weight_gradient(const WeightGradient& p) {
     using T = Packed<Stored>;
     constexpr bool kRowsAsTheyAre = sizeof(Stored) == sizeof(float);
+    constexpr bool kInPanels = kMostRows<T> > kMR;
     const auto dz = static_cast<const Stored*>(p.dz), x = static_cast<const Stored*>(p.x);
     const int64_t depth = packed_depth<T>(p.rows);
     T* const tail = panel_at<T>(p.tail, 0, depth);
@@ -193,7 +233,11 @@ void add_weight_gradient(const WeightGradient& p) {
     } else {
         T* const packed = panel_at<T>(p.packed_dz, 0, depth);
         const int64_t width = (p.outputs + Vec::width - 1) / Vec::width * Vec::width;
-        pack_along_rows(dz, p.dz_stride, p.rows, p.outputs, width, packed, p.dz_stride);
+        if constexpr (kInPanels) {
+            pack_gradient_panels(p, dz, packed);
+        } else {
+            pack_along_rows(dz, p.dz_stride, p.rows, p.outputs, width, packed, p.dz_stride);
+        }
         rows = packed;
     }
     const int64_t tiles = tiles_in(p.outputs, p.inputs);
@@ -207,22 +251,36 @@ void add_weight_gradient(const WeightGradient& p) {
         const int64_t count = p.inputs - i < width ? p.inputs - i : width;
         for (Prefetcher& part : next) part.part();
         float* const into = p.into + n * p.inputs + i;
-        Tile<R, V> tile;
-        for (int r = 0; r < R; ++r)
-            for (int v = 0; v < V; ++v)
-                tile.v[r][v] =
-                    load_some(into + r * p.inputs + v * Vec::width, count - v * Vec::width);
-        // The sums of the next tile down.
-        for (int64_t r = R; r < 2 * R && n + r < p.outputs; ++r)
-            for (int64_t j = 0; j < count; j += 16) prefetch(into + r * p.inputs + j);
-        Tile<R, V> sums = tile;  // the copy stays in registers; gcc keeps the tile itself in memory
-        microkernel(sums, depth, rows + n, p.dz_stride, tail, width);
-        for (int r = 0; r < R; ++r)
-            for (int v = 0; v < V; ++v)
-                store_some(into + r * p.inputs + v * Vec::width, count - v * Vec::width,
-                           sums.v[r][v]);
+        if constexpr (kOnAmx<R>) {
+            alignas(64) float sums[R * kNR];
+            amx_product<R>(sums, depth, rows + n * depth, tail, width);
+            for (int r = 0; r < R; ++r)
+                for (int v = 0; v < V; ++v) {
+                    float* const to = into + r * p.inputs + v * Vec::width;
+                    const int64_t some = count - v * Vec::width;
+                    store_some(to, some,
+                               add(load_some(to, some), load(sums + r * kNR + v * Vec::width)));
+                }
+        } else {
+            Tile<R, V> tile;
+            for (int r = 0; r < R; ++r)
+                for (int v = 0; v < V; ++v)
+                    tile.v[r][v] =
+                        load_some(into + r * p.inputs + v * Vec::width, count - v * Vec::width);
+            // The sums of the next tile down.
+            for (int64_t r = R; r < 2 * R && n + r < p.outputs; ++r)
+                for (int64_t j = 0; j < count; j += 16) prefetch(into + r * p.inputs + j);
+            Tile<R, V> sums =
+                tile;  // the copy stays in registers; gcc keeps the tile itself in memory
+            microkernel(sums, depth, rows + (kInPanels ? n * depth : n),
+                        kInPanels ? R : p.dz_stride, tail, width);
+            for (int r = 0; r < R; ++r)
+                for (int v = 0; v < V; ++v)
+                    store_some(into + r * p.inputs + v * Vec::width, count - v * Vec::width,
+                               sums.v[r][v]);
+        }
     };
-    for_each_tile_of_rows(p.outputs, p.inputs, pack_tail, add_tile);
+    for_each_tile_of_rows<T>(p.outputs, p.inputs, pack_tail, add_tile);
 }
 
 }  // namespace
@@ -245,10 +303,12 @@ void pack_column_panels(const ColumnPanelPacking& p) {
 }
 
 void pixel_row_gemm(const PixelRowGemm& p) {
+    const AmxScope amx;
     with_stored(p.number, [&](auto stored) { gemm<typename decltype(stored)::Type>(p); });
 }
 
 void weight_gradient(const WeightGradient& p) {
+    const AmxScope amx;
     with_stored(p.number, [&](auto x) { add_weight_gradient<typename decltype(x)::Type>(p); });
 }
 

@@ -179,17 +179,14 @@ Isa selected_isa() {
     return isa;
 }
 
-Isa bfloat16_vector_isa() {
+Isa bfloat16_isa() {
     static const Isa isa = [] {
         const char* const name = std::getenv("DIGAN_FAST_ISA");
-        const bool named = name && *name;
-        const bool pairs = selected_isa() == Isa::avx512bf16 || selected_isa() == Isa::amx;
+        const bool named = name && *name, pairs = selected_isa() == Isa::avx512bf16;
         return pairs && !named && multiplies_pairs_slowly() ? Isa::avx512 : selected_isa();
     }();
     return isa;
 }
-
-Isa bfloat16_isa() { return selected_isa() == Isa::amx ? Isa::amx : bfloat16_vector_isa(); }
 
 bool threads_usable() {
 #if defined(__unix__) || defined(__APPLE__)

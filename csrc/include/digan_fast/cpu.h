@@ -26,7 +26,4 @@ Isa selected_isa();
 // slower than float32's FMA on rounded numbers, unless the environment names a set.
 Isa bfloat16_isa();
 
-// The same for kernels that do not use AMX.
-Isa bfloat16_vector_isa();
-
 }  // namespace digan_fast
