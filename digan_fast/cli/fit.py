@@ -112,7 +112,17 @@ def run(options: FitOptions) -> None:
         fitting.finish(beside, clip, {"fit": stored}, curves, record, interrupted, config.psnr)
     if interrupted:
         raise KeyboardInterrupt(f"stopped at step {fitted.steps}; {options.out} has the best network so far")
+    if fitted.ended == "diverged":
+        raise ValueError(
+            f"--lr: the fit diverged after step {fitted.steps}; {options.out} has the best network before, "
+            f"of {max(fitted.curve.psnr):.2f} dB; a smaller rate than {config.rate:g} may help"
+        )
 
 
 def _why(ended: str) -> str:
-    return {"psnr": "ended by --psnr", "plateau": "ended early: no more gain"}.get(ended, "ended")
+    return {
+        "psnr": "ended by --psnr",
+        "plateau": "ended early: no more gain",
+        "interrupted": "interrupted",
+        "diverged": "diverged",
+    }.get(ended, "ended")

@@ -113,10 +113,17 @@ def run(options: ProjectOptions) -> None:
             "config": dataclasses.asdict(config),
             "seconds": projected.seconds,
             "interrupted": projected.interrupted,
+            "diverged": projected.diverged,
         }
         fitting.finish(beside, clip, found, {"projection": projected.curve}, record, projected.interrupted)
     if projected.interrupted:
         raise KeyboardInterrupt(f"stopped; {options.out} has what was found so far")
+    if projected.diverged is not None:
+        given = getattr(config, projected.diverged)
+        raise ValueError(
+            f"--{projected.diverged.replace('_', '-')}: diverged; {options.out} has the best found before; "
+            f"a smaller rate than {given:g} may help"
+        )
 
 
 def _check_inr(generator: Generator, snapshot: Path | None) -> None:
