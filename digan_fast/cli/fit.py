@@ -76,7 +76,8 @@ def run(options: FitOptions) -> None:
     chosen = {field.name: getattr(options, field.name) for field in dataclasses.fields(FitConfig)}
     try:
         config = FitConfig(**chosen)
-        beside = fitting.check_out(options.out, [options.clip], config.size_kb * 1000)
+        beside = fitting.check_out(options.out, [options.clip])
+        fitting.check_room(options.out, config.size_kb * 1000)
         if options.longer_side is not None and options.longer_side < 2:
             raise ValueError(f"longer_side: {options.longer_side}, expected 2 or more")
         if options.fps is not None and not 0.01 <= options.fps <= 10000:

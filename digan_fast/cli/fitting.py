@@ -22,10 +22,10 @@ from digan_fast.inr import StoredVideo
 from digan_fast.training.folder import check_folder
 
 
-def check_out(out: Path, inputs: Sequence[Path | None], size: float = 0) -> dict[str, Path]:
-    """The files to write beside ``out``, which needs so many bytes; what killed writers of them left is removed.
+def check_out(out: Path, inputs: Sequence[Path | None]) -> dict[str, Path]:
+    """The files to write beside ``out``; what killed writers of them left is removed.
 
-    Raises UsageError if one cannot be written, or is one of the inputs; OSError if the disk has too little room.
+    Raises UsageError if one cannot be written, or is one of the inputs.
     """
     if out.suffix.lower() != ".safetensors":
         raise UsageError(f"--out: {out}, expected the suffix .safetensors")
@@ -39,12 +39,16 @@ def check_out(out: Path, inputs: Sequence[Path | None], size: float = 0) -> dict
         check_folder(out.parent)
     except ValueError as error:
         raise UsageError(f"--{error}") from error
+    remove_leftovers(out.parent, [re.escape(path.name) for path in (out, *beside.values())])
+    return beside
+
+
+def check_room(out: Path, size: float) -> None:
+    """Raises OSError if the disk has no room for a file of so many bytes."""
     place = next(each for each in out.absolute().parents if each.exists())
     free = shutil.disk_usage(place).free
     if free < size:
         raise OSError(f"{out}: {free / 1000:.0f} kB are free in {place}, expected {size / 1000:.0f} kB or more")
-    remove_leftovers(out.parent, [re.escape(path.name) for path in (out, *beside.values())])
-    return beside
 
 
 @contextlib.contextmanager

@@ -78,6 +78,8 @@ def run(options: ProjectOptions) -> None:
     """Project, and write the files."""
     from digan_fast.cli import fitting, stored, streams
     from digan_fast.fitting import ProjectConfig, project, read_clip
+    from digan_fast.fitting.networks import stored_bytes
+    from digan_fast.fitting.projection import at_zero
     from digan_fast.inr import StoredVideo
     from digan_fast.training.interrupts import interruptible
 
@@ -97,6 +99,7 @@ def run(options: ProjectOptions) -> None:
         labels = streams.labels_of(generator, options.label, 1)
         side = generator.img_resolution
         clip = read_clip(options.clip, options.frames, square=side, crop=options.crop, fps=options.fps)
+        fitting.check_room(options.out, stored_bytes(at_zero(generator, clip), options.storage))
         print(fitting.clip_line(options.clip, clip), flush=True)
         try:
             with interruptible() as stops:

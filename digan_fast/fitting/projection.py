@@ -125,6 +125,19 @@ def mean_and_deviation(generator: Generator, labels: Tensor | None, seed: int) -
     return mean, float((w - mean).square().sum(1).mean().sqrt())
 
 
+def at_zero(generator: Generator, clip: GivenClip) -> StoredVideo:
+    """The video of latents that are zero, which has the shapes of every projection of the clip."""
+    like = next(generator.parameters())
+    ws, z_motion = like.new_zeros(1, generator.num_ws, generator.w_dim), like.new_zeros(1, generator.w_dim)
+    return _video(generator, clip, ws, z_motion)
+
+
+def _video(generator: Generator, clip: GivenClip, ws: Tensor, z_motion: Tensor) -> StoredVideo:
+    with torch.no_grad():
+        inr = generator.synthesis.inr(ws, z_motion).detach()
+    return StoredVideo(inr, clip.described, Latents(ws, z_motion, fingerprint(generator)))
+
+
 class _Projection:
     def __init__(
         self,
@@ -151,11 +164,7 @@ class _Projection:
 
     def run(self) -> Projected:
         with self.bar:
-            ws, z_motion = self._latents()
-            with torch.no_grad():
-                inr = self.generator.synthesis.inr(ws, z_motion).detach()
-            kept = Latents(ws, z_motion, fingerprint(self.generator))
-            found = StoredVideo(inr, self.clip.described, kept)
+            found = _video(self.generator, self.clip, *self._latents())
             tuned = self._tuned(found)
         return Projected(found, tuned, self.curve, self.watch.seconds, bool(self.stops), self.diverged)
 
@@ -195,9 +204,7 @@ class _Projection:
         self._optimise(self.config.tuning_steps, fitted, lambda _: inr, "tuning_lr")
         return StoredVideo(inr.detach(), found.clip, found.latents)
 
-    def _optimise(
-        self, steps: int, fitted: Mapping[str, Tensor], inr: Callable[[float], VideoINR], rate: str
-    ) -> bool:
+    def _optimise(self, steps: int, fitted: Mapping[str, Tensor], inr: Callable[[float], VideoINR], rate: str) -> bool:
         """Fit tensors in place; whether they have been evaluated.  If they diverge, they end as the best evaluated."""
         every = max(1, steps // _EVALUATIONS)
         optimiser = Optimiser([(fitted, getattr(self.config, rate))], _BETAS)
