@@ -76,7 +76,8 @@ def run(options: FitOptions) -> None:
     chosen = {field.name: getattr(options, field.name) for field in dataclasses.fields(FitConfig)}
     try:
         config = FitConfig(**chosen)
-        beside = fitting.check_out(options.out, [options.clip], config.size_kb * 1000)
+        beside = fitting.check_out(options.out, [options.clip])
+        fitting.check_room(options.out, config.size_kb * 1000)
         if options.longer_side is not None and options.longer_side < 2:
             raise ValueError(f"longer_side: {options.longer_side}, expected 2 or more")
         if options.fps is not None and not 0.01 <= options.fps <= 10000:
@@ -112,7 +113,17 @@ def run(options: FitOptions) -> None:
         fitting.finish(beside, clip, {"fit": stored}, curves, record, interrupted, config.psnr)
     if interrupted:
         raise KeyboardInterrupt(f"stopped at step {fitted.steps}; {options.out} has the best network so far")
+    if fitted.ended == "diverged":
+        raise ValueError(
+            f"--lr: the fit diverged after step {fitted.steps}; {options.out} has the best network before, "
+            f"of {max(fitted.curve.psnr):.2f} dB; a smaller rate than {config.rate:g} may help"
+        )
 
 
 def _why(ended: str) -> str:
-    return {"psnr": "ended by --psnr", "plateau": "ended early: no more gain"}.get(ended, "ended")
+    return {
+        "psnr": "ended by --psnr",
+        "plateau": "ended early: no more gain",
+        "interrupted": "interrupted",
+        "diverged": "diverged",
+    }.get(ended, "ended")

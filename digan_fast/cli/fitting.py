@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 
 from digan_fast.cli.errors import UsageError
 from digan_fast.cli.streams import check_target
+from digan_fast.files import remove_leftovers
 from digan_fast.fitting import GivenClip, Quality
 from digan_fast.fitting.optimising import Curve
 from digan_fast.fitting.results import companions, compare, draw_curve, write_record
@@ -20,10 +22,10 @@ from digan_fast.inr import StoredVideo
 from digan_fast.training.folder import check_folder
 
 
-def check_out(out: Path, inputs: Sequence[Path | None], size: float = 0) -> dict[str, Path]:
-    """The files to write beside ``out``, which needs so many bytes.
+def check_out(out: Path, inputs: Sequence[Path | None]) -> dict[str, Path]:
+    """The files to write beside ``out``; what killed writers of them left is removed.
 
-    Raises UsageError if one cannot be written, or is one of the inputs; OSError if the disk has too little room.
+    Raises UsageError if one cannot be written, or is one of the inputs.
     """
     if out.suffix.lower() != ".safetensors":
         raise UsageError(f"--out: {out}, expected the suffix .safetensors")
@@ -37,11 +39,16 @@ def check_out(out: Path, inputs: Sequence[Path | None], size: float = 0) -> dict
         check_folder(out.parent)
     except ValueError as error:
         raise UsageError(f"--{error}") from error
+    remove_leftovers(out.parent, [re.escape(path.name) for path in (out, *beside.values())])
+    return beside
+
+
+def check_room(out: Path, size: float) -> None:
+    """Raises OSError if the disk has no room for a file of so many bytes."""
     place = next(each for each in out.absolute().parents if each.exists())
     free = shutil.disk_usage(place).free
     if free < size:
         raise OSError(f"{out}: {free / 1000:.0f} kB are free in {place}, expected {size / 1000:.0f} kB or more")
-    return beside
 
 
 @contextlib.contextmanager

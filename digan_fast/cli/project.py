@@ -78,6 +78,8 @@ def run(options: ProjectOptions) -> None:
     """Project, and write the files."""
     from digan_fast.cli import fitting, stored, streams
     from digan_fast.fitting import ProjectConfig, project, read_clip
+    from digan_fast.fitting.networks import stored_bytes
+    from digan_fast.fitting.projection import at_zero
     from digan_fast.inr import StoredVideo
     from digan_fast.training.interrupts import interruptible
 
@@ -97,6 +99,7 @@ def run(options: ProjectOptions) -> None:
         labels = streams.labels_of(generator, options.label, 1)
         side = generator.img_resolution
         clip = read_clip(options.clip, options.frames, square=side, crop=options.crop, fps=options.fps)
+        fitting.check_room(options.out, stored_bytes(at_zero(generator, clip), options.storage))
         print(fitting.clip_line(options.clip, clip), flush=True)
         try:
             with interruptible() as stops:
@@ -113,10 +116,17 @@ def run(options: ProjectOptions) -> None:
             "config": dataclasses.asdict(config),
             "seconds": projected.seconds,
             "interrupted": projected.interrupted,
+            "diverged": projected.diverged,
         }
         fitting.finish(beside, clip, found, {"projection": projected.curve}, record, projected.interrupted)
     if projected.interrupted:
         raise KeyboardInterrupt(f"stopped; {options.out} has what was found so far")
+    if projected.diverged is not None:
+        given = getattr(config, projected.diverged)
+        raise ValueError(
+            f"--{projected.diverged.replace('_', '-')}: diverged; {options.out} has the best found before; "
+            f"a smaller rate than {given:g} may help"
+        )
 
 
 def _check_inr(generator: Generator, snapshot: Path | None) -> None:

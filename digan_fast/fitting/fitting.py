@@ -14,7 +14,7 @@ from tqdm import tqdm
 from digan_fast import video
 from digan_fast.fitting.clips import GivenClip
 from digan_fast.fitting.networks import NETWORKS, widest
-from digan_fast.fitting.optimising import Curve, Optimiser, Schedule, Stopwatch, finite
+from digan_fast.fitting.optimising import Curve, Optimiser, Schedule, Stopwatch, all_finite, diverged
 from digan_fast.fitting.quality import Quality, measure
 from digan_fast.fitting.sampling import Points, Windows
 from digan_fast.inr import StoredVideo, VideoINR, VideoMLP
@@ -81,7 +81,11 @@ class FitConfig:
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """The fitted network, its curve, and why the fit ended: ``steps``, ``psnr``, ``plateau`` or ``interrupted``."""
+    """The best network, its curve, and why the fit ended.
+
+    ``ended``: ``steps``, ``psnr``, ``plateau``, ``interrupted``, or ``diverged`` if the loss or a weight was no longer
+    finite.
+    """
 
     video: StoredVideo
     curve: Curve
@@ -100,7 +104,7 @@ def fit(
     """Train a network on a clip; it ends early when ``stops``, which signal handlers may fill, is not empty.
 
     The same clip, configuration, backend and number of threads give the same network.  Raises ValueError, naming the
-    field, if the size is too small for a network, or the loss is not finite.
+    field, if the size is too small for a network, or the fit diverges before its first evaluation.
     """
     return Fitting(clip, config, device).run(stops, progress)
 
@@ -140,15 +144,22 @@ class Fitting:
             while step < schedule.end:
                 if stops:
                     ended = "interrupted"
-                    if step > (curve.steps or [0])[-1] and self.quality().psnr > best:
+                    unseen = step > (curve.steps or [0])[-1]
+                    if unseen and all_finite(self._tensors) and self.quality().psnr > best:
                         kept = self._copied()
                     break
                 watch.start()
-                finite(self.step(schedule.factor(step)), step, "lr")
+                loss = self.step(schedule.factor(step))
                 watch.stop()
+                evaluated = (step + 1) % every == 0 or step + 1 == schedule.end
+                if not math.isfinite(loss) or (evaluated and not all_finite(self._tensors)):
+                    if not curve.steps:
+                        raise diverged("lr", step)
+                    ended = "diverged"
+                    break
                 step += 1
                 bar.update()
-                if step % every and step != schedule.end:
+                if not evaluated:
                     continue
                 found = self.quality().psnr
                 curve.add(step, watch.seconds, found)

@@ -83,8 +83,11 @@ class Optimiser:
         self._adam.zero_grad()
 
 
-def finite(loss: float, step: int, option: str) -> float:
-    """The loss.  Raises ValueError, naming the option to change, if it is not finite."""
-    if not math.isfinite(loss):
-        raise ValueError(f"{option}: the loss is {loss} at step {step}, expected a finite one; a smaller rate may help")
-    return loss
+def all_finite(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether all values are finite."""
+    return all(bool(tensor.isfinite().all()) for tensor in tensors.values())
+
+
+def diverged(option: str, step: int) -> ValueError:
+    """The error of a fit that has come to nothing, naming the option to change."""
+    return ValueError(f"{option}: the loss or a weight is not finite at step {step}; a smaller rate may help")

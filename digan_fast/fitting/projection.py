@@ -7,7 +7,8 @@ generator), so that latents and generator stay what they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from tqdm import tqdm
 from digan_fast.fitting.clips import GivenClip, colours
 from digan_fast.fitting.fitting import played
 from digan_fast.fitting.objective import Objective
-from digan_fast.fitting.optimising import Curve, Optimiser, Stopwatch, finite
+from digan_fast.fitting.optimising import Curve, Optimiser, Stopwatch, all_finite, diverged
 from digan_fast.fitting.quality import Quality, measure
 from digan_fast.inr import Latents, StoredVideo, VideoINR, own_tensors
 from digan_fast.levels import walk
@@ -72,13 +73,18 @@ class ProjectConfig:
 
 @dataclass(frozen=True, eq=False)
 class Projected:
-    """``found``: the generator's INR at the latents found; ``video``: the same after tuning; both have the latents."""
+    """``found``: the generator's INR at the latents found; ``video``: the same after tuning; both have the latents.
+
+    ``diverged``: the rate, ``lr`` or ``tuning_lr``, at which the loss or a value was no longer finite, if one was; the
+    best found before is kept.
+    """
 
     found: StoredVideo
     video: StoredVideo
     curve: Curve
     seconds: float
     interrupted: bool
+    diverged: str | None = None
 
 
 def project(
@@ -92,7 +98,8 @@ def project(
     """Project a clip; it ends early when ``stops``, which signal handlers may fill, is not empty.
 
     labels: [1, c_dim] of a conditional generator.  The same arguments, backend and number of threads give the same
-    result.  Raises ValueError if the generator has no INR, the clip is not of its resolution, or the loss not finite.
+    result.  Raises ValueError if the generator has no INR, the clip is not of its resolution, or the search for latents
+    diverges before its first evaluation.
     """
     reason = generator.synthesis.why_not_inr()
     if reason is not None:
@@ -118,6 +125,19 @@ def mean_and_deviation(generator: Generator, labels: Tensor | None, seed: int) -
     return mean, float((w - mean).square().sum(1).mean().sqrt())
 
 
+def at_zero(generator: Generator, clip: GivenClip) -> StoredVideo:
+    """The video of latents that are zero, which has the shapes of every projection of the clip."""
+    like = next(generator.parameters())
+    ws, z_motion = like.new_zeros(1, generator.num_ws, generator.w_dim), like.new_zeros(1, generator.w_dim)
+    return _video(generator, clip, ws, z_motion)
+
+
+def _video(generator: Generator, clip: GivenClip, ws: Tensor, z_motion: Tensor) -> StoredVideo:
+    with torch.no_grad():
+        inr = generator.synthesis.inr(ws, z_motion).detach()
+    return StoredVideo(inr, clip.described, Latents(ws, z_motion, fingerprint(generator)))
+
+
 class _Projection:
     def __init__(
         self,
@@ -137,19 +157,16 @@ class _Projection:
         self.device = next(generator.parameters()).device
         self.watch, self.curve = Stopwatch(), Curve()
         self.done = 0
+        self.diverged: str | None = None
         self.together = min(len(clip), max(2, config.pixels // clip.frames[0, 0].numel()))
         total = config.steps + config.tuning_steps
         self.bar = tqdm(total=total, desc="projecting", unit="step", disable=None if progress else True, smoothing=0.05)
 
     def run(self) -> Projected:
         with self.bar:
-            ws, z_motion = self._latents()
-            with torch.no_grad():
-                inr = self.generator.synthesis.inr(ws, z_motion).detach()
-            kept = Latents(ws, z_motion, fingerprint(self.generator))
-            found = StoredVideo(inr, self.clip.described, kept)
+            found = _video(self.generator, self.clip, *self._latents())
             tuned = self._tuned(found)
-        return Projected(found, tuned, self.curve, self.watch.seconds, bool(self.stops))
+        return Projected(found, tuned, self.curve, self.watch.seconds, bool(self.stops), self.diverged)
 
     def _latents(self) -> tuple[Tensor, Tensor]:
         """ws [1, num_ws, w_dim] and z_motion [1, w_dim]."""
@@ -166,15 +183,17 @@ class _Projection:
                 moved.expand(-1, generator.num_ws, -1), z_motion + self._noise(z_motion, faded)
             )
 
-        optimiser = Optimiser([({"w": w, "z_motion": z_motion}, config.lr)], _BETAS)
+        found = {"w": w, "z_motion": z_motion}
         frozen = [parameter for parameter in generator.parameters() if parameter.requires_grad]
         for parameter in frozen:
             parameter.requires_grad_(False)
         try:
-            self._optimise(config.steps, optimiser, inr, "lr")
+            evaluated = self._optimise(config.steps, found, inr, "lr")
         finally:
             for parameter in frozen:
                 parameter.requires_grad_(True)
+        if self.diverged and not evaluated:
+            raise diverged("lr", self.done)
         return w.detach().expand(-1, generator.num_ws, -1).clone(), z_motion.detach()
 
     def _tuned(self, found: StoredVideo) -> StoredVideo:
@@ -182,30 +201,41 @@ class _Projection:
         assert isinstance(found.network, VideoINR)
         fitted = {path: tensor.clone().requires_grad_() for path, tensor in own_tensors(found.network).items()}
         inr: VideoINR = walk(found.network, "", lambda path, tensor: fitted.get(path[1:], tensor))
-        optimiser = Optimiser([(fitted, self.config.tuning_lr)], _BETAS)
-        self._optimise(self.config.tuning_steps, optimiser, lambda _: inr, "tuning_lr")
+        self._optimise(self.config.tuning_steps, fitted, lambda _: inr, "tuning_lr")
         return StoredVideo(inr.detach(), found.clip, found.latents)
 
-    def _optimise(self, steps: int, optimiser: Optimiser, inr: Callable[[float], VideoINR], option: str) -> None:
+    def _optimise(self, steps: int, fitted: Mapping[str, Tensor], inr: Callable[[float], VideoINR], rate: str) -> bool:
+        """Fit tensors in place; whether they have been evaluated.  If they diverge, they end as the best evaluated."""
         every = max(1, steps // _EVALUATIONS)
+        optimiser = Optimiser([(fitted, getattr(self.config, rate))], _BETAS)
+        best, kept = -math.inf, _copied(fitted)
         for step in range(steps):
-            if self.stops:
-                return
+            if self.stops or self.diverged:
+                break
             self.watch.start()
             share = step / steps
             chosen = torch.randperm(len(self.clip), generator=self.random)[: self.together].sort().values
             times, clip = self.clip.times[chosen].to(self.device), colours(self.clip.frames[chosen]).to(self.device)
             loss = self.config.objective(inr(share).render(times)[0], clip)
             loss.backward()
-            finite(float(loss.detach()), step, option)
             optimiser.step(min(1.0, (share + 1 / steps) / _WARM_UP, (1 - share) / _DECAY))
             self.watch.stop()
+            if not (math.isfinite(float(loss.detach())) and all_finite(fitted)):
+                self.diverged = rate
+                break
             self.done += 1
             self.bar.update()
             if (step + 1) % every == 0 or step + 1 == steps:
                 found = self._quality(inr(1.0)).psnr
                 self.curve.add(self.done, self.watch.seconds, found)
                 self.bar.set_postfix_str(f"{found:.2f} dB")
+                if found > best:
+                    best, kept = found, _copied(fitted)
+        if self.diverged:
+            with torch.no_grad():
+                for name, tensor in fitted.items():
+                    tensor.copy_(kept[name])
+        return best > -math.inf
 
     def _noise(self, like: Tensor, deviation: float) -> Tensor:
         """Normal noise, drawn on the CPU."""
@@ -215,3 +245,7 @@ class _Projection:
         with torch.no_grad():
             frames = played(StoredVideo(inr.detach()), self.clip.times)
             return measure(frames, self.clip.frames)
+
+
+def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}

@@ -19,15 +19,18 @@ def packed(tensors: Mapping[str, Tensor], storage: str, exact: Sequence[str]) ->
 
     float32 keeps every tensor as it is.  The others store tensors whose name ends with one of ``exact`` in float32 and
     the rest in float16; in int8, weights [B, O, I] become ``round(W / s)`` with a float32 scale s = max|W| / 127 for
-    each row, [B, O, 1].  Raises ValueError for another storage, or a value beyond the range of float16.
+    each row, [B, O, 1].  A tensor with values beyond the range of float16 stays float32.  Raises ValueError for another
+    storage, or a value that is not finite.
     """
     if storage not in STORAGES:
         raise ValueError(f"storage: {storage!r}, expected one of {', '.join(STORAGES)}")
-    if storage == "float32":
-        return dict(tensors)
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        if name.endswith(tuple(exact)):
+        if not bool(tensor.isfinite().all()):
+            raise ValueError(f"{name}: a value that is not finite, expected finite ones")
+        if storage == "float32":
+            found[name] = tensor
+        elif name.endswith(tuple(exact)):
             found[name] = tensor.to(torch.float32)
         elif storage == "int8" and tensor.ndim == 3:
             rows = tensor.detach().to(torch.float32)
@@ -35,9 +38,8 @@ def packed(tensors: Mapping[str, Tensor], storage: str, exact: Sequence[str]) ->
             found[name] = (rows / torch.where(scale > 0, scale, 1)).round().to(torch.int8)
             found[name + _SCALE] = scale
         else:
-            found[name] = tensor.to(torch.float16)
-        if not bool(found.get(name + _SCALE, found[name]).isfinite().all()):
-            raise ValueError(f"{name}: a value that is not finite in {storage}, expected one within its range")
+            half = tensor.to(torch.float16)
+            found[name] = half if bool(half.isfinite().all()) else tensor.to(torch.float32)
     return found
 
 

@@ -1,6 +1,7 @@
 """``digan-fast fit`` and ``digan-fast project``, and playing what they write."""
 
 import errno
+import itertools
 import json
 import os
 import signal
@@ -270,11 +271,42 @@ def test_a_full_disk_leaves_nothing_half_written(run, clip, tmp_path, monkeypatc
     assert names(tmp_path) == []
 
 
-def test_too_little_room_is_noticed_before_the_work(failing, clip, tmp_path, monkeypatch):
+def test_too_little_room_is_noticed_before_the_work(failing, clip, snapshots, tmp_path, monkeypatch):
     usage = __import__("shutil").disk_usage(tmp_path)
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=5000))
     line = failing(1, "fit", clip, "--out", tmp_path / "a.safetensors")
     assert f"{tmp_path / 'a.safetensors'}: 5 kB are free in {tmp_path}, expected 200 kB or more" in line
+    monkeypatch.setattr("digan_fast.fitting.project", lambda *_, **__: pytest.fail("the work has begun"))
+    line = failing(1, "project", clip, snapshots["plain"], "--out", tmp_path / "a.safetensors")
+    assert f"{tmp_path / 'a.safetensors'}: 5 kB are free in {tmp_path}, expected" in line
+    assert names(tmp_path) == []
+
+
+def test_what_a_killed_run_left_is_removed(run, clip, tmp_path):
+    left = [".a.0123abcd.part.safetensors", ".a-comparison.0123abcd.part.mp4", ".a.0123abcd.part.json"]
+    others = [".b.0123abcd.part.safetensors", ".a.part.safetensors"]
+    for name in (*left, *others):
+        (tmp_path / name).write_bytes(b"half")
+    assert run("fit", clip, "--out", tmp_path / "a.safetensors", *QUICK)[0] == 0
+    hidden = [name for name in names(tmp_path) if name.startswith(".")]
+    assert hidden == sorted(others)
+
+
+@pytest.mark.parametrize("command", ["fit", "project"])
+def test_what_diverges_is_saved_and_an_error(run, clip, snapshots, tmp_path, monkeypatch, command):
+    out = tmp_path / "a.safetensors"
+    module, good = {"fit": ("fitting", 1), "project": ("projection", 15)}[command]
+    calls = itertools.count()
+    monkeypatch.setattr(f"digan_fast.fitting.{module}.all_finite", lambda _: next(calls) < good)
+    words = [*QUICK] if command == "fit" else [snapshots["plain"], *SHORT]
+    code, _, line = run(command, clip, *words, "--out", out)
+    assert code == 1
+    assert line.startswith(f"digan-fast {command}: error: {'--lr' if command == 'fit' else '--tuning-lr'}: ")
+    assert f"{out} has the best" in line
+    StoredVideo.load(out)
+    record = json.loads((tmp_path / "a.json").read_text())
+    assert record["ended"] == "diverged" if command == "fit" else record["diverged"] == "tuning_lr"
+    assert names(tmp_path) == ["a-comparison.mp4", "a-curve.png", "a.json", "a.safetensors"]
 
 
 SCRIPT = """

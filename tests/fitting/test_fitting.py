@@ -185,8 +185,38 @@ def test_a_diverging_fit_is_an_error():
     fitting = Fitting(moving_disc(), FitConfig(**QUICK))
     with torch.no_grad():
         fitting.video.network.levels[0].layers[0].weight.fill_(math.nan)
-    with pytest.raises(ValueError, match="lr: the loss is nan at step 0, expected a finite one"):
+    with pytest.raises(ValueError, match="lr: the loss or a weight is not finite at step 0"):
         fitting.run()
+
+
+class Breaks(Fitting):
+    """At a step, its loss and its weights are no longer finite, or only its weights."""
+
+    def __init__(self, step, loss):
+        super().__init__(moving_disc(), FitConfig(**QUICK))
+        self.left, self.loss = step, loss
+
+    def step(self, factor):
+        loss = super().step(factor)
+        self.left -= 1
+        if self.left >= 0:
+            return loss
+        with torch.no_grad():
+            self.video.network.levels[0].layers[0].weight[0, 0, 0] = math.nan
+        return self.loss
+
+
+@pytest.mark.parametrize(("step", "loss", "steps"), [(70, math.nan, 70), (60, 0.1, 99)])
+def test_a_fit_that_diverges_later_keeps_the_best_network(step, loss, steps):
+    result, best = Breaks(step, loss).run(), Fitting(moving_disc(), FitConfig(**QUICK)).run(StopsAfter(50))
+    assert (result.ended, result.steps, result.curve.steps) == ("diverged", steps, [50])
+    assert same(result, best)
+
+
+def test_an_interrupt_after_a_fit_has_diverged_keeps_finite_weights():
+    result = Breaks(60, 0.1).run(StopsAfter(80))
+    assert result.ended == "interrupted"
+    assert all(bool(tensor.isfinite().all()) for tensor in result.video.network.tensors().values())
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Finding clips in a generator's latent space."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from moving_clips import moving_disc
@@ -109,6 +111,43 @@ def test_a_still_video_explains_none_of_the_motion():
     gradients = Objective(pixels=0, gradients=1, differences=0)
     assert float(gradients(torch.zeros_like(clip), clip)) == pytest.approx(1)
     assert float(Objective()(clip, clip)) == 0
+
+
+def test_noise_of_a_still_clip_does_not_outweigh_the_picture():
+    picture = moving_disc(frames=2, height=16, width=16).frames[:1].float() / 127.5 - 1
+    noise = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(0)) / 127.5
+    clip = picture + noise
+    # The right picture without the noise is better than a wrong one with it.
+    right, wrong = Objective()(picture.expand_as(clip), clip), Objective()(0.7 * picture + noise, clip)
+    assert float(right) < 0.25 * float(wrong)
+
+
+@pytest.mark.parametrize(("rate", "step"), [("lr", 12), ("tuning_lr", 6)])
+def test_what_diverges_ends_as_the_best_found(rate, step, monkeypatch):
+    generator, clip = tiny(), moving_disc(frames=4, height=16, width=16)
+    config = ProjectConfig(steps=20, tuning_steps=20, noise=0)
+    calls = {"lr": 0, "tuning_lr": -20}
+
+    class Breaks(Objective):
+        def __call__(self, found, clip):
+            calls[rate] += 1
+            return super().__call__(found, clip) * (float("nan") if calls[rate] == step + 1 else 1)
+
+    result = project(generator, clip, replace(config, objective=Breaks()))
+    assert result.diverged == rate
+    assert len(result.curve.steps) == step + (20 if rate == "tuning_lr" else 0)
+    part = result.curve.psnr[:step] if rate == "lr" else result.curve.psnr[20:]
+    assert quality(result.video, clip).psnr == pytest.approx(max(part), abs=1e-4)
+    assert quality(result.found, clip).psnr <= quality(result.video, clip).psnr
+
+
+def test_latents_that_diverge_at_once_are_an_error():
+    generator, clip = tiny(), moving_disc(frames=4, height=16, width=16)
+    with torch.no_grad():
+        generator.synthesis.inr(torch.zeros(1, generator.num_ws, 8), torch.zeros(1, 8))
+        next(p for n, p in generator.named_parameters() if n.startswith("synthesis")).fill_(float("nan"))
+    with pytest.raises(ValueError, match="lr: the loss or a weight is not finite at step 0"):
+        project(generator, clip, ProjectConfig(steps=4, tuning_steps=0))
 
 
 def test_the_weight_of_differences_keeps_motion(shipped):
