@@ -270,26 +270,5 @@ def _all_clips(counts: Sequence[int], protocol: Protocol, span: int, generator: 
     return torch.cat(found)
 
 
-def read_clips(path: Path, starts: Sequence[int], protocol: Protocol, reading: Reading) -> Tensor:
-    """uint8 [N, T, 3, size, size]: the clips of one video that begin at the given frames.
-
-    Raises ValueError, naming the file, if it is damaged, has fewer frames, or one that does not fit.
-    """
-    offsets = range(0, protocol.length * protocol.stride, protocol.stride)
-    needed = {start + offset for start in starts for offset in offsets}
-    frames: dict[int, Tensor] = {}
-    last = max(needed)
-    for index, frame in enumerate(reading.decoded(path)):
-        if index in needed:
-            frames[index] = reading.prepared(frame, path)
-        if index == last:
-            break
-    else:
-        raise ValueError(
-            f"{path}: it ends before frame {last}, which was there when the videos were checked: has it been replaced?"
-        )
-    return torch.stack([torch.stack([frames[start + offset] for offset in offsets]) for start in starts])
-
-
 def clip_names(listing: Listing, clips: Iterable[Sequence[int]]) -> list[str]:
     return [f"{listing.sources[number].path}, the clip from frame {start}" for number, start in clips]

@@ -82,7 +82,7 @@ def test_a_second_run_gives_the_same_numbers_from_the_cache(run, snapshots, data
 
     with monkeypatch.context() as patched:
         patched.setattr("digan_fast.metrics.real._count", fail)
-        patched.setattr("digan_fast.metrics.extraction.RealFeatures._submit", fail)
+        patched.setattr("digan_fast.metrics.decoding.ClipDecoder.submit", fail)
         code, _, err = run("evaluate", snapshots["plain"], data, *COUNTS, "--out", out)
     assert code == 0, err
     assert f"real features: {data / '.digan_fast' / 'random3d-'}" in err
