@@ -250,7 +250,11 @@ def _snapshot(path: Path) -> Path:
 
     if str(path) == "shipped" and not path.exists():
         return snapshot.shipped()
-    return path / SNAPSHOT if path.is_dir() else path
+    found = path / SNAPSHOT if path.is_dir() else path
+    if not found.exists():
+        expected = "a snapshot, a published pickle, the folder of a run, or the word shipped"
+        raise FileNotFoundError(f"snapshot: {found} does not exist, expected {expected}")
+    return found
 
 
 def _say(line: str) -> None:

@@ -236,8 +236,8 @@ def draw(listing: Listing, protocol: Protocol, data: str) -> Draw:
         if len(clips) < wanted or wanted < 2:
             raise ValueError(
                 f"{data}: {len(clips)} clips of {frames} in {videos}, expected "
-                f"{max(2, wanted)} for the protocol {protocol.title}; --real takes fewer, which its name then "
-                f"says{unread}"
+                f"{max(2, wanted)} for the protocol {protocol.title}; --real takes fewer, and the protocol's printed "
+                f"name says so{unread}"
             )
         order = torch.randperm(len(clips), generator=generator)
         chosen.append(clips[order[:wanted]])
