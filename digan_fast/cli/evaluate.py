@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import sys
 import time
@@ -16,11 +15,8 @@ import tyro
 from digan_fast.cli.errors import UsageError
 from digan_fast.cli.options import OWN_DEFAULT
 from digan_fast.cli.presentation import GivenPath, MaybePath
-from digan_fast.files import replacing
 
 if TYPE_CHECKING:
-    import torch
-
     from digan_fast.metrics.features import FeatureNetwork
     from digan_fast.metrics.processes import Processes
     from digan_fast.metrics.protocols import Protocol
@@ -87,7 +83,7 @@ class EvaluateOptions:
     """What to read from a folder that has both pictures and folders of videos."""
 
     precision: Literal["float32", "bfloat16", "int8"] = "float32"
-    """Of rendering; recorded."""
+    """Of rendering; another one than float32 is part of the protocol's printed name."""
     seed: int = 0
     """The first seed of the generated videos, and that of the draw of real clips."""
     out: GivenPath = Path("evaluation.json")
@@ -113,24 +109,24 @@ def run(options: EvaluateOptions) -> None:
 
 def evaluate_with(options: EvaluateOptions, processes: Processes) -> None:
     """The evaluation in one of several processes; the first prints and writes."""
-    import torch
 
     from digan_fast import snapshot
     from digan_fast.allocator import keep_freed_memory
+    from digan_fast.cli.streams import device_of
     from digan_fast.data.clips import frame_range
     from digan_fast.data.finding import CACHE, survey
     from digan_fast.metrics import features
     from digan_fast.metrics.evaluation import evaluate
     from digan_fast.metrics.features.files import file_sha256
     from digan_fast.metrics.processes import local_device
-    from digan_fast.metrics.real import Reading, fingerprint
-    from digan_fast.metrics.report import result, show
+    from digan_fast.metrics.real import Reading
+    from digan_fast.metrics.report import result, show, write
     from digan_fast.metrics.work import Data, Subject, Work
 
     begun = time.perf_counter()
     keep_freed_memory(True)
     path = _snapshot(options.snapshot)
-    device = local_device(_device(options.device))
+    device = local_device(device_of(options.device))
     generator = snapshot.load_generator(path, device)
     reason = generator.synthesis.why_not_inr()
     if reason is not None and options.precision != "float32":
@@ -161,24 +157,9 @@ def evaluate_with(options: EvaluateOptions, processes: Processes) -> None:
     scores = evaluate(subject, data, measured, work)
     if not processes.is_first:
         return
-    about = {
-        "snapshot": {"path": str(path), "sha256": subject.sha256},
-        "data": {
-            "path": str(options.data),
-            "videos": len(found.sources),
-            "file_list_sha256": fingerprint(options.data, found.sources)[0],
-            "frames": options.frames,
-            "fps": options.fps,
-            "split": options.split,
-            "left_out": work.left_out,
-        },
-        "device": str(device),
-        "threads": torch.get_num_threads(),
-        "processes": processes.count,
-    }
-    whole = result(scores, about, work.seconds, time.perf_counter() - begun)
-    with replacing(options.out) as part:
-        part.write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    snapshot_file = {"path": str(path), "sha256": subject.sha256}
+    whole = result(scores, snapshot_file, data, work, device, time.perf_counter() - begun)
+    write(options.out, whole)
     print("\n".join(show(whole, scores)))
     print(options.out)
 
@@ -252,18 +233,14 @@ def _fits(metric: str, network: FeatureNetwork) -> bool:
 def _protocol(options: EvaluateOptions, metric: str, network: FeatureNetwork, size: int) -> Protocol:
     from digan_fast.metrics.protocols import named
 
-    protocol = dataclasses.replace(
-        named(options.protocol, metric),
-        network=network.name,
-        sha256=network.sha256,
-        resize=network.resize,
-        size=size,
-        crop=options.crop or "none",
+    protocol = named(options.protocol, metric).of_network(network, size, options.crop)
+    return dataclasses.replace(protocol, seed=options.seed).with_changes(
+        real=options.real,
+        fake=options.fake,
+        trials=options.trials,
+        stride=options.clip_stride,
+        clips=options.clips,
         precision=options.precision,
-        seed=options.seed,
-    )
-    return protocol.with_changes(
-        real=options.real, fake=options.fake, trials=options.trials, stride=options.clip_stride, clips=options.clips
     )
 
 
@@ -273,16 +250,11 @@ def _snapshot(path: Path) -> Path:
 
     if str(path) == "shipped" and not path.exists():
         return snapshot.shipped()
-    return path / SNAPSHOT if path.is_dir() else path
-
-
-def _device(name: str | None) -> torch.device:
-    from digan_fast.devices import default_device, usable_device
-
-    try:
-        return default_device() if name is None else usable_device(name)
-    except ValueError as error:
-        raise UsageError(f"--{error}") from error
+    found = path / SNAPSHOT if path.is_dir() else path
+    if not found.exists():
+        expected = "a snapshot, a published pickle, the folder of a run, or the word shipped"
+        raise FileNotFoundError(f"snapshot: {found} does not exist, expected {expected}")
+    return found
 
 
 def _say(line: str) -> None:

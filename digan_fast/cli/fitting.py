@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from digan_fast.cli.errors import UsageError
 from digan_fast.cli.streams import check_target
 from digan_fast.files import remove_leftovers
@@ -19,6 +17,7 @@ from digan_fast.fitting import GivenClip, Quality
 from digan_fast.fitting.optimising import Curve
 from digan_fast.fitting.results import companions, compare, draw_curve, write_record
 from digan_fast.inr import StoredVideo
+from digan_fast.threads import using_threads
 from digan_fast.training.folder import check_folder
 
 
@@ -59,12 +58,8 @@ def threads(count: int | None) -> Iterator[None]:
         return
     if not 1 <= count <= 4096:
         raise UsageError(f"--threads: {count}, expected 1 to 4096")
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
+    with using_threads(count):
         yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def clip_line(path: Path, clip: GivenClip) -> str:

@@ -26,12 +26,12 @@ def evaluate(
 
     Raises ValueError, naming the file and what was expected.
     """
+    labels = [source.label for source in data.sources]
     passes: list[_Pass] = []
     for protocol, network in measured:
         key = protocol.key((*REAL_FIELDS, *FAKE_FIELDS))
         same = next((each for each in passes if each.key == key), None)
         if same is None:
-            labels = [source.label for source in data.sources]
             fake = FakeFeatures(subject, protocol, network, labels, work)
             with work.timed("first batch"):
                 pictures = fake.first()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Final
 
 import torch
 from torch import Tensor
 
 from digan_fast.files import why_not_writable
+from digan_fast.metrics.decoding import ClipDecoder, ClipReader
 from digan_fast.metrics.features import FeatureNetwork
 from digan_fast.metrics.generated import class_numbers, draw_labels, generate, rounded
 from digan_fast.metrics.moments import MOST_ROWS
@@ -24,7 +24,6 @@ from digan_fast.metrics.real import (
     decoders,
     draw,
     fingerprint,
-    read_clips,
     survey_frames,
 )
 from digan_fast.metrics.store import BLOCK, Store
@@ -50,8 +49,9 @@ class RealFeatures:
     def first(self) -> Tensor:
         """The first clip, uint8 [1, T, 3, H, W], its features tried."""
         clips = self.draw.clips[:1].tolist()
-        path = self.listing.sources[clips[0][0]].path
-        pixels = read_clips(path, [clips[0][1]], self.protocol, self.data.reading)
+        ((number, start),) = clips
+        path = self.listing.sources[number].path
+        pixels = ClipReader(path, [start], self.protocol, self.data.reading).read([start])
         tried = self.network(pixels, clip_names(self.listing, clips))
         _check_rows("real", len(self.draw.trials[0]), tried)
         return pixels
@@ -59,27 +59,19 @@ class RealFeatures:
     def compute(self) -> None:
         """Computes this process's missing blocks."""
         clips = self.draw.clips
-        blocks = self.work.blocks(self.store, len(clips), f"real clips, {self.network.name}")
-        with decoders(self.work.workers) as pool:
-            queue: deque[tuple[range, list[Future[Tensor]]]] = deque()
-            for block in itertools.chain(blocks, [None] * _AHEAD):
-                if block is not None:
-                    queue.append((block, self._submit(pool, _part(clips, block))))
-                if queue and (block is None or len(queue) > _AHEAD):
-                    self._finish(*queue.popleft(), clips)
+        title = f"real clips, {self.network.name}"
+        with decoders(self.work.workers) as pool, self.work.blocks(self.store, len(clips), title) as (blocks, bar):
+            decoder = ClipDecoder(pool, self.listing, self.draw, self.protocol, self.data.reading)
+            tasks = deque(decoder.submit(_part(clips, block)) for block in blocks[:_AHEAD])
+            for index, block in enumerate(blocks):
+                tasks += [decoder.submit(_part(clips, later)) for later in blocks[index + _AHEAD :][:1]]
+                self._finish(block, tasks.popleft())
+                bar.update(len(block))
 
-    def _submit(self, pool: ThreadPoolExecutor, clips: list[list[int]]) -> list[Future[Tensor]]:
-        """One decoding of each video."""
-        tasks = []
-        for number, same in itertools.groupby(clips, key=lambda clip: clip[0]):
-            path, starts = self.listing.sources[number].path, [start for _, start in same]
-            tasks.append(pool.submit(read_clips, path, starts, self.protocol, self.data.reading))
-        return tasks
-
-    def _finish(self, block: range, tasks: list[Future[Tensor]], clips: Tensor) -> None:
+    def _finish(self, block: range, tasks: list[Future[Tensor]]) -> None:
         with self.work.timed("waiting for decoding"):
             pixels = torch.cat([task.result() for task in tasks])
-        names = clip_names(self.listing, _part(clips, block))
+        names = clip_names(self.listing, _part(self.draw.clips, block))
         with self.work.timed("features of real clips"):
             self.store.write(block.start // BLOCK, _rows(self.network, pixels, names, self.work.batch))
 
@@ -146,15 +138,21 @@ class FakeFeatures:
 
     def compute(self) -> None:
         """Computes this process's missing blocks."""
-        for block in self.work.blocks(self.store, self.count, f"generated, {self.network.name}"):
-            rows = []
-            for first in range(block.start, block.stop, self.work.batch):
-                numbers = range(first, min(block.stop, first + self.work.batch))
-                with self.work.timed("generating"):
-                    pixels = rounded(self._pictures(numbers), self.protocol.rounding).cpu()
-                with self.work.timed("features of generated clips"):
-                    rows.append(self.network(pixels, [self._name(number) for number in numbers]))
-            self.store.write(block.start // BLOCK, torch.cat(rows))
+        with self.work.blocks(self.store, self.count, f"generated, {self.network.name}") as (blocks, bar):
+            for block in blocks:
+                self.store.write(block.start // BLOCK, self._features(block))
+                bar.update(len(block))
+
+    def _features(self, block: range) -> Tensor:
+        """[n, R, D]."""
+        rows = []
+        for first in range(block.start, block.stop, self.work.batch):
+            numbers = range(first, min(block.stop, first + self.work.batch))
+            with self.work.timed("generating"):
+                pixels = rounded(self._pictures(numbers), self.protocol.rounding).cpu()
+            with self.work.timed("features of generated clips"):
+                rows.append(self.network(pixels, [self._name(number) for number in numbers]))
+        return torch.cat(rows)
 
     def trial(self, trial: int) -> Tensor:
         """The numbers of a trial's clips."""

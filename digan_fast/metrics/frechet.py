@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from digan_fast.metrics.moments import Moments
+from digan_fast.threads import using_threads
 
 
 def frechet(first: Moments, second: Moments, unbiased: bool = True) -> float:
@@ -24,12 +25,16 @@ def frechet_gaussians(mean: Tensor, covariance: Tensor, other_mean: Tensor, othe
     Dowson, Landau, "The Fréchet distance between multivariate normal distributions", Journal of Multivariate Analysis
     12, 1982.  The last trace is the sum of the singular values of Σ^½ Σ'^½, with symmetric roots by eigendecomposition,
     which are those of FᵀF' for Σ = FFᵀ: it is real, and accurate for covariances without full rank.
+
+    One thread computes it, so that the bits do not depend on how many there are.  Decompositions of a few thousand
+    features gain a factor of two from more at best, and lose one of thirty where other work occupies the cores.
     """
     mean, covariance, other_mean, other_covariance = (
         values.to("cpu", torch.float64) for values in (mean, covariance, other_mean, other_covariance)
     )
     apart = (mean - other_mean).square().sum()
-    common = torch.linalg.svdvals(factor(covariance).T @ factor(other_covariance)).sum()
+    with using_threads(1):
+        common = torch.linalg.svdvals(factor(covariance).T @ factor(other_covariance)).sum()
     distance = float(apart + covariance.trace() + other_covariance.trace() - 2 * common)
     return max(0.0, distance)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,27 +40,26 @@ def kernel_distance(first: Tensor, second: Tensor, kernel: PolynomialKernel = Po
     if first.shape[1] != second.shape[1]:
         raise ValueError(f"second: {second.shape[1]} features, expected {first.shape[1]}")
     within = sum(_mean_within(rows, kernel) for rows in (first, second))
-    across = math.fsum(_sums(first, second, kernel)) / (len(first) * len(second))
+    blocks = itertools.product(first.split(_BLOCK), second.split(_BLOCK))
+    across = math.fsum(_sum(rows, columns, kernel) for rows, columns in blocks) / (len(first) * len(second))
     return kernel.scale * (within - 2 * across)
 
 
 def _mean_within(rows: Tensor, kernel: PolynomialKernel) -> float:
-    count = len(rows)
-    total = math.fsum(_sums(rows, rows, kernel))
+    """The blocks above the diagonal count twice, since the matrix is symmetric."""
+    count, parts = len(rows), rows.split(_BLOCK)
+    above = math.fsum(_sum(part, other, kernel) for part, other in itertools.combinations(parts, 2))
+    total = math.fsum(_sum(part, part, kernel) for part in parts) + 2 * above
     if not kernel.unbiased:
         return total / count**2
-    itself = math.fsum(
-        float(_values(part.double().square().sum(1), part.shape[1], kernel).sum()) for part in rows.split(_BLOCK)
-    )
+    itself = math.fsum(float(_values(part.double().square().sum(1), part.shape[1], kernel).sum()) for part in parts)
     return (total - itself) / (count * (count - 1))
 
 
-def _sums(first: Tensor, second: Tensor, kernel: PolynomialKernel) -> Iterator[float]:
-    """The sum of each block of the kernel matrix."""
-    for rows in first.split(_BLOCK):
-        for columns in second.split(_BLOCK):
-            products = rows.to("cpu", torch.float64) @ columns.to("cpu", torch.float64).T
-            yield float(_values(products, first.shape[1], kernel).sum())
+def _sum(rows: Tensor, columns: Tensor, kernel: PolynomialKernel) -> float:
+    """Of one block of the kernel matrix."""
+    products = rows.to("cpu", torch.float64) @ columns.to("cpu", torch.float64).T
+    return float(_values(products, rows.shape[1], kernel).sum())
 
 
 def _values(products: Tensor, features: int, kernel: PolynomialKernel) -> Tensor:

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
+from digan_fast.metrics.features.network import FeatureNetwork
 from digan_fast.metrics.kernel import PolynomialKernel
 
 ClipRule = Literal["every", "disjoint", "interleaved", "one"]
@@ -39,8 +40,8 @@ METRICS: Final = tuple(NETWORKS)
 class Protocol:
     """How one metric is measured.
 
-    ``real`` None takes all clips there are; ``at_most``: fewer real clips are allowed.  ``network``, ``sha256`` and
-    ``resize`` describe the features, ``size`` and ``crop`` the pictures given to them.
+    ``real`` None takes all clips there are; ``at_most``: fewer real clips are allowed.  ``network``, ``described``,
+    ``sha256`` and ``resize`` are the features', ``size`` and ``crop`` those of the pictures given to them.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Protocol:
     crop: str = "none"
     resize: str = ""
     sha256: str = ""
+    described: str = ""
     precision: str = "float32"
     seed: int = 0
     changed: tuple[str, ...] = ()
@@ -82,6 +84,18 @@ class Protocol:
         """The metric's name; the published names belong to the published networks alone."""
         names = {"fvd": "FVD", "kvd": "KVD", "fid": "FID", "is": "IS"}
         return names.get(self.metric, f"{self.metric.upper()}-{self.network}")
+
+    def of_network(self, network: FeatureNetwork, size: int, crop: str | None) -> Protocol:
+        """The same with the network's features of pictures of that size."""
+        return replace(
+            self,
+            network=network.name,
+            described=network.described,
+            sha256=network.sha256,
+            resize=network.resize,
+            size=size,
+            crop=crop or "none",
+        )
 
     def with_changes(self, **changes: Any) -> Protocol:
         """The same with other values, which its title names; None leaves a value as it is."""
@@ -105,13 +119,14 @@ class Protocol:
         shown: dict[str, Any] = {
             "metric": self.metric_title,
             "protocol": self.title,
-            "network": f"{self.network}, SHA-256 {self.sha256}",
+            "network": self.described or self.network,
+            "weights": f"SHA-256 {self.sha256}",
             "frames": f"{self.length}, stride {self.stride}",
             "pictures": f"{self.size}×{self.size}, crop {self.crop}; then {self.resize}",
             "real clips": f"{'all' if self.real is None else self.real}; {CLIP_RULES[self.clips]}",
             "split": f"asked for: {self.split}",
             "generated": f"{self.fake}, seeds from {self.seed}, {self.precision}, {ROUNDINGS[self.rounding]}",
-            "trials": self.trials,
+            "trials": f"{self.trials}{'; the mean ± the population deviation' if self.trials > 1 else ''}",
         }
         if self.metric in ("fvd", "fid", "fd"):
             shown["Fréchet"] = f"covariance over {self.covariance}, root {self.root}"

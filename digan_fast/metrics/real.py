@@ -236,8 +236,8 @@ def draw(listing: Listing, protocol: Protocol, data: str) -> Draw:
         if len(clips) < wanted or wanted < 2:
             raise ValueError(
                 f"{data}: {len(clips)} clips of {frames} in {videos}, expected "
-                f"{max(2, wanted)} for the protocol {protocol.title}; --real takes fewer, which its name then "
-                f"says{unread}"
+                f"{max(2, wanted)} for the protocol {protocol.title}; --real takes fewer, and the protocol's printed "
+                f"name says so{unread}"
             )
         order = torch.randperm(len(clips), generator=generator)
         chosen.append(clips[order[:wanted]])
@@ -268,27 +268,6 @@ def _all_clips(counts: Sequence[int], protocol: Protocol, span: int, generator: 
             starts = (torch.arange(count // group)[:, None] * group + torch.arange(protocol.stride)).flatten()
         found.append(torch.stack((torch.full_like(starts, number), starts), 1))
     return torch.cat(found)
-
-
-def read_clips(path: Path, starts: Sequence[int], protocol: Protocol, reading: Reading) -> Tensor:
-    """uint8 [N, T, 3, size, size]: the clips of one video that begin at the given frames.
-
-    Raises ValueError, naming the file, if it is damaged, has fewer frames, or one that does not fit.
-    """
-    offsets = range(0, protocol.length * protocol.stride, protocol.stride)
-    needed = {start + offset for start in starts for offset in offsets}
-    frames: dict[int, Tensor] = {}
-    last = max(needed)
-    for index, frame in enumerate(reading.decoded(path)):
-        if index in needed:
-            frames[index] = reading.prepared(frame, path)
-        if index == last:
-            break
-    else:
-        raise ValueError(
-            f"{path}: it ends before frame {last}, which was there when the videos were checked: has it been replaced?"
-        )
-    return torch.stack([torch.stack([frames[start + offset] for offset in offsets]) for start in starts])
 
 
 def clip_names(listing: Listing, clips: Iterable[Sequence[int]]) -> list[str]:

@@ -3,31 +3,59 @@
 from __future__ import annotations
 
 import datetime
+import json
 import platform
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
 import digan_fast
+from digan_fast.files import replacing
+from digan_fast.metrics.real import fingerprint
 from digan_fast.metrics.scores import Score
+from digan_fast.metrics.work import Data, Work
 
 
 def result(
-    scores: Sequence[Score], about: Mapping[str, Any], seconds: Mapping[str, float], total: float
+    scores: Sequence[Score], snapshot: Mapping[str, str], data: Data, work: Work, device: torch.device, total: float
 ) -> dict[str, Any]:
-    """Everything that a reader needs to trust the numbers: protocols beside them, hashes, counts, versions, times."""
+    """Everything that a reader needs to trust the numbers: protocols beside them, hashes, counts, versions, times.
+
+    snapshot: its path and hash.  total: seconds.
+    """
+    frames = data.reading.frames
+    first, stop = ("" if end is None else end for end in (frames.start, frames.stop))
     return {
         "scores": [score.to_json() for score in scores],
-        **about,
+        "snapshot": dict(snapshot),
+        "data": {
+            "path": str(data.root),
+            "videos": len(data.sources),
+            "file_list_sha256": fingerprint(data.root, data.sources)[0],
+            "frames": f"{first}:{stop}",
+            "fps": data.reading.fps,
+            **data.described,
+            "left_out": work.left_out,
+        },
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "processes": work.processes.count,
         "versions": {
             "digan_fast": digan_fast.__version__,
             "torch": torch.__version__,
             "python": platform.python_version(),
         },
-        "seconds": {name: round(value, 3) for name, value in seconds.items()} | {"total": round(total, 3)},
+        "seconds": {name: round(value, 3) for name, value in work.seconds.items()} | {"total": round(total, 3)},
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def write(path: Path, whole: Mapping[str, Any]) -> None:
+    """As JSON, whole or not at all."""
+    with replacing(path) as part:
+        part.write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def show(whole: Mapping[str, Any], scores: Sequence[Score]) -> list[str]:

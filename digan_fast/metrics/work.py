@@ -78,14 +78,13 @@ class Work:
         yield
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - begun
 
-    def blocks(self, store: Store, count: int, title: str) -> Iterator[range]:
-        """The clips of each block of this process that is still to be computed; shows progress."""
+    @contextlib.contextmanager
+    def blocks(self, store: Store, count: int, title: str) -> Iterator[tuple[list[range], tqdm[Any]]]:
+        """The clips of each block of this process that is still to be computed, and the bar to update once it is."""
         own = range(self.processes.rank, -(-count // BLOCK), self.processes.count)
         clips = {block: range(block * BLOCK, min(count, (block + 1) * BLOCK)) for block in own}
-        todo = [block for block in own if not store.has(block, len(clips[block]))]
+        todo = [part for block, part in clips.items() if not store.has(block, len(part))]
         total = sum(map(len, clips.values()))
-        done = total - sum(len(clips[block]) for block in todo)
+        done = total - sum(map(len, todo))
         with tqdm(desc=title, total=total, initial=done, unit="clip", disable=not self.shows) as bar:
-            for block in todo:
-                yield clips[block]
-                bar.update(len(clips[block]))
+            yield todo, bar

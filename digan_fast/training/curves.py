@@ -63,7 +63,9 @@ def plot(run: str | os.PathLike[str], out: str | os.PathLike[str] | None = None)
                 label = "real against real" if between else name.partition("/")[2].partition(" [")[0]
                 style = {"linestyle": "--", "color": "0.5"} if between else {}
                 axes.plot(*zip(*points, strict=True), label=label, linewidth=1, marker=_marker(points), **style)
-        axes.set_title("\n".join(textwrap.wrap(title, 40)), fontsize=12 if len(title) < 40 else 8)
+        name, bracket, protocol = title.partition(" [")
+        lines_of_title = [name, *textwrap.wrap(f"{bracket.strip()}{protocol}", 48)]
+        axes.set_title("\n".join(lines_of_title), fontsize=9 if protocol else 12)
         axes.set(xlabel="thousand pairs")
         axes.grid(alpha=0.3)
         if axes.lines:

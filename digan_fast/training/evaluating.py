@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from digan_fast.data.finding import CACHE
-from digan_fast.files import replacing
 from digan_fast.metrics import features
 from digan_fast.metrics.evaluation import evaluate
 from digan_fast.metrics.features.network import FeatureNetwork, state_sha256
 from digan_fast.metrics.protocols import NETWORKS, Protocol, named
-from digan_fast.metrics.real import Reading, fingerprint
-from digan_fast.metrics.report import result
+from digan_fast.metrics.real import Reading
+from digan_fast.metrics.report import result, write
 from digan_fast.metrics.work import Data, Subject, Work
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.run import Run
@@ -55,20 +53,9 @@ def evaluate_run(run: Run, network: FeatureNetwork) -> dict[str, float]:
     subject = Subject(run.G_ema, f"the run after {run.pairs} pairs", state_sha256(run.G_ema.state_dict()))
     measured = [(_protocol(config, metric, network), network) for metric in wanted]
     scores = evaluate(subject, data, measured, work)
-    about = {
-        "pairs": run.pairs,
-        "snapshot": {"path": str(folder), "sha256_of_weights": subject.sha256},
-        "data": {
-            "path": str(config.data),
-            "videos": len(data.sources),
-            "file_list_sha256": fingerprint(data.root, data.sources)[0],
-        },
-        "device": str(run.device),
-        "processes": 1,
-    }
-    whole = result(scores, about, work.seconds, time.perf_counter() - begun)
-    with replacing(folder / FOLDER / f"{run.pairs:09d}.json") as part:
-        part.write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    weights = {"path": str(folder), "sha256_of_weights": subject.sha256}
+    whole = result(scores, weights, data, work, run.device, time.perf_counter() - begun)
+    write(folder / FOLDER / f"{run.pairs:09d}.json", {"pairs": run.pairs, **whole})
     line: dict[str, float] = {"pairs": run.pairs, "seconds": round(run.seconds, 3)}
     for score in scores:
         name = f"{score.protocol.metric_title} [{score.protocol.title}]"
@@ -79,14 +66,7 @@ def evaluate_run(run: Run, network: FeatureNetwork) -> dict[str, float]:
 
 
 def _protocol(config: TrainConfig, metric: str, network: FeatureNetwork) -> Protocol:
-    protocol = replace(
-        named(config.evaluate_protocol, metric),
-        network=network.name,
-        sha256=network.sha256,
-        resize=network.resize,
-        size=config.resolution,
-        crop=config.crop,
-        at_most=True,
-    )
+    base = named(config.evaluate_protocol, metric).of_network(network, config.resolution, config.crop)
+    protocol = replace(base, at_most=True)
     count = config.evaluate_count
     return protocol.with_changes(length=config.clip_length, stride=config.clip_stride, real=count, fake=count)

@@ -68,6 +68,8 @@ def test_the_numbers_come_with_their_protocol(run, snapshots, data, out) -> None
         assert record["changed"] == ["real 6", "fake 6", "trials 2"]
     assert [score["metric"] for score in result["scores"]] == ["FD-random3d", "KD-random3d"]
     assert "FVD" not in shown
+    assert f"network    {random3d.Random3d.described}\n" in shown
+    assert "trials     2; the mean ± the population deviation\n" in shown
     assert len(result["data"]["file_list_sha256"]) == len(result["snapshot"]["sha256"]) == 64
     assert result["seconds"]["total"] > 0
     assert not out.with_name(".result.json.parts").exists()
@@ -82,7 +84,7 @@ def test_a_second_run_gives_the_same_numbers_from_the_cache(run, snapshots, data
 
     with monkeypatch.context() as patched:
         patched.setattr("digan_fast.metrics.real._count", fail)
-        patched.setattr("digan_fast.metrics.extraction.RealFeatures._submit", fail)
+        patched.setattr("digan_fast.metrics.decoding.ClipDecoder.submit", fail)
         code, _, err = run("evaluate", snapshots["plain"], data, *COUNTS, "--out", out)
     assert code == 0, err
     assert f"real features: {data / '.digan_fast' / 'random3d-'}" in err
@@ -205,7 +207,7 @@ def test_precision_is_recorded(run, snapshots, data, out) -> None:
     for precision in ("bfloat16", "int8"):
         code, shown, err = run("evaluate", snapshots["plain"], data, *COUNTS, "--out", out, "--precision", precision)
         assert code == 0, err
-        assert f"seeds from 0, {precision}" in shown
+        assert f"trials 2, precision {precision}]: " in shown
         assert json.loads(out.read_text())["scores"][0]["protocol"]["precision"] == precision
         assert numbers(out)[0][0] == pytest.approx(exact[0][0], rel=0.2)
         assert numbers(out)[0][2] == exact[0][2]

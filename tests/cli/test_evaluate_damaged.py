@@ -11,7 +11,7 @@ from PIL import Image
 from test_evaluate import numbers, write_videos
 
 from digan_fast import video
-from digan_fast.metrics import extraction
+from digan_fast.metrics import decoding, extraction
 
 COUNTS = ("--protocol", "digan-proxy", "--real", 12, "--fake", 6, "--trials", 2)
 
@@ -55,14 +55,14 @@ def test_videos_damaged_further_in_are_left_out_before_the_work(run, snapshots, 
     assert run("evaluate", snapshots["plain"], sound, *COUNTS, "--out", out)[0] == 0
     expected = numbers(out)
 
-    decode = extraction.read_clips
+    class SoundOnly(decoding.ClipReader):
+        def __init__(self, path, *others):
+            assert path.parent == damaged
+            assert path.name != "cut.mp4"
+            super().__init__(path, *others)
 
-    def sound_only(path, *others):
-        assert path.parent == damaged
-        assert path.name != "cut.mp4"
-        return decode(path, *others)
-
-    monkeypatch.setattr(extraction, "read_clips", sound_only)
+    for module in (decoding, extraction):
+        monkeypatch.setattr(module, "ClipReader", SoundOnly)
     for _ in range(2):  # the second time from the cache
         code, _, err = run("evaluate", snapshots["plain"], damaged, *COUNTS, "--out", out)
         assert code == 0, err

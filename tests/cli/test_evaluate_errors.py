@@ -134,6 +134,14 @@ def test_invalid_options(failing, snapshots, tmp_path, words, expected) -> None:
     assert expected in failing(2, "evaluate", snapshots["plain"], data, *COUNTS, *words)
 
 
+def test_a_snapshot_that_is_not_there(failing, tmp_path) -> None:
+    data = write_videos(tmp_path / "data")
+    (tmp_path / "run").mkdir()
+    for given, missing in (("shiped", "shiped"), (tmp_path / "run", tmp_path / "run" / "snapshot.safetensors")):
+        err = failing(1, "evaluate", given, data, *COUNTS)
+        assert f"snapshot: {missing} does not exist, expected a snapshot, a published pickle, the folder of a" in err
+
+
 def test_a_result_in_the_place_of_a_folder(failing, snapshots, tmp_path) -> None:
     data = write_videos(tmp_path / "data")
     folder = tmp_path / "result.json"

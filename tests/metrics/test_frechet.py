@@ -9,6 +9,7 @@ import torch
 
 from digan_fast.metrics.frechet import frechet, frechet_gaussians
 from digan_fast.metrics.moments import Moments
+from digan_fast.threads import using_threads
 
 
 def covariance(features: int, rank: int | None = None) -> torch.Tensor:
@@ -93,3 +94,13 @@ def test_bad_sets() -> None:
         frechet(Moments.of([torch.ones(1, 2)]), Moments.of([torch.ones(9, 2)]))
     with pytest.raises(ValueError, match="second: 3 features, expected 2"):
         frechet(Moments.of([torch.ones(9, 2)]), Moments.of([torch.ones(9, 3)]))
+
+
+def test_the_number_of_threads_changes_no_bit_and_is_kept() -> None:
+    first, second, mean = covariance(300), covariance(300), torch.zeros(300, dtype=torch.float64)
+    found = set()
+    for threads in (1, 2, 3):
+        with using_threads(threads):
+            found.add(frechet_gaussians(mean, first, mean, second))
+            assert torch.get_num_threads() == threads
+    assert len(found) == 1

@@ -38,6 +38,8 @@ def test_they_are_logged_recorded_and_drawn(evaluated: TrainConfig) -> None:
             assert line[f"evaluation/{name}"] == score["mean"]
             assert score["protocol"]["size"] == 8
         assert kept["scores"][0]["protocol"]["at_most"]
+        assert kept["pairs"] == line["pairs"]
+        assert kept["data"]["left_out"] == []
     assert lines[0][f"evaluation/{names[0]}"] != lines[1][f"evaluation/{names[0]}"]
     panels = _panels(log(evaluated))
     assert list(panels)[-2:] == names
