@@ -251,13 +251,25 @@ def test_what_does_not_fit_a_played_file(failing, clip, fitted, projected, snaps
 
 def test_a_picture_too_large_to_play_is_refused(failing, tmp_path):
     path = tmp_path / "huge.safetensors"
-    stored = initial("siren", Clip(2**20, 2**20, 2), 8, 0)
+    stored = initial("siren", Clip(2**19, 2**20, 2), 8, 0)
     stored.save(path)
     message = failing(1, "generate", path, "--out", tmp_path / "v")
-    assert f"{path}: a picture of 1048576×1048576, expected at most 268435456 pixels" in message
+    assert f"{path}: a picture of 1048576×524288, expected at most 268435456 pixels" in message
     StoredVideo(stored.network).save(path)
     assert "expected at most" in failing(1, "generate", path, "--out", tmp_path / "v")
     assert not (tmp_path / "v").exists()
+
+
+def test_pictures_of_a_file_that_are_not_finite_name_it(failing, tmp_path):
+    path = tmp_path / "overflowing.safetensors"
+    stored = initial("fourier", Clip(8, 8, 2), 8, 0)
+    for tensor in stored.network.weights:
+        tensor.fill_(1e30)
+    stored.save(path)
+    line = failing(1, "generate", path, "--out", tmp_path / "v.gif")
+    assert f"{path}: its pictures are not finite: --times takes the network beyond float32" in line
+    assert "--truncation" not in line
+    assert names(tmp_path) == [path.name]
 
 
 def test_a_full_disk_leaves_nothing_half_written(run, clip, tmp_path, monkeypatch):
