@@ -61,6 +61,7 @@ def test_fit_writes_and_prints_what_it_says(run, clip, tmp_path, network, storag
     assert stdout.startswith(f"clip: {clip}: 8 frames of 26×18, 10 frames per second\n{out}: ")
     assert out.stat().st_size <= 12_000
     stored = StoredVideo.load(out)
+    assert ", ended after --steps\n" in stdout
     assert (stored.clip.frames, stored.clip.height, stored.clip.width, stored.clip.fps) == (8, 18, 26, 10)
     record = json.loads((out.parent / "disc.json").read_text())
     assert record["config"]["network"] == network
@@ -183,6 +184,14 @@ def test_bad_clips_are_named(failing, bad, snapshots, tmp_path, command, name, m
     assert names(tmp_path) == ["bad"]
 
 
+def test_frames_that_choose_too_few_are_shown_as_given(failing, clip, tmp_path):
+    for frames, message in (
+        ("0:8:9", "1 frame among those of --frames 0:8:9,"),
+        ("8:", "0 frames among those of --frames 8:,"),
+    ):
+        assert f"{clip}: {message}" in failing(1, "fit", clip, "--frames", frames, "--out", tmp_path / "a.safetensors")
+
+
 def test_a_clip_smaller_than_the_snapshot_is_refused(failing, bad, snapshots, tmp_path):
     line = failing(1, "project", bad["small.gif"], snapshots["plain"], "--out", tmp_path / "o.safetensors")
     assert f"{bad['small.gif']}: frames of 8×8, expected 16×16 or more, the snapshot's resolution" in line
@@ -196,7 +205,7 @@ def test_a_clip_smaller_than_the_snapshot_is_refused(failing, bad, snapshots, tm
         (("--frames", "5:2"), "expected START:STOP"),
         (("--steps", "0"), "--steps: 0, expected 1 to"),
         (("--psnr", "nan"), "--psnr: nan, expected 1 to 100"),
-        (("--fps", "0"), "--fps: 0.0, expected"),
+        (("--fps", "0"), "--fps: 0, expected 0.01 to 10000"),
         (("--longer-side", "1"), "--longer-side: 1, expected 2 or more"),
         (("--threads", "0"), "--threads: 0, expected 1 to 4096"),
         (("--device", "gpu"), "--device"),
