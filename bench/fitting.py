@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from digan_fast.fitting import FitConfig, GivenClip, measure, read_clip
-from digan_fast.fitting.fitting import Fitting
+from digan_fast.fitting.fitting import Fitting, played
 from digan_fast.fitting.optimising import Schedule
 from digan_fast.inr import Level, Motion, VideoINR, VideoMLP
 from digan_fast.levels import Window
@@ -261,8 +261,7 @@ def main() -> None:
         for storage in ("float16", "int8"):
             video = fitting.video.rounded(storage)
             size = sum(tensor.nbytes for tensor in fitting.video.contents(storage)[0].values())
-            frames = (frame[0] for frame in video.frames(clip.times))
-            quality = measure((((f + 1) * 127.5).round().clamp(0, 255).to(torch.uint8) for f in frames), clip.frames)
+            quality = measure(played(video, clip.times), clip.frames)
             fitted.append((f"{name}, {storage}", quality.psnr, 8 * size / pixels))
     print("\n| stored as | PSNR | bits per pixel |\n| --- | --- | --- |")
     for title, psnr, bits in fitted:

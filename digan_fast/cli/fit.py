@@ -80,8 +80,7 @@ def run(options: FitOptions) -> None:
         fitting.check_room(options.out, config.size_kb * 1000)
         if options.longer_side is not None and options.longer_side < 2:
             raise ValueError(f"longer_side: {options.longer_side}, expected 2 or more")
-        if options.fps is not None and not 0.01 <= options.fps <= 10000:
-            raise ValueError(f"fps: {options.fps}, expected 0.01 to 10000")
+        fitting.check_rate(options.fps)
         device = streams.device_of(options.device)
     except ValueError as error:
         raise UsageError(by_option(error, names)) from error
@@ -122,8 +121,9 @@ def run(options: FitOptions) -> None:
 
 def _why(ended: str) -> str:
     return {
+        "steps": "ended after --steps",
         "psnr": "ended by --psnr",
         "plateau": "ended early: no more gain",
         "interrupted": "interrupted",
         "diverged": "diverged",
-    }.get(ended, "ended")
+    }[ended]

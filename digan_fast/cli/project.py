@@ -88,8 +88,7 @@ def run(options: ProjectOptions) -> None:
     try:
         config = ProjectConfig(**chosen)
         beside = fitting.check_out(options.out, [options.clip, options.snapshot])
-        if options.fps is not None and not 0.01 <= options.fps <= 10000:
-            raise ValueError(f"fps: {options.fps}, expected 0.01 to 10000")
+        fitting.check_rate(options.fps)
     except ValueError as error:
         raise UsageError(by_option(error, names)) from error
     with fitting.threads(options.threads):

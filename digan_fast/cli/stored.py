@@ -43,7 +43,7 @@ def play(path: Path, options: RenderOptions) -> None:
         pictures = video.frames(times, options.size, options.window, options.levels, options.precision)
     except ValueError as error:
         raise UsageError(f"--{error}") from error
-    streams.write(options.out, streams.started(pictures), len(times), grid, options)
+    streams.write(options.out, streams.started(pictures, path), len(times), grid, options)
 
 
 def _check_extents(path: Path, video: StoredVideo, options: RenderOptions) -> None:
@@ -59,7 +59,7 @@ def _check_extents(path: Path, video: StoredVideo, options: RenderOptions) -> No
         height, width = network.height, network.width
     if height * width > streams.MOST_PIXELS:
         limit = f"expected at most {streams.MOST_PIXELS} pixels; --size chooses a smaller one"
-        raise ValueError(f"{path}: a picture of {height}×{width}, {limit}")
+        raise ValueError(f"{path}: a picture of {width}×{height}, {limit}")
 
 
 def check_snapshot(path: Path | None, instead: str) -> None:

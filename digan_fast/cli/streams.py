@@ -227,23 +227,25 @@ def labels_of(generator: Generator, label: str | None, batch: int) -> Tensor | N
     return F.one_hot(torch.tensor(number), classes).float().expand(batch, -1)
 
 
-def started(frames: Iterator[Tensor]) -> Iterator[Tensor]:
+def started(frames: Iterator[Tensor], file: Path | None = None) -> Iterator[Tensor]:
     """The same frames as uint8 on the CPU, the first already computed.
 
-    A ValueError names an argument of `VideoINR.render`, which is also the option's name.
+    A ValueError names an argument of `VideoINR.render`, which is also the option's name.  ``file``: the video's own,
+    which errors of its pictures name; otherwise they are a generator's.
     """
     try:
         first = next(frames)
     except ValueError as error:
         raise UsageError(f"--{error}") from error
-    return (video.to_uint8(_finite(frame)).cpu() for frame in itertools.chain([first], frames))
+    return (video.to_uint8(_finite(frame, file)).cpu() for frame in itertools.chain([first], frames))
 
 
-def _finite(frame: Tensor) -> Tensor:
+def _finite(frame: Tensor, file: Path | None) -> Tensor:
     """The frame, if it is finite: values beyond float32's range would otherwise become grey pixels."""
     if not bool(frame.isfinite().all()):
+        name, options = ("the", "--times or --truncation") if file is None else (f"{file}: its", "--times")
         raise ValueError(
-            "the pictures are not finite: --times or --truncation takes the network beyond float32, or its weights do"
+            f"{name} pictures are not finite: {options} takes the network beyond float32, or its weights do"
         )
     return frame
 

@@ -64,6 +64,7 @@ def read_clip(
 ) -> GivenClip:
     """A video file, an animation or a folder of pictures.
 
+    frames: which to take, after resampling.  fps: frames per second to resample to, by time; default: as it is.
     longer_side: frames are scaled, bilinearly with antialiasing, so that their longer side has this many pixels.
     square: they are cropped to a square instead, and scaled down to this side.
 
@@ -75,7 +76,7 @@ def read_clip(
         raise FileNotFoundError(f"clip: {name} does not exist")
     collected: Frames | None = None
     shape: torch.Size | None = None
-    given = "" if frames is None else f" among those of --frames, {part.start or 0}:{_shown(part.stop)}"
+    given = "" if frames is None else f" among those of --frames {_shown(part)}"
     try:
         rate = video.frame_rate(path) if fps is None else fps
         for frame in islice(video.iter_frames(path, fps), part.start, part.stop, part.step):
@@ -103,8 +104,11 @@ def read_clip(
     return GivenClip(collected.tensor(), None if rate is None else rate / step)
 
 
-def _shown(stop: int | None) -> str:
-    return "" if stop is None else str(stop)
+def _shown(part: slice) -> str:
+    """A slice as ``--frames`` takes it."""
+    stop = "" if part.stop is None else part.stop
+    step = "" if part.step is None else f":{part.step}"
+    return f"{part.start or 0}:{stop}{step}"
 
 
 def _scaled(frame: Tensor, longer_side: int | None) -> Tensor:

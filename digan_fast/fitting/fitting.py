@@ -14,7 +14,7 @@ from tqdm import tqdm
 from digan_fast import video
 from digan_fast.fitting.clips import GivenClip
 from digan_fast.fitting.networks import NETWORKS, widest
-from digan_fast.fitting.optimising import Curve, Optimiser, Schedule, Stopwatch, all_finite, diverged
+from digan_fast.fitting.optimising import Curve, Optimiser, Schedule, Stopwatch, all_finite, copied, diverged
 from digan_fast.fitting.quality import Quality, measure
 from digan_fast.fitting.sampling import Points, Windows
 from digan_fast.inr import StoredVideo, VideoINR, VideoMLP
@@ -137,7 +137,7 @@ class Fitting:
     def run(self, stops: Sequence[Any] = (), progress: bool = False) -> Fitted:
         config, schedule, curve, watch = self.config, Schedule(self.config.steps), Curve(), Stopwatch()
         every = max(_BETWEEN, math.ceil(config.steps / _EVALUATIONS))
-        best, kept, since, ended = -math.inf, self._copied(), 0, "steps"
+        best, kept, since, ended = -math.inf, copied(self._tensors), 0, "steps"
         bar = tqdm(total=config.steps, desc="fitting", unit="step", disable=None if progress else True, smoothing=0.05)
         step = 0
         with bar:
@@ -146,7 +146,7 @@ class Fitting:
                     ended = "interrupted"
                     unseen = step > (curve.steps or [0])[-1]
                     if unseen and all_finite(self._tensors) and self.quality().psnr > best:
-                        kept = self._copied()
+                        kept = copied(self._tensors)
                     break
                 watch.start()
                 loss = self.step(schedule.factor(step))
@@ -166,9 +166,9 @@ class Fitting:
                 bar.set_postfix_str(f"{found:.2f} dB")
                 since = 0 if found > best + _GAIN else since + 1
                 if found > best:
-                    best, kept = found, self._copied()
+                    best, kept = found, copied(self._tensors)
                 if config.psnr is not None and found >= config.psnr and self.stored_quality().psnr >= config.psnr:
-                    kept, ended = self._copied(), "psnr"
+                    kept, ended = copied(self._tensors), "psnr"
                     break
                 if since >= config.patience and schedule.decays(step):
                     ended = "plateau"
@@ -191,9 +191,6 @@ class Fitting:
     def stored_quality(self) -> Quality:
         """The quality of all frames of the network as it is stored."""
         return _quality(self.video.rounded(self.config.storage), self.clip, torch.arange(len(self.clip)))
-
-    def _copied(self) -> dict[str, Tensor]:
-        return {name: tensor.detach().clone() for name, tensor in self._tensors.items()}
 
 
 def played(stored: StoredVideo, times: Tensor) -> Iterator[Tensor]:

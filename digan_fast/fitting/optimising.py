@@ -83,6 +83,11 @@ class Optimiser:
         self._adam.zero_grad()
 
 
+def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors' values as they are now."""
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+
 def all_finite(tensors: Mapping[str, Tensor]) -> bool:
     """Whether all values are finite."""
     return all(bool(tensor.isfinite().all()) for tensor in tensors.values())

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from digan_fast.fitting.clips import GivenClip, colours
 from digan_fast.fitting.fitting import played
 from digan_fast.fitting.objective import Objective
-from digan_fast.fitting.optimising import Curve, Optimiser, Stopwatch, all_finite, diverged
+from digan_fast.fitting.optimising import Curve, Optimiser, Stopwatch, all_finite, copied, diverged
 from digan_fast.fitting.quality import Quality, measure
 from digan_fast.inr import Latents, StoredVideo, VideoINR, own_tensors
 from digan_fast.levels import walk
@@ -208,7 +208,7 @@ class _Projection:
         """Fit tensors in place; whether they have been evaluated.  If they diverge, they end as the best evaluated."""
         every = max(1, steps // _EVALUATIONS)
         optimiser = Optimiser([(fitted, getattr(self.config, rate))], _BETAS)
-        best, kept = -math.inf, _copied(fitted)
+        best, kept = -math.inf, copied(fitted)
         for step in range(steps):
             if self.stops or self.diverged:
                 break
@@ -230,7 +230,7 @@ class _Projection:
                 self.curve.add(self.done, self.watch.seconds, found)
                 self.bar.set_postfix_str(f"{found:.2f} dB")
                 if found > best:
-                    best, kept = found, _copied(fitted)
+                    best, kept = found, copied(fitted)
         if self.diverged:
             with torch.no_grad():
                 for name, tensor in fitted.items():
@@ -245,7 +245,3 @@ class _Projection:
         with torch.no_grad():
             frames = played(StoredVideo(inr.detach()), self.clip.times)
             return measure(frames, self.clip.frames)
-
-
-def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in tensors.items()}

@@ -61,6 +61,7 @@ def test_fit_writes_and_prints_what_it_says(run, clip, tmp_path, network, storag
     assert stdout.startswith(f"clip: {clip}: 8 frames of 26×18, 10 frames per second\n{out}: ")
     assert out.stat().st_size <= 12_000
     stored = StoredVideo.load(out)
+    assert ", ended after --steps\n" in stdout
     assert (stored.clip.frames, stored.clip.height, stored.clip.width, stored.clip.fps) == (8, 18, 26, 10)
     record = json.loads((out.parent / "disc.json").read_text())
     assert record["config"]["network"] == network
@@ -183,6 +184,14 @@ def test_bad_clips_are_named(failing, bad, snapshots, tmp_path, command, name, m
     assert names(tmp_path) == ["bad"]
 
 
+def test_frames_that_choose_too_few_are_shown_as_given(failing, clip, tmp_path):
+    for frames, message in (
+        ("0:8:9", "1 frame among those of --frames 0:8:9,"),
+        ("8:", "0 frames among those of --frames 8:,"),
+    ):
+        assert f"{clip}: {message}" in failing(1, "fit", clip, "--frames", frames, "--out", tmp_path / "a.safetensors")
+
+
 def test_a_clip_smaller_than_the_snapshot_is_refused(failing, bad, snapshots, tmp_path):
     line = failing(1, "project", bad["small.gif"], snapshots["plain"], "--out", tmp_path / "o.safetensors")
     assert f"{bad['small.gif']}: frames of 8×8, expected 16×16 or more, the snapshot's resolution" in line
@@ -196,7 +205,7 @@ def test_a_clip_smaller_than_the_snapshot_is_refused(failing, bad, snapshots, tm
         (("--frames", "5:2"), "expected START:STOP"),
         (("--steps", "0"), "--steps: 0, expected 1 to"),
         (("--psnr", "nan"), "--psnr: nan, expected 1 to 100"),
-        (("--fps", "0"), "--fps: 0.0, expected"),
+        (("--fps", "0"), "--fps: 0, expected 0.01 to 10000"),
         (("--longer-side", "1"), "--longer-side: 1, expected 2 or more"),
         (("--threads", "0"), "--threads: 0, expected 1 to 4096"),
         (("--device", "gpu"), "--device"),
@@ -251,13 +260,25 @@ def test_what_does_not_fit_a_played_file(failing, clip, fitted, projected, snaps
 
 def test_a_picture_too_large_to_play_is_refused(failing, tmp_path):
     path = tmp_path / "huge.safetensors"
-    stored = initial("siren", Clip(2**20, 2**20, 2), 8, 0)
+    stored = initial("siren", Clip(2**19, 2**20, 2), 8, 0)
     stored.save(path)
     message = failing(1, "generate", path, "--out", tmp_path / "v")
-    assert f"{path}: a picture of 1048576×1048576, expected at most 268435456 pixels" in message
+    assert f"{path}: a picture of 1048576×524288, expected at most 268435456 pixels" in message
     StoredVideo(stored.network).save(path)
     assert "expected at most" in failing(1, "generate", path, "--out", tmp_path / "v")
     assert not (tmp_path / "v").exists()
+
+
+def test_pictures_of_a_file_that_are_not_finite_name_it(failing, tmp_path):
+    path = tmp_path / "overflowing.safetensors"
+    stored = initial("fourier", Clip(8, 8, 2), 8, 0)
+    for tensor in stored.network.weights:
+        tensor.fill_(1e30)
+    stored.save(path)
+    line = failing(1, "generate", path, "--out", tmp_path / "v.gif")
+    assert f"{path}: its pictures are not finite: --times takes the network beyond float32" in line
+    assert "--truncation" not in line
+    assert names(tmp_path) == [path.name]
 
 
 def test_a_full_disk_leaves_nothing_half_written(run, clip, tmp_path, monkeypatch):
