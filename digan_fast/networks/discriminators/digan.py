@@ -220,12 +220,14 @@ class StreamDiscriminator(nn.Module):
         """Logits [N, 1]; with ``recompute``, the largest activations are computed again for every derivative."""
         # Channels last: on two Zen 4 cores at [64, 32, 32, 32], a convolution with its gradients takes 24 ms instead
         # of 36, the depthwise FIR filter 3.6 ms instead of 11.6; at 16² the two layouts are about equal.
-        x, rest = None, img if transforms.active() else img.contiguous(memory_format=torch.channels_last)
+        x: Tensor | None = None
+        rest: Tensor | None = img if transforms.active() else img.contiguous(memory_format=torch.channels_last)
         blocks = [getattr(self, f"b{resolution}") for resolution in self.block_resolutions]
         # A level holds four times what the next one does; "skip" needs the picture again at each.
         first = blocks[:2] if recompute and self.b4.fromrgb is None and not transforms.active() else []
         if first:
             parameters = [parameter for block in first for parameter in block.parameters()]
+            assert rest is not None
             x, rest = by_parts(lambda part: _through(first, None, part)[0], rest, parameters), None
         x, rest = _through(blocks[len(first) :], x, rest)
         label = None if self.mapping is None else self.mapping(None, c)
