@@ -109,7 +109,6 @@ def run(options: EvaluateOptions) -> None:
 
 def evaluate_with(options: EvaluateOptions, processes: Processes) -> None:
     """The evaluation in one of several processes; the first prints and writes."""
-
     from digan_fast import snapshot
     from digan_fast.allocator import keep_freed_memory
     from digan_fast.cli.streams import device_of
@@ -166,7 +165,7 @@ def evaluate_with(options: EvaluateOptions, processes: Processes) -> None:
 
 def _check(options: EvaluateOptions) -> None:
     """Raises UsageError for invalid options that can be detected before anything is loaded."""
-    from digan_fast.cli.streams import check_target
+    from digan_fast.cli.streams import check_rate, check_target
     from digan_fast.data.clips import frame_range
     from digan_fast.metrics import features
     from digan_fast.training.folder import check_folder
@@ -175,8 +174,7 @@ def _check(options: EvaluateOptions) -> None:
         value = getattr(options, name)
         if value is not None and not least <= value <= most:
             raise UsageError(f"--{name.replace('_', '-')}: {value}, expected {least} to {most}")
-    if options.fps is not None and not 0.01 <= options.fps <= 1e4:
-        raise UsageError(f"--fps: {options.fps:g}, expected 0.01 to 10000")
+    check_rate(options.fps)
     if not 0 <= options.seed < 2**31:
         raise UsageError(f"--seed: {options.seed}, expected 0 to 2**31 - 1")
     if options.out.suffix.lower() != ".json":

@@ -80,7 +80,7 @@ def run(options: FitOptions) -> None:
         fitting.check_room(options.out, config.size_kb * 1000)
         if options.longer_side is not None and options.longer_side < 2:
             raise ValueError(f"longer_side: {options.longer_side}, expected 2 or more")
-        fitting.check_rate(options.fps)
+        streams.check_rate(options.fps)
         device = streams.device_of(options.device)
     except ValueError as error:
         raise UsageError(by_option(error, names)) from error

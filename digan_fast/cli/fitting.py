@@ -50,12 +50,6 @@ def check_room(out: Path, size: float) -> None:
         raise OSError(f"{out}: {free / 1000:.0f} kB are free in {place}, expected {size / 1000:.0f} kB or more")
 
 
-def check_rate(fps: float | None) -> None:
-    """Raises UsageError for a rate that no clip is resampled to."""
-    if fps is not None and not 0.01 <= fps <= 10000:
-        raise UsageError(f"--fps: {fps:g}, expected 0.01 to 10000")
-
-
 @contextlib.contextmanager
 def threads(count: int | None) -> Iterator[None]:
     """PyTorch and the kernels on this many threads."""

@@ -88,7 +88,7 @@ def run(options: ProjectOptions) -> None:
     try:
         config = ProjectConfig(**chosen)
         beside = fitting.check_out(options.out, [options.clip, options.snapshot])
-        fitting.check_rate(options.fps)
+        streams.check_rate(options.fps)
     except ValueError as error:
         raise UsageError(by_option(error, names)) from error
     with fitting.threads(options.threads):

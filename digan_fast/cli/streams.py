@@ -57,6 +57,12 @@ def check(options: RenderOptions) -> None:
     check_target(options.out)
 
 
+def check_rate(fps: float | None) -> None:
+    """Raises UsageError for a rate that no video is resampled to."""
+    if fps is not None and not 0.01 <= fps <= 10000:
+        raise UsageError(f"--fps: {fps:g}, expected 0.01 to 10000")
+
+
 def check_target(path: Path) -> None:
     """Raises UsageError for a file where a folder is to be written, and vice versa."""
     if path.suffix and path.is_dir():

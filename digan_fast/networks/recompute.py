@@ -1,4 +1,4 @@
-"""Functions whose activations are computed again for every derivative, a few samples at a time."""
+"""Functions whose activations are computed again for every derivative, one sample at a time."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 Function = Callable[[Tensor], Tensor]
+Gradients = list[Tensor | None]
 
 
-def by_parts(function: Function, x: Tensor, parameters: Sequence[Tensor], size: int = 1) -> Tensor:
-    """``function(x)``, differentiable twice, which holds the activations of ``size`` samples at a time.
+def recomputed(function: Function, x: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """``function(x)``, differentiable twice, which holds the activations of one sample at a time.
 
     x [N, …]; ``function`` maps each sample by itself, draws no random numbers and reads the ``parameters`` it was made
     with.  A gradient runs it once more, a gradient of the gradient another time.  ``torch.utils.checkpoint`` frees
@@ -20,24 +21,21 @@ def by_parts(function: Function, x: Tensor, parameters: Sequence[Tensor], size: 
     """
     if len(x) == 0:
         return function(x)
-    out: Tensor = _Value.apply(function, size, x, *parameters)
+    out: Tensor = _Value.apply(function, x, *parameters)
     return out
 
 
-class _Sums:
-    """The gradients of parameters, summed over the parts."""
-
-    def __init__(self, count: int) -> None:
-        self.totals: list[Tensor | None] = [None] * count
-
-    def add(self, grads: Sequence[Tensor | None]) -> None:
-        pairs = zip(self.totals, grads, strict=True)
-        self.totals = [total if grad is None else grad if total is None else total + grad for total, grad in pairs]
+def _added(totals: Gradients, grads: Gradients) -> Gradients:
+    pairs = zip(totals, grads, strict=True)
+    return [total if grad is None else grad if total is None else total + grad for total, grad in pairs]
 
 
-def _gradients(
-    out: Tensor, inputs: Sequence[Tensor], grad: Tensor | None = None, **options: Any
-) -> list[Tensor | None]:
+def _joined(samples: Gradients) -> Tensor | None:
+    given = [sample for sample in samples if sample is not None]
+    return torch.cat(given) if given else None
+
+
+def _gradients(out: Tensor, inputs: Sequence[Tensor], grad: Tensor | None = None, **options: Any) -> Gradients:
     """Of the inputs that require one."""
     wanted = [t for t in inputs if t.requires_grad]
     if not wanted or not out.requires_grad:
@@ -46,13 +44,8 @@ def _gradients(
     return [next(found) if t.requires_grad else None for t in inputs]
 
 
-def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
-    given = [part for part in parts if part is not None]
-    return torch.cat(given) if given else None
-
-
-def _first(function: Function, x: Tensor, grad: Tensor, parameters: Sequence[Tensor], needed: bool) -> list[Any]:
-    """The gradients of x [size, …], if ``needed``, and of the parameters.  The graph is gone when this returns."""
+def _first(function: Function, x: Tensor, grad: Tensor, parameters: Sequence[Tensor], needed: bool) -> Gradients:
+    """The gradients of the sample x, if ``needed``, and of the parameters.  The graph is gone when this returns."""
     with torch.enable_grad():
         x = x.detach().requires_grad_(needed)
         out = function(x)
@@ -61,7 +54,7 @@ def _first(function: Function, x: Tensor, grad: Tensor, parameters: Sequence[Ten
 
 def _second(
     function: Function, x: Tensor, grad: Tensor, parameters: Sequence[Tensor], tangents: Sequence[Tensor | None]
-) -> list[Any]:
+) -> Gradients:
     """The gradients, by grad, x and the parameters, of the inner product of ``tangents`` with :func:`_first`."""
     with torch.enable_grad():
         x, grad = x.detach().requires_grad_(), grad.detach().requires_grad_()
@@ -73,41 +66,41 @@ def _second(
 
 class _Value(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, function: Function, size: int, x: Tensor, *parameters: Tensor) -> Tensor:
-        ctx.function, ctx.size = function, size
+    def forward(ctx: Any, function: Function, x: Tensor, *parameters: Tensor) -> Tensor:
+        ctx.function = function
         ctx.save_for_backward(x, *parameters)
-        return torch.cat([function(part) for part in x.split(size)])
+        return torch.cat([function(sample) for sample in x.split(1)])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        needed = ctx.needs_input_grad[2]
-        return None, None, *_Gradient.apply(ctx.function, ctx.size, needed, grad, *ctx.saved_tensors)
+        return None, *_Gradient.apply(ctx.function, ctx.needs_input_grad[1], grad, *ctx.saved_tensors)
 
 
 class _Gradient(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, function: Function, size: int, needed: bool, grad: Tensor, x: Tensor, *parameters: Tensor
-    ) -> Any:
-        ctx.function, ctx.size = function, size
+    def forward(ctx: Any, function: Function, needed: bool, grad: Tensor, x: Tensor, *parameters: Tensor) -> Any:
+        ctx.function = function
         ctx.save_for_backward(grad, x, *parameters)
         ctx.set_materialize_grads(False)
-        sums, dx = _Sums(len(parameters)), []
-        for part, part_grad in zip(x.split(size), grad.split(size), strict=True):
-            first, *others = _first(function, part, part_grad, parameters, needed)
+        dx: Gradients = []
+        totals: Gradients = [None] * len(parameters)
+        for sample, sample_grad in zip(x.split(1), grad.split(1), strict=True):
+            first, *others = _first(function, sample, sample_grad, parameters, needed)
             dx.append(first)
-            sums.add(others)
-        return _joined(dx), *sums.totals
+            totals = _added(totals, others)
+        return _joined(dx), *totals
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, dx: Tensor | None, *tangents: Tensor | None) -> Any:
         grad, x, *parameters = ctx.saved_tensors
-        sums, dgrad, ddx = _Sums(len(parameters)), [], []
-        for i, (part, part_grad) in enumerate(zip(x.split(ctx.size), grad.split(ctx.size), strict=True)):
-            own = None if dx is None else dx[i * ctx.size :][: len(part)]
-            by_grad, by_x, *others = _second(ctx.function, part, part_grad, parameters, (own, *tangents))
-            dgrad.append(by_grad)
-            ddx.append(by_x)
-            sums.add(others)
-        return None, None, None, _joined(dgrad), _joined(ddx), *sums.totals
+        by_grad: Gradients = []
+        by_x: Gradients = []
+        totals: Gradients = [None] * len(parameters)
+        for i, (sample, sample_grad) in enumerate(zip(x.split(1), grad.split(1), strict=True)):
+            own = None if dx is None else dx[i : i + 1]
+            first, second, *others = _second(ctx.function, sample, sample_grad, parameters, (own, *tangents))
+            by_grad.append(first)
+            by_x.append(second)
+            totals = _added(totals, others)
+        return None, None, _joined(by_grad), _joined(by_x), *totals

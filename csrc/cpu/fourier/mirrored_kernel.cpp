@@ -84,22 +84,30 @@ void gemm(const MirroredGemm& p) {
             store_some(to, p.columns - column, z);
         }
     };
-    [[maybe_unused]] const auto finish_amx = [&]<int R>(const float (&sums)[2][R* kNR],
-                                                        int64_t first, int64_t n) {
-        for (int image = 0; image < 2; ++image)
-            for (int slice = 0; slice < R; slice += kSliceRows) {
-                Tile<kSliceRows> tile = tile_of<kSliceRows>(sums[1] + slice * kNR);
-                const int64_t row = first + slice;
-                for (int r = 0; r < kSliceRows; ++r)
-                    for (int v = 0; v < 2 && p.out[image][row + r]; ++v)
-                        tile.v[r][v] = started(image, tile.v[r][v],
-                                               load(sums[0] + (slice + r) * kNR + v * Vec::width),
-                                               row + r, n + v * Vec::width);
+    // R rows of products in memory, [R][kNR], a slice at a time.
+    [[maybe_unused]] const auto finish_slices = [&](const float* odd, const float* even, int rows,
+                                                    int64_t first, int64_t n) {
+        for (int slice = 0; slice < rows; slice += kSliceRows) {
+            const int64_t row = first + slice;
+            for (int image = 0; image < 2; ++image) {
+                void* const* const out = p.out[image] + row;
+                Tile<kSliceRows> tile = tile_of<kSliceRows>(even + slice * kNR);
+                for (int r = 0; r < kSliceRows; ++r) {
+                    if (!out[r]) continue;
+                    for (int v = 0; v < 2; ++v) {
+                        const Vec sine = load(odd + (slice + r) * kNR + v * Vec::width);
+                        tile.v[r][v] =
+                            started(image, tile.v[r][v], sine, row + r, n + v * Vec::width);
+                    }
+                }
                 apply_epilogue(tile, how);
-                for (int r = 0; r < kSliceRows; ++r)
-                    for (int v = 0; v < 2 && p.out[image][row + r]; ++v)
+                for (int r = 0; r < kSliceRows; ++r) {
+                    if (!out[r]) continue;
+                    for (int v = 0; v < 2; ++v)
                         store_out(image, row + r, n + v * Vec::width, tile.v[r][v]);
+                }
             }
+        }
     };
     for_each_tile_of_rows<T>(
         p.rows, p.columns, [&](auto mr, auto vectors, int64_t row, int64_t n, int64_t width) {
@@ -113,7 +121,7 @@ void gemm(const MirroredGemm& p) {
                 for (int feature = 0; feature < 2; ++feature)
                     amx_product<R>(sums[feature], depth, packed[feature] + row * depth,
                                    panel_at<T>(p.panels[feature], n, depth), width);
-                finish_amx.template operator()<R>(sums, row, n);
+                finish_slices(sums[0], sums[1], R, row, n);
             } else {
                 // The sines' products are kept in memory: both in registers would take twice as
                 // many.

@@ -270,8 +270,8 @@ void add_weight_gradient(const WeightGradient& p) {
             // The sums of the next tile down.
             for (int64_t r = R; r < 2 * R && n + r < p.outputs; ++r)
                 for (int64_t j = 0; j < count; j += 16) prefetch(into + r * p.inputs + j);
-            Tile<R, V> sums =
-                tile;  // the copy stays in registers; gcc keeps the tile itself in memory
+            // The copy stays in registers; gcc keeps the tile itself in memory.
+            Tile<R, V> sums = tile;
             microkernel(sums, depth, rows + (kInPanels ? n * depth : n),
                         kInPanels ? R : p.dz_stride, tail, width);
             for (int r = 0; r < R; ++r)

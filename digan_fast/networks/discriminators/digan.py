@@ -14,7 +14,7 @@ from digan_fast import functional, transforms
 from digan_fast.networks.convolution import Conv
 from digan_fast.networks.discriminators import Head, register
 from digan_fast.networks.layers import RESAMPLE_FILTER, FullyConnected, MappingNetwork, resample_filter
-from digan_fast.networks.recompute import by_parts
+from digan_fast.networks.recompute import recomputed
 from digan_fast.precision import PRECISIONS, full_precision
 from digan_fast.reference.activations import ACTIVATIONS
 
@@ -228,7 +228,7 @@ class StreamDiscriminator(nn.Module):
         if first:
             parameters = [parameter for block in first for parameter in block.parameters()]
             assert rest is not None
-            x, rest = by_parts(lambda part: _through(first, None, part)[0], rest, parameters), None
+            x, rest = recomputed(lambda picture: _through(first, None, picture)[0], rest, parameters), None
         x, rest = _through(blocks[len(first) :], x, rest)
         label = None if self.mapping is None else self.mapping(None, c)
         return self.b4(x, rest, label)
