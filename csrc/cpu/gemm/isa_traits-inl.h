@@ -67,11 +67,14 @@ struct StoredAs {
     using Type = T;
 };
 
-// call(StoredAs<float>{}) or call(StoredAs<Bfloat16>{}).
+// call(StoredAs<float>{}) or call(StoredAs<Bfloat16>{}). With AMX, only bfloat16 comes here:
+// dispatch.cpp gives float32 to avx512bf16.
 template <class Call>
-static DIGAN_FAST_INLINE void with_stored(Number number, const Call& call) {
-    if (number == Number::bfloat16) return call(StoredAs<Bfloat16>{});
-    call(StoredAs<float>{});
+static DIGAN_FAST_INLINE void with_stored([[maybe_unused]] Number number, const Call& call) {
+#if !DIGAN_FAST_AMX
+    if (number == Number::float32) return call(StoredAs<float>{});
+#endif
+    call(StoredAs<Bfloat16>{});
 }
 
 // Packed element k of the values value(0), value(1), … in bfloat16.
