@@ -16,7 +16,7 @@ def keep_freed_memory(keep: bool) -> None:
     """Keep freed memory for later tensors, or return that of tensors of 4 MiB and more; for the whole process.
 
     By default glibc maps large tensors anew and the operating system zeroes them page by page, except for large results
-    of the native ops, which reuse up to 256 MB of freed pages.  For torch's own tensors this has an effect only with
+    of the native ops, which reuse up to 2 GB of freed pages.  For torch's own tensors this has an effect only with
     glibc.
     """
     if dispatch.backends()["native"] is None:

@@ -84,75 +84,75 @@ void gemm(const MirroredGemm& p) {
             store_some(to, p.columns - column, z);
         }
     };
-    // R rows of products in memory, [R][kNR], a slice at a time.
-    [[maybe_unused]] const auto finish_slices = [&](const float* odd, const float* even, int rows,
-                                                    int64_t first, int64_t n) {
-        for (int slice = 0; slice < rows; slice += kSliceRows) {
-            const int64_t row = first + slice;
-            for (int image = 0; image < 2; ++image) {
-                void* const* const out = p.out[image] + row;
-                Tile<kSliceRows> tile = tile_of<kSliceRows>(even + slice * kNR);
-                for (int r = 0; r < kSliceRows; ++r) {
-                    if (!out[r]) continue;
-                    for (int v = 0; v < 2; ++v) {
-                        const Vec sine = load(odd + (slice + r) * kNR + v * Vec::width);
-                        tile.v[r][v] =
-                            started(image, tile.v[r][v], sine, row + r, n + v * Vec::width);
-                    }
+    const auto prefetch_bases = [&](int rows, int vectors, int64_t row, int64_t n) {
+        for (int image = 0; p.base[0] && image < 2; ++image)
+            for (int r = 0; r < rows; r += 4)
+                if (const auto base = static_cast<const Stored*>(p.base[image][row + r]))
+                    for (int v = 0; v < vectors; ++v) prefetch(base + n + v * Vec::width);
+    };
+    constexpr int kApart = kMostRows<T> * kNR;
+    const auto on_amx = [&](auto mr, int64_t row, int64_t n, int64_t width, float* sums,
+                            const auto& between) {
+        prefetch_bases(decltype(mr)::value, 2, row, n);
+        for (int feature = 0; feature < 2; ++feature)
+            amx_product<decltype(mr)::value, Streamed::panel>(
+                sums + feature * kApart, depth, packed[feature] + row * depth,
+                panel_at<T>(p.panels[feature], n, depth), width, between);
+    };
+    const auto finish_slice = [&](const float* sums, int64_t first, int64_t n) {
+        for (int image = 0; image < 2; ++image) {
+            void* const* const out = p.out[image] + first;
+            Tile<kSliceRows> tile = slice_of(sums + kApart);
+            for (int r = 0; r < kSliceRows; ++r) {
+                if (!out[r]) continue;
+                for (int v = 0; v < 2; ++v) {
+                    const Vec sine = load(sums + r * kNR + v * Vec::width);
+                    tile.v[r][v] =
+                        started(image, tile.v[r][v], sine, first + r, n + v * Vec::width);
                 }
-                apply_epilogue(tile, how);
-                for (int r = 0; r < kSliceRows; ++r) {
-                    if (!out[r]) continue;
-                    for (int v = 0; v < 2; ++v)
-                        store_out(image, row + r, n + v * Vec::width, tile.v[r][v]);
-                }
+            }
+            apply_epilogue(tile, how);
+            for (int r = 0; r < kSliceRows; ++r) {
+                if (!out[r]) continue;
+                for (int v = 0; v < 2; ++v)
+                    store_out(image, first + r, n + v * Vec::width, tile.v[r][v]);
             }
         }
     };
-    for_each_tile_of_rows<T>(
-        p.rows, p.columns, [&](auto mr, auto vectors, int64_t row, int64_t n, int64_t width) {
+    for_each_tile_of_rows<T, 2>(
+        p.rows, p.columns, [](int64_t, int64_t) {}, on_amx, finish_slice,
+        [&](auto mr, auto vectors, int64_t row, int64_t n, int64_t width) {
             constexpr int R = decltype(mr)::value, V = decltype(vectors)::value;
-            for (int image = 0; p.base[0] && image < 2; ++image)
-                for (int r = 0; r < R; r += 4)
-                    if (const auto base = static_cast<const Stored*>(p.base[image][row + r]))
-                        for (int v = 0; v < V; ++v) prefetch(base + n + v * Vec::width);
-            if constexpr (kOnAmx<R>) {
-                alignas(64) float sums[2][R * kNR];
-                for (int feature = 0; feature < 2; ++feature)
-                    amx_product<R>(sums[feature], depth, packed[feature] + row * depth,
-                                   panel_at<T>(p.panels[feature], n, depth), width);
-                finish_slices(sums[0], sums[1], R, row, n);
-            } else {
-                // The sines' products are kept in memory: both in registers would take twice as
-                // many.
-                alignas(64) float odd[R * V * Vec::width];
-                Tile<R, V> tile;
-                const auto multiplied = [&](int feature) {
-                    for (auto& z : tile.v)
-                        for (Vec& columns : z) columns = broadcast(0.0f);
-                    microkernel(tile, depth, packed[feature] + row * depth, R,
-                                panel_at<T>(p.panels[feature], n, depth), width);
-                };
-                multiplied(0);
-                store_tile(tile, odd, V * Vec::width);
-                multiplied(1);
-                const Tile<R, V> even = tile;
-                for (int image = 0; image < 2; ++image) {
-                    void* const* const out = p.out[image] + row;
-                    for (int r = 0; r < R; ++r) {
-                        if (!out[r]) continue;
-                        for (int v = 0; v < V; ++v) {
-                            const Vec sine = load(odd + (r * V + v) * Vec::width);
-                            tile.v[r][v] =
-                                started(image, even.v[r][v], sine, row + r, n + v * Vec::width);
-                        }
+            prefetch_bases(R, V, row, n);
+            // The sines' products are kept in memory: both in registers would take twice as
+            // many.
+            alignas(64) float odd[R * V * Vec::width];
+            Tile<R, V> tile;
+            const auto multiplied = [&](int feature) {
+                for (auto& z : tile.v)
+                    for (Vec& columns : z) columns = broadcast(0.0f);
+                microkernel(tile, depth, packed[feature] + row * depth, R,
+                            panel_at<T>(p.panels[feature], n, depth), width);
+            };
+            multiplied(0);
+            store_tile(tile, odd, V * Vec::width);
+            multiplied(1);
+            const Tile<R, V> even = tile;
+            for (int image = 0; image < 2; ++image) {
+                void* const* const out = p.out[image] + row;
+                for (int r = 0; r < R; ++r) {
+                    if (!out[r]) continue;
+                    for (int v = 0; v < V; ++v) {
+                        const Vec sine = load(odd + (r * V + v) * Vec::width);
+                        tile.v[r][v] =
+                            started(image, even.v[r][v], sine, row + r, n + v * Vec::width);
                     }
-                    apply_epilogue(tile, how);
-                    for (int r = 0; r < R; ++r) {
-                        if (!out[r]) continue;
-                        for (int v = 0; v < V; ++v)
-                            store_out(image, row + r, n + v * Vec::width, tile.v[r][v]);
-                    }
+                }
+                apply_epilogue(tile, how);
+                for (int r = 0; r < R; ++r) {
+                    if (!out[r]) continue;
+                    for (int v = 0; v < V; ++v)
+                        store_out(image, row + r, n + v * Vec::width, tile.v[r][v]);
                 }
             }
         });

@@ -4,6 +4,7 @@
 // that begins at row r starts at element r·depth. The lanes of its tiles' vectors are the other
 // operand's columns: pixels of blocks, or outputs in panels [depth][width].
 
+#include "gemm/amx_product-inl.h"
 #include "gemm/epilogue-inl.h"
 #include "gemm/microkernel-inl.h"
 #include "simd/lanes-inl.h"
@@ -32,6 +33,31 @@ static DIGAN_FAST_INLINE void for_each_tile_of_blocks(int64_t outputs, int block
     });
 }
 
+// The same, but product(Constant<R>, row, block, sums, between) for tiles on AMX, whose slices go
+// through finish(sums, row, block) while the next tile's product runs. A tile has kParts products
+// of sums `Sum`.
+template <class T, class Sum, int kParts, class Product, class Finish, class Call>
+static DIGAN_FAST_INLINE void for_each_tile_of_blocks(int64_t outputs, int blocks, int images,
+                                                      const Product& product, const Finish& finish,
+                                                      const Call& call) {
+    if constexpr (kMostRows<T> > kMR) {
+        DueEpilogue<Sum, kParts, Finish> due(finish);
+        for_each_panel<T>(outputs, [&](auto mr, int64_t row) {
+            for (int block = 0; block < blocks; block += images) {
+                if constexpr (kOnAmx<decltype(mr)::value>) {
+                    product(mr, row, block, due.sums(), [&](int64_t) { due.slice(); });
+                    due.follow(decltype(mr)::value, row, block);
+                } else {
+                    call(mr, row, block, 0);
+                }
+            }
+        });
+        due.finish();
+    } else {
+        for_each_tile_of_blocks<T>(outputs, blocks, images, call);
+    }
+}
+
 // Pixels as rows, in panels of elements T; columns of weights in panels [depth][width].
 // call(Constant<R>, Constant<V>, row, column, width) for each tile of R rows and V vectors, after
 // start(column, width) for its columns.
@@ -49,10 +75,28 @@ static DIGAN_FAST_INLINE void for_each_tile_of_rows(int64_t rows, int64_t column
     }
 }
 
-template <class T, class Call>
+// The same, but product(Constant<R>, row, column, width, sums, between) for tiles on AMX, whose
+// slices go through finish(sums, row, column) while the next tile's product runs.
+template <class T, int kParts, class Start, class Product, class Finish, class Call>
 static DIGAN_FAST_INLINE void for_each_tile_of_rows(int64_t rows, int64_t columns,
-                                                    const Call& call) {
-    for_each_tile_of_rows<T>(rows, columns, [](int64_t, int64_t) {}, call);
+                                                    const Start& start, const Product& product,
+                                                    const Finish& finish, const Call& call) {
+    if constexpr (kMostRows<T> > kMR) {
+        DueEpilogue<float, kParts, Finish> due(finish);
+        for_each_tile_of_rows<T>(
+            rows, columns, start,
+            [&](auto mr, auto vectors, int64_t row, int64_t column, int64_t width) {
+                if constexpr (kOnAmx<decltype(mr)::value>) {
+                    product(mr, row, column, width, due.sums(), [&](int64_t) { due.slice(); });
+                    due.follow(decltype(mr)::value, row, column);
+                } else {
+                    call(mr, vectors, row, column, width);
+                }
+            });
+        due.finish();
+    } else {
+        for_each_tile_of_rows<T>(rows, columns, start, call);
+    }
 }
 
 }  // namespace digan_fast::DIGAN_FAST_ISA

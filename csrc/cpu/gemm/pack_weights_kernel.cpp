@@ -86,10 +86,14 @@ void pack_int8(const LayerPacking& p) {
 
 }  // namespace
 
-void pack_factor(const PackFactor& p) {
-    *p.inputs = p.precision == Precision::int8       ? kPack<Int8x4>
-                : p.precision == Precision::bfloat16 ? kPack<Bfloat16Element>
-                                                     : kPack<float>;
+void layer_traits(const LayerTraitsQuery& p) {
+    const auto of = [&]<class T>(StoredAs<T>) {
+        *p.traits = {.pack = kPack<T>,
+                     .group_blocks = kMostRows<T> > kMR ? kAmxGroupBlocks : kGroupBlocks};
+    };
+    if (p.precision == Precision::int8) return of(StoredAs<Int8x4>{});
+    if (p.precision == Precision::bfloat16) return of(StoredAs<Bfloat16Element>{});
+    of(StoredAs<float>{});
 }
 
 void pack_layer(const LayerPacking& p) {

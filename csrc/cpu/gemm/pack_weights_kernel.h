@@ -10,8 +10,9 @@
 
 namespace digan_fast {
 
-// Blocks that go through a layer together, so that a panel of weights is read once for all.
-constexpr int kGroupBlocks = 4;
+// Blocks that go through a layer together, so that a panel of weights is read once for all. AMX
+// multiplies faster than a layer's weights come from the last-level cache for four.
+constexpr int kGroupBlocks = 4, kAmxGroupBlocks = 8;
 
 // A layer in panels of 32-bit elements, packed according to `Precision`. In int8 an element is four
 // weights of a row, w ≈ scale·q with q in ±127.
@@ -47,13 +48,17 @@ struct LayerPacking {
 // Rows per packing task: whole panels for every instruction set.
 constexpr int64_t kPackTaskRows = 96;
 
-// Inputs of a row per 32-bit element, as this instruction set packs a precision.
-struct PackFactor {
+// How this instruction set computes a layer in a precision.
+struct LayerTraits {
+    int64_t pack = 1;  // inputs of a row per 32-bit element
+    int group_blocks = kGroupBlocks;
+};
+struct LayerTraitsQuery {
     Precision precision;
-    int64_t* inputs;
+    LayerTraits* traits;
 };
 
 void pack_layer(const LayerPacking& params);
-void pack_factor(const PackFactor& params);
+void layer_traits(const LayerTraitsQuery& params);
 
 }  // namespace digan_fast

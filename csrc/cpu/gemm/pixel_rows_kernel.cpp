@@ -175,27 +175,28 @@ void gemm(const PixelRowGemm& p) {
                 }
             }
     };
-    for_each_tile_of_rows<T>(
-        p.rows, p.columns, [&](auto mr, auto vectors, int64_t row, int64_t n, int64_t width) {
+    const auto on_amx = [&](auto mr, int64_t row, int64_t n, int64_t width, float* sums,
+                            const auto& between) {
+        next.part();
+        amx_product<decltype(mr)::value, Streamed::panel>(
+            sums, depth, packed + row * depth, panel_at<T>(p.panels, n, depth), width, between);
+    };
+    const auto finish_slice = [&](const float* sums, int64_t row, int64_t n) {
+        Tile<kSliceRows> tile;
+        start(tile, row, n);
+        add_rows(tile, sums);
+        finish(tile, row, n);
+    };
+    for_each_tile_of_rows<T, 1>(
+        p.rows, p.columns, [](int64_t, int64_t) {}, on_amx, finish_slice,
+        [&](auto mr, auto vectors, int64_t row, int64_t n, int64_t width) {
             constexpr int R = decltype(mr)::value, V = decltype(vectors)::value;
             next.part();
-            const T* const rows = packed + row * depth;
-            const T* const columns = panel_at<T>(p.panels, n, depth);
-            if constexpr (kOnAmx<R>) {
-                alignas(64) float sums[R * kNR];
-                amx_product<R>(sums, depth, rows, columns, width);
-                for (int r = 0; r < R; r += kSliceRows) {
-                    Tile<kSliceRows> tile;
-                    start(tile, row + r, n);
-                    add_rows(tile, sums + r * kNR);
-                    finish(tile, row + r, n);
-                }
-            } else {
-                Tile<R, V> tile;
-                start(tile, row, n);
-                microkernel(tile, depth, rows, R, columns, width);
-                finish(tile, row, n);
-            }
+            Tile<R, V> tile;
+            start(tile, row, n);
+            microkernel(tile, depth, packed + row * depth, R, panel_at<T>(p.panels, n, depth),
+                        width);
+            finish(tile, row, n);
         });
     if (p.non_temporal) fence_streaming();
 }
@@ -246,41 +247,44 @@ void add_weight_gradient(const WeightGradient& p) {
     const auto pack_tail = [&](int64_t i, int64_t width) {
         pack_along_rows(x + i, p.x_stride, p.rows, p.inputs - i, width, tail, width);
     };
+    const auto on_amx = [&](auto mr, int64_t n, int64_t, int64_t width, float* sums,
+                            const auto& between) {
+        for (Prefetcher& part : next) part.part();
+        amx_product<decltype(mr)::value, Streamed::panel>(sums, depth, rows + n * depth, tail,
+                                                          width, between);
+    };
+    const auto add_slice = [&](const float* sums, int64_t n, int64_t i) {
+        for (int r = 0; r < kSliceRows; ++r)
+            for (int v = 0; v < 2; ++v) {
+                const int64_t column = i + v * Vec::width, some = p.inputs - column;
+                float* const to = p.into + (n + r) * p.inputs + column;
+                store_some(to, some,
+                           add(load_some(to, some), load(sums + r * kNR + v * Vec::width)));
+            }
+    };
     const auto add_tile = [&](auto mr, auto vectors, int64_t n, int64_t i, int64_t width) {
         constexpr int R = decltype(mr)::value, V = decltype(vectors)::value;
         const int64_t count = p.inputs - i < width ? p.inputs - i : width;
         for (Prefetcher& part : next) part.part();
         float* const into = p.into + n * p.inputs + i;
-        if constexpr (kOnAmx<R>) {
-            alignas(64) float sums[R * kNR];
-            amx_product<R>(sums, depth, rows + n * depth, tail, width);
-            for (int r = 0; r < R; ++r)
-                for (int v = 0; v < V; ++v) {
-                    float* const to = into + r * p.inputs + v * Vec::width;
-                    const int64_t some = count - v * Vec::width;
-                    store_some(to, some,
-                               add(load_some(to, some), load(sums + r * kNR + v * Vec::width)));
-                }
-        } else {
-            Tile<R, V> tile;
-            for (int r = 0; r < R; ++r)
-                for (int v = 0; v < V; ++v)
-                    tile.v[r][v] =
-                        load_some(into + r * p.inputs + v * Vec::width, count - v * Vec::width);
-            // The sums of the next tile down.
-            for (int64_t r = R; r < 2 * R && n + r < p.outputs; ++r)
-                for (int64_t j = 0; j < count; j += 16) prefetch(into + r * p.inputs + j);
-            // The copy stays in registers; gcc keeps the tile itself in memory.
-            Tile<R, V> sums = tile;
-            microkernel(sums, depth, rows + (kInPanels ? n * depth : n),
-                        kInPanels ? R : p.dz_stride, tail, width);
-            for (int r = 0; r < R; ++r)
-                for (int v = 0; v < V; ++v)
-                    store_some(into + r * p.inputs + v * Vec::width, count - v * Vec::width,
-                               sums.v[r][v]);
-        }
+        Tile<R, V> tile;
+        for (int r = 0; r < R; ++r)
+            for (int v = 0; v < V; ++v)
+                tile.v[r][v] =
+                    load_some(into + r * p.inputs + v * Vec::width, count - v * Vec::width);
+        // The sums of the next tile down.
+        for (int64_t r = R; r < 2 * R && n + r < p.outputs; ++r)
+            for (int64_t j = 0; j < count; j += 16) prefetch(into + r * p.inputs + j);
+        // The copy stays in registers; gcc keeps the tile itself in memory.
+        Tile<R, V> sums = tile;
+        microkernel(sums, depth, rows + (kInPanels ? n * depth : n), kInPanels ? R : p.dz_stride,
+                    tail, width);
+        for (int r = 0; r < R; ++r)
+            for (int v = 0; v < V; ++v)
+                store_some(into + r * p.inputs + v * Vec::width, count - v * Vec::width,
+                           sums.v[r][v]);
     };
-    for_each_tile_of_rows<T>(p.outputs, p.inputs, pack_tail, add_tile);
+    for_each_tile_of_rows<T, 1>(p.outputs, p.inputs, pack_tail, on_amx, add_slice, add_tile);
 }
 
 }  // namespace

@@ -24,8 +24,9 @@ Precision precision_of(const CoordMlpLayer& layer) {
 int64_t depth_of(const std::vector<CoordMlpLayer>& layers, size_t i) {
     const CoordMlpLayer& layer = layers[i];
     if (!layer.bfloat16 && (i == 0 || !layers[i - 1].bfloat16)) return layer.inputs;
-    int64_t pairs;
-    pack_factor({Precision::bfloat16, &pairs});
+    LayerTraits traits;
+    layer_traits({Precision::bfloat16, &traits});
+    const int64_t pairs = traits.pack;
     const int64_t packed = (layer.inputs + pairs - 1) / pairs;
     return layer.bfloat16 ? packed : packed * pairs;
 }

@@ -79,7 +79,7 @@ class Upsampled {
 
 // The initial values of a product, in the lanes of vector v.
 struct UpsampledBase {
-    Upsampled bases[kGroupBlocks];
+    Upsampled bases[kAmxGroupBlocks];
     explicit UpsampledBase(const BlockGroup& p) {
         for (int b = 0; b < p.block_count; ++b)
             bases[b] = {p.blocks[b], p.blocks[b].base, p.stage->outputs};

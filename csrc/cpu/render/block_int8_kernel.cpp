@@ -106,35 +106,37 @@ struct Int8GroupRenderer {
     const int64_t stride = p.widest * kBlockPixels;
     Int8x4* const int8x4s = reinterpret_cast<Int8x4*>(p.scratch[0]);
     float* const x = p.scratch[1];
-    LaneQuantisation lanes[kGroupBlocks] = {};
+    LaneQuantisation lanes[kAmxGroupBlocks] = {};
 
     // (Σ q·w − zero·Σ w)·(scale of the lane)·(scale of the row) + start, after the epilogue, to
     // out.
     template <class Start, class Out>
     void gemm(const PackedLayer& layer, const Start& start, const Out& out) const {
         const Epilogue how = epilogue_of(layer, false);
+        const auto product = [&](auto mr, int64_t row, int block, int32_t* sums,
+                                 const auto& between) {
+            amx_product<decltype(mr)::value, Streamed::columns>(
+                sums, layer.depth, panel_at<Int8x4>(layer.panels, row, layer.depth),
+                int8x4s + block * stride, kBlockPixels, between);
+        };
+        const auto finish_slice = [&](const int32_t* sums, int64_t row, int64_t at) {
+            const int block = static_cast<int>(at);
+            auto slice = slice_of(sums);
+            const auto zeros = zero_points<kSliceRows>(layer, row, block, 0);
+            for (int i = 0; i < kSliceRows; ++i)
+                for (int v = 0; v < 2; ++v) slice.v[i][v] = add(slice.v[i][v], zeros.v[i][v]);
+            finish(layer, start, how, slice, block, row, 0, out);
+        };
         // GCC 12 would not inline it otherwise, which costs 8 % of a rendering in int8.
-        for_each_tile_of_blocks<Int8x4>(
-            layer.outputs, p.block_count, 1,
+        for_each_tile_of_blocks<Int8x4, int32_t, 1>(
+            layer.outputs, p.block_count, 1, product, finish_slice,
             [&](auto mr, int64_t row, int block, int lane) DIGAN_FAST_INLINE_LAMBDA {
                 constexpr int R = decltype(mr)::value;
                 const Int8x4* const rows = panel_at<Int8x4>(layer.panels, row, layer.depth);
-                const Int8x4* const own = int8x4s + block * stride + lane;
-                if constexpr (kOnAmx<R>) {
-                    for_each_slice_of_amx_product<R>(
-                        layer.depth, rows, own, [&](auto& slice, int r) {
-                            const auto zeros = zero_points<kSliceRows>(layer, row + r, block, lane);
-                            for (int i = 0; i < kSliceRows; ++i)
-                                for (int v = 0; v < 2; ++v)
-                                    slice.v[i][v] = add(slice.v[i][v], zeros.v[i][v]);
-                            finish(layer, start, how, slice, block, row + r, lane, out);
-                        });
-                } else {
-                    finish(layer, start, how,
-                           microkernel(zero_points<R>(layer, row, block, lane), layer.depth, rows,
-                                       R, own, kBlockPixels),
-                           block, row, lane, out);
-                }
+                finish(layer, start, how,
+                       microkernel(zero_points<R>(layer, row, block, lane), layer.depth, rows, R,
+                                   int8x4s + block * stride + lane, kBlockPixels),
+                       block, row, lane, out);
             });
     }
 

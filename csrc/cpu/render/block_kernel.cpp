@@ -74,20 +74,20 @@ Tile<R> sine_and_cosine_parts(const Scattered& lanes, int lane, int64_t row, int
     return tile_of<R>(even);
 }
 
-#if DIGAN_FAST_AMX
-// P·sin and Q·cos of R rows, both in memory, [R][kNR].
-template <int R, class T>
-void sine_and_cosine_on_amx(const Block& block, int lane, int64_t row, int64_t depth, const T* at,
-                            float* odd, float* even) {
+// P·sin and Q·cos of R rows on AMX, `apart` sums from each other, [R][kNR].
+template <int R, class T, class Between>
+DIGAN_FAST_INLINE void sine_and_cosine_on_amx(const Block& block, int64_t row, int64_t depth,
+                                              const T* at, float* sums, int apart,
+                                              const Between& between) {
     const auto product = [&](const RotatedLayer& weights, float* p, float* q) {
-        amx_product<R>(p, depth, panel_at<T>(weights.sine, row, depth), at, kBlockPixels);
-        amx_product<R>(q, depth, panel_at<T>(weights.cosine, row, depth), at + depth * kBlockPixels,
-                       kBlockPixels);
+        amx_product<R, Streamed::columns>(p, depth, panel_at<T>(weights.sine, row, depth), at,
+                                          kBlockPixels, between);
+        amx_product<R, Streamed::columns>(q, depth, panel_at<T>(weights.cosine, row, depth),
+                                          at + depth * kBlockPixels, kBlockPixels, between);
     };
-    if (block.weights) return product(*block.weights, odd, even);
-    of_each_frame<R>(*block.scattered, lane, odd, even, product);
+    if (block.weights) return product(*block.weights, sums, sums + apart);
+    of_each_frame<R>(*block.scattered, 0, sums, sums + apart, product);
 }
-#endif
 
 // act(start + Q·cos ± P·sin) of a group's blocks, or of pairs of blocks, from their features `in`.
 template <class T, class Start, class Out>
@@ -110,24 +110,25 @@ void feature_gemm(const BlockGroup& p, const Start& start, const T* in, int64_t 
             out(tile, block + image, row, lane);
         }
     };
-    for_each_tile_of_blocks<T>(
-        p.stage->outputs, p.block_count, images, [&](auto mr, int64_t row, int block, int lane) {
+    constexpr int kApart = kMostRows<T> * kNR;
+    const auto on_amx = [&](auto mr, int64_t row, int block, float* sums, const auto& between) {
+        sine_and_cosine_on_amx<decltype(mr)::value>(p.blocks[block], row, depth,
+                                                    in + block * in_stride, sums, kApart, between);
+    };
+    const auto finish_slice = [&](const float* sums, int64_t row, int64_t block) {
+        finish(slice_of(sums + kApart), sums, static_cast<int>(block), row, 0);
+    };
+    for_each_tile_of_blocks<T, float, 2>(
+        p.stage->outputs, p.block_count, images, on_amx, finish_slice,
+        [&](auto mr, int64_t row, int block, int lane) {
             constexpr int R = decltype(mr)::value;
             const Block& own = p.blocks[block];
             const T* const at = in + block * in_stride + lane;
             alignas(64) float odd[R * kNR];
-            if constexpr (kOnAmx<R>) {
-                alignas(64) float even[R * kNR];
-                sine_and_cosine_on_amx<R>(own, lane, row, depth, at, odd, even);
-                for (int r = 0; r < R; r += kSliceRows)
-                    finish(tile_of<kSliceRows>(even + r * kNR), odd + r * kNR, block, row + r,
-                           lane);
-            } else {
-                finish(own.weights
-                           ? sine_and_cosine_parts<R>(*own.weights, row, depth, at, odd)
-                           : sine_and_cosine_parts<R>(*own.scattered, lane, row, depth, at, odd),
-                       odd, block, row, lane);
-            }
+            finish(own.weights
+                       ? sine_and_cosine_parts<R>(*own.weights, row, depth, at, odd)
+                       : sine_and_cosine_parts<R>(*own.scattered, lane, row, depth, at, odd),
+                   odd, block, row, lane);
         });
 }
 

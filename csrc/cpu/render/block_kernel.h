@@ -99,7 +99,7 @@ struct Block {
 struct BlockGroup {
     const Stage* stage;
     const Block* blocks;
-    int block_count;    // 1 to kGroupBlocks
+    int block_count;    // 1 to kAmxGroupBlocks
     bool mirror_pairs;  // every second block mirrors the one before, lane by lane
     float* scratch[3];  // count · widest · 32 elements each, aligned to 64 bytes
     int64_t widest;     // the most packed rows of any activations or features

@@ -18,6 +18,12 @@ constexpr int64_t kChunkPixels = 16384;
 // DIGAN's widths.
 constexpr int64_t kRotatedFrames = 16;
 
+int64_t group_blocks(Precision precision) {
+    LayerTraits traits;
+    layer_traits({precision, &traits});
+    return traits.group_blocks;
+}
+
 class Renderer {
   public:
     explicit Renderer(const RenderParams& p);
@@ -45,6 +51,7 @@ class Renderer {
     int64_t frames_together_;
     int64_t chunk_blocks_;  // of the coarsest grid
     int64_t repeat_;        // pixels of the picture per pixel of the finest grid, per axis
+    int64_t group_blocks_;
     ScratchAreas scratch_;
     std::optional<RotatedWeights> rotated_weights_;
     std::vector<Pixel> cut_;
@@ -54,8 +61,9 @@ class Renderer {
 Renderer::Renderer(const RenderParams& p)
     : p_(p),
       weights_(p),
+      group_blocks_(group_blocks(p.precision)),
       scratch_(p.threads,
-               std::vector<int64_t>(3, kGroupBlocks * weights_.widest() * kBlockPixels)) {
+               std::vector<int64_t>(3, group_blocks_ * weights_.widest() * kBlockPixels)) {
     const size_t stages = weights_.stages().size();
     const int64_t finest = weights_.grids().back()->side;
     repeat_ = p.side / finest;
@@ -317,12 +325,13 @@ void Renderer::stage(size_t s, int64_t video, int64_t first, int64_t frames) {
     // The frames' pairs of blocks form groups of their own, before all others.
     const int64_t paired = frames * work.paired, others = blocks - paired;
     const int64_t alone = frames * whole - paired;  // of these; the scattered ones follow
-    const int64_t group = std::clamp<int64_t>(blocks / (4 * p_.threads), 1, kGroupBlocks);
+    const int64_t group =
+        std::clamp<int64_t>(blocks * group_blocks_ / (16 * p_.threads), 1, group_blocks_);
     const int64_t pair_group = (group + 1) / 2 * 2;
     const int64_t pair_groups = (paired + pair_group - 1) / pair_group;
     const int64_t groups = pair_groups + (others + group - 1) / group;
     parallel_for_workers(p_.threads, groups, [&](int64_t task, int worker) {
-        Block inside[kGroupBlocks];
+        Block inside[kAmxGroupBlocks];
         const bool pairs = task < pair_groups;
         const int64_t begin = pairs ? task * pair_group : (task - pair_groups) * group;
         const int64_t count =

@@ -11,9 +11,9 @@ namespace {
 constexpr int64_t kLine = 16;  // elements per cache line
 
 int64_t pack_factor(Precision precision) {
-    int64_t inputs;
-    digan_fast::pack_factor({precision, &inputs});
-    return inputs;
+    LayerTraits traits;
+    layer_traits({precision, &traits});
+    return traits.pack;
 }
 
 int64_t round_up(int64_t a, int64_t multiple) { return (a + multiple - 1) / multiple * multiple; }

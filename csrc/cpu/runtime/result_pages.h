@@ -11,11 +11,11 @@ void use_huge_pages(void* data, int64_t bytes);
 
 // Memory for a large result, in whole pages of 2 MB, not initialised. On Linux it is assembled from
 // pages that were given back, wherever they are, and the kernel is asked only for what is missing,
-// so that no more is held than was in use at once. At most 256 MB are kept, which the kernel may
+// so that no more is held than was in use at once. At most 2 GB are kept, which the kernel may
 // reclaim when memory is short. Throws std::bad_alloc.
 void* take_pages(int64_t bytes);
 void give_pages(void* data, int64_t bytes);
-// Keeps up to 2 GB from now on, or nothing.
+// Whether pages are kept from now on; initially they are.
 void keep_pages(bool keep);
 
 }  // namespace digan_fast

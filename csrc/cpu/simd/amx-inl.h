@@ -44,8 +44,8 @@ static inline void zero_tmm() {
     memset(configured_tmm().element[c], 0, sizeof amx_registers.element[c]);
 }
 
-// `stride`: bytes between rows.
-template <int c>
+// `stride`: bytes between rows. `streamed`: the rows need not stay in the level-one cache.
+template <int c, bool streamed = false>
 static inline void load_tmm(const void* rows, int64_t stride) {
     auto& tile = configured_tmm().element[c];
     for (int r = 0; r < kTmmSide; ++r)
@@ -126,10 +126,17 @@ static DIGAN_FAST_INLINE void zero_tmm() {
     asm volatile("tilezero %%tmm%c0" : : "i"(c));
 }
 
-// `stride`: bytes between rows.
-template <int c>
+// `stride`: bytes between rows. `streamed`: the rows need not stay in the level-one cache.
+template <int c, bool streamed = false>
 static DIGAN_FAST_INLINE void load_tmm(const void* rows, int64_t stride) {
-    asm volatile("tileloadd (%1,%2,1), %%tmm%c0" : : "i"(c), "r"(rows), "r"(stride) : "memory");
+    if constexpr (streamed) {
+        asm volatile("tileloaddt1 (%1,%2,1), %%tmm%c0"
+                     :
+                     : "i"(c), "r"(rows), "r"(stride)
+                     : "memory");
+    } else {
+        asm volatile("tileloadd (%1,%2,1), %%tmm%c0" : : "i"(c), "r"(rows), "r"(stride) : "memory");
+    }
 }
 
 template <int c>
