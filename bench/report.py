@@ -1,6 +1,7 @@
 """Tables and plots from the results of ``pytest bench --benchmark-json=FILE``: ``python -m bench.report FILE``.
 
-Tables replace the text between ``<!-- bench: NAME -->`` and ``<!-- bench: end -->`` in a page.
+Tables replace the text between ``<!-- bench: NAME -->`` and ``<!-- bench: end -->`` in a page.  ``--page`` writes a
+machine's tables to a page of its own, without plots, and leaves the others as they are.
 """
 
 from __future__ import annotations
@@ -169,15 +170,17 @@ def fill(page: str, results: Results) -> str:
     return pages.fill(page, "bench", {name: partial(make, results) for name, make in SECTIONS.items()})
 
 
+def rewrite(path: Path, results: Results) -> Path:
+    """Fills a page in place; its path."""
+    page = fill(path.read_text(encoding="utf-8"), results)
+    with replacing(path) as beside:
+        Path(beside).write_text(page, encoding="utf-8")
+    return path
+
+
 def write(results: Results, root: Path) -> list[Path]:
     """Rewrites the pages and draws the plots below ``root``; the paths written."""
-    written = []
-    for name in PAGES:
-        path = root / name
-        page = fill(path.read_text(encoding="utf-8"), results)
-        with replacing(path) as beside:
-            Path(beside).write_text(page, encoding="utf-8")
-        written.append(path)
+    written = [rewrite(root / name, results) for name in PAGES]
     (root / IMAGES).mkdir(parents=True, exist_ok=True)
     named = dict(infos(results))
     for draw, entries in (
@@ -195,13 +198,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Write measurements into the pages and plots.")
     parser.add_argument("results", type=Path, help="the file written by pytest bench --benchmark-json=FILE")
     parser.add_argument("--root", type=Path, default=ROOT, help="the folder that contains the pages")
+    parser.add_argument("--page", type=Path, help="fill this page alone, and draw nothing")
     options = parser.parse_args(arguments)
     results: Results = json.loads(options.results.read_text())
     if results["machine_info"]["quick"]:
         parser.error(f"{options.results} was measured with --quick; its numbers mean nothing")
     if results["machine_info"]["rounds"] < FEWEST_ROUNDS:
         parser.error(f"{options.results} has fewer than {FEWEST_ROUNDS} rounds")
-    for path in write(results, options.root):
+    for path in [rewrite(options.page, results)] if options.page else write(results, options.root):
         print(path)
 
 

@@ -223,6 +223,16 @@ def test_the_report_fills_its_pages(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert (tmp_path / "README.md").read_text() == readme
 
 
+def test_the_report_fills_one_page_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    measured, page = tmp_path / "results.json", tmp_path / "page.md"
+    measured.write_text(json.dumps(results()))
+    shutil.copy(ROOT / "docs" / "results" / "cpu-amx.md", page)
+    report.main([str(measured), "--page", str(page)])
+    assert capsys.readouterr().out.split() == [str(page)]
+    assert "| 16 frames at 128², float32 | speed-up over published, from ws | ≥ 4.5× | 5.40× ✓ |" in page.read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["page.md", "results.json"]
+
+
 def test_quick_and_short_runs_are_not_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     measured = tmp_path / "results.json"
     measured.write_text(json.dumps(results(quick=True)))

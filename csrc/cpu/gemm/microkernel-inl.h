@@ -116,13 +116,8 @@ template <int R>
 static DIGAN_FAST_INLINE void store_tile(const Tile<R>& tile, Bf16x2* out, int64_t stride) {
     for (int r = 0; r < R; r += 2) {
         for (int v = 0; v < 2; ++v) {
-            const __m512i even = narrowed_bf16(tile.v[r][v].v);
-            __m512i pair = even;
-            if (r + 1 < R) {
-                const __m512i odd = narrowed_bf16(tile.v[r + 1][v].v);
-                pair = _mm512_or_si512(even, _mm512_slli_epi32(odd, 16));
-            }
-            _mm512_storeu_si512(out + r / 2 * stride + v * Vec::width, pair);
+            const Vec odd = r + 1 < R ? tile.v[r + 1][v] : broadcast(0.0f);
+            store_pairs(out + r / 2 * stride + v * Vec::width, tile.v[r][v], odd);
         }
     }
 }

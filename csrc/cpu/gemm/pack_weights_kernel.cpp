@@ -42,6 +42,65 @@ inline int64_t column(const LayerPacking& p, int64_t k) {
     return p.sinusoids ? k / 2 + (k & 1) * p.sinusoids : k;
 }
 
+#if DIGAN_FAST_AMX
+// The same in bfloat16: a row is rounded as a whole, and then cut into the rows of AMX tiles.
+void pack_bfloat16(const LayerPacking& p) {
+    const int64_t depth = p.layer.depth;
+    Scratch memory;
+    float* const wide = memory.reserve(3 * depth);
+    auto* const row_pairs = reinterpret_cast<uint32_t*>(wide + 2 * depth);
+    Bf16x2* panels = panel_at<Bf16x2>(p.layer.panels, p.first, depth);
+    for (int64_t k = p.inputs; k < 2 * depth; ++k) wide[k] = 0;
+    for_each_panel<Bf16x2>(p.last - p.first, [&](auto mr, int64_t first) {
+        constexpr int R = decltype(mr)::value;
+        for (int r = 0; r < R; ++r) {
+            const float* const from = p.weight + (p.first + first + r) * p.row_stride;
+            for (int64_t k = 0; k < p.inputs; ++k) wide[k] = from[column(p, k)] * p.scale;
+#    pragma omp simd
+            for (int64_t k = 0; k < depth; ++k)
+                row_pairs[k] = bfloat16_bits(wide[2 * k + 1]) << 16 | bfloat16_bits(wide[2 * k]);
+            int64_t k = 0;
+            for (; kOnAmx<R> && k + kTmmSide <= depth; k += kTmmSide)
+                memcpy(panels + panel_index<R>(depth, k, r), row_pairs + k, 4 * kTmmSide);
+            for (; k < depth; ++k) panels[panel_index<R>(depth, k, r)] = {row_pairs[k]};
+        }
+        panels += R * depth;
+    });
+}
+
+void pack_split(const LayerPacking& p) {
+    const int64_t depth = p.layer.depth;
+    auto* const panel = panel_at<Bf16x2>(p.layer.panels, 0, depth);
+    for (int64_t k = 0; k < kSplitRows * depth; ++k) panel[k] = {0};
+    for (int64_t row = 0; row < kSplitRows; ++row)
+        p.layer.bias[row] = p.bias && row < p.last ? p.bias[row] * p.scale : 0.0f;
+    for (int64_t output = 0; output < p.last; ++output) {
+        for (int64_t k = 0; k < p.inputs; ++k) {
+            float rest = p.weight[output * p.row_stride + k] * p.scale;
+            for (int64_t term = 0; term < kSplitTerms; ++term) {
+                const uint32_t bits = bfloat16_bits(rest);
+                rest -= to_bfloat16(rest);
+                const int64_t row = kSplitOutputs * term + output;
+                panel[panel_index<kSplitRows>(depth, k / 2, row)].bits |= bits << 16 * (k & 1);
+            }
+        }
+    }
+}
+#else
+void pack_split(const LayerPacking&) {}
+
+void pack_bfloat16(const LayerPacking& p) {
+    using T = Bfloat16Element;
+    const auto weight = [&](int64_t row, int64_t k) {
+        return k < p.inputs ? p.weight[row * p.row_stride + column(p, k)] * p.scale : 0.0f;
+    };
+    pack(panel_at<T>(p.layer.panels, p.first, p.layer.depth), p.first, p.last, p.layer.depth,
+         [&](int64_t row, int64_t k) {
+             return bfloat16_element(k, [&](int64_t at) { return weight(row, at); });
+         });
+}
+#endif
+
 // For each row q = round(w·127/max|w|), its scale max|w|/127 and its sum. A row that is not finite
 // has the scale NaN, so its outputs are NaN.
 void pack_int8(const LayerPacking& p) {
@@ -89,7 +148,8 @@ void pack_int8(const LayerPacking& p) {
 void layer_traits(const LayerTraitsQuery& p) {
     const auto of = [&]<class T>(StoredAs<T>) {
         *p.traits = {.pack = kPack<T>,
-                     .group_blocks = kMostRows<T> > kMR ? kAmxGroupBlocks : kGroupBlocks};
+                     .group_blocks = kMostRows<T> > kMR ? kAmxGroupBlocks : kGroupBlocks,
+                     .splits = kMostRows<T> > kMR && kPack<T> == 2};
     };
     if (p.precision == Precision::int8) return of(StoredAs<Int8x4>{});
     if (p.precision == Precision::bfloat16) return of(StoredAs<Bfloat16Element>{});
@@ -100,19 +160,14 @@ void pack_layer(const LayerPacking& p) {
     const auto weight = [&](int64_t row, int64_t k) {
         return k < p.inputs ? p.weight[row * p.row_stride + column(p, k)] * p.scale : 0.0f;
     };
+    if (p.layer.split) return pack_split(p);
     if (p.bias) {
         for (int64_t row = p.first; row < p.last; ++row) p.layer.bias[row] = p.bias[row] * p.scale;
     }
     if (p.precision == Precision::int8) return pack_int8(p);
     if (p.unrotated && p.precision == Precision::bfloat16)
         return pack_unrotated<Bfloat16Element>(p, weight);
-    if (p.precision == Precision::bfloat16) {
-        return pack(panel_at<Bfloat16Element>(p.layer.panels, p.first, p.layer.depth), p.first,
-                    p.last, p.layer.depth, [&](int64_t row, int64_t k) {
-                        return bfloat16_element(
-                            k, [&](int64_t column) { return weight(row, column); });
-                    });
-    }
+    if (p.precision == Precision::bfloat16) return pack_bfloat16(p);
     pack(panel_at<float>(p.layer.panels, p.first, p.layer.depth), p.first, p.last, p.layer.depth,
          weight);
 }

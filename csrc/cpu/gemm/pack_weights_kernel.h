@@ -25,9 +25,15 @@ struct PackedLayer {
     float gain;               // the part that is not in the panels
     float clamp;              // infinity: none
     bool bfloat16 = false;    // of a chain of layers: the precision of this one
+    bool split = false;       // rows are terms of float32 weights
     float* scales = nullptr;  // int8: [outputs], times the gain
     int32_t* sums = nullptr;  // int8: [outputs], Σ q of the row
 };
+
+// A split layer has float32 weights of up to kSplitOutputs outputs, each number as the sum of
+// kSplitTerms of bfloat16: row kSplitOutputs·j + o has the j-th terms of output o, others are zero.
+// AMX multiplies its sixteen rows in less time than vector registers the weights as they are.
+constexpr int64_t kSplitOutputs = 4, kSplitTerms = 3, kSplitRows = 16;
 
 // Packs rows [first, last) of a weight and its bias; `first` begins a panel.
 struct LayerPacking {
@@ -52,6 +58,7 @@ constexpr int64_t kPackTaskRows = 96;
 struct LayerTraits {
     int64_t pack = 1;  // inputs of a row per 32-bit element
     int group_blocks = kGroupBlocks;
+    bool splits = false;  // layers of few outputs with float32 weights
 };
 struct LayerTraitsQuery {
     Precision precision;

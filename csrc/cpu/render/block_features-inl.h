@@ -2,6 +2,7 @@
 
 // What a group of blocks computes in every precision: the features of its pixels, and colours.
 
+#include <iterator>
 #include <optional>
 
 #include "gemm/pixel_lanes-inl.h"
@@ -101,15 +102,27 @@ static inline void start_colours(const Block& block, int64_t colours) {
 template <class T>
 static inline void add_colours(const BlockGroup& p, const PackedLayer& to_rgb, const T* x,
                                int64_t stride) {
-    gemm<float>(to_rgb, p.block_count, Bias{to_rgb.bias}, x, stride, epilogue_of(to_rgb, false),
-                [&](auto& tile, int block, int64_t row, int lane) {
-                    float* out = p.blocks[block].rgb_out + row * kBlockPixels + lane;
-                    for (auto& z : tile.v) {
-                        for (int v = 0; v < 2; ++v) z[v] = add(z[v], load(out + v * Vec::width));
-                        store(out, z[0]);
-                        store(out + Vec::width, z[1]);
-                        out += kBlockPixels;
+    const auto add_row = [&](const Vec(&z)[2], int block, int64_t colour, int lane) {
+        float* const out = p.blocks[block].rgb_out + colour * kBlockPixels + lane;
+        for (int v = 0; v < 2; ++v)
+            store(out + v * Vec::width, add(z[v], load(out + v * Vec::width)));
+    };
+    if constexpr (kMostRows<T> > kMR) {
+        if (to_rgb.split)
+            return gemm<T>(
+                to_rgb, p.block_count, Bias{to_rgb.bias}, x, stride, epilogue_of(to_rgb, false),
+                [&](const auto& tile, int block, int64_t row, int lane) {
+                    for (int r = 0; r < std::ssize(tile.v); ++r) {
+                        const int64_t colour = (row + r) % kSplitOutputs;
+                        if (colour < p.stage->colours && row + r < kSplitTerms * kSplitOutputs)
+                            add_row(tile.v[r], block, colour, lane);
                     }
+                });
+    }
+    gemm<float>(to_rgb, p.block_count, Bias{to_rgb.bias}, x, stride, epilogue_of(to_rgb, false),
+                [&](const auto& tile, int block, int64_t row, int lane) {
+                    for (int r = 0; r < std::ssize(tile.v); ++r)
+                        add_row(tile.v[r], block, row + r, lane);
                 });
 }
 

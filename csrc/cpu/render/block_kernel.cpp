@@ -10,25 +10,36 @@
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
 
-// Stores a vector of a sinusoid's features to row k of out, or, in pairs, to half k of its rows.
-inline void store_feature(float* out, int64_t k, int v, Vec feature, bool round) {
-    float* const to = out + k * kBlockPixels + v * Vec::width;
-    store(to, feature);
-    for (int i = 0; round && i < Vec::width; ++i) to[i] = to_bfloat16(to[i]);
+// Sines in the first rows, cosines from row `depth` on.
+inline void store_features(float* out, const Block& block, int64_t sinusoids, int64_t depth,
+                           bool round) {
+    const auto store_feature = [round](float* to, Vec feature) {
+        store(to, feature);
+        for (int i = 0; round && i < Vec::width; ++i) to[i] = to_bfloat16(to[i]);
+    };
+    features_of<true>(block, sinusoids, [&](int64_t k, int v, Vec sin, Vec cos) {
+        float* const to = out + k * kBlockPixels + v * Vec::width;
+        store_feature(to, sin);
+        store_feature(to + depth * kBlockPixels, cos);
+    });
 }
 
+// In pairs of sinusoids; the partner of an odd last one is zero.
 template <class T>
     requires(kPack<T> == 2)
-inline void store_feature(T* out, int64_t k, int v, Vec feature, bool) {
-    store_half(out + k / 2 * kBlockPixels + v * Vec::width, feature, k & 1);
-}
-
-// Sines in the first rows, cosines from row `depth` on; the partner of an odd last row is zero.
-template <class T>
-void store_features(T* out, const Block& block, int64_t sinusoids, int64_t depth, bool round) {
+void store_features(T* out, const Block& block, int64_t sinusoids, int64_t depth, bool) {
+    Vec even[2][kBlockPixels / Vec::width];
     features_of<true>(block, sinusoids, [&](int64_t k, int v, Vec sin, Vec cos) {
-        store_feature(out, k, v, sin, round);
-        store_feature(out + depth * kBlockPixels, k, v, cos, round);
+        T* const to = out + k / 2 * kBlockPixels + v * Vec::width;
+        if (k & 1) {
+            store_pairs(to, even[0][v], sin);
+            store_pairs(to + depth * kBlockPixels, even[1][v], cos);
+        } else if (k + 1 == sinusoids) {
+            store_pairs(to, sin, broadcast(0.0f));
+            store_pairs(to + depth * kBlockPixels, cos, broadcast(0.0f));
+        }
+        even[0][v] = sin;
+        even[1][v] = cos;
     });
 }
 

@@ -10,11 +10,13 @@ namespace {
 
 constexpr int64_t kLine = 16;  // elements per cache line
 
-int64_t pack_factor(Precision precision) {
+LayerTraits traits_of(Precision precision) {
     LayerTraits traits;
     layer_traits({precision, &traits});
-    return traits.pack;
+    return traits;
 }
+
+int64_t pack_factor(Precision precision) { return traits_of(precision).pack; }
 
 int64_t round_up(int64_t a, int64_t multiple) { return (a + multiple - 1) / multiple * multiple; }
 
@@ -23,7 +25,8 @@ bool folded(Activation activation) { return activation != Activation::sine; }
 
 // The most that `add` can take for a layer whose columns are split in two.
 int64_t most(const RenderLayer& layer) {
-    return layer.outputs * (layer.inputs + 4) + 6 * layer.outputs + 10 * kLine + 8 * kGap;
+    return std::max(layer.outputs, kSplitRows) * (layer.inputs + 4) + 6 * layer.outputs +
+           10 * kLine + 8 * kGap;
 }
 
 }  // namespace
@@ -89,10 +92,9 @@ StageWeights::StageWeights(const RenderParams& p) : precision_(p.precision) {
         }
         for (const RenderLayer& layer : level.layers) below = layer.outputs;
         const RenderLayer& to_rgb = level.to_rgb;
-        levels_.back().push_back(
-            {.layers = layers.data(),
-             .layer_count = static_cast<int64_t>(layers.size()),
-             .to_rgb = add(to_rgb, {.count = to_rgb.inputs, .precision = Precision::float32})});
+        levels_.back().push_back({.layers = layers.data(),
+                                  .layer_count = static_cast<int64_t>(layers.size()),
+                                  .to_rgb = add_to_rgb(to_rgb)});
     }
     for (size_t s = 0; s < stages_.size(); ++s) {
         stages_[s].levels = levels_[s].data();
@@ -107,6 +109,15 @@ float* StageWeights::take(int64_t size) {
     return begin;
 }
 
+// Colours have float32 weights in every precision.
+PackedLayer StageWeights::add_to_rgb(const RenderLayer& layer) {
+    const bool splits = traits_of(precision_).splits && layer.outputs <= kSplitOutputs &&
+                        layer.activation == Activation::linear && std::isinf(layer.clamp);
+    return add(layer, {.count = layer.inputs,
+                       .precision = splits ? Precision::bfloat16 : Precision::float32,
+                       .split = splits});
+}
+
 PackedLayer StageWeights::add(const RenderLayer& layer, const Columns& columns) {
     // A float32 product with paired activations reads an odd last one's whole pair; in int8 it
     // reads float32.
@@ -114,13 +125,15 @@ PackedLayer StageWeights::add(const RenderLayer& layer, const Columns& columns) 
     const int64_t own = int8x4s ? pack_factor(columns.precision) : pack_factor(precision_);
     const int64_t factor = columns.unrotated ? 1 : own;
     const int64_t depth = round_up(columns.count, factor) / pack_factor(columns.precision);
-    PackedLayer packed{.panels = take(layer.outputs * depth),
-                       .bias = columns.with_bias ? take(layer.outputs) : nullptr,
-                       .outputs = layer.outputs,
+    const int64_t outputs = columns.split ? kSplitRows : layer.outputs;
+    PackedLayer packed{.panels = take(outputs * depth),
+                       .bias = columns.with_bias ? take(outputs) : nullptr,
+                       .outputs = outputs,
                        .depth = depth,
                        .activation = layer.activation,
                        .gain = folded(layer.activation) ? 1.0f : layer.gain,
-                       .clamp = layer.clamp};
+                       .clamp = layer.clamp,
+                       .split = columns.split};
     if (columns.precision == Precision::int8) {
         packed.scales = take(layer.outputs);
         packed.sums = reinterpret_cast<int32_t*>(take(layer.outputs));
@@ -128,7 +141,7 @@ PackedLayer StageWeights::add(const RenderLayer& layer, const Columns& columns) 
     // In int8 a part of a group's scratch holds either float32 or Int8x4.
     const int64_t held = int8x4s ? 1 : factor;
     widest_ = std::max(
-        {widest_, round_up(columns.count, factor) / factor, round_up(layer.outputs, held) / held});
+        {widest_, round_up(columns.count, factor) / factor, round_up(outputs, held) / held});
     LayerPacking params{.layer = packed,
                         .weight = layer.weight + columns.first,
                         .bias = columns.with_bias ? layer.bias : nullptr,

@@ -38,8 +38,10 @@ class StageWeights {
         bool with_bias = true;
         Precision precision;
         bool unrotated = false;  // as in LayerPacking
+        bool split = false;      // as in PackedLayer
     };
 
+    PackedLayer add_to_rgb(const RenderLayer& layer);
     PackedLayer add(const RenderLayer& layer, const Columns& columns);
     float* take(int64_t size);
 

@@ -33,11 +33,10 @@ static DIGAN_FAST_INLINE __m512i narrowed_bf16(__m512 values) {
     return _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(values));
 }
 
-// Stores a vector's elements to the low halves, clearing the high ones, or to the high halves.
-static DIGAN_FAST_INLINE void store_half(Bf16x2* to, Vec values, bool high) {
-    __m512i pair = narrowed_bf16(values.v);
-    if (high) pair = _mm512_or_si512(_mm512_loadu_si512(to), _mm512_slli_epi32(pair, 16));
-    _mm512_storeu_si512(to, pair);
+// Stores a vector of pairs.
+static DIGAN_FAST_INLINE void store_pairs(Bf16x2* to, Vec even, Vec odd) {
+    _mm512_storeu_si512(
+        to, _mm512_or_si512(narrowed_bf16(even.v), _mm512_slli_epi32(narrowed_bf16(odd.v), 16)));
 }
 
 // Stores R ≤ 16 pairs.
