@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from digan_fast import video
+from digan_fast.data.sources import Source
 from digan_fast.video.pictures import is_image_name
+
+__all__ = ["CACHE", "SPLITS", "TAKES", "Findings", "Source", "find_videos", "survey"]
 
 TAKES: Final = ("videos", "frames")
 SPLITS: Final = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")
@@ -21,14 +24,6 @@ CACHE: Final = ".digan_fast"
 # What file systems and archives leave behind, and folders for thumbnails beside videos.
 _JUNK: Final = ("__MACOSX", "$RECYCLE.BIN", "System Volume Information", "lost+found", "@eaDir", "#recycle")
 _THUMBNAILS: Final = ("thumbs", "thumbnails", "posters")
-
-
-@dataclass(frozen=True)
-class Source:
-    """One video on disk, and the name of its class if the tree has classes."""
-
-    path: Path
-    label: str | None
 
 
 @dataclass
