@@ -34,6 +34,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "motions": ("digan_fast.cli.motions", "one content with many motions"),
     "convert": ("digan_fast.cli.convert", "a published pickle, or a snapshot, to safetensors"),
     "data check": ("digan_fast.cli.data_check", "what a data set holds, and what of it is broken"),
+    "data pack": ("digan_fast.cli.data_pack", "decode a data set once, into one file for training"),
     "train": ("digan_fast.cli.train", "train on videos"),
     "evaluate": ("digan_fast.cli.evaluate", "measure a snapshot's videos against real ones, by a named protocol"),
     "fit": ("digan_fast.cli.fit", "train a network on one clip, without a generator"),

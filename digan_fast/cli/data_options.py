@@ -14,7 +14,7 @@ from digan_fast.cli.presentation import GivenPath, MaybePath
 if TYPE_CHECKING:
     from digan_fast.data.layouts import Layout
 
-_SETS = Literal["ucf101", "sky", "taichi", "kinetics-food", "stylegan-v", "folder"]
+_SETS = Literal["ucf101", "sky", "taichi", "kinetics-food", "stylegan-v", "folder", "packed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +22,10 @@ class DataOptions:
     """Which videos."""
 
     data: Annotated[tyro.conf.Positional[GivenPath], tyro.conf.arg(metavar="DIR")]
-    """The data set: a folder, or for stylegan-v a zip file."""
+    """The data set: a folder, or a zip file (stylegan-v) or a packed one."""
     set: Annotated[_SETS, tyro.conf.arg(name="set")]
-    """How it is laid out, as published; `folder`: any tree of videos and folders of frames."""
+    """How it is laid out, as published; `folder`: any tree of videos and folders of frames;
+    `packed`: a file of digan-fast data pack."""
     split: Annotated[Literal["train", "test", "both"] | None, OWN_DEFAULT] = None
     """The part to use, by the set's lists or folders; default: both, or all of a set without parts."""
     lists: Annotated[MaybePath, OWN_DEFAULT] = None

@@ -112,8 +112,8 @@ def evaluate_with(options: EvaluateOptions, processes: Processes) -> None:
     from digan_fast import snapshot
     from digan_fast.allocator import keep_freed_memory
     from digan_fast.cli.streams import device_of
-    from digan_fast.data.clips import frame_range
     from digan_fast.data.finding import CACHE, survey
+    from digan_fast.data.frames import frame_range
     from digan_fast.metrics import features
     from digan_fast.metrics.evaluation import evaluate
     from digan_fast.metrics.features.files import file_sha256
@@ -166,7 +166,7 @@ def evaluate_with(options: EvaluateOptions, processes: Processes) -> None:
 def _check(options: EvaluateOptions) -> None:
     """Raises UsageError for invalid options that can be detected before anything is loaded."""
     from digan_fast.cli.streams import check_rate, check_target
-    from digan_fast.data.clips import frame_range
+    from digan_fast.data.frames import frame_range
     from digan_fast.metrics import features
     from digan_fast.training.folder import check_folder
 

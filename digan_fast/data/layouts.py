@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from digan_fast.data.finding import Findings, survey
+from digan_fast.data.packed import Pack
 from digan_fast.data.sources import ZippedFrames, name_of, opened_zip
 from digan_fast.video.pictures import is_image_name
 from digan_fast.video.reading import natural
@@ -53,6 +54,14 @@ class Layout:
         if self.list_number not in (1, 2, 3):
             raise ValueError(f"list_number: {self.list_number}, expected 1, 2 or 3")
         return SETS[self.name].find(self, root)
+
+    def record(self) -> dict[str, str | int | None]:
+        """The choice of a set as plain data."""
+        return {
+            "set": self.name,
+            "split": self.part,
+            "list_number": self.list_number if self.name == "ucf101" else None,
+        }
 
 
 @dataclass(frozen=True)
@@ -166,6 +175,15 @@ def _stylegan_v(layout: Layout, root: Path) -> Findings:
     return found
 
 
+def _packed(layout: Layout, root: Path) -> Findings:
+    """The videos of a packed file, whose parts and classes were found when it was packed."""
+    sources = Pack(root).sources()
+    wanted = [source for source in sources if layout.part in (None, "both", source.part)]
+    if not wanted:
+        raise ValueError(f"split: {root} holds no video of {layout.part}")
+    return Findings(wanted)
+
+
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
@@ -185,4 +203,5 @@ SETS: Final[dict[str, NamedSet]] = {
     ),
     "stylegan-v": NamedSet(_stylegan_v),
     "folder": NamedSet(_folder),
+    "packed": NamedSet(_packed),
 }

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 
-from digan_fast.data.clips import frame_range
+from digan_fast.data.frames import frame_range
 from digan_fast.devices import default_device, usable_device
 from digan_fast.networks import discriminators
 from digan_fast.networks.config import coordinate_config, read_config

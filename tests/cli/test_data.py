@@ -1,4 +1,4 @@
-"""``digan-fast data check``."""
+"""``digan-fast data check`` and ``digan-fast data pack``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import data_sets
 import pytest
 
 from digan_fast.cli import main
+from digan_fast.data.packed import Pack
 
 
 def test_check_prints_what_a_set_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,4 +51,31 @@ def test_data_alone_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> No
     assert main(["data"]) == 0
     assert "data check" in capsys.readouterr().out
     assert main(["data", "chek"]) == 2
-    assert "'data chek' is no command, expected one of data check" in capsys.readouterr().err
+    assert "'data chek' is no command, expected one of data check, data pack" in capsys.readouterr().err
+
+
+def test_pack_lists_what_it_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = data_sets.sky(tmp_path / "sky")
+    out = tmp_path / "sky.pack"
+    words = ["data", "pack", str(root), "--set", "sky", "--split", "train", "--out", str(out), "--workers", "0"]
+    assert main([*words, "--resolution", "8", "--encoding", "jpeg"]) == 0
+    told = capsys.readouterr()
+    assert told.out.splitlines() == ["2 videos, 53 frames, 0 MiB", str(out)]
+    assert "left out: 1 shorter than the 16 frames of a clip" in told.err
+    packed = Pack(out)
+    assert packed.record["set"] == "sky"
+    assert packed.record["frames"]["quality"] == 95
+    assert main(["data", "check", str(out), "--set", "packed", "--decode", "--workers", "0"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [
+        "videos: 2 of 2 can be used: train (2)",
+        "frames: 53; a video has 20 to 33, the median 33",
+    ]
+    for more, code, expected in (
+        (["--resolution", "0"], 2, "--resolution: 0, expected 1 to"),
+        (["--resolution", "8", "--quality", "0"], 2, "--quality: 0, expected 1 to 100"),
+        (["--resolution", "8", "--frames", "3"], 2, "--frames: '3', expected START:STOP"),
+        (["--resolution", "16"], 1, r"--out: .*sky\.pack exists with other contents"),
+    ):
+        assert main([*words, *more]) == code
+        assert re.search(expected, capsys.readouterr().err)
