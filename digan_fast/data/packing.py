@@ -136,7 +136,7 @@ def pack(
         try:
             packing.run(workers, progress)
             packing.finish(record, found.left_out, out)
-        except _NothingError as error:
+        except _UnusableError as error:
             shutil.rmtree(work, ignore_errors=True)
             raise ValueError(str(error)) from None
     shutil.rmtree(work, ignore_errors=True)
@@ -150,8 +150,8 @@ def _complete(path: Path) -> Pack | None:
         return None
 
 
-class _NothingError(ValueError):
-    """No video can be used."""
+class _UnusableError(ValueError):
+    """No video can be used, or one cannot and all were asked for."""
 
 
 class _Packing:
@@ -214,7 +214,7 @@ class _Packing:
             for (number, source), result in results:
                 part = _Part(broken=reason(source, result)) if isinstance(result, CrashedError) else result
                 if part.broken is not None and self.strict:
-                    raise ValueError(f"data: {part.broken}")
+                    raise _UnusableError(f"data: {part.broken}")
                 path = self.work / f"{number}.part"
                 if self._is_used(part):
                     with open(path, "rb") as decoded:
@@ -257,7 +257,7 @@ class _Packing:
         return FIRST_FRAME + sum(sum(part.sizes) for part in used)
 
     def _left_out(self) -> list[str]:
-        """A line for each broken video, and one for the short ones.  Raises _NothingError if no video is left."""
+        """A line for each broken video, and one for the short ones.  Raises _UnusableError if no video is left."""
         broken = [part.broken for part in self.parts if part.broken is not None]
         short = [
             f"{source.path} ({part.frames})"
@@ -273,7 +273,7 @@ class _Packing:
             why = f"no video has the {self.how.shortest} frames of a clip among those to use"
             if broken:
                 why = f"{why}; {len(broken)} of {len(self.parts)} cannot be read: {broken[0]}"
-            raise _NothingError(f"data: {why}")
+            raise _UnusableError(f"data: {why}")
         return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -10,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 from multiprocessing.synchronize import Event
 from typing import Any, Final, TypeVar
 
@@ -37,12 +39,32 @@ def abandoned() -> bool:
     return _left is not None and _left.is_set()
 
 
+@contextlib.contextmanager
+def deaf_children() -> Iterator[None]:
+    """Processes started in this block never get Ctrl-C, SIGTERM and SIGHUP, which reach a whole group of processes.
+
+    Blocked signals are inherited, so that there is no moment of their start at which these kill them.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    # Otherwise started with the first of them, when Python 3.11 would unblock the signals here.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def ignore_signals() -> None:
-    """Leaves Ctrl-C, SIGTERM and SIGHUP, which reach a whole group of processes, to the process that collects."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is not None:
-            signal.signal(number, signal.SIG_IGN)
+    """Does in a worker what :func:`deaf_children` does where signals cannot be blocked."""
+    for number in _signals():
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _signals() -> list[signal.Signals]:
+    return [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def in_order(
@@ -101,7 +123,8 @@ class _Pool:
         self._executor = self._begun()
 
     def submit(self, function: Callable[[_Item], _Result], item: _Item) -> Future[_Result]:
-        return self._executor.submit(function, item)
+        with deaf_children():
+            return self._executor.submit(function, item)
 
     def renew(self) -> None:
         """New processes in place of those of a broken pool."""

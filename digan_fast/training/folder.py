@@ -18,6 +18,7 @@ STATE: Final = "state.pt"
 SNAPSHOT: Final = "snapshot.safetensors"
 CONFIG: Final = "config.json"
 LOG: Final = "log.jsonl"
+PACK: Final = "data.pack"
 SAMPLES: Final = "samples"
 _LOCK: Final = ".lock"
 
