@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from multiprocessing.util import Finalize
 from typing import Any, Final
 
 import torch
@@ -97,3 +99,6 @@ def _as_is(found: Any) -> Any:
 
 def _begin(worker: int) -> None:
     ignore_signals()
+    # The last of what a process does: where a thread still writes a batch into the full pipe, Python's own end of the
+    # process was seen to abort ("terminate called without an active exception").
+    Finalize(None, os._exit, args=(0,), exitpriority=-100)

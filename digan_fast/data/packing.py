@@ -26,7 +26,7 @@ from digan_fast.data.finding import Findings
 from digan_fast.data.packed import ENCODINGS, FIRST_FRAME, MAGIC, Pack, PackedVideo, is_pack, write_tail
 from digan_fast.data.sources import Source, fingerprint, name_of, reason
 from digan_fast.data.workers import CrashedError, abandoned, in_order
-from digan_fast.files import take_lock, why_not_writable
+from digan_fast.files import raise_if_full, take_lock, why_not_writable
 from digan_fast.video.frames import to_pillow
 
 # Seconds of work between entries of the journal, which is what a power failure or a kill may cost.
@@ -109,7 +109,8 @@ def pack(
     strict: a video that cannot be read is an error.
     replace: an ``out`` of other contents is replaced.
 
-    Raises ValueError if no video can be used, if ``out`` exists with other contents, or if another process packs it.
+    Raises ValueError if no video can be used, if ``out`` exists with other contents, or if another process packs it;
+    OSError, naming ``out``, if the disk is full, after which the same call goes on as after a kill.
     """
     how.check()
     why = why_not_writable(out.parent)
@@ -139,6 +140,9 @@ def pack(
         except _UnusableError as error:
             shutil.rmtree(work, ignore_errors=True)
             raise ValueError(str(error)) from None
+        except OSError as error:
+            raise_if_full(out, work, error)
+            raise
     shutil.rmtree(work, ignore_errors=True)
     return Pack(out)
 

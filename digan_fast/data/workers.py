@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
@@ -68,7 +68,7 @@ def _signals() -> list[signal.Signals]:
 
 
 def in_order(
-    function: Callable[[_Item], _Result], items: Iterable[_Item], workers: int
+    function: Callable[[_Item], _Result], items: Sequence[_Item], workers: int
 ) -> Iterator[tuple[_Item, _Result | CrashedError]]:
     """Each item and ``function(item)``, in the order of the items, at most ``4·workers`` of them begun ahead.
 
@@ -79,7 +79,7 @@ def in_order(
         for item in items:
             yield item, function(item)
         return
-    with _Pool(workers) as pool:
+    with _Pool(max(1, min(workers, len(items)))) as pool:
         rest = iter(items)
         waiting: deque[tuple[_Item, Future[_Result]]] = deque()
         while True:

@@ -103,6 +103,8 @@ def check_networks(
         warnings.filterwarnings("ignore", "for .*: copying from a non-meta parameter", UserWarning)
         for name, network in (("G", G), ("D", D), ("G_ema", G)):
             network.load_state_dict(state[name], assign=False)
+    if "data_rng" in state:
+        _say("resume: the version that began this run drew its pairs otherwise; they are others from here on")
     for name, then, now in (
         ("threads", saved.get("threads_used"), torch.get_num_threads()),
         ("checkpoint", saved.get("checkpoint"), config.checkpoint),

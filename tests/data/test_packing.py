@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import pickle
@@ -9,12 +10,14 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import data_sets
 import pytest
 import torch
+from PIL import Image
 from small_runs import frame_folder
 
 from digan_fast import video
@@ -97,6 +100,40 @@ def test_zip_files_and_packed_files_are_packed(tmp_path: Path) -> None:
         frames = zipped.frames(number, range(17))
         assert torch.equal(frames, folder.frames(number, range(17)))
         assert torch.equal(again.frames(number, range(17)), torch.stack([video.square(f, 4) for f in frames]))
+
+
+def test_zipped_pictures_are_turned_as_viewers_show_them(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = Image.new("RGBA", (16, 8), (200, 100, 0, 128))
+    picture.paste((0, 200, 0, 255), (0, 0, 8, 8))
+    (tmp_path / "v").mkdir()
+    picture.save(tmp_path / "v" / "0.png", exif=exif)
+    with zipfile.ZipFile(tmp_path / "v.zip", "w") as archive:
+        archive.write(tmp_path / "v" / "0.png", "v/0.png")
+    frame = pack(tmp_path / "v.zip", tmp_path / "v.pack", "stylegan-v").frames(0, [0])[0]
+    assert frame[:, 1, 4].tolist() == [0, 200, 0]
+    assert (frame[:, 6, 4] - torch.tensor([100, 50, 0])).abs().max() <= 1
+    assert torch.equal(frame, video.square(video.read(tmp_path / "v")[0][0], 8))
+
+
+def test_a_full_disk_is_named_and_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for index in range(3):
+        frame_folder(tmp_path / "v" / str(index), 5)
+    monkeypatch.setattr(packing, "_JOURNAL", 0.0)
+    kept = packing._kept
+
+    def full(frames: Any, journal: Any, pending: Any) -> None:
+        if Path(frames.name).stat().st_size > 1500:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        kept(frames, journal, pending)
+
+    monkeypatch.setattr(packing, "_kept", full)
+    with pytest.raises(OSError, match=r"v\.pack: not written, no space left on device"):
+        pack(tmp_path / "v", tmp_path / "v.pack")
+    monkeypatch.setattr(packing, "_kept", kept)
+    assert len((tmp_path / ".v.pack.packing" / "journal").read_text().splitlines()) == 3
+    assert pack(tmp_path / "v", tmp_path / "v.pack").frame_count == 15
 
 
 @pytest.mark.parametrize("encoding", ["raw", "jpeg"])
@@ -182,6 +219,51 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     os.truncate(bad, 200)
     with pytest.raises(OSError, match=r"bad\.pack: it ends before byte"):
         opened.frames(0, [19])
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc")
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    """Peak memory while 100 MB are packed, read from end to end, and drawn from: within 8 MB of that for 2 MB."""
+    code = """
+import sys, torch
+from dataclasses import dataclass
+from pathlib import Path
+from digan_fast.data import packing
+from digan_fast.data.clips import Clips
+from digan_fast.data.finding import Findings
+from digan_fast.data.sources import Source
+
+@dataclass(frozen=True)
+class Made(Source):
+    frame_count: int = 0
+    def frames(self, fps=None):
+        return (torch.full((3, 64, 64), index % 256, dtype=torch.uint8) for index in range(self.frame_count))
+    def rate(self):
+        return None
+    def files(self):
+        return []
+
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
+
+def work(count):
+    root = Path(sys.argv[1])
+    found = Findings([Made(root / f"{count}", None, frame_count=count)])
+    how = packing.Preparation(64)
+    packed = packing.pack(root, found, how, {}, root / f"{count}.pack", progress=False)
+    for frame in packed.sources()[0].frames():
+        pass
+    Clips(packed).batch(0, 64)
+    return packed.path.stat().st_size
+
+work(200)
+before = peak()
+assert work(8000) > 98e6
+print(peak() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 8e6
 
 
 def test_a_second_packing_of_the_same_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
