@@ -10,7 +10,7 @@ import secrets
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 _LONGEST_NAME: Final = 255
 _LONGEST_SUFFIX: Final = 16
@@ -48,6 +48,23 @@ def remove_leftovers(folder: Path, names: Iterable[str]) -> None:
             if entry.is_file(follow_symlinks=False) and any(pattern.fullmatch(entry.name) for pattern in patterns):
                 with contextlib.suppress(OSError):
                     os.unlink(entry.path)
+
+
+def take_lock(lock: IO[str]) -> None:
+    """Locks an open file for this process; without file locking, does nothing.
+
+    Raises BlockingIOError if another process holds the lock.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return
 
 
 @contextlib.contextmanager

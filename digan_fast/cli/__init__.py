@@ -25,13 +25,16 @@ from digan_fast.cli.errors import UsageError
 
 __all__ = ["COMMANDS", "main"]
 
-# Each command's module has `run(options)`; the annotation of `options` is the dataclass to parse.
+# Each command's module has `run(options)`; the annotation of `options` is the dataclass to parse. A command may have
+# two words, the first of which is no command of its own.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "info": ("digan_fast.cli.info", "versions, this machine, and which kernels run on it"),
     "generate": ("digan_fast.cli.generate", "videos from seeds"),
     "interpolate": ("digan_fast.cli.interpolate", "from one seed's video to the next"),
     "motions": ("digan_fast.cli.motions", "one content with many motions"),
     "convert": ("digan_fast.cli.convert", "a published pickle, or a snapshot, to safetensors"),
+    "data check": ("digan_fast.cli.data_check", "what a data set holds, and what of it is broken"),
+    "data pack": ("digan_fast.cli.data_pack", "decode a data set once, into one file for training"),
     "train": ("digan_fast.cli.train", "train on videos"),
     "evaluate": ("digan_fast.cli.evaluate", "measure a snapshot's videos against real ones, by a named protocol"),
     "fit": ("digan_fast.cli.fit", "train a network on one clip, without a generator"),
@@ -57,8 +60,9 @@ def _main(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     detailed = "--traceback" in words or bool(os.environ.get(TRACEBACK))
     words = [word for word in words if word != "--traceback"]
-    command = words[0] if words else "--help"
-    if command in ("-h", "--help"):
+    length = 2 if " ".join(words[:2]) in COMMANDS else 1
+    command = " ".join(words[:length]) if words else "--help"
+    if command in ("-h", "--help") or (_grouped(command) and words[1:] in ([], ["-h"], ["--help"])):
         print(_help())
         return 0
     if command == "--version":
@@ -66,8 +70,9 @@ def _main(argv: Sequence[str] | None) -> int:
         return 0
     try:
         if command not in COMMANDS:
-            raise UsageError(f"{command!r} is no command, expected one of {', '.join(COMMANDS)}")
-        run, options = _parse(command, words[1:])
+            named = " ".join(words[:2]) if _grouped(command) else command
+            raise UsageError(f"{named!r} is no command, expected one of {', '.join(_grouped(command) or COMMANDS)}")
+        run, options = _parse(command, words[length:])
         if run is not None:
             run(options)
     except UsageError as error:
@@ -81,6 +86,11 @@ def _main(argv: Sequence[str] | None) -> int:
         _complain("digan-fast: terminated")
         return 128 + signalled.number
     return 0
+
+
+def _grouped(word: str) -> list[str]:
+    """The commands of two words that begin with this one."""
+    return [name for name in COMMANDS if name.startswith(f"{word} ")]
 
 
 class _Terminated(BaseException):

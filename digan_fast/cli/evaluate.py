@@ -44,7 +44,7 @@ class EvaluateOptions:
     snapshot: Annotated[tyro.conf.Positional[GivenPath], tyro.conf.arg(metavar="SNAPSHOT")]
     """A snapshot, a published pickle, the folder of a run, or the word shipped."""
     data: Annotated[tyro.conf.Positional[GivenPath], tyro.conf.arg(metavar="DATA")]
-    """The real videos: a file, a folder of frames, or a tree of either."""
+    """The real videos: a file of digan-fast data pack, a video file, a folder of frames, or a tree of either."""
     protocol: Literal["digan", "stylegan-v", "digan-proxy"]
     """What is compared, and how; `digan-proxy`: 512 videos, 5 trials."""
     metrics: Annotated[str | None, OWN_DEFAULT] = None
@@ -112,8 +112,8 @@ def evaluate_with(options: EvaluateOptions, processes: Processes) -> None:
     from digan_fast import snapshot
     from digan_fast.allocator import keep_freed_memory
     from digan_fast.cli.streams import device_of
-    from digan_fast.data.clips import frame_range
     from digan_fast.data.finding import CACHE, survey
+    from digan_fast.data.frames import frame_range
     from digan_fast.metrics import features
     from digan_fast.metrics.evaluation import evaluate
     from digan_fast.metrics.features.files import file_sha256
@@ -166,7 +166,8 @@ def evaluate_with(options: EvaluateOptions, processes: Processes) -> None:
 def _check(options: EvaluateOptions) -> None:
     """Raises UsageError for invalid options that can be detected before anything is loaded."""
     from digan_fast.cli.streams import check_rate, check_target
-    from digan_fast.data.clips import frame_range
+    from digan_fast.data.frames import frame_range
+    from digan_fast.data.packed import is_pack
     from digan_fast.metrics import features
     from digan_fast.training.folder import check_folder
 
@@ -175,6 +176,8 @@ def _check(options: EvaluateOptions) -> None:
         if value is not None and not least <= value <= most:
             raise UsageError(f"--{name.replace('_', '-')}: {value}, expected {least} to {most}")
     check_rate(options.fps)
+    if options.fps is not None and is_pack(options.data):
+        raise UsageError(f"--fps: {options.fps:g}, but the frames of {options.data} have no times any more")
     if not 0 <= options.seed < 2**31:
         raise UsageError(f"--seed: {options.seed}, expected 0 to 2**31 - 1")
     if options.out.suffix.lower() != ".json":

@@ -1,157 +1,110 @@
-"""Clips from a video file, a folder of frames or a tree of either, and the pairs of frames that training draws."""
+"""Pairs of frames from the clips of a packed file, as training sees them."""
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from digan_fast import video
-from digan_fast.data.finding import Source, find_videos
-
-__all__ = ["Clips", "Source", "find_videos"]
+from digan_fast.data.packed import Pack
+from digan_fast.data.sampling import Sampler
+from digan_fast.data.sources import Source
 
 
-def frame_range(text: str) -> slice:
-    """``START:STOP`` as a slice, either end left out at will.  Raises ValueError for anything else."""
-    try:
-        start, stop = (int(part) if part else None for part in text.split(":"))
-    except ValueError:
-        raise ValueError(f"frames: {text!r}, expected START:STOP") from None
-    first = start or 0
-    if first < 0 or (stop is not None and stop <= first):
-        raise ValueError(f"frames: {text!r}, expected START:STOP with 0 ≤ START < STOP")
-    return slice(start, stop)
+class Batch(NamedTuple):
+    """Pairs as they are read: uint8 [B, 2, 3, R, R], Δt [B] in [0, 1], the number of each pair's class [B]."""
 
+    pixels: Tensor
+    gaps: Tensor
+    labels: Tensor
 
-class Frames:
-    """A growing uint8 [N, 3, H, W] held in memory once: the C library moves large blocks by remapping their pages."""
-
-    def __init__(self, height: int, width: int) -> None:
-        self._array = numpy.empty((0, 3, height, width), numpy.uint8)
-        self._count = 0
-
-    def append(self, frame: Tensor) -> None:
-        if self._count == len(self._array):
-            self._resize(self._count + max(16, self._count // 8))
-        self._array[self._count] = frame.numpy()
-        self._count += 1
-
-    def tensor(self) -> Tensor:
-        """All frames; nothing is appended afterwards."""
-        self._resize(self._count)
-        return torch.from_numpy(self._array)
-
-    def __len__(self) -> int:
-        return self._count
-
-    def _resize(self, count: int) -> None:
-        self._array.resize((count, *self._array.shape[1:]), refcheck=False)
+    def on(self, device: torch.device, c_dim: int) -> tuple[Tensor, Tensor]:
+        """``(pairs [B, 7, R, R], labels [B, c_dim])``: two frames in [−1, 1] and a plane of Δt; one-hot labels."""
+        pixels = self.pixels.to(device, non_blocking=True).to(torch.float32).div_(127.5).sub_(1).flatten(1, 2)
+        plane = self.gaps.to(device).view(-1, 1, 1, 1).expand(-1, 1, *pixels.shape[2:])
+        one_hot = torch.zeros(len(self.labels), c_dim)
+        if c_dim:
+            one_hot.scatter_(1, self.labels[:, None], 1.0)
+        return torch.cat((pixels, plane), dim=1), one_hot.to(device)
 
 
 class Clips:
-    """Every clip of ``length`` frames, ``stride`` apart, of the given videos, each held as uint8 [N, 3, R, R].
+    """The clips of some videos of a packed file, of which a :class:`Sampler` draws pairs; it may be pickled.
 
-    ``mirror`` doubles the clips with horizontal flips.  ``fps`` resamples videos by time.  Videos that are damaged (an
-    error if ``strict``) or too short for a clip are left out, with a line in ``left_out``; ValueError if all are.
-    ``classes`` are the names of all classes of the sources.
+    videos: their numbers in the file; None is all.  frames: which frames of each to use.  conditional: whether pairs
+    have labels, the videos' classes.  The other arguments are the sampler's.
+
+    Videos without a clip are not drawn; ``left_out`` has a line about them.  Raises ValueError if no video has one, or
+    one to be drawn has no class and ``conditional`` asks for it.
     """
 
     def __init__(
         self,
-        sources: list[Source],
-        resolution: int,
+        pack: Pack,
         length: int = 16,
         stride: int = 1,
         frames: slice | None = None,
-        crop: str = "center",
+        clips: str = "every",
         mirror: bool = True,
-        progress: bool = False,
-        fps: float | None = None,
-        strict: bool = False,
+        conditional: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        videos: Sequence[int] | None = None,
     ) -> None:
-        if length < 2 or stride < 1:
-            raise ValueError(f"clip length, stride: {length}, {stride}, expected at least 2 and 1")
-        part = slice(None) if frames is None else frames
-        self.length = length
-        self.stride = stride
-        self.mirror = mirror
-        self.classes = sorted({source.label for source in sources if source.label is not None})
-        self.videos: list[Tensor] = []
-        self.used: list[Source] = []
-        self.labels: list[int] = []
-        self.left_out: list[str] = []
-        starts: list[tuple[int, int]] = []
+        self.pack = pack
+        self.part = slice(None) if frames is None else frames
+        self._first = self.part.start or 0
+        self.videos = list(range(len(pack.videos)) if videos is None else videos)
+        entries = [pack.videos[number] for number in self.videos]
+        counts = [len(range(entry.frames)[self.part]) for entry in entries]
         span = (length - 1) * stride + 1
-        short: list[str] = []
-        for source in tqdm(sources, desc="reading", unit="video", disable=not progress):
-            pixels = Frames(resolution, resolution)
-            try:
-                # Folders of frames have no timestamps.
-                moving = {} if fps is None or source.path.is_dir() else {"fps": fps}
-                decoded = video.iter_frames(source.path, **moving)
-                for frame in itertools.islice(decoded, part.start, part.stop, part.step):
-                    pixels.append(video.square(frame, resolution, crop))
-            except (ValueError, OSError) as error:
-                reason = str(error) if str(source.path) in str(error) else f"{source.path}: {error}"
-                if strict:
-                    raise ValueError(f"data: {reason}") from error
-                self.left_out.append(reason)
-                continue
-            if len(pixels) < span:
-                short.append(f"{source.path} ({len(pixels)})")
-                continue
-            starts += [(len(self.videos), start) for start in range(len(pixels) - span + 1)]
-            self.videos.append(pixels.tensor())
-            self.used.append(source)
-            self.labels.append(0 if source.label is None else self.classes.index(source.label))
-        damaged = len(self.left_out)
-        if short:
-            more = f" and {len(short) - 3} more" if len(short) > 3 else ""
-            listed = ", ".join(short[:3])
-            self.left_out.append(f"{len(short)} shorter than the {span} frames of a clip: {listed}{more}")
-        if not starts:
+        if max(counts, default=0) < span:
             apart = f"{length}, {stride} apart"
-            reason = f"no video has the {span} frames of a clip ({apart}) among those to use"
-            if damaged:
-                reason = f"{reason}; {damaged} of {len(sources)} cannot be read: {self.left_out[0]}"
-            raise ValueError(f"data: {reason}")
-        self.starts = starts
+            raise ValueError(f"data: no video has the {span} frames of a clip ({apart}) among those to use")
+        self.sampler = Sampler(counts, length, stride, clips, mirror, seed, rank, world)
+        self.classes = sorted({str(entry.label) for entry in entries}) if conditional else []
+        unnamed = next((entry.name for entry in entries if conditional and entry.label is None), None)
+        if unnamed is not None:
+            raise ValueError(f"conditional: {unnamed} of {pack.path} has no class; pack the data with --conditional")
+        self._labels = [self.classes.index(str(entry.label)) if conditional else 0 for entry in entries]
+        without = [entry.name for place, entry in enumerate(entries) if not self.sampler.clips_of(place)]
+        self.left_out = [f"{len(without)} without a clip of {span} frames, such as {without[0]}"] if without else []
 
     def __len__(self) -> int:
-        return len(self.starts) * (2 if self.mirror else 1)
+        """The number of clips, of which mirrored ones count as others."""
+        return len(self.sampler) * (2 if self.sampler.mirror else 1)
 
     @property
     def c_dim(self) -> int:
         """The size of a label: the number of classes, 0 if unconditional."""
         return len(self.classes)
 
-    def pairs(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """``(pairs [B, 7, R, R], labels [B, c_dim])``: two frames of a clip in [−1, 1] and a plane of their Δt.
+    @property
+    def frame_count(self) -> int:
+        return sum(self.sampler.counts)
 
-        The frames are int(Beta(2, 1)·length) and int(Beta(1, 2)·length), sorted; they may coincide.
+    @property
+    def used(self) -> list[Source]:
+        """The videos that have a clip."""
+        sources = self.pack.sources()
+        return [sources[number] for place, number in enumerate(self.videos) if self.sampler.clips_of(place)]
+
+    def batch(self, seen: int, batch: int) -> Batch:
+        """The pairs of the step after ``seen`` pairs of the run; see :meth:`Sampler.draw`.
+
+        Raises what :meth:`Pack.frames` raises.
         """
-        chosen = torch.randint(len(self), (batch,), generator=generator)
-        uniform = torch.rand(2, batch, generator=generator)
-        # Inverse distribution functions: √u for Beta(2, 1), 1 − √u for Beta(1, 2).
-        late, early = uniform[0].sqrt(), 1 - uniform[1].sqrt()
-        index = (torch.stack((late, early), 1) * self.length).long().clamp(0, self.length - 1)
-        index = index.sort(dim=1).values
-        frames = torch.stack([self._frames(int(c), int(a), int(b)) for c, (a, b) in zip(chosen, index, strict=True)])
-        pixels = frames.to(torch.float32).div_(127.5).sub_(1).flatten(1, 2)
-        difference = (index[:, 1] - index[:, 0]) / (self.length - 1)
-        plane = difference.view(-1, 1, 1, 1).expand(-1, 1, *pixels.shape[2:])
-        labels = torch.tensor([self.labels[self.starts[int(c) % len(self.starts)][0]] for c in chosen])
-        one_hot = torch.zeros(batch, self.c_dim)
-        if self.c_dim:
-            one_hot.scatter_(1, labels[:, None], 1.0)
-        return torch.cat((pixels, plane), dim=1), one_hot
-
-    def _frames(self, clip: int, first: int, second: int) -> Tensor:
-        """Two frames of a clip, uint8 [2, 3, R, R]; clips from ``len(starts)`` on are the mirrored ones."""
-        number, start = self.starts[clip % len(self.starts)]
-        pixels = self.videos[number][[start + first * self.stride, start + second * self.stride]]
-        return pixels.flip(-1) if clip >= len(self.starts) else pixels
+        drawn = self.sampler.draw(seen, batch)
+        side = self.pack.resolution
+        pixels = torch.empty((batch, 2, 3, side, side), dtype=torch.uint8)
+        for place, (video, first, second, mirrored) in enumerate(
+            zip(drawn.videos, drawn.first, drawn.second, drawn.mirrored, strict=True)
+        ):
+            pair = self.pack.frames(self.videos[video], [self._first + int(first), self._first + int(second)])
+            pixels[place] = pair.flip(-1) if mirrored else pair
+        gaps = torch.from_numpy((drawn.gaps / (self.sampler.length - 1)).astype(numpy.float32))
+        return Batch(pixels, gaps, torch.tensor([self._labels[video] for video in drawn.videos]))

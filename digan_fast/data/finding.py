@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -10,7 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from digan_fast import video
+from digan_fast.data.packed import Pack, is_pack
+from digan_fast.data.sources import Source
 from digan_fast.video.pictures import is_image_name
+
+__all__ = ["CACHE", "SPLITS", "TAKES", "Findings", "Source", "find_videos", "survey"]
 
 TAKES: Final = ("videos", "frames")
 SPLITS: Final = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")
@@ -21,14 +26,6 @@ CACHE: Final = ".digan_fast"
 # What file systems and archives leave behind, and folders for thumbnails beside videos.
 _JUNK: Final = ("__MACOSX", "$RECYCLE.BIN", "System Volume Information", "lost+found", "@eaDir", "#recycle")
 _THUMBNAILS: Final = ("thumbs", "thumbnails", "posters")
-
-
-@dataclass(frozen=True)
-class Source:
-    """One video on disk, and the name of its class if the tree has classes."""
-
-    path: Path
-    label: str | None
 
 
 @dataclass
@@ -53,7 +50,7 @@ def survey(
     take: str | None = None,
     but: Iterable[Path] = (),
 ) -> Findings:
-    """The videos at or below ``root``: files, animations and folders of frames, in sorted order.
+    """The videos at or below ``root``: files, animations and folders of frames, in sorted order; or of a packed file.
 
     Hidden files and folders, folders of training runs, files and folders already seen (through symbolic links) and
     those in ``but`` are left out.  A folder with videos is not a folder of frames: pictures beside them are left out.
@@ -68,6 +65,8 @@ def survey(
     root = Path(root)
     if not root.exists():
         raise FileNotFoundError(f"data: {root} does not exist")
+    if is_pack(root):
+        return _packed(root, conditional, split)
     if take not in (None, *TAKES):
         raise ValueError(f"take: {take!r}, expected one of {', '.join(TAKES)}")
     found = Findings()
@@ -84,6 +83,17 @@ def survey(
             raise ValueError(f"data: {path} lies in no class folder, which conditional training needs")
         found.sources.append(Source(path, parents[0] if conditional else None))
     return found
+
+
+def _packed(path: Path, conditional: bool, split: str | None) -> Findings:
+    """The videos of a packed file, by the parts and classes that were found when it was packed."""
+    sources = [source for source in Pack(path).sources() if split in (None, "all", source.part)]
+    if not sources:
+        raise ValueError(f"split: {split!r}, but {path} holds no video of that part")
+    unnamed = next((source.path for source in sources if source.label is None), None)
+    if conditional and unnamed is not None:
+        raise ValueError(f"data: {unnamed} has no class, which conditional training needs; data pack --conditional")
+    return Findings([source if conditional else dataclasses.replace(source, label=None) for source in sources])
 
 
 def _split(root: Path, split: str | None, found: Findings) -> Path:

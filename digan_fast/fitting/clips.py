@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from digan_fast import video
-from digan_fast.data.clips import Frames
+from digan_fast.data.frames import Frames
 from digan_fast.inr import Clip
 
 # Bytes of frames held in memory.

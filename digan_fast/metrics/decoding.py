@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from digan_fast.data.sources import Source
 from digan_fast.metrics.protocols import Protocol
 from digan_fast.metrics.real import Draw, Listing, Reading
 
@@ -20,12 +20,12 @@ class ClipReader:
     ``starts``: the first frames of all clips that may be read; what later ones share with those read before is kept.
     """
 
-    def __init__(self, path: Path, starts: Sequence[int], protocol: Protocol, reading: Reading) -> None:
-        self._path = path
+    def __init__(self, source: Source, starts: Sequence[int], protocol: Protocol, reading: Reading) -> None:
+        self._path = source.path
         self._reading = reading
         self._offsets = range(0, protocol.length * protocol.stride, protocol.stride)
         self._needed = {start + offset for start in starts for offset in self._offsets}
-        self._decoded = enumerate(reading.decoded(path))
+        self._decoded = enumerate(reading.decoded(source))
         self._passed = 0
         self._frames: dict[int, Tensor] = {}
 
@@ -75,8 +75,8 @@ class ClipDecoder:
         if self._reader is None or number != self._number:
             bounds = torch.searchsorted(self._videos, torch.tensor([number, number + 1])).tolist()
             every = self._starts[slice(*bounds)].tolist()
-            path = self._listing.sources[number].path
-            self._number, self._reader = number, ClipReader(path, every, self._protocol, self._reading)
+            source = self._listing.sources[number]
+            self._number, self._reader = number, ClipReader(source, every, self._protocol, self._reading)
             self._before = None
         self._before = self._pool.submit(_read_after, self._before, self._reader, starts)
         return self._before

@@ -10,6 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from digan_fast.data.sources import fingerprint
 from digan_fast.files import why_not_writable
 from digan_fast.metrics.decoding import ClipDecoder, ClipReader
 from digan_fast.metrics.features import FeatureNetwork
@@ -23,7 +24,6 @@ from digan_fast.metrics.real import (
     clip_names,
     decoders,
     draw,
-    fingerprint,
     survey_frames,
 )
 from digan_fast.metrics.store import BLOCK, Store
@@ -50,8 +50,7 @@ class RealFeatures:
         """The first clip, uint8 [1, T, 3, H, W], its features tried."""
         clips = self.draw.clips[:1].tolist()
         ((number, start),) = clips
-        path = self.listing.sources[number].path
-        pixels = ClipReader(path, [start], self.protocol, self.data.reading).read([start])
+        pixels = ClipReader(self.listing.sources[number], [start], self.protocol, self.data.reading).read([start])
         tried = self.network(pixels, clip_names(self.listing, clips))
         _check_rows("real", len(self.draw.trials[0]), tried)
         return pixels

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import os
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,9 +14,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from digan_fast import video
-from digan_fast.data.finding import Source
+from digan_fast.data.sources import Source, reason
 from digan_fast.metrics.protocols import Protocol
-from digan_fast.video.pictures import is_image_name
 
 
 class UnfitFrameError(ValueError):
@@ -54,11 +51,10 @@ class Reading:
         self.check(frame, path)
         return frame if self.crop is None else video.square(frame, self.size, self.crop)
 
-    def decoded(self, path: Path) -> Iterator[Tensor]:
+    def decoded(self, source: Source) -> Iterator[Tensor]:
         """The frames to use of a video, as they are."""
-        moving = {} if self.fps is None or path.is_dir() else {"fps": self.fps}
         part = self.frames
-        return itertools.islice(video.iter_frames(path, **moving), part.start, part.stop, part.step)
+        return itertools.islice(source.frames(self.fps), part.start, part.stop, part.step)
 
 
 @dataclass
@@ -73,26 +69,6 @@ class Listing:
         """A line about the videos that are shorter than a clip."""
         few = [source for source, count in zip(self.sources, self.counts, strict=True) if 0 < count < protocol.span]
         return [f"{len(few)} shorter than the {protocol.span} frames of a clip, such as {few[0].path}"] if few else []
-
-
-def fingerprint(root: Path, sources: Sequence[Source]) -> tuple[str, str]:
-    """Two SHA-256: of the list of files and their sizes, the same for every copy; and of their times as well."""
-    listed, timed = hashlib.sha256(), hashlib.sha256()
-    base = root if root.is_dir() else root.parent
-    for source in sources:
-        for path in _files(source.path):
-            status = path.stat()
-            line = f"{path.relative_to(base).as_posix()}\0{status.st_size}\n".encode()
-            listed.update(line)
-            timed.update(line + str(status.st_mtime_ns).encode())
-    return listed.hexdigest(), timed.hexdigest()
-
-
-def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    with os.scandir(path) as entries:
-        return sorted(Path(entry.path) for entry in entries if is_image_name(entry.name))
 
 
 @contextmanager
@@ -111,7 +87,7 @@ def survey_frames(sources: Sequence[Source], reading: Reading, workers: int, pro
     One that cannot be read is left out.  Raises UnfitFrameError, naming the file, for one whose frames do not fit.
     """
     with decoders(workers) as pool:
-        counted = pool.map(lambda source: _count(source.path, reading), sources)
+        counted = pool.map(lambda source: _count(source, reading), sources)
         bar = tqdm(counted, desc="counting frames", total=len(sources), unit="video", disable=not progress)
         counts = list(bar)
     listing = Listing(list(sources), [count if isinstance(count, int) else 0 for count in counts])
@@ -119,22 +95,18 @@ def survey_frames(sources: Sequence[Source], reading: Reading, workers: int, pro
     return listing
 
 
-def _count(path: Path, reading: Reading) -> int | str:
+def _count(source: Source, reading: Reading) -> int | str:
     """The number of frames to use, or why the file cannot be read."""
     try:
-        first = next(iter(video.iter_frames(path)))
-        count = video.frame_count(path)
+        first = next(iter(source.frames()))
+        count = source.count()
     except (ValueError, OSError) as error:
-        return _reason(path, error)
-    reading.check(first, path)
-    if reading.fps is not None and not path.is_dir():
-        rate = video.frame_rate(path)
+        return reason(source, error)
+    reading.check(first, source.path)
+    if reading.fps is not None and not source.path.is_dir():
+        rate = source.rate()
         count = count if rate is None else int(count * reading.fps / rate)
     return len(range(count)[reading.frames])
-
-
-def _reason(path: Path, error: Exception) -> str:
-    return str(error) if str(path) in str(error) else f"{path}: {error}"
 
 
 def check_drawn(
@@ -161,20 +133,24 @@ def check_drawn(
     bar = tqdm(desc="checking videos", total=len(todo), unit="video", disable=not progress)
     with decoders(workers) as pool, bar:
         while todo:
-            paths = [listing.sources[number].path for number in todo]
-            new = [(path, promised[number]) for path, number in zip(paths, todo, strict=True) if path not in known]
+            sources = [listing.sources[number] for number in todo]
+            new = [
+                (source, promised[number])
+                for source, number in zip(sources, todo, strict=True)
+                if source.path not in known
+            ]
             results = pool.map(lambda each: _decodable(each[0], each[1], reading), new)
-            for (path, _), found in zip(new, results, strict=True):
-                known[path] = found
+            for (source, _), found in zip(new, results, strict=True):
+                known[source.path] = found
                 bar.update()
-            for path, number in zip(paths, todo, strict=True):
-                found = known[path]
+            for source, number in zip(sources, todo, strict=True):
+                found = known[source.path]
                 if isinstance(found, str):
                     listing.counts[number] = 0
                     listing.left_out.append(found)
                 elif found < promised[number]:
                     listing.counts[number] = found
-                    ended.append(f"{path} ({found} of {promised[number]})")
+                    ended.append(f"{source.path} ({found} of {promised[number]})")
             todo = [number for number in _drawn_videos(listing, protocol, data) if number not in checked]
             checked.update(todo)
             bar.total = len(checked)
@@ -187,17 +163,17 @@ def _drawn_videos(listing: Listing, protocol: Protocol, data: str) -> list[int]:
     return found
 
 
-def _decodable(path: Path, count: int, reading: Reading) -> int | str:
+def _decodable(source: Source, count: int, reading: Reading) -> int | str:
     """How many of a video's ``count`` frames to use there are, or why one cannot be decoded."""
     found = 0
     try:
-        for frame in itertools.islice(reading.decoded(path), count):
-            reading.check(frame, path)
+        for frame in itertools.islice(reading.decoded(source), count):
+            reading.check(frame, source.path)
             found += 1
     except UnfitFrameError:
         raise
     except (ValueError, OSError) as error:
-        return _reason(path, error)
+        return reason(source, error)
     return found
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 import digan_fast
+from digan_fast.data.sources import fingerprint
 from digan_fast.files import replacing
-from digan_fast.metrics.real import fingerprint
 from digan_fast.metrics.scores import Score
 from digan_fast.metrics.work import Data, Work
 

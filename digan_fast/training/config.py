@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 
-from digan_fast.data.clips import frame_range
+from digan_fast.data.frames import frame_range
 from digan_fast.devices import default_device, usable_device
 from digan_fast.networks import discriminators
 from digan_fast.networks.config import coordinate_config, read_config
@@ -19,8 +19,8 @@ from digan_fast.training.shown import Shown
 # Fields that may change when a run is resumed: they do not affect what it computes up to a given moment, or, like
 # init, have already taken effect.
 _FREE = {
-    "kimg", "out", "resume", "init", "snapshot_kimg", "save_minutes", "tick_kimg", "threads", "data", "checkpoint",
-    "strict", "dry_run", "evaluate_kimg", "evaluate_protocol", "evaluate_features", "evaluate_count",
+    "kimg", "out", "resume", "init", "snapshot_kimg", "save_minutes", "tick_kimg", "threads", "workers", "data",
+    "checkpoint", "strict", "dry_run", "evaluate_kimg", "evaluate_protocol", "evaluate_features", "evaluate_count",
 }  # fmt: skip
 # With fmaps 1, the generator has at most _CHANNEL_BASE/R channels at side R.
 _CHANNEL_BASE = 32768
@@ -50,6 +50,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "evaluate_count": (2, 1e6),
     "fps": (0.01, 1e4),
     "threads": (1, 4096),
+    "workers": (0, 1024),
 }
 # For an option whose description states its default.
 _OWN_DEFAULT = Shown(own_default=True)
@@ -64,10 +65,11 @@ class TrainConfig:
     """
 
     data: Annotated[Path, Shown(positional=True, is_path=True)]
-    """A video file, a folder of frames, or a tree of either; hidden files and pictures next to
-    videos are ignored."""
+    """A file of digan-fast data pack, a video file, a folder of frames, or a tree of either; hidden
+    files and pictures next to videos are ignored."""
     out: Annotated[Path, Shown(is_path=True)] = Path("runs/train")
-    """Folder of the run: config.json, log.jsonl, samples/, snapshot.safetensors, state.pt."""
+    """Folder of the run: config.json, log.jsonl, samples/, snapshot.safetensors, state.pt; data.pack,
+    the decoded frames, unless the data is a packed file."""
     resume: bool = False
     """Resume the run in the folder."""
     init: Annotated[Path | None, _OPTIONAL_PATH] = None
@@ -75,7 +77,7 @@ class TrainConfig:
     run is resumed; default: random weights."""
 
     dry_run: bool = False
-    """Report what would be read, with counts, classes, memory and time, then exit."""
+    """Report what would be read, with counts, classes, size and time, then exit."""
 
     resolution: int = 128
     """Side of the frames: a power of two, 8 or more."""
@@ -87,6 +89,9 @@ class TrainConfig:
     """Frames per clip; t runs from 0 to 1 over them."""
     clip_stride: int = 1
     """Step between consecutive frames of a clip, in frames of the video."""
+    clips: Literal["every", "disjoint", "interleaved", "one"] = "every"
+    """Where clips begin: at every frame, so that long videos weigh more; without common frames;
+    interleaved by the stride in groups; or anywhere, with the same weight for each video."""
     mirror: Annotated[bool, _OWN_DEFAULT] = True
     """Leave out the x-flips of the clips; default: include them."""
     conditional: bool = False
@@ -166,6 +171,9 @@ class TrainConfig:
     """random3d, efficientnet-lite0, or a file of I3D's weights."""
     evaluate_count: Annotated[int | None, _OWN_DEFAULT] = None
     """Real and generated videos of each set; default: the protocol's, real ones as far as there are."""
+    workers: Annotated[int | None, _OWN_DEFAULT] = None
+    """Processes that read frames ahead of the steps; 0: none but this one; default: 4, or 0 on a CPU
+    or for less than a GiB of raw frames."""
     threads: Annotated[int | None, _OWN_DEFAULT] = None
     """CPU threads that torch uses; default: torch's own choice."""
     device: Annotated[str | None, _OWN_DEFAULT] = None

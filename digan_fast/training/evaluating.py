@@ -46,8 +46,9 @@ def evaluate_run(run: Run, network: FeatureNetwork) -> dict[str, float]:
     config, folder = run.config, Path(run.config.out)
     begun = time.perf_counter()
     wanted = [metric for metric, name in NETWORKS.items() if name == (None if network.is_offline else network.name)]
-    reading = Reading(config.resolution, config.crop, config.frame_range(), config.fps, "the run")
-    data = Data(config.data, run.clips.used, reading, folder / CACHE)
+    packed = run.clips.pack
+    reading = Reading(config.resolution, config.crop, run.clips.part, snapshot="the run")
+    data = Data(packed.path, run.clips.used, reading, folder / CACHE, {"packed": packed.record})
     network = network.to(run.device)
     work = Work(folder / f".{FOLDER}.parts", say=lambda line: None, progress=False)
     subject = Subject(run.G_ema, f"the run after {run.pairs} pairs", state_sha256(run.G_ema.state_dict()))

@@ -11,13 +11,14 @@ from typing import Any, Final
 
 import torch
 
-from digan_fast.files import remove_leftovers, why_not_writable
+from digan_fast.files import remove_leftovers, take_lock, why_not_writable
 from digan_fast.training.config import TrainConfig
 
 STATE: Final = "state.pt"
 SNAPSHOT: Final = "snapshot.safetensors"
 CONFIG: Final = "config.json"
 LOG: Final = "log.jsonl"
+PACK: Final = "data.pack"
 SAMPLES: Final = "samples"
 _LOCK: Final = ".lock"
 
@@ -37,7 +38,7 @@ def owned(folder: Path) -> Iterator[None]:
         raise ValueError(f"out: {folder} cannot be written to: {error.strerror}") from error
     with lock:
         try:
-            _take(lock)
+            take_lock(lock)
         except BlockingIOError:
             lock.seek(0)
             raise ValueError(f"out: process {lock.read().strip() or 'of another user'} trains in {folder}") from None
@@ -61,20 +62,6 @@ def check_folder(folder: Path) -> None:
     reason = why_not_writable(folder)
     if reason is not None:
         raise ValueError(f"out: {folder} cannot be written to: {reason}")
-
-
-def _take(lock: Any) -> None:
-    """Raises BlockingIOError if another process holds the lock; without file locking, does nothing."""
-    try:
-        import fcntl
-    except ImportError:
-        return
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except OSError:
-        return
 
 
 def clear_leftovers(folder: Path) -> None:

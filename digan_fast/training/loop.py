@@ -14,8 +14,7 @@ from tqdm import tqdm
 
 from digan_fast import devices
 from digan_fast.allocator import keep_freed_memory
-from digan_fast.data.clips import Clips
-from digan_fast.data.finding import Findings, survey
+from digan_fast.data.finding import survey
 from digan_fast.files import replacing
 from digan_fast.metrics.features import FeatureNetwork
 from digan_fast.networks import Generator, discriminators
@@ -24,6 +23,7 @@ from digan_fast.training.evaluating import evaluate_run, load_features
 from digan_fast.training.folder import CONFIG, LOG, SNAPSHOT, STATE, clear_leftovers, owned, resumable, resuming
 from digan_fast.training.initial import load_initial, start_from
 from digan_fast.training.interrupts import interruptible
+from digan_fast.training.reading import read_clips
 from digan_fast.training.run import Run
 
 
@@ -32,7 +32,7 @@ def train(config: TrainConfig) -> Path:
 
     On Ctrl-C, SIGTERM or a lost connection, finishes the step, saves and raises KeyboardInterrupt; on a second one,
     raises it at once and, as after a kill, the last saved state remains.  Raises ValueError or OSError for invalid
-    options, folder or data, before the data are read or anything is written.
+    options, folder or data, before anything but decoded frames is written.
     """
     config.check()
     folder = Path(config.out)
@@ -47,7 +47,7 @@ def train(config: TrainConfig) -> Path:
         found = survey(config.data, config.conditional, config.split, config.take, [folder])
         classes = sorted({source.label for source in found.sources if source.label is not None})
         check_networks(config, classes, resumed)
-        clips = _read(config, found)
+        clips = read_clips(config, found)
         keep_freed_memory(not config.checkpoint)
         run = Run(config, clips)
         _say(f"training on {devices.described(run.device)}")
@@ -69,7 +69,10 @@ def train(config: TrainConfig) -> Path:
             with replacing(folder / CONFIG) as part:
                 part.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
             (folder / LOG).unlink(missing_ok=True)
-        _loop(run, network)
+        try:
+            _loop(run, network)
+        finally:
+            run.close()
     return folder / SNAPSHOT
 
 
@@ -100,38 +103,14 @@ def check_networks(
         warnings.filterwarnings("ignore", "for .*: copying from a non-meta parameter", UserWarning)
         for name, network in (("G", G), ("D", D), ("G_ema", G)):
             network.load_state_dict(state[name], assign=False)
+    if "data_rng" in state:
+        _say("resume: the version that began this run drew its pairs otherwise; they are others from here on")
     for name, then, now in (
         ("threads", saved.get("threads_used"), torch.get_num_threads()),
         ("checkpoint", saved.get("checkpoint"), config.checkpoint),
     ):
         if then is not None and then != now:
             _say(f"resume: {name} was {then} and is {now}: sums are rounded otherwise than without the interruption")
-
-
-def _read(config: TrainConfig, found: Findings) -> Clips:
-    """Reads the clips, and prints what was found, used and left out."""
-    clips = Clips(
-        found.sources,
-        config.resolution,
-        config.clip_length,
-        config.clip_stride,
-        config.frame_range(),
-        config.crop,
-        config.mirror,
-        progress=True,
-        fps=config.fps,
-        strict=config.strict,
-    )
-    frames = sum(len(pixels) for pixels in clips.videos)
-    size = sum(pixels.nbytes for pixels in clips.videos) / 2**20
-    classes = f" in {clips.c_dim} classes" if clips.c_dim else ""
-    _say(
-        f"data: {len(clips.videos)} of {len(found.sources)} videos{classes} used, {frames} frames, {len(clips)} clips, "
-        f"{size:.0f} MiB"
-    )
-    for line in (*found.left_out, *clips.left_out):
-        _say(f"data: left out: {line}")
-    return clips
 
 
 def due(run: Run, every_kimg: float) -> bool:

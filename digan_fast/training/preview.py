@@ -10,11 +10,14 @@ from typing import Final
 
 from digan_fast import video
 from digan_fast.data.finding import survey
+from digan_fast.data.packed import Pack, is_pack
+from digan_fast.data.sources import Source
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.evaluating import load_features
 from digan_fast.training.folder import check_folder, resumable
 from digan_fast.training.initial import load_initial
 from digan_fast.training.loop import check_networks
+from digan_fast.training.reading import check_packed
 
 # Videos that are decoded, and frames of each, to estimate the time that all of them take.
 _TRIED: Final = 8
@@ -22,7 +25,7 @@ _FRAMES: Final = 32
 
 
 def preview(config: TrainConfig) -> str:
-    """Describes the videos, their classes, and the memory and time needed to read them; writes nothing.
+    """Describes the videos, their classes, and the disk space and time needed to read them; writes nothing.
 
     Counts the frames of a few videos and estimates those of the others.  Raises what
     :func:`digan_fast.training.loop.train` raises for invalid options, folder, snapshot or data.
@@ -36,6 +39,8 @@ def preview(config: TrainConfig) -> str:
     found = survey(config.data, config.conditional, config.split, config.take, [Path(config.out)])
     sizes = Counter(source.label for source in found.sources if source.label is not None)
     check_networks(config, sorted(sizes), resumed)
+    if is_pack(config.data):
+        check_packed(config, Pack(config.data))
     step = max(1, len(found.sources) // _TRIED)
     tried = found.sources[::step][:_TRIED]
     span = (config.clip_length - 1) * config.clip_stride + 1
@@ -44,8 +49,8 @@ def preview(config: TrainConfig) -> str:
     problems: list[str] = []
     for source in tried:
         try:
-            count = _used(source.path, config)
-            for frame in itertools.islice(video.iter_frames(source.path), _FRAMES):
+            count = _used(source, config)
+            for frame in itertools.islice(source.frames(), _FRAMES):
                 video.square(frame, config.resolution, config.crop)
                 decoded += 1
         except (ValueError, OSError) as error:
@@ -56,9 +61,9 @@ def preview(config: TrainConfig) -> str:
             counts.append(count if count >= span else 0)
     seconds = time.perf_counter() - begun
     total = sum(counts) / max(1, len(tried)) * len(found.sources)
-    memory = total * 3 * config.resolution**2 / 2**20
-    lines = [f"{len(found.sources)} videos, about {total:.0f} frames, {memory:.0f} MiB at side {config.resolution}"]
-    if decoded:
+    size = total * 3 * config.resolution**2 / 2**20
+    lines = [f"{len(found.sources)} videos, about {total:.0f} frames, {size:.0f} MiB at side {config.resolution}"]
+    if decoded and not is_pack(config.data):
         lines.append(f"about {seconds / decoded * total:.0f} seconds to read them")
     if len(tried) < len(found.sources):
         lines.append(f"{len(tried)} of them were tried")
@@ -68,10 +73,10 @@ def preview(config: TrainConfig) -> str:
     return "\n".join(lines + problems)
 
 
-def _used(path: Path, config: TrainConfig) -> int:
+def _used(source: Source, config: TrainConfig) -> int:
     """The number of frames of a video that a run keeps."""
-    count = video.frame_count(path)
-    if config.fps is not None and not path.is_dir():
-        rate = video.frame_rate(path)
+    count = source.count()
+    if config.fps is not None and not source.path.is_dir():
+        rate = source.rate()
         count = count if rate is None else round(count * config.fps / rate)
     return len(range(count)[config.frame_range()])

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from digan_fast import snapshot, video
-from digan_fast.data.clips import Clips
+from digan_fast.data.clips import Batch, Clips
+from digan_fast.data.feeding import Feed, workers_for
 from digan_fast.files import replacing
 from digan_fast.networks import Generator, discriminators
 from digan_fast.training.augment import DiffAugment
@@ -67,7 +68,6 @@ class Run:
         self.batch, lr, self.ema_kimg, _ = config.schedule()
         self.device = config.torch_device()
         torch.manual_seed(config.seed)
-        self.draw = torch.Generator().manual_seed(config.seed)
         self.G = Generator(**config.generator_kwargs(clips.c_dim)).to(self.device)
         discriminator = discriminators.named(config.discriminator)
         self.D = discriminator(**config.discriminator_kwargs(clips.c_dim)).to(self.device)
@@ -100,13 +100,16 @@ class Run:
         self.steps = 0
         self.pairs = 0
         self.seconds = 0.0
+        self._feed: Feed | None = None
+        # Seconds, and those of them without data, when the last line of the log was written.
+        self._lined = (0.0, 0.0)
         # Values of each term since the last line of the log.
         self.terms: dict[str, list[float]] = {}
 
     def step(self) -> dict[str, float]:
         """Runs one batch through every phase that is due and returns the terms of their losses."""
         self.loss.report.clear()
-        real, real_c = (t.to(self.device) for t in self.clips.pairs(self.batch, self.draw))
+        real, real_c = self._next().on(self.device, self.clips.c_dim)
         for phase in self.phases:
             if self.steps % phase.interval:
                 continue
@@ -127,9 +130,26 @@ class Run:
         self.pairs += self.batch
         return dict(self.loss.report)
 
+    def _next(self) -> Batch:
+        """The batch after the pairs seen so far, from workers that are started for the first."""
+        if self._feed is None:
+            workers = self.config.workers
+            workers = workers_for(self.clips.pack, self.device) if workers is None else workers
+            self._feed = Feed(self.clips, self.pairs, self.batch, workers)
+        return self._feed.next()
+
+    def close(self) -> None:
+        """Ends the workers that read the data."""
+        if self._feed is not None:
+            self._feed.close()
+
     def line(self) -> dict[str, float]:
-        """A line of the log: the mean of each term since the previous line."""
+        """A line of the log: the mean of each term since the previous line, and the share of time without data."""
         line: dict[str, float] = {"pairs": self.pairs, "seconds": round(self.seconds, 3)}
+        waited = 0.0 if self._feed is None else self._feed.waited
+        seconds, before = self.seconds - self._lined[0], self._lined[1]
+        line["waiting"] = round((waited - before) / seconds, 4) if seconds > 0 else 0.0
+        self._lined = (self.seconds, waited)
         line |= {name: sum(values) / len(values) for name, values in self.terms.items()}
         self.terms.clear()
         return line
@@ -165,7 +185,6 @@ class Run:
             "average_ramps": self.average_ramps,
             "pl_mean": self.loss.pl_mean,
             "torch_rng": torch.get_rng_state(),
-            "data_rng": self.draw.get_state(),
         }
         with replacing(folder / STATE) as part:
             torch.save(state, part)
@@ -192,4 +211,4 @@ class Run:
         self.average_ramps = bool(state.get("average_ramps", True))
         self.loss.pl_mean.copy_(state["pl_mean"])
         torch.set_rng_state(state["torch_rng"].cpu())
-        self.draw.set_state(state["data_rng"].cpu())
+        self._lined = (self.seconds, 0.0)

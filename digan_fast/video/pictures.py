@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor
@@ -71,12 +71,15 @@ def from_pillow(image: Image) -> Tensor:
 
 
 @contextlib.contextmanager
-def open_image(path: Path) -> Iterator[Image]:
-    """Opens an image with pillow; errors inside the block become a ValueError with the path."""
+def open_image(path: Path, content: IO[bytes] | None = None) -> Iterator[Image]:
+    """Opens an image with pillow; errors inside the block become a ValueError with the path.
+
+    `content` is read instead of the file, of which `path` is then only the name.
+    """
     import PIL.Image
 
     try:
-        with PIL.Image.open(path) as image:
+        with PIL.Image.open(path if content is None else content) as image:
             yield image
     except (FileNotFoundError, PermissionError):
         raise

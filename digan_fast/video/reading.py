@@ -158,7 +158,7 @@ def read(
     return torch.stack(chosen), rate
 
 
-def _natural(name: str) -> tuple[list[str | int], str]:
+def natural(name: str) -> tuple[list[str | int], str]:
     """A key that sorts runs of digits as numbers."""
     parts = re.split(r"([0-9]+)", name.lower())
     return [int(part) if index % 2 else part for index, part in enumerate(parts)], name
@@ -192,7 +192,7 @@ def _begins(path: Path, mark: bytes) -> bool:
 
 
 def _folder_frames(path: Path, fps: float | None) -> Iterator[Tensor]:
-    names = sorted(_images(path), key=_natural)
+    names = sorted(_images(path), key=natural)
     if not names:
         known = ", ".join(IMAGE_SUFFIXES)
         raise ValueError(f"{path}: no images in this folder, expected some of {known}")

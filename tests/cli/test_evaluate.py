@@ -97,6 +97,19 @@ def test_a_second_run_gives_the_same_numbers_from_the_cache(run, snapshots, data
     assert numbers(out)[0] != first[0]
 
 
+def test_a_packed_file_gives_the_numbers_of_its_videos(run, failing, snapshots, data, out, tmp_path) -> None:
+    assert run("evaluate", snapshots["plain"], data, *COUNTS, "--out", out)[0] == 0
+    expected = numbers(out)
+    packed = tmp_path / "videos.pack"
+    words = ("--set", "folder", "--resolution", 16, "--workers", 0, "--out", packed)
+    assert run("data", "pack", data, *words)[0] == 0
+    code, _, err = run("evaluate", snapshots["plain"], packed, *COUNTS, "--out", out)
+    assert code == 0, err
+    assert numbers(out) == expected
+    told = failing(2, "evaluate", snapshots["plain"], packed, *COUNTS, "--out", out, "--fps", 5)
+    assert "--fps: 5, but the frames of" in told
+
+
 def test_damaged_and_short_videos_are_left_out_and_recorded(run, snapshots, data, out) -> None:
     (data / "broken").mkdir()
     (data / "broken" / "0.png").write_bytes(b"no picture")

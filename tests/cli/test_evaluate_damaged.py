@@ -56,10 +56,10 @@ def test_videos_damaged_further_in_are_left_out_before_the_work(run, snapshots, 
     expected = numbers(out)
 
     class SoundOnly(decoding.ClipReader):
-        def __init__(self, path, *others):
-            assert path.parent == damaged
-            assert path.name != "cut.mp4"
-            super().__init__(path, *others)
+        def __init__(self, source, *others):
+            assert source.path.parent == damaged
+            assert source.path.name != "cut.mp4"
+            super().__init__(source, *others)
 
     for module in (decoding, extraction):
         monkeypatch.setattr(module, "ClipReader", SoundOnly)

@@ -146,7 +146,7 @@ def test_the_readme_s_commands_exist() -> None:
     from digan_fast.cli import COMMANDS
 
     for command in re.findall(r"^digan-fast (\w+)", readme, re.MULTILINE):
-        assert command in COMMANDS
+        assert command in {name.split()[0] for name in COMMANDS}
 
 
 def test_the_readme_s_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,8 @@ COUNTS = [300, 12, 60]
 class Numbered(Reading):
     """Videos whose frames hold their numbers, and how many of them were decoded."""
 
-    def decoded(self, path: Path) -> Iterator[torch.Tensor]:
+    def decoded(self, source: Source) -> Iterator[torch.Tensor]:
+        path = source.path
         for index in range(COUNTS[int(path.name)]):
             decoded.append(path.name)
             yield torch.tensor([int(path.name), index // 256, index % 256], dtype=torch.uint8)[:, None, None]
@@ -59,7 +60,7 @@ def test_each_video_is_decoded_once_in_blocks(stride: int, every: int, workers: 
 
 def test_a_reader_keeps_no_frame_before_the_clips_to_come() -> None:
     protocol = Protocol("test", "fd", "random3d", length=4, stride=2)
-    reader = ClipReader(Path("0"), range(200), protocol, Numbered(1))
+    reader = ClipReader(Source(Path("0"), None), range(200), protocol, Numbered(1))
     for start in range(200):
         assert number(reader.read([start])).tolist() == [[start, start + 2, start + 4, start + 6]]
         assert len(reader._frames) <= protocol.span
@@ -67,7 +68,7 @@ def test_a_reader_keeps_no_frame_before_the_clips_to_come() -> None:
 
 def test_a_video_that_ends_early_is_an_error() -> None:
     protocol = Protocol("test", "fd", "random3d", length=4)
-    reader = ClipReader(Path("1"), [0, 9], protocol, Numbered(1))
+    reader = ClipReader(Source(Path("1"), None), [0, 9], protocol, Numbered(1))
     reader.read([0])
     with pytest.raises(ValueError, match="1: it ends before frame 12, which was there when the videos were checked"):
         reader.read([9])

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from clips_of import clips_of
 from small_runs import frame_folder, log
 
 from digan_fast import load
-from digan_fast.data.clips import Clips, find_videos
 from digan_fast.networks import Discriminator, Generator
 from digan_fast.networks.config import coordinate_config
 from digan_fast.training import augment, loop
@@ -31,6 +31,7 @@ def test_a_run_leaves_its_files(config: TrainConfig) -> None:
     names = {p.relative_to(config.out).as_posix() for p in config.out.rglob("*") if p.is_file()}
     assert names == {
         "config.json",
+        "data.pack",
         "log.jsonl",
         "samples/000000020.png",
         "samples/000000040.png",
@@ -39,7 +40,7 @@ def test_a_run_leaves_its_files(config: TrainConfig) -> None:
     }
     lines = log(config)
     assert [line["pairs"] for line in lines] == [8, 16, 24, 32, 40]
-    assert {"loss/G", "loss/D_fake", "loss/D_real", "r1/motion", "r1/image", "seconds"} <= lines[0].keys()
+    assert {"loss/G", "loss/D_fake", "loss/D_real", "r1/motion", "r1/image", "seconds", "waiting"} <= lines[0].keys()
     snapshot = load(path)
     assert snapshot.G is not None
     assert snapshot.D is not None
@@ -56,7 +57,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(config: TrainConfig) -> None:
         file.write('{"pairs": 24, "seconds": 1}\n{"pairs": 2')
     resumed = load(train(replace(parts, resume=True))).G_ema.state_dict()
     assert all(torch.equal(resumed[name], value) for name, value in whole.items())
-    own = [{k: v for k, v in line.items() if k != "seconds"} for line in log(parts)]
+    own = [{k: v for k, v in line.items() if k not in ("seconds", "waiting")} for line in log(parts)]
     assert [line["pairs"] for line in own] == [8, 16, 20, 24, 32, 40]
 
 
@@ -240,7 +241,7 @@ def test_due_counts_multiples() -> None:
 
 
 def started(config: TrainConfig) -> Run:
-    return Run(config, Clips(find_videos(config.data, config.conditional), config.resolution, config.clip_length))
+    return Run(config, clips_of(config.data, config.resolution, config.clip_length, config.conditional))
 
 
 @pytest.mark.parametrize("path_length", [0.0, 2.0])

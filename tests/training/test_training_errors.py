@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from clips_of import clips_of
 from small_runs import SMALL, frame_folder, words
 
 from digan_fast import Discriminator
 from digan_fast.cli import main
-from digan_fast.data.clips import Clips, find_videos
 from digan_fast.networks.config import coordinate_config
 from digan_fast.training import loop
 from digan_fast.training import run as run_module
@@ -34,7 +34,7 @@ def config(tmp_path: Path) -> TrainConfig:
 
 def log(config: TrainConfig) -> list[dict[str, float]]:
     lines = [json.loads(line) for line in (config.out / "log.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+    return [{name: value for name, value in line.items() if name not in ("seconds", "waiting")} for line in lines]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_an_average_starts_with_the_network_and_counts_the_pairs_before_a_step(
     betas: list[float] = []
     update = run_module.update_average
     monkeypatch.setattr(run_module, "update_average", lambda *args: (betas.append(args[2]), update(*args)))
-    run = Run(config, Clips(find_videos(config.data), 8))
+    run = Run(config, clips_of(config.data, 8))
     run.step()
     for mean, value in zip(run.G_ema.parameters(), run.G.parameters(), strict=True):
         assert torch.equal(mean, value)
@@ -176,7 +176,7 @@ def test_an_average_starts_with_the_network_and_counts_the_pairs_before_a_step(
 
 
 def test_penalties_are_reported_by_the_steps_that_computed_them(config: TrainConfig) -> None:
-    run = Run(config, Clips(find_videos(config.data), 8))
+    run = Run(config, clips_of(config.data, 8))
     assert "r1/motion" in run.step()
     report = run.step()
     assert "loss/D_real" in report

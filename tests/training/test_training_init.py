@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from clips_of import clips_of
 from golden import DATA
 from small_runs import SMALL, frame_folder
 
 from digan_fast import load, snapshot
 from digan_fast.cli import main
-from digan_fast.data.clips import Clips, find_videos
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.initial import load_initial, start_from
 from digan_fast.training.loop import train
@@ -36,7 +36,7 @@ def smaller(config: TrainConfig, tmp_path: Path) -> Path:
 
 
 def fresh(config: TrainConfig) -> Run:
-    return Run(config, Clips(find_videos(config.data), config.resolution, config.clip_length))
+    return Run(config, clips_of(config.data, config.resolution, config.clip_length))
 
 
 def line(error: str, start: str) -> str:
@@ -193,4 +193,4 @@ def test_networks_with_nothing_in_common(config: TrainConfig, smaller: Path) -> 
         assert all(torch.equal(tensor, own[key]) for key, tensor in network.state_dict().items())
     with pytest.raises(ValueError, match="init: no weight of the snapshot"):
         train(other)
-    assert not config.out.exists()
+    assert [path.name for path in config.out.iterdir()] == ["data.pack"]
