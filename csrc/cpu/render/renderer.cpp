@@ -18,12 +18,6 @@ constexpr int64_t kChunkPixels = 16384;
 // DIGAN's widths.
 constexpr int64_t kRotatedFrames = 16;
 
-int64_t group_blocks(Precision precision) {
-    LayerTraits traits;
-    layer_traits({precision, &traits});
-    return traits.group_blocks;
-}
-
 class Renderer {
   public:
     explicit Renderer(const RenderParams& p);
@@ -51,7 +45,6 @@ class Renderer {
     int64_t frames_together_;
     int64_t chunk_blocks_;  // of the coarsest grid
     int64_t repeat_;        // pixels of the picture per pixel of the finest grid, per axis
-    int64_t group_blocks_;
     ScratchAreas scratch_;
     std::optional<RotatedWeights> rotated_weights_;
     std::vector<Pixel> cut_;
@@ -61,9 +54,8 @@ class Renderer {
 Renderer::Renderer(const RenderParams& p)
     : p_(p),
       weights_(p),
-      group_blocks_(group_blocks(p.precision)),
-      scratch_(p.threads,
-               std::vector<int64_t>(3, group_blocks_ * weights_.widest() * kBlockPixels)) {
+      scratch_(p.threads, std::vector<int64_t>(
+                              3, weights_.group_blocks() * weights_.widest() * kBlockPixels)) {
     const size_t stages = weights_.stages().size();
     const int64_t finest = weights_.grids().back()->side;
     repeat_ = p.side / finest;
@@ -325,8 +317,8 @@ void Renderer::stage(size_t s, int64_t video, int64_t first, int64_t frames) {
     // The frames' pairs of blocks form groups of their own, before all others.
     const int64_t paired = frames * work.paired, others = blocks - paired;
     const int64_t alone = frames * whole - paired;  // of these; the scattered ones follow
-    const int64_t group =
-        std::clamp<int64_t>(blocks * group_blocks_ / (16 * p_.threads), 1, group_blocks_);
+    const int64_t most = weights_.group_blocks();
+    const int64_t group = std::clamp<int64_t>(blocks * most / (16 * p_.threads), 1, most);
     const int64_t pair_group = (group + 1) / 2 * 2;
     const int64_t pair_groups = (paired + pair_group - 1) / pair_group;
     const int64_t groups = pair_groups + (others + group - 1) / group;

@@ -31,7 +31,8 @@ int64_t most(const RenderLayer& layer) {
 
 }  // namespace
 
-StageWeights::StageWeights(const RenderParams& p) : precision_(p.precision) {
+StageWeights::StageWeights(const RenderParams& p)
+    : precision_(p.precision), traits_(traits_of(p.precision)) {
     int64_t size = 0;
     for (const RenderLevel& level : p.levels) {
         size += most(level.to_rgb);
@@ -72,7 +73,7 @@ StageWeights::StageWeights(const RenderParams& p) : precision_(p.precision) {
                                            .with_bias = false,
                                            .precision = Precision::float32,
                                            .unrotated = true});
-                const int64_t factor = pack_factor(precision_);
+                const int64_t factor = traits_.pack;
                 stage.rotated_depth = round_up(K, factor) / factor;
                 widest_ = std::max(widest_, 2 * stage.rotated_depth);
             }
@@ -111,7 +112,7 @@ float* StageWeights::take(int64_t size) {
 
 // Colours have float32 weights in every precision.
 PackedLayer StageWeights::add_to_rgb(const RenderLayer& layer) {
-    const bool splits = traits_of(precision_).splits && layer.outputs <= kSplitOutputs &&
+    const bool splits = traits_.splits && layer.outputs <= kSplitOutputs &&
                         layer.activation == Activation::linear && std::isinf(layer.clamp);
     return add(layer, {.count = layer.inputs,
                        .precision = splits ? Precision::bfloat16 : Precision::float32,
@@ -122,7 +123,7 @@ PackedLayer StageWeights::add(const RenderLayer& layer, const Columns& columns) 
     // A float32 product with paired activations reads an odd last one's whole pair; in int8 it
     // reads float32.
     const bool int8x4s = precision_ == Precision::int8;
-    const int64_t own = int8x4s ? pack_factor(columns.precision) : pack_factor(precision_);
+    const int64_t own = int8x4s ? pack_factor(columns.precision) : traits_.pack;
     const int64_t factor = columns.unrotated ? 1 : own;
     const int64_t depth = round_up(columns.count, factor) / pack_factor(columns.precision);
     const int64_t outputs = columns.split ? kSplitRows : layer.outputs;

@@ -21,6 +21,8 @@ class StageWeights {
     const std::vector<const RenderLevel*>& grids() const { return grids_; }
     // The most packed rows of any activations or features.
     int64_t widest() const { return widest_; }
+    // The most blocks that go through a layer together.
+    int64_t group_blocks() const { return traits_.group_blocks; }
 
   private:
     // A layer to pack for each video; `weight` is the first video's.
@@ -49,6 +51,7 @@ class StageWeights {
     int64_t taken_ = 0;
     int64_t widest_ = 0;
     Precision precision_;
+    LayerTraits traits_;  // of this precision
     std::vector<Task> tasks_;
     std::vector<Stage> stages_;
     std::vector<const RenderLevel*> grids_;
