@@ -46,7 +46,7 @@ def written(points: Tensor, layers: Layers) -> Tensor:
 
 def ours(points: Tensor, layers: Layers, precision: str = "float32") -> Tensor:
     weights, biases = zip(*layers, strict=True)
-    return functional.coord_mlp(points, weights, biases, omega=FREQUENCY, precision=precision)
+    return functional.coord_mlp(points, functional.mlp_layers(weights, biases, omega=FREQUENCY), precision=precision)
 
 
 @pytest.mark.skipif(not hasattr(functional, "coord_mlp"), reason="functional has no coord_mlp")
