@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +15,8 @@ import torch
 from torch.func import stack_module_state
 
 from digan_fast import CoordMLP, functional
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_state_dict_has_the_names_of_linear() -> None:
@@ -104,3 +110,32 @@ def test_bad_calls() -> None:
         network(torch.rand(4, 2), torch.zeros(5, 8))
     with pytest.raises(ValueError, match=r"layers\[0\]\.activation: 'swish'"):
         CoordMLP(2, 3, 8, 2, activation="swish")(torch.rand(4, 2))
+
+
+def test_the_page_s_python_runs() -> None:
+    """docs/coordinate-mlps.md: the blocks run, and the hypernetwork learns."""
+    page = (ROOT / "docs" / "coordinate-mlps.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 3
+    found: list[dict[str, Any]] = []
+    for block in blocks:
+        names: dict[str, Any] = {}
+        exec(block.replace("200  # targets", "3  # targets"), names)
+        found.append(names)
+    first, hypernetwork, derivatives = found
+    torch.testing.assert_close(first["same"], first["colours"])
+    assert first["modulated"].shape == (64, 1024, 3)
+    assert len(blocks[1].strip().splitlines()) <= 24  # imports and blank lines included
+    assert hypernetwork["hyper"].weight.grad.norm() > 0
+    assert hypernetwork["codes"].grad.norm() > 0
+    assert derivatives["distance"].layers[0].weight.grad.norm() > 0
+
+
+def test_the_example_runs(tmp_path: Path) -> None:
+    out = tmp_path / "page.png"
+    options = {"images": 4, "size": 8, "width": 8, "steps": 3, "out": out}
+    command = [sys.executable, ROOT / "docs" / "examples" / "fit_images.py"]
+    command += [word for name, value in options.items() for word in (f"--{name}", value)]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
+    assert "PSNR after 3 steps: median" in done.stdout
+    assert out.read_bytes().startswith(b"\x89PNG")

@@ -57,13 +57,13 @@ DIGAN_FAST_INLINE T* from(T* channels, int64_t n) {
 }  // namespace
 
 void mlp_row_activation(const MlpRowActivation& p) {
+    const bool modulated = p.scale || p.shift;
     for_each_chunk(p.rows, p.columns, [&](int64_t r, int64_t n, int64_t count) {
         const int64_t at = r * p.stride + n;
         float v[kChunk], y[kChunk], slope[kChunk];
-        modulate(v, p.z + at, from(p.scale, n), from(p.shift, n), count);
-        activate_n(p.activation, v, y, slope, count);
-        if (p.y) memcpy(p.y + at, y, count * sizeof(float));
-        if (p.slope) memcpy(p.slope + at, slope, count * sizeof(float));
+        if (modulated) modulate(v, p.z + at, from(p.scale, n), from(p.shift, n), count);
+        activate_n(p.activation, modulated ? v : p.z + at, p.y ? p.y + at : y,
+                   p.slope ? p.slope + at : slope, count);
     });
 }
 
@@ -76,11 +76,13 @@ void mlp_row_operand(const MlpRowOperand& p) {
 }
 
 void mlp_row_operand_gradient(const MlpRowOperandGradient& p) {
+    const bool same = p.du == p.dx && !p.scale;
+    if (same && !p.dscale && !p.dshift) return;
     for_each_chunk(p.rows, p.columns, [&](int64_t r, int64_t n, int64_t count) {
         const float* const du = p.du + r * p.du_stride + n;
         add(from(p.dshift, n), du, count);
         if (p.dscale) add_products(p.dscale + n, du, p.x + r * p.x_stride + n, count);
-        if (!p.dx) return;
+        if (!p.dx || same) return;
         float dx[kChunk];
         float* const to = p.dx + r * p.dx_stride + n;
         modulate(dx, du, from(p.scale, n), nullptr, count);
@@ -94,14 +96,21 @@ void mlp_row_operand_gradient(const MlpRowOperandGradient& p) {
 
 void mlp_row_activation_gradient(const MlpRowActivationGradient& p) {
     for_each_chunk(p.rows, p.columns, [&](int64_t r, int64_t n, int64_t count) {
-        float dv[kChunk], dz[kChunk];
+        float dv[kChunk], products[kChunk];
+        const float* const dy = p.dy + r * p.dy_stride + n;
         const float* const slope = p.slope ? p.slope + r * p.stride + n : nullptr;
-        modulate(dv, p.dy + r * p.dy_stride + n, slope, nullptr, count);
-        add(from(p.dshift, n), dv, count);
-        if (p.dscale) add_products(p.dscale + n, dv, p.z + r * p.stride + n, count);
-        modulate(dz, dv, from(p.scale, n), nullptr, count);
+        const bool in_place = p.number == Number::float32;
+        float* dz = in_place ? static_cast<float*>(p.dz) + r * p.dz_stride + n : products;
+        modulate(p.scale ? dv : dz, dy, slope, nullptr, count);
+        if (p.scale) {
+            if (p.dscale) add_products(p.dscale + n, dv, p.z + r * p.stride + n, count);
+            add(from(p.dshift, n), dv, count);
+            modulate(dz, dv, p.scale + n, nullptr, count);
+        } else {
+            add(from(p.dshift, n), dz, count);
+        }
         add(from(p.dbias, n), dz, count);
-        store_row(p.dz, p.number, r * p.dz_stride + n, dz, count);
+        if (!in_place) narrow(static_cast<uint16_t*>(p.dz) + r * p.dz_stride + n, dz, count);
     });
 }
 

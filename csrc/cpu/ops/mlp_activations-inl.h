@@ -5,6 +5,7 @@
 #include "digan_fast/coord_mlp.h"
 #include "simd/activations-inl.h"
 #include "simd/sine-inl.h"
+#include "simd/vec_bfloat16-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
@@ -48,7 +49,12 @@ static inline void activate_n(Activation activation, const float* z, float* y, i
 static inline void activate_n(Activation activation, const float* z, float* y, float* d,
                               int64_t n) {
     if (activation == Activation::sine) {
-        sincos_n(z, y, d, n);
+        for (int64_t i = 0; i < n; i += Vec::width) {
+            Vec sine, cosine;
+            sine_and_cosine(load_some(z + i, n - i), &sine, &cosine);
+            store_some(y + i, n - i, sine);
+            store_some(d + i, n - i, cosine);
+        }
     } else if (activation == kGauss) {
 #pragma omp simd
         for (int64_t i = 0; i < n; ++i) {
