@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from bench.cases import Video, generator, reference, video
+from bench.coordinate_mlps import Form, gradients, ours, shapes, written
 from bench.training import PHASES, Step, WholeStep, networks
 from digan_fast.allocator import keep_freed_memory
 
@@ -155,6 +156,25 @@ def checkpointed(step: Step) -> None:
     step.checkpointed()
 
 
+def coordinate_mlps(form: Form, tiny: bool) -> Work:
+    """A training step of a batch of coordinate MLPs; the gradients are the result."""
+    torch.manual_seed(4)
+    shape = shapes(tiny, training=True)[0]
+    points, layers = shape.tensors()
+    probe = torch.randn(shape.sets, shape.points, 3)
+    kept: list[Tensor] = []
+
+    def run() -> int:
+        kept.append(gradients(form, points, layers, probe))
+        return 2 * kept[-1].nbytes  # with those that were concatenated
+
+    def error() -> float:
+        expected = gradients(written, points, layers, probe)
+        return float((kept[-1] - expected).norm() / expected.norm())
+
+    return Work(run, error, {})
+
+
 def side(tiny: bool, scale: int = 1) -> int:
     return (32 if tiny else 128) * scale
 
@@ -175,6 +195,8 @@ def cases(quick: bool) -> dict[str, Callable[[bool], Work]]:
         "training, bfloat16": lambda tiny: training(Step.of(generator(tiny)), Step.lower),
         "training, checkpointed": lambda tiny: training(Step.of(generator(tiny)), checkpointed),
         "training, published": lambda tiny: training(Step.of(generator(tiny)), Step.published),
+        "training, coord_mlp": lambda tiny: coordinate_mlps(ours, tiny),
+        "training, coord_mlp compiled": lambda tiny: coordinate_mlps(torch.compile(written), tiny),
         "training, whole step": lambda tiny: whole_step(None, tiny),
         "training, whole step, published": lambda tiny: whole_step("published", tiny),
     }

@@ -1,84 +1,103 @@
-"""``functional.coord_mlp`` against the obvious PyTorch code: a SIREN (arXiv 2006.09661) with many weight sets."""
+"""``functional.coord_mlp`` against what a user of PyTorch can write: bmm, torch.compile, vmap, a loop."""
 
 from __future__ import annotations
 
-from itertools import pairwise
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
+from bench.coordinate_mlps import Form as Written
+from bench.coordinate_mlps import Shape, gradients, looped, lowered, mapped, ours, shapes, written
 from bench.harness import Effort, Form, Row, error_against, race, report
-from digan_fast import functional
 
-SETS, POINTS, WIDTH, HIDDEN = 64, 16_384, 256, 3
-FREQUENCY = 30.0
 # Relative in norm, against torch.bmm + sin in float32; written out in bfloat16, the first layer's phases of up to 30
 # are rounded too.
 BOUND = 1e-4
 BFLOAT16_BOUND = 2e-2
 ALL_BFLOAT16_BOUND = 2e-1
-
-Layers = list[tuple[Tensor, Tensor]]
-
-
-def siren(sets: int, width: int) -> Layers:
-    """Weights [B, O, I] and biases [B, O] of 2 → width ×3 → 3, drawn as in the paper's section 3.2."""
-    extents = [2, *[width] * HIDDEN, 3]
-    layers = []
-    for index, (inputs, outputs) in enumerate(pairwise(extents)):
-        bound = 1 / inputs if index == 0 else (6 / inputs) ** 0.5 / FREQUENCY
-        weight = torch.empty(sets, outputs, inputs).uniform_(-bound, bound)
-        layers.append((weight, torch.empty(sets, outputs).uniform_(-bound, bound)))
-    return layers
+RIVALS: dict[str, Written] = {"torch.bmm + sin": written, "torch.func.vmap": mapped, "a loop over sets": looped}
+INDICES = range(3)
 
 
-def written(points: Tensor, layers: Layers) -> Tensor:
-    """torch.bmm + sin: points [N, 2] to colours [B, N, 3]."""
-    x = points.expand(len(layers[0][0]), -1, -1)
-    for index, (weight, bias) in enumerate(layers):
-        x = torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
-        if index + 1 < len(layers):
-            x = (FREQUENCY * x).sin()
-    return x
+def work(shape: Shape, precision: str, training: bool = False) -> str:
+    step = "forward and backward, " if training else ""
+    return f"coord_mlp, SIREN {shape}, {step}{precision}"
 
 
-def ours(points: Tensor, layers: Layers, precision: str = "float32") -> Tensor:
-    weights, biases = zip(*layers, strict=True)
-    return functional.coord_mlp(points, weights, biases, omega=FREQUENCY, precision=precision)
-
-
-@pytest.mark.skipif(not hasattr(functional, "coord_mlp"), reason="functional has no coord_mlp")
+@pytest.mark.parametrize("index", INDICES)
 @torch.no_grad()
-def test_siren(benchmark: Any, quick: bool, effort: Effort) -> None:
-    sets, count, width = (2, 64, 16) if quick else (SETS, POINTS, WIDTH)
+def test_siren(benchmark: Any, quick: bool, effort: Effort, index: int) -> None:
+    shape = shapes(quick, training=False)[index]
     torch.manual_seed(4)
-    layers = siren(sets, width)
-    points = torch.rand(count, 2) * 2 - 1
-    expected = written(points, layers)
-    flops = 2.0 * count * sum(weight.numel() for weight, _ in layers)
-    low_points, low = points.bfloat16(), [(weight.bfloat16(), bias.bfloat16()) for weight, bias in layers]
+    points, layers = shape.tensors()
+    check = error_against(written(points, layers))
+    torch._dynamo.reset()
+    low_points, low = points.bfloat16(), lowered(layers)
     compiled, low_compiled = torch.compile(written), torch.compile(written)
-    check = error_against(expected)
     forms = [
-        Form("ours", lambda: ours(points, layers), check, BOUND, flops),
-        Form("torch.bmm + sin", lambda: written(points, layers), check, BOUND),
+        Form("ours", lambda: ours(points, layers), check, BOUND, shape.flops),
+        *(Form(name, partial(rival, points, layers), check, BOUND) for name, rival in RIVALS.items()),
         Form("torch.compile", lambda: compiled(points, layers), check, BOUND),
-        Form("ours, bfloat16", lambda: ours(points, layers, "bfloat16"), check, BFLOAT16_BOUND, flops, "bfloat16"),
-        Form("torch.bmm + sin, bfloat16", lambda: written(low_points, low), check, ALL_BFLOAT16_BOUND),
+        Form(
+            "ours, bfloat16", lambda: ours(points, layers, "bfloat16"), check, BFLOAT16_BOUND, shape.flops, "bfloat16"
+        ),
         Form("torch.compile, bfloat16", lambda: low_compiled(low_points, low), check, ALL_BFLOAT16_BOUND),
     ]
     times = race(benchmark, forms, effort)
-    rows = []
-    for precision, own, suffix, least in (
-        ("float32", "ours", "", {"torch.bmm + sin": 3.0, "torch.compile": 2.3}),
-        ("bfloat16", "ours, bfloat16", ", bfloat16", {"torch.bmm + sin": None, "torch.compile": None}),
-    ):
-        work = f"coord_mlp, SIREN {HIDDEN}×{width}, {sets} weight sets × {count:,} points, {precision}"
-        rows += [
-            Row(work, f"speed-up over {name}{suffix}", times.ratio(f"{name}{suffix}", own), "×", target)
-            for name, target in least.items()
-        ]
-        rows.append(Row(work, f"of the roofline ({times.unit(precision)})", times.share(own), "%"))
+    single = work(shape, "float32")
+    rows = [Row(single, f"speed-up over {name}", times.ratio(name, "ours"), "×") for name in RIVALS]
+    rows += [
+        Row(single, "speed-up over torch.compile", times.ratio("torch.compile", "ours"), "×", 2.3),
+        Row(single, f"of the roofline ({times.unit('float32')})", times.share("ours"), "%"),
+        Row(
+            work(shape, "bfloat16"),
+            "speed-up over torch.compile, bfloat16",
+            times.ratio("torch.compile, bfloat16", "ours, bfloat16"),
+            "×",
+        ),
+        Row(
+            work(shape, "bfloat16"),
+            f"of the roofline ({times.unit('bfloat16')})",
+            times.share("ours, bfloat16"),
+            "%",
+        ),
+    ]
+    report(benchmark, rows)
+
+
+@pytest.mark.parametrize("index", INDICES)
+def test_siren_gradients(benchmark: Any, quick: bool, effort: Effort, index: int) -> None:
+    shape = shapes(quick, training=True)[index]
+    torch.manual_seed(4)
+    points, layers = shape.tensors()
+    probe = torch.randn(shape.sets, shape.points, 3)
+    check = error_against(gradients(written, points, layers, probe))
+    torch._dynamo.reset()
+    compiled: Written = torch.compile(written)
+    flops = 3 * shape.flops  # recomputation is not counted
+    forms = [
+        Form("ours", lambda: gradients(ours, points, layers, probe), check, BOUND, flops),
+        *(
+            Form(name, partial(gradients, rival, points, layers, probe), check, BOUND)
+            for name, rival in ({"torch.compile": compiled} | RIVALS).items()
+        ),
+        Form(
+            "ours, bfloat16",
+            lambda: gradients(partial(ours, precision="bfloat16"), points, layers, probe),
+            check,
+            10 * BFLOAT16_BOUND,
+            flops,
+            "bfloat16",
+        ),
+    ]
+    times = race(benchmark, forms, effort)
+    single = work(shape, "float32", training=True)
+    rows = [Row(single, f"speed-up over {name}", times.ratio(name, "ours"), "×") for name in RIVALS]
+    rows += [
+        Row(single, "speed-up over torch.compile", times.ratio("torch.compile", "ours"), "×", 2.0),
+        Row(single, f"of the roofline ({times.unit('float32')})", times.share("ours"), "%"),
+        Row(work(shape, "bfloat16", training=True), "time of float32's", times.ratio("ours, bfloat16", "ours"), "%"),
+    ]
     report(benchmark, rows)

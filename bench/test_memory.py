@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bench import memory
+from bench.coordinate_mlps import shapes
 from bench.harness import Row, report
 
 MB = 1e6
@@ -73,5 +74,19 @@ def test_training(benchmark: Any, quick: bool) -> None:
             ),
             Row("whole training step, 2 pairs, float32", quantity, step / published_step, "%", 0.5, at_least=False),
             Row("whole training step, 2 pairs, float32", "peak memory, gradients included", step / MB, "MB"),
+        ],
+    )
+
+
+def test_coordinate_mlps(benchmark: Any, quick: bool) -> None:
+    names = "training, coord_mlp", "training, coord_mlp compiled"
+    results = found(benchmark, names, quick)
+    own, compiled = (beyond(results[name]) for name in names)
+    work = f"coord_mlp, SIREN {shapes(quick, training=True)[0]}, forward and backward, float32"
+    report(
+        benchmark,
+        [
+            Row(work, "of the memory of torch.compile", own / compiled, "%", 0.25, at_least=False),
+            Row(work, "peak memory beyond gradients", own, "MB"),
         ],
     )

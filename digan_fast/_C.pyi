@@ -243,14 +243,28 @@ def coord_linear_cuda_partials(
     base: int,
     number: int,
 ) -> int: ...
+def coord_mlp_backward_cpu(
+    *,
+    coordinates: int,
+    own_coordinates: bool,
+    encoded: bool,
+    sets: int,
+    points: int,
+    layers: list[tuple[int, bool, int, int, int, int, int, int, int, int, float, bool, bool]],
+    threads: int,
+    grad: int,
+    dcoordinates: int,
+    gradients: list[tuple[int, int, int, int, int, int]],
+) -> None: ...
 def coord_mlp_cpu(
     *,
     out: int,
     coordinates: int,
     own_coordinates: bool,
+    encoded: bool,
     sets: int,
     points: int,
-    layers: list[tuple[int, int, bool, int, int, int, float, bool]],
+    layers: list[tuple[int, bool, int, int, int, int, int, int, int, int, float, bool, bool]],
     threads: int,
 ) -> None: ...
 def cpu_features() -> list[str]: ...

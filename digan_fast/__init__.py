@@ -12,11 +12,12 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from digan_fast.dispatch import use_backend
     from digan_fast.inr import VideoINR
-    from digan_fast.networks import Discriminator, Generator
+    from digan_fast.networks import CoordMLP, Discriminator, Generator
     from digan_fast.ops import backends
     from digan_fast.snapshot import Snapshot, load, save
 
 _MODULES = {
+    "CoordMLP": "networks",
     "Discriminator": "networks",
     "Generator": "networks",
     "Snapshot": "snapshot",
@@ -28,6 +29,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "CoordMLP",
     "Discriminator",
     "Generator",
     "Snapshot",

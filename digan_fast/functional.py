@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from digan_fast import ops
-from digan_fast.precision import PRECISIONS
+from digan_fast.precision import MLP_PRECISIONS
 from digan_fast.reference.activations import ACTIVATIONS
+from digan_fast.reference.coord_mlp import MLP_ACTIVATIONS
 
 _COORD_ACTIVATIONS = tuple(name for name, kind in ACTIVATIONS.items() if kind.homogeneous)
-_MLP_ACTIVATIONS = ("sine", "relu", "lrelu", "linear")
 _MODULATIONS = ("demod", "tanh", "sigmoid", "linear")
 
 
@@ -156,67 +157,148 @@ def coord_linear(
     return ops.coord_linear.coord_linear(base, frequency, phase, weight, bias, grid, activation, gain, _clamp(clamp))
 
 
-def coord_mlp(
-    coordinates: Tensor,
+class MLPLayer(NamedTuple):
+    """A layer of coordinate MLPs: u ↦ ``act(ω·(γ∘(W·u + b) + β))``, W [B, O, I], or [O, I] or [1, O, I] for all.
+
+    ``bias`` b, ``scale`` γ and ``shift`` β are [B, O], or [O] or [1, O] for all, or None: FiLM (arXiv 1709.07871) in
+    the place of pi-GAN (arXiv 2012.00926), whose layers are sin(γ∘(W·u + b) + β), and functa (arXiv 2201.12204), whose
+    layers have a shift alone.  ``input_scale`` s and ``input_shift`` t, [B, I], [I] or [1, I], make s∘u + t of the
+    input first.  Modulations cost no weights: of one shared W no copy per sample is made.  With ``skip`` the input is
+    followed by the network's own: I is the width before plus that of the features, or D without features.
+
+    ``activation``: sine (SIREN, arXiv 2006.09661), gauss exp(−z²/2) (arXiv 2111.15135), relu, lrelu (slope 0.2),
+    sigmoid, tanh, linear.
+    """
+
+    weight: Tensor
+    bias: Tensor | None = None
+    activation: str = "linear"
+    omega: float = 1.0
+    scale: Tensor | None = None
+    shift: Tensor | None = None
+    input_scale: Tensor | None = None
+    input_shift: Tensor | None = None
+    skip: bool = False
+
+
+def mlp_layers(
     weights: Sequence[Tensor],
     biases: Sequence[Tensor | None] | None = None,
     activation: str = "sine",
-    omega: float | Sequence[float] = 30.0,
-    frequency: Tensor | None = None,
-    precision: str = "float32",
-) -> Tensor:
-    """A batch of coordinate MLPs, each with its own weights, at N points of D dimensions: [B, N, O].
+    omega: float | Sequence[float] = 1.0,
+) -> list[MLPLayer]:
+    """Layers for :func:`coord_mlp`, all with one ``activation`` but the last, which is linear.
 
-    coordinates [B, N, D], or [N, D] for all; D from 1 to 4.  weights: [B, O, I] per layer; biases: [O] or [B, O] per
-    layer, or None.  All layers but the last, which is linear, are followed by ``activation``: ``sine`` is
-    sin(ω·(W·x + b)), with one ``omega`` for all or one per such layer (SIREN, arXiv 2006.09661, equation 10); relu
-    and lrelu have gain 1 and no omega.  ``frequency`` [K, D] or [B, K, D], in radians per unit, gives the first layer
-    the Fourier features [sin θ, cos θ], θ = F·x, instead of the coordinates (arXiv 2006.10739, equation 5).
-    ``precision="bfloat16"`` rounds weights, biases and activations of the layers between the first and the last to
-    bfloat16, forward and backward, and sums in float32; what multiplies coordinates, and the last layer, stay as they
-    are.  Twice differentiable with respect to all tensors.
+    One ``omega`` for all, or one per layer before the last.
     """
-    if not weights:
-        raise ValueError("weights: empty, expected a layer or more")
-    if coordinates.ndim == 2:
-        coordinates = coordinates.unsqueeze(0)
-    batch, hidden = weights[0].shape[0], len(weights) - 1
-    if coordinates.ndim != 3 or coordinates.shape[0] not in (1, batch) or not 1 <= coordinates.shape[2] <= 4:
-        shape = tuple(coordinates.shape)
-        raise ValueError(f"coordinates: shape {shape}, expected [N, D] or [{batch}, N, D] with D from 1 to 4")
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision: {precision!r}, expected one of {', '.join(PRECISIONS)}")
-    if activation not in _MLP_ACTIVATIONS:
-        raise ValueError(f"activation: {activation!r}, expected one of {', '.join(_MLP_ACTIVATIONS)}")
+    hidden = len(weights) - 1
     omegas = [float(omega)] * hidden if isinstance(omega, int | float) else [float(each) for each in omega]
-    if len(omegas) != hidden or not all(map(math.isfinite, omegas)):
-        raise ValueError(f"omega: {omega}, expected a finite number or {hidden} of them, one for each hidden layer")
+    if len(omegas) != hidden:
+        raise ValueError(f"omega: {len(omegas)} numbers, expected {hidden}, one for each layer before the last")
     biases = [None] * len(weights) if biases is None else list(biases)
     if len(biases) != len(weights):
         raise ValueError(f"biases: {len(biases)}, expected {len(weights)}, one for each layer")
-    chain: list[tuple[Tensor, Tensor | None, str]] = []
-    inputs = coordinates.shape[2]
+    kinds = [activation] * hidden + ["linear"]
+    return [MLPLayer(*each) for each in zip(weights, biases, kinds, [*omegas, 1.0], strict=True)]
+
+
+def coord_mlp(
+    coordinates: Tensor,
+    layers: Sequence[MLPLayer],
+    frequency: Tensor | None = None,
+    phase: Tensor | None = None,
+    precision: str = "float32",
+) -> Tensor:
+    """B coordinate MLPs, each with its own weights or modulations, at N points of D dimensions: [B, N, O].
+
+    coordinates [B, N, D], or [N, D] or [1, N, D] for all.  ``frequency`` [K, D] or [B, K, D], in radians per unit,
+    gives the layers the Fourier features [sin θ, cos θ], θ = F·x + φ, instead of the coordinates (arXiv 2006.10739,
+    equation 5); ``phase`` φ is [K] or [B, K].  Activations are not stored: on a CPU the backward computes them again.
+    Differentiable twice and in forward mode with respect to all tensors.
+
+    ``precision`` "bfloat16" or "float16" rounds the operands of products, weights and inputs, forward and backward, and
+    sums in float32; what multiplies coordinates, and the last layer, stay as they are.  Autocast does not apply.
+    """
+    if not layers:
+        raise ValueError("layers: empty, expected a layer or more")
+    if precision not in MLP_PRECISIONS:
+        raise ValueError(f"precision: {precision!r}, expected one of {', '.join(MLP_PRECISIONS)}")
+    given = coordinates
+    if coordinates.ndim == 2:
+        coordinates = coordinates.unsqueeze(0)
+    if coordinates.ndim != 3 or coordinates.shape[2] < 1:
+        raise ValueError(f"coordinates: shape {tuple(given.shape)}, expected [N, D] or [B, N, D] with D of 1 or more")
+    network = list(layers)
     if frequency is not None:
-        frequency = frequency.expand(batch, -1, -1) if frequency.ndim == 2 else frequency
-        _shape("frequency", frequency, [batch, "K", inputs])
-        _dtype("frequency", frequency, coordinates.dtype)
-        quarter = frequency.new_zeros(2 * frequency.shape[1])
-        quarter[frequency.shape[1] :] = math.pi / 2
-        chain.append((torch.cat((frequency, frequency), 1), quarter, "sine"))
-        inputs = 2 * frequency.shape[1]
-    for i, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-        _shape(f"weights[{i}]", weight, [batch, "O", inputs])
-        _dtype(f"weights[{i}]", weight, coordinates.dtype)
-        inputs = weight.shape[1]
-        _bias(bias, inputs, coordinates.dtype, batch, f"biases[{i}]")
-        if i < hidden and activation == "sine":
-            weight, bias = weight * omegas[i], None if bias is None else bias * omegas[i]
-        chain.append((weight, bias, activation if i < hidden else "linear"))
-    if precision == "bfloat16":
-        lowered = [(w.bfloat16(), None if b is None else b.bfloat16(), kind) for w, b, kind in chain[1:-1]]
-        chain[1:-1] = lowered
-    matrices, offsets, activations = zip(*chain, strict=True)
-    return ops.coord_mlp.coord_mlp(coordinates, matrices, offsets, activations, [1.0] * len(chain))
+        network.insert(0, _fourier_layer(frequency, phase, coordinates.shape[2]))
+    elif phase is not None:
+        raise ValueError("phase: given without frequency")
+    encoded = frequency is not None
+    found = [_mlp_layer(layer, f"layers[{i - encoded}]") for i, layer in enumerate(network)]
+    _check_mlp(coordinates, found, encoded)
+    lists: Any = ((f.weight, f.bias, f.scale, f.shift, f.input_scale, f.input_shift) for f in found)
+    activations, omegas, skips = zip(*((f.activation, f.omega, f.skip) for f in found), strict=True)
+    options: Any = activations, omegas, skips, encoded, precision
+    lists = zip(*lists, strict=True)
+    return ops.coord_mlp.coord_mlp(coordinates, *lists, *options)
+
+
+def _fourier_layer(frequency: Tensor, phase: Tensor | None, dimensions: int) -> MLPLayer:
+    """The layer that makes [sin θ, cos θ] of coordinates; cos θ is sin(θ + π/2)."""
+    if frequency.ndim not in (2, 3) or frequency.shape[-1] != dimensions:
+        shape = tuple(frequency.shape)
+        raise ValueError(f"frequency: shape {shape}, expected [K, {dimensions}] or [B, K, {dimensions}]")
+    sinusoids = frequency.shape[-2]
+    if phase is None:
+        phase = frequency.new_zeros(sinusoids)
+    elif phase.ndim not in (1, 2) or phase.shape[-1] != sinusoids:
+        raise ValueError(f"phase: shape {tuple(phase.shape)}, expected [{sinusoids}] or [B, {sinusoids}]")
+    return MLPLayer(torch.cat((frequency, frequency), -2), torch.cat((phase, phase + math.pi / 2), -1), "sine")
+
+
+def _mlp_layer(layer: MLPLayer, name: str) -> MLPLayer:
+    """The layer with a first extent, B or 1, for every tensor."""
+    if layer.activation not in MLP_ACTIVATIONS:
+        expected = ", ".join(MLP_ACTIVATIONS)
+        raise ValueError(f"{name}.activation: {layer.activation!r}, expected one of {expected}")
+    omega = float(layer.omega)
+    if not math.isfinite(omega):
+        raise ValueError(f"{name}.omega: {layer.omega}, expected a finite number")
+    weight = layer.weight.unsqueeze(0) if layer.weight.ndim == 2 else layer.weight
+    if weight.ndim != 3:
+        raise ValueError(f"{name}.weight: shape {tuple(layer.weight.shape)}, expected [O, I] or [B, O, I]")
+    vectors: dict[str, Any] = {}
+    for field, extent in (("bias", 1), ("scale", 1), ("shift", 1), ("input_scale", 2), ("input_shift", 2)):
+        vector: Tensor | None = getattr(layer, field)
+        channels = weight.shape[extent]
+        if vector is not None and (vector.ndim not in (1, 2) or vector.shape[-1] != channels):
+            raise ValueError(f"{name}.{field}: shape {tuple(vector.shape)}, expected [{channels}] or [B, {channels}]")
+        vectors[field] = vector.unsqueeze(0) if vector is not None and vector.ndim == 1 else vector
+    return layer._replace(weight=weight, omega=omega, **vectors)
+
+
+def _check_mlp(coordinates: Tensor, layers: Sequence[MLPLayer], encoded: bool) -> None:
+    """Layers whose tensors have a first extent: that extents, types and widths fit together."""
+    batch, dtype = coordinates.shape[0], coordinates.dtype
+    width = features = coordinates.shape[2]
+    for i, layer in enumerate(layers):
+        name = "frequency" if encoded and i == 0 else f"layers[{i - encoded}]"
+        if layer.skip and i == encoded:
+            raise ValueError(f"{name}.skip: True for the first layer, whose input is the network's already")
+        inputs = width + features if layer.skip else width
+        if layer.weight.shape[2] != inputs:
+            raise ValueError(f"{name}.weight: shape {tuple(layer.weight.shape)}, expected [B, O, {inputs}]")
+        for field, tensor in layer._asdict().items():
+            if not isinstance(tensor, Tensor):
+                continue
+            where = f"{name}.{field}" if name != "frequency" else name if field == "weight" else "phase"
+            _dtype(where, tensor, dtype)
+            if tensor.shape[0] != 1 and batch != 1 and tensor.shape[0] != batch:
+                raise ValueError(f"{where}: {tensor.shape[0]} samples, expected 1 or {batch}")
+            batch = batch if tensor.shape[0] == 1 else tensor.shape[0]
+        width = layer.weight.shape[1]
+        if encoded and i == 0:
+            features = width
 
 
 def fmm_weights(weight: Tensor, left: Tensor, right: Tensor, activation: str = "demod") -> Tensor:

@@ -10,6 +10,8 @@ import torch
 
 # Training precisions, and their types of weights and activations.
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+# Precisions of coordinate MLPs.
+MLP_PRECISIONS = (*PRECISIONS, "float16")
 # Precisions of rendering without gradients.
 RENDER_PRECISIONS = (*PRECISIONS, "int8")
 

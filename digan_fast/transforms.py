@@ -38,6 +38,11 @@ def active() -> bool:
     return torch._C._functorch.peek_interpreter_stack() is not None
 
 
+def batched(tensor: Tensor) -> bool:
+    """Whether autograd batches gradients (``is_grads_batched``), which an op with lists of tensors does not support."""
+    return not torch.compiler.is_compiling() and torch._C._functorch.is_legacy_batchedtensor(tensor)
+
+
 def why_formula(args: Iterable[Any]) -> str | None:
     """Why these arguments, tensors or sequences with tensors among them, need the formula; None if they do not."""
     if active():

@@ -19,10 +19,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.coordinate_mlps import Layers, ours, siren, written
 from bench.gpu.device import captured, interleaved, multiplying
 from bench.gpu.rates import measured
 from bench.gpu.record import Record, opened
-from bench.test_coord_mlp import Layers, ours, siren, written
 from bench.test_ops import calls
 from digan_fast import functional, use_backend
 
@@ -94,7 +94,7 @@ def of_discriminators(name: str, dry: bool) -> Op:
 
 def coord_mlp(sets: int, points: int, width: int) -> Op:
     def tensors() -> Sequence[Tensor]:
-        return [torch.rand(points, 2) * 2 - 1, *(each for pair in siren(sets, width) for each in pair)]
+        return [torch.rand(points, 2) * 2 - 1, *(each for pair in siren(sets, width, 3) for each in pair)]
 
     def run(points: Tensor, *flat: Tensor) -> Tensor:
         layers: Layers = list(zip(flat[::2], flat[1::2], strict=True))

@@ -11,6 +11,7 @@
 #include "gemm/skinny_kernel.h"
 #include "ops/conv3x3_kernel.h"
 #include "ops/coord_mlp_kernel.h"
+#include "ops/coord_mlp_rows_kernel.h"
 #include "render/block_kernel.h"
 
 #define DIGAN_FAST_DECLARE(isa, op, Params) \
@@ -89,8 +90,8 @@ static Isa isa_of(Number number) {
 }
 
 static Isa isa_of(const MlpGroup& p) {
-    for (const PackedLayer* layer = p.layers; layer != p.layers + p.layer_count; ++layer)
-        if (layer->bfloat16) return bfloat16_isa();
+    for (const MlpLayer* layer = p.layers; layer != p.layers + p.layer_count; ++layer)
+        if (layer->packed.bfloat16) return bfloat16_isa();
     return isa_of(Precision::float32);
 }
 #endif
@@ -103,6 +104,11 @@ DIGAN_FAST_DISPATCH_PACKED(mirrored_gemm, MirroredGemm, isa_of(params.number))
 DIGAN_FAST_DISPATCH(even_odd_gradient, EvenOddGradient)
 DIGAN_FAST_DISPATCH_PACKED(mlp_group, MlpGroup, isa_of(params))
 DIGAN_FAST_DISPATCH_PACKED(layer_traits, LayerTraitsQuery, isa_of(params.precision))
+DIGAN_FAST_DISPATCH_PLAIN(mlp_row_activation, MlpRowActivation)
+DIGAN_FAST_DISPATCH_PLAIN(mlp_row_operand, MlpRowOperand)
+DIGAN_FAST_DISPATCH_PLAIN(mlp_row_operand_gradient, MlpRowOperandGradient)
+DIGAN_FAST_DISPATCH_PLAIN(mlp_row_activation_gradient, MlpRowActivationGradient)
+DIGAN_FAST_DISPATCH_PLAIN(mlp_rounding, MlpRounding)
 DIGAN_FAST_DISPATCH_PACKED(pack_layer, LayerPacking, isa_of(params.precision))
 DIGAN_FAST_DISPATCH_PACKED(peak_cpu, PeakParams, selected_isa())
 DIGAN_FAST_DISPATCH(block_axis_features, BlockAxisFeatures)

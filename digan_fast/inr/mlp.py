@@ -38,10 +38,9 @@ class VideoMLP:
 
     def at(self, coordinates: Tensor, precision: str = "float32") -> Tensor:
         """Colours [N, 3] at coordinates [N, 3]; differentiable with respect to all tensors."""
-        colours = functional.coord_mlp(
-            coordinates, self.weights, self.biases, self.activation, self.omega, self.frequency, precision
-        )
-        return colours[0]
+        omega = self.omega if self.activation == "sine" else 1.0
+        layers = functional.mlp_layers(self.weights, self.biases, self.activation, omega)
+        return functional.coord_mlp(coordinates, layers, self.frequency, precision=precision)[0]
 
     def coordinates(self, rows: Tensor, columns: Tensor, times: Tensor, scale: float = 1.0) -> Tensor:
         """[N, 3] for rows, columns and times [N] of the picture ``scale`` times as large."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from digan_fast.ops import _cuda
 from digan_fast.ops._pointers import NATIVE_DTYPES
 from digan_fast.reference.activations import ACTIVATIONS
+from digan_fast.reference.coord_mlp import MLP_ACTIVATIONS
 
 _HOMOGENEOUS = ("linear", "relu", "lrelu")
 _OF_PRODUCTS = (*_HOMOGENEOUS, "sine")
@@ -33,7 +34,7 @@ TABLE = {
         "bias_act": Capability(_WIDE_OR_BFLOAT16, tuple(ACTIVATIONS)),
         "conv3x3": Capability(_WIDE, ("linear",)),
         "coord_linear": Capability(_WIDE_OR_BFLOAT16, _HOMOGENEOUS),
-        "coord_mlp": Capability(_WIDE_OR_BFLOAT16, _OF_PRODUCTS),
+        "coord_mlp": Capability(_WIDE, tuple(MLP_ACTIVATIONS)),
         "fmm_weights": Capability(_WIDE_OR_BFLOAT16, MODULATIONS),
         "linear_act": Capability(_WIDE_OR_BFLOAT16, _OF_PRODUCTS),
         "render": Capability(_WIDE, _OF_PRODUCTS),

@@ -69,7 +69,7 @@ def define(
     return below_autograd
 
 
-def _recompose(
+def recompose(
     reference: Callable[..., Any],
     inputs: Sequence[Tensor | None],
     options: Sequence[Any],
@@ -138,7 +138,7 @@ def differentiable(
                 grad = adjoint(ctx.saved_tensors[-1], *grads, *ctx.options)
                 found = None if grad is None else Backward.apply(grad, *ctx.saved_tensors[1:], *ctx.options)[0]
                 return found, *(None for _ in range(tensors + 1)), *(None for _ in ctx.options)
-            gradients = _recompose(
+            gradients = recompose(
                 reference_backward,
                 ctx.saved_tensors,
                 ctx.options,

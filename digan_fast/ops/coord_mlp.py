@@ -1,7 +1,7 @@
-"""``digan_fast::coord_mlp``: a chain of layers at points, whose activations are never stored; inference.
+"""``digan_fast::coord_mlp``: coordinate MLPs whose activations are never stored, forward or backward.
 
-coordinates [B, N, D] or [1, N, D]; per layer weights [B, O, I], bias [O] or [B, O] or none, activation and gain.  A
-layer multiplies in the type of its weight, to which its inputs are rounded, and so is its output.
+The arguments, shapes and formula are those of :mod:`digan_fast.reference.coord_mlp`.  On a CPU the backward computes a
+strip of points again; elsewhere calls with gradients are chains of ``linear_act``.
 """
 
 from __future__ import annotations
@@ -12,96 +12,235 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from digan_fast import dispatch
+from digan_fast import dispatch, transforms
 from digan_fast.ops._capabilities import unknown, why_not
 from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr, wide
-from digan_fast.ops._registry import composable, define
+from digan_fast.ops._registry import define, recompose
 from digan_fast.ops.linear_act import linear_act
+from digan_fast.precision import PRECISIONS
 from digan_fast.reference import coord_mlp as reference
 
+_TENSORS = (
+    "Tensor coordinates, Tensor[] weights, Tensor?[] biases, Tensor?[] scales, Tensor?[] shifts, "
+    "Tensor?[] input_scales, Tensor?[] input_shifts"
+)
+_VECTORS = ("biases", "scales", "shifts", "input_scales", "input_shifts")
+_OPTIONS = "str[] activations, float[] omegas, bool[] skips, bool encoded, str precision"
 
-def _fake(coordinates: Tensor, weights: Sequence[Tensor], *_: Any) -> Tensor:
-    return weights[-1].new_empty((len(weights[0]), coordinates.shape[1], weights[-1].shape[1]))
+
+def _grouped(tensors: Sequence[Any]) -> tuple[Any, ...]:
+    """Coordinates, then one list for each kind of tensor, from all of them in a row."""
+    layers = (len(tensors) - 1) // reference.LISTS
+    return tensors[0], *(list(tensors[1 + i * layers : 1 + (i + 1) * layers]) for i in range(reference.LISTS))
 
 
-_op = define(
-    "coord_mlp",
-    "(Tensor coordinates, Tensor[] weights, Tensor?[] biases, str[] activations, float[] gains) -> Tensor",
-    reference.coord_mlp,
-    _fake,
+def _flat(coordinates: Any, lists: Sequence[Sequence[Any]]) -> list[Any]:
+    return [coordinates, *(each for group in lists for each in group)]
+
+
+def _fake(coordinates: Tensor, weights: Sequence[Tensor], *rest: Any) -> Tensor:
+    batch = reference.batch_of(_flat(coordinates, [weights, *rest[: reference.LISTS - 1]]))
+    return coordinates.new_empty((batch, coordinates.shape[1], weights[-1].shape[1]))
+
+
+def _fake_backward(grad: Tensor, coordinates: Tensor, *rest: Any) -> list[Tensor]:
+    given = _flat(coordinates, rest[: reference.LISTS])
+    return [
+        grad.new_empty(tensor.shape if need and tensor is not None else 0)
+        for tensor, need in zip(given, rest[-1], strict=True)
+    ]
+
+
+_forward_op = define("coord_mlp", f"({_TENSORS}, {_OPTIONS}) -> Tensor", reference.coord_mlp, _fake)
+_backward_op = define(
+    "coord_mlp_backward",
+    f"(Tensor grad, {_TENSORS}, {_OPTIONS}, bool[] needed) -> Tensor[]",
+    reference.coord_mlp_backward,
+    _fake_backward,
 )
 
 
-def _native(
-    coordinates: Tensor,
-    weights: Sequence[Tensor],
-    biases: Sequence[Tensor | None],
-    activations: Sequence[str],
-    gains: Sequence[float],
-) -> Tensor:
-    out = fresh(_fake(coordinates, weights))
-    if out.numel() == 0 or any(weight.numel() == 0 for weight in weights):
-        return reference.coord_mlp(coordinates, weights, biases, activations, gains)
-    coordinates = coordinates.contiguous()
-    narrow = [weight.dtype == torch.bfloat16 for weight in weights]
-    weights = [weight.to(torch.float32).contiguous() for weight in weights]
-    biases = [wide(bias) for bias in biases]
+def _rows(tensors: Sequence[Tensor | None], sets: int) -> list[Tensor | None]:
+    """Vectors [B, C] or [1, C], as the kernels read them: contiguous [B, C]."""
+    return [None if each is None else wide(each.expand(sets, -1)) for each in tensors]
+
+
+def _numbers(activations: Sequence[str]) -> list[int]:
+    return [len(NATIVE_ACTIVATIONS) if name == "gauss" else NATIVE_ACTIVATIONS.index(name) for name in activations]
+
+
+def _native_call(sets: int, *args: Any) -> tuple[dict[str, Any], list[Any]]:
+    """The arguments of both compiled functions, and tensors that must outlive the call."""
+    coordinates, weights, *vectors = args[: 1 + reference.LISTS]
+    activations, omegas, skips, encoded, precision = args[1 + reference.LISTS :]
+    coordinates, weights = coordinates.contiguous(), [weight.contiguous() for weight in weights]
+    vectors = [_rows(group, sets) for group in vectors]
+    low = [dtype is not None for dtype in reference.operand_types(skips, encoded, precision)]
     layers = [
         (
-            ptr(weight, f"weights[{i}]"),
-            ptr(bias, f"biases[{i}]"),
-            bias is not None and bias.ndim == 2,
-            *weight.shape[1:],
-            NATIVE_ACTIVATIONS.index(activation),
-            gain,
-            narrow[i],
+            ptr(weights[i], f"weights[{i}]"),
+            len(weights[i]) > 1,
+            *(ptr(group[i], f"{name}[{i}]") for name, group in zip(_VECTORS, vectors, strict=True)),
+            *weights[i].shape[1:],
+            activation,
+            omegas[i],
+            skips[i],
+            low[i],
         )
-        for i, (weight, bias, activation, gain) in enumerate(zip(weights, biases, activations, gains, strict=True))
+        for i, activation in enumerate(_numbers(activations))
     ]
-    dispatch.native_module().coord_mlp_cpu(
-        out=ptr(out, "out"),
-        coordinates=ptr(coordinates, "coordinates"),
-        own_coordinates=len(coordinates) > 1,
-        sets=out.shape[0],
-        points=out.shape[1],
-        layers=layers,
-        threads=torch.get_num_threads(),
-    )
+    arguments = {
+        "coordinates": ptr(coordinates, "coordinates"),
+        "own_coordinates": len(coordinates) > 1,
+        "encoded": encoded,
+        "sets": sets,
+        "points": coordinates.shape[1],
+        "layers": layers,
+        "threads": torch.get_num_threads(),
+    }
+    return arguments, [coordinates, weights, vectors]
+
+
+def _native(coordinates: Tensor, weights: Sequence[Tensor], *rest: Any) -> Tensor:
+    out = fresh(_fake(coordinates, weights, *rest))
+    if out.numel() == 0 or any(weight.numel() == 0 for weight in weights):
+        return reference.coord_mlp(coordinates, weights, *rest)
+    arguments, _alive = _native_call(len(out), coordinates, weights, *rest)
+    dispatch.native_module().coord_mlp_cpu(out=ptr(out, "out"), **arguments)
     return out
 
 
-def _why_not_native(
-    coordinates: Tensor,
-    weights: Sequence[Tensor],
-    biases: Sequence[Tensor | None],
-    activations: Sequence[str],
-    gains: Sequence[float],
-) -> str | None:
-    tensors: dict[str, Tensor | None] = {"coordinates": coordinates}
-    tensors |= {f"weights[{i}]": weight for i, weight in enumerate(weights)}
-    tensors |= {f"biases[{i}]": bias for i, bias in enumerate(biases)}
-    for name, tensor in (("coordinates", coordinates), (f"weights[{len(weights) - 1}]", weights[-1])):
-        if tensor.dtype == torch.bfloat16:
-            return f"{name} is {tensor.dtype}; it takes float32"
-    return why_not("coord_mlp", "native", unknown("coord_mlp", "native", tuple(activations)), **tensors)
+def _native_backward(grad: Tensor, coordinates: Tensor, *rest: Any) -> list[Tensor]:
+    *arguments_of_forward, needed = rest
+    given = _flat(coordinates, arguments_of_forward[: reference.LISTS])
+    sets, layers = len(grad), len(rest[0])
+    if grad.numel() == 0 or any(weight.numel() == 0 for weight in rest[0]):
+        return reference.coord_mlp_backward(grad, coordinates, *rest)
+    grad = grad.contiguous()
+    arguments, _alive = _native_call(sets, coordinates, *arguments_of_forward)
+    # Gradients by shared coordinates and vectors are computed for each sample.
+    found: list[Tensor | None] = [
+        fresh(grad.new_empty(tensor.shape if 0 < i <= layers else (sets, *tensor.shape[1:])))
+        if need and tensor is not None
+        else None
+        for i, (tensor, need) in enumerate(zip(given, needed, strict=True))
+    ]
+    dcoordinates, *groups = _grouped(found)
+    dispatch.native_module().coord_mlp_backward_cpu(
+        grad=ptr(grad, "grad"),
+        dcoordinates=ptr(dcoordinates, "dcoordinates"),
+        gradients=[tuple(ptr(each, "gradient") for each in layer) for layer in zip(*groups, strict=True)],
+        **arguments,
+    )
+    return [
+        grad.new_empty(0) if gradient is None else reference.summed(gradient, tensor)
+        for gradient, tensor in zip(found, given, strict=True)
+    ]
+
+
+def _why_not_native(coordinates: Tensor, *rest: Any) -> str | None:
+    names = [f"{name}[{i}]" for name in ("weights", *_VECTORS) for i in range(len(rest[0]))]
+    tensors = dict(zip(["coordinates", *names], _flat(coordinates, rest[: reference.LISTS]), strict=True))
+    activations, precision = rest[reference.LISTS], rest[reference.LISTS + 4]
+    if precision not in PRECISIONS:
+        return f"it has no products in {precision}"
+    return why_not("coord_mlp", "native", unknown("coord_mlp", "native", activations), **tensors)
+
+
+def _why_not_native_backward(grad: Tensor, *rest: Any) -> str | None:
+    return _why_not_native(*rest) or why_not("coord_mlp", "native", "linear", grad=grad)
 
 
 dispatch.register("coord_mlp", "native", _native, _why_not_native)
+dispatch.register("coord_mlp_backward", "native", _native_backward, _why_not_native_backward)
 
 
-_run = composable("coord_mlp", _op)
+def _recomposed(*args: Any) -> list[Tensor]:
+    """The reference's backward of tensors in a row: grad, those of :func:`_flat`, the options, ``needed``."""
+    grad, *tensors = args[:-6]
+    return reference.coord_mlp_backward(grad, *_grouped(tensors), *args[-6:])
+
+
+class _Backward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *args: Any) -> Any:
+        grad, *tensors = args[:-6]
+        ctx.save_for_backward(grad, *tensors)
+        ctx.options = args[-6:]
+        ctx.set_materialize_grads(False)
+        return tuple(_backward_op(grad, *_grouped(tensors), *ctx.options))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> Any:
+        count = len(ctx.saved_tensors)
+        gradients = recompose(_recomposed, ctx.saved_tensors, ctx.options, ctx.needs_input_grad[:count], grads)
+        return (*gradients, *(None for _ in ctx.options))
+
+
+class _Forward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *args: Any) -> Any:
+        ctx.save_for_backward(*args[:-5])
+        ctx.options = args[-5:]
+        return _forward_op(*_grouped(args[:-5]), *ctx.options)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        needed = [bool(need) for need in ctx.needs_input_grad[:-5]]
+        given = grads[0], *ctx.saved_tensors, *ctx.options, needed
+        formula = transforms.composed("coord_mlp_backward", *given) or transforms.batched(grads[0])
+        gradients = _recomposed(*given) if formula else _Backward.apply(*given)
+        return (
+            *(gradient if need else None for gradient, need in zip(gradients, needed, strict=True)),
+            *(None for _ in ctx.options),
+        )
+
+
+def _layer(u: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
+    """A layer by ``linear_act``, in the weight's type."""
+    bias = None if bias is None else bias.to(weight.dtype)
+    if activation not in ("linear", "relu", "lrelu", "sine"):
+        return reference.MLP_ACTIVATIONS[activation].forward(_layer(u, weight, bias, "linear"))
+    if len(weight) > 1:
+        x = u.expand(len(weight), -1, -1)
+        own = bias if bias is None or len(bias) > 1 else bias[0]
+        return linear_act(x, weight, own, activation, 1.0, None)
+    if bias is not None and len(bias) > 1:
+        z = linear_act(u.reshape(1, -1, u.shape[2]), weight, None, "linear", 1.0, None)
+        z = z.reshape(*u.shape[:2], -1) + reference.by_point(bias)
+        return reference.MLP_ACTIVATIONS[activation].forward(z)
+    flat = linear_act(u.reshape(1, -1, u.shape[2]), weight, None if bias is None else bias[0], activation, 1.0, None)
+    return flat.reshape(*u.shape[:2], weight.shape[1])
+
+
+def _operand(x: Tensor, dtype: torch.dtype | None) -> Tensor:
+    return x if dtype is None else x.to(dtype)
 
 
 def coord_mlp(
     coordinates: Tensor,
     weights: Sequence[Tensor],
     biases: Sequence[Tensor | None],
+    scales: Sequence[Tensor | None],
+    shifts: Sequence[Tensor | None],
+    input_scales: Sequence[Tensor | None],
+    input_shifts: Sequence[Tensor | None],
     activations: Sequence[str],
-    gains: Sequence[float],
+    omegas: Sequence[float],
+    skips: Sequence[bool],
+    encoded: bool,
+    precision: str,
 ) -> Tensor:
-    """[B, N, O]; with gradients a chain of ``linear_act``, otherwise one op."""
-    tensors = [coordinates, *weights, *(bias for bias in biases if bias is not None)]
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        return reference.chain(linear_act, coordinates, weights, biases, activations, gains)
-    result: Tensor = _run(coordinates, list(weights), list(biases), list(activations), list(gains))
+    """[B, N, O], as :mod:`digan_fast.reference.coord_mlp` defines it."""
+    lists: Any = [list(group) for group in (weights, biases, scales, shifts, input_scales, input_shifts)]
+    options: Any = list(activations), list(omegas), list(skips), encoded, precision
+    tensors = _flat(coordinates, lists)
+    if transforms.composed("coord_mlp", *tensors):
+        return reference.coord_mlp(coordinates, *lists, *options)
+    if not torch.is_grad_enabled() or not any(each is not None and each.requires_grad for each in tensors):
+        result: Tensor = _forward_op(coordinates, *lists, *options)
+    elif coordinates.device.type == "cpu":
+        result = _Forward.apply(*tensors, *options)
+    else:
+        result = reference.chain(_layer, _operand, coordinates, *lists, *options)
     return result

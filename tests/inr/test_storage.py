@@ -201,7 +201,7 @@ def test_a_hostile_coordinate_mlp_is_refused(tmp_path):
     path = tmp_path / "v.safetensors"
     initial("siren", CLIP, 16, 0).save(path, "float16")
     rewritten(path, None, change("weights.2", torch.zeros(1, 16, 5)))
-    with pytest.raises(ValueError, match=r"not a saved video: weights\[2\]"):
+    with pytest.raises(ValueError, match=r"not a saved video: layers\[2\].weight"):
         StoredVideo.load(path)
     rewritten(path, change("network", json.dumps({"layers": 1})))
     with pytest.raises(ValueError, match="not a saved video"):

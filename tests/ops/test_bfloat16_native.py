@@ -259,5 +259,9 @@ def test_what_native_cannot_run_says_why() -> None:
     x, weight, _ = inputs(1, 4, 3, 2)
     with pytest.raises(dispatch.BackendUnavailable, match=r"x is torch.float16; it takes float32 and bfloat16"):
         run("linear_act", x.half(), weight, None, "lrelu", 1.0, None)
+    lists = [[torch.randn(1, 3, 2).bfloat16()], *([None] for _ in range(5))]
     with pytest.raises(dispatch.BackendUnavailable, match=r"weights\[0\] is torch.bfloat16; it takes float32"):
-        run("coord_mlp", torch.randn(1, 3, 2), [torch.randn(1, 3, 2).bfloat16()], [None], ["linear"], [1.0])
+        run("coord_mlp", torch.randn(1, 3, 2), *lists, ["linear"], [1.0], [False], False, "float32")
+    lists[0] = [torch.randn(1, 3, 2)]
+    with pytest.raises(dispatch.BackendUnavailable, match="it has no products in float16"):
+        run("coord_mlp", torch.randn(1, 3, 2), *lists, ["linear"], [1.0], [False], False, "float16")

@@ -21,16 +21,8 @@ AT = ptr(MEMORY, "memory")
 LAYER = (AT, AT, 2, 4, 2, 1.0, math.inf)  # weight, bias, outputs, inputs, activation, gain, clamp
 TO_RGB = (AT, AT, 3, 2, 0, 1.0, math.inf)
 LEVEL = (4, 2, AT, AT, [LAYER], TO_RGB)  # side, sinusoids, frequency, phase, layers, to-RGB
-MLP_LAYER = (
-    AT,
-    AT,
-    False,
-    3,
-    2,
-    2,
-    1.0,
-    False,
-)  # weight, bias, own_biases, outputs, inputs, activation, gain, bfloat16
+# weight, own_weights, bias, scale, shift, input_scale, input_shift, outputs, inputs, activation, omega, skip, bfloat16
+MLP_LAYER = (AT, False, AT, AT, AT, AT, AT, 3, 2, 2, 1.0, False, False)
 
 OPTIONS = {"activation": 2, "gain": 1.0, "clamp": math.inf}
 LINEAR = dict.fromkeys(("out", "x", "weight", "bias"), AT) | OPTIONS
@@ -48,6 +40,8 @@ FILTER |= {"size_y": 4, "out_size_y": 4, "taps_y": 1, "before_y": 0, "number": 0
 FILTER |= {"size_x": 4, "out_size_x": 4, "taps_x": 1, "before_x": 0}
 CONV = {"images": 2, "inputs": 2, "outputs": 3, "height": 4, "width": 5, "stride": 1, "padding": 1, "gain": 1.0}
 CONV |= {"threads": 1}
+MLP = {"coordinates": AT, "own_coordinates": False, "encoded": False, "sets": 2, "points": 3, "layers": [MLP_LAYER]}
+MLP |= {"threads": 1}
 RENDER = {"out": AT, "videos": 1, "frames": 1, "side": 4, "top": 0, "left": 0, "height": 4, "width": 4}
 RENDER |= {"levels": [LEVEL], "precision": 0, "threads": 1}
 CALLS: dict[str, dict[str, Any]] = {
@@ -56,8 +50,8 @@ CALLS: dict[str, dict[str, Any]] = {
     "coord_linear_cpu": COORD,
     "coord_linear_backward_cpu": COORD
     | dict.fromkeys(("grad", "dbase", "dfrequency", "dphase", "dweight", "dbias"), AT),
-    "coord_mlp_cpu": {"out": AT, "coordinates": AT, "own_coordinates": False, "sets": 2, "points": 3}
-    | {"layers": [MLP_LAYER], "threads": 1},
+    "coord_mlp_cpu": MLP | {"out": AT},
+    "coord_mlp_backward_cpu": MLP | {"grad": AT, "dcoordinates": AT, "gradients": [(AT,) * 6]},
     "render_cpu": RENDER,
     "bias_act_cpu": BIAS,
     "bias_act_backward_cpu": BIAS | {"dx": AT, "dbias": AT, "grad": AT, "grad_expanded": False, "activation": 3},
@@ -69,7 +63,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "conv3x3_weight_gradient_cpu": CONV | dict.fromkeys(("dweight", "grad", "x"), AT),
 }
 # Optional tensors.
-OPTIONAL = {"bias", "base", "dbase"}
+OPTIONAL = {"bias", "base", "dbase", "dcoordinates"}
 EXTENTS = {"outer", "channels", "inner", "batch", "outputs", "inputs", "rank", "sets", "points", "videos", "frames"}
 EXTENTS |= {"images", "threads", "up", "down", "rows", "sinusoids"}
 EXTENTS |= {f"{name}_{axis}" for name in ("size", "out_size", "taps") for axis in "yx"}
@@ -131,22 +125,33 @@ def test_activations(call: str) -> None:
         refuses(call, "^clamp is nan", clamp=math.nan)
 
 
+@pytest.mark.parametrize("call", ["coord_mlp_cpu", "coord_mlp_backward_cpu"])
 @pytest.mark.parametrize(
     ("index", "value", "message"),
     [
         (0, 0, "^weight is null"),
-        (1, AT + 1, "^bias is .*a multiple of 4"),
-        (3, 0, "^outputs is 0"),
-        (4, 2, "^inputs is 2, expected the outputs"),
-        (4, -1, "^inputs is -1"),
-        (5, 3, "^activation is 3"),
-        (7, True, "^bfloat16 is true for the last layer"),
+        (2, AT + 1, "^bias is .*a multiple of 4"),
+        (3, AT + 2, "^scale is .*a multiple of 4"),
+        (7, 0, "^outputs is 0"),
+        (8, 2, "^inputs is 2, expected the outputs"),
+        (8, -1, "^inputs is -1"),
+        (9, 5, "^activation is 5"),
+        (9, 11, "^activation is 11"),
+        (11, True, "^inputs is 3, expected the outputs of the layer before, and with skip"),
+        (12, True, "^bfloat16 is true for the first or the last layer"),
     ],
 )
-def test_layers_of_coord_mlp(index: int, value: int, message: str) -> None:
-    layer = (AT, AT, False, 2, 3, 2, 1.0, False)
+def test_layers_of_coord_mlp(call: str, index: int, value: int, message: str) -> None:
+    layer = (AT, False, AT, 0, 0, 0, 0, 2, 3, 2, 1.0, False, False)
     bad = (*layer[:index], value, *layer[index + 1 :])
-    refuses("coord_mlp_cpu", message, layers=[MLP_LAYER, bad])
+    refuses(call, message, layers=[MLP_LAYER, bad])
+
+
+def test_networks_of_coord_mlp() -> None:
+    refuses("coord_mlp_cpu", "^encoded is true, expected two layers", encoded=True)
+    refuses("coord_mlp_cpu", "^skip is true for the first layer", layers=[(*MLP_LAYER[:11], True, False)])
+    refuses("coord_mlp_backward_cpu", "^gradients is 0, expected one for each layer", gradients=[])
+    refuses("coord_mlp_backward_cpu", "^bias is .*a multiple of 4", gradients=[(AT, AT + 2, 0, 0, 0, 0)])
 
 
 def test_types_of_linear_act() -> None:

@@ -1,78 +1,32 @@
+"""``functional.coord_mlp``: its formula, derivatives of every kind, graphs, errors."""
+
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from checks import (
-    check_compiled,
-    check_derivatives,
-    check_schema,
-    check_stride_zero_gradient,
-    examples,
-    layouts,
-    normal,
-)
-from hypothesis import given, settings
-from hypothesis import strategies as st
+import torch.autograd.forward_ad as forward_ad
+from checks import check_compiled, check_derivatives, check_schema, check_stride_zero_gradient, layouts, normal
+from coordinate_mlps import TENSORS, converted, evaluated, formula, modulated, network, tensors_of
 from torch import Tensor
+from torch.func import functional_call, jacrev, jvp, stack_module_state, vmap
 
-from digan_fast import backends, functional, use_backend
+from digan_fast import functional
+from digan_fast.functional import MLPLayer, mlp_layers
+from digan_fast.ops import coord_mlp
+from digan_fast.reference import coord_mlp as reference
+from digan_fast.reference.coord_mlp import MLP_ACTIVATIONS, operand_types
 
-needs_native = pytest.mark.skipif(backends()["native"] is not None, reason="the compiled module was not built")
-
-
-def network(
-    batch: int, widths: list[int], own_biases: bool = False, dtype: torch.dtype = torch.float64
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Weights initialised as in SIREN: uniform within √(6/I), divided by ω = 30 after the first layer."""
-    weights, biases = [], []
-    for i, (inputs, outputs) in enumerate(pairwise(widths)):
-        bound = 1 / inputs if i == 0 else math.sqrt(6 / inputs) / 30
-        weights.append((torch.rand(batch, outputs, inputs, dtype=torch.float64) * 2 - 1).mul(bound).to(dtype))
-        shape = (batch, outputs) if own_biases else (outputs,)
-        biases.append((torch.rand(shape, dtype=torch.float64) * 2 - 1).mul(bound).to(dtype))
-    return weights, biases
-
-
-def formula(
-    coordinates: Tensor,
-    weights: list[Tensor],
-    biases: list[Tensor] | None,
-    activation: str = "sine",
-    omega: float = 30.0,
-    frequency: Tensor | None = None,
-) -> Tensor:
-    """Weight set by weight set and point by point, in NumPy."""
-    batch = len(weights[0])
-    points = coordinates.expand(batch, -1, -1) if coordinates.ndim == 3 else coordinates[None].expand(batch, -1, -1)
-    images = []
-    for b in range(batch):
-        rows = []
-        for x in points[b].double().numpy():
-            if frequency is not None:
-                theta = (frequency if frequency.ndim == 2 else frequency[b]).double().numpy() @ x
-                x = np.concatenate((np.sin(theta), np.cos(theta)))
-            for i, weight in enumerate(weights):
-                x = weight[b].double().numpy() @ x
-                if biases is not None:
-                    x = x + (biases[i] if biases[i].ndim == 1 else biases[i][b]).double().numpy()
-                if i + 1 < len(weights):
-                    rectified = {"relu": np.maximum(x, 0), "lrelu": np.where(x > 0, x, 0.2 * x), "linear": x}
-                    x = np.sin(omega * x) if activation == "sine" else rectified[activation]
-            rows.append(x)
-        images.append(np.stack(rows))
-    return torch.from_numpy(np.stack(images))
+EVERY = tuple(MLP_ACTIVATIONS)
 
 
 @pytest.mark.usefixtures("poisoned")
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("activation", ["sine", "relu", "lrelu", "linear"])
+@pytest.mark.parametrize("activation", EVERY)
 @pytest.mark.parametrize("own_biases", [False, True])
-@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 4, 97)])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 6, 97)])
 def test_matches_its_formula(
     dtype: torch.dtype, activation: str, own_biases: bool, shape: tuple[int, int, int]
 ) -> None:
@@ -80,12 +34,27 @@ def test_matches_its_formula(
     batch, dimensions, points = shape
     weights, biases = network(batch, [dimensions, 33, 20, 3], own_biases, dtype)
     coordinates = torch.rand(batch, points, dimensions, dtype=dtype) * 2 - 1
-    found = functional.coord_mlp(coordinates, weights, biases, activation)
     bound = 1e-12 if dtype == torch.float64 else 2e-5
-    torch.testing.assert_close(found.double(), formula(coordinates, weights, biases, activation), rtol=0, atol=bound)
-    shared = functional.coord_mlp(coordinates[0], weights, None, activation)
-    expected = formula(coordinates[0], weights, None, activation)
-    torch.testing.assert_close(shared.double(), expected, rtol=0, atol=bound)
+    layers = mlp_layers(weights, biases, activation, 30.0)
+    found = functional.coord_mlp(coordinates, layers)
+    torch.testing.assert_close(found.double(), formula(coordinates, layers), rtol=0, atol=bound)
+    layers = mlp_layers(weights, None, activation, [30.0, 10.0])
+    found = functional.coord_mlp(coordinates[0], layers)
+    torch.testing.assert_close(found.double(), formula(coordinates[0], layers), rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("fourier", [False, True])
+def test_modulations_and_skips_match_their_formula(dtype: torch.dtype, shared: bool, fourier: bool) -> None:
+    layers = modulated(3, 2, [17, 9, 12, 8, 5], EVERY[1:6], (1, 3), 10 if fourier else 0, shared, dtype)
+    coordinates = torch.rand(1 if shared else 3, 50, 2, dtype=dtype) * 2 - 1
+    frequency, phase = torch.randn(3, 5, 2, dtype=dtype) * 4, torch.randn(3, 5, dtype=dtype)
+    features: tuple[Tensor, ...] = (frequency, phase) if fourier else ()
+    found = functional.coord_mlp(coordinates, layers, *features)
+    expected = formula(coordinates, layers, *features)
+    bound = 1e-12 if dtype == torch.float64 else 2e-6 * float(expected.abs().max())
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=bound)
 
 
 @pytest.mark.parametrize("own", [False, True])
@@ -94,124 +63,246 @@ def test_fourier_features(own: bool) -> None:
     frequency = torch.randn(2, 5, 2) * 10
     frequency = frequency if own else frequency[0]
     coordinates = torch.rand(2, 50, 2) * 2 - 1
-    found = functional.coord_mlp(coordinates, weights, biases, "lrelu", frequency=frequency)
-    expected = formula(coordinates, weights, biases, "lrelu", frequency=frequency)
-    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-5)
+    layers = mlp_layers(weights, biases, "lrelu")
+    found = functional.coord_mlp(coordinates, layers, frequency)
+    torch.testing.assert_close(found.double(), formula(coordinates, layers, frequency), rtol=0, atol=1e-5)
 
 
-def test_omega_per_layer() -> None:
-    weights, biases = network(1, [2, 8, 8, 1])
-    coordinates = torch.rand(9, 2, dtype=torch.float64)
-    found = functional.coord_mlp(coordinates, weights, biases, omega=[30.0, 3.0])
-    scaled = [weights[0], weights[1] / 10, weights[2]], [biases[0], biases[1] / 10, biases[2]]
-    torch.testing.assert_close(found, functional.coord_mlp(coordinates, *scaled))
+def test_a_level_of_digan_is_an_instance() -> None:
+    """``coord_linear`` without a base, at the pixels of its grid, and a layer above it."""
+    side, sinusoids = 4, 3
+    frequency, phase = torch.randn(2, sinusoids, 2).double(), torch.randn(2, sinusoids).double()
+    weight, bias, above = torch.randn(2, 5, 6).double(), torch.randn(5).double(), torch.randn(2, 3, 5).double()
+    grid = (side, 0, 0, side, side)
+    x = functional.coord_linear(None, frequency, phase.unsqueeze(1), weight, bias, grid, "lrelu", gain=1.0)
+    expected = functional.linear_act(x.reshape(2, -1, 5), above)
+    axis = 2 * torch.arange(side).double() / side - 1
+    y, x = torch.meshgrid(axis.flip(0), axis, indexing="ij")
+    points = torch.stack((x, y), -1).reshape(-1, 2)
+    found = functional.coord_mlp(points, [MLPLayer(weight, bias, "lrelu"), MLPLayer(above)], frequency, phase)
+    torch.testing.assert_close(found, expected)
 
 
-@settings(deadline=None, max_examples=examples(40))
-@given(
-    batch=st.integers(1, 3),
-    points=st.integers(0, 220),
-    widths=st.lists(st.integers(1, 70), min_size=1, max_size=4),
-    dimensions=st.integers(1, 4),
-    threads=st.integers(1, 3),
-)
-@needs_native
-def test_native_matches_the_reference(
-    batch: int, points: int, widths: list[int], dimensions: int, threads: int
-) -> None:
-    torch.manual_seed(0)
-    weights, biases = network(batch, [dimensions, *widths], dtype=torch.float32)
-    coordinates = torch.rand(batch, points, dimensions) * 2 - 1
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(threads)
-        with use_backend("native"):
-            found = functional.coord_mlp(coordinates, weights, biases)
-    finally:
-        torch.set_num_threads(before)
-    with use_backend("native"):
-        assert torch.equal(found, functional.coord_mlp(coordinates, weights, biases))
-    exact = functional.coord_mlp(coordinates.double(), [w.double() for w in weights], [b.double() for b in biases])
-    torch.testing.assert_close(found.double(), exact, rtol=0, atol=3e-5)
+def test_shared_tensors_are_those_of_every_sample() -> None:
+    """One weight, [O, I], [1, O, I] or expanded, and one modulation."""
+    layers = modulated(1, 2, [7, 5], ["sine", "tanh"], (1,))
+    coordinates = torch.rand(4, 9, 2).double()
+    found = functional.coord_mlp(coordinates, layers)
+    flat = [layer._replace(weight=layer.weight[0]) for layer in layers]
+    torch.testing.assert_close(functional.coord_mlp(coordinates, flat), found)
+    expanded = [
+        layer._replace(weight=layer.weight.expand(4, -1, -1), shift=layer.shift[0])
+        for layer in layers
+        if layer.shift is not None
+    ]
+    torch.testing.assert_close(functional.coord_mlp(coordinates, expanded), found)
 
 
 def test_derivatives_in_float64() -> None:
-    weights, biases = network(2, [2, 3, 2], own_biases=True)
-    frequency = normal(3, 2)
-    tensors = [normal(2, 4, 2), *(t.requires_grad_() for t in (*weights, *biases))]
-
-    def siren(coordinates: Tensor, *rest: Tensor) -> Tensor:
-        return functional.coord_mlp(coordinates, rest[:2], rest[2:], omega=2.0)
-
-    check_derivatives(siren, tensors)
-    weights = [normal(1, 2, 6)]
-    check_derivatives(lambda x, F, w: functional.coord_mlp(x, [w], frequency=F), [normal(3, 2), frequency, weights[0]])
+    layers = modulated(2, 2, [3, 4, 2], ["sine", "gauss", "linear"], (1,))
+    check_derivatives(
+        evaluated(layers), [t.requires_grad_() for t in (torch.randn(1, 3, 2).double(), *tensors_of(layers))]
+    )
+    layers = modulated(2, 2, [3, 2], ["tanh", "sigmoid"], (1,), 4, shared=True)
+    tensors = [torch.randn(2, 3, 2), torch.randn(2, 2), torch.randn(2, 2), *tensors_of(layers)]
+    check_derivatives(evaluated(layers, fourier=2), [t.double().requires_grad_() for t in tensors])
 
 
-@pytest.mark.parametrize("activation", ["sine", "lrelu"])
-def test_gradients_in_float32(activation: str) -> None:
-    """Relative in norm, against float64: phases are rounded as in the forward."""
-    weights, biases = network(2, [2, 40, 33, 3], dtype=torch.float32)
-    tensors = [(torch.rand(2, 130, 2) * 2 - 1), *weights, *biases]
-    probe = torch.randn(2, 130, 3)
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_lower_precisions_round_operands(precision: str) -> None:
+    """Against float32 layer by layer, whose operands were rounded: sums are in float32, results are not rounded."""
+    layers = modulated(2, 2, [8, 16, 16, 3], ["sine", "sine", "relu", "linear"], dtype=torch.float32)
+    coordinates = torch.rand(30, 2)
+    dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
+    assert operand_types([False] * 4, False, precision) == [None, dtype, dtype, None]
+    assert operand_types([False, True, True, False], False, precision) == [None, None, None, None]
+    assert operand_types([False, False, True, False], True, precision) == [None, dtype, dtype, None]
+    exact = [
+        layer._replace(weight=(layer.weight * layer.omega).to(dtype).float() / layer.omega) for layer in layers[1:3]
+    ]
+    x = functional.coord_mlp(coordinates, layers[:1])
+    for before, layer in zip(layers[1:3], exact, strict=True):
+        scale, shift = before.input_scale, before.input_shift
+        x = x if scale is None else x * scale.unsqueeze(1)
+        x = x if shift is None else x + shift.unsqueeze(1)
+        x = functional.coord_mlp(x.to(dtype).float(), [layer._replace(input_scale=None, input_shift=None)])
+    expected = functional.coord_mlp(x, layers[3:])
+    found = functional.coord_mlp(coordinates, layers, precision=precision)
+    # A number at a tie of the rounding may go the other way.
+    error = (found - expected).norm() / expected.norm()
+    assert float(error) < {"bfloat16": 1e-3, "float16": 2e-4}[precision]
+    assert not torch.equal(found, functional.coord_mlp(coordinates, layers))
 
-    def gradients(dtype: torch.dtype) -> tuple[Tensor, ...]:
-        own = [t.to(dtype).requires_grad_() for t in tensors]
-        out = functional.coord_mlp(own[0], own[1:4], own[4:], activation)
-        return torch.autograd.grad(out, own, probe.to(dtype))
 
-    for found, exact in zip(gradients(torch.float32), gradients(torch.float64), strict=True):
-        assert float((found.double() - exact).norm() / exact.norm()) < 2e-5
+def test_autocast_does_not_apply() -> None:
+    layers = modulated(2, 2, [8, 16, 3], ["sine", "sine", "linear"], dtype=torch.float32)
+    coordinates = torch.rand(30, 2)
+    alive = [t.requires_grad_() for t in tensors_of(layers)]
+    expected = functional.coord_mlp(coordinates, layers)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = functional.coord_mlp(coordinates, layers)
+    assert torch.equal(found, expected)
+    for grad, other in zip(
+        torch.autograd.grad(found.sum(), alive), torch.autograd.grad(expected.sum(), alive), strict=True
+    ):
+        assert torch.equal(grad, other)
 
 
 def test_schema_and_compilation() -> None:
-    weights, biases = network(2, [2, 5, 3], dtype=torch.float32)
+    layers = modulated(2, 2, [5, 4, 3], ["sine", "gauss", "linear"], (1,), shared=True, dtype=torch.float32)
     coordinates = torch.rand(2, 7, 2)
+    lists = [
+        [getattr(layer, name) for layer in layers]
+        for name in ("weight", "bias", "scale", "shift", "input_scale", "input_shift")
+    ]
+    options = ["sine", "gauss", "linear"], [1.0, 2.0, 0.5], [False, True, False], False, "float32"
     for varied in layouts(coordinates):
-        args = (varied, weights, [None, biases[1]], ["sine", "linear"], [1.0, 1.0])
-        check_schema(torch.ops.digan_fast.coord_mlp.default, args)
-    alive = [t.requires_grad_() for t in (coordinates, *weights, *biases)]
-    check_compiled(lambda x, *rest: functional.coord_mlp(x, rest[:2], rest[2:], omega=3.0), alive)
+        check_schema(torch.ops.digan_fast.coord_mlp.default, (varied, *lists, *options))
+    needed = [tensor is not None for tensor in (coordinates, *(t for group in lists for t in group))]
+    for grad in layouts(torch.randn(2, 7, 3)):
+        check_schema(torch.ops.digan_fast.coord_mlp_backward.default, (grad, coordinates, *lists, *options, needed))
+    tensors = [t.requires_grad_() for t in (coordinates, *tensors_of(layers))]
+    check_compiled(evaluated(layers), tensors)
     torch._dynamo.reset()
     with torch.no_grad():
         compiled = torch.compile(functional.coord_mlp, fullgraph=True, backend="aot_eager")
-        torch.testing.assert_close(
-            compiled(coordinates, weights, biases), functional.coord_mlp(coordinates, weights, biases)
-        )
+        torch.testing.assert_close(compiled(coordinates, layers), functional.coord_mlp(coordinates, layers))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_chain_of_layers_is_the_same(shared: bool, precision: str) -> None:
+    """What runs on a GPU with gradients: ``linear_act`` by ``linear_act``, with results rounded in lower precisions."""
+    kinds = ["sine", "lrelu", "gauss", "sine", "linear"]
+    layers = modulated(3, 2, [9, 8, 7, 6, 2], kinds, (1, 3), 0, shared, torch.float32)
+    layers[3] = layers[3]._replace(scale=None, shift=None, bias=torch.randn(3, 6))
+    coordinates = torch.rand(1, 30, 2)
+    lists = [[getattr(layer, name) for layer in layers] for name in TENSORS]
+    options = kinds, [layer.omega for layer in layers], [layer.skip for layer in layers], False, precision
+    found = reference.chain(coord_mlp._layer, coord_mlp._operand, coordinates, *lists, *options)
+    expected = functional.coord_mlp(coordinates, layers, precision=precision)
+    error = float((found - expected).norm() / expected.norm())
+    assert error < {"float32": 2e-6, "bfloat16": 2e-2}[precision]
 
 
 def test_stride_zero_gradients() -> None:
-    weights, biases = network(2, [2, 5, 3], dtype=torch.float32)
-    alive = [t.requires_grad_() for t in (torch.rand(2, 7, 2), *weights, *biases)]
-    check_stride_zero_gradient(lambda x, *rest: functional.coord_mlp(x, rest[:2], rest[2:], omega=3.0), alive)
+    layers = modulated(2, 2, [5, 3], ["sine", "linear"], dtype=torch.float32)
+    check_stride_zero_gradient(
+        evaluated(layers), [t.requires_grad_() for t in (torch.rand(2, 7, 2), *tensors_of(layers))]
+    )
+
+
+def test_gradients_of_some_tensors_alone() -> None:
+    layers = modulated(2, 2, [5, 6, 3], ["sine", "relu", "linear"], (1,), dtype=torch.float32)
+    tensors = [torch.rand(1, 7, 2), *tensors_of(layers)]
+    function, probe = evaluated(layers), torch.randn(2, 7, 3)
+    alive = [tensor.clone().requires_grad_() for tensor in tensors]
+    together = torch.autograd.grad(function(*alive), alive, probe)
+    for i, expected in enumerate(together):
+        one = [*tensors]
+        one[i] = tensors[i].clone().requires_grad_()
+        torch.testing.assert_close(torch.autograd.grad(function(*one), one[i], probe)[0], expected)
+
+
+def test_forward_mode_and_transforms() -> None:
+    layers = modulated(2, 2, [6, 3], ["sine", "gauss"], (1,), dtype=torch.float32)
+    function, tensors = evaluated(layers), tensors_of(layers)
+    x, v = torch.rand(1, 4, 2), torch.randn(1, 4, 2)
+    wide = evaluated(converted(layers, torch.float64))
+    step = 1e-6 * v.double()
+    ends = [wide(x.double() + sign * step, *(t.double() for t in tensors)) for sign in (1, -1)]
+    expected = (ends[0] - ends[1]) / 2e-6
+    torch.testing.assert_close(
+        jvp(lambda at: function(at, *tensors), (x,), (v,))[1].double(), expected, rtol=0, atol=1e-5
+    )
+    with forward_ad.dual_level():
+        dual = forward_ad.unpack_dual(function(forward_ad.make_dual(x, v), *tensors)).tangent
+    torch.testing.assert_close(dual.double(), expected, rtol=0, atol=1e-5)
+    many = torch.stack((x, v))
+    torch.testing.assert_close(
+        vmap(lambda at: function(at, *tensors))(many), torch.stack([function(at, *tensors) for at in many])
+    )
+    alive = x.clone().requires_grad_()
+    (wanted,) = torch.autograd.grad(function(alive, *tensors).sum(), alive)
+    torch.testing.assert_close(jacrev(lambda at: function(at, *tensors).sum())(x), wanted)
+    lists = [[layers[0].weight], *([None] for _ in range(5))]
+
+    def op(at: Tensor) -> Tensor:
+        return torch.ops.digan_fast.coord_mlp(at, *lists, ["sine"], [1.0], [False], False, "float32")
+
+    with pytest.raises(RuntimeError, match="coord_mlp has no forward-mode derivative"):
+        jvp(op, (x,), (v,))
+
+
+def test_an_ensemble_by_vmap_equals_weight_sets() -> None:
+    """``torch.func.stack_module_state`` of small networks gives the weights of ``coord_mlp``."""
+    modules = [torch.nn.Sequential(torch.nn.Linear(2, 5), torch.nn.Tanh(), torch.nn.Linear(5, 3)) for _ in range(4)]
+    parameters, _ = stack_module_state(modules)  # type: ignore[arg-type]
+    x = torch.rand(9, 2)
+    expected = vmap(lambda p: functional_call(modules[0], p, (x,)))(parameters)
+    layers = mlp_layers(
+        [parameters["0.weight"], parameters["2.weight"]], [parameters["0.bias"], parameters["2.bias"]], "tanh"
+    )
+    torch.testing.assert_close(functional.coord_mlp(x, layers), expected)
 
 
 @pytest.mark.parametrize(("batch", "points"), [(0, 4), (2, 0)])
 def test_empty(batch: int, points: int) -> None:
     weights, biases = network(batch, [2, 5, 3], dtype=torch.float32)
-    assert functional.coord_mlp(torch.rand(batch, points, 2), weights, biases).shape == (batch, points, 3)
+    alive = [t.requires_grad_() for t in (torch.rand(batch, points, 2), *weights, *biases)]
+    found = functional.coord_mlp(alive[0], mlp_layers(weights, biases))
+    assert found.shape == (batch, points, 3)
+    for gradient, tensor in zip(torch.autograd.grad(found.sum(), alive), alive, strict=True):
+        assert gradient.shape == tensor.shape
+        assert not gradient.any()
+
+
+def bad_layer(index: int, **changes: Any) -> dict[str, Any]:
+    layers = [MLPLayer(torch.zeros(2, 5, 2), torch.zeros(5), "sine"), MLPLayer(torch.zeros(2, 3, 5))]
+    layers[index] = layers[index]._replace(**changes)
+    return {"layers": layers}
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({"weights": []}, "weights: empty"),
+    ({"layers": []}, "layers: empty"),
     ({"coordinates": torch.zeros(2, 5, 7, 2)}, r"coordinates: shape \(2, 5, 7, 2\)"),
-    ({"coordinates": torch.zeros(3, 7, 2)}, r"coordinates: shape \(3, 7, 2\), expected \[N, D\] or \[2, N, D\]"),
-    ({"coordinates": torch.zeros(7, 5)}, "D from 1 to 4"),
-    ({"activation": "tanh"}, "activation: 'tanh'"),
-    ({"omega": [1.0, 2.0]}, "omega: "),
-    ({"omega": math.nan}, "omega: nan"),
-    ({"biases": [None]}, "biases: 1, expected 2"),
-    ({"biases": [torch.zeros(4), None]}, r"biases\[0\]: shape \(4,\), expected \[5\]"),
-    ({"biases": [torch.zeros(5).double(), None]}, r"biases\[0\]: torch.float64"),
-    ({"weights": [torch.zeros(2, 5, 2), torch.zeros(2, 3, 6)]}, r"weights\[1\]: shape \(2, 3, 6\)"),
-    ({"weights": [torch.zeros(2, 5, 2), torch.zeros(2, 3, 5).double()]}, r"weights\[1\]: torch.float64"),
+    ({"coordinates": torch.zeros(3, 7, 2)}, r"layers\[0\].weight: 2 samples, expected 1 or 3"),
+    ({"coordinates": torch.zeros(7, 0)}, "D of 1 or more"),
+    ({"precision": "int8"}, "precision: 'int8'"),
+    (bad_layer(0, activation="swish"), r"layers\[0\].activation: 'swish'"),
+    (bad_layer(1, omega=math.nan), r"layers\[1\].omega: nan"),
+    (bad_layer(0, skip=True), r"layers\[0\].skip: True"),
+    (bad_layer(1, skip=True), r"layers\[1\].weight: shape \(2, 3, 5\), expected \[B, O, 7\]"),
+    (bad_layer(1, weight=torch.zeros(2, 3, 6)), r"layers\[1\].weight: shape \(2, 3, 6\), expected \[B, O, 5\]"),
+    (bad_layer(1, weight=torch.zeros(3)), r"layers\[1\].weight: shape \(3,\)"),
+    (bad_layer(1, weight=torch.zeros(2, 3, 5).double()), r"layers\[1\].weight: torch.float64"),
+    (bad_layer(0, bias=torch.zeros(4)), r"layers\[0\].bias: shape \(4,\), expected \[5\]"),
+    (bad_layer(0, scale=torch.zeros(3, 5)), r"layers\[0\].scale: 3 samples, expected 1 or 2"),
+    (bad_layer(1, shift=torch.zeros(2, 1, 3)), r"layers\[1\].shift: shape \(2, 1, 3\)"),
+    (bad_layer(1, input_scale=torch.zeros(3)), r"layers\[1\].input_scale: shape \(3,\), expected \[5\]"),
     ({"frequency": torch.zeros(3, 4)}, r"frequency: shape"),
+    ({"frequency": torch.zeros(1, 2), "phase": torch.zeros(2)}, r"phase: shape"),
+    ({"phase": torch.zeros(2)}, "phase: given without frequency"),
+    ({"frequency": torch.zeros(3, 1, 2)} | bad_layer(1), "frequency: 3 samples, expected 1 or 2"),
 ]
 
 
 @pytest.mark.parametrize(("change", "message"), BAD)
 def test_errors_name_the_argument(change: dict[str, Any], message: str) -> None:
-    weights, biases = network(2, [2, 5, 3], dtype=torch.float32)
-    arguments = {"coordinates": torch.rand(2, 7, 2), "weights": weights, "biases": biases} | change
+    arguments = {"coordinates": torch.rand(2, 7, 2)} | bad_layer(0) | change
     with pytest.raises(ValueError, match=message):
         functional.coord_mlp(**arguments)
+
+
+def test_errors_of_mlp_layers() -> None:
+    weights, biases = network(2, [2, 5, 3])
+    with pytest.raises(ValueError, match="omega: 2 numbers, expected 1"):
+        mlp_layers(weights, biases, omega=[1.0, 2.0])
+    with pytest.raises(ValueError, match="biases: 1, expected 2"):
+        mlp_layers(weights, biases[:1])
+
+
+def test_coordinates_of_any_dimension() -> None:
+    layers = modulated(2, 9, [6, 2], ["relu", "linear"])
+    x = normal(2, 5, 9)
+    torch.testing.assert_close(functional.coord_mlp(x, layers), formula(x.detach(), layers))

@@ -36,9 +36,11 @@ import sys
 
 sys.path.insert(0, sys.argv[2])
 import torch
+from coordinate_mlps import converted, modulated, tensors_of
 from random_inrs import PUBLISHED, SMALL, native, random_inr
 
 from digan_fast import dispatch, functional, use_backend
+from digan_fast.reference.coord_mlp import MLP_ACTIVATIONS
 
 torch.manual_seed(0)
 torch.set_num_threads(2)
@@ -103,19 +105,20 @@ for grid in ((1, 0, 0, 1, 1), (8, 1, -1, 3, 4), (64, 5, -7, 2, 51), (33, 4, 4, *
                 both(f"{name} bfloat16", "coord_linear", tensors, list(grid), activation, 1.3, None)
 
 for widths in ((2, 1), (3, 33, 20, 3), (4, 64, 64, 64, 1)):
-    for activation in ("sine", "lrelu"):
-        shapes = list(zip(widths[1:], widths))
-        weights = [torch.randn(2, o, i) / math.sqrt(i) for o, i in shapes]
-        biases = [torch.randn(o) / 4 for o, _ in shapes]
+    for activation in MLP_ACTIVATIONS:
+        kinds = [activation] * (len(widths) - 2) + ["linear"]
+        layers = converted(modulated(2, widths[0], widths[1:], kinds, (1,) * (len(widths) > 2)), torch.float32)
         x = torch.rand(2, 150, widths[0]) * 2 - 1
-        with use_backend("native"):
-            found[f"coord_mlp {widths} {activation}"] = [functional.coord_mlp(x, weights, biases, activation, 3.0)]
-            low = functional.coord_mlp(x, weights, biases, activation, 3.0, precision="bfloat16")
-            found[f"coord_mlp {widths} {activation} bfloat16"] = [low]
-            alive = [t.requires_grad_() for t in (x, *weights, *biases)]
-            out = functional.coord_mlp(x, weights, biases, "sine", 3.0)
-            gradients = torch.autograd.grad(out, alive, torch.randn(out.shape))
-        found[f"coord_mlp {widths} {activation} backward"] = [g.detach() for g in gradients]
+        alive = [t.requires_grad_() for t in (x, *tensors_of(layers))]
+        for precision in ("float32", "bfloat16"):
+            with use_backend("native"):
+                out = functional.coord_mlp(x, layers, precision=precision)
+                gradients = torch.autograd.grad(out, alive, torch.randn(out.shape))
+                with torch.no_grad():
+                    out = functional.coord_mlp(x, layers, precision=precision)
+            name = f"coord_mlp {widths} {activation} {precision}"
+            found[name] = [out]
+            found[f"{name} backward"] = [g.detach() for g in gradients]
 
 for channels, side, stride in ((1, 3, 1), (33, 11, 1), (20, 13, 2), (97, 18, 2)):
     x, weight = torch.randn(2, channels, side, side), torch.randn(channels + 3, channels, 3, 3) / (3 * channels**0.5)

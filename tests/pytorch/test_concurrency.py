@@ -93,7 +93,7 @@ def test_threads_share_one_inr() -> None:
     points = torch.rand(300, 2)
 
     def work(_: int = 0) -> list[Tensor]:
-        return [native(levels, 32), functional.coord_mlp(points, weights, omega=3.0)]
+        return [native(levels, 32), functional.coord_mlp(points, functional.mlp_layers(weights, omega=3.0))]
 
     with use_backend("native"), ThreadPoolExecutor(4) as pool:
         expected = work()

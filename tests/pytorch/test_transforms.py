@@ -55,7 +55,7 @@ def cases() -> dict[str, tuple[Function, Tensor]]:
             ),
             F,
         ),
-        "coord_mlp": (lambda t: functional.coord_mlp(t, [W.to(t) / 10, last.to(t)]), x),
+        "coord_mlp": (lambda t: functional.coord_mlp(t, functional.mlp_layers([W.to(t) * 3, last.to(t)])), x),
         "mapping": (lambda t: Gs[t.dtype].mapping(t, None, 0.7, 3), z),
         "render by times": (lambda t: Gs[t.dtype].synthesis.inr(ws.to(t), motion.to(t)).render(t), times),
         "render by ws": (lambda t: Gs[t.dtype].synthesis.inr(t, motion.to(t)).render(times, checkpoint=True), ws),

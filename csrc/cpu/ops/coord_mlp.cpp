@@ -11,7 +11,7 @@
 namespace digan_fast {
 namespace {
 
-// Weight sets packed at once: enough work for the threads, little memory.
+// Samples whose weights are packed at once: enough work for the threads, little memory.
 constexpr int64_t kSetsTogether = 16;
 constexpr int64_t kGroupPoints = kGroupBlocks * kBlockPixels;
 
@@ -19,77 +19,111 @@ Precision precision_of(const CoordMlpLayer& layer) {
     return layer.bfloat16 ? Precision::bfloat16 : Precision::float32;
 }
 
-// Packed inputs of layer i. A float32 product with paired activations, those between two layers of
-// which one multiplies in bfloat16, reads an odd last one's whole pair.
-int64_t depth_of(const std::vector<CoordMlpLayer>& layers, size_t i) {
-    const CoordMlpLayer& layer = layers[i];
-    if (!layer.bfloat16 && (i == 0 || !layers[i - 1].bfloat16)) return layer.inputs;
+int64_t depth_of(const CoordMlpLayer& layer) {
     LayerTraits traits;
-    layer_traits({Precision::bfloat16, &traits});
-    const int64_t pairs = traits.pack;
-    const int64_t packed = (layer.inputs + pairs - 1) / pairs;
-    return layer.bfloat16 ? packed : packed * pairs;
+    layer_traits({precision_of(layer), &traits});
+    return (layer.inputs + traits.pack - 1) / traits.pack;
 }
 
-// The layers of some weight sets, in panels.
+// A sample's vector in [B, size], or null.
+const float* vector_of(const float* vectors, int64_t set, int64_t size) {
+    return vectors ? vectors + set * size : nullptr;
+}
+
+// The layers of some samples, in panels; shared weights are packed once.
 class PackedSets {
   public:
     explicit PackedSets(const CoordMlpParams& p)
-        : p_(p), memory_(std::min(kSetsTogether, p.sets), sizes(p)) {
-        layers_.resize(kSetsTogether * p.layers.size());
+        : p_(p),
+          own_(std::min(kSetsTogether, p.sets), sizes(p, true)),
+          shared_(1, sizes(p, false)),
+          layers_(kSetsTogether * p.layers.size()) {
+        std::vector<LayerPacking> tasks;
+        for (size_t i = 0; i < p.layers.size(); ++i)
+            if (!p.layers[i].own_weights) add_packing(i, 0, shared_.at(0, i), &tasks);
+        run(tasks);
     }
 
     void pack(int64_t first, int64_t sets) {
         std::vector<LayerPacking> tasks;
-        for (int64_t set = 0; set < sets; ++set) {
+        for (int64_t set = 0; set < sets; ++set)
             for (size_t i = 0; i < p_.layers.size(); ++i) {
                 const CoordMlpLayer& layer = p_.layers[i];
-                const bool folded = layer.activation != Activation::sine;
-                float* const bias = memory_.at(set, 2 * i + 1);
-                PackedLayer& packed = layers_[set * p_.layers.size() + i];
-                packed = {.panels = memory_.at(set, 2 * i),
-                          .bias = bias,
-                          .outputs = layer.outputs,
-                          .depth = depth_of(p_.layers, i),
-                          .activation = layer.activation,
-                          .gain = folded ? 1.0f : layer.gain,
-                          .clamp = INFINITY,
-                          .bfloat16 = layer.bfloat16};
-                if (!layer.bias) std::fill_n(bias, layer.outputs, 0.0f);
-                const int64_t own = layer.own_biases ? (first + set) * layer.outputs : 0;
-                LayerPacking task{};
-                task.layer = packed;
-                task.weight = layer.weight + (first + set) * layer.outputs * layer.inputs;
-                task.bias = layer.bias ? layer.bias + own : nullptr;
-                task.row_stride = task.inputs = layer.inputs;
-                task.scale = folded ? layer.gain : 1.0f;
-                task.precision = precision_of(layer);
-                for (int64_t row = 0; row < layer.outputs; row += kPackTaskRows) {
-                    task.first = row;
-                    task.last = std::min(row + kPackTaskRows, layer.outputs);
-                    tasks.push_back(task);
-                }
+                float* const panels = layer.own_weights ? own_.at(set, 3 * i) : shared_.at(0, i);
+                if (layer.own_weights) add_packing(i, first + set, panels, &tasks);
+                layers_[set * p_.layers.size() + i] = modulated(
+                    layer, first + set, panels, own_.at(set, 3 * i + 1), own_.at(set, 3 * i + 2));
             }
-        }
-        parallel_for(p_.threads, static_cast<int64_t>(tasks.size()),
-                     [&](int64_t i) { pack_layer(tasks[i]); });
+        run(tasks);
     }
-    const PackedLayer* of(int64_t set) const { return layers_.data() + set * p_.layers.size(); }
+    const MlpLayer* of(int64_t set) const { return layers_.data() + set * p_.layers.size(); }
 
   private:
-    // For one set: the sizes of each layer's panels and bias.
-    static std::vector<int64_t> sizes(const CoordMlpParams& p) {
+    // Each layer's panels, and for each sample its bias and shift.
+    static std::vector<int64_t> sizes(const CoordMlpParams& p, bool own) {
         std::vector<int64_t> sizes;
-        for (size_t i = 0; i < p.layers.size(); ++i) {
-            sizes.push_back(p.layers[i].outputs * depth_of(p.layers, i));
-            sizes.push_back(p.layers[i].outputs);
+        for (const CoordMlpLayer& layer : p.layers) {
+            const int64_t panels = layer.outputs * depth_of(layer);
+            sizes.push_back(layer.own_weights == own ? panels : 0);
+            if (!own) continue;
+            sizes.push_back(layer.outputs);
+            sizes.push_back(layer.scale && layer.shift ? layer.outputs : 0);
         }
         return sizes;
     }
 
+    static PackedLayer packed(const CoordMlpLayer& layer, float* panels, float* bias) {
+        return {.panels = panels,
+                .bias = bias,
+                .outputs = layer.outputs,
+                .depth = depth_of(layer),
+                .activation = layer.activation,
+                .gain = 1.0f,
+                .clamp = INFINITY,
+                .bfloat16 = layer.bfloat16};
+    }
+
+    void add_packing(size_t i, int64_t set, float* panels, std::vector<LayerPacking>* tasks) {
+        const CoordMlpLayer& layer = p_.layers[i];
+        LayerPacking task{};
+        task.layer = packed(layer, panels, nullptr);
+        task.weight = layer.weight + set * layer.outputs * layer.inputs;
+        task.row_stride = task.inputs = layer.inputs;
+        task.scale = layer.omega;
+        task.precision = precision_of(layer);
+        for (int64_t row = 0; row < layer.outputs; row += kPackTaskRows) {
+            task.first = row;
+            task.last = std::min(row + kPackTaskRows, layer.outputs);
+            tasks->push_back(task);
+        }
+    }
+
+    static MlpLayer modulated(const CoordMlpLayer& layer, int64_t set, float* panels, float* bias,
+                              float* shift) {
+        const float* const b = vector_of(layer.bias, set, layer.outputs);
+        const float* const beta = vector_of(layer.shift, set, layer.outputs);
+        for (int64_t n = 0; n < layer.outputs; ++n) {
+            const float before = b ? b[n] : 0.0f;
+            bias[n] = layer.omega * (!layer.scale && beta ? before + beta[n] : before);
+            if (layer.scale && beta) shift[n] = layer.omega * beta[n];
+        }
+        return {.packed = packed(layer, panels, bias),
+                .scale = vector_of(layer.scale, set, layer.outputs),
+                .shift = layer.scale && beta ? shift : nullptr,
+                .input_scale = vector_of(layer.input_scale, set, layer.inputs),
+                .input_shift = vector_of(layer.input_shift, set, layer.inputs),
+                .inputs = layer.inputs,
+                .skip = layer.skip};
+    }
+
+    void run(const std::vector<LayerPacking>& tasks) {
+        parallel_for(p_.threads, static_cast<int64_t>(tasks.size()),
+                     [&](int64_t i) { pack_layer(tasks[i]); });
+    }
+
     const CoordMlpParams& p_;
-    ScratchAreas memory_;
-    std::vector<PackedLayer> layers_;
+    ScratchAreas own_, shared_;
+    std::vector<MlpLayer> layers_;
 };
 
 }  // namespace
@@ -98,10 +132,14 @@ void coord_mlp_cpu(const CoordMlpParams& p) {
     const int64_t inputs = p.layers.front().inputs, outputs = p.layers.back().outputs;
     const int64_t groups = (p.points + kGroupPoints - 1) / kGroupPoints;
     int64_t widest = 0;  // with the partner of an odd last channel
-    for (const CoordMlpLayer& layer : p.layers)
+    bool skips = false;
+    for (const CoordMlpLayer& layer : p.layers) {
         widest = std::max({widest, layer.inputs + 1, layer.outputs + 1});
+        skips = skips || layer.skip;
+    }
     const int64_t activations = kGroupPoints * widest;
-    const ScratchAreas scratch(p.threads, {activations, activations});
+    const ScratchAreas scratch(
+        p.threads, {activations, activations, skips ? kGroupPoints * network_inputs(p) : 0});
     PackedSets packed(p);
     for (int64_t first = 0; first < p.sets; first += kSetsTogether) {
         if (p.pause) p.pause();
@@ -117,7 +155,9 @@ void coord_mlp_cpu(const CoordMlpParams& p) {
                 .points = std::min(kGroupPoints, p.points - point),
                 .layers = packed.of(set - first),
                 .layer_count = static_cast<int64_t>(p.layers.size()),
+                .encoded = p.encoded,
                 .scratch = {scratch.at(worker), scratch.at(worker, 1)},
+                .features = skips ? scratch.at(worker, 2) : nullptr,
                 .widest = widest,
             });
         });

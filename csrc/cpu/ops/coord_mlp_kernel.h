@@ -7,16 +7,29 @@
 
 namespace digan_fast {
 
+// A layer of one sample.
+struct MlpLayer {
+    PackedLayer packed;        // ω·W, and as bias ω·(b + β), or with a scale ω·b
+    const float* scale;        // γ, [outputs], or null
+    const float* shift;        // ω·β, [outputs], or null; always null without a scale
+    const float* input_scale;  // [inputs], or null
+    const float* input_shift;  // [inputs], or null
+    int64_t inputs;
+    bool skip;
+};
+
 // Up to 128 points through all layers.
 struct MlpGroup {
     float* out;           // [points, outputs]
     const float* inputs;  // [points, depth]
     int64_t depth;
     int64_t points;  // 1 to kGroupBlocks · 32
-    const PackedLayer* layers;
+    const MlpLayer* layers;
     int64_t layer_count;
+    bool encoded;       // what layers with `skip` read is the first layer's output
     float* scratch[2];  // kGroupBlocks · widest · 32 elements each, aligned to 64 bytes
-    int64_t widest;     // the most channels of any activations or inputs
+    float* features;    // kGroupBlocks · 32 for each channel that layers with `skip` read, or null
+    int64_t widest;     // the most channels of any activations or inputs, and one
 };
 
 void mlp_group(const MlpGroup& params);

@@ -8,29 +8,64 @@
 
 namespace digan_fast {
 
-// act(W·x + b) · gain, one W per weight set.
+// exp(−z²/2), which only coordinate MLPs have.
+constexpr Activation kGauss = static_cast<Activation>(kActivations);
+
+// act(ω·(γ∘(W·u + b) + β)), where u = s∘x + t and x is the output of the layer before, with `skip`
+// followed by the network's input.
 struct CoordMlpLayer {
-    const float* weight;  // [B, outputs, inputs]
-    const float* bias;    // [outputs] or [B, outputs], or null
-    bool own_biases;      // [B, outputs]
+    const float* weight;       // [B, outputs, inputs], or [outputs, inputs], shared
+    bool own_weights;          // [B, outputs, inputs]
+    const float* bias;         // [B, outputs], or null, as are the next four
+    const float* scale;        // γ, [B, outputs]
+    const float* shift;        // β, [B, outputs]
+    const float* input_scale;  // s, [B, inputs]
+    const float* input_shift;  // t, [B, inputs]
     std::int64_t outputs;
     std::int64_t inputs;
-    Activation activation;  // linear, relu, lrelu or sine
-    float gain;
-    bool bfloat16;  // the operands, and the output, are rounded; not of the last layer
+    Activation activation;  // linear, relu, lrelu, tanh, sigmoid, sine or kGauss
+    float omega;
+    bool skip;
+    bool bfloat16;  // ω·W and u are rounded to it; not of the first and the last layer
 };
 
-// A chain of layers evaluated at N points for each of B weight sets.
+// Layers evaluated at N points for each of B samples.
 struct CoordMlpParams {
     float* out;                // [B, N, outputs of the last layer]
     const float* coordinates;  // [B, N, inputs of the first layer], or [N, inputs], shared
     bool own_coordinates;      // [B, N, inputs]
+    bool encoded;  // the network's input is the first layer's output, not the coordinates
     std::int64_t sets, points;
     std::vector<CoordMlpLayer> layers;
     int threads;
     std::function<void()> pause;  // called periodically by the calling thread; may throw
 };
 
+// The gradients of a layer's tensors, each like the tensor, or null if it is not wanted.
+struct CoordMlpLayerGradient {
+    float* weight;
+    float* bias;
+    float* scale;
+    float* shift;
+    float* input_scale;
+    float* input_shift;
+};
+
+// Gradients from `grad` = dL/dout; forward.out is not read. Sums over points are divided into at
+// most 16 parts for all samples together, or one for each sample, which are added in order.
+struct CoordMlpBackwardParams {
+    CoordMlpParams forward;
+    const float* grad;    // [B, N, outputs of the last layer]
+    float* dcoordinates;  // [B, N, inputs of the first layer], or null
+    std::vector<CoordMlpLayerGradient> gradients;
+};
+
 void coord_mlp_cpu(const CoordMlpParams& params);
+void coord_mlp_backward_cpu(const CoordMlpBackwardParams& params);
+
+// Channels of the network's input, which layers with `skip` read.
+inline std::int64_t network_inputs(const CoordMlpParams& p) {
+    return p.encoded ? p.layers.front().outputs : p.layers.front().inputs;
+}
 
 }  // namespace digan_fast

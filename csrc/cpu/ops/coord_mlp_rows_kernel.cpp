@@ -1,0 +1,123 @@
+#include "ops/coord_mlp_rows_kernel.h"
+
+#include "ops/mlp_activations-inl.h"
+#include "simd/bfloat16-inl.h"
+
+namespace digan_fast::DIGAN_FAST_ISA {
+namespace {
+
+// Columns of a row that are computed at once, on the stack.
+constexpr int64_t kChunk = 128;
+
+// call(row, first column, count) for each chunk.
+template <class Call>
+DIGAN_FAST_INLINE void for_each_chunk(int64_t rows, int64_t columns, const Call& call) {
+    for (int64_t r = 0; r < rows; ++r)
+        for (int64_t n = 0; n < columns; n += kChunk)
+            call(r, n, columns - n < kChunk ? columns - n : kChunk);
+}
+
+DIGAN_FAST_INLINE void store_row(void* to, Number number, int64_t at, const float* from,
+                                 int64_t count) {
+    if (number == Number::bfloat16) return narrow(static_cast<uint16_t*>(to) + at, from, count);
+    memcpy(static_cast<float*>(to) + at, from, count * sizeof(float));
+}
+
+// out = x∘scale + shift; either may be null.
+DIGAN_FAST_INLINE void modulate(float* out, const float* x, const float* scale, const float* shift,
+                                int64_t count) {
+    if (scale) {
+#pragma omp simd
+        for (int64_t i = 0; i < count; ++i) out[i] = x[i] * scale[i];
+    } else {
+        memcpy(out, x, count * sizeof(float));
+    }
+    if (!shift) return;
+#pragma omp simd
+    for (int64_t i = 0; i < count; ++i) out[i] += shift[i];
+}
+
+DIGAN_FAST_INLINE void add(float* sums, const float* x, int64_t count) {
+    if (!sums) return;
+#pragma omp simd
+    for (int64_t i = 0; i < count; ++i) sums[i] += x[i];
+}
+
+DIGAN_FAST_INLINE void add_products(float* sums, const float* x, const float* y, int64_t count) {
+#pragma omp simd
+    for (int64_t i = 0; i < count; ++i) sums[i] += x[i] * y[i];
+}
+
+// A part of a row of channels, or null.
+template <class T>
+DIGAN_FAST_INLINE T* from(T* channels, int64_t n) {
+    return channels ? channels + n : nullptr;
+}
+
+}  // namespace
+
+void mlp_row_activation(const MlpRowActivation& p) {
+    const bool modulated = p.scale || p.shift;
+    for_each_chunk(p.rows, p.columns, [&](int64_t r, int64_t n, int64_t count) {
+        const int64_t at = r * p.stride + n;
+        float v[kChunk], y[kChunk], slope[kChunk];
+        if (modulated) modulate(v, p.z + at, from(p.scale, n), from(p.shift, n), count);
+        activate_n(p.activation, modulated ? v : p.z + at, p.y ? p.y + at : y,
+                   p.slope ? p.slope + at : slope, count);
+    });
+}
+
+void mlp_row_operand(const MlpRowOperand& p) {
+    for_each_chunk(p.rows, p.columns, [&](int64_t r, int64_t n, int64_t count) {
+        float u[kChunk];
+        modulate(u, p.x + r * p.x_stride + n, from(p.scale, n), from(p.shift, n), count);
+        store_row(p.u, p.number, r * p.u_stride + n, u, count);
+    });
+}
+
+void mlp_row_operand_gradient(const MlpRowOperandGradient& p) {
+    const bool same = p.du == p.dx && !p.scale;
+    if (same && !p.dscale && !p.dshift) return;
+    for_each_chunk(p.rows, p.columns, [&](int64_t r, int64_t n, int64_t count) {
+        const float* const du = p.du + r * p.du_stride + n;
+        add(from(p.dshift, n), du, count);
+        if (p.dscale) add_products(p.dscale + n, du, p.x + r * p.x_stride + n, count);
+        if (!p.dx || same) return;
+        float dx[kChunk];
+        float* const to = p.dx + r * p.dx_stride + n;
+        modulate(dx, du, from(p.scale, n), nullptr, count);
+        if (p.adds) {
+            add(to, dx, count);
+        } else {
+            memcpy(to, dx, count * sizeof(float));
+        }
+    });
+}
+
+void mlp_row_activation_gradient(const MlpRowActivationGradient& p) {
+    for_each_chunk(p.rows, p.columns, [&](int64_t r, int64_t n, int64_t count) {
+        float dv[kChunk], products[kChunk];
+        const float* const dy = p.dy + r * p.dy_stride + n;
+        const float* const slope = p.slope ? p.slope + r * p.stride + n : nullptr;
+        const bool in_place = p.number == Number::float32;
+        float* dz = in_place ? static_cast<float*>(p.dz) + r * p.dz_stride + n : products;
+        modulate(p.scale ? dv : dz, dy, slope, nullptr, count);
+        if (p.scale) {
+            if (p.dscale) add_products(p.dscale + n, dv, p.z + r * p.stride + n, count);
+            add(from(p.dshift, n), dv, count);
+            modulate(dz, dv, p.scale + n, nullptr, count);
+        } else {
+            add(from(p.dshift, n), dz, count);
+        }
+        add(from(p.dbias, n), dz, count);
+        if (!in_place) narrow(static_cast<uint16_t*>(p.dz) + r * p.dz_stride + n, dz, count);
+    });
+}
+
+void mlp_rounding(const MlpRounding& p) {
+    uint16_t* const to = static_cast<uint16_t*>(p.to);
+#pragma omp simd
+    for (int64_t i = 0; i < p.count; ++i) to[i] = narrowed(p.from[i] * p.scale);
+}
+
+}  // namespace digan_fast::DIGAN_FAST_ISA

@@ -1,0 +1,110 @@
+"""``CoordMLP``: the parameters of coordinate MLPs, one or many, evaluated by ``functional.coord_mlp``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from digan_fast import functional
+
+
+class _Linear(nn.Module):
+    """The parameters of ``torch.nn.Linear``, or of one for each weight set."""
+
+    def __init__(self, sets: int | None, inputs: int, outputs: int) -> None:
+        super().__init__()
+        leading = () if sets is None else (sets,)
+        self.weight = nn.Parameter(torch.empty(*leading, outputs, inputs))
+        self.bias = nn.Parameter(torch.empty(*leading, outputs))
+
+
+class CoordMLP(nn.Module):
+    """A coordinate MLP of D inputs and O outputs with ``hidden`` layers of ``width``; with ``sets`` as many at once.
+
+    The state dict has the names of ``torch.nn.Linear`` modules in a list, ``layers.0.weight`` [O, I], ``layers.0.bias``
+    [O] and so on, with ``sets`` [B, O, I] and [B, O], as ``torch.func.stack_module_state`` gives them.  ``frequency``
+    [K, D], a buffer, puts Fourier features before the layers.  Layers in ``skips`` also read the network's input.
+
+    Initial weights of sines are those of SIREN (arXiv 2006.09661, section 3.2): uniform within 1/I of the coordinates,
+    √(6/I)/ω after; of other activations within √(6/I).  ``precision`` is an attribute, as for ``coord_mlp``.
+    """
+
+    def __init__(
+        self,
+        dimensions: int,
+        outputs: int,
+        width: int = 256,
+        hidden: int = 3,
+        *,
+        sets: int | None = None,
+        activation: str = "sine",
+        omega: float | None = None,
+        frequency: Tensor | None = None,
+        skips: Sequence[int] = (),
+        precision: str = "float32",
+    ) -> None:
+        """omega: of every hidden layer; 30 for sines by default, else 1.
+
+        Raises ValueError, naming the argument, for an extent below 1 or a skip to no hidden layer but the first.
+        """
+        super().__init__()
+        extents = {"dimensions": dimensions, "outputs": outputs, "width": width, "hidden": hidden}
+        for name, extent in (extents | ({} if sets is None else {"sets": sets})).items():
+            if extent < 1:
+                raise ValueError(f"{name}: {extent}, expected 1 or more")
+        if bad := [layer for layer in skips if not 0 < layer <= hidden]:
+            raise ValueError(f"skips: {bad[0]}, expected layers from 1 to {hidden}")
+        self.activation, self.precision, self.skips = activation, precision, frozenset(skips)
+        self.omega = (30.0 if activation == "sine" else 1.0) if omega is None else float(omega)
+        self.register_buffer("frequency", frequency)
+        features = dimensions if frequency is None else 2 * len(frequency)
+        widths = [features, *[width] * hidden]
+        self.layers = nn.ModuleList(
+            _Linear(sets, inputs + (features if i in self.skips else 0), outputs if i == hidden else width)
+            for i, inputs in enumerate(widths)
+        )
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        for i, layer in enumerate(self._linears()):
+            inputs = layer.weight.shape[-1]
+            bound = math.sqrt(6 / inputs)
+            if self.activation == "sine":
+                bound = 1 / inputs if i == 0 and self.frequency is None else bound / self.omega
+            layer.weight.uniform_(-bound, bound, generator=generator)
+            layer.bias.uniform_(-bound, bound, generator=generator)
+
+    def _linears(self) -> list[_Linear]:
+        return [layer for layer in self.layers if isinstance(layer, _Linear)]
+
+    def forward(self, coordinates: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
+        """[B, N, O] at coordinates [N, D] or [B, N, D]; without ``sets`` [N, O] at [N, D], if nothing has a B.
+
+        ``scale`` and ``shift`` [B, hidden, width] modulate the hidden layers: act(ω·(γ∘(W·u + b) + β)).
+        """
+        linears = self._linears()
+        hidden = len(linears) - 1
+        for name, modulation in (("scale", scale), ("shift", shift)):
+            if modulation is not None and (modulation.ndim != 3 or modulation.shape[1] != hidden):
+                shape = tuple(modulation.shape)
+                raise ValueError(f"{name}: shape {shape}, expected [B, {hidden}, {linears[0].weight.shape[-2]}]")
+        layers = [
+            functional.MLPLayer(
+                layer.weight,
+                layer.bias,
+                self.activation if i < hidden else "linear",
+                self.omega if i < hidden else 1.0,
+                None if scale is None or i == hidden else scale[:, i],
+                None if shift is None or i == hidden else shift[:, i],
+                skip=i in self.skips,
+            )
+            for i, layer in enumerate(linears)
+        ]
+        frequency: Tensor | None = self.frequency  # type: ignore[assignment]
+        out = functional.coord_mlp(coordinates, layers, frequency, precision=self.precision)
+        single = coordinates.ndim == 2 and linears[0].weight.ndim == 2 and scale is None and shift is None
+        return out[0] if single else out

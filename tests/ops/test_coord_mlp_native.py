@@ -1,0 +1,208 @@
+"""The native kernels of ``coord_mlp``, forward and backward, against the reference in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from checks import check_views, examples, reduced, thread_counts
+from coordinate_mlps import converted, evaluated, modulated, network, tensors_of, with_tensors
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from digan_fast import backends, dispatch, functional, use_backend
+from digan_fast.functional import MLPLayer, mlp_layers
+from digan_fast.reference.coord_mlp import MLP_ACTIVATIONS
+
+pytestmark = pytest.mark.skipif(backends()["native"] is not None, reason="the compiled module was not built")
+
+EVERY = tuple(MLP_ACTIVATIONS)
+# Relative in norm, of a result or gradient in float32 against float64. Observed: 2e-6.
+FLOAT32 = 1e-5
+# Between two evaluations with the same operands rounded to bfloat16, where a number at a tie goes the other way.
+# Observed: 2e-4.
+TIES = 2e-3
+# In float32 against float64 with operands rounded to bfloat16 in some layers: each rounding is within 2⁻⁹.
+BFLOAT16 = 3e-2
+
+
+def results(
+    layers: list[MLPLayer],
+    tensors: list[Tensor],
+    probe: Tensor,
+    fourier: int = 0,
+    precision: str = "float32",
+) -> list[Tensor]:
+    """The output and the gradients of all tensors: coordinates, two of Fourier features, the layers'."""
+    alive = [tensor.detach().requires_grad_() for tensor in tensors]
+
+    def function(*given: Tensor) -> Tensor:
+        own = with_tensors(layers, given[1 + fourier :])
+        return functional.coord_mlp(given[0], own, *given[1 : 1 + fourier], precision=precision)
+
+    out = function(*alive)
+    return [out.detach(), *torch.autograd.grad(out, alive, probe.to(out.dtype))]
+
+
+def distance(found: Tensor, exact: Tensor, terms: int = 1) -> float:
+    """Relative in norm; of a gradient with cancellation relative to what so many random terms add up to."""
+    return float((found.double() - exact).norm() / exact.norm().clamp(min=terms**0.5 / 10))
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> dict[str, Any]:
+    count = draw(st.integers(1, 4))
+    return {
+        "batch": draw(st.sampled_from((1, 2, 3, 17))),
+        "points": draw(st.sampled_from((1, 31, 32, 129, 191, 192, 193, 500))),
+        "widths": draw(st.lists(st.integers(1, 70), min_size=count, max_size=count)),
+        "activations": draw(st.lists(st.sampled_from(EVERY), min_size=count, max_size=count)),
+        "skips": tuple(i for i in range(1, count) if draw(st.booleans())),
+        "dimensions": draw(st.integers(1, 5)),
+        "shared": draw(st.booleans()),
+        "own_coordinates": draw(st.booleans()),
+        "fourier": draw(st.booleans()),
+        "precision": draw(st.sampled_from(("float32", "float32", "bfloat16"))),
+    }
+
+
+def inputs(described: dict[str, Any]) -> tuple[list[MLPLayer], list[Tensor], int]:
+    batch, dimensions = described["batch"], described["dimensions"]
+    layers = modulated(
+        batch,
+        dimensions,
+        described["widths"],
+        described["activations"],
+        described["skips"],
+        6 if described["fourier"] else 0,
+        described["shared"],
+    )
+    tensors = [torch.rand(batch if described["own_coordinates"] else 1, described["points"], dimensions) * 2 - 1]
+    if described["fourier"]:
+        tensors += [torch.randn(1 if described["shared"] else batch, 3, dimensions) * 3, torch.randn(batch, 3)]
+    return layers, [*tensors, *tensors_of(layers)], 2 if described["fourier"] else 0
+
+
+@pytest.mark.usefixtures("poisoned")
+@settings(deadline=None, max_examples=examples(60))
+@given(described=networks())
+def test_any_network(described: dict[str, Any]) -> None:
+    """Output and all gradients, and the same bits for any number of threads."""
+    torch.manual_seed(0)
+    layers, tensors, fourier = inputs(described)
+    batch = max(len(t) for t in (tensors[0], *tensors_of(layers)))
+    precision = described["precision"]
+    probe = torch.randn(batch, described["points"], described["widths"][-1])
+    narrow = [t.float() for t in tensors]
+    found: list[Tensor] = []
+    for threads in thread_counts(1, 3):
+        with use_backend("native"):
+            again = results(layers, narrow, probe, fourier, precision)
+        assert threads == 1 or all(map(torch.equal, again, found))
+        found = again
+    if precision == "float32":
+        expected = results(layers, [t.double() for t in tensors], probe, fourier)
+    else:
+        with use_backend("reference"):
+            expected = results(layers, narrow, probe, fourier, precision)
+    bound = FLOAT32 if precision == "float32" else TIES
+    for value, wanted in zip(found, expected, strict=True):
+        assert value.shape == wanted.shape
+        assert distance(value, wanted, probe.numel()) < bound
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize(("batch", "points"), [(1, 192 * 150 + 7), (2, 192 * 70), (16, 200), (40, 3)])
+def test_parts_of_sums_depend_on_extents_alone(batch: int, points: int, shared: bool) -> None:
+    """One sample in many parts, parts of several samples, many samples; more strips than go between two signals."""
+    layers = converted(modulated(batch, 2, [9, 5, 2], ["sine", "gauss", "linear"], (1,), 0, shared), torch.float32)
+    points = reduced(points, min(points, 192 * 20))
+    tensors = [torch.rand(1, points, 2), *tensors_of(layers)]
+    probe = torch.randn(batch, points, 2)
+    found: list[Tensor] = []
+    for threads in thread_counts(1, 2, 5):
+        with use_backend("native"):
+            again = results(layers, tensors, probe)
+        assert threads == 1 or all(map(torch.equal, again, found))
+        found = again
+    exact = results(layers, [t.double() for t in tensors], probe)
+    for value, expected in zip(found, exact, strict=True):
+        assert distance(value, expected, batch * points) < FLOAT32
+
+
+def test_own_and_shared_weights_together() -> None:
+    for batch in (3, 20):
+        layers = converted(modulated(batch, 2, [9, 7, 2], ["sine", "tanh", "linear"]), torch.float32)
+        layers[1] = layers[1]._replace(weight=layers[1].weight[:1])
+        tensors = [torch.rand(1, 400, 2), *tensors_of(layers)]
+        probe = torch.randn(batch, 400, 2)
+        with use_backend("native"):
+            found = results(layers, tensors, probe)
+        for value, expected in zip(found, results(layers, [t.double() for t in tensors], probe), strict=True):
+            assert distance(value, expected) < FLOAT32
+
+
+@pytest.mark.parametrize("widths", [(64, 64, 64, 3), (33, 70, 17, 5)])
+@pytest.mark.parametrize("fourier", [False, True])
+def test_bfloat16(widths: tuple[int, ...], fourier: bool) -> None:
+    """Against the reference with the same roundings: ties may go the other way."""
+    layers = converted(modulated(3, 2, widths, ["sine", "sine", "sigmoid", "linear"], (2,), 6 * fourier), torch.float32)
+    tensors = [torch.rand(3, 300, 2)] + [torch.randn(3, 3, 2), torch.randn(3, 3)] * fourier + tensors_of(layers)
+    probe = torch.randn(3, 300, widths[-1])
+    with use_backend("native"):
+        found = results(layers, tensors, probe, 2 * fourier, "bfloat16")
+    with use_backend("reference"):
+        expected = results(layers, tensors, probe, 2 * fourier, "bfloat16")
+    exact = results(layers, [t.double() for t in tensors], probe, 2 * fourier)
+    for value, same, true in zip(found, expected, exact, strict=True):
+        assert distance(value, same.double()) < TIES / 2
+        assert distance(value, true) < BFLOAT16
+
+
+@pytest.mark.parametrize("activation", EVERY)
+def test_far_and_special_numbers(activation: str) -> None:
+    """Sines far beyond the reach of their polynomial; infinities and NaN as PyTorch has them."""
+    x = torch.tensor([0.0, 1.0, -3.5, 80.0, -90.0, 2e4, -1e7, 1e20, -1e20, torch.inf, -torch.inf, torch.nan])
+    for layer in (MLPLayer(torch.ones(1, 1, 1), None, activation),):
+        for modulation in (layer, layer._replace(scale=torch.ones(1, 1))):
+            with use_backend("native"):
+                found = functional.coord_mlp(x.reshape(-1, 1), [modulation])
+            exact = functional.coord_mlp(
+                x.double().reshape(-1, 1), [MLPLayer(torch.ones(1, 1, 1).double(), None, activation)]
+            )
+            torch.testing.assert_close(found, exact.float(), rtol=1e-6, atol=2e-7, equal_nan=True)
+
+
+def test_values_do_not_depend_on_gradients_or_neighbours() -> None:
+    """Each point has the same bits alone, in a batch, and when gradients are recorded."""
+    layers = converted(modulated(3, 2, [40, 33, 3], ["sine", "tanh", "linear"], (1,)), torch.float32)
+    x = torch.rand(3, 300, 2)
+    with use_backend("native"):
+        whole = functional.coord_mlp(x, layers)
+        assert torch.equal(functional.coord_mlp(x[:, 37:77], layers), whole[:, 37:77])
+        alive = [t.requires_grad_() for t in tensors_of(layers)]
+        assert torch.equal(evaluated(layers)(x, *alive).detach(), whole)
+        one = [
+            layer._replace(**{k: v[1:2] for k, v in layer._asdict().items() if isinstance(v, Tensor) and len(v) > 1})
+            for layer in layers
+        ]
+        assert torch.equal(functional.coord_mlp(x[1:2], one), whole[1:2])
+
+
+def test_views() -> None:
+    layers = converted(modulated(2, 3, [5, 4], ["sine", "linear"], (1,)), torch.float32)
+    with use_backend("native"):
+        check_views(evaluated(layers), [torch.rand(2, 9, 3), *tensors_of(layers)])
+
+
+def test_what_native_does_not_run_says_so() -> None:
+    weights, biases = network(2, [2, 5, 3], dtype=torch.float32)
+    layers = mlp_layers(weights, biases)
+    with use_backend("native"):
+        with pytest.raises(dispatch.BackendUnavailable, match="no products in float16"):
+            functional.coord_mlp(torch.rand(4, 2), layers, precision="float16")
+        low = mlp_layers([w.bfloat16() for w in weights], [b.bfloat16() for b in biases])
+        with pytest.raises(dispatch.BackendUnavailable, match=r"coordinates is torch.bfloat16; it takes float32"):
+            functional.coord_mlp(torch.rand(4, 2).bfloat16(), low)
