@@ -26,33 +26,52 @@ def free_ports(count: int) -> list[int]:
         return [int(each.getsockname()[1]) for each in found]
 
 
+def environment(rank: int, world: int, port: int = 0) -> dict[str, str]:
+    """As torchrun sets it."""
+    return os.environ | {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(world),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "OMP_NUM_THREADS": "1",
+    }
+
+
 def start(rank: int, world: int, ports: list[int], configs: list[TrainConfig]) -> subprocess.Popen[str]:
     """A process that trains each configuration in turn, with one thread, and leaves its gradients beside the run.
 
     The ranks meet at a port of their own for each.
     """
-    environment = os.environ | {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(world),
-        "MASTER_ADDR": "127.0.0.1",
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        "OMP_NUM_THREADS": "1",
-    }
     options = json.dumps([[port, config.to_json()] for port, config in zip(ports, configs, strict=True)])
     command = [sys.executable, "-c", "import ranks; ranks.train_each()", options]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, env=environment(rank, world), stderr=subprocess.PIPE, text=True)
+
+
+def start_commands(words: list[str], program: list[str] | None = None) -> list[subprocess.Popen[str]]:
+    """A command of digan-fast in two processes; ``program``: what Python runs in its place."""
+    (port,) = free_ports(1)
+    command = [sys.executable, *(["-m", "digan_fast"] if program is None else program), *words]
+    return [
+        subprocess.Popen(command, env=environment(rank, 2, port), stderr=subprocess.PIPE, text=True) for rank in (0, 1)
+    ]
+
+
+def ended(processes: list[subprocess.Popen[str]]) -> list[str]:
+    """What they wrote to stderr, once they have ended, which they do soon."""
+    try:
+        return [each.communicate(timeout=60)[1] for each in processes]
+    finally:
+        for each in processes:
+            each.kill()
 
 
 def together(world: int, configs: list[TrainConfig]) -> list[str]:
     """Trains each in ``world`` processes; what they wrote to stderr."""
     ports = free_ports(len(configs))
     ranks = [start(rank, world, ports, configs) for rank in range(world)]
-    try:
-        errors = [rank.communicate(timeout=60)[1] for rank in ranks]
-    finally:
-        for rank in ranks:
-            rank.kill()
+    errors = ended(ranks)
     assert [rank.returncode for rank in ranks] == [0] * world, errors
     return errors
 
