@@ -63,7 +63,8 @@ _OPTIONAL_PATH = Shown(own_default=True, is_path=True)
 class TrainConfig:
     """Train a generator on clips of videos.
 
-    Each step shows the discriminator one batch of frame pairs; kimg counts thousands of pairs.
+    Each step shows the discriminator one batch of frame pairs; kimg counts thousands of pairs. Started by
+    torchrun, several processes divide each batch.
     """
 
     data: Annotated[Path, Shown(positional=True, is_path=True)]
