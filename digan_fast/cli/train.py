@@ -8,6 +8,7 @@ from digan_fast.cli.errors import UsageError, by_option
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.loop import train
 from digan_fast.training.preview import preview
+from digan_fast.training.processes import is_first_process
 
 # Every field but data, which is positional.
 _OPTIONS = {field.name for field in dataclasses.fields(TrainConfig)} - {"data"}
@@ -20,6 +21,10 @@ def run(config: TrainConfig) -> None:
     except ValueError as error:
         raise UsageError(by_option(error, _OPTIONS)) from error
     try:
-        print(preview(config) if config.dry_run else train(config))
+        if config.dry_run and not is_first_process():
+            return
+        done = preview(config) if config.dry_run else train(config)
+        if is_first_process():
+            print(done)
     except ValueError as error:
         raise ValueError(by_option(error, _OPTIONS)) from error

@@ -8,9 +8,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from digan_fast.training.draws import of_batch
+
 
 def _uniform(x: Tensor) -> Tensor:
-    return torch.rand(len(x), 1, 1, 1, 1, dtype=x.dtype, device=x.device)
+    return of_batch(lambda rows: torch.rand(rows, 1, 1, 1, 1, dtype=x.dtype, device=x.device), len(x))
+
+
+def _integers(low: int, high: int, x: Tensor) -> Tensor:
+    """[B, 1, 1], from low to high − 1."""
+    return of_batch(lambda rows: torch.randint(low, high, [rows, 1, 1], device=x.device), len(x))
 
 
 def brightness(x: Tensor) -> Tensor:
@@ -31,8 +38,8 @@ def translation(x: Tensor) -> Tensor:
     """Shift by up to an eighth of the side, filling with zeros: out[i] = in[i + shift]."""
     batch, _, _, height, width = x.shape
     reach_y, reach_x = int(height / 8 + 0.5), int(width / 8 + 0.5)
-    shift_y = torch.randint(-reach_y, reach_y + 1, [batch, 1, 1], device=x.device)
-    shift_x = torch.randint(-reach_x, reach_x + 1, [batch, 1, 1], device=x.device)
+    shift_y = _integers(-reach_y, reach_y + 1, x)
+    shift_x = _integers(-reach_x, reach_x + 1, x)
     padded = F.pad(x, (reach_x, reach_x, reach_y, reach_y))
     rows = torch.arange(height, device=x.device).view(1, -1, 1) + shift_y + reach_y
     columns = torch.arange(width, device=x.device).view(1, 1, -1) + shift_x + reach_x
@@ -42,11 +49,11 @@ def translation(x: Tensor) -> Tensor:
 
 def cutout(x: Tensor) -> Tensor:
     """Zero a square of half the side, centred on a random point of the picture and clamped to it."""
-    batch, _, _, height, width = x.shape
+    _, _, _, height, width = x.shape
     inside = None
     for extent, shape in ((height, (1, -1, 1)), (width, (1, 1, -1))):
         size = int(extent / 2 + 0.5)
-        offset = torch.randint(0, extent + (1 - size % 2), [batch, 1, 1], device=x.device)
+        offset = _integers(0, extent + (1 - size % 2), x)
         index = torch.arange(extent, device=x.device).view(shape)
         first = (offset - size // 2).clamp(0, extent - 1)
         last = (offset - size // 2 + size - 1).clamp(0, extent - 1)

@@ -21,6 +21,7 @@ from digan_fast.training.shown import Shown
 _FREE = {
     "kimg", "out", "resume", "init", "snapshot_kimg", "save_minutes", "tick_kimg", "threads", "workers", "data",
     "checkpoint", "strict", "dry_run", "evaluate_kimg", "evaluate_protocol", "evaluate_features", "evaluate_count",
+    "batch_per_process",
 }  # fmt: skip
 # With fmaps 1, the generator has at most _CHANNEL_BASE/R channels at side R.
 _CHANNEL_BASE = 32768
@@ -37,6 +38,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "d_channel_max": (1, 1e6),
     "kimg": (0.001, 1e12),
     "batch": (1, 1e6),
+    "batch_per_process": (1, 1e6),
     "lr": (1e-12, 1e3),
     "r1_gamma": (0, 1e9),
     "style_mixing": (0, 1),
@@ -61,7 +63,8 @@ _OPTIONAL_PATH = Shown(own_default=True, is_path=True)
 class TrainConfig:
     """Train a generator on clips of videos.
 
-    Each step shows the discriminator one batch of frame pairs; kimg counts thousands of pairs.
+    Each step shows the discriminator one batch of frame pairs; kimg counts thousands of pairs. Started by
+    torchrun, several processes divide each batch.
     """
 
     data: Annotated[Path, Shown(positional=True, is_path=True)]
@@ -141,7 +144,10 @@ class TrainConfig:
     kimg: float = 25000
     """Length of the run, in thousands of pairs."""
     batch: Annotated[int | None, _OWN_DEFAULT] = None
-    """Pairs per step; default: 4096/resolution, 1 to 32."""
+    """Pairs per step, of all processes; default: 4096/resolution, 1 to 32."""
+    batch_per_process: Annotated[int | None, _OWN_DEFAULT] = None
+    """Pairs that a process computes at once, accumulating gradients: less memory; default: its whole share of
+    the batch."""
     lr: Annotated[float | None, _OWN_DEFAULT] = None
     """Adam's learning rate; default: 0.0025, or 0.002 at resolution 1024 and above."""
     r1_gamma: float = 1.0
@@ -205,17 +211,35 @@ class TrainConfig:
         return default_device() if self.device is None else usable_device(self.device)
 
     def schedule(self) -> tuple[int, float, float, int]:
-        """``(batch, lr, ema_kimg, minibatch-deviation group)``: the published automatic schedule for one process.
+        """``(batch, lr, ema_kimg, minibatch-deviation group)``: the published automatic schedule.
 
         Raises ValueError if the groups do not divide the batch.
         """
         batch = max(min(4096 // self.resolution, 32), 1) if self.batch is None else self.batch
-        group = min(batch, _MINIBATCH_GROUP)
-        if batch < 1 or batch % group:
-            raise ValueError(f"batch: {batch}, expected 1, 2, 3, or a multiple of {_MINIBATCH_GROUP}")
+        at_once = batch if self.batch_per_process is None else self.batch_per_process
+        group = min(batch, at_once, _MINIBATCH_GROUP)
+        for name, value in (("batch", batch), ("batch_per_process", at_once)):
+            if value % min(value, _MINIBATCH_GROUP):
+                raise ValueError(f"{name}: {value}, expected 1, 2, 3, or a multiple of {_MINIBATCH_GROUP}")
+        if batch % at_once:
+            raise ValueError(f"batch_per_process: {at_once}, expected a divisor of the batch, {batch}")
         lr = self.lr if self.lr is not None else (0.002 if self.resolution >= 1024 else 0.0025)
         ema_kimg = self.ema_kimg if self.ema_kimg is not None else batch * 10 / 32
         return batch, lr, ema_kimg, group
+
+    def at_once(self, world: int) -> int:
+        """Pairs that each of ``world`` processes computes at once.
+
+        Raises ValueError if the batch cannot be divided so; groups of the minibatch deviation stay in one process.
+        """
+        batch, _, _, group = self.schedule()
+        at_once = batch // world if self.batch_per_process is None else self.batch_per_process
+        if batch % world or not at_once or at_once % group:
+            unit = f"{world} processes · groups of {group}"
+            raise ValueError(f"batch: {batch}, expected a multiple of {world * group} ({unit})")
+        if (batch // world) % at_once:
+            raise ValueError(f"batch_per_process: {at_once}, expected a divisor of a process's {batch // world} pairs")
+        return at_once
 
     def frame_range(self) -> slice:
         """``frames`` as a slice.  Raises ValueError if it is not START:STOP."""
@@ -255,7 +279,7 @@ class TrainConfig:
 
     def resolved(self) -> dict[str, Any]:
         """The values that the fields leave to defaults or to a file."""
-        batch, lr, ema_kimg, _ = self.schedule()
+        batch, lr, ema_kimg, group = self.schedule()
         cfg = self._generator_cfg()
         return {
             "grid": self._grid(),
@@ -263,6 +287,7 @@ class TrainConfig:
             "batch": batch,
             "lr": lr,
             "ema_kimg": ema_kimg,
+            "group": group,
             "device": str(self.torch_device()),
             "generator": cfg,
         }
@@ -285,6 +310,8 @@ class TrainConfig:
                 changed = own[name] != saved[name]
             if changed:
                 different.append(name)
+        if here["group"] != there.get("group", here["group"]):
+            different.append("batch_per_process")
         made_by = {"grid", "sinusoids", "rank", "resolution"}
         if made_by & set(different) and self.generator_config is None and saved.get("generator_config") is None:
             different = [name for name in different if name != "generator_config"]
@@ -315,8 +342,8 @@ def _resolved_without_record(saved: dict[str, Any]) -> dict[str, Any]:
     """The resolved values of a configuration that was saved without them, by an earlier version."""
     known = {field.name: saved[field.name] for field in fields(TrainConfig) if field.name in saved}
     config = TrainConfig(**known)
-    batch, lr, ema_kimg, _ = config.schedule()
-    found = {"batch": batch, "lr": lr, "ema_kimg": ema_kimg}
+    batch, lr, ema_kimg, group = config.schedule()
+    found = {"batch": batch, "lr": lr, "ema_kimg": ema_kimg, "group": group}
     if config.generator_config is None:
         found |= {"grid": config._grid(), "channel_base": config.channel_base or _CHANNEL_BASE}
     return found

@@ -1,9 +1,10 @@
-"""The training loop of one process: the checks before it, when it saves, how it stops."""
+"""The training loop: the checks before it, when it saves, how it stops."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-import sys
+import os
 import time
 import warnings
 from pathlib import Path
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 from digan_fast import devices
 from digan_fast.allocator import keep_freed_memory
+from digan_fast.data.clips import Clips
 from digan_fast.data.finding import survey
 from digan_fast.files import replacing
 from digan_fast.metrics.features import FeatureNetwork
@@ -23,52 +25,49 @@ from digan_fast.training.evaluating import evaluate_run, load_features
 from digan_fast.training.folder import CONFIG, LOG, SNAPSHOT, STATE, clear_leftovers, owned, resumable, resuming
 from digan_fast.training.initial import load_initial, start_from
 from digan_fast.training.interrupts import interruptible
-from digan_fast.training.reading import read_clips
+from digan_fast.training.processes import Processes, joined, say
+from digan_fast.training.reading import open_clips, read_clips
 from digan_fast.training.run import Run
 
 
 def train(config: TrainConfig) -> Path:
-    """Run to ``config.kimg`` and return the snapshot's path.
+    """Run to ``config.kimg`` and return the snapshot's path; under torchrun, in all of its processes together.
 
     On Ctrl-C, SIGTERM or a lost connection, finishes the step, saves and raises KeyboardInterrupt; on a second one,
     raises it at once and, as after a kill, the last saved state remains.  Raises ValueError or OSError for invalid
-    options, folder or data, before anything but decoded frames is written.
+    options, folder or data, before anything but decoded frames is written; ConnectionError if another process ends.
     """
     config.check()
     folder = Path(config.out)
-    with owned(folder):
+    with joined(config.torch_device()) as processes, owned(folder) if processes.is_first else contextlib.nullcontext():
+        config.at_once(processes.world)
         resumed = resumable(config)
         if config.resume and resumed is None:
-            _say(f"resume: {folder} holds no state to go on from, so the run starts from the beginning")
+            say(f"resume: {folder} holds no state to go on from, so the run starts from the beginning")
         if config.threads is not None:
             torch.set_num_threads(config.threads)
-        initial = None if config.init is None or resumed is not None else load_initial(config.init)
-        network = load_features(config)
-        found = survey(config.data, config.conditional, config.split, config.take, [folder])
-        classes = sorted({source.label for source in found.sources if source.label is not None})
-        check_networks(config, classes, resumed)
-        clips = read_clips(config, found)
+        first = processes.is_first
+        initial = load_initial(config.init) if config.init is not None and resumed is None and first else None
+        network = load_features(config) if first else None
+        read = processes.by_first(lambda: _read(config, resumed, processes))
+        clips, classes = (open_clips(config, processes), []) if read is None else read
         keep_freed_memory(not config.checkpoint)
-        run = Run(config, clips)
-        _say(f"training on {devices.described(run.device)}")
+        run = Run(config, clips, processes)
+        together = f" in {processes.world} processes" if processes.world > 1 else ""
+        say(f"training on {devices.described(run.device)}{together}")
         if initial is not None:
-            _say(start_from(initial, run.networks))
+            say(start_from(initial, run.networks))
             run.average_ramps = initial.G_ema is None
-        clear_leftovers(folder)
+        if first:
+            clear_leftovers(folder)
         if resumed is not None:
             run.restore(resumed[1])
             # The networks hold the state now.
             del resumed
-        else:
-            described = {
-                **json.loads(config.to_json()),
-                "resolved": config.resolved(),
-                "classes": classes,
-                "threads_used": torch.get_num_threads(),
-            }
-            with replacing(folder / CONFIG) as part:
-                part.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
-            (folder / LOG).unlink(missing_ok=True)
+        elif first:
+            _begin(config, classes)
+        processes.broadcast(run.networks.values())
+        (run.average_ramps,) = processes.agree(run.average_ramps and first)
         try:
             _loop(run, network)
         finally:
@@ -76,8 +75,28 @@ def train(config: TrainConfig) -> Path:
     return folder / SNAPSHOT
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
+def _read(
+    config: TrainConfig, resumed: tuple[dict[str, Any], dict[str, Any]] | None, processes: Processes
+) -> tuple[Clips, list[str]]:
+    """The clips of the data, packed if they are not, and their classes, once the networks are known to fit."""
+    found = survey(config.data, config.conditional, config.split, config.take, [Path(config.out)])
+    classes = sorted({source.label for source in found.sources if source.label is not None})
+    check_networks(config, classes, resumed)
+    return read_clips(config, found, processes), classes
+
+
+def _begin(config: TrainConfig, classes: list[str]) -> None:
+    """Writes the record of a run that starts from the beginning."""
+    folder = Path(config.out)
+    described = {
+        **json.loads(config.to_json()),
+        "resolved": config.resolved(),
+        "classes": classes,
+        "threads_used": torch.get_num_threads(),
+    }
+    with replacing(folder / CONFIG) as part:
+        part.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    (folder / LOG).unlink(missing_ok=True)
 
 
 def check_networks(
@@ -104,13 +123,13 @@ def check_networks(
         for name, network in (("G", G), ("D", D), ("G_ema", G)):
             network.load_state_dict(state[name], assign=False)
     if "data_rng" in state:
-        _say("resume: the version that began this run drew its pairs otherwise; they are others from here on")
+        say("resume: the version that began this run drew its pairs otherwise; they are others from here on")
     for name, then, now in (
         ("threads", saved.get("threads_used"), torch.get_num_threads()),
         ("checkpoint", saved.get("checkpoint"), config.checkpoint),
     ):
         if then is not None and then != now:
-            _say(f"resume: {name} was {then} and is {now}: sums are rounded otherwise than without the interruption")
+            say(f"resume: {name} was {then} and is {now}: sums are rounded otherwise than without the interruption")
 
 
 def due(run: Run, every_kimg: float) -> bool:
@@ -120,16 +139,20 @@ def due(run: Run, every_kimg: float) -> bool:
 
 
 def _loop(run: Run, network: FeatureNetwork | None) -> None:
-    config = run.config
+    config, processes = run.config, run.processes
     total = int(config.kimg * 1000)
-    saved, saved_at = -1, time.monotonic()
-    bar = tqdm(total=total, initial=run.pairs, unit="pair", smoothing=0.02, desc="training")
-    with (
-        bar,
-        open(Path(config.out) / LOG, "a", encoding="utf-8") as log,
-        interruptible() as stops,
-    ):
-        while run.pairs < total and not stops:
+    saved_at, stopped = time.monotonic(), False
+    first = processes.is_first
+    path = Path(config.out) / LOG if first else Path(os.devnull)
+    bar = tqdm(total=total, initial=run.pairs, unit="pair", smoothing=0.02, desc="training", disable=not first)
+    with bar, open(path, "a", encoding="utf-8") as log, interruptible() as stops:
+
+        def evaluate() -> None:
+            assert network is not None
+            log.write(json.dumps(evaluate_run(run, network), ensure_ascii=False) + "\n")
+            log.flush()
+
+        while run.pairs < total and not stopped:
             begun = time.perf_counter()
             for name, value in run.step().items():
                 run.terms.setdefault(name, []).append(value)
@@ -137,16 +160,15 @@ def _loop(run: Run, network: FeatureNetwork | None) -> None:
             bar.update(run.batch)
             finished = run.pairs >= total
             if due(run, config.tick_kimg) or finished:
+                run.check_equal()
                 log.write(json.dumps(run.line()) + "\n")
                 log.flush()
-            if network is not None and (due(run, config.evaluate_kimg) or finished):
-                log.write(json.dumps(evaluate_run(run, network), ensure_ascii=False) + "\n")
-                log.flush()
+            if config.evaluate_kimg and (due(run, config.evaluate_kimg) or finished):
+                processes.by_first(evaluate)
             waited = config.save_minutes > 0 and time.monotonic() - saved_at >= 60 * config.save_minutes
-            if due(run, config.snapshot_kimg) or waited or finished:
-                run.save()
-                saved, saved_at = run.pairs, time.monotonic()
-        if stops and saved != run.pairs:
-            run.save()
-    if stops and run.pairs < total:
+            stopped, waited = processes.agree(bool(stops), waited)
+            if due(run, config.snapshot_kimg) or waited or finished or stopped:
+                processes.by_first(run.save)
+                saved_at = time.monotonic()
+    if stopped and run.pairs < total:
         raise KeyboardInterrupt(f"stopped and saved; go on with --resume and the same options (--out {config.out})")

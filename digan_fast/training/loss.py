@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from digan_fast.networks.discriminators import Head
 from digan_fast.networks.generator import sample_pair_times
+from digan_fast.training.draws import of_batch
 
 PHASES = ("Gmain", "Greg", "Gboth", "Dmain", "Dreg", "Dboth")
 
@@ -57,14 +58,15 @@ class Loss:
         Random draws follow the published order: times, motion vectors, mixing.
         """
         batch = len(z)
-        times = sample_pair_times(batch, z.device)
-        z_motion = torch.randn(batch, self.w_dim).to(z.device)
+        times = of_batch(sample_pair_times, batch).to(z.device)
+        z_motion = of_batch(lambda rows: torch.randn(rows, self.w_dim), batch).to(z.device)
         ws = self.mapping(z, c)
         if self.style_mixing_prob > 0:
             num_ws = ws.shape[1]
             cutoff = int(torch.empty([], dtype=torch.int64).random_(1, num_ws))
             first = cutoff if torch.rand([]) < self.style_mixing_prob else num_ws
-            other = self.mapping(torch.randn_like(z), c, skip_w_avg_update=True)
+            mixed = of_batch(lambda rows: torch.randn(rows, z.shape[1], dtype=z.dtype, device=z.device), batch)
+            other = self.mapping(mixed, c, skip_w_avg_update=True)
             ws = torch.cat((ws[:, :first], other[:, first:]), dim=1)
         img = self.synthesis(ws, times.reshape(-1, 1, 1, 1), z_motion)
         difference = (times[:, 1] - times[:, 0]).view(batch, 1, 1, 1)
@@ -93,11 +95,13 @@ class Loss:
         return _total(penalties.values()) * (self.r1_gamma / 2)
 
     def _path_length(self, z: Tensor, c: Tensor) -> Tensor:
-        """The squared deviation of each video's path length from its running mean."""
+        """The squared deviation of each video's path length from its running mean, moved by this part of the batch."""
         batch = max(1, len(z) // self.pl_batch_shrink)
         pairs, ws = self._fakes(z[:batch], c[:batch])
         frames = pairs[:, :-1]
-        noise = torch.randn_like(frames) / math.sqrt(frames[0].numel() / self.img_channels)
+        shape = frames.shape[1:]
+        noise = of_batch(lambda rows: torch.randn(rows, *shape, dtype=z.dtype, device=z.device), batch)
+        noise = noise / math.sqrt(frames[0].numel() / self.img_channels)
         (gradient,) = torch.autograd.grad((frames * noise).sum(), ws, create_graph=True)
         lengths = gradient.square().sum(2).mean(1).sqrt()
         mean = self.pl_mean.to(lengths.device).lerp(lengths.detach().mean(), self.pl_decay)

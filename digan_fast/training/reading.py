@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Final
 
 from digan_fast.data.clips import Clips
-from digan_fast.data.finding import Findings
+from digan_fast.data.finding import Findings, survey
 from digan_fast.data.layouts import SETS
 from digan_fast.data.packed import Pack, PackedSource, is_pack
 from digan_fast.data.packing import Preparation, pack
 from digan_fast.data.workers import default_workers
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.folder import PACK
+from digan_fast.training.processes import Processes, say
 
 # Bytes of videos that this process decodes itself: starting others takes seconds.
 _FEW: Final = 1 << 25
 
 
-def read_clips(config: TrainConfig, found: Findings) -> Clips:
+def read_clips(config: TrainConfig, found: Findings, processes: Processes) -> Clips:
     """The clips of a run's videos, decoded and packed if they are not; says what was found, used and left out.
+
+    For the first process; the others open what it packed, :func:`open_clips`.
 
     Raises ValueError, its message beginning with the field's name, if no video can be used, or a packed file does not
     hold what the configuration asks for.
@@ -28,26 +30,34 @@ def read_clips(config: TrainConfig, found: Findings) -> Clips:
     if is_pack(config.data):
         packed = Pack(config.data)
         check_packed(config, packed)
-        videos = [source.number for source in found.sources if isinstance(source, PackedSource)]
+        videos = _numbers(found)
         left_out = [*found.left_out]
     else:
         packed = _packed(config, found)
         videos, left_out = None, packed.left_out
-    clips = clips_of(config, packed, videos)
+    clips = clips_of(config, packed, videos, processes)
     classes = f" in {clips.c_dim} classes" if clips.c_dim else ""
     size = packed.path.stat().st_size / 2**20
-    _say(
+    say(
         f"data: {len(clips.used)} of {len(found.sources)} videos{classes} used, {clips.frame_count} frames, "
         f"{len(clips)} clips, {size:.0f} MiB in {packed.path}"
     )
     for line in (*left_out, *clips.left_out):
-        _say(f"data: left out: {line}")
+        say(f"data: left out: {line}")
     _say_published(config, packed)
     return clips
 
 
-def clips_of(config: TrainConfig, packed: Pack, videos: list[int] | None = None) -> Clips:
-    """The clips that a configuration draws from a packed file."""
+def open_clips(config: TrainConfig, processes: Processes) -> Clips:
+    """The same clips, after the first process's :func:`read_clips`."""
+    if not is_pack(config.data):
+        return clips_of(config, Pack(Path(config.out) / PACK), None, processes)
+    found = survey(config.data, config.conditional, config.split, config.take, [Path(config.out)])
+    return clips_of(config, Pack(config.data), _numbers(found), processes)
+
+
+def clips_of(config: TrainConfig, packed: Pack, videos: list[int] | None, processes: Processes) -> Clips:
+    """The clips of which a configuration draws pairs from a packed file, in this process every world-th pair."""
     return Clips(
         packed,
         config.clip_length,
@@ -57,7 +67,9 @@ def clips_of(config: TrainConfig, packed: Pack, videos: list[int] | None = None)
         config.mirror,
         config.conditional,
         config.seed,
-        videos=videos,
+        processes.rank,
+        processes.world,
+        videos,
     )
 
 
@@ -104,11 +116,11 @@ def _say_published(config: TrainConfig, packed: Pack) -> None:
     if chosen is None or packed.record["set"] in ("folder", "packed", "stylegan-v"):
         return
     if (chosen.stride, chosen.clips) != (config.clip_stride, config.clips):
-        _say(
+        say(
             f"data: DIGAN trains on {packed.record['set']} with --clip-stride {chosen.stride} --clips {chosen.clips}, "
             f"this run with --clip-stride {config.clip_stride} --clips {config.clips}"
         )
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
+def _numbers(found: Findings) -> list[int]:
+    return [source.number for source in found.sources if isinstance(source, PackedSource)]

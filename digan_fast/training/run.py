@@ -15,11 +15,15 @@ from digan_fast import snapshot, video
 from digan_fast.data.clips import Batch, Clips
 from digan_fast.data.feeding import Feed, workers_for
 from digan_fast.files import replacing
+from digan_fast.metrics.features.network import state_sha256
+from digan_fast.metrics.processes import local_device
 from digan_fast.networks import Generator, discriminators
 from digan_fast.training.augment import DiffAugment
 from digan_fast.training.config import TrainConfig
+from digan_fast.training.draws import of_batch, part_of_batch, random_states, set_random_states
 from digan_fast.training.folder import LOG, SAMPLES, SNAPSHOT, STATE, kept_lines, resuming
 from digan_fast.training.loss import Loss
+from digan_fast.training.processes import Processes
 
 G_INTERVAL = 4
 D_INTERVAL = 16
@@ -60,13 +64,21 @@ class _Phase:
 
 
 class Run:
-    """A training run and its folder.  ``step`` shows one batch of pairs; ``save`` makes the run resumable."""
+    """A training run and its folder.  ``step`` shows one batch of pairs; ``save`` makes the run resumable.
 
-    def __init__(self, config: TrainConfig, clips: Clips) -> None:
+    A step deals its batch out to the processes, and each deals its share out to micro-batches of ``at_once`` pairs.
+    ``clips`` draw the pairs of this process.
+    """
+
+    def __init__(self, config: TrainConfig, clips: Clips, processes: Processes | None = None) -> None:
+        self.processes = Processes() if processes is None else processes
         self.config = config
         self.clips = clips
         self.batch, lr, self.ema_kimg, _ = config.schedule()
+        self.at_once = config.at_once(self.processes.world)
         self.device = config.torch_device()
+        if self.processes.world > 1:
+            self.device = local_device(self.device)
         torch.manual_seed(config.seed)
         self.G = Generator(**config.generator_kwargs(clips.c_dim)).to(self.device)
         discriminator = discriminators.named(config.discriminator)
@@ -89,6 +101,8 @@ class Run:
             style_mixing_prob=config.style_mixing,
             pl_weight=config.path_length,
         )
+        # What forward passes move towards the mean of their batch: that of paths, and the mapping's of w.
+        self._means = [self.loss.pl_mean, *self.G.mapping.buffers()]
         self.phases = [_Phase("Gmain", self.G, g_optimiser, 1)]
         if config.path_length > 0:
             self.phases.append(_Phase("Greg", self.G, g_optimiser, G_INTERVAL))
@@ -108,17 +122,16 @@ class Run:
 
     def step(self) -> dict[str, float]:
         """Runs one batch through every phase that is due and returns the terms of their losses."""
-        self.loss.report.clear()
+        report: dict[str, float] = {}
         real, real_c = self._next().on(self.device, self.clips.c_dim)
         for phase in self.phases:
             if self.steps % phase.interval:
                 continue
-            z = torch.randn(self.batch, self.G.z_dim).to(self.device)
             other = self.D if phase.network is self.G else self.G
             other.requires_grad_(False)
             phase.network.requires_grad_(True)
             phase.optimiser.zero_grad(set_to_none=True)
-            self.loss.accumulate_gradients(phase.name, real, real_c, z, real_c, phase.interval)
+            report |= self._accumulate(phase, real, real_c)
             sanitise_gradients(phase.network)
             phase.optimiser.step()
         # The window counts the pairs before this step, so the first average is the network itself.
@@ -128,14 +141,49 @@ class Run:
         update_average(self.G_ema, self.G, 0.5 ** (self.batch / max(window, 1e-8)))
         self.steps += 1
         self.pairs += self.batch
-        return dict(self.loss.report)
+        return self.processes.mean(report)
+
+    def _accumulate(self, phase: _Phase, real: Tensor, real_c: Tensor) -> dict[str, float]:
+        """Gives a phase's gradients, and the running means, the mean of what they are for each part of the batch.
+
+        Returns the terms of this process's losses.
+        """
+        world, count = self.processes.world, len(real) // self.at_once
+        states, before = random_states(self.device), [mean.clone() for mean in self._means]
+        after = [torch.zeros_like(mean) for mean in self._means]
+        report: dict[str, float] = {}
+        for micro in range(count):
+            set_random_states(states, self.device)
+            for mean, value in zip(self._means, before, strict=True):
+                mean.copy_(value)
+            self.loss.report.clear()
+            with part_of_batch(self.processes.rank + world * micro, world * count):
+                z = of_batch(lambda rows: torch.randn(rows, self.G.z_dim), self.at_once).to(self.device)
+                c = real_c[micro::count]
+                self.loss.accumulate_gradients(phase.name, real[micro::count], c, z, c, phase.interval / count)
+            for total, mean in zip(after, self._means, strict=True):
+                total.add_(mean / count)
+            for name, term in self.loss.report.items():
+                report[name] = report.get(name, 0.0) + term / count
+        for mean, total in zip(self._means, after, strict=True):
+            mean.copy_(total)
+        gradients = [parameter.grad for parameter in phase.network.parameters() if parameter.grad is not None]
+        self.processes.average([*gradients, *self._means])
+        return report
+
+    def check_equal(self) -> None:
+        """Raises RuntimeError if the weights, averages or random numbers of the processes have come to differ."""
+        if self.processes.world > 1:
+            state = {f"{name}.{key}": t for name, net in self.networks.items() for key, t in net.state_dict().items()}
+            digest = state_sha256({**state, "pl_mean": self.loss.pl_mean, "random": torch.get_rng_state()})
+            self.processes.check_equal(digest, f"the state after {self.pairs} pairs")
 
     def _next(self) -> Batch:
         """The batch after the pairs seen so far, from workers that are started for the first."""
         if self._feed is None:
             workers = self.config.workers
             workers = workers_for(self.clips.pack, self.device) if workers is None else workers
-            self._feed = Feed(self.clips, self.pairs, self.batch, workers)
+            self._feed = Feed(self.clips, self.pairs, self.batch // self.processes.world, workers)
         return self._feed.next()
 
     def close(self) -> None:
@@ -185,6 +233,7 @@ class Run:
             "average_ramps": self.average_ramps,
             "pl_mean": self.loss.pl_mean,
             "torch_rng": torch.get_rng_state(),
+            "device_rng": random_states(self.device)[1:],
         }
         with replacing(folder / STATE) as part:
             torch.save(state, part)
@@ -197,6 +246,10 @@ class Run:
         folder = Path(self.config.out)
         with resuming(folder / STATE):
             self._continue_from(state)
+        if self.processes.is_first:
+            self._cut_log(folder)
+
+    def _cut_log(self, folder: Path) -> None:
         with replacing(folder / LOG) as part:
             part.write_text("".join(f"{line}\n" for line in kept_lines(folder, self.pairs)), encoding="utf-8")
 
@@ -210,5 +263,5 @@ class Run:
         self.terms = state["terms"]
         self.average_ramps = bool(state.get("average_ramps", True))
         self.loss.pl_mean.copy_(state["pl_mean"])
-        torch.set_rng_state(state["torch_rng"].cpu())
+        set_random_states([state["torch_rng"], *state.get("device_rng", [])], self.device)
         self._lined = (self.seconds, 0.0)

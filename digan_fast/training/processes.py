@@ -1,0 +1,142 @@
+"""The processes that train one run together, as torchrun starts them; a single one without it.
+
+Every method but ``by_first``'s argument is to be called by all processes, in the same order.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from digan_fast.metrics.processes import local_device
+
+_Made = TypeVar("_Made")
+# What a step of the slowest process may take longer than one of the fastest.
+_PATIENCE: Final = datetime.timedelta(minutes=10)
+# What the others wait while the first packs a folder, saves or evaluates; they learn at once if it ends.
+_ALONE: Final = datetime.timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process's rank and how many there are, and what they exchange; alone, it exchanges nothing.
+
+    Exchanges raise ConnectionError if another process has ended, or has not answered for ten minutes.
+    """
+
+    rank: int = 0
+    world: int = 1
+    # The group in which the others wait for the first.
+    _patient: Any = None
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def broadcast(self, networks: Iterable[nn.Module]) -> None:
+        """Gives the first process's parameters and buffers to all."""
+        if self.world > 1:
+            with self._connected(), torch.no_grad():
+                for network in networks:
+                    for tensor in (*network.parameters(), *network.buffers()):
+                        dist.broadcast(tensor.detach(), 0)
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Replaces each tensor by its mean over the processes, in one exchange on the first tensor's device."""
+        if self.world == 1 or not tensors:
+            return
+        device = tensors[0].device
+        flat = torch.cat([tensor.detach().reshape(-1).to(device) for tensor in tensors])
+        with self._connected():
+            dist.all_reduce(flat)
+        flat /= self.world
+        for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+            tensor.detach().copy_(mean.view(tensor.shape))
+
+    def mean(self, values: dict[str, float]) -> dict[str, float]:
+        """The mean of each value over the processes, which have the same names."""
+        numbers = torch.tensor(list(values.values()), dtype=torch.float64)
+        self.average([numbers])
+        return dict(zip(values, numbers.tolist(), strict=True))
+
+    def agree(self, *flags: bool) -> tuple[bool, ...]:
+        """For each flag, whether any process raised it."""
+        if self.world == 1:
+            return flags
+        raised = torch.tensor(flags, dtype=torch.int32)
+        with self._connected():
+            dist.all_reduce(raised, dist.ReduceOp.MAX)
+        return tuple(bool(flag) for flag in raised)
+
+    def check_equal(self, digest: str, what: str) -> None:
+        """Raises RuntimeError in every process if the hexadecimal ``digest`` of ``what`` is not the same in all."""
+        if self.world == 1:
+            return
+        # 60 of its bits, and their negative: the greatest of both are opposite only if all are equal.
+        number = int(digest[:15], 16)
+        greatest = torch.tensor([number, -number])
+        with self._connected():
+            dist.all_reduce(greatest, dist.ReduceOp.MAX)
+        if int(greatest[0]) != -int(greatest[1]):
+            raise RuntimeError(f"{what} differs between the {self.world} processes; go on with --resume")
+
+    def by_first(self, make: Callable[[], _Made]) -> _Made | None:
+        """What ``make`` returns in the first process; the others wait for it and get None."""
+        made = make() if self.is_first else None
+        if self.world > 1:
+            with self._connected():
+                dist.barrier(self._patient)
+        return made
+
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:  # What gloo and nccl raise, with a line of their source and a trace after it.
+            raise ConnectionError(
+                f"process {self.rank} of {self.world} lost another one, which ended or has not answered; what was "
+                "saved last remains, go on with --resume"
+            ) from error
+
+
+def is_first_process() -> bool:
+    """Whether this is the first of the processes that torchrun started, or the only one."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def say(line: str) -> None:
+    """Prints to stderr, once for all processes."""
+    if is_first_process():
+        print(line, file=sys.stderr)
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[Processes]:
+    """The processes that torchrun started; their tensors on ``device`` are exchanged by nccl on GPUs, else by gloo.
+
+    Processes that share a GPU, which nccl refuses, use gloo.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        yield Processes()
+        return
+    backend = "gloo"
+    if device.type == "cuda":
+        torch.cuda.set_device(local_device(device))
+        if int(os.environ.get("LOCAL_WORLD_SIZE", world)) <= torch.cuda.device_count() and device.index is None:
+            backend = "cpu:gloo,cuda:nccl"
+    dist.init_process_group(backend, timeout=_PATIENCE)
+    try:
+        patient = dist.new_group(backend="gloo", timeout=_ALONE)
+        yield Processes(dist.get_rank(), dist.get_world_size(), patient)
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,104 @@
+"""Processes of one run, connected as torchrun connects them, and what they compute."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from digan_fast.training import run as run_module
+from digan_fast.training.config import TrainConfig
+from digan_fast.training.loop import train
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        found = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in found:
+            each.bind(("127.0.0.1", 0))
+        return [int(each.getsockname()[1]) for each in found]
+
+
+def environment(rank: int, world: int, port: int = 0) -> dict[str, str]:
+    """As torchrun sets it."""
+    return os.environ | {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(world),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def start(rank: int, world: int, ports: list[int], configs: list[TrainConfig]) -> subprocess.Popen[str]:
+    """A process that trains each configuration in turn, with one thread, and leaves its gradients beside the run.
+
+    The ranks meet at a port of their own for each.
+    """
+    options = json.dumps([[port, config.to_json()] for port, config in zip(ports, configs, strict=True)])
+    command = [sys.executable, "-c", "import ranks; ranks.train_each()", options]
+    return subprocess.Popen(command, env=environment(rank, world), stderr=subprocess.PIPE, text=True)
+
+
+def start_commands(words: list[str], program: list[str] | None = None) -> list[subprocess.Popen[str]]:
+    """A command of digan-fast in two processes; ``program``: what Python runs in its place."""
+    (port,) = free_ports(1)
+    command = [sys.executable, *(["-m", "digan_fast"] if program is None else program), *words]
+    return [
+        subprocess.Popen(command, env=environment(rank, 2, port), stderr=subprocess.PIPE, text=True) for rank in (0, 1)
+    ]
+
+
+def ended(processes: list[subprocess.Popen[str]]) -> list[str]:
+    """What they wrote to stderr, once they have ended, which they do soon."""
+    try:
+        return [each.communicate(timeout=60)[1] for each in processes]
+    finally:
+        for each in processes:
+            each.kill()
+
+
+def together(world: int, configs: list[TrainConfig]) -> list[str]:
+    """Trains each in ``world`` processes; what they wrote to stderr."""
+    ports = free_ports(len(configs))
+    ranks = [start(rank, world, ports, configs) for rank in range(world)]
+    errors = ended(ranks)
+    assert [rank.returncode for rank in ranks] == [0] * world, errors
+    return errors
+
+
+def train_each() -> None:
+    """The body of a process: the configurations are its argument."""
+    for port, options in json.loads(sys.argv[1]):
+        os.environ["MASTER_PORT"] = str(port)
+        config = json.loads(options)
+        paths = {name: Path(config[name]) for name in ("data", "out")}
+        recorded(TrainConfig(**{**config, **paths}))
+
+
+def recorded(config: TrainConfig) -> list[dict[str, Any]]:
+    """Trains; the gradients of each phase, in order, also in a file beside the run: OUT.RANK.pt."""
+    phases: list[dict[str, Any]] = []
+    sanitise = run_module.sanitise_gradients
+
+    def record(network: torch.nn.Module) -> None:
+        gradients = {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
+        phases.append(gradients)
+        sanitise(network)
+
+    run_module.sanitise_gradients = record
+    try:
+        train(config)
+    finally:
+        run_module.sanitise_gradients = sanitise
+    torch.save(phases, f"{config.out}.{os.environ.get('RANK', '0')}.pt")
+    return phases
