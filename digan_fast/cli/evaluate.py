@@ -18,8 +18,8 @@ from digan_fast.cli.presentation import GivenPath, MaybePath
 
 if TYPE_CHECKING:
     from digan_fast.metrics.features import FeatureNetwork
-    from digan_fast.metrics.processes import Processes
     from digan_fast.metrics.protocols import Protocol
+    from digan_fast.processes import Processes
 
 # What a process can hold and a statistic add up exactly; beyond are slips of the finger.
 _BOUNDS: Final = {
@@ -100,7 +100,7 @@ class EvaluateOptions:
 
 def run(options: EvaluateOptions) -> None:
     """Print the scores and write the result."""
-    from digan_fast.metrics.processes import joined
+    from digan_fast.processes import joined
 
     _check(options)
     with joined() as processes:
@@ -117,10 +117,10 @@ def evaluate_with(options: EvaluateOptions, processes: Processes) -> None:
     from digan_fast.metrics import features
     from digan_fast.metrics.evaluation import evaluate
     from digan_fast.metrics.features.files import file_sha256
-    from digan_fast.metrics.processes import local_device
     from digan_fast.metrics.real import Reading
     from digan_fast.metrics.report import result, show, write
     from digan_fast.metrics.work import Data, Subject, Work
+    from digan_fast.processes import local_device
 
     begun = time.perf_counter()
     keep_freed_memory(True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 from digan_fast.cli.errors import UsageError, by_option
+from digan_fast.processes import is_first_process
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.loop import train
 from digan_fast.training.preview import preview
-from digan_fast.training.processes import is_first_process
 
 # Every field but data, which is positional.
 _OPTIONS = {field.name for field in dataclasses.fields(TrainConfig)} - {"data"}

@@ -315,6 +315,7 @@ def _prepared(source: Source, how: Preparation, part: _Part) -> Iterator[Tensor]
             if part.frames == 0:
                 part.height, part.width = frame.shape[1:]
             yield video.square(frame, how.resolution, how.crop)
-        part.rate = source.rate() if how.fps is None or source.rate() is None else how.fps
+        rate = source.rate()
+        part.rate = rate if how.fps is None or rate is None else how.fps
     except (ValueError, OSError) as error:
         part.broken = reason(source, error)

@@ -41,7 +41,7 @@ def result(
         },
         "device": str(device),
         "threads": torch.get_num_threads(),
-        "processes": work.processes.count,
+        "processes": work.processes.world,
         "versions": {
             "digan_fast": digan_fast.__version__,
             "torch": torch.__version__,

@@ -12,10 +12,10 @@ from typing import Any
 from tqdm import tqdm
 
 from digan_fast.data.finding import Source
-from digan_fast.metrics.processes import Processes
 from digan_fast.metrics.real import Reading
 from digan_fast.metrics.store import BLOCK, Store
 from digan_fast.networks import Generator
+from digan_fast.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Work:
     @contextlib.contextmanager
     def blocks(self, store: Store, count: int, title: str) -> Iterator[tuple[list[range], tqdm[Any]]]:
         """The clips of each block of this process that is still to be computed, and the bar to update once it is."""
-        own = range(self.processes.rank, -(-count // BLOCK), self.processes.count)
+        own = range(self.processes.rank, -(-count // BLOCK), self.processes.world)
         clips = {block: range(block * BLOCK, min(count, (block + 1) * BLOCK)) for block in own}
         todo = [part for block, part in clips.items() if not store.has(block, len(part))]
         total = sum(map(len, clips.values()))

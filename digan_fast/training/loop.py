@@ -20,12 +20,12 @@ from digan_fast.data.finding import survey
 from digan_fast.files import replacing
 from digan_fast.metrics.features import FeatureNetwork
 from digan_fast.networks import Generator, discriminators
+from digan_fast.processes import Processes, joined, say
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.evaluating import evaluate_run, load_features
 from digan_fast.training.folder import CONFIG, LOG, SNAPSHOT, STATE, clear_leftovers, owned, resumable, resuming
 from digan_fast.training.initial import load_initial, start_from
 from digan_fast.training.interrupts import interruptible
-from digan_fast.training.processes import Processes, joined, say
 from digan_fast.training.reading import open_clips, read_clips
 from digan_fast.training.run import Run
 

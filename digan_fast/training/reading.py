@@ -11,9 +11,9 @@ from digan_fast.data.layouts import SETS
 from digan_fast.data.packed import Pack, PackedSource, is_pack
 from digan_fast.data.packing import Preparation, pack
 from digan_fast.data.workers import default_workers
+from digan_fast.processes import Processes, say
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.folder import PACK
-from digan_fast.training.processes import Processes, say
 
 # Bytes of videos that this process decodes itself: starting others takes seconds.
 _FEW: Final = 1 << 25

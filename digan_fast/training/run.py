@@ -16,14 +16,13 @@ from digan_fast.data.clips import Batch, Clips
 from digan_fast.data.feeding import Feed, workers_for
 from digan_fast.files import replacing
 from digan_fast.metrics.features.network import state_sha256
-from digan_fast.metrics.processes import local_device
 from digan_fast.networks import Generator, discriminators
+from digan_fast.processes import Processes, local_device
 from digan_fast.training.augment import DiffAugment
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.draws import of_batch, part_of_batch, random_states, set_random_states
 from digan_fast.training.folder import LOG, SAMPLES, SNAPSHOT, STATE, kept_lines, resuming
 from digan_fast.training.loss import Loss
-from digan_fast.training.processes import Processes
 
 G_INTERVAL = 4
 D_INTERVAL = 16

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from digan_fast.metrics.processes import Processes
 from digan_fast.metrics.store import BLOCK, Store
 from digan_fast.metrics.work import Work
+from digan_fast.processes import Processes
 
 
 def test_missing_blocks_and_what_the_progress_counts(tmp_path: Path) -> None:

@@ -90,19 +90,18 @@ void gemm(const MirroredGemm& p) {
                 if (const auto base = static_cast<const Stored*>(p.base[image][row + r]))
                     for (int v = 0; v < vectors; ++v) prefetch(base + n + v * Vec::width);
     };
-    constexpr int kApart = kMostRows<T> * kNR;
     const auto on_amx = [&](auto mr, int64_t row, int64_t n, int64_t width, float* sums,
                             const auto& between) {
         prefetch_bases(decltype(mr)::value, 2, row, n);
         for (int feature = 0; feature < 2; ++feature)
             amx_product<decltype(mr)::value, Streamed::panel>(
-                sums + feature * kApart, depth, packed[feature] + row * depth,
+                sums + feature * kProductSums, depth, packed[feature] + row * depth,
                 panel_at<T>(p.panels[feature], n, depth), width, between);
     };
     const auto finish_slice = [&](const float* sums, int64_t first, int64_t n) {
         for (int image = 0; image < 2; ++image) {
             void* const* const out = p.out[image] + first;
-            Tile<kSliceRows> tile = slice_of(sums + kApart);
+            Tile<kSliceRows> tile = slice_of(sums + kProductSums);
             for (int r = 0; r < kSliceRows; ++r) {
                 if (!out[r]) continue;
                 for (int v = 0; v < 2; ++v) {

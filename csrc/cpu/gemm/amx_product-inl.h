@@ -82,14 +82,15 @@ static DIGAN_FAST_INLINE void amx_product(Sum* sums, int64_t depth, const T* pan
 #endif
 }
 
+// From the sums of one product of a tile to those of its next one.
+constexpr int kProductSums = 32 * kNR;
+
 // The epilogue of a tile of sums, which is due during the next tile's product:
-// finish(at, row, column, sums) for each of its slices. A column is any number that tells the
-// tiles of a panel apart. A tile has up to `kParts` products, kPartSums apart.
-template <class Sum, int kParts, class Finish>
+// finish(sums, row, column) for each of its slices. A column is any number that tells the tiles of
+// a panel apart.
+template <class Sum, int kProducts, class Finish>
 class DueEpilogue {
   public:
-    static constexpr int kPartSums = 32 * kNR;
-
     explicit DueEpilogue(const Finish& finish) : finish_(finish) {}
     DueEpilogue(const DueEpilogue&) = delete;
     DueEpilogue& operator=(const DueEpilogue&) = delete;
@@ -119,7 +120,7 @@ class DueEpilogue {
     }
 
   private:
-    alignas(64) Sum sums_[2][kParts * kPartSums];
+    alignas(64) Sum sums_[2][kProducts * kProductSums];
     const Finish& finish_;
     int current_ = 0, done_ = 0, rows_ = 0;
     int64_t row_ = 0, column_ = 0;

@@ -4,6 +4,7 @@
 
 #include "digan_fast/bias_act.h"
 #include "gemm/microkernel-inl.h"
+#include "simd/activations-inl.h"
 #include "simd/sine-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
@@ -16,8 +17,6 @@ struct Epilogue {
     float clamp;  // infinity: none
     bool round;   // to bfloat16, stored as float32; only if kRoundsBfloat16
 };
-
-constexpr float kSlope = 0.2f;
 
 template <int R, int V>
 static DIGAN_FAST_INLINE void apply_epilogue(Tile<R, V>& tile, const Epilogue& how) {

@@ -34,14 +34,14 @@ static DIGAN_FAST_INLINE void for_each_tile_of_blocks(int64_t outputs, int block
 }
 
 // The same, but product(Constant<R>, row, block, sums, between) for tiles on AMX, whose slices go
-// through finish(sums, row, block) while the next tile's product runs. A tile has kParts products
-// of sums `Sum`.
-template <class T, class Sum, int kParts, class Product, class Finish, class Call>
+// through finish(sums, row, block) while the next tile's product runs. A tile has kProducts
+// products of sums `Sum`.
+template <class T, class Sum, int kProducts, class Product, class Finish, class Call>
 static DIGAN_FAST_INLINE void for_each_tile_of_blocks(int64_t outputs, int blocks, int images,
                                                       const Product& product, const Finish& finish,
                                                       const Call& call) {
     if constexpr (kMostRows<T> > kMR) {
-        DueEpilogue<Sum, kParts, Finish> due(finish);
+        DueEpilogue<Sum, kProducts, Finish> due(finish);
         for_each_panel<T>(outputs, [&](auto mr, int64_t row) {
             for (int block = 0; block < blocks; block += images) {
                 if constexpr (kOnAmx<decltype(mr)::value>) {
@@ -77,12 +77,12 @@ static DIGAN_FAST_INLINE void for_each_tile_of_rows(int64_t rows, int64_t column
 
 // The same, but product(Constant<R>, row, column, width, sums, between) for tiles on AMX, whose
 // slices go through finish(sums, row, column) while the next tile's product runs.
-template <class T, int kParts, class Start, class Product, class Finish, class Call>
+template <class T, int kProducts, class Start, class Product, class Finish, class Call>
 static DIGAN_FAST_INLINE void for_each_tile_of_rows(int64_t rows, int64_t columns,
                                                     const Start& start, const Product& product,
                                                     const Finish& finish, const Call& call) {
     if constexpr (kMostRows<T> > kMR) {
-        DueEpilogue<float, kParts, Finish> due(finish);
+        DueEpilogue<float, kProducts, Finish> due(finish);
         for_each_tile_of_rows<T>(
             rows, columns, start,
             [&](auto mr, auto vectors, int64_t row, int64_t column, int64_t width) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "ops/coord_mlp_kernel.h"
+#include "ops/mlp_offsets.h"
 #include "runtime/scratch.h"
 #include "runtime/threads.h"
 
@@ -23,11 +24,6 @@ int64_t depth_of(const CoordMlpLayer& layer) {
     LayerTraits traits;
     layer_traits({precision_of(layer), &traits});
     return (layer.inputs + traits.pack - 1) / traits.pack;
-}
-
-// A sample's vector in [B, size], or null.
-const float* vector_of(const float* vectors, int64_t set, int64_t size) {
-    return vectors ? vectors + set * size : nullptr;
 }
 
 // The layers of some samples, in panels; shared weights are packed once.
@@ -67,7 +63,7 @@ class PackedSets {
             sizes.push_back(layer.own_weights == own ? panels : 0);
             if (!own) continue;
             sizes.push_back(layer.outputs);
-            sizes.push_back(layer.scale && layer.shift ? layer.outputs : 0);
+            sizes.push_back(has_own_shift(layer) ? layer.outputs : 0);
         }
         return sizes;
     }
@@ -100,16 +96,10 @@ class PackedSets {
 
     static MlpLayer modulated(const CoordMlpLayer& layer, int64_t set, float* panels, float* bias,
                               float* shift) {
-        const float* const b = vector_of(layer.bias, set, layer.outputs);
-        const float* const beta = vector_of(layer.shift, set, layer.outputs);
-        for (int64_t n = 0; n < layer.outputs; ++n) {
-            const float before = b ? b[n] : 0.0f;
-            bias[n] = layer.omega * (!layer.scale && beta ? before + beta[n] : before);
-            if (layer.scale && beta) shift[n] = layer.omega * beta[n];
-        }
+        set_offsets(layer, set, bias, shift);
         return {.packed = packed(layer, panels, bias),
                 .scale = vector_of(layer.scale, set, layer.outputs),
-                .shift = layer.scale && beta ? shift : nullptr,
+                .shift = has_own_shift(layer) ? shift : nullptr,
                 .input_scale = vector_of(layer.input_scale, set, layer.inputs),
                 .input_shift = vector_of(layer.input_shift, set, layer.inputs),
                 .inputs = layer.inputs,

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "digan_fast/coord_mlp.h"
+#include "ops/mlp_offsets.h"
 #include "ops/mlp_sums.h"
 #include "ops/mlp_training_panels.h"
 #include "ops/row_tasks.h"
@@ -67,10 +68,6 @@ struct Strip {
     int worker;
     Matrix coordinates;
 };
-
-const float* vector_of(const float* vectors, int64_t set, int64_t size) {
-    return vectors ? vectors + set * size : nullptr;
-}
 
 template <class T>
 T* from(T* channels, int64_t n) {
@@ -224,22 +221,11 @@ class StripPass {
              .y = last ? nullptr : input(i + 1, s).data,
              .slope = plans_[i].slope ? of_layer(s, i, kSlope, layer.outputs).data : nullptr,
              .scale = vector_of(layer.scale, s.set, layer.outputs),
-             .shift = layer.scale ? shift : nullptr,
+             .shift = has_own_shift(layer) ? shift : nullptr,
              .rows = s.rows,
              .columns = layer.outputs,
              .stride = z.stride,
              .activation = layer.activation});
-    }
-
-    // What is added to a product, and with a scale once more after that.
-    static void set_offsets(const CoordMlpLayer& layer, int64_t set, float* bias, float* shift) {
-        const float* const b = vector_of(layer.bias, set, layer.outputs);
-        const float* const beta = vector_of(layer.shift, set, layer.outputs);
-        for (int64_t n = 0; n < layer.outputs; ++n) {
-            const float before = b ? b[n] : 0.0f;
-            bias[n] = layer.omega * (!layer.scale && beta ? before + beta[n] : before);
-            shift[n] = layer.scale && beta ? layer.omega * beta[n] : 0.0f;
-        }
     }
 
     void multiply(const Strip& s, const Matrix& x, Number number, const Matrix& out,

@@ -9,14 +9,12 @@
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
-constexpr float kMlpSlope = 0.2f;  // of lrelu
-
 inline float gauss(float z) { return exp_(-0.5f * (z * z)); }
 
 // Of relu, lrelu and linear.
 inline float slope_below_zero(Activation activation) {
     if (activation == Activation::relu) return 0.0f;
-    return activation == Activation::lrelu ? kMlpSlope : 1.0f;
+    return activation == Activation::lrelu ? kSlope : 1.0f;
 }
 
 // z, below zero times the slope; also for z = −infinity and the slope 0.

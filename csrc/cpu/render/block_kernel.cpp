@@ -85,19 +85,18 @@ Tile<R> sine_and_cosine_parts(const Scattered& lanes, int lane, int64_t row, int
     return tile_of<R>(even);
 }
 
-// P·sin and Q·cos of R rows on AMX, `apart` sums from each other, [R][kNR].
+// P·sin and Q·cos of R rows on AMX, [R][kNR] each.
 template <int R, class T, class Between>
 DIGAN_FAST_INLINE void sine_and_cosine_on_amx(const Block& block, int64_t row, int64_t depth,
-                                              const T* at, float* sums, int apart,
-                                              const Between& between) {
+                                              const T* at, float* sums, const Between& between) {
     const auto product = [&](const RotatedLayer& weights, float* p, float* q) {
         amx_product<R, Streamed::columns>(p, depth, panel_at<T>(weights.sine, row, depth), at,
                                           kBlockPixels, between);
         amx_product<R, Streamed::columns>(q, depth, panel_at<T>(weights.cosine, row, depth),
                                           at + depth * kBlockPixels, kBlockPixels, between);
     };
-    if (block.weights) return product(*block.weights, sums, sums + apart);
-    of_each_frame<R>(*block.scattered, 0, sums, sums + apart, product);
+    if (block.weights) return product(*block.weights, sums, sums + kProductSums);
+    of_each_frame<R>(*block.scattered, 0, sums, sums + kProductSums, product);
 }
 
 // act(start + Q·cos ± P·sin) of a group's blocks, or of pairs of blocks, from their features `in`.
@@ -121,13 +120,12 @@ void feature_gemm(const BlockGroup& p, const Start& start, const T* in, int64_t 
             out(tile, block + image, row, lane);
         }
     };
-    constexpr int kApart = kMostRows<T> * kNR;
     const auto on_amx = [&](auto mr, int64_t row, int block, float* sums, const auto& between) {
         sine_and_cosine_on_amx<decltype(mr)::value>(p.blocks[block], row, depth,
-                                                    in + block * in_stride, sums, kApart, between);
+                                                    in + block * in_stride, sums, between);
     };
     const auto finish_slice = [&](const float* sums, int64_t row, int64_t block) {
-        finish(slice_of(sums + kApart), sums, static_cast<int>(block), row, 0);
+        finish(slice_of(sums + kProductSums), sums, static_cast<int>(block), row, 0);
     };
     for_each_tile_of_blocks<T, float, 2>(
         p.stage->outputs, p.block_count, images, on_amx, finish_slice,

@@ -8,6 +8,7 @@
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
+constexpr float kSlope = 0.2f;  // of lrelu below 0, where it is not an argument
 constexpr float kSeluScale = 1.0507009873554805f;
 constexpr float kSeluAlpha = 1.6732632423543772f;
 

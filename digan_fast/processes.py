@@ -1,6 +1,6 @@
-"""The processes that train one run together, as torchrun starts them; a single one without it.
+"""The processes that train or evaluate together, as torchrun starts them; a single one without it.
 
-Every method but ``by_first``'s argument is to be called by all processes, in the same order.
+Every method is to be called by all processes, in the same order.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from digan_fast.metrics.processes import local_device
-
 _Made = TypeVar("_Made")
+_CPU: Final = torch.device("cpu")
 # What a step of the slowest process may take longer than one of the fastest.
 _PATIENCE: Final = datetime.timedelta(minutes=10)
-# What the others wait while the first packs a folder, saves or evaluates; they learn at once if it ends.
+# What the others wait for one that works alone, packing, saving or evaluating; they learn at once if it ends.
 _ALONE: Final = datetime.timedelta(days=7)
 
 
@@ -35,7 +34,7 @@ class Processes:
 
     rank: int = 0
     world: int = 1
-    # The group in which the others wait for the first.
+    # The group in which one waits for another's work.
     _patient: Any = None
 
     @property
@@ -87,15 +86,40 @@ class Processes:
         with self._connected():
             dist.all_reduce(greatest, dist.ReduceOp.MAX)
         if int(greatest[0]) != -int(greatest[1]):
-            raise RuntimeError(f"{what} differs between the {self.world} processes; go on with --resume")
+            raise RuntimeError(f"{what} differs between the {self.world} processes; go on from what was saved")
+
+    def wait(self) -> None:
+        """Returns once every process is here."""
+        if self.world > 1:
+            with self._connected():
+                dist.barrier(self._patient)
 
     def by_first(self, make: Callable[[], _Made]) -> _Made | None:
         """What ``make`` returns in the first process; the others wait for it and get None."""
         made = make() if self.is_first else None
-        if self.world > 1:
-            with self._connected():
-                dist.barrier(self._patient)
+        self.wait()
         return made
+
+    def from_first(self, make: Callable[[], _Made]) -> _Made:
+        """What ``make`` returns in the first process, in every process; its error is a ValueError in the others."""
+        if self.world == 1:
+            return make()
+        made: Any = None
+        failure: Exception | None = None
+        if self.is_first:
+            try:
+                made = make()
+            except Exception as error:
+                failure = error
+        box = [made, None if failure is None else str(failure)]
+        with self._connected():
+            dist.broadcast_object_list(box, 0, self._patient)
+        if failure is not None:
+            raise failure
+        if box[1] is not None:
+            raise ValueError(box[1])
+        found: _Made = box[0]
+        return found
 
     @contextmanager
     def _connected(self) -> Iterator[None]:
@@ -104,7 +128,7 @@ class Processes:
         except RuntimeError as error:  # What gloo and nccl raise, with a line of their source and a trace after it.
             raise ConnectionError(
                 f"process {self.rank} of {self.world} lost another one, which ended or has not answered; what was "
-                "saved last remains, go on with --resume"
+                "saved last remains, to go on from"
             ) from error
 
 
@@ -120,10 +144,10 @@ def say(line: str) -> None:
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[Processes]:
+def joined(device: torch.device = _CPU) -> Iterator[Processes]:
     """The processes that torchrun started; their tensors on ``device`` are exchanged by nccl on GPUs, else by gloo.
 
-    Processes that share a GPU, which nccl refuses, use gloo.
+    Processes that share a GPU, which nccl refuses, use gloo.  A process group that exists is used as it is.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
@@ -134,9 +158,19 @@ def joined(device: torch.device) -> Iterator[Processes]:
         torch.cuda.set_device(local_device(device))
         if int(os.environ.get("LOCAL_WORLD_SIZE", world)) <= torch.cuda.device_count() and device.index is None:
             backend = "cpu:gloo,cuda:nccl"
-    dist.init_process_group(backend, timeout=_PATIENCE)
+    is_own = not dist.is_initialized()
+    if is_own:
+        dist.init_process_group(backend, timeout=_PATIENCE)
     try:
         patient = dist.new_group(backend="gloo", timeout=_ALONE)
         yield Processes(dist.get_rank(), dist.get_world_size(), patient)
     finally:
-        dist.destroy_process_group()
+        if is_own:
+            dist.destroy_process_group()
+
+
+def local_device(device: torch.device) -> torch.device:
+    """cuda:LOCAL_RANK for a CUDA device without a number, otherwise the same."""
+    if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    return device
