@@ -12,6 +12,7 @@ from typing import Any, Final
 import torch
 
 from digan_fast.files import remove_leftovers, take_lock, why_not_writable
+from digan_fast.training.comparing import differences
 from digan_fast.training.config import TrainConfig
 
 STATE: Final = "state.pt"
@@ -92,7 +93,7 @@ def resumable(config: TrainConfig) -> tuple[dict[str, Any], dict[str, Any]] | No
         saved = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(saved, dict):
             raise TypeError(f"{type(saved).__name__}, expected an object")
-    different = config.differences(saved)
+    different = differences(config, saved)
     if different:
         raise ValueError(f"resume: {folder} was started with another {', '.join(different)}")
     kept_lines(folder, -1)

@@ -19,7 +19,7 @@ from digan_fast.data.clips import Clips
 from digan_fast.data.finding import survey
 from digan_fast.files import replacing
 from digan_fast.metrics.features import FeatureNetwork
-from digan_fast.networks import Generator, discriminators
+from digan_fast.networks import discriminators, generators
 from digan_fast.processes import Processes, joined, say
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.evaluating import evaluate_run, load_features
@@ -104,9 +104,11 @@ def check_networks(
 ) -> None:
     """Rejects invalid network options, and a state of other networks, before the videos are decoded."""
     with torch.device("meta"):
-        G = Generator(**config.generator_kwargs(len(classes)))
+        G = generators.named(config.generator)(**config.generator_kwargs(len(classes)))
         D = discriminators.named(config.discriminator)(**config.discriminator_kwargs(len(classes)))
-    reason = G.synthesis.why_not_inr()
+    reason = None if config.generator != "digan" else G.synthesis.why_not_inr()
+    if reason is not None and config.judges_clips and config.d_reduction == "render":
+        raise ValueError(f"d_reduction: 'render', but this generator has no INR: {reason}")
     if reason is not None and config.g_precision != "float32":
         raise ValueError(f"g_precision: {config.g_precision!r}, but this generator has no INR: {reason}")
     if resumed is None:

@@ -19,6 +19,7 @@ from digan_fast.networks import Discriminator, Generator
 from digan_fast.networks.config import coordinate_config
 from digan_fast.training import augment, loop
 from digan_fast.training import run as run_module
+from digan_fast.training.comparing import differences
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.loop import train
 from digan_fast.training.loss import Loss
@@ -45,7 +46,7 @@ def test_a_run_leaves_its_files(config: TrainConfig) -> None:
     assert snapshot.G is not None
     assert snapshot.D is not None
     assert snapshot.G_ema(torch.randn(1, 8), timesteps=3)[0].shape == (3, 3, 8, 8)
-    assert config.differences(json.loads((config.out / "config.json").read_text())) == []
+    assert differences(config, json.loads((config.out / "config.json").read_text())) == []
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(config: TrainConfig) -> None:
