@@ -16,10 +16,9 @@ import yaml
 from clips_of import clips_of
 from small_runs import SMALL, frame_folder, words
 
-from digan_fast import Discriminator
+from digan_fast import Discriminator, Generator
 from digan_fast.cli import main
 from digan_fast.networks.config import coordinate_config
-from digan_fast.training import loop
 from digan_fast.training import run as run_module
 from digan_fast.training.comparing import differences
 from digan_fast.training.config import TrainConfig
@@ -126,7 +125,7 @@ def test_the_defaults_make_networks_of_any_resolution(resolution: int) -> None:
     config = TrainConfig(Path(), resolution=resolution)
     config.check()
     with torch.device("meta"):
-        G = loop.Generator(**config.generator_kwargs(0))
+        G = Generator(**config.generator_kwargs(0))
         D = Discriminator(**config.discriminator_kwargs(0))
     assert G.synthesis.why_not_inr() is None
     assert D.init_kwargs["conv_clamp"] == 256
