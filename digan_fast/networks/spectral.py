@@ -23,10 +23,13 @@ class SpectralLayer(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel: tuple[int, ...] = (), bias: bool = True) -> None:
         super().__init__()
-        self.weight = nn.Parameter(nn.init.orthogonal_(torch.empty(out_channels, in_channels, *kernel)))
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, *kernel))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
-        self.register_buffer("u", F.normalize(torch.randn(out_channels), dim=0))
-        self.advance(_FIRST_ITERATIONS)
+        self.register_buffer("u", torch.empty(out_channels))
+        if not self.weight.is_meta:  # Where there are no values, the functions below take seconds to be imported.
+            nn.init.orthogonal_(self.weight)
+            self.u.copy_(F.normalize(torch.randn(out_channels), dim=0))
+            self.advance(_FIRST_ITERATIONS)
 
     @torch.no_grad()
     def advance(self, iterations: int = 1) -> None:

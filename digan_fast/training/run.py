@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +23,16 @@ from digan_fast.training.augment import DiffAugment
 from digan_fast.training.clip_loss import ClipLoss
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.draws import of_batch, part_of_batch, random_states, set_random_states
-from digan_fast.training.folder import LOG, SAMPLES, SNAPSHOT, STATE, kept_lines, resuming
+from digan_fast.training.folder import LOG, SAMPLES, SNAPSHOT, kept_lines
 from digan_fast.training.loss import Loss
+from digan_fast.training.states import STATE, resuming, save_state
 
 G_INTERVAL = 4
 D_INTERVAL = 16
 BETAS = (0.0, 0.99)
 SAMPLE_VIDEOS = 6
 SAMPLE_FRAMES = 8
+SAMPLE_RATE = 16.0
 
 
 def lazy_adam(parameters: Iterator[nn.Parameter], lr: float, interval: int | None) -> torch.optim.Adam:
@@ -244,10 +247,22 @@ class Run:
             img = self.G_ema.synthesis(ws, times.view(-1, 1, 1, 1), z_motion, noise_mode="const")
         return video.to_uint8(img).cpu().unflatten(0, (SAMPLE_VIDEOS, count))
 
-    def save(self) -> None:
-        """Saves the snapshot, the sample sheet and the state to resume from, each atomically."""
+    def save(self) -> Path:
+        """Saves the snapshot, the samples and the state to resume from, each atomically; the path of the sheet.
+
+        Raises RuntimeError, and saves nothing, if a weight is not finite.
+        """
         folder = Path(self.config.out)
-        video.write_image(folder / SAMPLES / f"{self.pairs:09d}.png", video.sheet(self.samples(SAMPLE_FRAMES)))
+        for name, net in self.networks.items():
+            wrong = next((key for key, tensor in net.state_dict().items() if not bool(tensor.isfinite().all())), None)
+            if wrong is not None:
+                raise RuntimeError(
+                    f"batch {self.steps}: {name}.{wrong} is not finite, so the run stops; what was saved last remains"
+                )
+        sheet = folder / SAMPLES / f"{self.pairs:09d}.png"
+        video.write_image(sheet, video.sheet(self.samples(SAMPLE_FRAMES)))
+        if self.config.sample_frames:
+            self._save_video(sheet.with_suffix(".mp4" if importlib.util.find_spec("av") else ".gif"))
         training_set = {"classes": self.clips.classes} if self.clips.classes else {}
         snapshot.save(folder / SNAPSHOT, {**self.networks, "training_set": training_set})
         state: dict[str, Any] = {name: net.state_dict() for name, net in self.networks.items()}
@@ -262,8 +277,14 @@ class Run:
             "torch_rng": torch.get_rng_state(),
             "device_rng": random_states(self.device)[1:],
         }
-        with replacing(folder / STATE) as part:
-            torch.save(state, part)
+        save_state(folder, state, self.config.keep)
+        return sheet
+
+    def _save_video(self, path: Path) -> None:
+        """The samples side by side, three to a row, at 16 frames per second."""
+        videos = self.samples(self.config.sample_frames)
+        rows = torch.cat([torch.cat(videos[row : row + 3].unbind(), dim=-1) for row in (0, 3)], dim=-2)
+        video.write(path, rows.unbind(), SAMPLE_RATE)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continues from a state as if there had been no interruption; drops later lines of the log.

@@ -34,7 +34,10 @@ def config(tmp_path: Path) -> TrainConfig:
 
 def log(config: TrainConfig) -> list[dict[str, float]]:
     lines = [json.loads(line) for line in (config.out / "log.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name not in ("seconds", "waiting")} for line in lines]
+    return [
+        {name: value for name, value in line.items() if name not in ("seconds", "seconds_left", "waiting")}
+        for line in lines
+    ]
 
 
 @pytest.mark.parametrize(
