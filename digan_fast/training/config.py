@@ -43,9 +43,10 @@ class TrainConfig:
     """Folder of the run: config.json, log.jsonl, samples/, snapshot.safetensors, state.pt and the states
     before it; data.pack, the decoded frames, unless the data is a packed file."""
     preset: Annotated[Literal["ucf101", "sky", "taichi", "kinetics-food"] | None, _OWN_DEFAULT] = None
-    """DIGAN's published settings for a set, as defaults of the other options: resolution 128, batch 64,
-    kimg 25000, lr 0.0025, r1_gamma 1, clip_length 16, augment color,translation; clips every for
-    ucf101, disjoint for sky and kinetics-food, interleaved with stride 4 for taichi."""
+    """DIGAN's published settings for a set, as defaults of the other options: resolution 128, clip-length 16,
+    z-dim 512, w-dim 512, rank 10, batch 64, kimg 25000, lr 0.0025, r1-gamma 1, ema-kimg 20, augment
+    color,translation; for ucf101 clips every, for sky and kinetics-food disjoint, for taichi interleaved with
+    clip-stride 4."""
     resume: bool = False
     """Resume the run in the folder."""
     init: Annotated[Path | None, _OPTIONAL_PATH] = None
@@ -112,7 +113,7 @@ class TrainConfig:
     """Frames of each clip that dvd-gan judges at full resolution; default: 8, or all of a shorter clip."""
     d_reduction: Literal["pool2", "pool4", "none", "crop", "render"] = "pool2"
     """How dvd-gan reduces whole clips: means of 2×2 or 4×4 pixels, not at all, a crop of half the side, or pool2
-    for real clips and INRs rendered at half the side, which takes a quarter of the time and memory."""
+    for XX"""
     d_loss: Annotated[Literal["logistic", "hinge"] | None, _OWN_DEFAULT] = None
     """Adversarial loss; default: logistic, or hinge for dvd-gan."""
     d_steps: Annotated[int | None, _OWN_DEFAULT] = None
