@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Final
 
 import torch
 
-from digan_fast.networks import Generator
+from digan_fast.networks import Generator, generators
 from digan_fast.snapshot.building import NETWORKS, Source, build
 from digan_fast.snapshot.pickles import SnapshotError
 from digan_fast.snapshot.published import PublishedNetwork, own_network, read_pickle
@@ -123,6 +123,17 @@ def load_generator(path: _Path | BinaryIO, map_location: str | torch.device = "c
         if not isinstance(generator, Generator):
             raise SnapshotError(f"{generator.synthesis.why_not_inr()}, where one of INRs is needed")
         return generator.to(map_location)
+
+
+def generator_kind(path: _Path) -> str:
+    """The kind of the generator of a file, by its name; DIGAN's unless the file names another.
+
+    Raises FileNotFoundError, or SnapshotError if the file is no snapshot.
+    """
+    with _named(path):
+        sources = _contents(path).sources
+        found = next((source for name, source in sources.items() if name != "D"), None)
+        return (found.kind if isinstance(found, Source) else None) or generators.DEFAULT
 
 
 def read_published(path: _Path | BinaryIO) -> dict[str, Any]:

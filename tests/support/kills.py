@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from small_runs import SMALL, frame_folder
+from tqdm import tqdm
 
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.loop import train
@@ -67,7 +68,7 @@ class Kills:
         torch.set_num_threads(1)
         drawn = random.Random(seed)
         data = frame_folder(self.root / "data" / "video", 20).parent
-        options = {**SMALL, "snapshot_kimg": 0.004, "tick_kimg": 0.008, "workers": 0, **self.options}
+        options = {**SMALL, "kimg": 0.02, "snapshot_kimg": 0.004, "tick_kimg": 0.008, "workers": 0, **self.options}
         config = TrainConfig(data=data, out=self.root / "whole", keep=1000, **options)
         begun = time.monotonic()
         assert os.waitpid(child(config), 0)[1] == 0
@@ -75,6 +76,7 @@ class Kills:
         states = {int(state["pairs"]): state for state in map(_loaded, saved_states(config.out))}
         last = max(states)
         number = 0
+        bar = tqdm(total=count, desc="kills", disable=None)
         while len(self.resumed_from) < count:
             victim = replace(config, out=self.root / f"run-{number}", keep=2)
             process = child(victim)
@@ -89,9 +91,11 @@ class Kills:
                 assert equal(found, expected), f"run-{number} differs after {found['pairs']} pairs"
             if status:
                 self.resumed_from.append(int(found["pairs"]))
+                bar.update()
             if found["pairs"] == last:
                 number += 1
                 self.finished += 1
+        bar.close()
 
 
 def _loaded(path: Path) -> dict[str, Any]:

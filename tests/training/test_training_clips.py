@@ -11,7 +11,7 @@ from clips_of import clips_of
 from small_runs import frame_folder, log, words
 from torch import Tensor
 
-from digan_fast import load, snapshot
+from digan_fast import load, snapshot, video
 from digan_fast.cli import main
 from digan_fast.inr import VideoINR
 from digan_fast.networks.discriminators.dvd_gan import DVDDiscriminator
@@ -179,11 +179,19 @@ def test_options_that_do_not_fit(
     assert not clips.out.exists()
 
 
-def test_the_command_line_says_that_a_grid_generator_has_no_inr(
-    clips: TrainConfig, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_grid_generator_generates_and_has_no_inr(clips: TrainConfig, capsys: pytest.CaptureFixture[str]) -> None:
     path = train(replace(clips, generator="dvd-gan", clip_length=3, kimg=0.004))
     capsys.readouterr()
+    out = clips.out / "clip.gif"
+    made = ["generate", str(path), "--class", "other", "--seeds", "1-2", "--frames", "5", "--out", str(out)]
+    assert main([*made, "--loop"]) == 0
+    frames, _ = video.read(out)
+    assert frames.shape == (8, 3, 8, 16)
+    assert torch.equal(frames[1], frames[7])
+    capsys.readouterr()
+    for option, value in (("size", "16"), ("times", "0:2"), ("precision", "int8"), ("motion-seed", "1")):
+        assert main([*made, f"--{option}", value]) == 2
+        assert f"--{option}: " in capsys.readouterr().err
     for command in ("interpolate", "motions"):
         assert main([command, str(path), "--out", str(clips.out / "x.gif")]) == 1
         assert "dvd-gan, which makes clips on a pixel grid" in capsys.readouterr().err

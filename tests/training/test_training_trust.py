@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 from kills import Kills
-from PIL import Image
 from small_runs import log, words
 
 from digan_fast import video
@@ -122,9 +121,9 @@ def test_a_full_disk_leaves_the_old_state(config: TrainConfig, monkeypatch: pyte
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_kills(tmp_path: Path) -> None:
-    kills = Kills(tmp_path, {"kimg": 0.02})
-    kills.run(10, seed=1)
-    assert len(kills.resumed_from) == 10
+    kills = Kills(tmp_path)
+    kills.run(5, seed=1)
+    assert len(kills.resumed_from) == 5
 
 
 def test_sample_videos(config: TrainConfig) -> None:
@@ -132,8 +131,6 @@ def test_sample_videos(config: TrainConfig) -> None:
     train(replace(config, sample_frames=5))
     frames, _ = video.read(config.out / "samples" / "000000040.mp4")
     assert frames.shape == (5, 3, 16, 24)
-    with Image.open(config.out / "samples" / "000000040.png") as sheet:
-        assert sheet.size == (8 * 8, 6 * 8)
 
 
 def test_the_log_has_the_time_left(config: TrainConfig) -> None:
