@@ -29,7 +29,7 @@ def differences(config: TrainConfig, saved: dict[str, Any]) -> list[str]:
         if name == "generator_config":
             changed = "generator" in there and there["generator"] != here["generator"] and not different
             changed = changed or ("generator" not in there and own[name] != saved[name])
-        elif name in here:
+        elif name in here and name != "generator":  # Its resolved value is the configuration's.
             before = here[name] if saved[name] is None else saved[name]
             changed = here[name] != there.get(name, before)
         else:

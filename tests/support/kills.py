@@ -12,6 +12,7 @@ import random
 import signal
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,9 @@ class Kills:
         while len(self.resumed_from) < count:
             victim = replace(config, out=self.root / f"run-{number}", keep=2)
             process = child(victim)
-            time.sleep(drawn.uniform(0, length))
+            # Beyond the length of an uninterrupted run, since the machine may have slowed down; a run that comes to its
+            # end before the signal is not counted.
+            time.sleep(drawn.uniform(0, 1.5 * length))
             os.kill(process, signal.SIGKILL)
             status = os.waitpid(process, 0)[1]
             assert status in (0, signal.SIGKILL), f"run-{number} failed by itself: {status}"
@@ -113,7 +116,8 @@ def main() -> None:
         kills = Kills(Path(folder), {"discriminator": options.discriminator})
         kills.run(options.count, options.seed)
     print(f"{len(kills.resumed_from)} kills, {len(kills.resumed_from)} exact; {kills.finished} runs came to their end")
-    print("resumed after so many pairs:", *kills.resumed_from)
+    counted = sorted(Counter(kills.resumed_from).items())
+    print("kills by the pairs to go on from:", ", ".join(f"{pairs}: {times}" for pairs, times in counted))
 
 
 if __name__ == "__main__":
