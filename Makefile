@@ -7,7 +7,7 @@ EMULATED := $(abspath $(VENV))/triton-3.9.0
 OLDER := $(abspath $(VENV))/triton-3.6.0 $(abspath $(VENV))/triton-3.7.1
 SIMULATOR := $(wildcard tests/cuda/simulator/*)
 
-.PHONY: demo test gpu emulate emulate-versions mutants packaging compatibility sanitize bench bench-quick lint stubs format clean
+.PHONY: demo test gpu emulate emulate-versions mutants kills packaging compatibility sanitize bench bench-quick lint stubs format clean
 
 ## demo: a video of eight rabbits from the shipped snapshot, in demo/
 demo: $(VENV)/.installed
@@ -41,6 +41,10 @@ gpu:
 ## mutants: seeded bugs, each of which the tests must catch; the last line is `caught N of M`
 mutants: $(VENV)/.installed-test $(EMULATED)/.installed
 	cd tests && PYTHONPATH=$(EMULATED) $(abspath $(BIN))/python -m mutants
+
+## kills: kill -9 at fifty random moments of training, each followed by an exact resumption; about two minutes
+kills: $(VENV)/.installed-test
+	cd tests/support && PYTHONPATH=$(CURDIR) OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m kills --count 50
 
 ## compatibility: tests with the lowest versions, with older and with the newest torch; run by hand, it downloads gigabytes
 compatibility: $(VENV)/.installed-dev

@@ -119,3 +119,28 @@ def speed(infos: list[dict[str, Any]], target: Path) -> None:
     axes.grid(alpha=0.3, axis="x")
     axes.set_axisbelow(True)
     _save(figure, target)
+
+
+def clips(points: list[dict[str, Any]], target: Path) -> None:
+    """Time and memory of a clip over its frames, by side, as an INR and on a grid."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    sides = sorted({point["side"] for point in points})
+    kinds = list(dict.fromkeys(point["kind"] for point in points))
+    titles = {"seconds": ("seconds", 1.0), "bytes": ("memory, MB", 1e-6)}
+    for axes, (measure, (label, scale)) in zip(figure.subplots(1, 2), titles.items(), strict=True):
+        for (index, side), kind in itertools.product(enumerate(sides), kinds):
+            own = sorted((p["frames"], p[measure] * scale) for p in points if (p["side"], p["kind"]) == (side, kind))
+            style = "-" if kind == kinds[0] else "--"
+            marker = MARKERS[index % len(MARKERS)]
+            axes.plot(
+                *zip(*own, strict=True), style, marker=marker, color=COLOURS[index % len(COLOURS)],
+                label=f"{kind}, {side}²",
+            )  # fmt: skip
+        axes.set(xscale="log", yscale="log", xlabel="frames", ylabel=label)
+        axes.set_xticks(frames := sorted({point["frames"] for point in points}), [str(count) for count in frames])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    figure.axes[1].legend(fontsize=8)
+    _save(figure, target)

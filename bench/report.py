@@ -138,6 +138,20 @@ def quality(results: Results) -> str:
     return table(["form", "precision", "levels", "size", "PSNR", "SSIM", "a frame"], lines)
 
 
+def generators(results: Results) -> str:
+    """Time and memory of clips, as INRs and on a grid, by size."""
+    clips = [clip for _, info in infos(results) for clip in info.get("generators", ())]
+    found = {(clip["kind"], clip["frames"], clip["side"]): clip for clip in clips}
+    lines = []
+    for frames, side in sorted({(clip["frames"], clip["side"]) for clip in clips}):
+        inr, grid = (found[kind, frames, side] for kind in ("INR", "grid"))
+        shown = [
+            text for clip in (inr, grid) for text in (duration(clip["seconds"]), number(clip["bytes"] / 1e6, "MB"))
+        ]
+        lines.append([frames, f"{side}²", *shown])
+    return table(["frames", "size", "INR", "its memory", "grid", "its memory"], lines)
+
+
 def machine(results: Results) -> str:
     """The hardware and software of the measurement, in one sentence."""
     info, commit = results["machine_info"], results["commit_info"]
@@ -162,6 +176,7 @@ SECTIONS: dict[str, Callable[[Results], str]] = {
     "rows": all_rows,
     "forms": forms,
     "quality": quality,
+    "generators": generators,
 }
 
 
@@ -186,6 +201,7 @@ def write(results: Results, root: Path) -> list[Path]:
     for draw, entries in (
         (plots.pareto, [point for info in named.values() for point in info.get("quality", ())]),
         (plots.speed, [info for name, info in named.items() if name == "test_video"]),
+        (plots.clips, [clip for info in named.values() for clip in info.get("generators", ())]),
     ):
         if entries:
             target = root / IMAGES / f"{draw.__name__}.png"

@@ -17,25 +17,29 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from digan_fast.heartbeat import Heartbeat
+
 _Made = TypeVar("_Made")
 _CPU: Final = torch.device("cpu")
-# What a step of the slowest process may take longer than one of the fastest.
-_PATIENCE: Final = datetime.timedelta(minutes=10)
-# What the others wait for one that works alone, packing, saving or evaluating; they learn at once if it ends.
-_ALONE: Final = datetime.timedelta(days=7)
+# What a step of the slowest process may take longer than one of the fastest, and the longest time without a sign of
+# life from one that works alone, packing, saving or evaluating; the others learn at once if it ends.
+PATIENCE: Final = datetime.timedelta(minutes=10)
+# Signs of life within that time.
+_BEATS: Final = 10
 
 
 @dataclass(frozen=True)
 class Processes:
     """This process's rank and how many there are, and what they exchange; alone, it exchanges nothing.
 
-    Exchanges raise ConnectionError if another process has ended, or has not answered for ten minutes.
+    Exchanges raise ConnectionError if another process has ended, or has not answered within ``patience``.
     """
 
     rank: int = 0
     world: int = 1
     # The group in which one waits for another's work.
-    _patient: Any = None
+    _waiting: Any = None
+    patience: datetime.timedelta = PATIENCE
 
     @property
     def is_first(self) -> bool:
@@ -92,13 +96,31 @@ class Processes:
         """Returns once every process is here."""
         if self.world > 1:
             with self._connected():
-                dist.barrier(self._patient)
+                dist.barrier(self._waiting)
 
     def by_first(self, make: Callable[[], _Made]) -> _Made | None:
-        """What ``make`` returns in the first process; the others wait for it and get None."""
-        made = make() if self.is_first else None
-        self.wait()
+        """What ``make`` returns in the first process; the others wait for it and get None.
+
+        They wait for as long as it gets on, see :class:`digan_fast.heartbeat.Progress`.
+        """
+        if self.world == 1:
+            return make()
+        made: _Made | None = None
+        if self.is_first:
+            with Heartbeat(lambda: self._signal(done=False), self.patience.total_seconds() / _BEATS):
+                made = make()
+            self._signal(done=True)
+        else:
+            while not self._signal(done=False):
+                pass
         return made
+
+    def _signal(self, done: bool) -> bool:
+        """One sign of life of the first process, in all: whether it is done."""
+        flag = torch.tensor(done, dtype=torch.uint8)
+        with self._connected():
+            dist.broadcast(flag, 0, self._waiting)
+        return bool(flag)
 
     def from_first(self, make: Callable[[], _Made]) -> _Made:
         """What ``make`` returns in the first process, in every process; its error is a ValueError in the others."""
@@ -106,14 +128,18 @@ class Processes:
             return make()
         made: Any = None
         failure: Exception | None = None
-        if self.is_first:
+
+        def attempt() -> None:
+            nonlocal made, failure
             try:
                 made = make()
             except Exception as error:
                 failure = error
+
+        self.by_first(attempt)
         box = [made, None if failure is None else str(failure)]
         with self._connected():
-            dist.broadcast_object_list(box, 0, self._patient)
+            dist.broadcast_object_list(box, 0, self._waiting)
         if failure is not None:
             raise failure
         if box[1] is not None:
@@ -144,7 +170,7 @@ def say(line: str) -> None:
 
 
 @contextmanager
-def joined(device: torch.device = _CPU) -> Iterator[Processes]:
+def joined(device: torch.device = _CPU, patience: datetime.timedelta = PATIENCE) -> Iterator[Processes]:
     """The processes that torchrun started; their tensors on ``device`` are exchanged by nccl on GPUs, else by gloo.
 
     Processes that share a GPU, which nccl refuses, use gloo.  A process group that exists is used as it is.
@@ -160,10 +186,10 @@ def joined(device: torch.device = _CPU) -> Iterator[Processes]:
             backend = "cpu:gloo,cuda:nccl"
     is_own = not dist.is_initialized()
     if is_own:
-        dist.init_process_group(backend, timeout=_PATIENCE)
+        dist.init_process_group(backend, timeout=patience)
     try:
-        patient = dist.new_group(backend="gloo", timeout=_ALONE)
-        yield Processes(dist.get_rank(), dist.get_world_size(), patient)
+        waiting = dist.new_group(backend="gloo", timeout=patience)
+        yield Processes(dist.get_rank(), dist.get_world_size(), waiting, patience)
     finally:
         if is_own:
             dist.destroy_process_group()

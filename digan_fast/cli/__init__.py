@@ -145,15 +145,25 @@ def _parse(command: str, words: Sequence[str]) -> tuple[Callable[[Any], None] | 
 
     from digan_fast.cli.presentation import presented
 
-    run = importlib.import_module(COMMANDS[command][0]).run
+    module = importlib.import_module(COMMANDS[command][0])
+    run = module.run
     hints = typing.get_type_hints(run)
     (kind,) = (hint for name, hint in hints.items() if name != "return")
+    # A command may take its options' defaults from one of its words.
+    found = module.defaults(words) if hasattr(module, "defaults") else None
+    shown = presented(kind)
+    given = (
+        {}
+        if found is None
+        else {"default": shown(**{f.name: getattr(found, f.name) for f in dataclasses.fields(found)})}
+    )
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
             options: Any = tyro.cli(
-                presented(kind),
+                shown,
                 args=words,
+                **given,
                 prog=f"digan-fast {command}",
                 config=(tyro.conf.DisallowNone, tyro.conf.FlagCreatePairsOff),
             )

@@ -34,7 +34,9 @@ class GenerateOptions(RenderOptions):
 
 def run(options: GenerateOptions) -> None:
     """Write the videos."""
+    from digan_fast.cli import grid as on_grid
     from digan_fast.cli import stored, streams
+    from digan_fast.networks import generators
 
     streams.check(options)
     if options.snapshot is not None and stored.is_video(options.snapshot):
@@ -50,8 +52,16 @@ def run(options: GenerateOptions) -> None:
     for seed in seeds if apart else seeds[:1]:
         streams.check_target(_path(options, seed))
     grid = (1, 1) if apart else streams.grid_of(options, len(seeds))
-    generator = streams.load_generator(options)
     times = streams.time_line(options)
+    if options.snapshot is not None and on_grid.generator_kind(options.snapshot) != generators.DEFAULT:
+        if options.motion_seed is not None:
+            raise UsageError("--motion-seed: a generator on a pixel grid has no motion vectors")
+        made = on_grid.load(options.snapshot, options)
+        for contents in [(s,) for s in seeds] if apart else [seeds]:
+            frames = on_grid.clips(made, contents, options)
+            streams.write(_path(options, contents[0]), frames, len(times), grid, options)
+        return
+    generator = streams.load_generator(options)
     batches = [((s,), (m,)) for s, m in zip(seeds, motions, strict=True)]
     for contents, movements in batches if apart else [(seeds, motions)]:
         frames = streams.videos(

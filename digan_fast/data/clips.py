@@ -1,4 +1,4 @@
-"""Pairs of frames from the clips of a packed file, as training sees them."""
+"""Pairs of frames from the clips of a packed file, or whole clips, as training sees them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,28 @@ from digan_fast.data.sources import Source
 
 
 class Batch(NamedTuple):
-    """Pairs as they are read: uint8 [B, 2, 3, R, R], Δt [B] in [0, 1], the number of each pair's class [B]."""
+    """Pairs as they are read: uint8 [B, 2, 3, R, R], Δt [B] in [0, 1], the number of each pair's class [B].
+
+    Whole clips are uint8 [B, T, 3, R, R], with no Δt: [0].
+    """
 
     pixels: Tensor
     gaps: Tensor
     labels: Tensor
 
     def on(self, device: torch.device, c_dim: int) -> tuple[Tensor, Tensor]:
-        """``(pairs [B, 7, R, R], labels [B, c_dim])``: two frames in [−1, 1] and a plane of Δt; one-hot labels."""
-        pixels = self.pixels.to(device, non_blocking=True).to(torch.float32).div_(127.5).sub_(1).flatten(1, 2)
-        plane = self.gaps.to(device).view(-1, 1, 1, 1).expand(-1, 1, *pixels.shape[2:])
+        """``(pairs [B, 7, R, R], labels [B, c_dim])``: two frames in [−1, 1] and a plane of Δt; one-hot labels.
+
+        Instead of pairs, whole clips [B, T, 3, R, R] in [−1, 1].
+        """
+        pixels = self.pixels.to(device, non_blocking=True).to(torch.float32).div_(127.5).sub_(1)
         one_hot = torch.zeros(len(self.labels), c_dim)
         if c_dim:
             one_hot.scatter_(1, self.labels[:, None], 1.0)
+        if not len(self.gaps):
+            return pixels, one_hot.to(device)
+        pixels = pixels.flatten(1, 2)
+        plane = self.gaps.to(device).view(-1, 1, 1, 1).expand(-1, 1, *pixels.shape[2:])
         return torch.cat((pixels, plane), dim=1), one_hot.to(device)
 
 
@@ -35,7 +44,7 @@ class Clips:
     """The clips of some videos of a packed file, of which a :class:`Sampler` draws pairs; it may be pickled.
 
     videos: their numbers in the file; None is all.  frames: which frames of each to use.  conditional: whether pairs
-    have labels, the videos' classes.  The other arguments are the sampler's.
+    have labels, the videos' classes.  whole: batches are of whole clips.  The other arguments are the sampler's.
 
     Videos without a clip are not drawn; ``left_out`` has a line about them.  Raises ValueError if no video has one, or
     one to be drawn has no class and ``conditional`` asks for it.
@@ -54,8 +63,10 @@ class Clips:
         rank: int = 0,
         world: int = 1,
         videos: Sequence[int] | None = None,
+        whole: bool = False,
     ) -> None:
         self.pack = pack
+        self.whole = whole
         self.part = slice(None) if frames is None else frames
         self._first = self.part.start or 0
         self.videos = list(range(len(pack.videos)) if videos is None else videos)
@@ -98,6 +109,8 @@ class Clips:
 
         Raises what :meth:`Pack.frames` raises.
         """
+        if self.whole:
+            return self._whole(seen, batch)
         drawn = self.sampler.draw(seen, batch)
         side = self.pack.resolution
         pixels = torch.empty((batch, 2, 3, side, side), dtype=torch.uint8)
@@ -108,3 +121,12 @@ class Clips:
             pixels[place] = pair.flip(-1) if mirrored else pair
         gaps = torch.from_numpy((drawn.gaps / (self.sampler.length - 1)).astype(numpy.float32))
         return Batch(pixels, gaps, torch.tensor([self._labels[video] for video in drawn.videos]))
+
+    def _whole(self, seen: int, batch: int) -> Batch:
+        drawn = self.sampler.draw_clips(seen, batch)
+        side = self.pack.resolution
+        pixels = torch.empty((batch, self.sampler.length, 3, side, side), dtype=torch.uint8)
+        for place, (video, frames, mirrored) in enumerate(zip(drawn.videos, drawn.frames, drawn.mirrored, strict=True)):
+            clip = self.pack.frames(self.videos[video], [self._first + int(frame) for frame in frames])
+            pixels[place] = clip.flip(-1) if mirrored else clip
+        return Batch(pixels, torch.empty(0), torch.tensor([self._labels[video] for video in drawn.videos]))

@@ -29,6 +29,15 @@ class Drawn:
 
 
 @dataclass(frozen=True)
+class DrawnClips:
+    """Clips [B]: the video of each, its frames [B, T] in the video, and whether it is mirrored."""
+
+    videos: _Ints
+    frames: _Ints
+    mirrored: numpy.ndarray[Any, numpy.dtype[numpy.bool_]]
+
+
+@dataclass(frozen=True)
 class Sampler:
     """Draws pairs of frames from clips of ``length`` frames, ``stride`` apart, of videos with ``counts`` frames.
 
@@ -84,8 +93,7 @@ class Sampler:
 
     def draw(self, seen: int, batch: int) -> Drawn:
         """The pairs of this process in the step that begins after ``seen`` pairs of the run, ``batch`` of them."""
-        numbers = seen + self.rank + self.world * numpy.arange(batch, dtype=numpy.int64)
-        uniform = numpy.stack([_uniform(self.seed, int(number)) for number in numbers])
+        uniform = self._numbers(seen, batch)
         videos, starts = self._clip(uniform[:, 0], uniform[:, 1])
         # Inverse distribution functions: √u for Beta(2, 1), 1 − √u for Beta(1, 2).
         times = numpy.stack((numpy.sqrt(uniform[:, 2]), 1 - numpy.sqrt(uniform[:, 3])), axis=1)
@@ -93,6 +101,18 @@ class Sampler:
         frames = starts[:, None] + index * self.stride
         mirrored = (uniform[:, 4] < 0.5) & self.mirror
         return Drawn(videos, frames[:, 0], frames[:, 1], index[:, 1] - index[:, 0], mirrored)
+
+    def draw_clips(self, seen: int, batch: int) -> DrawnClips:
+        """The whole clips that the pairs of :meth:`draw` come from."""
+        uniform = self._numbers(seen, batch)
+        videos, starts = self._clip(uniform[:, 0], uniform[:, 1])
+        frames = starts[:, None] + numpy.arange(self.length) * self.stride
+        return DrawnClips(videos, frames, (uniform[:, 4] < 0.5) & self.mirror)
+
+    def _numbers(self, seen: int, batch: int) -> numpy.ndarray[Any, numpy.dtype[numpy.float64]]:
+        """The uniform numbers [B, 5] of this process's part of a step."""
+        numbers = seen + self.rank + self.world * numpy.arange(batch, dtype=numpy.int64)
+        return numpy.stack([_uniform(self.seed, int(number)) for number in numbers])
 
     def _clip(self, first: Any, second: Any) -> tuple[_Ints, _Ints]:
         """Video and first frame of the clips at two uniform numbers in [0, 1) each."""

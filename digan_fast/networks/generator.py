@@ -96,6 +96,10 @@ class Generator(nn.Module):
         """
         self.synthesis.set_precision(precision)
 
+    def running_means(self) -> list[Tensor]:
+        """The buffers that forward passes in training mode move towards the mean of their batch."""
+        return list(self.mapping.buffers())
+
     def inr(
         self,
         z: Tensor,

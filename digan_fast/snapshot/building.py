@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import torch
 
-from digan_fast.networks import Generator, discriminators
+from digan_fast.networks import discriminators, generators
 from digan_fast.snapshot.pickles import SnapshotError
 
 NETWORKS: Final = ("G", "D", "G_ema")
@@ -19,17 +19,18 @@ _Tensors = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Source:
-    """A network of a file: its constructor's arguments, what reads its tensors, and the name of a discriminator."""
+    """A network of a file: its constructor's arguments, what reads its tensors, and the name of its kind, if any."""
 
     init_kwargs: dict[str, Any]
     tensors: Callable[[], dict[str, torch.Tensor]]
-    kind: str = discriminators.DEFAULT
+    kind: str | None = None
 
 
 def build(name: str, source: Source) -> Any:
     """A network with the tensors of a file, in evaluation mode, on the CPU.  Raises SnapshotError."""
     try:
-        kind: type[torch.nn.Module] = discriminators.named(source.kind) if name == "D" else Generator
+        kinds = discriminators if name == "D" else generators
+        kind: type[torch.nn.Module] = kinds.named(source.kind or kinds.DEFAULT)
     except ValueError as error:
         raise SnapshotError(f"{name} is of an unknown kind: {error}") from error
     tensors = source.tensors()

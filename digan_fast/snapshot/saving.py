@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import torch
 
-from digan_fast.networks import Generator, discriminators
+from digan_fast.networks import discriminators, generators
 from digan_fast.snapshot.building import NETWORKS
 from digan_fast.snapshot.pickles import SnapshotError
-from digan_fast.snapshot.snapshot import FORMAT, KIND_KEY, OWN_KEYS, Snapshot, load
+from digan_fast.snapshot.snapshot import FORMAT, GENERATOR_KEY, KIND_KEY, OWN_KEYS, Snapshot, load
 from digan_fast.tensor_files import save_tensors
 
 _STORED: Final = (torch.float16, torch.bfloat16, torch.float32)
@@ -28,7 +28,7 @@ def save(
     """Write a snapshot as safetensors, atomically.
 
     Tensors are named `G_ema.<name in the state dict>`, and so on; the constructor arguments of
-    the networks and the name of the discriminator's kind are in the file's metadata.
+    the networks and the names of their kinds are in the file's metadata.
 
     Args:
         path: the file; an existing one is replaced once the new one is complete.
@@ -90,7 +90,7 @@ def convert(
 
 def _unwrapped(network: Any) -> Any:
     """The network inside the wrappers of DistributedDataParallel, DataParallel and torch.compile."""
-    while not isinstance(network, Generator) and discriminators.name_of(network) is None:
+    while generators.name_of(network) is None and discriminators.name_of(network) is None:
         inside = getattr(network, "module", None) or getattr(network, "_orig_mod", None)
         if inside is None:
             raise SnapshotError(f"a {type(network).__name__}, expected a Generator or a discriminator of digan_fast")
@@ -102,7 +102,7 @@ def _header(
     networks: Mapping[str, Any], training_set: Mapping[str, Any], metadata: Mapping[str, str]
 ) -> dict[str, str]:
     """The metadata of a safetensors file."""
-    reserved = set(metadata) & {*OWN_KEYS, KIND_KEY}
+    reserved = set(metadata) & {*OWN_KEYS, KIND_KEY, GENERATOR_KEY}
     if reserved:
         raise SnapshotError(f"metadata: the keys {sorted(reserved)} are reserved")
     if any(type(text) is not str for item in metadata.items() for text in item):
@@ -114,6 +114,11 @@ def _header(
         raise SnapshotError(f"the configuration is no plain data: {error}") from error
     kind = discriminators.name_of(networks.get("D"))
     named = {} if kind is None else {KIND_KEY: kind}
+    made = {generators.name_of(networks[name]) for name in ("G", "G_ema") if name in networks}
+    if len(made) > 1:
+        raise SnapshotError("G and G_ema are of different kinds")
+    if made - {generators.DEFAULT}:
+        named[GENERATOR_KEY] = str(made.pop())
     return {**metadata, **dict(zip(OWN_KEYS, (FORMAT, *values), strict=True)), **named}
 
 

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Final
 
 import torch
 
-from digan_fast.networks import Generator, discriminators
+from digan_fast.networks import Generator, generators
 from digan_fast.snapshot.building import NETWORKS, Source, build
 from digan_fast.snapshot.pickles import SnapshotError
 from digan_fast.snapshot.published import PublishedNetwork, own_network, read_pickle
@@ -25,6 +25,8 @@ FORMAT: Final = "digan_fast snapshot 1"
 OWN_KEYS: Final = ("format", "networks", "training_set")
 # The name of the discriminator; files without it have DIGAN's.
 KIND_KEY: Final = "discriminator_kind"
+# The name of the generator, for others than DIGAN's.
+GENERATOR_KEY: Final = "generator_kind"
 _EXPECTED: Final = "expected a safetensors file of digan_fast or a published DIGAN pickle"
 _POSITIONAL: Final = {
     "G": ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels"),
@@ -38,16 +40,16 @@ class Snapshot:
     """The networks of one moment of training, and what they were trained on.
 
     Attributes:
-        G: the generator, or None if the file has none.
+        G: the generator, a `Generator` unless the file names another kind, or None.
         D: the discriminator, a `Discriminator` unless the file names another kind, or None.
         G_ema: the generator with averaged weights, the one to make videos with, or None.
         training_set: how the data set was constructed, as plain data.
         metadata: free text by key, such as an attribution or a licence.
     """
 
-    G: Generator | None = None
+    G: Any = None
     D: Any = None
-    G_ema: Generator | None = None
+    G_ema: Any = None
     training_set: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
 
@@ -110,15 +112,28 @@ def load(
 def load_generator(path: _Path | BinaryIO, map_location: str | torch.device = "cpu") -> Generator:
     """The generator to make videos with: G_ema, or G if there is none; nothing else of the file is built.
 
-    Raises SnapshotError if it has neither, and what `load` raises.
+    Raises SnapshotError if it has neither, or one that does not make INRs, and what `load` raises.
     """
     with _named(path):
         contents = _contents(path)
         name = next((name for name in ("G_ema", "G") if name in contents.sources), None)
         if name is None:
             raise SnapshotError("it has no generator")
-        generator: Generator = _built(name, contents).to(map_location)
-        return generator
+        generator = _built(name, contents)
+        if not isinstance(generator, Generator):
+            raise SnapshotError(f"{generator.synthesis.why_not_inr()}, where one of INRs is needed")
+        return generator.to(map_location)
+
+
+def generator_kind(path: _Path) -> str:
+    """The kind of the generator of a file, by its name; DIGAN's unless the file names another.
+
+    Raises FileNotFoundError, or SnapshotError if the file is no snapshot.
+    """
+    with _named(path):
+        sources = _contents(path).sources
+        found = next((source for name, source in sources.items() if name != "D"), None)
+        return (found.kind if isinstance(found, Source) else None) or generators.DEFAULT
 
 
 def read_published(path: _Path | BinaryIO) -> dict[str, Any]:
@@ -172,7 +187,7 @@ def _built(name: str, contents: _Contents) -> Any:
         raise source
     network = build(name, source)
     names = contents.training_set.get("classes")
-    if isinstance(network, Generator) and isinstance(names, list):
+    if name != "D" and isinstance(names, list):
         network.class_names = [str(name) for name in names]
     return network
 
@@ -304,9 +319,9 @@ def _safetensors_contents(data: memoryview) -> _Contents:
         own = [key for key in tensors.names if key.startswith(f"{name}.")]
         return {key.removeprefix(f"{name}."): tensors.load(key) for key in own}
 
-    kind = metadata.get(KIND_KEY, discriminators.DEFAULT)
     sources: dict[str, Source | SnapshotError] = {
-        name: Source(kwargs, partial(of, name), kind) for name, kwargs in arguments.items()
+        name: Source(kwargs, partial(of, name), metadata.get(KIND_KEY if name == "D" else GENERATOR_KEY))
+        for name, kwargs in arguments.items()
     }
-    free = {key: value for key, value in metadata.items() if key not in (*OWN_KEYS, KIND_KEY)}
+    free = {key: value for key, value in metadata.items() if key not in (*OWN_KEYS, KIND_KEY, GENERATOR_KEY)}
     return _Contents(sources, training_set, free)

@@ -1,4 +1,4 @@
-"""DiffAugment (arXiv 2006.10738) on pairs of frames: each transform is drawn once per pair."""
+"""DiffAugment (arXiv 2006.10738) on pairs and clips: each transform is drawn once per pair or clip."""
 
 from __future__ import annotations
 
@@ -86,7 +86,11 @@ class DiffAugment:
         if not self.transforms:
             return pairs
         frames = pairs[:, : 2 * self.img_channels]
-        x = frames.unflatten(1, (2, self.img_channels))
+        x = self.clips(frames.unflatten(1, (2, self.img_channels)))
+        return torch.cat((x.flatten(1, 2), pairs[:, 2 * self.img_channels :]), dim=1)
+
+    def clips(self, x: Tensor) -> Tensor:
+        """[B, T, C, H, W]."""
         for transform in self.transforms:
             x = transform(x)
-        return torch.cat((x.flatten(1, 2), pairs[:, 2 * self.img_channels :]), dim=1)
+        return x

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,47 +13,15 @@ from digan_fast.data.frames import frame_range
 from digan_fast.devices import default_device, usable_device
 from digan_fast.networks import discriminators
 from digan_fast.networks.config import coordinate_config, read_config
+from digan_fast.networks.discriminators import Recipe
+from digan_fast.networks.reduction import side_of
 from digan_fast.training.augment import DiffAugment
+from digan_fast.training.limits import BOUNDS
 from digan_fast.training.shown import Shown
 
-# Fields that may change when a run is resumed: they do not affect what it computes up to a given moment, or, like
-# init, have already taken effect.
-_FREE = {
-    "kimg", "out", "resume", "init", "snapshot_kimg", "save_minutes", "tick_kimg", "threads", "workers", "data",
-    "checkpoint", "strict", "dry_run", "evaluate_kimg", "evaluate_protocol", "evaluate_features", "evaluate_count",
-    "batch_per_process",
-}  # fmt: skip
-# With fmaps 1, the generator has at most _CHANNEL_BASE/R channels at side R.
-_CHANNEL_BASE = 32768
+# With fmaps 1, the generator has at most CHANNEL_BASE/R channels at side R.
+CHANNEL_BASE = 32768
 _MINIBATCH_GROUP = 4
-# The smallest and largest value of each numeric field.
-_BOUNDS: dict[str, tuple[float, float]] = {
-    "clip_length": (2, 1e6),
-    "clip_stride": (1, 1e6),
-    "z_dim": (1, 1e6),
-    "w_dim": (1, 1e6),
-    "sinusoids": (1, 1e6),
-    "rank": (1, 1e6),
-    "channel_max": (1, 1e6),
-    "d_channel_max": (1, 1e6),
-    "kimg": (0.001, 1e12),
-    "batch": (1, 1e6),
-    "batch_per_process": (1, 1e6),
-    "lr": (1e-12, 1e3),
-    "r1_gamma": (0, 1e9),
-    "style_mixing": (0, 1),
-    "path_length": (0, 1e9),
-    "ema_kimg": (0, 1e12),
-    "seed": (0, 2**63 - 1),
-    "tick_kimg": (0, 1e12),
-    "snapshot_kimg": (0, 1e12),
-    "save_minutes": (0, 1e6),
-    "evaluate_kimg": (0, 1e12),
-    "evaluate_count": (2, 1e6),
-    "fps": (0.01, 1e4),
-    "threads": (1, 4096),
-    "workers": (0, 1024),
-}
 # For an option whose description states its default.
 _OWN_DEFAULT = Shown(own_default=True)
 _OPTIONAL_PATH = Shown(own_default=True, is_path=True)
@@ -63,16 +31,22 @@ _OPTIONAL_PATH = Shown(own_default=True, is_path=True)
 class TrainConfig:
     """Train a generator on clips of videos.
 
-    Each step shows the discriminator one batch of frame pairs; kimg counts thousands of pairs. Started by
-    torchrun, several processes divide each batch.
+    Each step shows the discriminator one batch of frame pairs; kimg counts thousands of pairs. With
+    --discriminator dvd-gan it sees whole clips, and whatever counts pairs counts clips. Started by torchrun, several
+    processes divide each batch.
     """
 
     data: Annotated[Path, Shown(positional=True, is_path=True)]
     """A file of digan-fast data pack, a video file, a folder of frames, or a tree of either; hidden
     files and pictures next to videos are ignored."""
     out: Annotated[Path, Shown(is_path=True)] = Path("runs/train")
-    """Folder of the run: config.json, log.jsonl, samples/, snapshot.safetensors, state.pt; data.pack,
-    the decoded frames, unless the data is a packed file."""
+    """Folder of the run: config.json, log.jsonl, samples/, snapshot.safetensors, state.pt and the states
+    before it; data.pack, the decoded frames, unless the data is a packed file."""
+    preset: Annotated[Literal["ucf101", "sky", "taichi", "kinetics-food"] | None, _OWN_DEFAULT] = None
+    """DIGAN's published settings for a set, as defaults of the other options: resolution 128, clip-length 16,
+    z-dim 512, w-dim 512, rank 10, batch 64, kimg 25000, lr 0.0025, r1-gamma 1, ema-kimg 20, augment
+    color,translation; for ucf101 clips every, for sky and kinetics-food disjoint, for taichi interleaved with
+    clip-stride 4."""
     resume: bool = False
     """Resume the run in the folder."""
     init: Annotated[Path | None, _OPTIONAL_PATH] = None
@@ -80,7 +54,8 @@ class TrainConfig:
     run is resumed; default: random weights."""
 
     dry_run: bool = False
-    """Report what would be read, with counts, classes, size and time, then exit."""
+    """Report what would be read and how long the run would take, from three steps with random pictures: parameters,
+    memory, operations of a step, pairs per second, hours to the end; then exit."""
 
     resolution: int = 128
     """Side of the frames: a power of two, 8 or more."""
@@ -114,6 +89,9 @@ class TrainConfig:
     generator_config: Annotated[Path | None, _OPTIONAL_PATH] = None
     """Published generator configuration (YAML), which replaces grid, sinusoids and rank;
     default: DIGAN's, with those."""
+    generator: Literal["digan", "dvd-gan"] = "digan"
+    """digan makes INRs; dvd-gan, ConvGRUs and convolutions, makes whole clips on a pixel grid and needs
+    --discriminator dvd-gan."""
     z_dim: int = 512
     """Size of the content vectors."""
     w_dim: int = 512
@@ -129,7 +107,18 @@ class TrainConfig:
     channel_max: int = 512
     """Maximum channels of the generator at any side."""
     discriminator: str = discriminators.DEFAULT
-    """Name of the discriminator."""
+    """Name of the discriminator: digan judges pairs of frames; dvd-gan judges a few frames one by one, and whole
+    clips at a reduced size."""
+    d_frames: Annotated[int | None, _OWN_DEFAULT] = None
+    """Frames of each clip that dvd-gan judges at full resolution; default: 8, or all of a shorter clip."""
+    d_reduction: Literal["pool2", "pool4", "none", "crop", "render"] = "pool2"
+    """How dvd-gan reduces whole clips: means of 2×2 or 4×4 pixels, not at all, a crop of half the side, or pool2
+    for XX"""
+    d_loss: Annotated[Literal["logistic", "hinge"] | None, _OWN_DEFAULT] = None
+    """Adversarial loss; default: logistic, or hinge for dvd-gan."""
+    d_steps: Annotated[int | None, _OWN_DEFAULT] = None
+    """Steps of the discriminators, each with a batch of its own, per step of the generator; default: 1, or 2 for
+    dvd-gan."""
     d_channel_base: int = 32768
     """channel_base of the discriminators."""
     d_channel_max: int = 512
@@ -149,9 +138,11 @@ class TrainConfig:
     """Pairs that a process computes at once, accumulating gradients: less memory; default: its whole share of
     the batch."""
     lr: Annotated[float | None, _OWN_DEFAULT] = None
-    """Adam's learning rate; default: 0.0025, or 0.002 at resolution 1024 and above."""
-    r1_gamma: float = 1.0
-    """Weight of the R1 penalty; 0 disables it."""
+    """Adam's learning rate; default: 0.0025, 0.002 at resolution 1024 and above, or 0.0001 for dvd-gan."""
+    d_lr: Annotated[float | None, _OWN_DEFAULT] = None
+    """Adam's learning rate for the discriminators; default: lr, or 0.0005 for dvd-gan without --lr."""
+    r1_gamma: Annotated[float | None, _OWN_DEFAULT] = None
+    """Weight of the R1 penalty; 0 disables it; default: 1, or 0 for dvd-gan."""
     augment: str = "color,translation"
     """DiffAugment transforms, separated by commas: any of color, translation, cutout."""
     style_mixing: float = 0.0
@@ -168,6 +159,12 @@ class TrainConfig:
     """Thousands of pairs between saves of snapshot, sample sheet and resumable state."""
     save_minutes: float = 30
     """Minutes after which these are saved as well; 0: save by pairs only."""
+    keep: int = 2
+    """How many states to keep: the last, and those before it, of which one is resumed from if the last is damaged."""
+    sample_frames: int = 16
+    """Frames of the videos saved beside the sample sheets, .mp4, or .gif without PyAV; 0: none."""
+    tensorboard: bool = False
+    """Write the log for TensorBoard as well, with the sample sheets, to tensorboard/ in the run's folder."""
     evaluate_kimg: float = 0
     """Thousands of pairs between evaluations of the averaged weights, as by digan-fast evaluate;
     0: none."""
@@ -180,6 +177,8 @@ class TrainConfig:
     workers: Annotated[int | None, _OWN_DEFAULT] = None
     """Processes that read frames ahead of the steps; 0: none but this one; default: 4, or 0 on a CPU
     or for less than a GiB of raw frames."""
+    patience: float = 10
+    """Minutes without a sign of life from another process after which a run of several ends."""
     threads: Annotated[int | None, _OWN_DEFAULT] = None
     """CPU threads that torch uses; default: torch's own choice."""
     device: Annotated[str | None, _OWN_DEFAULT] = None
@@ -190,7 +189,7 @@ class TrainConfig:
         side = self.resolution
         if side < 8 or side & (side - 1):
             raise ValueError(f"resolution: {side}, expected a power of two, 8 or more")
-        for name, (least, most) in _BOUNDS.items():
+        for name, (least, most) in BOUNDS.items():
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
                 raise ValueError(f"{name}: {value}, expected {least:g} to {most:g}")
@@ -201,10 +200,55 @@ class TrainConfig:
             if value is not None and value < side:
                 raise ValueError(f"{name}: {value}, expected the resolution, {side}, or more")
         discriminators.named(self.discriminator)
+        self._check_kinds()
         self.frame_range()
         self.schedule()
         DiffAugment(self.augment)
         self.torch_device()
+
+    def _check_kinds(self) -> None:
+        clips = self.judges_clips
+        if self.generator != "digan":
+            if not clips:
+                raise ValueError(f"discriminator: {self.discriminator!r}, but --generator {self.generator} makes clips")
+            if self.g_precision != "float32":
+                raise ValueError(
+                    f"g_precision: {self.g_precision!r}, but --generator {self.generator} has only float32"
+                )
+            for name in ("style_mixing", "evaluate_kimg", "checkpoint"):
+                if getattr(self, name):
+                    raise ValueError(f"{name}: {getattr(self, name)}, but --generator {self.generator} has none")
+            if self.generator_config is not None:
+                raise ValueError(f"generator_config: {self.generator_config}, but --generator is {self.generator}")
+            if self.d_reduction == "render":
+                raise ValueError(f"d_reduction: 'render', but --generator {self.generator} makes no INR")
+        if clips and self.path_length:
+            raise ValueError(f"path_length: {self.path_length}, expected 0 with --discriminator {self.discriminator}")
+        if clips and self.d_frames is not None and self.d_frames > self.clip_length:
+            raise ValueError(f"d_frames: {self.d_frames}, expected 1 to {self.clip_length}, the clip length")
+        if clips:
+            try:
+                side_of(self.d_reduction, self.resolution)
+            except ValueError as error:
+                raise ValueError(f"d_{error}") from error
+
+    @property
+    def judges_clips(self) -> bool:
+        """Whether the discriminator sees clips instead of pairs."""
+        return discriminators.judges_clips(self.discriminator)
+
+    def recipe(self) -> Recipe:
+        """The discriminator's recipe, with what the options change; both learning rates are numbers."""
+        own = discriminators.recipe(self.discriminator)
+        lr = self.schedule()[1]
+        d_lr = self.d_lr if self.d_lr is not None else own.d_lr if self.lr is None else None
+        return Recipe(
+            loss=own.loss if self.d_loss is None else self.d_loss,
+            d_steps=own.d_steps if self.d_steps is None else self.d_steps,
+            r1_gamma=own.r1_gamma if self.r1_gamma is None else self.r1_gamma,
+            lr=lr,
+            d_lr=lr if d_lr is None else d_lr,
+        )
 
     def torch_device(self) -> torch.device:
         """Raises ValueError if torch cannot compute on ``device``."""
@@ -223,7 +267,8 @@ class TrainConfig:
                 raise ValueError(f"{name}: {value}, expected 1, 2, 3, or a multiple of {_MINIBATCH_GROUP}")
         if batch % at_once:
             raise ValueError(f"batch_per_process: {at_once}, expected a divisor of the batch, {batch}")
-        lr = self.lr if self.lr is not None else (0.002 if self.resolution >= 1024 else 0.0025)
+        usual = discriminators.recipe(self.discriminator).lr or (0.002 if self.resolution >= 1024 else 0.0025)
+        lr = usual if self.lr is None else self.lr
         ema_kimg = self.ema_kimg if self.ema_kimg is not None else batch * 10 / 32
         return batch, lr, ema_kimg, group
 
@@ -247,6 +292,15 @@ class TrainConfig:
 
     def generator_kwargs(self, c_dim: int) -> dict[str, Any]:
         """The generator's arguments.  Raises ValueError if ``generator_config`` is not a generator configuration."""
+        if self.generator != "digan":
+            return {
+                "z_dim": self.z_dim,
+                "c_dim": c_dim,
+                "img_resolution": self.resolution,
+                "img_channels": 3,
+                "channel_base": CHANNEL_BASE if self.channel_base is None else self.channel_base,
+                "channel_max": self.channel_max,
+            }
         cfg = self._generator_cfg()
         return {
             "z_dim": self.z_dim,
@@ -270,8 +324,15 @@ class TrainConfig:
             channel_base=self.d_channel_base,
             channel_max=self.d_channel_max,
             group=self.schedule()[3],
+            **self._clip_kwargs(),
         )
         return kwargs
+
+    def _clip_kwargs(self) -> dict[str, Any]:
+        if not self.judges_clips:
+            return {}
+        shown = min(8, self.clip_length) if self.d_frames is None else self.d_frames
+        return {"clip_length": self.clip_length, "frames": shown, "reduction": self.d_reduction}
 
     def to_json(self) -> str:
         plain = {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
@@ -281,43 +342,25 @@ class TrainConfig:
         """The values that the fields leave to defaults or to a file."""
         batch, lr, ema_kimg, group = self.schedule()
         cfg = self._generator_cfg()
+        recipe = self.recipe()
         return {
-            "grid": self._grid(),
+            "grid": self.grid_side(),
             "channel_base": self._generator_channel_base(cfg),
             "batch": batch,
             "lr": lr,
             "ema_kimg": ema_kimg,
             "group": group,
+            "d_lr": recipe.d_lr,
+            "d_loss": recipe.loss,
+            "d_steps": recipe.d_steps,
+            "r1_gamma": recipe.r1_gamma,
+            "d_frames": self._clip_kwargs().get("frames"),
             "device": str(self.torch_device()),
             "generator": cfg,
         }
 
-    def differences(self, saved: dict[str, Any]) -> list[str]:
-        """The fields in which a saved configuration describes another run, each value as what it stood for there."""
-        own = json.loads(self.to_json())
-        saved = {"g_precision": "float32"} | saved  # what runs had before there was a choice
-        here = json.loads(json.dumps(self.resolved()))
-        there = saved.get("resolved") or _resolved_without_record(saved)
-        names = [field.name for field in fields(self) if field.name not in _FREE and field.name in saved]
-        different: list[str] = []
-        for name in names:
-            if name == "generator_config":
-                changed = "generator" in there and there["generator"] != here["generator"] and not different
-                changed = changed or ("generator" not in there and own[name] != saved[name])
-            elif name in here:
-                changed = here[name] != there.get(name, here[name])
-            else:
-                changed = own[name] != saved[name]
-            if changed:
-                different.append(name)
-        if here["group"] != there.get("group", here["group"]):
-            different.append("batch_per_process")
-        made_by = {"grid", "sinusoids", "rank", "resolution"}
-        if made_by & set(different) and self.generator_config is None and saved.get("generator_config") is None:
-            different = [name for name in different if name != "generator_config"]
-        return different
-
-    def _grid(self) -> int:
+    def grid_side(self) -> int:
+        """The side of the coarse levels' grid."""
         return min(32, self.resolution) if self.grid is None else self.grid
 
     def _generator_cfg(self) -> dict[str, Any]:
@@ -327,7 +370,7 @@ class TrainConfig:
             except (OSError, ValueError) as error:  # Both name the path.
                 raise ValueError(f"generator_config: {error}") from error
         side = max(256, self.resolution)
-        return coordinate_config(self._grid(), self.sinusoids, self.rank, {128: 1, 256: 1}, max_side=side)
+        return coordinate_config(self.grid_side(), self.sinusoids, self.rank, {128: 1, 256: 1}, max_side=side)
 
     def _generator_channel_base(self, cfg: dict[str, Any]) -> int:
         if self.channel_base is not None:
@@ -335,15 +378,4 @@ class TrainConfig:
         fmaps = cfg.get("fmaps", 1)
         if not isinstance(fmaps, int | float) or not 0 < fmaps < 1e4:
             raise ValueError(f"generator_config: {self.generator_config}: fmaps: {fmaps!r}, expected a positive number")
-        return int(fmaps * _CHANNEL_BASE)
-
-
-def _resolved_without_record(saved: dict[str, Any]) -> dict[str, Any]:
-    """The resolved values of a configuration that was saved without them, by an earlier version."""
-    known = {field.name: saved[field.name] for field in fields(TrainConfig) if field.name in saved}
-    config = TrainConfig(**known)
-    batch, lr, ema_kimg, group = config.schedule()
-    found = {"batch": batch, "lr": lr, "ema_kimg": ema_kimg, "group": group}
-    if config.generator_config is None:
-        found |= {"grid": config._grid(), "channel_base": config.channel_base or _CHANNEL_BASE}
-    return found
+        return int(fmaps * CHANNEL_BASE)

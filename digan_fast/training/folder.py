@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-import torch
-
 from digan_fast.files import remove_leftovers, take_lock, why_not_writable
+from digan_fast.training.comparing import differences
 from digan_fast.training.config import TrainConfig
+from digan_fast.training.states import STATE, load_state, resuming, saved_states
 
-STATE: Final = "state.pt"
 SNAPSHOT: Final = "snapshot.safetensors"
 CONFIG: Final = "config.json"
 LOG: Final = "log.jsonl"
@@ -66,8 +65,8 @@ def check_folder(folder: Path) -> None:
 
 def clear_leftovers(folder: Path) -> None:
     """Remove partially written files of a killed run."""
-    remove_leftovers(folder, (r"config\.json", r"log\.jsonl", r"snapshot\.safetensors", r"state\.pt"))
-    remove_leftovers(folder / SAMPLES, (r"[0-9]{9,}\.png",))
+    remove_leftovers(folder, (r"config\.json", r"log\.jsonl", r"snapshot\.safetensors", r"state(\.\d+)?\.pt"))
+    remove_leftovers(folder / SAMPLES, (r"[0-9]{9,}\.png", r"[0-9]{9,}\.mp4", r"[0-9]{9,}\.gif"))
 
 
 def resumable(config: TrainConfig) -> tuple[dict[str, Any], dict[str, Any]] | None:
@@ -76,31 +75,27 @@ def resumable(config: TrainConfig) -> tuple[dict[str, Any], dict[str, Any]] | No
     Raises ValueError if ``resume`` does not match the folder, or its files are damaged or belong to another run.
     """
     folder = Path(config.out)
-    state, snapshot = folder / STATE, folder / SNAPSHOT
+    states, snapshot = saved_states(folder), folder / SNAPSHOT
     if not config.resume:
-        if state.exists() or snapshot.exists():
+        if states or snapshot.exists():
             raise ValueError(f"out: {folder} already holds a run; pass --resume or name another folder")
         return None
-    if not state.exists():
+    if not states:
         if snapshot.exists():
             raise ValueError(
-                f"resume: {state} is missing, so that the run of {snapshot.name} cannot go on; name another folder, "
-                "and the snapshot with --init, to start from its networks"
+                f"resume: {folder / STATE} is missing, so that the run of {snapshot.name} cannot go on; name another "
+                "folder, and the snapshot with --init, to start from its networks"
             )
         return None
     with resuming(folder / CONFIG) as path:
         saved = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(saved, dict):
             raise TypeError(f"{type(saved).__name__}, expected an object")
-    different = config.differences(saved)
+    different = differences(config, saved)
     if different:
         raise ValueError(f"resume: {folder} was started with another {', '.join(different)}")
     kept_lines(folder, -1)
-    with resuming(state) as path:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(loaded, dict):
-            raise TypeError(f"{type(loaded).__name__}, expected a dict")
-    return saved, loaded
+    return saved, load_state(folder)[1]
 
 
 def kept_lines(folder: Path, pairs: float) -> list[str]:
@@ -108,14 +103,3 @@ def kept_lines(folder: Path, pairs: float) -> list[str]:
     with resuming(folder / LOG) as path:
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         return [line for line in text.split("\n")[:-1] if line and json.loads(line)["pairs"] <= pairs]
-
-
-@contextlib.contextmanager
-def resuming(path: Path) -> Iterator[Path]:
-    """Turns any error inside the block into a one-line ValueError with the path."""
-    try:
-        yield path
-    except Exception as error:  # Damaged files make torch raise UnpicklingError, EOFError, IndexError, …
-        # The rest of torch's message advises loading the file unsafely.
-        reason = str(error).partition("\n")[0].partition(". ")[0]
-        raise ValueError(f"{path}: not a state to resume from: {type(error).__name__}: {reason}") from error

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
+import math
 import os
 import time
 import warnings
@@ -19,15 +21,17 @@ from digan_fast.data.clips import Clips
 from digan_fast.data.finding import survey
 from digan_fast.files import replacing
 from digan_fast.metrics.features import FeatureNetwork
-from digan_fast.networks import Generator, discriminators
+from digan_fast.networks import discriminators, generators
 from digan_fast.processes import Processes, joined, say
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.evaluating import evaluate_run, load_features
-from digan_fast.training.folder import CONFIG, LOG, SNAPSHOT, STATE, clear_leftovers, owned, resumable, resuming
+from digan_fast.training.folder import CONFIG, LOG, SNAPSHOT, clear_leftovers, owned, resumable
 from digan_fast.training.initial import load_initial, start_from
 from digan_fast.training.interrupts import interruptible
 from digan_fast.training.reading import open_clips, read_clips
 from digan_fast.training.run import Run
+from digan_fast.training.states import STATE, resuming
+from digan_fast.training.tensorboard import Board
 
 
 def train(config: TrainConfig) -> Path:
@@ -39,7 +43,9 @@ def train(config: TrainConfig) -> Path:
     """
     config.check()
     folder = Path(config.out)
-    with joined(config.torch_device()) as processes, owned(folder) if processes.is_first else contextlib.nullcontext():
+    Board.check(config)
+    together = joined(config.torch_device(), datetime.timedelta(minutes=config.patience))
+    with together as processes, owned(folder) if processes.is_first else contextlib.nullcontext():
         config.at_once(processes.world)
         resumed = resumable(config)
         if config.resume and resumed is None:
@@ -53,8 +59,8 @@ def train(config: TrainConfig) -> Path:
         clips, classes = (open_clips(config, processes), []) if read is None else read
         keep_freed_memory(not config.checkpoint)
         run = Run(config, clips, processes)
-        together = f" in {processes.world} processes" if processes.world > 1 else ""
-        say(f"training on {devices.described(run.device)}{together}")
+        number = f" in {processes.world} processes" if processes.world > 1 else ""
+        say(f"training on {devices.described(run.device)}{number}")
         if initial is not None:
             say(start_from(initial, run.networks))
             run.average_ramps = initial.G_ema is None
@@ -104,9 +110,11 @@ def check_networks(
 ) -> None:
     """Rejects invalid network options, and a state of other networks, before the videos are decoded."""
     with torch.device("meta"):
-        G = Generator(**config.generator_kwargs(len(classes)))
+        G = generators.named(config.generator)(**config.generator_kwargs(len(classes)))
         D = discriminators.named(config.discriminator)(**config.discriminator_kwargs(len(classes)))
-    reason = G.synthesis.why_not_inr()
+    reason = None if config.generator != "digan" else G.synthesis.why_not_inr()
+    if reason is not None and config.judges_clips and config.d_reduction == "render":
+        raise ValueError(f"d_reduction: 'render', but this generator has no INR: {reason}")
     if reason is not None and config.g_precision != "float32":
         raise ValueError(f"g_precision: {config.g_precision!r}, but this generator has no INR: {reason}")
     if resumed is None:
@@ -132,6 +140,34 @@ def check_networks(
             say(f"resume: {name} was {then} and is {now}: sums are rounded otherwise than without the interruption")
 
 
+class Pace:
+    """How fast a session goes."""
+
+    def __init__(self, pairs: int) -> None:
+        self._begun = time.monotonic(), pairs
+
+    def left(self, pairs: int, total: int) -> float:
+        """Seconds to the end, saves and evaluations included, at the session's mean pace."""
+        seconds, done = time.monotonic() - self._begun[0], pairs - self._begun[1]
+        return round(seconds / max(done, 1) * max(total - pairs, 0), 1)
+
+
+def ending(seconds: float) -> str:
+    """The local time in so many seconds."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(time.time() + seconds))
+
+
+def check_finite(run: Run, terms: dict[str, float]) -> None:
+    """Raises RuntimeError, naming the batch, if a term of the last step's losses is not finite."""
+    bad = next((name for name, value in terms.items() if not math.isfinite(value)), None)
+    if bad is not None:
+        raise RuntimeError(
+            f"batch {run.steps} (pairs {run.pairs - run.batch} to {run.pairs - 1}): {bad} is {terms[bad]}, so the run "
+            f"stops; what was saved last in {run.config.out} remains, from whose snapshot another run may start, by "
+            "--init, with a lower --lr"
+        )
+
+
 def due(run: Run, every_kimg: float) -> bool:
     """Whether the last step crossed a multiple of ``every_kimg``."""
     every = max(1.0, every_kimg * 1000)
@@ -145,30 +181,38 @@ def _loop(run: Run, network: FeatureNetwork | None) -> None:
     first = processes.is_first
     path = Path(config.out) / LOG if first else Path(os.devnull)
     bar = tqdm(total=total, initial=run.pairs, unit="pair", smoothing=0.02, desc="training", disable=not first)
-    with bar, open(path, "a", encoding="utf-8") as log, interruptible() as stops:
+    pace = Pace(run.pairs)
+    with bar, Board(config, run.pairs) as board, open(path, "a", encoding="utf-8") as log, interruptible() as stops:
+
+        def write(line: dict[str, float]) -> None:
+            log.write(json.dumps(line, ensure_ascii=False) + "\n")
+            log.flush()
+            board.scalars(line)
 
         def evaluate() -> None:
             assert network is not None
-            log.write(json.dumps(evaluate_run(run, network), ensure_ascii=False) + "\n")
-            log.flush()
+            write(evaluate_run(run, network))
 
         while run.pairs < total and not stopped:
             begun = time.perf_counter()
-            for name, value in run.step().items():
+            terms = run.step()
+            check_finite(run, terms)
+            for name, value in terms.items():
                 run.terms.setdefault(name, []).append(value)
             run.seconds += time.perf_counter() - begun
             bar.update(run.batch)
             finished = run.pairs >= total
             if due(run, config.tick_kimg) or finished:
                 run.check_equal()
-                log.write(json.dumps(run.line()) + "\n")
-                log.flush()
+                left = pace.left(run.pairs, total)
+                bar.set_postfix_str(f"ends {ending(left)}", refresh=False)
+                write(run.line() | {"seconds_left": left})
             if config.evaluate_kimg and (due(run, config.evaluate_kimg) or finished):
                 processes.by_first(evaluate)
             waited = config.save_minutes > 0 and time.monotonic() - saved_at >= 60 * config.save_minutes
             stopped, waited = processes.agree(bool(stops), waited)
             if due(run, config.snapshot_kimg) or waited or finished or stopped:
-                processes.by_first(run.save)
+                processes.by_first(lambda: board.sheet(run.save(), run.pairs))
                 saved_at = time.monotonic()
     if stopped and run.pairs < total:
         raise KeyboardInterrupt(f"stopped and saved; go on with --resume and the same options (--out {config.out})")

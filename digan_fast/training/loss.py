@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final
 
 import torch
 import torch.nn.functional as F
@@ -14,12 +15,18 @@ from digan_fast.networks.discriminators import Head
 from digan_fast.networks.generator import sample_pair_times
 from digan_fast.training.draws import of_batch
 
+# What a discriminator is shown, by head; pairs are shown to all heads.
+Shown = Mapping[str, Tensor]
+Heads = Mapping[str, Head]
+PAIRS: Final = "pairs"
 PHASES = ("Gmain", "Greg", "Gboth", "Dmain", "Dreg", "Dboth")
 
 
 class Loss:
-    """Non-saturating logistic losses and lazy R1 on every head, optional style mixing and path length.
+    """Non-saturating logistic or hinge losses and lazy R1 on every head, optional style mixing and path length.
 
+    ``adversarial``: ``logistic``, the means of softplus(−D(real)) + softplus(D(fake)), and for the generator of
+    softplus(−D(fake)); or ``hinge``: of max(0, 1 − D(real)) + max(0, 1 + D(fake)), and of −D(fake).
     ``mapping``, ``synthesis`` and ``discriminator`` are called separately, so that each can be wrapped.
     ``report`` collects the last value of every term.
     """
@@ -37,6 +44,7 @@ class Loss:
         pl_weight: float = 0.0,
         pl_decay: float = 0.01,
         pl_batch_shrink: int = 2,
+        adversarial: str = "logistic",
     ) -> None:
         self.w_dim = w_dim
         self.img_channels = img_channels
@@ -49,16 +57,13 @@ class Loss:
         self.pl_weight = pl_weight
         self.pl_decay = pl_decay
         self.pl_batch_shrink = pl_batch_shrink
+        self.adversarial = adversarial
         self.pl_mean = torch.zeros([])
         self.report: dict[str, float] = {}
 
-    def _fakes(self, z: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """Pairs [B, 7, H, W] with their Δt plane, and their ws [B, num_ws, w_dim].
-
-        Random draws follow the published order: times, motion vectors, mixing.
-        """
+    def _latents(self, z: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """ws [B, num_ws, w_dim], some with styles mixed, and motion vectors [B, w_dim], which are drawn first."""
         batch = len(z)
-        times = of_batch(sample_pair_times, batch).to(z.device)
         z_motion = of_batch(lambda rows: torch.randn(rows, self.w_dim), batch).to(z.device)
         ws = self.mapping(z, c)
         if self.style_mixing_prob > 0:
@@ -68,28 +73,53 @@ class Loss:
             mixed = of_batch(lambda rows: torch.randn(rows, z.shape[1], dtype=z.dtype, device=z.device), batch)
             other = self.mapping(mixed, c, skip_w_avg_update=True)
             ws = torch.cat((ws[:, :first], other[:, first:]), dim=1)
+        return ws, z_motion
+
+    def _fakes(self, z: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """Pairs [B, 7, H, W] with their Δt plane, and their ws [B, num_ws, w_dim].
+
+        Random draws follow the published order: times, motion vectors, mixing.
+        """
+        batch = len(z)
+        times = of_batch(sample_pair_times, batch).to(z.device)
+        ws, z_motion = self._latents(z, c)
         img = self.synthesis(ws, times.reshape(-1, 1, 1, 1), z_motion)
         difference = (times[:, 1] - times[:, 0]).view(batch, 1, 1, 1)
         plane = difference.expand(-1, 1, *img.shape[2:])
         return torch.cat((img.reshape(batch, -1, *img.shape[2:]), plane), dim=1), ws
 
-    def _judge(
-        self, augmented: Tensor, c: Tensor, pairs: Tensor, penalised: bool = False
-    ) -> Iterator[Mapping[str, Head]]:
+    def _shown_fakes(self, z: Tensor, c: Tensor) -> Shown:
+        """What the discriminator is shown of generated videos."""
+        return {PAIRS: self._fakes(z, c)[0]}
+
+    def _shown_reals(self, real: Tensor) -> Shown:
+        """What it is shown of real ones."""
+        return {PAIRS: real}
+
+    def _augmented(self, shown: Shown) -> Shown:
+        return {name: self.augment(part) for name, part in shown.items()}
+
+    def _judge(self, augmented: Shown, c: Tensor, shown: Shown, penalised: bool = False) -> Iterator[Heads]:
         """All heads, or one after the other if the discriminator can: each is to be differentiated before the next."""
         names = getattr(self.discriminator, "head_names", None)
         # Of DIGAN's steps at 128², of which every sixteenth has a penalty, computing again takes 2 %.
         for options in [{}] if names is None else [{"head": name, "recompute": penalised} for name in names]:
-            yield self.discriminator(augmented, c, **options).heads(pairs)
+            yield self.discriminator(augmented[PAIRS], c, **options).heads(shown[PAIRS])
 
-    def _adversarial(self, name: str, heads: Mapping[str, Head], sign: float) -> Tensor:
-        losses = {head: F.softplus(sign * logits).mean() for head, (logits, _) in heads.items()}
+    def _term(self, logits: Tensor, sign: float, trains_generator: bool) -> Tensor:
+        """The loss of logits whose ``sign`` is −1 where they should be large."""
+        if self.adversarial == "logistic":
+            return F.softplus(sign * logits).mean()
+        return -logits.mean() if trains_generator else F.relu(1 + sign * logits).mean()
+
+    def _adversarial(self, name: str, heads: Heads, sign: float) -> Tensor:
+        losses = {head: self._term(logits, sign, name == "G") for head, (logits, _) in heads.items()}
         for head, (logits, _) in heads.items():
             self.report[f"logits/{name}_{head}"] = float(logits.detach().mean())
             self.report[f"loss/{name}"] += float(losses[head].detach())
         return _total(losses.values())
 
-    def _gradient_penalty(self, heads: Mapping[str, Head]) -> Tensor:
+    def _gradient_penalty(self, heads: Heads) -> Tensor:
         penalties = {name: _r1(head) for name, head in heads.items()}
         self.report |= {f"r1/{name}": float(penalty.detach()) for name, penalty in penalties.items()}
         return _total(penalties.values()) * (self.r1_gamma / 2)
@@ -121,21 +151,21 @@ class Loss:
             raise ValueError(f"phase: {phase!r}, expected one of {', '.join(PHASES)}")
         regularise = phase in ("Greg", "Gboth") and self.pl_weight > 0
         if phase in ("Gmain", "Gboth"):
-            fakes, _ = self._fakes(z, c)
-            augmented = self.augment(fakes)
-            judged = augmented.detach().requires_grad_()
+            fakes = self._shown_fakes(z, c)
+            augmented = self._augmented(fakes)
+            judged = {name: part.detach().requires_grad_() for name, part in augmented.items()}
             self.report["loss/G"] = 0.0
             for heads in self._judge(judged, c, fakes):
                 (self._adversarial("G", heads, -1) * gain).backward()
                 del heads
-            augmented.backward(judged.grad)
+            torch.autograd.backward(list(augmented.values()), [part.grad for part in judged.values()])
         if regularise:
             (self._path_length(z, c) * gain).backward()
         if phase in ("Dmain", "Dboth"):
             with torch.no_grad():
-                fakes, _ = self._fakes(z, c)
+                fakes = self._shown_fakes(z, c)
             self.report["loss/D_fake"] = 0.0
-            for heads in self._judge(self.augment(fakes), c, fakes):
+            for heads in self._judge(self._augmented(fakes), c, fakes):
                 (self._adversarial("D_fake", heads, 1) * gain).backward()
                 del heads
         if phase.startswith("D"):
@@ -146,15 +176,15 @@ class Loss:
         penalised = phase in ("Dreg", "Dboth") and self.r1_gamma > 0
         if adversarial:
             self.report["loss/D_real"] = 0.0
-        pairs = real.detach().requires_grad_(penalised)
+        shown = {name: part.detach().requires_grad_(penalised) for name, part in self._shown_reals(real).items()}
         parameters = [p for p in self.discriminator.parameters() if p.requires_grad]
-        for heads in self._judge(self.augment(pairs), c, pairs, penalised):
+        for heads in self._judge(self._augmented(shown), c, shown, penalised):
             total = _total(head.logits.sum() for head in heads.values()) * 0
             if adversarial:
                 total = total + self._adversarial("D_real", heads, -1)
             if penalised:
                 total = total + self._gradient_penalty(heads)
-            # Not by the pairs: the heads share the graph of their augmentation.
+            # Not by what is shown: heads may share the graph of its augmentation, and others' parameters have no part.
             (total * gain).backward(inputs=parameters)
             del heads, total
 

@@ -1,4 +1,4 @@
-"""Reports what a run would read, for ``--dry-run``."""
+"""Reports what a run would read and take, for ``--dry-run``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from digan_fast.data.finding import survey
 from digan_fast.data.packed import Pack, is_pack
 from digan_fast.data.sources import Source
 from digan_fast.training.config import TrainConfig
+from digan_fast.training.estimate import estimate
 from digan_fast.training.evaluating import load_features
 from digan_fast.training.folder import check_folder, resumable
 from digan_fast.training.initial import load_initial
@@ -25,9 +26,9 @@ _FRAMES: Final = 32
 
 
 def preview(config: TrainConfig) -> str:
-    """Describes the videos, their classes, and the disk space and time needed to read them; writes nothing.
+    """Describes the videos, their classes, the disk space and time needed to read them, and the run's own time.
 
-    Counts the frames of a few videos and estimates those of the others.  Raises what
+    Writes nothing.  Counts the frames of a few videos and estimates those of the others.  Raises what
     :func:`digan_fast.training.loop.train` raises for invalid options, folder, snapshot or data.
     """
     config.check()
@@ -70,7 +71,7 @@ def preview(config: TrainConfig) -> str:
     if config.conditional:
         lines.append(f"{len(sizes)} classes: " + ", ".join(f"{name} ({size})" for name, size in sorted(sizes.items())))
     lines += [f"left out: {line}" for line in found.left_out]
-    return "\n".join(lines + problems)
+    return "\n".join([*lines, *problems, *estimate(config, len(sizes))])
 
 
 def _used(source: Source, config: TrainConfig) -> int:

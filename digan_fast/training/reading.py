@@ -70,6 +70,7 @@ def clips_of(config: TrainConfig, packed: Pack, videos: list[int] | None, proces
         processes.rank,
         processes.world,
         videos,
+        whole=config.judges_clips,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,24 +17,30 @@ from digan_fast.data.clips import Batch, Clips
 from digan_fast.data.feeding import Feed, workers_for
 from digan_fast.files import replacing
 from digan_fast.metrics.features.network import state_sha256
-from digan_fast.networks import Generator, discriminators
+from digan_fast.networks import discriminators, generators
 from digan_fast.processes import Processes, local_device
 from digan_fast.training.augment import DiffAugment
+from digan_fast.training.clip_loss import ClipLoss
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.draws import of_batch, part_of_batch, random_states, set_random_states
-from digan_fast.training.folder import LOG, SAMPLES, SNAPSHOT, STATE, kept_lines, resuming
+from digan_fast.training.folder import LOG, SAMPLES, SNAPSHOT, kept_lines
 from digan_fast.training.loss import Loss
+from digan_fast.training.states import STATE, resuming, save_state
 
 G_INTERVAL = 4
 D_INTERVAL = 16
 BETAS = (0.0, 0.99)
 SAMPLE_VIDEOS = 6
 SAMPLE_FRAMES = 8
+SAMPLE_RATE = 16.0
 
 
-def lazy_adam(parameters: Iterator[nn.Parameter], lr: float, interval: int) -> torch.optim.Adam:
-    """Adam for a network that is regularised every ``interval`` steps (arXiv 1912.04958, appendix B)."""
-    ratio = interval / (interval + 1)
+def lazy_adam(parameters: Iterator[nn.Parameter], lr: float, interval: int | None) -> torch.optim.Adam:
+    """Adam for a network that is regularised every ``interval`` steps (arXiv 1912.04958, appendix B).
+
+    ``interval``: None for a network that is not regularised.
+    """
+    ratio = 1.0 if interval is None else interval / (interval + 1)
     betas = (BETAS[0] ** ratio, BETAS[1] ** ratio)
     return torch.optim.Adam(parameters, lr=lr * ratio, betas=betas, eps=1e-8)
 
@@ -55,11 +62,13 @@ def sanitise_gradients(network: nn.Module) -> None:
 
 
 @dataclass
-class _Phase:
+class Phase:
     name: str
     network: nn.Module
     optimiser: torch.optim.Adam
     interval: int
+    # Of a regulariser that is due every ``interval`` steps, the factor that makes up for the others.
+    gain: float = 1.0
 
 
 class Run:
@@ -74,40 +83,48 @@ class Run:
         self.config = config
         self.clips = clips
         self.batch, lr, self.ema_kimg, _ = config.schedule()
+        recipe = config.recipe()
+        d_lr = lr if recipe.d_lr is None else recipe.d_lr
         self.at_once = config.at_once(self.processes.world)
         self.device = config.torch_device()
         if self.processes.world > 1:
             self.device = local_device(self.device)
         torch.manual_seed(config.seed)
-        self.G = Generator(**config.generator_kwargs(clips.c_dim)).to(self.device)
+        self.G: Any = generators.named(config.generator)(**config.generator_kwargs(clips.c_dim)).to(self.device)
         discriminator = discriminators.named(config.discriminator)
         self.D = discriminator(**config.discriminator_kwargs(clips.c_dim)).to(self.device)
         self.D.set_precision(config.d_precision)
-        self.G.synthesis.checkpoint = config.checkpoint
+        if config.checkpoint:
+            self.G.synthesis.checkpoint = True
         self.G_ema = copy.deepcopy(self.G).eval().requires_grad_(False)
         self.G.set_precision(config.g_precision)
         self.networks = {"G": self.G, "D": self.D, "G_ema": self.G_ema}
-        g_optimiser = lazy_adam(self.G.parameters(), lr, G_INTERVAL)
-        d_optimiser = lazy_adam(self.D.parameters(), lr, D_INTERVAL)
+        # DIGAN's optimisers are those of its regularisers even without them, as published.
+        lazy = not config.judges_clips
+        g_optimiser = lazy_adam(self.G.parameters(), lr, G_INTERVAL if lazy else None)
+        d_optimiser = lazy_adam(self.D.parameters(), d_lr, D_INTERVAL if lazy or recipe.r1_gamma > 0 else None)
         self.optimisers = {"G": g_optimiser, "D": d_optimiser}
-        self.loss = Loss(
-            self.G.mapping,
-            self.G.synthesis,
-            self.D,
-            w_dim=self.G.w_dim,
-            augment=DiffAugment(config.augment),
-            r1_gamma=config.r1_gamma,
-            style_mixing_prob=config.style_mixing,
-            pl_weight=config.path_length,
+        parts = (self.G.mapping, self.G.synthesis, self.D, self.G.w_dim)
+        augment = DiffAugment(config.augment)
+        options: dict[str, Any] = {
+            "r1_gamma": recipe.r1_gamma,
+            "style_mixing_prob": config.style_mixing,
+            "pl_weight": config.path_length,
+            "adversarial": recipe.loss,
+        }
+        self.loss = (
+            ClipLoss(*parts, clip_length=config.clip_length, augment=augment, **options)
+            if config.judges_clips
+            else Loss(*parts, augment=augment, **options)
         )
-        # What forward passes move towards the mean of their batch: that of paths, and the mapping's of w.
-        self._means = [self.loss.pl_mean, *self.G.mapping.buffers()]
-        self.phases = [_Phase("Gmain", self.G, g_optimiser, 1)]
+        # What forward passes move towards the mean of their batch: that of paths, and the generator's.
+        self._means = [self.loss.pl_mean, *self.G.running_means()]
+        self.phases = [Phase("Gmain", self.G, g_optimiser, recipe.d_steps)]
         if config.path_length > 0:
-            self.phases.append(_Phase("Greg", self.G, g_optimiser, G_INTERVAL))
-        self.phases.append(_Phase("Dmain", self.D, d_optimiser, 1))
-        if config.r1_gamma > 0:
-            self.phases.append(_Phase("Dreg", self.D, d_optimiser, D_INTERVAL))
+            self.phases.append(Phase("Greg", self.G, g_optimiser, G_INTERVAL, gain=G_INTERVAL))
+        self.phases.append(Phase("Dmain", self.D, d_optimiser, 1))
+        if recipe.r1_gamma > 0:
+            self.phases.append(Phase("Dreg", self.D, d_optimiser, D_INTERVAL, gain=D_INTERVAL))
         # Whether the average's window grows with the pairs seen; it does not if the run starts from an average.
         self.average_ramps = True
         self.steps = 0
@@ -126,13 +143,7 @@ class Run:
         for phase in self.phases:
             if self.steps % phase.interval:
                 continue
-            other = self.D if phase.network is self.G else self.G
-            other.requires_grad_(False)
-            phase.network.requires_grad_(True)
-            phase.optimiser.zero_grad(set_to_none=True)
-            report |= self._accumulate(phase, real, real_c)
-            sanitise_gradients(phase.network)
-            phase.optimiser.step()
+            report |= self.train_phase(phase, real, real_c)
         # The window counts the pairs before this step, so the first average is the network itself.
         window = self.ema_kimg * 1000
         if self.average_ramps:
@@ -142,7 +153,21 @@ class Run:
         self.pairs += self.batch
         return self.processes.mean(report)
 
-    def _accumulate(self, phase: _Phase, real: Tensor, real_c: Tensor) -> dict[str, float]:
+    def train_phase(self, phase: Phase, real: Tensor, real_c: Tensor) -> dict[str, float]:
+        """One step of the phase's optimiser; the terms of this process's losses."""
+        other = self.D if phase.network is self.G else self.G
+        other.requires_grad_(False)
+        phase.network.requires_grad_(True)
+        phase.optimiser.zero_grad(set_to_none=True)
+        advance: Any = getattr(phase.network, "advance", None)
+        if advance is not None:
+            advance()
+        report = self._accumulate(phase, real, real_c)
+        sanitise_gradients(phase.network)
+        phase.optimiser.step()
+        return report
+
+    def _accumulate(self, phase: Phase, real: Tensor, real_c: Tensor) -> dict[str, float]:
         """Gives a phase's gradients, and the running means, the mean of what they are for each part of the batch.
 
         Returns the terms of this process's losses.
@@ -159,7 +184,7 @@ class Run:
             with part_of_batch(self.processes.rank + world * micro, world * count):
                 z = of_batch(lambda rows: torch.randn(rows, self.G.z_dim), self.at_once).to(self.device)
                 c = real_c[micro::count]
-                self.loss.accumulate_gradients(phase.name, real[micro::count], c, z, c, phase.interval / count)
+                self.loss.accumulate_gradients(phase.name, real[micro::count], c, z, c, phase.gain / count)
             for total, mean in zip(after, self._means, strict=True):
                 total.add_(mean / count)
             for name, term in self.loss.report.items():
@@ -201,25 +226,43 @@ class Run:
         self.terms.clear()
         return line
 
-    def samples(self) -> Tensor:
-        """A sheet, uint8 [3, H, W]: a row for each of a few fixed latents, a column for each moment."""
+    def samples(self, count: int) -> Tensor:
+        """Videos of a few fixed latents by the averaged weights, uint8 [V, T, 3, R, R], at ``count`` times from 0 to 1.
+
+        A grid generator makes only clips of the length that it is trained on, of which these are the nearest frames.
+        """
         generator = torch.Generator().manual_seed(0)
         z = torch.randn(SAMPLE_VIDEOS, self.G.z_dim, generator=generator).to(self.device)
         z_motion = torch.randn(SAMPLE_VIDEOS, self.G.w_dim, generator=generator).to(self.device)
         c = torch.zeros(SAMPLE_VIDEOS, self.clips.c_dim, device=self.device)
         if self.clips.c_dim:
             c[torch.arange(SAMPLE_VIDEOS), torch.arange(SAMPLE_VIDEOS) % self.clips.c_dim] = 1
-        times = torch.linspace(0, 1, SAMPLE_FRAMES, device=self.device).repeat(SAMPLE_VIDEOS)
         with torch.no_grad():
             ws = self.G_ema.mapping(z, c)
+            if self.config.generator != "digan":
+                length = self.config.clip_length
+                chosen = torch.linspace(0, length - 1, count).round().long()
+                return video.to_uint8(self.G_ema.synthesis.clips(ws, z_motion, length)[:, chosen]).cpu()
+            times = torch.linspace(0, 1, count, device=self.device).repeat(SAMPLE_VIDEOS)
             img = self.G_ema.synthesis(ws, times.view(-1, 1, 1, 1), z_motion, noise_mode="const")
-        frames = video.to_uint8(img).cpu()
-        return video.sheet(frames.unflatten(0, (SAMPLE_VIDEOS, SAMPLE_FRAMES)))
+        return video.to_uint8(img).cpu().unflatten(0, (SAMPLE_VIDEOS, count))
 
-    def save(self) -> None:
-        """Saves the snapshot, the sample sheet and the state to resume from, each atomically."""
+    def save(self) -> Path:
+        """Saves the snapshot, the samples and the state to resume from, each atomically; the path of the sheet.
+
+        Raises RuntimeError, and saves nothing, if a weight is not finite.
+        """
         folder = Path(self.config.out)
-        video.write_image(folder / SAMPLES / f"{self.pairs:09d}.png", self.samples())
+        for name, net in self.networks.items():
+            wrong = next((key for key, tensor in net.state_dict().items() if not bool(tensor.isfinite().all())), None)
+            if wrong is not None:
+                raise RuntimeError(
+                    f"batch {self.steps}: {name}.{wrong} is not finite, so the run stops; what was saved last remains"
+                )
+        sheet = folder / SAMPLES / f"{self.pairs:09d}.png"
+        video.write_image(sheet, video.sheet(self.samples(SAMPLE_FRAMES)))
+        if self.config.sample_frames:
+            self._save_video(sheet.with_suffix(".mp4" if importlib.util.find_spec("av") else ".gif"))
         training_set = {"classes": self.clips.classes} if self.clips.classes else {}
         snapshot.save(folder / SNAPSHOT, {**self.networks, "training_set": training_set})
         state: dict[str, Any] = {name: net.state_dict() for name, net in self.networks.items()}
@@ -234,8 +277,14 @@ class Run:
             "torch_rng": torch.get_rng_state(),
             "device_rng": random_states(self.device)[1:],
         }
-        with replacing(folder / STATE) as part:
-            torch.save(state, part)
+        save_state(folder, state, self.config.keep)
+        return sheet
+
+    def _save_video(self, path: Path) -> None:
+        """The samples side by side, three to a row, at 16 frames per second."""
+        videos = self.samples(self.config.sample_frames)
+        rows = torch.cat([torch.cat(videos[row : row + 3].unbind(), dim=-1) for row in (0, 3)], dim=-2)
+        video.write(path, rows.unbind(), SAMPLE_RATE)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continues from a state as if there had been no interruption; drops later lines of the log.

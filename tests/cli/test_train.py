@@ -13,6 +13,7 @@ import tyro
 
 from digan_fast import load, snapshot, video
 from digan_fast.cli.presentation import presented
+from digan_fast.training.comparing import differences
 from digan_fast.training.config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,7 +75,7 @@ def test_the_shipped_snapshot_matches_its_page():
     words = shlex.split(command[1].replace("\\\n", " "))
     config = tyro.cli(presented(TrainConfig), args=words, config=(tyro.conf.FlagCreatePairsOff,))
     recorded = json.loads((ROOT / "digan_fast" / "assets" / "rabbit.json").read_text())
-    assert config.differences(recorded) == []
+    assert differences(config, recorded) == []
     assert config.kimg == recorded["kimg"]
     assert shipped.G_ema.init_kwargs == json.loads(json.dumps({**config.generator_kwargs(0), "ours": True}))
 

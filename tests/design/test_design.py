@@ -19,7 +19,18 @@ CPP = sorted(path for path in (ROOT / "csrc").rglob("*") if path.suffix in {".cp
 
 # Imports run from later parts to earlier ones, or within a part.
 ROOMS = (
-    ("files", "config_references", "precision", "devices", "threads", "processes", "tensor_files", "levels", "_C"),
+    (
+        "files",
+        "config_references",
+        "precision",
+        "devices",
+        "threads",
+        "heartbeat",
+        "processes",
+        "tensor_files",
+        "levels",
+        "_C",
+    ),
     ("video",),
     ("reference",),
     ("dispatch", "transforms", "tiling", "kernels"),

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from digan_fast import Discriminator, Snapshot, load, save, snapshot
 from digan_fast.networks import discriminators
 from digan_fast.networks.discriminators import Head
+from digan_fast.networks.reduction import side_of
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.curves import plot
 from digan_fast.training.loop import train
@@ -107,11 +108,19 @@ def test_files_without_a_name_have_digan_s_discriminator(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("kind", discriminators.kinds())
 def test_every_discriminator_implements_the_protocol(kind: str, tmp_path: Path) -> None:
-    """Is created for training, judges pairs, has a gradient of R1, changes precision, and is saved and loaded."""
+    """Is created for training, judges pairs or clips, has a gradient of R1 and precisions, is saved and loaded."""
     made = discriminators.named(kind)
     D = made(**made.training_kwargs(img_resolution=8, img_channels=3, c_dim=0, channel_base=64, channel_max=8, group=2))
-    pairs = torch.randn(2, 7, 8, 8, requires_grad=True)
-    for head in D(pairs).heads(pairs).values():
+    if discriminators.judges_clips(kind):
+        shown = {
+            name: torch.randn(2, view.frames or 3, 3, *[side_of(view.reduction, 8)] * 2, requires_grad=True)
+            for name, view in D.views.items()
+        }
+        heads = [D(part, None, head=name).heads(part) for name, part in shown.items()]
+    else:
+        pairs = torch.randn(2, 7, 8, 8, requires_grad=True)
+        heads = [D(pairs).heads(pairs)]
+    for head in [head for each in heads for head in each.values()]:
         assert head.logits.shape[1:] == (1,)
         assert torch.autograd.grad(head.logits.sum(), head.penalised, retain_graph=True)[0].isfinite().all()
     with pytest.raises(ValueError, match="int4"):

@@ -25,6 +25,7 @@ SMALL = {
     "kimg": 0.04,
     "tick_kimg": 0.008,
     "snapshot_kimg": 0.02,
+    "sample_frames": 0,
 }
 
 

@@ -19,6 +19,7 @@ from digan_fast.networks import Discriminator, Generator
 from digan_fast.networks.config import coordinate_config
 from digan_fast.training import augment, loop
 from digan_fast.training import run as run_module
+from digan_fast.training.comparing import differences
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.loop import train
 from digan_fast.training.loss import Loss
@@ -36,16 +37,26 @@ def test_a_run_leaves_its_files(config: TrainConfig) -> None:
         "samples/000000020.png",
         "samples/000000040.png",
         "snapshot.safetensors",
+        "state.1.pt",
         "state.pt",
     }
     lines = log(config)
     assert [line["pairs"] for line in lines] == [8, 16, 24, 32, 40]
-    assert {"loss/G", "loss/D_fake", "loss/D_real", "r1/motion", "r1/image", "seconds", "waiting"} <= lines[0].keys()
+    assert {
+        "loss/G",
+        "loss/D_fake",
+        "loss/D_real",
+        "r1/motion",
+        "r1/image",
+        "seconds",
+        "seconds_left",
+        "waiting",
+    } <= lines[0].keys()
     snapshot = load(path)
     assert snapshot.G is not None
     assert snapshot.D is not None
     assert snapshot.G_ema(torch.randn(1, 8), timesteps=3)[0].shape == (3, 3, 8, 8)
-    assert config.differences(json.loads((config.out / "config.json").read_text())) == []
+    assert differences(config, json.loads((config.out / "config.json").read_text())) == []
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(config: TrainConfig) -> None:
@@ -57,7 +68,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(config: TrainConfig) -> None:
         file.write('{"pairs": 24, "seconds": 1}\n{"pairs": 2')
     resumed = load(train(replace(parts, resume=True))).G_ema.state_dict()
     assert all(torch.equal(resumed[name], value) for name, value in whole.items())
-    own = [{k: v for k, v in line.items() if k not in ("seconds", "waiting")} for line in log(parts)]
+    own = [{k: v for k, v in line.items() if k not in ("seconds", "seconds_left", "waiting")} for line in log(parts)]
     assert [line["pairs"] for line in own] == [8, 16, 20, 24, 32, 40]
 
 

@@ -36,7 +36,7 @@ def packed(root: Path, out: Path, layout: Layout | None = None, **options: Any) 
 
 
 def values(config: TrainConfig) -> list[dict[str, float]]:
-    return [{k: v for k, v in line.items() if k not in ("seconds", "waiting")} for line in log(config)]
+    return [{k: v for k, v in line.items() if k not in ("seconds", "seconds_left", "waiting")} for line in log(config)]
 
 
 def config_of(data: Path, out: str, **changes: Any) -> TrainConfig:

@@ -1,0 +1,42 @@
+"""Clips on a grid and as INRs, over frames and sides; what discriminators judge of a clip, and how long they take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bench import memory
+from bench.discriminators import KINDS, in_child, judged, judges
+from bench.harness import Effort, Form, Row, race, report
+
+
+@pytest.mark.skipif(memory.why_not() is not None, reason=memory.why_not() or "")
+def test_generators(benchmark: Any, quick: bool) -> None:
+    found: list[dict[str, Any]] = []
+    benchmark.pedantic(lambda: found.extend(clip for kind in KINDS for clip in in_child(kind, quick)), rounds=1)
+    benchmark.extra_info["generators"] = found
+    inr, grid = ({(clip["frames"], clip["side"]): clip for clip in found if clip["kind"] == kind} for kind in KINDS)
+    rows = []
+    for frames, side in inr:
+        work = f"{frames} frames at {side}², a quarter of the channels"
+        own, other = inr[frames, side], grid[frames, side]
+        rows.append(Row(work, "grid generator, time of the INR's", other["seconds"] / own["seconds"], "×"))
+        rows.append(Row(work, "grid generator, memory of the INR's", other["bytes"] / max(own["bytes"], 1), "×"))
+    report(benchmark, rows)
+
+
+def test_discriminators(benchmark: Any, quick: bool, effort: Effort) -> None:
+    frames, side = (4, 16) if quick else (16, 128)
+    kinds = judges(frames, side, quick)
+    times = race(benchmark, [Form(name, judge.run) for name, judge in kinds.items()], Effort(effort.rounds, 0.0))
+    work = f"a clip of {frames} frames at {side}², a quarter of the channels"
+    rows = []
+    for name, judge in kinds.items():
+        rows.append(Row(work, f"{name}, of the clip's pixels", judge.pixels / (frames * side**2), "%"))
+        if name != "3-D":
+            rows.append(Row(work, f"{name}, of the 3-D discriminator's time", times.ratio(name, "3-D"), "%"))
+    for count, shown in ((48, 8), (16, 8), (16, 2)):
+        part = judged(count, 128, shown) / (count * 128**2)
+        rows.append(Row(f"a clip of {count} frames at 128²", f"pixels that D_S + D_T save, k = {shown}", 1 - part, "%"))
+    report(benchmark, rows)

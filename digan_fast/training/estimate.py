@@ -1,0 +1,96 @@
+"""What a run would take, from a few steps with random pictures, for ``--dry-run``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, replace
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from digan_fast import devices
+from digan_fast.training.config import TrainConfig
+from digan_fast.training.operations import OperationCounter
+from digan_fast.training.run import Run
+
+STEPS: Final = 3
+# Pairs of a measured step on a CPU, where their number changes a pair's time little.
+_FEW: Final = 4
+
+
+@dataclass(frozen=True)
+class _Classes:
+    """In place of the clips of a run: how many classes they have."""
+
+    c_dim: int
+    classes: tuple[str, ...] = ()
+
+
+def estimate(config: TrainConfig, classes: int) -> list[str]:
+    """Lines with the parameters of the networks, and the memory, operations and time of a step.
+
+    Every phase is computed :data:`STEPS` times, after one that is not timed, and weighs as often as it is due.  Torch's
+    random state is left as it was.
+    """
+    batch, at_once = config.schedule()[0], config.at_once(1)
+    device = config.torch_device()
+    pairs = at_once if device.type == "cuda" else min(at_once, _FEW)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        run = Run(replace(config, batch=pairs, batch_per_process=None), _Classes(classes))  # type: ignore[arg-type]
+        real, labels = _pictures(config, classes, pairs, device)
+        operations = seconds = 0.0
+        for phase in run.phases:
+            with OperationCounter() as counter:
+                run.train_phase(phase, real, labels)
+            operations += counter.total / phase.interval
+            _wait(device)
+            begun = time.perf_counter()
+            for _ in range(STEPS):
+                run.train_phase(phase, real, labels)
+            _wait(device)
+            seconds += (time.perf_counter() - begun) / STEPS / phase.interval
+        memory = _memory(device)
+    rate = pairs / seconds
+    of = "clips" if config.judges_clips else "pairs"
+    sizes = ", ".join(
+        f"{name} {_parameters(net) / 1e6:.2f} million" for name, net in run.networks.items() if name != "G_ema"
+    )
+    return [
+        f"parameters: {sizes}",
+        f"memory: {memory / 2**20:.0f} MiB at most, with {pairs} {of} at once" if memory else "memory: not known here",
+        f"operations: {operations / pairs * batch / 1e12:.3g} TFLOP in a step of {batch} {of}",
+        f"speed: {rate:.3g} {of} per second on {devices.described(device)}, from {STEPS} steps of {pairs}",
+        f"time: {config.kimg * 1000 / rate / 3600:.3g} hours for {config.kimg:g} thousand {of}",
+    ]
+
+
+def _pictures(config: TrainConfig, classes: int, pairs: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    side = config.resolution
+    shape = (config.clip_length, 3, side, side) if config.judges_clips else (7, side, side)
+    labels = torch.zeros(pairs, classes)
+    if classes:
+        labels[:, 0] = 1
+    return torch.rand(pairs, *shape).mul_(2).sub_(1).to(device), labels.to(device)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _memory(device: torch.device) -> int:
+    """The peak of the device's memory, or of this process's; 0 if the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows.
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
