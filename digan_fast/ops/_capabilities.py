@@ -52,6 +52,7 @@ TABLE = {
         for backend in ("cuda", "triton")
     },
 }
+TABLE["triton"]["coord_mlp"] = Capability(_WIDE, tuple(MLP_ACTIVATIONS))
 
 
 def why_not(op: str, backend: str, activation: str, **tensors: Tensor | None) -> str | None:

@@ -1,7 +1,8 @@
 """``digan_fast::coord_mlp``: coordinate MLPs whose activations are never stored, forward or backward.
 
 The arguments, shapes and formula are those of :mod:`digan_fast.reference.coord_mlp`.  On a CPU the backward computes a
-strip of points again; elsewhere calls with gradients are chains of ``linear_act``.
+strip of points again; elsewhere calls with gradients are chains of ``linear_act``, and those without run in one kernel if
+the network fits, else layer by layer.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from digan_fast import dispatch, transforms
 from digan_fast.ops._capabilities import unknown, why_not
 from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr, wide
 from digan_fast.ops._registry import define, recompose
+from digan_fast.ops._triton import lazily
 from digan_fast.ops.linear_act import linear_act
 from digan_fast.precision import PRECISIONS
 from digan_fast.reference import coord_mlp as reference
@@ -138,20 +140,33 @@ def _native_backward(grad: Tensor, coordinates: Tensor, *rest: Any) -> list[Tens
     ]
 
 
-def _why_not_native(coordinates: Tensor, *rest: Any) -> str | None:
+def _why_not(backend: str, coordinates: Tensor, *rest: Any) -> str | None:
     names = [f"{name}[{i}]" for name in ("weights", *_VECTORS) for i in range(len(rest[0]))]
     tensors = dict(zip(["coordinates", *names], _flat(coordinates, rest[: reference.LISTS]), strict=True))
-    activations, precision = rest[reference.LISTS], rest[reference.LISTS + 4]
+    return why_not("coord_mlp", backend, unknown("coord_mlp", backend, rest[reference.LISTS]), **tensors)
+
+
+def _why_not_native(*args: Any) -> str | None:
+    precision = args[-1]
     if precision not in PRECISIONS:
         return f"it has no products in {precision}"
-    return why_not("coord_mlp", "native", unknown("coord_mlp", "native", activations), **tensors)
+    return _why_not("native", *args)
+
+
+def _why_not_triton(coordinates: Tensor, *rest: Any) -> str | None:
+    if (reason := _why_not("triton", coordinates, *rest)) is not None:
+        return reason
+    from digan_fast.kernels import coord_mlp as kernels
+
+    return kernels.why_not(*rest)
 
 
 def _why_not_native_backward(grad: Tensor, *rest: Any) -> str | None:
-    return _why_not_native(*rest) or why_not("coord_mlp", "native", "linear", grad=grad)
+    return _why_not_native(*rest[:-1]) or why_not("coord_mlp", "native", "linear", grad=grad)
 
 
 dispatch.register("coord_mlp", "native", _native, _why_not_native)
+dispatch.register("coord_mlp", "triton", lazily("coord_mlp"), _why_not_triton)
 dispatch.register("coord_mlp_backward", "native", _native_backward, _why_not_native_backward)
 
 
