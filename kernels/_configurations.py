@@ -94,7 +94,7 @@ if (3, 7) <= VERSION < (3, 9):
 _MLPS: dict[tuple[int, str], Tile] = {
     **{(arch, "half"): Tile(16, 256, 64, 8, 1) for arch in (80, 120)},
     **{(arch, "half"): Tile(64, 256, 64, 8, 1) for arch in (90, 100)},
-    **{(arch, "exact"): Tile(16, 128, 32, 8, 1) for arch in (80, 90, 100, 120)},
+    **{(arch, "exact"): Tile(16, 128, 32, 4, 1) for arch in (80, 90, 100, 120)},
 }
 # Classes on which rendering uses that kernel.  Each tile reads a layer's weights from L2 again: 256 KiB per layer and
 # 128 pixels, for 128 KiB of activations not stored or loaded.  On sm_80 and sm_120 more than 16 pixels spill: 1 MiB.

@@ -297,6 +297,7 @@ def _forward(
     TILE_ROWS: tl.constexpr, PARTS: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
     m, _column, sample = block_of(points, 1, TILE_ROWS, 1)
+    sets = sample * 0 + sets  # in 64 bits, as places in the rows
     exists = m < points
     x = coordinates + (sample * own_coordinates * points + m) * dimensions
     FIRST: tl.constexpr = RUNS[0]
@@ -395,9 +396,10 @@ def _tile(runs: Sequence[Run], encoded: bool, points: int) -> _configurations.Ti
     dtype = torch.bfloat16 if _operand_bytes(runs, encoded) == 2 else torch.float32
     entry = _configurations.tile("mlp", dtype, "ieee", 1 << 30, 1 << 30, 1 << 30)
     rows = min(MOST_ROWS, entry.rows * entry.columns // width)
-    return replace(entry, rows=rows, columns=width, depth=width if width <= entry.depth else width // 4).fitted(
-        points, width, width
-    )
+    depth = width if width <= entry.depth else width // 4
+    # With more than four warps a thread would load less than 16 bytes of a part's weights.
+    warps = entry.warps if width == entry.columns else min(4, entry.warps)
+    return replace(entry, rows=rows, columns=width, depth=depth, warps=warps).fitted(points, width, width)
 
 
 def _row(

@@ -333,7 +333,8 @@ def _real_mlp(width: int) -> Callable[[torch.dtype], list[tuple[str, list[Any]]]
     def make(dtype: torch.dtype) -> list[tuple[str, list[Any]]]:
         from mlps import siren
 
-        return [("coord_mlp", siren(64, 16384, width, 2, str(dtype).removeprefix("torch.")))]
+        points, *rest = siren(64, 16384, width, 2, str(dtype).removeprefix("torch."))
+        return [("coord_mlp", [points.repeat(64, 1, 1), *rest])]
 
     return make
 
