@@ -1,8 +1,8 @@
 """``digan_fast::coord_mlp``: coordinate MLPs whose activations are never stored, forward or backward.
 
 The arguments, shapes and formula are those of :mod:`digan_fast.reference.coord_mlp`.  On a CPU the backward computes a
-strip of points again; elsewhere calls with gradients are chains of ``linear_act``, and those without run in one kernel if
-the network fits, else layer by layer.
+strip of points again; elsewhere calls with gradients are chains of ``linear_act``, and those without are one Triton
+kernel, or the formula layer by layer if the network does not fit.
 """
 
 from __future__ import annotations
