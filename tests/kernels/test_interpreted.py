@@ -53,6 +53,11 @@ def test_coordinate_mlps(name: str, precision: str) -> None:
     check_mlp(kernel("coord_mlp"), mlp(name, precision), precision)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_like_layers_of_a_coordinate_mlp_are_a_loop(precision: str) -> None:
+    check_mlp(kernel("coord_mlp"), siren(2, 20, 24, 3, precision), precision)
+
+
 @pytest.mark.parametrize(("width", "precision"), [(128, "float32"), (256, "bfloat16")])
 def test_the_widest_coordinate_mlps(width: int, precision: str) -> None:
     """A tile of more channels does not fit, and the op says why."""
