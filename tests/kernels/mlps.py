@@ -44,6 +44,13 @@ def arguments(x: Tensor, layers: Sequence[MLPLayer], *features: Tensor, precisio
     return [seen[0], *map(list, seen[1:lists]), *seen[lists:]]
 
 
+def on_a_device(args: Sequence[Any], device: str) -> list[Any]:
+    def moved(each: Any) -> Any:
+        return each.to(device) if isinstance(each, Tensor) else each
+
+    return [list(map(moved, each)) if isinstance(each, list) else moved(each) for each in args]
+
+
 def mlp(name: str, precision: str) -> list[Any]:
     sets, points, dimensions, widths, activations, skips, frequencies, shared = MLPS[name]
     torch.manual_seed(0)
