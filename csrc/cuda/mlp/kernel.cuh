@@ -26,8 +26,9 @@ struct MlpPlace {
                 static_cast<int>(threadIdx.x / 32), static_cast<int>(threadIdx.x % 32)};
     }
     __device__ __forceinline__ const float* coordinates(const MlpParams& p, int pixel) const {
-        const std::int64_t point = min(first + pixel, p.points - 1);
-        return p.coordinates + ((p.own_coordinates ? sample * p.points : 0) + point) * p.dimensions;
+        const std::int64_t begin = (p.own_coordinates ? sample * p.points : 0) + first;
+        const int last = static_cast<int>(min(p.points - first, std::int64_t{Tile::kPixels})) - 1;
+        return p.coordinates + begin * p.dimensions + min(pixel, last) * p.dimensions;
     }
     // The pixel that the thread holds in row `half` of row tile i.
     __device__ __forceinline__ int pixel(int i, int half) const {
@@ -35,19 +36,22 @@ struct MlpPlace {
     }
 };
 
-// visit(column, sums of the thread's pixels in it) for each of the thread's columns.
+// visit(column, row tile, half, sum) for each of the thread's sums, row tile by row tile: all at
+// once would spill.
 template <class Tile, class Visit>
 __device__ __forceinline__ void visit_sums(StageSums<Tile>& sums, const MlpPlace<Tile>& place,
                                            Visit&& visit) {
 #pragma unroll
-    for (int group = 0; group < Tile::kGroups; ++group) {
-        const int first = Tile::column(place.warp, group, place.lane);
+    for (int i = 0; i < Tile::kRowTiles; ++i) {
 #pragma unroll
-        for (int i = 0; i < Tile::kRowTiles; ++i)
+        for (int group = 0; group < Tile::kGroups; ++group) {
+            const int first = Tile::column(place.warp, group, place.lane);
 #pragma unroll
             for (int half = 0; half < 2; ++half)
                 visit_columns<Tile>(sums, group, i, half,
                                     [&](int e, float& sum) { visit(first + e, i, half, sum); });
+        }
+        __syncwarp();
     }
 }
 
@@ -72,11 +76,10 @@ __device__ __forceinline__ void add_coordinates(StageSums<Tile>& sums, const Mlp
     }
 }
 
-// act(γ∘(z + b) + β), and what the layer `next` makes of its inputs, or null.
+// act(γ∘(z + b) + β).
 template <class Tile>
 __device__ __forceinline__ void finish(StageSums<Tile>& sums, const MlpPlace<Tile>& place,
-                                       Activation activation, const float* tables,
-                                       const float* next) {
+                                       Activation activation, const float* tables) {
     constexpr int kWidth = Tile::kWidth;
     visit_sums<Tile>(sums, place, [&](int column, int, int, float& sum) {
         sum = fmaf(sum + tables[kBias * kWidth + column], tables[kScale * kWidth + column],
@@ -106,9 +109,16 @@ __device__ __forceinline__ void finish(StageSums<Tile>& sums, const MlpPlace<Til
         default:
             apply([](float z) { return mlp_activated(z, kGauss); });
     }
-    if (!next) return;
+}
+
+// What a layer makes of its inputs.
+template <class Tile>
+__device__ __forceinline__ void modulate(StageSums<Tile>& sums, const MlpPlace<Tile>& place,
+                                         const float* tables) {
+    constexpr int kWidth = Tile::kWidth;
     visit_sums<Tile>(sums, place, [&](int column, int, int, float& sum) {
-        sum = fmaf(sum, next[kInputScale * kWidth + column], next[kInputShift * kWidth + column]);
+        sum =
+            fmaf(sum, tables[kInputScale * kWidth + column], tables[kInputShift * kWidth + column]);
     });
 }
 
@@ -224,28 +234,29 @@ __global__ void __launch_bounds__(StageTile<Dtype, Width>::kThreads)
     DIGAN_FAST_DYNAMIC_SHARED(smem);
     const auto place = MlpPlace<Tile>::of_block(p);
     const Activations<Tile> tile(smem);
-    const float* const own = p.tables + place.sample * p.table_stride;
     WeightPipeline<Tile, Slots> weights(smem + Tile::kActivationBytes,
                                         p.packed + place.sample * p.packed_stride, p.steps);
+    // Layers and tables are found again for each use: registers are scarce.
     const auto tables = [&](int n) {
-        return n < p.count ? own + p.layers[n].tables : static_cast<const float*>(nullptr);
+        return p.tables + place.sample * p.table_stride + p.layers[n].tables;
     };
-    const int products = p.few ? p.count - 1 : p.count;
     StageSums<Tile> sums;
-    for (int n = 0; n < products; ++n) {
-        const MlpLayer layer = p.layers[n];
+    for (int n = 0; n < p.products; ++n) {
+        const MlpLayer& layer = p.layers[n];
         visit_sums<Tile>(sums, place, [](int, int, int, float& sum) { sum = 0.0f; });
         mainloop<Tile>(sums, tile, weights, layer.steps, place.lane);
         if (layer.feature_steps) {
             __syncthreads();
-            make_features<Tile>(p, place, tile, p.layers[0], own, tables(n) + kWidthTables * Width);
+            make_features<Tile>(p, place, tile, p.layers[0], tables(0),
+                                tables(n) + kWidthTables * Width);
             __syncthreads();
             mainloop<Tile>(sums, tile, weights, layer.feature_steps, place.lane);
         }
         add_coordinates<Tile>(sums, p, place, layer, tables(n));
-        finish<Tile>(sums, place, layer.activation, tables(n), tables(n + 1));
+        finish<Tile>(sums, place, layer.activation, tables(n));
         __syncthreads();
-        if (n + 1 == products) break;
+        if (n + 1 < p.count) modulate<Tile>(sums, place, tables(n + 1));
+        if (n + 1 == p.products) break;
         store_tile<Tile>(sums, tile, place);
         __syncthreads();
     }

@@ -50,7 +50,8 @@ struct MlpParams {
     const MlpLayer* layers;
     std::int64_t points, tiles;  // of a sample
     int count;
-    int steps;  // of all products
+    int products;  // all layers, or all but a last one that is a sum over the tile
+    int steps;     // of all products
     int dimensions;
     bool own_coordinates;
     bool few;  // the last layer is a sum over the tile

@@ -54,6 +54,7 @@ MlpPlan plan_mlp(const CoordMlpParams& p, Number low) {
     q.coordinates = p.coordinates;
     q.points = p.points;
     q.count = static_cast<int>(p.layers.size());
+    q.products = q.count - (q.few ? 1 : 0);
     q.dimensions = static_cast<int>(p.layers.front().inputs);
     q.own_coordinates = p.own_coordinates;
     const int step = kStepBytes / (plan.number == Number::float32 ? 4 : 2);
