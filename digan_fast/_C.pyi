@@ -267,6 +267,39 @@ def coord_mlp_cpu(
     layers: list[tuple[int, bool, int, int, int, int, int, int, int, int, float, bool, bool]],
     threads: int,
 ) -> None: ...
+def coord_mlp_cuda(
+    *,
+    coordinates: int,
+    own_coordinates: bool,
+    encoded: bool,
+    sets: int,
+    points: int,
+    layers: list[tuple[int, bool, int, int, int, int, int, int, int, int, float, bool, bool]],
+    low: int,
+    out: int,
+    workspace: int,
+    stream: int,
+) -> None: ...
+def coord_mlp_cuda_why_not(
+    *,
+    coordinates: int,
+    own_coordinates: bool,
+    encoded: bool,
+    sets: int,
+    points: int,
+    layers: list[tuple[int, bool, int, int, int, int, int, int, int, int, float, bool, bool]],
+    low: int,
+) -> str: ...
+def coord_mlp_cuda_workspace(
+    *,
+    coordinates: int,
+    own_coordinates: bool,
+    encoded: bool,
+    sets: int,
+    points: int,
+    layers: list[tuple[int, bool, int, int, int, int, int, int, int, int, float, bool, bool]],
+    low: int,
+) -> int: ...
 def cpu_features() -> list[str]: ...
 def cuda_info() -> dict[str, Any]: ...
 def fmm_weights_backward_cpu(

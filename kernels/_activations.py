@@ -68,6 +68,8 @@ def activated(z, ACTIVATION: tl.constexpr):
         y = _tanh(z)
     elif ACTIVATION == "sigmoid":
         y = _sigmoid(z)
+    elif ACTIVATION == "gauss":
+        y = tl.exp(-0.5 * z * z)
     elif ACTIVATION == "elu":
         y = tl.where(z > 0.0, z, _expm1(tl.minimum(z, 0.0)))
     elif ACTIVATION == "selu":

@@ -89,11 +89,18 @@ _RENDERS = {
 if (3, 7) <= VERSION < (3, 9):
     # Two stages spill with these versions.
     _RENDERS[90, "half"] = replace(_RENDERS[90, "half"], stages=1)
+# Coordinate MLPs: ``rows`` of the widest network, ``columns``; a narrower one has more.  ``depth`` is the most channels
+# that are not divided into four parts.
+_MLPS: dict[tuple[int, str], Tile] = {
+    **{(arch, "half"): Tile(16, 256, 64, 8, 1) for arch in (80, 120)},
+    **{(arch, "half"): Tile(64, 256, 64, 8, 1) for arch in (90, 100)},
+    **{(arch, "exact"): Tile(16, 128, 32, 4, 1) for arch in (80, 90, 100, 120)},
+}
 # Classes on which rendering uses that kernel.  Each tile reads a layer's weights from L2 again: 256 KiB per layer and
 # 128 pixels, for 128 KiB of activations not stored or loaded.  On sm_80 and sm_120 more than 16 pixels spill: 1 MiB.
 # Triton before 3.9 compiles it for sm_100 to a kernel that does nothing.
 FUSED = {90, 100} if VERSION >= (3, 9) else {90}
-TABLES = {"product": _PRODUCTS, "gradient": _GRADIENTS, "features": _FEATURES, "render": _RENDERS}
+TABLES = {"product": _PRODUCTS, "gradient": _GRADIENTS, "features": _FEATURES, "render": _RENDERS, "mlp": _MLPS}
 # Sums over pixels are split until there are about this many programs; an H100 has 132 multiprocessors.
 PROGRAMS = 264
 

@@ -92,16 +92,20 @@ def of_discriminators(name: str, dry: bool) -> Op:
     return Op(filtered, lambda: tensors()[:1], precisions=("float32", "bfloat16"))
 
 
-def coord_mlp(sets: int, points: int, width: int) -> Op:
+def coord_mlp(sets: int, points: int, width: int, precision: str = "float32") -> Op:
+    """A SIREN; lower precisions are the op's own, of float32 tensors."""
+
     def tensors() -> Sequence[Tensor]:
         return [torch.rand(points, 2) * 2 - 1, *(each for pair in siren(sets, width, 3) for each in pair)]
 
     def run(points: Tensor, *flat: Tensor) -> Tensor:
         layers: Layers = list(zip(flat[::2], flat[1::2], strict=True))
-        return ours(points, layers)
+        return ours(points, layers, precision)
 
     flops = 2.0 * points * sets * (2 * width + 3 * width + 2 * width**2)
-    return Op(run, tensors, flops, precisions=("float32", "tf32"))
+    if precision == "float32":
+        return Op(run, tensors, flops, precisions=("float32", "tf32"))
+    return Op(run, tensors, flops, tuple(range(len(tensors()))), (precision,))
 
 
 def ops(dry: bool) -> dict[str, Op]:
@@ -113,6 +117,7 @@ def ops(dry: bool) -> dict[str, Op]:
             "bias_act": of_discriminators("bias_act", dry),
             "upfirdn2d": of_discriminators("upfirdn2d", dry),
             "coord_mlp": coord_mlp(2, 64, 8),
+            "coord_mlp of float32 tensors": coord_mlp(2, 64, 8, "bfloat16"),
         }
     return {
         "linear_act 256 → 256, 16 frames of 128²": layer(16 * 128**2, 256, 256),
@@ -121,7 +126,10 @@ def ops(dry: bool) -> dict[str, Op]:
         "fmm_weights 4 × 512 × 768, rank 10": factors(4, 512, 768, 10),
         "bias_act, the discriminators' largest": of_discriminators("bias_act", dry),
         "upfirdn2d, the discriminators' largest": of_discriminators("upfirdn2d", dry),
+        # In float32 a kernel of its own holds 128 channels, with operands in bfloat16 256.
+        "coord_mlp, SIREN 3 × 128, 64 sets × 16,384 points": coord_mlp(64, 16_384, 128),
         "coord_mlp, SIREN 3 × 256, 64 sets × 16,384 points": coord_mlp(64, 16_384, 256),
+        "coord_mlp of float32 tensors, SIREN 3 × 256, 64 sets × 16,384 points": coord_mlp(64, 16_384, 256, "bfloat16"),
     }
 
 

@@ -1,28 +1,7 @@
-#include "digan_fast/coord_mlp.h"
-
-#include <algorithm>
-
-#include "fields.h"
+#include "coord_mlp_fields.h"
 
 namespace digan_fast {
 namespace {
-
-Fields<CoordMlpLayer> mlp_layer_fields() {
-    using Layer = CoordMlpLayer;
-    return {field("weight", &Layer::weight),
-            field("own_weights", &Layer::own_weights),
-            field("bias", &Layer::bias, Null::left_out),
-            field("scale", &Layer::scale, Null::left_out),
-            field("shift", &Layer::shift, Null::left_out),
-            field("input_scale", &Layer::input_scale, Null::left_out),
-            field("input_shift", &Layer::input_shift, Null::left_out),
-            field("outputs", &Layer::outputs),
-            field("inputs", &Layer::inputs),
-            field("activation", &Layer::activation),
-            field("omega", &Layer::omega),
-            field("skip", &Layer::skip),
-            field("bfloat16", &Layer::bfloat16)};
-}
 
 Fields<CoordMlpLayerGradient> mlp_layer_gradient_fields() {
     using Gradient = CoordMlpLayerGradient;
@@ -34,38 +13,13 @@ Fields<CoordMlpLayerGradient> mlp_layer_gradient_fields() {
             field("input_shift", &Gradient::input_shift, Null::left_out)};
 }
 
-void add_mlp_layer(CoordMlpParams& params, const CoordMlpLayer& layer) {
-    require_positive({{"outputs", layer.outputs}, {"inputs", layer.inputs}});
-    require_activation(layer.activation,
-                       {Activation::linear, Activation::relu, Activation::lrelu, Activation::tanh,
-                        Activation::sigmoid, Activation::sine, kGauss});
-    params.layers.push_back(layer);
-}
-
 void add_mlp_layer_gradient(CoordMlpBackwardParams& params, const CoordMlpLayerGradient& layer) {
     params.gradients.push_back(layer);
 }
 
 bool check_coord_mlp(const CoordMlpParams& params) {
-    require_extents({{"sets", params.sets}, {"points", params.points}});
-    require(!params.layers.empty(), "layers", "empty", "a layer or more");
-    require(!params.encoded || params.layers.size() > 1, "encoded", "true", "two layers or more");
-    require(!params.layers.front().bfloat16 && !params.layers.back().bfloat16, "bfloat16",
-            "true for the first or the last layer", "false");
     require_threads(params.threads);
-    for (std::size_t i = 0; i < params.layers.size(); ++i) {
-        const CoordMlpLayer& layer = params.layers[i];
-        require(!layer.skip || i > 0, "skip", "true for the first layer", "false");
-        const std::int64_t width = i ? params.layers[i - 1].outputs : layer.inputs;
-        const std::int64_t features = layer.skip ? network_inputs(params) : 0;
-        require(features <= layer.inputs && layer.inputs - features == width, "inputs",
-                std::to_string(layer.inputs),
-                "the outputs of the layer before, and with skip the network's inputs");
-        require_tensor("sets", {params.sets, layer.outputs, layer.inputs});
-        require_tensor("points",
-                       {params.sets, params.points, std::max(layer.outputs, layer.inputs)});
-    }
-    return params.sets > 0 && params.points > 0;
+    return check_mlp_network(params);
 }
 
 bool check_coord_mlp_backward(const CoordMlpBackwardParams& params) {
@@ -80,13 +34,8 @@ bool check_coord_mlp_backward(const CoordMlpBackwardParams& params) {
 void bind_coord_mlp(py::module_& m) {
     using Params = CoordMlpParams;
     using Backward = CoordMlpBackwardParams;
-    const Fields<Params> shared = {field("coordinates", &Params::coordinates),
-                                   field("own_coordinates", &Params::own_coordinates),
-                                   field("encoded", &Params::encoded),
-                                   field("sets", &Params::sets),
-                                   field("points", &Params::points),
-                                   list_field("layers", mlp_layer_fields(), add_mlp_layer),
-                                   field("threads", &Params::threads)};
+    const Fields<Params> shared =
+        mlp_network_fields() + Fields<Params>{field("threads", &Params::threads)};
     define<Params, void>(m, "coord_mlp_cpu", Fields<Params>{field("out", &Params::out)} + shared,
                          check_coord_mlp, [](Params& params) {
                              params.pause = check_signals;

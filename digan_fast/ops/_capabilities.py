@@ -44,6 +44,7 @@ TABLE = {
         backend: {
             "bias_act": Capability(NATIVE_DTYPES, tuple(ACTIVATIONS)),
             "coord_linear": Capability(NATIVE_DTYPES, _HOMOGENEOUS),
+            "coord_mlp": Capability(_WIDE, tuple(MLP_ACTIVATIONS)),
             "fmm_weights": Capability(NATIVE_DTYPES, MODULATIONS),
             "linear_act": Capability(NATIVE_DTYPES, _OF_PRODUCTS),
             "render": Capability(NATIVE_DTYPES, _OF_PRODUCTS),

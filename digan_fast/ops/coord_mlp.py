@@ -1,24 +1,30 @@
 """``digan_fast::coord_mlp``: coordinate MLPs whose activations are never stored, forward or backward.
 
 The arguments, shapes and formula are those of :mod:`digan_fast.reference.coord_mlp`.  On a CPU the backward computes a
-strip of points again; elsewhere calls with gradients are chains of ``linear_act``.
+strip of points again; elsewhere calls with gradients are chains of ``linear_act``, and those without are one Triton
+kernel, or the formula layer by layer if the network does not fit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from digan_fast import dispatch, transforms
+from digan_fast.ops import _cuda as _cuda_border
 from digan_fast.ops._capabilities import unknown, why_not
-from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, fresh, ptr, wide
+from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, NATIVE_DTYPES, fresh, ptr, wide
 from digan_fast.ops._registry import define, recompose
+from digan_fast.ops._triton import lazily
 from digan_fast.ops.linear_act import linear_act
 from digan_fast.precision import PRECISIONS
 from digan_fast.reference import coord_mlp as reference
+
+# (tensor or None, its name) → its address, or 0
+Address = Callable[[Any, str], int]
 
 _TENSORS = (
     "Tensor coordinates, Tensor[] weights, Tensor?[] biases, Tensor?[] scales, Tensor?[] shifts, "
@@ -69,8 +75,8 @@ def _numbers(activations: Sequence[str]) -> list[int]:
     return [len(NATIVE_ACTIVATIONS) if name == "gauss" else NATIVE_ACTIVATIONS.index(name) for name in activations]
 
 
-def _native_call(sets: int, *args: Any) -> tuple[dict[str, Any], list[Any]]:
-    """The arguments of both compiled functions, and tensors that must outlive the call."""
+def _call(sets: int, address: Address, *args: Any) -> tuple[dict[str, Any], list[Any]]:
+    """The arguments of the compiled functions, and tensors that must outlive the call."""
     coordinates, weights, *vectors = args[: 1 + reference.LISTS]
     activations, omegas, skips, encoded, precision = args[1 + reference.LISTS :]
     coordinates, weights = coordinates.contiguous(), [weight.contiguous() for weight in weights]
@@ -78,9 +84,9 @@ def _native_call(sets: int, *args: Any) -> tuple[dict[str, Any], list[Any]]:
     low = [dtype is not None for dtype in reference.operand_types(skips, encoded, precision)]
     layers = [
         (
-            ptr(weights[i], f"weights[{i}]"),
+            address(weights[i], f"weights[{i}]"),
             len(weights[i]) > 1,
-            *(ptr(group[i], f"{name}[{i}]") for name, group in zip(_VECTORS, vectors, strict=True)),
+            *(address(group[i], f"{name}[{i}]") for name, group in zip(_VECTORS, vectors, strict=True)),
             *weights[i].shape[1:],
             activation,
             omegas[i],
@@ -90,15 +96,19 @@ def _native_call(sets: int, *args: Any) -> tuple[dict[str, Any], list[Any]]:
         for i, activation in enumerate(_numbers(activations))
     ]
     arguments = {
-        "coordinates": ptr(coordinates, "coordinates"),
+        "coordinates": address(coordinates, "coordinates"),
         "own_coordinates": len(coordinates) > 1,
         "encoded": encoded,
         "sets": sets,
         "points": coordinates.shape[1],
         "layers": layers,
-        "threads": torch.get_num_threads(),
     }
     return arguments, [coordinates, weights, vectors]
+
+
+def _native_call(sets: int, *args: Any) -> tuple[dict[str, Any], list[Any]]:
+    arguments, alive = _call(sets, ptr, *args)
+    return {**arguments, "threads": torch.get_num_threads()}, alive
 
 
 def _native(coordinates: Tensor, weights: Sequence[Tensor], *rest: Any) -> Tensor:
@@ -138,20 +148,71 @@ def _native_backward(grad: Tensor, coordinates: Tensor, *rest: Any) -> list[Tens
     ]
 
 
-def _why_not_native(coordinates: Tensor, *rest: Any) -> str | None:
+def _low(precision: str) -> int:
+    """Of the products in lower precision, as ``enum class Number`` counts."""
+    return NATIVE_DTYPES.index(getattr(torch, precision))
+
+
+def _cuda(coordinates: Tensor, weights: Sequence[Tensor], *rest: Any) -> Tensor:
+    out = _fake(coordinates, weights, *rest)
+    if out.numel() == 0 or any(weight.numel() == 0 for weight in weights):
+        return reference.coord_mlp(coordinates, weights, *rest)
+    border = _cuda_border
+    arguments, _alive = _call(len(out), border.address, coordinates, weights, *rest)
+    arguments["low"] = _low(rest[-1])
+    with border.on_device(out):
+        workspace = out.new_empty(border.module().coord_mlp_cuda_workspace(**arguments), dtype=torch.uint8)
+        border.module().coord_mlp_cuda(
+            **arguments,
+            out=border.address(out, "out"),
+            workspace=border.address(workspace, "workspace", alignment=16),
+            stream=border.stream(out),
+        )
+    return out
+
+
+def _why_not_cuda(*args: Any) -> str | None:
+    if (reason := _why_not("cuda", *args)) is not None:
+        return reason
+    given = _flat(args[0], args[1 : 1 + reference.LISTS])
+    if any(tensor is not None and tensor.numel() == 0 for tensor in given):
+        return None
+    # This depends only on extents and options: one sample's tensors and any address will do.
+    coordinates, *lists = _grouped([tensor if tensor is None else tensor[:1] for tensor in given])
+    options = args[1 + reference.LISTS :]
+    arguments, _alive = _call(1, lambda tensor, _: 0 if tensor is None else 4, coordinates, *lists, *options)
+    found: str = _cuda_border.module().coord_mlp_cuda_why_not(**arguments, low=_low(args[-1]))
+    return found or None
+
+
+def _why_not(backend: str, coordinates: Tensor, *rest: Any) -> str | None:
     names = [f"{name}[{i}]" for name in ("weights", *_VECTORS) for i in range(len(rest[0]))]
     tensors = dict(zip(["coordinates", *names], _flat(coordinates, rest[: reference.LISTS]), strict=True))
-    activations, precision = rest[reference.LISTS], rest[reference.LISTS + 4]
+    return why_not("coord_mlp", backend, unknown("coord_mlp", backend, rest[reference.LISTS]), **tensors)
+
+
+def _why_not_native(*args: Any) -> str | None:
+    precision = args[-1]
     if precision not in PRECISIONS:
         return f"it has no products in {precision}"
-    return why_not("coord_mlp", "native", unknown("coord_mlp", "native", activations), **tensors)
+    return _why_not("native", *args)
+
+
+def _why_not_triton(coordinates: Tensor, *rest: Any) -> str | None:
+    if (reason := _why_not("triton", coordinates, *rest)) is not None:
+        return reason
+    from digan_fast.kernels import coord_mlp as kernels
+
+    return kernels.why_not(*rest)
 
 
 def _why_not_native_backward(grad: Tensor, *rest: Any) -> str | None:
-    return _why_not_native(*rest) or why_not("coord_mlp", "native", "linear", grad=grad)
+    return _why_not_native(*rest[:-1]) or why_not("coord_mlp", "native", "linear", grad=grad)
 
 
 dispatch.register("coord_mlp", "native", _native, _why_not_native)
+dispatch.register("coord_mlp", "cuda", _cuda, _why_not_cuda)
+dispatch.register("coord_mlp", "triton", lazily("coord_mlp"), _why_not_triton)
 dispatch.register("coord_mlp_backward", "native", _native_backward, _why_not_native_backward)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 from cases import DTYPES, calls
-from ops import OP_CASES, kernel
+from mlps import MLPS, mlp, siren
+from mlps import PRECISIONS as OF_MLPS
+from ops import OP_CASES, kernel, supports
 from renderings import PRECISIONS, RENDERINGS, arguments, op
 
 
@@ -12,6 +14,12 @@ def launch_everything() -> None:
     for case in RENDERINGS.values():
         for precision in PRECISIONS:
             op._cuda(*arguments(case.levels(), case.size, case.window, precision))
+    for precision in OF_MLPS:
+        networks = [mlp(name, precision) for name in MLPS]
+        networks += [siren(1, 9, width, 1, precision) for width in (64, 128, 256, 512)]
+        for args in networks:
+            if supports("coord_mlp", *args):
+                kernel("coord_mlp")(*args)
     for how in ("highest", "high"):
         torch.set_float32_matmul_precision(how)
         for case in OP_CASES:

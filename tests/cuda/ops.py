@@ -29,6 +29,10 @@ def kernel(op: str) -> Callable[..., Any]:
     return run
 
 
+def supports(op: str, *args: Any) -> bool:
+    return dispatch._kernels[op]["cuda"].why_not(*args) is None
+
+
 def check_case(case: Case, kind: str, monkeypatch: pytest.MonkeyPatch, device: str = "cpu") -> None:
     """Checks a case in a type from DTYPES, or in float32 with tf32 products."""
     monkeypatch.setattr(cases, "kernel", kernel)

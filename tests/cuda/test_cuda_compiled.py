@@ -81,7 +81,9 @@ def test_fits_without_spills(source: Path, arch: int, nvcc: Path) -> None:
         assert kernel.name in launches, f"no test launches {kernel.name}"
         threads, dynamic_bytes = launches[kernel.name]
         assert kernel.spills == kernel.stack == 0
-        needs_more = limit < LARGE_SHARED and re.search(r"render_stage.*Li512ELi4E", kernel.name) is not None
+        needs_more = (
+            limit < LARGE_SHARED and re.search(r"(render_stage|evaluate_mlp).*Li512ELi4E", kernel.name) is not None
+        )
         assert (kernel.static_bytes + dynamic_bytes <= limit) != needs_more
         if not needs_more:
             row = kernel.row(threads, dynamic_bytes).replace(kernel.name, symbol_name(kernel.name))

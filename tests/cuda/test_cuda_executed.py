@@ -10,6 +10,7 @@ import torch
 from cases import CASES, DTYPES, Case
 from conftest import moved
 from harness import Launch, executed, simulated
+from mlps import check_mlp, mlp, siren
 from ops import GEMM_CASES, OPS, check_case, kernel
 from random_inrs import random_inr
 from renderings import RENDERINGS, arguments, check, op
@@ -69,6 +70,38 @@ def test_ops(case: Case, kind: str, nvcc: Path, monkeypatch: pytest.MonkeyPatch)
     assert all(launch.counters.total("bank_conflicts") == 0 for launch in launches)
     if kind == "bfloat16":
         record(str(case), launches)
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [("odd", "float32"), ("odd", "bfloat16"), ("features", "float32"), ("encoded", "float16"), ("runs", "bfloat16")],
+)
+def test_coordinate_mlps(name: str, precision: str, nvcc: Path) -> None:
+    with executed(nvcc) as launches:
+        check_mlp(kernel("coord_mlp"), mlp(name, precision), precision)
+    assert launches[-1].counters.total("bank_conflicts") == 0
+    record(f"coord_mlp {name}, {precision}", launches[-1:])
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_activations_of_coordinate_mlps_stay_on_the_chip(precision: str, nvcc: Path) -> None:
+    """Three layers of 128 and colours: only coordinates, parameters and colours pass through global memory."""
+    sets, points, width = 2, 128, 128
+    size = 4 if precision == "float32" else 2
+    with executed(nvcc) as launches:
+        check_mlp(kernel("coord_mlp"), siren(sets, points, width, 2, precision), precision)
+    counters = launches[-1].counters
+    colours = sets * points * 3 * 4
+    assert counters.unique_bytes_written == counters.total("global_bytes_written") == colours
+    fragments = sets * 2 * width * width * size
+    assert counters.where("global_bytes_read", r"^cp\.async") == launches[-1].blocks // sets * fragments
+    # Five vectors of each layer, the first layer's weights, the last one's; twelve numbers of coordinates' vectors.
+    tables = sets * 4 * width * (4 * 5 + 2 + 3)
+    assert counters.unique_bytes_read <= points * 2 * 4 + fragments + tables + 1024
+    operations = 2 * sets * points * 2 * width * width
+    if precision == "bfloat16":
+        assert counters.total("tensor_flops") == operations
+    record(f"coord_mlp of width 128, {precision}", launches[-1:])
 
 
 def test_bias_act_moves_each_byte_once(nvcc: Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from cases import DTYPES, Case, calls
-from ops import OP_CASES, check_case
+from mlps import MLPS, check_mlp, mlp, on_a_device
+from mlps import PRECISIONS as OF_MLPS
+from ops import OP_CASES, check_case, kernel, supports
 from random_inrs import changed
 from renderings import PRECISIONS, RENDERINGS, arguments, error_and_bound
 from torch import Tensor
@@ -35,6 +37,14 @@ def test_renderings(name: str, precision: str) -> None:
 @pytest.mark.parametrize("case", OP_CASES, ids=str)
 def test_ops(case: Case, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check_case(case, kind, monkeypatch, "cuda")
+
+
+@pytest.mark.parametrize("precision", OF_MLPS)
+@pytest.mark.parametrize("name", MLPS)
+def test_coordinate_mlps(name: str, precision: str) -> None:
+    args = on_a_device(mlp(name, precision), "cuda")
+    if supports("coord_mlp", *args):
+        check_mlp(kernel("coord_mlp"), args, precision)
 
 
 def test_renders_on_a_stream_and_in_a_graph() -> None:

@@ -6,7 +6,9 @@ import pytest
 import torch
 from cases import DTYPES, Case, calls, reference
 from harness import LARGE_SHARED, simulated, symbol_name
-from ops import GEMM_CASES, OP_CASES, check_case, kernel, misaligned
+from mlps import MLPS, check_mlp, mlp, siren
+from mlps import PRECISIONS as OF_MLPS
+from ops import GEMM_CASES, OP_CASES, check_case, kernel, misaligned, supports
 from random_inrs import changed, distance, exact, random_inr
 from renderings import PRECISIONS, RENDERINGS, arguments, check, op
 
@@ -196,6 +198,53 @@ def test_a_gradient_of_stride_0() -> None:
     with simulated():
         found = kernel("bias_act_backward")(*args)
     assert all(map(torch.allclose, found, reference("bias_act_backward", *args)))
+
+
+@pytest.mark.parametrize("precision", OF_MLPS)
+@pytest.mark.parametrize("name", MLPS)
+def test_coordinate_mlps(name: str, precision: str, poisoned: None) -> None:
+    """Products that read coordinates again, and a last one that is not a sum over the tile, are of float32."""
+    args = mlp(name, precision)
+    with simulated():
+        assert supports("coord_mlp", *args) == (precision == "float32" or name in ("one", "odd", "runs", "encoded"))
+        if supports("coord_mlp", *args):
+            check_mlp(kernel("coord_mlp"), args, precision)
+
+
+@pytest.mark.parametrize("precision", OF_MLPS)
+@pytest.mark.parametrize("width", [90, 256, 300, 512])
+def test_wide_coordinate_mlps(width: int, precision: str, poisoned: None) -> None:
+    with simulated(shared_memory_limit=LARGE_SHARED if width == 512 else 99 * 1024):
+        check_mlp(kernel("coord_mlp"), siren(2, 70, width, 1, precision), precision)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["odd", "encoded"])
+def test_coordinate_mlps_have_the_same_bits_in_any_order(name: str, precision: str, poisoned: None) -> None:
+    found = []
+    for settings in SETTINGS:
+        with simulated(**settings):
+            found.append(kernel("coord_mlp")(*mlp(name, precision)))
+    assert all(torch.equal(found[0], other) for other in found[1:])
+
+
+def test_coordinate_mlps_of_many_layers() -> None:
+    with simulated():
+        check_mlp(kernel("coord_mlp"), siren(1, 5, 8, 30, "float32"), "float32")
+
+
+def test_coordinate_mlps_that_do_not_fit_say_why() -> None:
+    reason = dispatch._kernels["coord_mlp"]["cuda"].why_not
+    with simulated():
+        assert reason(*siren(1, 5, 513, 1, "bfloat16")) == "a layer has 513 outputs; a tile holds 512"
+        assert reason(*mlp("shared", "bfloat16")) == "layer 2 multiplies in float32, others do not"
+
+
+def test_coordinate_mlps_without_samples_or_points() -> None:
+    points, weights, *rest = siren(3, 5, 8, 1, "float32")
+    with simulated():
+        assert kernel("coord_mlp")(points[:, :0], weights, *rest).shape == (3, 0, 3)
+        assert kernel("coord_mlp")(points, [each[:0] for each in weights], *rest).shape == (0, 5, 3)
 
 
 def test_wide_rows_of_weights_are_not_supported() -> None:

@@ -19,7 +19,7 @@ RANK = {name: rank for rank, names in enumerate(STRATA) for name in names}
 CUDA = ROOT / "csrc" / "cuda"
 CUDA_SOURCES = sorted(path for path in CUDA.rglob("*") if path.suffix in {".cu", ".cuh", ".h", ".in"})
 # Files directly in the folder are the lowest stratum, "".
-CUDA_RANK = {"": 0, "fused": 1, "gemm": 1, "reduce": 1, "ops": 2}
+CUDA_RANK = {"": 0, "fused": 1, "gemm": 1, "reduce": 1, "ops": 2, "mlp": 3}
 
 
 def included(path: Path) -> set[str]:

@@ -327,6 +327,18 @@ def _real_render(dtype: torch.dtype) -> list[tuple[str, list[Any]]]:
     return [("render_last_level", [level, below, image, 128, (0, 0, 128, 128)])]
 
 
+def _real_mlp(width: int) -> Callable[[torch.dtype], list[tuple[str, list[Any]]]]:
+    """A SIREN with two hidden layers, for 64 sets of weights; float32 unless the type is narrower."""
+
+    def make(dtype: torch.dtype) -> list[tuple[str, list[Any]]]:
+        from mlps import siren
+
+        points, *rest = siren(64, 16384, width, 2, str(dtype).removeprefix("torch."))
+        return [("coord_mlp", [points.repeat(64, 1, 1), *rest])]
+
+    return make
+
+
 REAL = {
     "linear 16384x256x256": _real_linear(16384, 256, "lrelu"),
     "linear 16384x3x256": _real_linear(16384, 3, "linear"),
@@ -337,5 +349,7 @@ REAL = {
     "filter down": _real_filter(1, 2, torch.contiguous_format),
     "filter up channels last": _real_filter(2, 1, torch.channels_last),
     "render 128x128": _real_render,
+    "mlp 128": _real_mlp(128),
+    "mlp 256": _real_mlp(256),
     "bias channels last": _real_bias((4, 64, 32, 32), torch.channels_last),
 }

@@ -85,6 +85,7 @@ def rendered_bytes(architecture: int) -> int:
 
 SINGLE = (
     *("linear 16384x256x256", "features 128x128", "render 128x128", "bias 4x64x32x32", "bias channels last"),
+    *("mlp 128", "mlp 256"),
     *("factors 4x256x512", "filter up", "filter down", "filter up channels last"),
 )
 

@@ -9,6 +9,7 @@ import torch
 from cases import CASES, DTYPES, REAL, Case, calls, check, check_sines, kernel
 from conftest import moved
 from emulator.triton_offline import offline
+from mlps import check_mlp, mlp, siren
 from renders import check_render
 from traffic import programs_of_a_row
 
@@ -50,6 +51,36 @@ def test_renders(arch: int, precision: str, monkeypatch: pytest.MonkeyPatch) -> 
     total = last.counters.total("global_bytes_read") + last.counters.total("global_bytes_written")
     moved(f"render-window {last.name.strip('_')}", precision, arch, last.compulsory_bytes, unique, total)
     assert unique <= last.compulsory_bytes
+
+
+@pytest.mark.parametrize(
+    ("arch", "name", "precision"),
+    [(80, "odd", "float32"), (80, "features", "bfloat16"), (80, "runs", "float16"), (90, "few", "bfloat16")],
+)
+def test_coordinate_mlps(arch: int, name: str, precision: str) -> None:
+    with offline(arch, execute=True) as launches:
+        check_mlp(kernel("coord_mlp"), mlp(name, precision), precision)
+    assert len(launches) == 1
+
+
+@pytest.mark.parametrize(("arch", "width", "precision"), [(80, 64, "float32"), (90, 64, "bfloat16")])
+def test_activations_of_coordinate_mlps_stay_on_the_chip(arch: int, width: int, precision: str) -> None:
+    """Coordinates and parameters are read, colours written: no activation goes through global memory."""
+    with offline(arch, execute=True) as launches:
+        check_mlp(kernel("coord_mlp"), siren(2, 100, width, 3, precision), precision)
+    (launch,) = launches
+    counters = launch.counters
+    assert counters is not None
+    colours, coordinates = 2 * 100 * 3 * 4, 100 * 2 * 4
+    assert counters.unique_bytes_written == counters.total("global_bytes_written") == colours
+    traffic = counters.traffic
+    assert traffic["coordinates"].distinct_read == coordinates
+    read = {name: traffic[name].distinct_read for name in ("wide", "low", "vectors") if name in traffic}
+    size = 2 if precision == "bfloat16" else 4
+    weights = 2 * (4 * width * 2 + 3 * size * width**2 + 4 * 3 * width)
+    assert sum(read.values()) == weights + 4 * (4 * width + 3)
+    moved(f"coord_mlp {width}", precision, arch, launch.compulsory_bytes, counters.unique_bytes_read + colours,
+          counters.total("global_bytes_read") + colours)  # fmt: skip
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 import torch
 import triton
 from cases import CASES, DTYPES, Case, calls, check, exactly, kernel, reference
+from mlps import MLPS, PRECISIONS, check_mlp, mlp, on_a_device
 from random_inrs import changed, random_inr
 from torch import Tensor
 
@@ -25,6 +26,12 @@ pytestmark = [
 def test_matches_its_formula(case: Case, dtype: str) -> None:
     for op, args in calls(case, DTYPES[dtype], "cuda"):
         check(op, args, DTYPES[dtype])
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", MLPS)
+def test_coordinate_mlps(name: str, precision: str) -> None:
+    check_mlp(kernel("coord_mlp"), on_a_device(mlp(name, precision), "cuda"), precision)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.name == "odd"], ids=str)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import torch
 from cases import CASES, DTYPES, Case, calls, check, check_sines, kernel
+from mlps import MLPS, PRECISIONS, check_mlp, mlp, siren
 from renders import RENDERS, check_render
 
 
@@ -41,6 +44,29 @@ def test_clamped_outputs_have_no_gradient(dtype: str, clamp: float) -> None:
 @pytest.mark.parametrize("name", RENDERS)
 def test_renders(name: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     check_render(monkeypatch, name, precision)
+
+
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", MLPS)
+def test_coordinate_mlps(name: str, precision: str) -> None:
+    check_mlp(kernel("coord_mlp"), mlp(name, precision), precision)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_like_layers_of_a_coordinate_mlp_are_a_loop(precision: str) -> None:
+    check_mlp(kernel("coord_mlp"), siren(2, 20, 24, 3, precision), precision)
+
+
+@pytest.mark.parametrize(("width", "precision"), [(128, "float32"), (256, "bfloat16")])
+def test_the_widest_coordinate_mlps(width: int, precision: str) -> None:
+    """A tile of more channels does not fit, and the op says why."""
+    check_mlp(kernel("coord_mlp"), siren(2, 20, width, 1, precision), precision)
+    fits = importlib.import_module("digan_fast.kernels.coord_mlp").why_not
+    assert fits(*siren(2, 20, width, 1, precision)[1:]) is None
+    assert fits(*siren(2, 20, width + 1, 1, precision)[1:]) == (
+        f"a tile is {2 * width} channels wide; it holds {width} of this network in {precision}"
+    )
 
 
 def test_sines() -> None:

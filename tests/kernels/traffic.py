@@ -30,7 +30,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 PARAMETERS = (
     *("weight", "bias", "weights", "biases", "rgb", "rgb_bias", "to_rgb", "frequency", "phase"),
-    *("left", "right", "filter"),
+    *("left", "right", "filter", "wide", "low", "vectors"),
 )
 
 

@@ -11,6 +11,7 @@ void bind_cuda(py::module_& m);
 // One for each op in this folder.
 void bind_cuda_bias_act(py::module_& m);
 void bind_cuda_coord_linear(py::module_& m);
+void bind_cuda_coord_mlp(py::module_& m);
 void bind_cuda_fmm_weights(py::module_& m);
 void bind_cuda_linear_act(py::module_& m);
 void bind_cuda_render(py::module_& m);

@@ -16,9 +16,9 @@ __device__ __forceinline__ float weight_of(const StageProduct& product, std::int
 }
 
 // A vector of fragments for tensor cores: both halves of a step for two tiles of 8 columns.
-template <class Tile>
-__device__ __forceinline__ Vector fragments(const StageProduct& product, std::int64_t video,
-                                            int step, int within) {
+template <class Tile, class Product>
+__device__ __forceinline__ Vector fragments(const Product& product, std::int64_t video, int step,
+                                            int within) {
     int warp = within / (32 * Tile::kVectors), vectors = Tile::kVectors, inputs = step;
     const int lane = within % 32, vector = within / 32 % Tile::kVectors;
     const int columns = product.halved ? Tile::kHalvedColumns : Tile::kWarpColumns;
@@ -49,9 +49,9 @@ __device__ __forceinline__ Vector fragments(const StageProduct& product, std::in
 }
 
 // Four columns of an input. A warp's vectors go input by input.
-template <class Tile>
-__device__ __forceinline__ Vector columns_of_an_input(const StageProduct& product,
-                                                      std::int64_t video, int step, int within) {
+template <class Tile, class Product>
+__device__ __forceinline__ Vector columns_of_an_input(const Product& product, std::int64_t video,
+                                                      int step, int within) {
     const int warp = within / (32 * Tile::kVectors), vector = within % (32 * Tile::kVectors);
     const int columns = product.halved ? Tile::kHalvedColumns : Tile::kWarpColumns;
     const int inputs = product.halved ? 2 * Tile::kStep : Tile::kStep;

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "digan_fast/bias_act.h"
@@ -26,7 +27,8 @@ struct CoordMlpLayer {
     Activation activation;  // linear, relu, lrelu, tanh, sigmoid, sine or kGauss
     float omega;
     bool skip;
-    bool bfloat16;  // ω·W and u are rounded to it; not of the first and the last layer
+    bool bfloat16;  // ω·W and u are rounded to it; not of the first and the last layer. On a GPU:
+                    // to the number of the call
 };
 
 // Layers evaluated at N points for each of B samples.
@@ -62,6 +64,14 @@ struct CoordMlpBackwardParams {
 
 void coord_mlp_cpu(const CoordMlpParams& params);
 void coord_mlp_backward_cpu(const CoordMlpBackwardParams& params);
+
+// Why the CUDA kernel does not compute a network, whose lower products are of `low`; empty if it
+// does.
+std::string coord_mlp_cuda_why_not(const CoordMlpParams& params, Number low);
+// Bytes that coord_mlp_cuda needs besides `out`.
+std::int64_t coord_mlp_cuda_workspace(const CoordMlpParams& params, Number low);
+// `params` are accepted by coord_mlp_cuda_why_not, `workspace` is aligned to 16 bytes.
+void coord_mlp_cuda(const CoordMlpParams& params, Number low, void* workspace, CudaStream stream);
 
 // Channels of the network's input, which layers with `skip` read.
 inline std::int64_t network_inputs(const CoordMlpParams& p) {

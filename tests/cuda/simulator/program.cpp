@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "digan_fast/coord_linear.h"
+#include "digan_fast/coord_mlp.h"
 #include "digan_fast/fmm_weights.h"
 #include "digan_fast/linear_act.h"
 #include "digan_fast/render.h"
@@ -208,6 +209,41 @@ void coord_linear(Number number, bool tf32, bool based, std::int64_t sinusoids,
     digan_fast::coord_linear_backward_cuda(b, nullptr);
 }
 
+// A network of these widths at 70 points, the last layer but one with the network's input.
+void coord_mlp(Number low, bool encoded, const std::vector<std::int64_t>& widths,
+               int shared_memory_limit) {
+    simulator::settings().shared_memory_limit = shared_memory_limit;
+    constexpr std::int64_t kSets = 2, kPoints = 70, kDimensions = 3;
+    digan_fast::CoordMlpParams p{};
+    p.own_coordinates = true;
+    p.encoded = encoded;
+    p.sets = kSets;
+    p.points = kPoints;
+    p.coordinates = tensor(kSets * kPoints * kDimensions);
+    std::int64_t inputs = kDimensions;
+    for (std::size_t i = 0; i < widths.size(); ++i) {
+        digan_fast::CoordMlpLayer layer{};
+        layer.skip = i > 1 && i + 2 == widths.size() && (encoded || low == Number::float32);
+        layer.bfloat16 = low != Number::float32 && i > 0 && i + 1 < widths.size();
+        layer.inputs = inputs + (layer.skip ? encoded ? widths[0] : kDimensions : 0);
+        layer.outputs = inputs = widths[i];
+        layer.own_weights = true;
+        layer.weight = tensor(kSets * layer.outputs * layer.inputs);
+        layer.bias = tensor(kSets * layer.outputs);
+        layer.scale = i % 2 ? tensor(kSets * layer.outputs) : nullptr;
+        layer.input_shift = i % 2 ? nullptr : tensor(kSets * layer.inputs);
+        layer.activation = i % 2 ? digan_fast::kGauss : Activation::sine;
+        layer.omega = 2.0f;
+        p.layers.push_back(layer);
+    }
+    p.out = tensor(kSets * kPoints * widths.back());
+    if (!digan_fast::coord_mlp_cuda_why_not(p, low).empty()) std::abort();
+    void* workspace = nullptr;
+    if (posix_memalign(&workspace, 256, digan_fast::coord_mlp_cuda_workspace(p, low))) std::abort();
+    digan_fast::coord_mlp_cuda(p, low, workspace, nullptr);
+    std::free(workspace);
+}
+
 }  // namespace
 
 int main() {
@@ -227,6 +263,11 @@ int main() {
     for (const auto precision : {Precision::float32, Precision::tf32})
         render(precision, {{300}, {9}}, {0, 0, 3, 3}, 1, 99 << 10);
     for (const auto number : {Number::float32, Number::bfloat16, Number::float16}) {
+        for (const bool encoded : {false, true}) {
+            coord_mlp(number, encoded, {24, 40, 33, 3}, 99 << 10);
+            coord_mlp(number, encoded, {70, 100, 90, 20}, 99 << 10);
+        }
+        coord_mlp(number, false, {300, 260, 3}, 163 << 10);
         bias_act(number, 2, 3, 16);
         bias_act(number, 41, 40, 1);
         bias_act(number, 3, 5, 7);

@@ -1,0 +1,51 @@
+#pragma once
+
+#include "launch.h"
+#include "mlp/kernel.cuh"
+#include "mlp/pack.cuh"
+
+namespace digan_fast::cuda {
+
+// Calls `visit` with the width as a constant.
+template <class Visit>
+void with_width(int width, const Visit& visit) {
+    switch (width) {
+        case 64:
+            return visit(std::integral_constant<int, 64>{});
+        case 128:
+            return visit(std::integral_constant<int, 128>{});
+        case 256:
+            return visit(std::integral_constant<int, 256>{});
+        default:
+            return visit(std::integral_constant<int, 512>{});
+    }
+}
+
+template <class Dtype>
+void pack_mlp_layer(const MlpPackParams& p, int width, std::int64_t samples, CudaStream stream) {
+    constexpr int kThreads = 128;
+    with_width(width, [&](auto constant) {
+        launch("coord_mlp", pack_mlp<Dtype, constant.value>, samples * p.blocks, kThreads, 0,
+               stream, p);
+    });
+}
+
+template <class Dtype>
+void launch_mlp(const MlpParams& p, int width, std::int64_t samples, CudaStream stream) {
+    with_width(width, [&](auto constant) {
+        constexpr int kWidth = decltype(constant)::value;
+        using Tile = StageTile<Dtype, kWidth>;
+        const auto run = [&](auto slots) {
+            constexpr int kSlots = decltype(slots)::value;
+            launch("coord_mlp", evaluate_mlp<Dtype, kWidth, kSlots>, samples * p.tiles,
+                   Tile::kThreads, kMlpBytes<Tile, kSlots>, stream, p);
+        };
+        if constexpr (kWidth == 512) {
+            if (shared_memory_limit("coord_mlp") < kMlpBytes<Tile, 4>)
+                return run(std::integral_constant<int, 2>{});
+        }
+        run(std::integral_constant<int, 4>{});
+    });
+}
+
+}  // namespace digan_fast::cuda

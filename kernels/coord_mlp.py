@@ -1,0 +1,220 @@
+"""Coordinate MLPs in one kernel: a program takes a tile of one sample's points through all layers.
+
+Activations never leave the chip.  A tile's are held in float32 in four parts of consecutive channels, so that a product
+is of one part of the inputs with one of the outputs, and weights pass through shared memory in sixteenths; narrow
+networks have one part.  What multiplies coordinates is computed by fma; encoded coordinates that a later layer reads
+again are computed again.  The weights, times ω and in the type of their products, and the vectors are copied into three
+rows of numbers, layer after layer.  Like layers in succession are a loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from digan_fast.kernels import _configurations
+from digan_fast.kernels._launch import on_device
+from digan_fast.kernels._mlp_layers import (
+    ABSENT,
+    OUTPUTS,
+    OWN,
+    SHARED,
+    Run,
+    of_coordinates,
+    sizes,
+    store,
+    store_few,
+    through,
+)
+from digan_fast.kernels.linear_act import block_of
+from digan_fast.reference import coord_mlp as reference
+
+# The widest layer, outputs of the last one aside, by the bytes of the operands of products.
+WIDEST = {4: 128, 2: 256}
+MOST_ROWS = 64
+# Outputs of a last layer that are sums over a tile's channels; more are products.
+FEW = 16
+ALIGNMENT = 16
+
+
+@triton.jit
+def _forward(
+    out, coordinates, wide, low, vectors, sets, points, dimensions, own_coordinates,
+    RUNS: tl.constexpr, ENCODED: tl.constexpr, NARROW: tl.constexpr,
+    TILE_ROWS: tl.constexpr, PARTS: tl.constexpr, PART: tl.constexpr,
+):  # fmt: skip
+    m, _column, sample = block_of(points, 1, TILE_ROWS, 1)
+    sets = sample * 0 + sets  # in 64 bits, as places in the rows
+    exists = m < points
+    x = coordinates + (sample * own_coordinates * points + m) * dimensions
+    FIRST: tl.constexpr = RUNS[0]
+    h0 = of_coordinates(x, exists, dimensions, wide, vectors, sample, sets, 0, FIRST, TILE_ROWS, PART)
+    h1, h2, h3 = h0, h0, h0
+    if PARTS == 4:
+        h1 = of_coordinates(x, exists, dimensions, wide, vectors, sample, sets, PART, FIRST, TILE_ROWS, PART)
+        h2 = of_coordinates(x, exists, dimensions, wide, vectors, sample, sets, 2 * PART, FIRST, TILE_ROWS, PART)
+        h3 = of_coordinates(x, exists, dimensions, wide, vectors, sample, sets, 3 * PART, FIRST, TILE_ROWS, PART)
+    wide_at, vector_at = sizes(sets, FIRST, True)
+    low_at = vector_at * 0
+    for i in tl.static_range(1, len(RUNS) - 1 if NARROW else len(RUNS)):
+        h0, h1, h2, h3, low_at, wide_at, vector_at = through(
+            h0, h1, h2, h3, x, exists, dimensions, wide, low, vectors, low_at, wide_at, vector_at, sample, sets,
+            RUNS[i], FIRST, ENCODED, TILE_ROWS, PARTS, PART,
+        )  # fmt: skip
+    LAST: tl.constexpr = RUNS[len(RUNS) - 1]
+    last = out + (sample * points + m) * LAST[OUTPUTS]
+    if NARROW:
+        store_few(
+            last, h0, h1, h2, h3, x, exists, dimensions, wide + wide_at, vectors, vector_at, sample, sets,
+            LAST, PARTS, PART,
+        )  # fmt: skip
+    else:
+        store(last, h0, exists, 0, LAST[OUTPUTS], PART)
+        if PARTS == 4:
+            store(last, h1, exists, PART, LAST[OUTPUTS], PART)
+            store(last, h2, exists, 2 * PART, LAST[OUTPUTS], PART)
+            store(last, h3, exists, 3 * PART, LAST[OUTPUTS], PART)
+
+
+def _kind(tensor: Tensor | None) -> int:
+    return ABSENT if tensor is None else SHARED if len(tensor) == 1 else OWN
+
+
+def _aligned(extent: int) -> int:
+    return -(-extent // ALIGNMENT) * ALIGNMENT
+
+
+def _runs(
+    weights: Sequence[Tensor],
+    vectors: Sequence[Sequence[Tensor | None]],
+    activations: Sequence[str],
+    skips: Sequence[bool],
+    encoded: bool,
+    precision: str,
+) -> tuple[Run, ...]:
+    """The layers; the first and the last are runs of their own."""
+    runs: list[Run] = []
+    types = reference.operand_types(skips, encoded, precision)
+    for i, (weight, activation, skip) in enumerate(zip(weights, activations, skips, strict=True)):
+        outputs, inputs = weight.shape[1:]
+        kinds = (_kind(weight), *(_kind(group[i]) for group in vectors))
+        channels = runs[-1].outputs if i else 0
+        run = Run(1, outputs, inputs, channels, activation, types[i] is not None, skip, *kinds)
+        if 1 < i < len(weights) - 1 and runs[-1]._replace(repeats=1) == run:
+            run = run._replace(repeats=runs.pop().repeats + 1)
+        runs.append(run)
+    return tuple(runs)
+
+
+def _has_few(runs: Sequence[Run], encoded: bool) -> bool:
+    last = runs[-1]
+    return len(runs) > 1 and last.outputs <= FEW and not (last.skip and encoded)
+
+
+def _width(runs: Sequence[Run], encoded: bool) -> int:
+    """The extent of a tile's activations."""
+    held = runs[:-1] if _has_few(runs, encoded) else runs
+    return max(ALIGNMENT, triton.next_power_of_2(max(run.outputs for run in held)))
+
+
+def _products(runs: Sequence[Run], encoded: bool) -> Sequence[Run]:
+    return runs[1:-1] if _has_few(runs, encoded) else runs[1:]
+
+
+def _operand_bytes(runs: Sequence[Run], encoded: bool) -> int:
+    """2, or 4 if a product, or none, is of float32."""
+    products = _products(runs, encoded)
+    return 2 if products and all(run.low for run in products) else 4
+
+
+def why_not(weights: Sequence[Tensor], *rest: Any) -> str | None:
+    """Why a network does not fit into one kernel; the arguments are those of the op without coordinates."""
+    *vectors, activations, _omegas, skips, encoded, precision = rest
+    runs = _runs(weights, vectors, activations, skips, encoded, precision)
+    most = WIDEST[_operand_bytes(runs, encoded)]
+    if (width := _width(runs, encoded)) <= most:
+        return None
+    return f"a tile is {width} channels wide; it holds {most} of this network in {precision}"
+
+
+def _tile(runs: Sequence[Run], encoded: bool, points: int) -> _configurations.Tile:
+    """``columns`` are the tile's channels, ``depth`` those of a part."""
+    width = _width(runs, encoded)
+    dtype = torch.bfloat16 if _operand_bytes(runs, encoded) == 2 else torch.float32
+    entry = _configurations.tile("mlp", dtype, "ieee", 1 << 30, 1 << 30, 1 << 30)
+    rows = min(MOST_ROWS, entry.rows * entry.columns // width)
+    depth = width if width <= entry.depth else width // 4
+    # With more than four warps a thread would load less than 16 bytes of a part's weights.
+    warps = entry.warps if width == entry.columns else min(4, entry.warps)
+    return replace(entry, rows=rows, columns=width, depth=depth, warps=warps).fitted(points, width, width)
+
+
+def _row(
+    weights: Sequence[Tensor], omegas: Sequence[float], pitches: Sequence[int], dtype: torch.dtype
+) -> Tensor | None:
+    """ω·W one after the other, rows ``pitch`` apart."""
+    sizes = [len(w) * _aligned(w.shape[1] * pitch) for w, pitch in zip(weights, pitches, strict=True)]
+    if not sizes:
+        return None
+    row = weights[0].new_empty(sum(sizes), dtype=dtype)
+    for weight, omega, pitch, part in zip(weights, omegas, pitches, row.split(sizes), strict=True):
+        sets, outputs, inputs = weight.shape
+        target = part.view(sets, -1)[:, : outputs * pitch].unflatten(1, (outputs, pitch))[..., :inputs]
+        torch.mul(weight, omega, out=target)
+    return row
+
+
+def _vectors(groups: Sequence[Sequence[Tensor | None]], omegas: Sequence[float]) -> Tensor | None:
+    """ω·b, γ, ω·β, s and t of each layer one after the other."""
+    biases, _scales, shifts = groups[:3]
+    given = [(each, omega if group is biases or group is shifts else 1.0)
+             for layer, omega in zip(zip(*groups, strict=True), omegas, strict=True)
+             for group, each in zip(groups, layer, strict=True) if each is not None]  # fmt: skip
+    if not given:
+        return None
+    sizes = [len(each) * _aligned(each.shape[1]) for each, _ in given]
+    row = given[0][0].new_empty(sum(sizes))
+    for (each, factor), part in zip(given, row.split(sizes), strict=True):
+        torch.mul(each, factor, out=part.view(len(each), -1)[:, : each.shape[1]])
+    return row
+
+
+def coord_mlp(coordinates: Tensor, weights: Sequence[Tensor], *rest: Any) -> Tensor:
+    *vectors, activations, omegas, skips, encoded, precision = rest
+    tensors = [coordinates, *weights, *(each for group in vectors for each in group)]
+    batch, (points, dimensions) = reference.batch_of(tensors), coordinates.shape[1:]
+    shape = (batch, points, weights[-1].shape[1])
+    if 0 in shape or any(weight.numel() == 0 for weight in weights):
+        return reference.coord_mlp(coordinates, weights, *rest)
+    runs = _runs(weights, vectors, activations, skips, encoded, precision)
+    types = reference.operand_types(skips, encoded, precision)
+    dtype = next((each for each in types if each is not None), torch.float32)
+    with on_device(coordinates):
+        coordinates = coordinates.contiguous()
+        pitches = [weights[0].shape[2], *(_aligned(weight.shape[2]) for weight in weights[1:])]
+        rows = []
+        for low in (False, True):
+            chosen = [i for i, each in enumerate(types) if (each is not None) == low]
+            rows.append(
+                _row(
+                    [weights[i] for i in chosen],
+                    [omegas[i] for i in chosen],
+                    [pitches[i] for i in chosen],
+                    dtype if low else torch.float32,
+                )
+            )
+        out = coordinates.new_empty(shape)
+        tile, width = _tile(runs, encoded, points), _width(runs, encoded)
+        _forward[(triton.cdiv(points, tile.rows) * batch,)](
+            out, coordinates, *rows, _vectors(vectors, omegas), batch, points, dimensions, int(len(coordinates) > 1),
+            RUNS=tuple(tuple(run) for run in runs), ENCODED=encoded, NARROW=_has_few(runs, encoded),
+            TILE_ROWS=tile.rows, PARTS=width // tile.depth, PART=tile.depth,
+            num_warps=tile.warps, num_stages=tile.stages, enable_fp_fusion=True,
+        )  # fmt: skip
+    return out

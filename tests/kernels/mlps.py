@@ -1,0 +1,75 @@
+"""Small coordinate MLPs with everything that a layer can have, for the fused kernels of ``coord_mlp``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from coordinate_mlps import converted, modulated, network
+from torch import Tensor
+
+from digan_fast import functional, ops
+from digan_fast.functional import MLPLayer, mlp_layers
+from digan_fast.reference import coord_mlp as reference
+
+# name: sets, points, dimensions, widths, activations, layers that skip, frequencies, shared weights.
+MLPS: dict[str, tuple[int, int, int, Sequence[int], Sequence[str], Sequence[int], int, bool]] = {
+    "one": (1, 1, 1, (1,), ("linear",), (), 0, False),
+    "odd": (3, 70, 3, (19, 40, 40, 5), ("sine", "gauss", "tanh", "linear"), (3,), 0, False),
+    "runs": (2, 33, 2, (40, 40, 40, 40, 3), ("sine", "sigmoid", "sigmoid", "sigmoid", "lrelu"), (), 0, False),
+    "shared": (2, 65, 2, (100, 100, 70, 30), ("relu", "lrelu", "sigmoid", "linear"), (2,), 0, True),
+    "features": (2, 33, 2, (40, 30, 20), ("sine", "lrelu", "linear"), (1, 2), 6, False),
+    "encoded": (2, 70, 3, (40, 33, 20, 4), ("sine", "tanh", "gauss", "linear"), (2,), 8, True),
+    "few": (2, 17, 5, (33, 18, 16), ("gauss", "sine", "tanh"), (2,), 4, False),
+}
+PRECISIONS = ("float32", "bfloat16", "float16")
+# Of the sums, relative to the largest output, where an operand of 8 or 11 bits is rounded the other way at a tie.
+TIES = {"float32": 2.0**-19, "bfloat16": 2.0**-9, "float16": 2.0**-12}
+
+
+def arguments(x: Tensor, layers: Sequence[MLPLayer], *features: Tensor, precision: str) -> list[Any]:
+    """The op's arguments of a call of ``functional.coord_mlp``."""
+    seen: list[Any] = []
+
+    def see(*args: Any) -> Tensor:
+        seen.extend(args)
+        return x
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ops.coord_mlp, "coord_mlp", see)
+        functional.coord_mlp(x, layers, *features, precision=precision)
+    lists = 1 + reference.LISTS
+    return [seen[0], *map(list, seen[1:lists]), *seen[lists:]]
+
+
+def on_a_device(args: Sequence[Any], device: str) -> list[Any]:
+    def moved(each: Any) -> Any:
+        return each.to(device) if isinstance(each, Tensor) else each
+
+    return [list(map(moved, each)) if isinstance(each, list) else moved(each) for each in args]
+
+
+def mlp(name: str, precision: str) -> list[Any]:
+    sets, points, dimensions, widths, activations, skips, frequencies, shared = MLPS[name]
+    torch.manual_seed(0)
+    layers = modulated(sets, dimensions, widths, activations, skips, 2 * frequencies, shared, torch.float32)
+    x = torch.rand(1 if shared else sets, points, dimensions) * 2 - 1
+    features = (torch.randn(frequencies, dimensions) * 3, torch.randn(sets, frequencies)) if frequencies else ()
+    return arguments(x, layers, *features, precision=precision)
+
+
+def siren(sets: int, points: int, width: int, hidden: int, precision: str) -> list[Any]:
+    weights, biases = network(sets, [2, *[width] * (1 + hidden), 3], dtype=torch.float32)
+    layers = converted(mlp_layers(weights, biases, "sine", 30.0), torch.float32)
+    return arguments(torch.rand(1, points, 2) * 2 - 1, layers, precision=precision)
+
+
+def check_mlp(run: Callable[..., Tensor], args: Sequence[Any], precision: str) -> None:
+    """Within a few roundings of the formula with the same operands rounded, which differ only at ties."""
+    found, right = run(*args), reference.coord_mlp(*args)
+    assert found.shape == right.shape
+    assert found.isfinite().all()
+    error, largest = float((found - right).abs().max()), float(right.abs().max())
+    assert error <= TIES[precision] * largest, f"error {error:.3g} of {largest:.3g}"
