@@ -53,38 +53,40 @@ class Conv(nn.Module):
         self.weight_gain = 1 / math.sqrt(in_channels * kernel_size**2)
         self.register_buffer("resample_filter", resample_filter(filter_taps))
 
-    def _convolve(self, x: Tensor, stride: int = 1, padding: int = 0) -> Tensor:
-        weight = self.weight.to(x.dtype)
+    def _convolve(self, x: Tensor, stride: int = 1, padding: int = 0, gain: float = 1.0) -> Tensor:
+        weight, gain = self.weight.to(x.dtype), self.weight_gain * gain
         if weight.shape[-1] == 3:
-            return functional.conv3x3(x, weight, stride=stride, padding=padding, gain=self.weight_gain)
-        return F.conv2d(x, weight * self.weight_gain, stride=stride, padding=padding)
+            return functional.conv3x3(x, weight, stride=stride, padding=padding, gain=gain)
+        return F.conv2d(x, weight * gain, stride=stride, padding=padding)
 
-    def _convolve_filtered(self, x: Tensor, pad: Sequence[int]) -> Tensor:
+    def _convolve_filtered(self, x: Tensor, pad: Sequence[int], gain: float) -> Tensor:
         """FIR filter, then stride 2.  The filtered x is computed again for the weight's gradient instead of kept."""
         filtered = functional.upfirdn2d(x, self.resample_filter, padding=pad)
         if not (torch.is_grad_enabled() and x.requires_grad) or torch.compiler.is_compiling() or transforms.active():
-            return self._convolve(filtered, stride=2)
+            return self._convolve(filtered, stride=2, gain=gain)
         # x is kept as the output of its activation anyway.
         again = functools.partial(functional.upfirdn2d, x.detach(), self.resample_filter, padding=pad)
         with torch.autograd.graph.saved_tensors_hooks(
             lambda saved: again if saved is filtered else saved, lambda saved: saved() if saved is again else saved
         ):
-            return self._convolve(filtered, stride=2)
+            return self._convolve(filtered, stride=2, gain=gain)
 
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
+        bare = self.bias is None and self.activation == "linear" and self.conv_clamp is None
+        inner = gain if bare else 1.0
         if self.down == 1:
-            x = self._convolve(x, padding=self.padding)
+            x = self._convolve(x, padding=self.padding, gain=inner)
         else:
             taps = len(self.resample_filter)
             before, after = self.padding + (taps - 1) // 2, self.padding + (taps - 2) // 2
             pad = (before, after, before, after)
             if self.padding == 0:
                 x = functional.upfirdn2d(x, self.resample_filter, down=2, padding=pad)
-                x = self._convolve(x)
+                x = self._convolve(x, gain=inner)
             else:
-                x = self._convolve_filtered(x, pad)
-        if self.bias is None and self.activation == "linear" and self.conv_clamp is None:
-            return x if gain == 1 else x * gain
+                x = self._convolve_filtered(x, pad, inner)
+        if bare:
+            return x
         return functional.bias_act(
             x,
             None if self.bias is None else self.bias.to(x.dtype),
