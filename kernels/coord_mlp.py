@@ -32,12 +32,15 @@ from digan_fast.kernels._mlp_layers import (
     store_few,
     through,
 )
+from digan_fast.kernels._products import VERSION
 from digan_fast.kernels.linear_act import block_of
 from digan_fast.reference import coord_mlp as reference
 
 # The widest layer, outputs of the last one aside, by the bytes of the operands of products.
 WIDEST = {4: 128, 2: 256}
 MOST_ROWS = 64
+# Before 3.9 a tuple of constants cannot contain strings.
+OLDEST = (3, 9)
 # Outputs of a last layer that are sums over a tile's channels; more are products.
 FEW = 16
 ALIGNMENT = 16
@@ -135,6 +138,8 @@ def _operand_bytes(runs: Sequence[Run], encoded: bool) -> int:
 
 def why_not(weights: Sequence[Tensor], *rest: Any) -> str | None:
     """Why a network does not fit into one kernel; the arguments are those of the op without coordinates."""
+    if VERSION < OLDEST:
+        return f"Triton {triton.__version__} does not compile its constants; it needs 3.9"
     *vectors, activations, _omegas, skips, encoded, precision = rest
     runs = _runs(weights, vectors, activations, skips, encoded, precision)
     most = WIDEST[_operand_bytes(runs, encoded)]

@@ -21,7 +21,7 @@ MLPS: dict[str, tuple[int, int, int, Sequence[int], Sequence[str], Sequence[int]
     "runs": (2, 33, 2, (40, 40, 40, 40, 3), ("sine", "sigmoid", "sigmoid", "sigmoid", "lrelu"), (), 0, False),
     "shared": (2, 65, 2, (100, 100, 70, 30), ("relu", "lrelu", "sigmoid", "linear"), (2,), 0, True),
     "features": (2, 33, 2, (40, 30, 20), ("sine", "lrelu", "linear"), (1, 2), 6, False),
-    "encoded": (2, 70, 3, (40, 33, 20, 4), ("sine", "tanh", "gauss", "linear"), (2,), 8, True),
+    "encoded": (2, 70, 3, (40, 33, 20, 4), ("sine", "tanh", "gauss", "linear"), (2,), 20, True),
     "few": (2, 17, 5, (33, 18, 16), ("gauss", "sine", "tanh"), (2,), 4, False),
 }
 PRECISIONS = ("float32", "bfloat16", "float16")

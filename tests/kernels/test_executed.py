@@ -13,6 +13,8 @@ from mlps import check_mlp, mlp, siren
 from renders import check_render
 from traffic import programs_of_a_row
 
+from digan_fast.kernels._products import VERSION
+
 EXECUTED = {
     "linear_act": ("odd", "tails", "sine", "rgb"),
     "coord_linear": ("odd", "tails"),
@@ -57,6 +59,7 @@ def test_renders(arch: int, precision: str, monkeypatch: pytest.MonkeyPatch) -> 
     ("arch", "name", "precision"),
     [(80, "odd", "float32"), (80, "features", "bfloat16"), (80, "runs", "float16"), (90, "few", "bfloat16")],
 )
+@pytest.mark.skipif(VERSION < (3, 9), reason="coord_mlp needs Triton 3.9")
 def test_coordinate_mlps(arch: int, name: str, precision: str) -> None:
     with offline(arch, execute=True) as launches:
         check_mlp(kernel("coord_mlp"), mlp(name, precision), precision)
@@ -64,6 +67,7 @@ def test_coordinate_mlps(arch: int, name: str, precision: str) -> None:
 
 
 @pytest.mark.parametrize(("arch", "width", "precision"), [(80, 64, "float32"), (90, 64, "bfloat16")])
+@pytest.mark.skipif(VERSION < (3, 9), reason="coord_mlp needs Triton 3.9")
 def test_activations_of_coordinate_mlps_stay_on_the_chip(arch: int, width: int, precision: str) -> None:
     """Coordinates and parameters are read, colours written: no activation goes through global memory."""
     with offline(arch, execute=True) as launches:

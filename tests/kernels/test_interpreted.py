@@ -10,6 +10,8 @@ from cases import CASES, DTYPES, Case, calls, check, check_sines, kernel
 from mlps import MLPS, PRECISIONS, check_mlp, mlp, siren
 from renders import RENDERS, check_render
 
+from digan_fast.kernels._products import VERSION
+
 
 @pytest.mark.usefixtures("poisoned")
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -59,6 +61,7 @@ def test_like_layers_of_a_coordinate_mlp_are_a_loop(precision: str) -> None:
 
 
 @pytest.mark.parametrize(("width", "precision"), [(128, "float32"), (256, "bfloat16")])
+@pytest.mark.skipif(VERSION < (3, 9), reason="coord_mlp needs Triton 3.9")
 def test_the_widest_coordinate_mlps(width: int, precision: str) -> None:
     """A tile of more channels does not fit, and the op says why."""
     check_mlp(kernel("coord_mlp"), siren(2, 20, width, 1, precision), precision)
