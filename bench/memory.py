@@ -132,8 +132,10 @@ def training(step: Step, form: Callable[[Step], None]) -> Work:
     return Work(run, error, {})
 
 
-def whole_step(form: str | None, tiny: bool, pairs: int = 2) -> Work:
-    """All phases, in sequence."""
+def whole_step(form: str | None, tiny: bool, pairs: int = 2, keeps: bool = True) -> Work:
+    """All phases, in sequence; unless it ``keeps`` freed memory, as ``digan-fast train --checkpoint`` frees it."""
+    if not keeps:
+        keep_freed_memory(False)
     G, D, real = networks(tiny, "cpu", pairs)
     step = WholeStep(form, G, D, real, "float32")
 
@@ -198,6 +200,7 @@ def cases(quick: bool) -> dict[str, Callable[[bool], Work]]:
         "training, coord_mlp": lambda tiny: coordinate_mlps(ours, tiny),
         "training, coord_mlp compiled": lambda tiny: coordinate_mlps(torch.compile(written), tiny),
         "training, whole step": lambda tiny: whole_step(None, tiny),
+        "training, whole step, returned": lambda tiny: whole_step(None, tiny, keeps=False),
         "training, whole step, published": lambda tiny: whole_step("published", tiny),
     }
 

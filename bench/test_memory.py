@@ -56,10 +56,10 @@ def test_rendering(benchmark: Any, quick: bool) -> None:
 
 def test_training(benchmark: Any, quick: bool) -> None:
     names = ("training", "training, bfloat16", "training, checkpointed", "training, published")
-    whole = ("training, whole step", "training, whole step, published")
+    whole = ("training, whole step", "training, whole step, returned", "training, whole step, published")
     results = found(benchmark, (*names, *whole), quick)
     ours, low, checkpointed, published = (float(results[name]["growth"]) for name in names)
-    step, published_step = (float(results[name]["growth"]) for name in whole)
+    step, returned, published_step = (float(results[name]["growth"]) for name in whole)
     work = "generator, forward and backward, 4 videos × 2 frames, float32"
     quantity = "of the peak memory of published, gradients included"
     report(
@@ -74,6 +74,12 @@ def test_training(benchmark: Any, quick: bool) -> None:
             ),
             Row("whole training step, 2 pairs, float32", quantity, step / published_step, "%", 0.5, at_least=False),
             Row("whole training step, 2 pairs, float32", "peak memory, gradients included", step / MB, "MB"),
+            Row(
+                "whole training step, 2 pairs, float32",
+                f"freed memory returned, {quantity}",
+                returned / published_step,
+                "%",
+            ),
         ],
     )
 
