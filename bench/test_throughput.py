@@ -12,8 +12,8 @@ from torch import Tensor
 
 from bench.cases import Video, reference
 from bench.harness import Effort, Form, Row, error_against, race, report
-from bench.work import render_flops
-from digan_fast import Generator, dispatch
+from bench.work import has_tiles, render_flops
+from digan_fast import Generator
 from digan_fast.inr import VideoINR
 
 # Relative in norm, against plain PyTorch in float32.
@@ -43,13 +43,6 @@ FASTER_ON_TILES = {
     "int8": {"bfloat16, from ws": 1.4},
 }
 OF_FLOOR_ON_TILES = {"bfloat16": 0.50}
-
-
-def has_tiles() -> bool:
-    try:
-        return str(dispatch.native_module().isa()) == "amx"
-    except ImportError:
-        return False
 
 
 def whole(case: Video) -> list[Form]:

@@ -35,6 +35,14 @@ def render_flops(inr: VideoINR, frames: int, size: int | None = None) -> float:
     return 2.0 * products * frames * len(inr)
 
 
+def has_tiles() -> bool:
+    """Whether the native ops multiply bfloat16 and int8 on AMX's tiles."""
+    try:
+        return str(dispatch.native_module().isa()) == "amx"
+    except ImportError:
+        return False
+
+
 def peak_rate(unit: str, threads: int) -> float | None:
     """Operations per second of an instruction, or None if the native module or this CPU lacks it."""
     try:
