@@ -42,7 +42,7 @@ gpu:
 mutants: $(VENV)/.installed-test $(EMULATED)/.installed
 	cd tests && PYTHONPATH=$(EMULATED) $(abspath $(BIN))/python -m mutants
 
-## kills: kill -9 at fifty random moments of training, each followed by an exact resumption; about two minutes
+## kills: kill -9 at fifty random moments of training, each followed by an exact resumption; two and a half minutes
 kills: $(VENV)/.installed-test
 	cd tests/support && PYTHONPATH=$(CURDIR) OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m kills --count 50
 
