@@ -6,24 +6,23 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bench.memory import ROOT, reset_peak, resident_peak
+from bench import memory
+from bench.memory import reset_peak, resident_peak
 from digan_fast import Discriminator, Generator
+from digan_fast.allocator import keep_freed_memory
 from digan_fast.networks.config import coordinate_config
 from digan_fast.networks.discriminators.dvd_gan import DVDDiscriminator, SummedDiscriminator
 from digan_fast.networks.grid_generator import GridGenerator
-from digan_fast.networks.reduction import side_of
+from digan_fast.networks.reduction import reduced, side_of
 
 KINDS = ("INR", "grid")
 # Channels of all networks: at full width the 3-D discriminator alone takes minutes.
@@ -41,24 +40,32 @@ def sizes(quick: bool) -> list[tuple[int, int]]:
     return sorted(found, key=lambda size: size[0] * size[1] ** 2)
 
 
+def of_inrs(side: int, quick: bool) -> tuple[Generator, tuple[Tensor, None, Tensor]]:
+    """A generator of INRs, and one video's content vector, label and motion vector."""
+    cfg = coordinate_config(4 if quick else 32, 4 if quick else 128, 10, {128: 1, 256: 1})
+    size = 16 if quick else 512
+    G = Generator(size, 0, size, side, synthesis_kwargs=dict(NARROW if quick else WIDTH), cfg=cfg).eval()
+    return G, (torch.randn(1, size), None, torch.randn(1, size))
+
+
 def make(kind: str, side: int, quick: bool) -> Callable[[int], Tensor]:
     """A function from frames to a clip [1, T, 3, R, R]."""
     torch.manual_seed(0)
-    width = NARROW if quick else WIDTH
     if kind == "grid":
-        grid = GridGenerator(16 if quick else 120, 0, side, **width).eval()
+        grid = GridGenerator(16 if quick else 120, 0, side, **(NARROW if quick else WIDTH)).eval()
         z = torch.randn(1, grid.z_dim)
         return lambda frames: grid(z, None, frames)
-    cfg = coordinate_config(4 if quick else 32, 4 if quick else 128, 10, {128: 1, 256: 1})
-    size = 16 if quick else 512
-    G = Generator(size, 0, size, side, synthesis_kwargs=dict(width), cfg=cfg).eval()
-    latents = torch.randn(1, size), None, torch.randn(1, size)
+    G, latents = of_inrs(side, quick)
     return lambda frames: G.inr(*latents).render(torch.linspace(0, 1, frames))
 
 
 @torch.no_grad()
 def measure(kind: str, quick: bool) -> list[dict[str, Any]]:
-    """Of each size, the seconds of a clip and the growth of memory, the clip included."""
+    """Of each size, the seconds of a clip and the growth of memory, the clip included.
+
+    Freed memory is returned: what an earlier size left would hide the growth of a later one.
+    """
+    keep_freed_memory(False)
     found = []
     for frames, side in sizes(quick):
         clip = make(kind, side, quick)
@@ -74,13 +81,22 @@ def measure(kind: str, quick: bool) -> list[dict[str, Any]]:
     return found
 
 
-def in_child(kind: str, quick: bool) -> list[dict[str, Any]]:
-    command = [sys.executable, "-m", "bench.discriminators", kind, "--threads", str(torch.get_num_threads())]
-    done = subprocess.run(command + ["--quick"] * quick, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}: {done.stderr}")
-    found: list[dict[str, Any]] = json.loads(done.stdout)
-    return found
+def reductions(frames: int, side: int, quick: bool) -> dict[str, Callable[[], None]]:
+    """Of a step of the generator, D_T's reduced clip and back to all parameters, by each reduction of a half."""
+    torch.manual_seed(0)
+    G, latents = of_inrs(side, quick)
+    times = torch.linspace(0, 1, frames)
+
+    def run(reduction: str) -> None:
+        G.zero_grad(set_to_none=True)
+        inr = G.inr(*latents)
+        if reduction == "render":
+            clips = inr.render(times, size=side_of("render", side))
+        else:
+            clips = reduced(inr.render(times), reduction)
+        clips.sum().backward()
+
+    return {name: partial(run, name) for name in ("pool2", "render")}
 
 
 def judged(frames: int, side: int, shown: int, reduction: str = "pool2") -> int:
@@ -129,15 +145,5 @@ def judges(frames: int, side: int, quick: bool) -> dict[str, Judge]:
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Print seconds and growth of the resident memory as JSON.")
-    parser.add_argument("kind", choices=KINDS)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    print(json.dumps(measure(options.kind, options.quick)))
-
-
 if __name__ == "__main__":
-    main()
+    memory.main("Print seconds and growth of the resident memory as JSON.", KINDS, measure)

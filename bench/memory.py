@@ -19,7 +19,7 @@ import ctypes
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -223,25 +223,25 @@ def measure(name: str, quick: bool) -> dict[str, Any]:
     }
 
 
-def in_child(name: str, quick: bool) -> dict[str, Any]:
-    """Runs :func:`measure` in its own process, with the same number of threads."""
-    command = [sys.executable, "-m", "bench.memory", name, "--threads", str(torch.get_num_threads())]
+def in_child(case: str, quick: bool, module: str = "bench.memory") -> Any:
+    """What the module's ``measure`` finds in a process of its own, with the same number of threads."""
+    command = [sys.executable, "-m", module, case, "--threads", str(torch.get_num_threads())]
     done = subprocess.run(command + ["--quick"] * quick, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr}")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    return json.loads(done.stdout)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Print the growth of the resident memory as JSON, in bytes.")
-    parser.add_argument("case", choices=list(cases(False)))
+def main(description: str, choices: Sequence[str], measured: Callable[[str, bool], Any]) -> None:
+    """The child: prints what is measured of a case as JSON."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("case", choices=choices)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(json.dumps(measure(options.case, options.quick)))
+    print(json.dumps(measured(options.case, options.quick)))
 
 
 if __name__ == "__main__":
-    main()
+    main("Print the growth of the resident memory as JSON, in bytes.", list(cases(False)), measure)

@@ -7,22 +7,29 @@ from typing import Any
 import pytest
 
 from bench import memory
-from bench.discriminators import KINDS, in_child, judged, judges
+from bench.discriminators import KINDS, judged, judges, reductions
 from bench.harness import Effort, Form, Row, race, report
 
 
 @pytest.mark.skipif(memory.why_not() is not None, reason=memory.why_not() or "")
 def test_generators(benchmark: Any, quick: bool) -> None:
     found: list[dict[str, Any]] = []
-    benchmark.pedantic(lambda: found.extend(clip for kind in KINDS for clip in in_child(kind, quick)), rounds=1)
+
+    def measure() -> None:
+        for kind in KINDS:
+            found.extend(memory.in_child(kind, quick, "bench.discriminators"))
+
+    benchmark.pedantic(measure, rounds=1)
     benchmark.extra_info["generators"] = found
     inr, grid = ({(clip["frames"], clip["side"]): clip for clip in found if clip["kind"] == kind} for kind in KINDS)
     rows = []
     for frames, side in inr:
         work = f"{frames} frames at {side}², a quarter of the channels"
         own, other = inr[frames, side], grid[frames, side]
-        rows.append(Row(work, "grid generator, time of the INR's", other["seconds"] / own["seconds"], "×"))
-        rows.append(Row(work, "grid generator, memory of the INR's", other["bytes"] / max(own["bytes"], 1), "×"))
+        rows.append(Row(work, "time of the grid generator over the INR's", other["seconds"] / own["seconds"], "×"))
+        rows.append(
+            Row(work, "memory of the grid generator over the INR's", other["bytes"] / max(own["bytes"], 1), "×")
+        )
     report(benchmark, rows)
 
 
@@ -40,3 +47,14 @@ def test_discriminators(benchmark: Any, quick: bool, effort: Effort) -> None:
         part = judged(count, 128, shown) / (count * 128**2)
         rows.append(Row(f"a clip of {count} frames at 128²", f"pixels that D_S + D_T save, k = {shown}", 1 - part, "%"))
     report(benchmark, rows)
+
+
+def test_reductions(benchmark: Any, quick: bool, effort: Effort) -> None:
+    frames, side = (4, 16) if quick else (16, 128)
+    forms = [Form(name, run) for name, run in reductions(frames, side, quick).items()]
+    times = race(benchmark, forms, effort)
+    work = f"D_T's clip of {frames} frames, half of {side}², forward and backward, a quarter of the channels"
+    report(
+        benchmark,
+        [Row(work, "rendered at that side, of the time at full side and pooled", times.ratio("render", "pool2"), "%")],
+    )

@@ -25,9 +25,9 @@ def side_of(reduction: str, resolution: int) -> int:
 def reduced(clips: Tensor, reduction: str, offsets: Tensor | None = None) -> Tensor:
     """φ(clips): [B, T, C, R, R] to [B, T, C, S, S].
 
-    ``pool2``, ``pool4``: means of 2×2 or 4×4 pixels; ``render``, too, which only an INR's own frames escape: they are
-    rendered at the smaller side.  ``none``: as they are.  ``crop``: a square of half the side, whose top and left are
-    offsets [B, 2] in [0, R/2], the same for all frames of a clip.
+    ``pool2``, ``pool4``: means of 2×2 or 4×4 pixels.  ``render``: as ``pool2``, for real clips; an INR's frames are not
+    reduced but rendered at the smaller side.  ``none``: as they are.  ``crop``: a square of half the side, whose top
+    and left are offsets [B, 2] in [0, R/2], the same for all frames of a clip.
     """
     if reduction == "none":
         return clips

@@ -112,8 +112,8 @@ class TrainConfig:
     d_frames: Annotated[int | None, _OWN_DEFAULT] = None
     """Frames of each clip that dvd-gan judges at full resolution; default: 8, or all of a shorter clip."""
     d_reduction: Literal["pool2", "pool4", "none", "crop", "render"] = "pool2"
-    """How dvd-gan reduces whole clips: means of 2×2 or 4×4 pixels, not at all, a crop of half the side, or pool2
-    for XX"""
+    """How dvd-gan reduces whole clips: means of 2×2 or 4×4 pixels, not at all, a random crop of half the side, or
+    render: real clips as by pool2, generated ones rendered at half the side."""
     d_loss: Annotated[Literal["logistic", "hinge"] | None, _OWN_DEFAULT] = None
     """Adversarial loss; default: logistic, or hinge for dvd-gan."""
     d_steps: Annotated[int | None, _OWN_DEFAULT] = None

@@ -6,6 +6,7 @@
 A frame begins a shot if it differs from the one before it, as thumbnails, by more than a threshold and by several times
 as much as its neighbours do: motion raises all differences, a cut one of them. Black frames, through which scenes fade,
 separate shots. Shots shorter than a clip and those in which next to nothing moves are left out. Dissolves are missed.
+All frames are held in memory, reduced: 90 KB each at a height of 128.
 """
 
 from __future__ import annotations
