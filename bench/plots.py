@@ -79,7 +79,7 @@ def pareto(points: list[dict[str, Any]], target: Path) -> None:
         axes.margins(y=0.12)
     figure.axes[0].set_title("larger markers: more levels; the exact picture has no PSNR", fontsize=9)
     figure.axes[1].set_title("numbers: levels on the Pareto front", fontsize=9)
-    figure.axes[1].legend(fontsize=8)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
     _save(figure, target)
 
 
@@ -142,5 +142,5 @@ def clips(points: list[dict[str, Any]], target: Path) -> None:
         axes.set_xticks(frames := sorted({point["frames"] for point in points}), [str(count) for count in frames])
         axes.minorticks_off()
         axes.grid(alpha=0.3)
-    figure.axes[1].legend(fontsize=8)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=8)
     _save(figure, target)

@@ -21,16 +21,6 @@ def test_generators(benchmark: Any, quick: bool) -> None:
 
     benchmark.pedantic(measure, rounds=1)
     benchmark.extra_info["generators"] = found
-    inr, grid = ({(clip["frames"], clip["side"]): clip for clip in found if clip["kind"] == kind} for kind in KINDS)
-    rows = []
-    for frames, side in inr:
-        work = f"{frames} frames at {side}², a quarter of the channels"
-        own, other = inr[frames, side], grid[frames, side]
-        rows.append(Row(work, "time of the grid generator over the INR's", other["seconds"] / own["seconds"], "×"))
-        rows.append(
-            Row(work, "memory of the grid generator over the INR's", other["bytes"] / max(own["bytes"], 1), "×")
-        )
-    report(benchmark, rows)
 
 
 def test_discriminators(benchmark: Any, quick: bool, effort: Effort) -> None:
