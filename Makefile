@@ -5,6 +5,8 @@ NATIVE := $(wildcard setup.py pyproject.toml CMakeLists.txt csrc/*/*.cpp csrc/*/
 # The emulated Triton, and those of the supported versions of torch, are installed next to the one that this torch brings.
 EMULATED := $(abspath $(VENV))/triton-3.9.0
 OLDER := $(abspath $(VENV))/triton-3.6.0 $(abspath $(VENV))/triton-3.7.1
+# A process of pytest-xdist for each core; a file's tests run in one process.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 SIMULATOR := $(wildcard tests/cuda/simulator/*)
 
 .PHONY: demo test gpu emulate emulate-versions mutants kills packaging compatibility sanitize bench bench-quick lint stubs format clean
@@ -16,7 +18,7 @@ demo: $(VENV)/.installed
 
 ## test: every test that needs no GPU and no build of its own (tests/cuda builds a simulator)
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest --ignore=tests/cuda
+	$(PYTEST) --ignore=tests/cuda
 
 ## packaging: wheels, sdist and editable installs, with and without compilers
 packaging: $(VENV)/.installed-dev
@@ -24,14 +26,14 @@ packaging: $(VENV)/.installed-dev
 
 ## emulate: the GPU kernels without a GPU: interpreted, compiled for four architectures, executed as PTX; ten minutes
 emulate: $(VENV)/.installed-test $(EMULATED)/.installed $(VENV)/.found-nvcc
-	PYTHONPATH=$(EMULATED) TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels tests/emulator/tests/test_triton_interpreter.py
-	PYTHONPATH=$(EMULATED) EMULATOR_REQUIRE_COMPILERS=1 $(BIN)/python -m pytest tests/kernels tests/emulator tests/cuda
+	PYTHONPATH=$(EMULATED) TRITON_INTERPRET=1 $(PYTEST) tests/kernels tests/emulator/tests/test_triton_interpreter.py
+	PYTHONPATH=$(EMULATED) EMULATOR_REQUIRE_COMPILERS=1 $(PYTEST) tests/kernels tests/emulator tests/cuda
 
 ## emulate-versions: the Triton kernels compiled by each version of Triton in use and executed as PTX; half an hour
 emulate-versions: $(VENV)/.installed-test $(OLDER:=/.installed)
 	for triton in $(OLDER); do \
-		PYTHONPATH=$$triton TRITON_INTERPRET=1 $(BIN)/python -m pytest tests/kernels/test_interpreted.py && \
-		PYTHONPATH=$$triton $(BIN)/python -m pytest tests/kernels/test_executed.py tests/kernels/test_compiled.py || exit 1; \
+		PYTHONPATH=$$triton TRITON_INTERPRET=1 $(PYTEST) tests/kernels/test_interpreted.py && \
+		PYTHONPATH=$$triton $(PYTEST) tests/kernels/test_executed.py tests/kernels/test_compiled.py || exit 1; \
 	done
 
 ## gpu: every check and measurement on this machine's GPU, with its own Python and no network; PARTS=smoke,video runs some, OUT=folder

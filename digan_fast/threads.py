@@ -9,10 +9,11 @@ import torch
 
 
 @contextlib.contextmanager
-def using_threads(count: int) -> Iterator[None]:
-    """PyTorch and the kernels on this many threads of the CPU; afterwards on as many as before."""
+def using_threads(count: int | None) -> Iterator[None]:
+    """PyTorch and the kernels on this many threads of the CPU, if given; afterwards on as many as before."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    if count is not None:
+        torch.set_num_threads(count)
     try:
         yield
     finally:

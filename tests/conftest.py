@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import rows
 import torch
+
+
+def pytest_configure() -> None:
+    """The processes of pytest-xdist share the cores: threads that wait for a core cost many times what they save."""
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if processes > 1:
+        threads = max(1, torch.get_num_threads() // processes)
+        torch.set_num_threads(threads)
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
 
 
 @pytest.fixture(autouse=True)
@@ -34,30 +45,27 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(owner, name, poison(getattr(owner, name)))
 
 
-_golden_errors: list[tuple[str, str, float, float]] = []
-
-
 @pytest.fixture
 def golden_error() -> Callable[[str, str, float, float], None]:
     """``golden_error(case, quantity, error, bound)`` records an error for the final table and checks the bound."""
 
     def record(case: str, quantity: str, error: float, bound: float) -> None:
-        _golden_errors.append((case, quantity, error, bound))
+        rows.note("golden", case, quantity, error, bound)
         assert error <= bound, f"{case}: error of {quantity} is {error:.2e}, bound {bound:.0e}"
 
     return record
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    rows.attach(item)
+    yield
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """The largest error of each golden case, as a Markdown table."""
-    if not _golden_errors:
-        return
-    terminalreporter.section("golden errors, relative in norm")
-    columns: dict[tuple[str, str], tuple[float, float]] = {}
-    for case, quantity, error, bound in _golden_errors:
-        seen = columns.get((case, quantity), (0.0, bound))
-        columns[case, quantity] = (max(seen[0], error), bound)
-    terminalreporter.write_line("| case | quantity | error | bound |")
-    terminalreporter.write_line("| --- | --- | --- | --- |")
-    for (case, quantity), (error, bound) in sorted(columns.items()):
-        terminalreporter.write_line(f"| {case} | {quantity} | {error:.1e} | {bound:.0e} |")
+    largest: dict[tuple[str, str], tuple[float, float]] = {}
+    for case, quantity, error, bound in rows.noted(terminalreporter, "golden"):
+        largest[case, quantity] = max(largest.get((case, quantity), (0.0, bound)), (error, bound))
+    found = [(*key, f"{error:.1e}", f"{bound:.0e}") for key, (error, bound) in sorted(largest.items())]
+    rows.print_table(terminalreporter, "golden errors, relative in norm", ("case", "quantity", "error", "bound"), found)

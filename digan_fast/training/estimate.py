@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from digan_fast import devices
+from digan_fast.allocator import keep_freed_memory
+from digan_fast.threads import using_threads
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.operations import OperationCounter
 from digan_fast.training.run import Run
@@ -37,7 +39,9 @@ def estimate(config: TrainConfig, classes: int) -> list[str]:
     batch, at_once = config.schedule()[0], config.at_once(1)
     device = config.torch_device()
     pairs = at_once if device.type == "cuda" else min(at_once, _FEW)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    generators = [device] if device.type == "cuda" else []
+    with using_threads(config.threads), torch.random.fork_rng(devices=generators):
+        keep_freed_memory(not config.checkpoint)
         run = Run(replace(config, batch=pairs, batch_per_process=None), _Classes(classes))  # type: ignore[arg-type]
         real, labels = _pictures(config, classes, pairs, device)
         operations = seconds = 0.0

@@ -23,6 +23,7 @@ from digan_fast.files import replacing
 from digan_fast.metrics.features import FeatureNetwork
 from digan_fast.networks import discriminators, generators
 from digan_fast.processes import Processes, joined, say
+from digan_fast.threads import using_threads
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.evaluating import evaluate_run, load_features
 from digan_fast.training.folder import CONFIG, LOG, SNAPSHOT, clear_leftovers, owned, resumable
@@ -45,13 +46,15 @@ def train(config: TrainConfig) -> Path:
     folder = Path(config.out)
     Board.check(config)
     together = joined(config.torch_device(), datetime.timedelta(minutes=config.patience))
-    with together as processes, owned(folder) if processes.is_first else contextlib.nullcontext():
+    with (
+        together as processes,
+        owned(folder) if processes.is_first else contextlib.nullcontext(),
+        using_threads(config.threads),
+    ):
         config.at_once(processes.world)
         resumed = resumable(config)
         if config.resume and resumed is None:
             say(f"resume: {folder} holds no state to go on from, so the run starts from the beginning")
-        if config.threads is not None:
-            torch.set_num_threads(config.threads)
         first = processes.is_first
         initial = load_initial(config.init) if config.init is not None and resumed is None and first else None
         network = load_features(config) if first else None

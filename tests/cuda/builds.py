@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import re
@@ -110,10 +112,18 @@ def _linked(
         target = kept("object", [*command, *own, *headers], with_headers(source, root)) / f"{source.stem}.o"
         return target if target.exists() else _made(target, [*command, *own, "-c", str(source)])
 
-    with ThreadPoolExecutor(2) as pool:
+    with _alone(command), ThreadPoolExecutor(2) as pool:
         objects = list(pool.map(compiled, sources))
     target = kept("linked", [*command, *link], objects) / name
     return target if target.exists() else _made(target, [compiler, *link, *map(str, objects), "-ldl"])
+
+
+@contextlib.contextmanager
+def _alone(command: Sequence[str]) -> Iterator[None]:
+    """One process compiles, another that needs the same waits and finds it made."""
+    with (kept("object", command, []) / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _made(target: Path, command: Sequence[str], told: Path | None = None) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import rows
 import torch
 from emulator.toolkit import find_nvcc, install_nvcc
 
@@ -44,19 +45,12 @@ def _matmul_precision() -> Any:
     torch.set_float32_matmul_precision(before)
 
 
-_moved: list[tuple[object, ...]] = []
-
-
-def moved(name: str, *numbers: object) -> None:
+def moved(name: str, *numbers: float) -> None:
     """Adds a row to the table printed at the end: the kernel, then bytes and operations counted."""
-    _moved.append((name, *numbers))
+    rows.note("CUDA", name, *numbers)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if not _moved:
-        return
-    terminalreporter.section("CUDA kernels, counted in the interpreter")
-    terminalreporter.write_line("| kernel | bytes touched | bytes requested | tensor FLOP | other FLOP | conflicts |")
-    terminalreporter.write_line("| --- | --- | --- | --- | --- | --- |")
-    for row in _moved:
-        terminalreporter.write_line(f"| {' | '.join(map(str, row))} |")
+    columns = ("kernel", "bytes touched", "bytes requested", "tensor FLOP", "other FLOP", "conflicts")
+    found = rows.noted(terminalreporter, "CUDA")
+    rows.print_table(terminalreporter, "CUDA kernels, counted in the interpreter", columns, found)

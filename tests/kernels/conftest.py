@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import rows
 import torch
 
 if importlib.util.find_spec("triton") is None:
@@ -28,20 +29,12 @@ def _matmul_precision() -> Iterator[None]:
     torch.set_float32_matmul_precision(before)
 
 
-_moved: list[tuple[str, str, int, int, int, int]] = []
-
-
 def moved(name: str, kind: str, arch: int, compulsory: int, unique: int, total: int) -> None:
     """Records bytes of global memory: of the launch's tensors, distinct bytes touched, bytes requested by threads."""
-    _moved.append((name, kind, arch, compulsory, unique, total))
+    rows.note("Triton", name, kind, arch, compulsory, unique, total, f"{total / max(1, compulsory):.2f}")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if not _moved:
-        return
-    terminalreporter.section("bytes of global memory, counted")
-    terminalreporter.write_line("| kernel | type | sm | tensors | touched | requested | requested / tensors |")
-    terminalreporter.write_line("| --- | --- | --- | --- | --- | --- | --- |")
-    for name, kind, arch, compulsory, unique, total in sorted(_moved):
-        row = (name, kind, arch, compulsory, unique, total, f"{total / max(1, compulsory):.2f}")
-        terminalreporter.write_line(f"| {' | '.join(map(str, row))} |")
+    columns = ("kernel", "type", "sm", "tensors", "touched", "requested", "requested / tensors")
+    found = sorted(rows.noted(terminalreporter, "Triton"))
+    rows.print_table(terminalreporter, "bytes of global memory, counted", columns, found)

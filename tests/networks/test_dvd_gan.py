@@ -160,6 +160,23 @@ def _sides(side: int) -> list[int]:
     return [side >> power for power in range(side.bit_length() - 2)]
 
 
+@pytest.mark.parametrize("head", ["frame", "clip"])
+def test_bfloat16_is_near_float32(head: str) -> None:
+    """Logits and gradients; a block rounds four times in a row, to 2⁻⁸, and there are at most five."""
+    D = DVDDiscriminator(3, 32, frames=4, channel_base=256, channel_max=16)
+    side, labels = D.sides[head], torch.eye(3)[:2]
+    shown = torch.randn(2, 4, 3, side, side)
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        D.set_precision(precision)
+        inputs = shown.clone().requires_grad_()
+        logits = D(inputs, labels, head=head).logits
+        assert logits.dtype == torch.float32
+        found[precision] = (logits.detach(), torch.autograd.grad(logits.sum(), inputs)[0])
+    for near, exact in zip(found["bfloat16"], found["float32"], strict=True):
+        assert 0 < float((near - exact).norm() / exact.norm()) < 4 * 5 * 2**-8
+
+
 def test_the_penalty_is_differentiable(D: DVDDiscriminator) -> None:
     D = D.double()
     shown = torch.randn(1, 2, 3, 8, 8, dtype=torch.float64, requires_grad=True)

@@ -19,6 +19,7 @@ from digan_fast import video
 from digan_fast.cli import main
 from digan_fast.training import presets, states
 from digan_fast.training.config import TrainConfig
+from digan_fast.training.estimate import estimate
 from digan_fast.training.loop import train
 from digan_fast.training.operations import OperationCounter
 from digan_fast.training.run import Run
@@ -171,6 +172,21 @@ def test_a_dry_run_measures(config: TrainConfig, capsys: pytest.CaptureFixture[s
         assert {"parameters", "memory", "operations", "speed", "time"} <= told.keys()
         assert ("clips" if changes else "pairs") in told["speed"]
         assert not config.out.exists()
+
+
+def test_a_dry_run_measures_on_the_runs_threads(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, seen = torch.get_num_threads(), set()
+    train_phase = Run.train_phase
+
+    def counted(run: Run, *args: Any) -> Any:
+        seen.add(torch.get_num_threads())
+        return train_phase(run, *args)
+
+    monkeypatch.setattr(Run, "train_phase", counted)
+    other = 1 if before > 1 else 2
+    estimate(replace(config, threads=other), 0)
+    assert seen == {other}
+    assert torch.get_num_threads() == before
 
 
 def test_operations_are_counted() -> None:

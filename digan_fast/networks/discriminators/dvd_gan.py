@@ -35,7 +35,10 @@ class ResidualBlock(nn.Module):
     def _halved(self, x: Tensor) -> Tensor:
         if not self.halves:
             return x
-        return F.avg_pool3d(x, (1, 2, 2)) if self.temporal else F.avg_pool2d(x, 2)
+        if not self.temporal:
+            return F.avg_pool2d(x, 2)
+        # avg_pool3d has no bfloat16 on CPUs.
+        return F.avg_pool2d(x.flatten(1, 2), 2).unflatten(1, x.shape[1:3])
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, I, T, H, W] if temporal, otherwise [N, I, H, W]; the same with O channels and, if halved, half the side.
