@@ -11,11 +11,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
-from digan_fast.training import run as run_module
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.loop import train
+from digan_fast.training.run import Phase, Run
+
+# Of a case, between runs in two processes and in one: the largest of a phase's gradients, then of the final networks.
+DIFFERENCES = ("case", "Gmain", "Greg", "Dmain", "Dreg", "G", "D", "G_ema")
 
 
 def free_ports(count: int) -> list[int]:
@@ -85,20 +89,19 @@ def train_each() -> None:
         recorded(TrainConfig(**{**config, **paths}))
 
 
-def recorded(config: TrainConfig) -> list[dict[str, Any]]:
-    """Trains; the gradients of each phase, in order, also in a file beside the run: OUT.RANK.pt."""
-    phases: list[dict[str, Any]] = []
-    sanitise = run_module.sanitise_gradients
+def recorded(config: TrainConfig) -> list[tuple[str, dict[str, Any]]]:
+    """Trains; each phase's name and gradients, in order, also in a file beside the run: OUT.RANK.pt."""
+    phases: list[tuple[str, dict[str, Any]]] = []
+    accumulate = Run._accumulate
 
-    def record(network: torch.nn.Module) -> None:
-        gradients = {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
-        phases.append(gradients)
-        sanitise(network)
+    def record(run: Run, phase: Phase, *batch: torch.Tensor) -> dict[str, float]:
+        report = accumulate(run, phase, *batch)
+        parameters = phase.network.named_parameters()
+        phases.append((phase.name, {name: p.grad.clone() for name, p in parameters if p.grad is not None}))
+        return report
 
-    run_module.sanitise_gradients = record
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "_accumulate", record)
         train(config)
-    finally:
-        run_module.sanitise_gradients = sanitise
     torch.save(phases, f"{config.out}.{os.environ.get('RANK', '0')}.pt")
     return phases

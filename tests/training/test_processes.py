@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import ranks
+import rows
 import torch
 from small_runs import SMALL, frame_folder
 
@@ -55,9 +56,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def gradients(run: Path, rank: int = 0) -> list[dict[str, torch.Tensor]]:
-    """Of each phase, in order."""
-    found: list[dict[str, torch.Tensor]] = torch.load(f"{run}.{rank}.pt", weights_only=True)
+def gradients(run: Path, rank: int = 0) -> list[tuple[str, dict[str, torch.Tensor]]]:
+    """Of each phase, in order, with its name."""
+    found: list[tuple[str, dict[str, torch.Tensor]]] = torch.load(f"{run}.{rank}.pt", weights_only=True)
     return found
 
 
@@ -81,12 +82,20 @@ def distance(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) 
 def test_two_processes_are_one(root: Path, name: str) -> None:
     """Gradients of all phases of five steps, measured to 1.3e-6, and what comes of them, measured to 1.4e-8."""
     one, two = root / f"{name}-one", root / f"{name}-two"
-    phases = list(zip(gradients(two), gradients(one), strict=True))
+    phases = gradients(one)
     # Of clips, every other step trains the generator.
     assert len(phases) == {"paths": STEPS * 2 + 3, "clips": STEPS + 3 + 1}.get(name, STEPS * 2 + 1)
-    assert max(distance(found, expected) for found, expected in phases) < 1e-5
+    differences: dict[str, float] = {}
+    for (phase, found), (expected_phase, expected) in zip(gradients(two), phases, strict=True):
+        assert phase == expected_phase
+        differences[phase] = max(differences.get(phase, 0), distance(found, expected))
+    assert max(differences.values()) < 1e-5
     for network in ("G", "D", "G_ema"):
-        assert distance(state(two)[network], state(one)[network]) < 1e-6
+        differences[network] = distance(state(two)[network], state(one)[network])
+        assert differences[network] < 1e-6
+    assert differences.keys() <= set(ranks.DIFFERENCES)
+    shown = [f"{differences[column]:.1e}" if column in differences else "" for column in ranks.DIFFERENCES[1:]]
+    rows.note("processes", name, *shown)
     assert float(state(two)["pl_mean"]) == pytest.approx(float(state(one)["pl_mean"]), rel=1e-6)
     assert torch.equal(state(two)["torch_rng"], state(one)["torch_rng"])
     for found, expected in zip(log(two), log(one), strict=True):
@@ -98,12 +107,12 @@ def test_two_processes_are_one(root: Path, name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_both_have_the_same_gradients(root: Path, name: str) -> None:
     for first, second in zip(*(gradients(root / f"{name}-two", rank) for rank in (0, 1)), strict=True):
-        assert all(torch.equal(gradient, second[key]) for key, gradient in first.items())
+        assert all(torch.equal(gradient, second[1][key]) for key, gradient in first[1].items())
 
 
 def test_accumulation_changes_no_gradient(root: Path) -> None:
     """The case "paths" is "plain" in micro-batches until the first path length, the second phase."""
-    assert distance(gradients(root / "paths-one")[0], gradients(root / "plain-one")[0]) < 1e-5
+    assert distance(gradients(root / "paths-one")[0][1], gradients(root / "plain-one")[0][1]) < 1e-5
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(root: Path) -> None:
