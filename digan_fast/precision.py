@@ -10,12 +10,21 @@ import torch
 
 # Training precisions, and their types of weights and activations.
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+# As published: float16 at this many of the highest levels on a GPU, otherwise float32; clamps keep it in range (arXiv
+# 2006.06676, appendix B).
+MIXED, MIXED_LEVELS, MIXED_CLAMP = "mixed", 4, 256
+TRAINING_PRECISIONS = (*PRECISIONS, MIXED)
 # Precisions of coordinate MLPs.
 MLP_PRECISIONS = (*PRECISIONS, "float16")
 # Precisions of rendering without gradients.
 RENDER_PRECISIONS = (*PRECISIONS, "int8")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def computes_half(tensor: torch.Tensor) -> bool:
+    """Whether mixed precision has float16 where the tensor is: on GPUs."""
+    return tensor.is_cuda
 
 
 def full_precision(function: Function) -> Function:

@@ -16,6 +16,7 @@ from digan_fast.levels import Coordinates, Layer, Level, Window
 from digan_fast.ops.coord_linear import coord_linear
 from digan_fast.ops.linear_act import linear_act
 from digan_fast.ops.render import render as render_in_one
+from digan_fast.precision import MIXED, MIXED_LEVELS, computes_half
 from digan_fast.reference.render import Products, evaluate, lowered
 
 
@@ -36,13 +37,18 @@ def render(
     chosen = [level.at(times, level.side * size // resolution) for level in levels]
     tensors = [tensor for level in chosen for tensor in _tensors(level)]
     formula = transforms.composed("render", tensors)
-    if not formula and not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
-        return render_in_one(chosen, size, window, precision)
+    precisions = [precision] * len(chosen)
+    if precision == MIXED:
+        is_half = [computes_half(times) and index >= len(chosen) - MIXED_LEVELS for index in range(len(chosen))]
+        precisions = ["float16" if half else "float32" for half in is_half]
+    is_one = len(set(precisions)) == 1
+    if is_one and not formula and not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
+        return render_in_one(chosen, size, window, precisions[0])
     if precision == "int8":
         raise ValueError("precision: 'int8' has no gradients; render under torch.no_grad(), or inr.detach()")
 
     def composed(*part: Level) -> Tensor:
-        low = [lowered(level, precision) for level in part]
+        low = list(map(lowered, part, precisions))
         return evaluate(low, size, window, Products(linear_act, coord_linear, linear_act))
 
     # torch.func's transforms do not support the hooks that recomputing activations needs.

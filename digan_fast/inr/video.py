@@ -16,7 +16,7 @@ from digan_fast import transforms
 from digan_fast.inr import io
 from digan_fast.inr.render import checked_window, render
 from digan_fast.levels import Level, Window, walk
-from digan_fast.precision import RENDER_PRECISIONS, full_precision
+from digan_fast.precision import MIXED, RENDER_PRECISIONS, full_precision
 
 # Pixels of a stream rendered per call: at this size the fixed cost of a call, such as packing weights, is 2 %.
 STREAM_PIXELS = 65536
@@ -119,6 +119,8 @@ class VideoINR:
             without gradients; phases, to-RGB and colours are float32.  Against float32, videos of the shipped
             snapshot have a PSNR of 60 dB (bfloat16) and 48 dB (int8).  int8 takes 0.57 of bfloat16's time with AVX-512
             VNNI and BF16, and 0.8 of float32's with AVX2.  A pixel that is not finite is NaN in int8.
+            ``mixed``, that of the published training, is float16 at the four highest levels on a GPU and float32
+            otherwise.
         checkpoint: with gradients, store no activations; the backward recomputes them, one frame at a time.
 
         Without gradients, rendering is tiled, so that memory beyond the result is bounded.  Raises ValueError, naming
@@ -201,6 +203,9 @@ class VideoINR:
             raise ValueError(f"levels: {levels}, expected 1 to {len(self.levels)}")
         if self.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"the INR is {self.dtype}, expected float32 or float64; a lower precision is an argument")
-        if precision not in RENDER_PRECISIONS:
-            raise ValueError(f"precision: {precision!r}, expected one of {', '.join(RENDER_PRECISIONS)}")
+        allowed = (*RENDER_PRECISIONS, MIXED)
+        if precision not in allowed:
+            raise ValueError(f"precision: {precision!r}, expected one of {', '.join(allowed)}")
+        if precision == MIXED and levels not in (None, len(self.levels)):
+            raise ValueError(f"levels: {levels}, expected all {len(self.levels)} in mixed precision")
         return self.levels[:levels]

@@ -89,9 +89,10 @@ class Generator(nn.Module):
         return torch.distributions.Beta(1.0, 2.0)
 
     def set_precision(self, precision: str) -> None:
-        """Synthesise in ``float32`` or ``bfloat16``; parameters, mapping, phases and colours stay float32.
+        """Synthesise in ``float32``, ``bfloat16`` or ``mixed``; parameters, mapping, phases and colours stay float32.
 
-        In bfloat16 the INR's weights and activations are rounded, forward and backward; sums are float32.  Raises
+        In bfloat16 the INR's weights and activations are rounded, forward and backward; sums are float32.  ``mixed`` is
+        that of the published training: float16 at the four highest levels on a GPU, float32 otherwise.  Raises
         ValueError for another precision, or with the reason if this generator has no INR.
         """
         self.synthesis.set_precision(precision)

@@ -16,7 +16,7 @@ from digan_fast.networks.config import GeneratorConfig
 from digan_fast.networks.coordinates import CoordFuser, CoordsInput, GenInput
 from digan_fast.networks.layers import RESAMPLE_FILTER, resample_filter
 from digan_fast.networks.modulated import SkipLayer, SynthesisLayer, ToRGBLayer, fir_upsample
-from digan_fast.precision import PRECISIONS, full_precision
+from digan_fast.precision import TRAINING_PRECISIONS, full_precision
 from digan_fast.reference.activations import ACTIVATIONS
 
 ARCHITECTURES = ("skip", "orig", "resnet")
@@ -322,12 +322,12 @@ class SynthesisNetwork(nn.Module):
         return times // videos if videos else 0
 
     def set_precision(self, precision: str) -> None:
-        """Render INRs in ``float32`` or ``bfloat16`` by default; parameters, phases and colours stay float32.
+        """Render INRs in ``float32``, ``bfloat16`` or ``mixed`` from now on; parameters, phases, colours stay float32.
 
         Raises ValueError for another precision, or with the reason if these options have no INR.
         """
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision: {precision!r}, expected one of {', '.join(PRECISIONS)}")
+        if precision not in TRAINING_PRECISIONS:
+            raise ValueError(f"precision: {precision!r}, expected one of {', '.join(TRAINING_PRECISIONS)}")
         self._check_precision(precision)
         self.precision = precision
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from digan_fast.levels import Layer, Level, Window, assembled
@@ -44,9 +45,10 @@ def products_of(precision: str) -> Products:
 
 def lowered(level: Level, precision: str) -> Level:
     """Weights and biases in ``precision``; sinusoids and to-RGB are unchanged.  int8 is left to the products."""
-    if precision != "bfloat16":
+    dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(precision)
+    if dtype is None:
         return level
-    layers = (replace(layer, weight=layer.weight.bfloat16(), bias=layer.bias.bfloat16()) for layer in level.layers)
+    layers = (replace(layer, weight=layer.weight.to(dtype), bias=layer.bias.to(dtype)) for layer in level.layers)
     return replace(level, layers=tuple(layers))
 
 
@@ -70,6 +72,8 @@ def evaluate_with_activations(
     top, left, height, width = window
     x = image = None
     for level in levels:
+        if x is not None:
+            x = x.to(level.layers[0].weight.dtype)
         factor = size // level.side
         row, rows = ancestors(top, height, factor)
         column, columns = ancestors(left, width, factor)

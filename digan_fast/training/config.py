@@ -15,6 +15,7 @@ from digan_fast.networks import discriminators
 from digan_fast.networks.config import coordinate_config, read_config
 from digan_fast.networks.discriminators import Recipe
 from digan_fast.networks.reduction import side_of
+from digan_fast.precision import MIXED, MIXED_CLAMP
 from digan_fast.training.augment import DiffAugment
 from digan_fast.training.limits import BOUNDS
 from digan_fast.training.shown import Shown
@@ -125,10 +126,11 @@ class TrainConfig:
     """channel_max of the discriminators."""
     checkpoint: bool = False
     """Recompute the generator's activations in the backward pass: less memory, more time."""
-    g_precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the generator's INRs in training; its weights and optimiser stay float32."""
-    d_precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the discriminators' convolutions."""
+    g_precision: Literal["float32", "bfloat16", "mixed"] = "float32"
+    """Precision of the generator's INRs in training; its weights and optimiser stay float32. mixed is DIGAN's: float16
+    at the four highest levels on a GPU, activations clamped at 256; float32 on a CPU."""
+    d_precision: Literal["float32", "bfloat16", "mixed"] = "float32"
+    """Precision of the discriminators' convolutions; mixed as for the generator."""
 
     kimg: float = 25000
     """Length of the run, in thousands of pairs."""
@@ -222,6 +224,8 @@ class TrainConfig:
                 raise ValueError(f"generator_config: {self.generator_config}, but --generator is {self.generator}")
             if self.d_reduction == "render":
                 raise ValueError(f"d_reduction: 'render', but --generator {self.generator} makes no INR")
+        if clips and self.d_precision == MIXED:
+            raise ValueError(f"d_precision: 'mixed', but --discriminator {self.discriminator} has float32 and bfloat16")
         if clips and self.path_length:
             raise ValueError(f"path_length: {self.path_length}, expected 0 with --discriminator {self.discriminator}")
         if clips and self.d_frames is not None and self.d_frames > self.clip_length:
@@ -312,6 +316,7 @@ class TrainConfig:
             "synthesis_kwargs": {
                 "channel_base": self._generator_channel_base(cfg),
                 "channel_max": self.channel_max,
+                **({"conv_clamp": MIXED_CLAMP} if self.g_precision == MIXED else {}),
             },
             "cfg": cfg,
         }

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from small_runs import log
 
 from digan_fast import load
-from digan_fast.networks import Generator
+from digan_fast.networks import Discriminator, Generator
+from digan_fast.ops.linear_act import linear_act
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.loop import train
 
@@ -69,3 +71,58 @@ def test_runs_from_before_the_generator_s_precision_were_float32(config: TrainCo
     with pytest.raises(ValueError, match="started with another g_precision"):
         train(replace(config, resume=True, g_precision="bfloat16"))
     train(replace(config, resume=True, kimg=0.012))
+
+
+@pytest.fixture
+def half_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mixed precision computes in float16 here as on a GPU."""
+    monkeypatch.setattr("digan_fast.inr.render.computes_half", lambda tensor: True)
+    monkeypatch.setattr("digan_fast.networks.discriminators.digan.computes_half", lambda tensor: True)
+
+
+@pytest.mark.usefixtures("half_on_a_cpu")
+def test_mixed_precision_is_float16_at_the_four_highest_levels(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(config, resolution=64, channel_base=512, d_channel_base=512, d_precision="mixed")
+    G, D = Generator(**config.generator_kwargs(0)), Discriminator(**config.discriminator_kwargs(0))
+    dtypes: list[torch.dtype] = []
+    act = linear_act
+
+    def spy(x: torch.Tensor, weight: torch.Tensor, *options: Any) -> torch.Tensor:
+        assert x.dtype == weight.dtype or weight.dtype == torch.float32
+        dtypes.append(weight.dtype)
+        return act(x, weight, *options)
+
+    monkeypatch.setattr("digan_fast.inr.render.linear_act", spy)
+    z, times, motion = torch.randn(2, G.z_dim), torch.rand(4, 1, 1, 1), torch.randn(2, G.w_dim)
+    ws = G.mapping(z, None, skip_w_avg_update=True)
+    found = {}
+    for precision in ("float32", "mixed"):
+        G.set_precision(precision)
+        D.set_precision(precision)
+        dtypes.clear()
+        pictures = G.synthesis(ws, times, motion)
+        pairs = torch.cat((*pictures.unflatten(0, (2, 2)).unbind(1), torch.ones(2, 1, 64, 64)), 1)
+        logits = D(pairs)[0]
+        assert pictures.dtype == logits.dtype == torch.float32
+        grads = torch.autograd.grad(logits.sum(), [*G.synthesis.parameters()], allow_unused=True)
+        flat = torch.cat([each.flatten() for each in grads if each is not None])
+        found[precision] = (pictures.detach(), logits.detach(), flat)
+    # Levels 4 and 8 of 4 to 64, then 16 to 64 with a layer from below and two of their own; colours are float32.
+    assert dtypes.count(torch.float16) > 0
+    for near, exact in zip(found["mixed"], found["float32"], strict=True):
+        assert 0 < float((near - exact).norm() / exact.norm()) < 0.03
+
+
+def test_mixed_precision_on_a_cpu_is_float32_with_a_clamp(config: TrainConfig) -> None:
+    low = replace(config, g_precision="mixed", d_precision="mixed", kimg=0.012)
+    mixed = load(train(low)).G_ema
+    assert mixed is not None
+    clamps = {each.conv_clamp for each in mixed.modules() if hasattr(each, "conv_clamp")}
+    assert clamps == {256}
+    exact = load(train(replace(low, g_precision="float32", d_precision="float32", out=config.out.with_name("exact"))))
+    assert exact.G_ema is not None
+    assert all(torch.equal(tensor, mixed.state_dict()[name]) for name, tensor in exact.G_ema.state_dict().items())
+    with pytest.raises(ValueError, match="levels: 1, expected all 2 in mixed precision"):
+        mixed.inr(torch.zeros(1, 8)).render([0.0], levels=1, precision="mixed")

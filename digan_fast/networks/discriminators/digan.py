@@ -15,7 +15,7 @@ from digan_fast.networks.convolution import Conv
 from digan_fast.networks.discriminators import Head, register
 from digan_fast.networks.layers import RESAMPLE_FILTER, FullyConnected, MappingNetwork, resample_filter
 from digan_fast.networks.recompute import recomputed
-from digan_fast.precision import PRECISIONS, full_precision
+from digan_fast.precision import MIXED, MIXED_LEVELS, PRECISIONS, TRAINING_PRECISIONS, computes_half, full_precision
 from digan_fast.reference.activations import ACTIVATIONS
 
 ARCHITECTURES = ("resnet", "orig", "skip")
@@ -88,7 +88,9 @@ class Block(nn.Module):
         own = self.conv0.weight.dtype
 
         def cast(t: Tensor) -> Tensor:
-            return t.to(torch.float16 if self.use_fp16 and t.is_cuda else self.precision or own)
+            half = self.use_fp16 or self.precision == torch.float16
+            lower = own if self.precision == torch.float16 else self.precision or own
+            return t.to(torch.float16 if half and computes_half(t) else lower)
 
         if self.fromrgb is not None:
             assert img is not None
@@ -327,12 +329,16 @@ class Discriminator(nn.Module):
         }
 
     def set_precision(self, precision: str) -> None:
-        """Run all convolutions except the last level's in ``float32`` or ``bfloat16``; parameters stay float32."""
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision: {precision!r}, expected one of {', '.join(PRECISIONS)}")
-        for module in self.modules():
-            if isinstance(module, Block):
-                module.precision = None if precision == "float32" else PRECISIONS[precision]
+        """Run all convolutions except the last level's in ``float32`` or ``bfloat16``, or in ``mixed`` precision, as in
+        the published training: the four highest levels in float16 on a GPU.  Parameters stay float32."""
+        if precision not in TRAINING_PRECISIONS:
+            raise ValueError(f"precision: {precision!r}, expected one of {', '.join(TRAINING_PRECISIONS)}")
+        lower = torch.float16 if precision == MIXED else PRECISIONS[precision]
+        for stream in (self.videoD, self.imageD):
+            levels = [module for module in stream.children() if isinstance(module, Block)]
+            for index, level in enumerate(levels):
+                own = precision == "float32" or (precision == MIXED and index >= MIXED_LEVELS)
+                level.precision = None if own else lower
 
     @full_precision
     def forward(
