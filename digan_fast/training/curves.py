@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from digan_fast.files import replacing
+from digan_fast.networks import discriminators
+from digan_fast.training.folder import CONFIG, LOG
 
 _REAL, _FAKE, _R1, _MEASURED = "logits/D_real_", "logits/D_fake_", "r1/", "evaluation/"
 _BETWEEN_REAL = f"{_MEASURED}real against real"
@@ -28,7 +30,16 @@ def _panels(lines: Sequence[Mapping[str, float]]) -> dict[str, list[str]]:
         if name.startswith(_MEASURED) and not name.startswith(_BETWEEN_REAL):
             title = name.removeprefix(_MEASURED)
             panels[title] = [name, f"{_BETWEEN_REAL}, {title}"]
-    return panels
+    return {title: terms for title, terms in panels.items() if terms}
+
+
+def _counted(run: Path) -> str:
+    """What the run counts, from its configuration if it is there."""
+    try:
+        saved = json.loads((run / CONFIG).read_text(encoding="utf-8"))
+        return "clips" if discriminators.judges_clips(saved["discriminator"]) else "pairs"
+    except (OSError, ValueError, KeyError):
+        return "pairs"
 
 
 def _marker(points: Sequence[object]) -> str | None:
@@ -37,15 +48,16 @@ def _marker(points: Sequence[object]) -> str | None:
 
 
 def plot(run: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Path:
-    """Plot a run's losses, logits, penalties and evaluations over thousands of pairs; default ``RUN/curves.png``.
+    """Plot a run's losses, logits, penalties and evaluations over thousands of pairs or clips.
 
-    Raises FileNotFoundError without a log, ValueError for an empty one, ModuleNotFoundError without matplotlib.
+    Writes ``RUN/curves.png`` by default.  Raises FileNotFoundError without a log, ValueError for an
+    empty one, ModuleNotFoundError without matplotlib.
     """
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError('curves need matplotlib: pip install "digan_fast[plot]"') from error
-    log = Path(run) / "log.jsonl"
+    log, counted = Path(run) / LOG, _counted(Path(run))
     *whole, _ = log.read_text(encoding="utf-8").split("\n")  # The last line may be truncated by a kill.
     try:
         lines = [json.loads(line) for line in whole if line]
@@ -55,7 +67,8 @@ def plot(run: str | os.PathLike[str], out: str | os.PathLike[str] | None = None)
         raise ValueError(f"{log}: no line yet")
     panels = _panels(lines)
     figure = Figure(figsize=(4 * len(panels), 3.4), layout="constrained")
-    for axes, (title, names) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+    row = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (title, names) in zip(row, panels.items(), strict=True):
         for name in names:
             points = [(line["pairs"] / 1000, line[name]) for line in lines if name in line]
             if points:
@@ -66,7 +79,7 @@ def plot(run: str | os.PathLike[str], out: str | os.PathLike[str] | None = None)
         name, bracket, protocol = title.partition(" [")
         lines_of_title = [name, *textwrap.wrap(f"{bracket.strip()}{protocol}", 48)]
         axes.set_title("\n".join(lines_of_title), fontsize=9 if protocol else 12)
-        axes.set(xlabel="thousand pairs")
+        axes.set(xlabel=f"thousand {counted}")
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend(fontsize=8)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from clips_of import clips_of
+from matplotlib.figure import Figure
 from small_runs import frame_folder, log, words
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from digan_fast.networks.discriminators.dvd_gan import DVDDiscriminator
 from digan_fast.networks.grid_generator import GridGenerator
 from digan_fast.training.clip_loss import ClipLoss
 from digan_fast.training.config import TrainConfig
+from digan_fast.training.curves import plot
 from digan_fast.training.loop import train
 from digan_fast.training.run import Run
 
@@ -195,3 +197,17 @@ def test_a_grid_generator_generates_and_has_no_inr(clips: TrainConfig, capsys: p
     for command in ("interpolate", "motions"):
         assert main([command, str(path), "--out", str(clips.out / "x.gif")]) == 1
         assert "dvd-gan, which makes clips on a pixel grid" in capsys.readouterr().err
+
+
+def test_curves_count_clips_and_have_no_empty_panel(clips: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(replace(clips, kimg=0.008))
+    drawn: list[list[tuple[str, str]]] = []
+    save = Figure.savefig
+
+    def spy(figure: Figure, *args: Any, **options: Any) -> None:
+        drawn.append([(axes.get_title(), axes.get_xlabel()) for axes in figure.axes])
+        save(figure, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", spy)
+    plot(clips.out)
+    assert drawn == [[("losses", "thousand clips"), ("logits", "thousand clips")]]
