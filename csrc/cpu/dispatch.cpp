@@ -89,9 +89,13 @@ static Isa isa_of(Number number) {
     return isa_of(number == Number::bfloat16 ? Precision::bfloat16 : Precision::float32);
 }
 
+static Isa isa_of(const LayerPacking& p) {
+    return p.layer.terms ? bfloat16_isa() : isa_of(p.precision);
+}
+
 static Isa isa_of(const MlpGroup& p) {
     for (const MlpLayer* layer = p.layers; layer != p.layers + p.layer_count; ++layer)
-        if (layer->packed.bfloat16) return bfloat16_isa();
+        if (layer->packed.bfloat16 || layer->packed.terms) return bfloat16_isa();
     return isa_of(Precision::float32);
 }
 #endif
@@ -109,7 +113,7 @@ DIGAN_FAST_DISPATCH_PLAIN(mlp_row_operand, MlpRowOperand)
 DIGAN_FAST_DISPATCH_PLAIN(mlp_row_operand_gradient, MlpRowOperandGradient)
 DIGAN_FAST_DISPATCH_PLAIN(mlp_row_activation_gradient, MlpRowActivationGradient)
 DIGAN_FAST_DISPATCH_PLAIN(mlp_rounding, MlpRounding)
-DIGAN_FAST_DISPATCH_PACKED(pack_layer, LayerPacking, isa_of(params.precision))
+DIGAN_FAST_DISPATCH_PACKED(pack_layer, LayerPacking, isa_of(params))
 DIGAN_FAST_DISPATCH_PACKED(peak_cpu, PeakParams, selected_isa())
 DIGAN_FAST_DISPATCH(block_axis_features, BlockAxisFeatures)
 DIGAN_FAST_DISPATCH_PACKED(render_group, BlockGroup, isa_of(params.stage->precision))
