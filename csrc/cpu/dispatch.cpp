@@ -9,6 +9,7 @@
 #include "fourier/mirrored_kernel.h"
 #include "gemm/pixel_rows_kernel.h"
 #include "gemm/skinny_kernel.h"
+#include "gemm/terms_rows_kernel.h"
 #include "ops/conv3x3_kernel.h"
 #include "ops/coord_mlp_kernel.h"
 #include "ops/coord_mlp_rows_kernel.h"
@@ -119,6 +120,9 @@ DIGAN_FAST_DISPATCH(block_axis_features, BlockAxisFeatures)
 DIGAN_FAST_DISPATCH_PACKED(render_group, BlockGroup, isa_of(params.stage->precision))
 DIGAN_FAST_DISPATCH_PACKED(pack_column_panels, ColumnPanelPacking, isa_of(params.number))
 DIGAN_FAST_DISPATCH_PACKED(pixel_row_gemm, PixelRowGemm, isa_of(params.number))
+DIGAN_FAST_DISPATCH_PACKED(pack_terms_panels, TermsPanelPacking, bfloat16_isa())
+DIGAN_FAST_DISPATCH_PACKED(terms_row_gemm, TermsRowGemm, bfloat16_isa())
+DIGAN_FAST_DISPATCH_PACKED(terms_weight_gradient, TermsWeightGradient, bfloat16_isa())
 DIGAN_FAST_DISPATCH_PACKED(weight_gradient, WeightGradient, isa_of(params.number))
 DIGAN_FAST_DISPATCH(activation_backward, ActivationBackward)
 DIGAN_FAST_DISPATCH(row_features, RowFeatures)

@@ -6,6 +6,7 @@
 
 #include "ops/coord_mlp_kernel.h"
 #include "ops/mlp_offsets.h"
+#include "ops/mlp_terms.h"
 #include "runtime/scratch.h"
 #include "runtime/threads.h"
 
@@ -20,27 +21,12 @@ Precision precision_of(const CoordMlpLayer& layer) {
     return layer.bfloat16 ? Precision::bfloat16 : Precision::float32;
 }
 
-LayerTraits traits_of(Precision precision) {
-    LayerTraits traits;
-    layer_traits({precision, &traits});
-    return traits;
-}
-
-// A layer of float32 as terms is filled up to whole steps of 32 inputs and 32 outputs; as such it
-// takes 6/16 of the time.
-constexpr int64_t kTermsStep = 32;
-int64_t whole_steps(int64_t channels) {
-    return (channels + kTermsStep - 1) / kTermsStep * kTermsStep;
-}
-bool as_terms(const CoordMlpLayer& layer) {
-    return !layer.bfloat16 && traits_of(Precision::bfloat16).terms &&
-           whole_steps(layer.outputs) * whole_steps(layer.inputs) <= 2 * layer.outputs * layer.inputs;
-}
+// Of a layer's panels.
 int64_t outputs_of(const CoordMlpLayer& layer) {
-    return as_terms(layer) ? whole_steps(layer.outputs) : layer.outputs;
+    return as_terms(layer) ? whole_squares(layer.outputs) : layer.outputs;
 }
 int64_t depth_of(const CoordMlpLayer& layer) {
-    if (as_terms(layer)) return whole_steps(layer.inputs) / 2 * 3;
+    if (as_terms(layer)) return terms_size(1, layer.inputs) / kTermsSide;
     const int64_t pack = traits_of(precision_of(layer)).pack;
     return (layer.inputs + pack - 1) / pack;
 }

@@ -130,7 +130,7 @@ class StripPass {
     std::vector<int64_t> sizes() const {
         std::vector<int64_t> sizes;
         int64_t widest = network_inputs(p_);
-        bool bfloat16 = false;
+        bool bfloat16 = false, terms = false;
         const auto rows = [](int64_t columns) { return kStripRows * padded(columns); };
         for (size_t i = 0; i < p_.layers.size(); ++i) {
             const CoordMlpLayer& layer = p_.layers[i];
@@ -141,11 +141,18 @@ class StripPass {
             sizes.push_back(layer.scale ? rows(layer.outputs) : 0);
             widest = std::max({widest, layer.inputs, layer.outputs});
             bfloat16 = bfloat16 || layer.bfloat16;
+            terms = terms || as_terms(layer);
         }
         const int64_t most = rows(widest);
         sizes.insert(sizes.end(),
                      {most, most, rows(network_inputs(p_)), most, most, bfloat16 ? most : 0,
                       32 * kStripRows, most, most, widest, widest});
+        if (terms) {
+            const int64_t packed = terms_size(kStripRows, widest);
+            sizes[sizes.size() - kOfAll + kPacked] = std::max(most, packed);
+            sizes[sizes.size() - kOfAll + kPackedDz] = packed;
+            sizes[sizes.size() - kOfAll + kTail] = terms_size(kStripRows, kTermsSide);
+        }
         return sizes;
     }
 
@@ -213,7 +220,7 @@ class StripPass {
         const Matrix z = product(i, s);
         float *const bias = of_all(s, kBias), *const shift = of_all(s, kShift);
         set_offsets(layer, s.set, bias, shift);
-        multiply(s, u, number, z, panels_.ahead(i, s.set, s.worker), layer.inputs, layer.outputs,
+        multiply(s, layer, u, z, panels_.ahead(i, s.set, s.worker), layer.inputs, layer.outputs,
                  bias);
         const bool last = i + 1 == p_.layers.size();
         mlp_row_activation(
@@ -228,13 +235,25 @@ class StripPass {
              .activation = layer.activation});
     }
 
-    void multiply(const Strip& s, const Matrix& x, Number number, const Matrix& out,
+    void multiply(const Strip& s, const CoordMlpLayer& layer, const Matrix& x, const Matrix& out,
                   const float* panels, int64_t depth, int64_t columns, const float* bias) const {
+        if (as_terms(layer)) {
+            return terms_row_gemm({.out = out.data,
+                                   .out_stride = out.stride,
+                                   .x = x.data,
+                                   .x_stride = x.stride,
+                                   .rows = s.rows,
+                                   .packed = of_all(s, kPacked),
+                                   .panels = panels,
+                                   .depth = depth,
+                                   .columns = columns,
+                                   .bias = bias});
+        }
         pixel_row_gemm({
             .out = RowsOf(out, s.rows).row,
             .out_number = Number::float32,
             .x = x.data,
-            .number = number,
+            .number = operand_number(layer),
             .x_stride = x.stride,
             .rows = s.rows,
             .packed = of_all(s, kPacked),
@@ -269,7 +288,19 @@ class StripPass {
              .dy_stride = dy.stride,
              .stride = padded(layer.outputs)});
         const Matrix u = operand(i, s);
-        if (float* const into = sums_.weight(i, s.task, s.set)) {
+        float* const into = sums_.weight(i, s.task, s.set);
+        if (into && as_terms(layer)) {
+            terms_weight_gradient({.into = into,
+                                   .dz = dz.data,
+                                   .dz_stride = dz.stride,
+                                   .x = u.data,
+                                   .x_stride = u.stride,
+                                   .rows = s.rows,
+                                   .outputs = layer.outputs,
+                                   .inputs = layer.inputs,
+                                   .tail = of_all(s, kTail),
+                                   .packed_dz = of_all(s, kPackedDz)});
+        } else if (into) {
             weight_gradient({.into = into,
                              .dz = dz.data,
                              .dz_stride = dz.stride,
@@ -285,7 +316,7 @@ class StripPass {
         }
         if (!plans_[i].back) return dy;
         const Matrix du = matrix(s, i % 2 ? kInputGradientToo : kInputGradient, layer.inputs);
-        multiply(s, dz, number, du, panels_.back(i, s.set, s.worker), layer.outputs, layer.inputs,
+        multiply(s, layer, dz, du, panels_.back(i, s.set, s.worker), layer.outputs, layer.inputs,
                  nullptr);
         const float* const scale = vector_of(layer.input_scale, s.set, layer.inputs);
         for_each_part(i, s, [&](int64_t first, int64_t columns, const Matrix& x) {
