@@ -201,7 +201,7 @@ void mlp_group(const MlpGroup& p) {
         }
         const bool features = p.features && p.encoded && i == 0, finished = in_epilogue(layer);
         const bool operand = next && reads_packed(*next) && plain(*next) && finished && !features;
-        Epilogue how = epilogue_of(layer.packed, operand);
+        Epilogue how = epilogue_of(layer.packed, operand && next->packed.bfloat16);
         if (!finished) how.activation = Activation::linear;
         with_element(&layer, [&](auto in) {
             with_element(operand ? next : nullptr, [&](auto out) {

@@ -24,15 +24,6 @@ struct Terms {
 constexpr int64_t kTmmElements = kTmmSide * kTmmSide;
 constexpr int64_t kStepElements = kTerms * 2 * kTmmElements;
 
-// Sixteen pairs, the even elements in the low halves.
-static DIGAN_FAST_INLINE __m512i rounded_pairs(Vec even, Vec odd) {
-    const __m512i both = (__m512i)_mm512_cvtne2ps_pbh(odd.v, even.v);
-    const __m512i order = _mm512_set_epi16(
-        31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4,
-        19, 3, 18, 2, 17, 1, 16, 0);
-    return _mm512_permutexvar_epi16(order, both);
-}
-
 // What remains of x after the low or high halves of pairs.
 static DIGAN_FAST_INLINE Vec rest_of(Vec x, __m512i bits) {
     return {_mm512_sub_ps(x.v, _mm512_castsi512_ps(bits))};
