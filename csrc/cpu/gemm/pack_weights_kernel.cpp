@@ -88,8 +88,8 @@ void pack_split(const LayerPacking& p) {
     }
 }
 
-// Rows [first, last), then rows of zeros, in panels of 32 rows: for each step of 32 inputs the tiles
-// of each term.
+// Rows [first, last), then rows of zeros, in panels of 32 rows: for each step of 32 inputs the
+// tiles of each term.
 void pack_terms(const LayerPacking& p) {
     constexpr int64_t rows = 2 * kTmmSide, inputs = 2 * kTmmSide;
     const int64_t steps = (p.inputs + inputs - 1) / inputs;

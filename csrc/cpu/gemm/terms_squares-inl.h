@@ -17,12 +17,12 @@ static_assert(kTermsSide == 2 * kTmmSide && kTermsSide == 2 * Vec::width);
 static DIGAN_FAST_INLINE void transpose_vectors(__m512 (&x)[16]) {
     const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
     constexpr __mmask16 kMasks[4] = {0xaaaa, 0xcccc, 0xf0f0, 0xff00};
-#pragma GCC unroll 4
+#    pragma GCC unroll 4
     for (int stage = 0; stage < 4; ++stage) {
         const int step = 1 << stage;
         const __mmask16 mask = kMasks[stage], other = static_cast<__mmask16>(~mask);
         const __m512i partner = _mm512_xor_si512(lane, _mm512_set1_epi32(step));
-#pragma GCC unroll 16
+#    pragma GCC unroll 16
         for (int i = 0; i < 16; ++i) {
             if (i & step) continue;
             const __m512 a = x[i], b = x[i | step];
@@ -39,8 +39,8 @@ class Square {
         for (int64_t r = 0; r < kTermsSide; ++r)
             for (int v = 0; v < 2; ++v) {
                 const int64_t column = v * Vec::width, some = r < rows ? columns - column : 0;
-                store(x_[r] + column, some > 0 ? load_some(x + r * stride + column, some)
-                                               : broadcast(0.0f));
+                store(x_[r] + column,
+                      some > 0 ? load_some(x + r * stride + column, some) : broadcast(0.0f));
             }
     }
     DIGAN_FAST_INLINE void scale(float scale) {

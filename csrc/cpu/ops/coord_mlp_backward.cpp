@@ -4,6 +4,7 @@
 
 #include "digan_fast/coord_mlp.h"
 #include "ops/mlp_offsets.h"
+#include "ops/mlp_plan.h"
 #include "ops/mlp_sums.h"
 #include "ops/mlp_training_panels.h"
 #include "ops/row_tasks.h"
@@ -13,40 +14,6 @@ namespace {
 
 // Strips of a task between two looks for a signal.
 constexpr int64_t kStripsTogether = 64;
-
-// What the backward does with a layer, the same for all strips.
-struct Plan {
-    bool below;    // a gradient of something before the layer is wanted
-    bool back;     // that by its input is
-    bool wanted;   // that, or one of its tensors' gradients
-    bool ahead;    // its product is computed again
-    bool operand;  // its operand is a matrix of its own, not the output before as it is
-    bool output;   // its output is kept
-    bool slope;    // act' is not 1
-};
-
-std::vector<Plan> plan(const CoordMlpBackwardParams& params) {
-    const CoordMlpParams& p = params.forward;
-    const size_t count = p.layers.size();
-    std::vector<Plan> plans(count);
-    bool below = params.dcoordinates != nullptr;
-    for (size_t i = 0; i < count; ++i) {
-        const CoordMlpLayer& layer = p.layers[i];
-        const CoordMlpLayerGradient& of = params.gradients[i];
-        Plan& one = plans[i];
-        one.below = below;
-        one.back = below || of.input_scale || of.input_shift;
-        one.wanted = one.back || of.weight || of.bias || of.scale || of.shift;
-        one.slope = layer.activation != Activation::linear;
-        one.ahead = i + 1 < count || one.slope || of.scale;
-        one.operand = layer.bfloat16 || layer.skip || layer.input_scale || layer.input_shift;
-        below = one.wanted;
-    }
-    for (size_t i = 0; i + 1 < count; ++i)
-        plans[i].output =
-            !plans[i + 1].operand || params.gradients[i + 1].input_scale || (i == 0 && p.encoded);
-    return plans;
-}
 
 // A matrix of a strip, whose rows are points.
 struct Matrix {
@@ -77,7 +44,7 @@ T* from(T* channels, int64_t n) {
 // A worker's matrices, and the pass of a strip.
 class StripPass {
   public:
-    StripPass(const CoordMlpBackwardParams& params, const std::vector<Plan>& plans,
+    StripPass(const CoordMlpBackwardParams& params, const std::vector<MlpPlan>& plans,
               const MlpTrainingPanels& panels, const MlpSums& sums)
         : params_(params),
           p_(params.forward),
@@ -134,7 +101,7 @@ class StripPass {
         const auto rows = [](int64_t columns) { return kStripRows * padded(columns); };
         for (size_t i = 0; i < p_.layers.size(); ++i) {
             const CoordMlpLayer& layer = p_.layers[i];
-            const Plan& one = plans_[i];
+            const MlpPlan& one = plans_[i];
             sizes.push_back(one.operand ? rows(layer.inputs) / (layer.bfloat16 ? 2 : 1) : 0);
             sizes.push_back(one.output ? rows(layer.outputs) : 0);
             sizes.push_back(one.slope ? rows(layer.outputs) : 0);
@@ -339,7 +306,7 @@ class StripPass {
 
     const CoordMlpBackwardParams& params_;
     const CoordMlpParams& p_;
-    const std::vector<Plan>& plans_;
+    const std::vector<MlpPlan>& plans_;
     const MlpTrainingPanels& panels_;
     const MlpSums& sums_;
     ScratchAreas scratch_;
@@ -355,7 +322,7 @@ struct Cursor {
 void coord_mlp_backward_cpu(const CoordMlpBackwardParams& params) {
     const CoordMlpParams& p = params.forward;
     const int64_t strips = (p.points + kStripRows - 1) / kStripRows;
-    const std::vector<Plan> plans = plan(params);
+    const std::vector<MlpPlan> plans = mlp_plan(params);
     std::vector<bool> ahead, back;
     bool own = false, shared = false;
     for (size_t i = 0; i < p.layers.size(); ++i) {

@@ -187,7 +187,7 @@ void mlp_group(const MlpGroup& p) {
     store_points(p, blocks, x);
     if (p.features && !p.encoded) copy_features(blocks, x, p.depth, p.features);
     int64_t width = p.depth;
-    bool ready = plain(p.layers[0]);
+    bool ready = plain(p.layers[0]) && !reads_packed(p.layers[0]);
     for (int64_t i = 0; i < p.layer_count; ++i) {
         const MlpLayer& layer = p.layers[i];
         const MlpLayer* const next = i + 1 < p.layer_count ? &layer + 1 : nullptr;
