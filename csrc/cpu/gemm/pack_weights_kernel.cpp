@@ -6,6 +6,7 @@
 #include "runtime/scratch.h"
 #include "simd/int8x4-inl.h"
 #include "simd/quantise-inl.h"
+#include "simd/terms-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
@@ -86,8 +87,27 @@ void pack_split(const LayerPacking& p) {
         }
     }
 }
+
+// Rows [first, last), then rows of zeros, in panels of 32 rows: for each step of 32 inputs the
+// tiles of each term.
+void pack_terms(const LayerPacking& p) {
+    constexpr int64_t rows = 2 * kTmmSide, inputs = 2 * kTmmSide;
+    const int64_t steps = (p.inputs + inputs - 1) / inputs;
+    Scratch memory;
+    float* const wide = memory.reserve(steps * inputs);
+    for (int64_t k = p.inputs; k < steps * inputs; ++k) wide[k] = 0;
+    for (int64_t row = p.first; row < (p.last + rows - 1) / rows * rows; ++row) {
+        const float* const from = p.weight + row * p.row_stride;
+        for (int64_t k = 0; k < p.inputs; ++k) wide[k] = row < p.last ? from[k] * p.scale : 0.0f;
+        Bf16x2* to = panel_at<Bf16x2>(p.layer.panels, row / rows * rows, p.layer.depth) +
+                     row % rows * kTmmSide;
+        for (int64_t k = 0; k < steps * inputs; k += inputs, to += kStepElements)
+            store_row_terms(to, 2 * kTmmElements, wide + k);
+    }
+}
 #else
 void pack_split(const LayerPacking&) {}
+void pack_terms(const LayerPacking&) {}
 
 void pack_bfloat16(const LayerPacking& p) {
     using T = Bfloat16Element;
@@ -149,7 +169,8 @@ void layer_traits(const LayerTraitsQuery& p) {
     const auto of = [&]<class T>(StoredAs<T>) {
         *p.traits = {.pack = kPack<T>,
                      .group_blocks = kMostRows<T> > kMR ? kAmxGroupBlocks : kGroupBlocks,
-                     .splits = kMostRows<T> > kMR && kPack<T> == 2};
+                     .splits = kMostRows<T> > kMR && kPack<T> == 2,
+                     .terms = kMostRows<T> > kMR && kPack<T> == 2};
     };
     if (p.precision == Precision::int8) return of(StoredAs<Int8x4>{});
     if (p.precision == Precision::bfloat16) return of(StoredAs<Bfloat16Element>{});
@@ -161,6 +182,7 @@ void pack_layer(const LayerPacking& p) {
         return k < p.inputs ? p.weight[row * p.row_stride + column(p, k)] * p.scale : 0.0f;
     };
     if (p.layer.split) return pack_split(p);
+    if (p.layer.terms) return pack_terms(p);
     if (p.bias) {
         for (int64_t row = p.first; row < p.last; ++row) p.layer.bias[row] = p.bias[row] * p.scale;
     }

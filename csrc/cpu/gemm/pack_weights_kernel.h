@@ -26,6 +26,7 @@ struct PackedLayer {
     float clamp;              // infinity: none
     bool bfloat16 = false;    // of a chain of layers: the precision of this one
     bool split = false;       // rows are terms of float32 weights
+    bool terms = false;       // float32, each number as terms; outputs and inputs in whole tiles
     float* scales = nullptr;  // int8: [outputs], times the gain
     int32_t* sums = nullptr;  // int8: [outputs], Σ q of the row
 };
@@ -59,6 +60,7 @@ struct LayerTraits {
     int64_t pack = 1;  // inputs of a row per 32-bit element
     int group_blocks = kGroupBlocks;
     bool splits = false;  // layers of few outputs with float32 weights
+    bool terms = false;   // float32 as terms
 };
 struct LayerTraitsQuery {
     Precision precision;

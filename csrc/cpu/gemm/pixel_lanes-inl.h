@@ -4,6 +4,7 @@
 
 #include "gemm/loops-inl.h"
 #include "gemm/pack_weights_kernel.h"
+#include "gemm/terms_product-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
@@ -13,6 +14,20 @@ struct Bias {
     DIGAN_FAST_INLINE Vec operator()(int, int64_t row, int) const { return broadcast(bias[row]); }
 };
 
+// What is left to do with a slice of a tile's sums.
+template <class Start, class Out>
+static DIGAN_FAST_INLINE auto slice_epilogue(const Start& start, const Epilogue& how,
+                                             const Out& out) {
+    return [&](const float* sums, int64_t row, int64_t block) {
+        auto slice = slice_of(sums);
+        for (int r = 0; r < kSliceRows; ++r)
+            for (int v = 0; v < 2; ++v)
+                slice.v[r][v] = add(slice.v[r][v], start(static_cast<int>(block), row + r, v));
+        apply_epilogue(slice, how);
+        out(slice, static_cast<int>(block), row, 0);
+    };
+}
+
 // Calls out(act(start + layer·in)) for each tile; in: [blocks][in_stride]. The panels'
 // elements are `Weight`s; they differ from the activations' if the weights are float32 and the
 // activations packed.
@@ -20,6 +35,8 @@ template <class Weight, class In, class Start, class Out>
 static inline void gemm(const PackedLayer& layer, int blocks, const Start& start, const In* in,
                         int64_t in_stride, const Epilogue& how, const Out& out) {
     const int64_t depth = layer.depth * kPack<Weight> / kPack<In>;
+    // Panels that stay in L2 need no prefetches, which take a quarter of a product's time from it.
+    const bool prefetches = layer.outputs * layer.depth >= 1 << 17;
     const auto on_amx = [&](auto mr, int64_t row, int block, float* sums, const auto& between) {
         constexpr int R = decltype(mr)::value;
         const Weight* const panel = panel_at<Weight>(layer.panels, row, layer.depth);
@@ -29,19 +46,12 @@ static inline void gemm(const PackedLayer& layer, int blocks, const Start& start
         const char* const next = reinterpret_cast<const char*>(panel + R * depth);
         amx_product<R, Streamed::columns>(
             sums, depth, panel, in + block * in_stride, kBlockPixels, [&](int64_t k) {
-                for (int64_t line = 0; line < 16 * kShare; line += 64)
+                for (int64_t line = 0; prefetches && line < 16 * kShare; line += 64)
                     prefetch(next + (block * depth + k) * kShare + line);
                 between(k);
             });
     };
-    const auto finish = [&](const float* sums, int64_t row, int64_t block) {
-        auto slice = slice_of(sums);
-        for (int r = 0; r < kSliceRows; ++r)
-            for (int v = 0; v < 2; ++v)
-                slice.v[r][v] = add(slice.v[r][v], start(static_cast<int>(block), row + r, v));
-        apply_epilogue(slice, how);
-        out(slice, static_cast<int>(block), row, 0);
-    };
+    const auto finish = slice_epilogue(start, how, out);
     for_each_tile_of_blocks<Weight, float, 1>(
         layer.outputs, blocks, 1, on_amx, finish, [&](auto mr, int64_t row, int block, int lane) {
             constexpr int R = decltype(mr)::value;
@@ -55,6 +65,26 @@ static inline void gemm(const PackedLayer& layer, int blocks, const Start& start
             out(tile, block, row, lane);
         });
 }
+
+#if DIGAN_FAST_AMX
+// The same for float32 as terms: `out` has rows up to the next multiple of 32.
+template <class Start, class Out>
+static inline void gemm(const PackedLayer& layer, int blocks, const Start& start, const Terms* in,
+                        int64_t in_stride, const Epilogue& how, const Out& out) {
+    constexpr int rows = 2 * kTmmSide;
+    const auto finish = slice_epilogue(start, how, out);
+    DueEpilogue<float, 1, decltype(finish)> due(finish);
+    for (int64_t row = 0; row < layer.outputs; row += rows)
+        for (int block = 0; block < blocks; ++block) {
+            terms_product(due.sums(), layer.depth / (kTerms * kTmmSide),
+                          panel_at<Bf16x2>(layer.panels, row, layer.depth),
+                          reinterpret_cast<const Bf16x2*>(in + block * in_stride),
+                          [&] { due.slice(); });
+            due.follow(rows, row, block);
+        }
+    due.finish();
+}
+#endif
 
 static inline Epilogue epilogue_of(const PackedLayer& layer, bool round) {
     return {

@@ -6,6 +6,7 @@
 
 #include "ops/coord_mlp_kernel.h"
 #include "ops/mlp_offsets.h"
+#include "ops/mlp_terms.h"
 #include "runtime/scratch.h"
 #include "runtime/threads.h"
 
@@ -20,10 +21,14 @@ Precision precision_of(const CoordMlpLayer& layer) {
     return layer.bfloat16 ? Precision::bfloat16 : Precision::float32;
 }
 
+// Of a layer's panels.
+int64_t outputs_of(const CoordMlpLayer& layer) {
+    return as_terms(layer) ? whole_squares(layer.outputs) : layer.outputs;
+}
 int64_t depth_of(const CoordMlpLayer& layer) {
-    LayerTraits traits;
-    layer_traits({precision_of(layer), &traits});
-    return (layer.inputs + traits.pack - 1) / traits.pack;
+    if (as_terms(layer)) return terms_size(1, layer.inputs) / kTermsSide;
+    const int64_t pack = traits_of(precision_of(layer)).pack;
+    return (layer.inputs + pack - 1) / pack;
 }
 
 // The layers of some samples, in panels; shared weights are packed once.
@@ -59,10 +64,10 @@ class PackedSets {
     static std::vector<int64_t> sizes(const CoordMlpParams& p, bool own) {
         std::vector<int64_t> sizes;
         for (const CoordMlpLayer& layer : p.layers) {
-            const int64_t panels = layer.outputs * depth_of(layer);
+            const int64_t panels = outputs_of(layer) * depth_of(layer);
             sizes.push_back(layer.own_weights == own ? panels : 0);
             if (!own) continue;
-            sizes.push_back(layer.outputs);
+            sizes.push_back(outputs_of(layer));
             sizes.push_back(has_own_shift(layer) ? layer.outputs : 0);
         }
         return sizes;
@@ -76,7 +81,8 @@ class PackedSets {
                 .activation = layer.activation,
                 .gain = 1.0f,
                 .clamp = INFINITY,
-                .bfloat16 = layer.bfloat16};
+                .bfloat16 = layer.bfloat16,
+                .terms = as_terms(layer)};
     }
 
     void add_packing(size_t i, int64_t set, float* panels, std::vector<LayerPacking>* tasks) {
@@ -97,6 +103,7 @@ class PackedSets {
     static MlpLayer modulated(const CoordMlpLayer& layer, int64_t set, float* panels, float* bias,
                               float* shift) {
         set_offsets(layer, set, bias, shift);
+        std::fill(bias + layer.outputs, bias + outputs_of(layer), 0.0f);
         return {.packed = packed(layer, panels, bias),
                 .scale = vector_of(layer.scale, set, layer.outputs),
                 .shift = has_own_shift(layer) ? shift : nullptr,
@@ -120,13 +127,14 @@ class PackedSets {
 
 void coord_mlp_cpu(const CoordMlpParams& p) {
     const int64_t inputs = p.layers.front().inputs, outputs = p.layers.back().outputs;
-    const int64_t groups = (p.points + kGroupPoints - 1) / kGroupPoints;
     int64_t widest = 0;  // with the partner of an odd last channel
     bool skips = false;
     for (const CoordMlpLayer& layer : p.layers) {
-        widest = std::max({widest, layer.inputs + 1, layer.outputs + 1});
+        widest = std::max({widest, layer.inputs + 1, outputs_of(layer) + 1});
+        if (as_terms(layer)) widest = std::max(widest, depth_of(layer));
         skips = skips || layer.skip;
     }
+    const int64_t groups = (p.points + kGroupPoints - 1) / kGroupPoints;
     const int64_t activations = kGroupPoints * widest;
     const ScratchAreas scratch(
         p.threads, {activations, activations, skips ? kGroupPoints * network_inputs(p) : 0});

@@ -4,6 +4,7 @@
 
 #include "digan_fast/coord_mlp.h"
 #include "ops/mlp_offsets.h"
+#include "ops/mlp_plan.h"
 #include "ops/mlp_sums.h"
 #include "ops/mlp_training_panels.h"
 #include "ops/row_tasks.h"
@@ -13,40 +14,6 @@ namespace {
 
 // Strips of a task between two looks for a signal.
 constexpr int64_t kStripsTogether = 64;
-
-// What the backward does with a layer, the same for all strips.
-struct Plan {
-    bool below;    // a gradient of something before the layer is wanted
-    bool back;     // that by its input is
-    bool wanted;   // that, or one of its tensors' gradients
-    bool ahead;    // its product is computed again
-    bool operand;  // its operand is a matrix of its own, not the output before as it is
-    bool output;   // its output is kept
-    bool slope;    // act' is not 1
-};
-
-std::vector<Plan> plan(const CoordMlpBackwardParams& params) {
-    const CoordMlpParams& p = params.forward;
-    const size_t count = p.layers.size();
-    std::vector<Plan> plans(count);
-    bool below = params.dcoordinates != nullptr;
-    for (size_t i = 0; i < count; ++i) {
-        const CoordMlpLayer& layer = p.layers[i];
-        const CoordMlpLayerGradient& of = params.gradients[i];
-        Plan& one = plans[i];
-        one.below = below;
-        one.back = below || of.input_scale || of.input_shift;
-        one.wanted = one.back || of.weight || of.bias || of.scale || of.shift;
-        one.slope = layer.activation != Activation::linear;
-        one.ahead = i + 1 < count || one.slope || of.scale;
-        one.operand = layer.bfloat16 || layer.skip || layer.input_scale || layer.input_shift;
-        below = one.wanted;
-    }
-    for (size_t i = 0; i + 1 < count; ++i)
-        plans[i].output =
-            !plans[i + 1].operand || params.gradients[i + 1].input_scale || (i == 0 && p.encoded);
-    return plans;
-}
 
 // A matrix of a strip, whose rows are points.
 struct Matrix {
@@ -77,7 +44,7 @@ T* from(T* channels, int64_t n) {
 // A worker's matrices, and the pass of a strip.
 class StripPass {
   public:
-    StripPass(const CoordMlpBackwardParams& params, const std::vector<Plan>& plans,
+    StripPass(const CoordMlpBackwardParams& params, const std::vector<MlpPlan>& plans,
               const MlpTrainingPanels& panels, const MlpSums& sums)
         : params_(params),
           p_(params.forward),
@@ -130,22 +97,29 @@ class StripPass {
     std::vector<int64_t> sizes() const {
         std::vector<int64_t> sizes;
         int64_t widest = network_inputs(p_);
-        bool bfloat16 = false;
+        bool bfloat16 = false, terms = false;
         const auto rows = [](int64_t columns) { return kStripRows * padded(columns); };
         for (size_t i = 0; i < p_.layers.size(); ++i) {
             const CoordMlpLayer& layer = p_.layers[i];
-            const Plan& one = plans_[i];
+            const MlpPlan& one = plans_[i];
             sizes.push_back(one.operand ? rows(layer.inputs) / (layer.bfloat16 ? 2 : 1) : 0);
             sizes.push_back(one.output ? rows(layer.outputs) : 0);
             sizes.push_back(one.slope ? rows(layer.outputs) : 0);
             sizes.push_back(layer.scale ? rows(layer.outputs) : 0);
             widest = std::max({widest, layer.inputs, layer.outputs});
             bfloat16 = bfloat16 || layer.bfloat16;
+            terms = terms || as_terms(layer);
         }
         const int64_t most = rows(widest);
         sizes.insert(sizes.end(),
                      {most, most, rows(network_inputs(p_)), most, most, bfloat16 ? most : 0,
                       32 * kStripRows, most, most, widest, widest});
+        if (terms) {
+            const int64_t packed = terms_size(kStripRows, widest);
+            sizes[sizes.size() - kOfAll + kPacked] = std::max(most, packed);
+            sizes[sizes.size() - kOfAll + kPackedDz] = packed;
+            sizes[sizes.size() - kOfAll + kTail] = terms_size(kStripRows, kTermsSide);
+        }
         return sizes;
     }
 
@@ -213,7 +187,7 @@ class StripPass {
         const Matrix z = product(i, s);
         float *const bias = of_all(s, kBias), *const shift = of_all(s, kShift);
         set_offsets(layer, s.set, bias, shift);
-        multiply(s, u, number, z, panels_.ahead(i, s.set, s.worker), layer.inputs, layer.outputs,
+        multiply(s, layer, u, z, panels_.ahead(i, s.set, s.worker), layer.inputs, layer.outputs,
                  bias);
         const bool last = i + 1 == p_.layers.size();
         mlp_row_activation(
@@ -228,13 +202,25 @@ class StripPass {
              .activation = layer.activation});
     }
 
-    void multiply(const Strip& s, const Matrix& x, Number number, const Matrix& out,
+    void multiply(const Strip& s, const CoordMlpLayer& layer, const Matrix& x, const Matrix& out,
                   const float* panels, int64_t depth, int64_t columns, const float* bias) const {
+        if (as_terms(layer)) {
+            return terms_row_gemm({.out = out.data,
+                                   .out_stride = out.stride,
+                                   .x = x.data,
+                                   .x_stride = x.stride,
+                                   .rows = s.rows,
+                                   .packed = of_all(s, kPacked),
+                                   .panels = panels,
+                                   .depth = depth,
+                                   .columns = columns,
+                                   .bias = bias});
+        }
         pixel_row_gemm({
             .out = RowsOf(out, s.rows).row,
             .out_number = Number::float32,
             .x = x.data,
-            .number = number,
+            .number = operand_number(layer),
             .x_stride = x.stride,
             .rows = s.rows,
             .packed = of_all(s, kPacked),
@@ -269,7 +255,19 @@ class StripPass {
              .dy_stride = dy.stride,
              .stride = padded(layer.outputs)});
         const Matrix u = operand(i, s);
-        if (float* const into = sums_.weight(i, s.task, s.set)) {
+        float* const into = sums_.weight(i, s.task, s.set);
+        if (into && as_terms(layer)) {
+            terms_weight_gradient({.into = into,
+                                   .dz = dz.data,
+                                   .dz_stride = dz.stride,
+                                   .x = u.data,
+                                   .x_stride = u.stride,
+                                   .rows = s.rows,
+                                   .outputs = layer.outputs,
+                                   .inputs = layer.inputs,
+                                   .tail = of_all(s, kTail),
+                                   .packed_dz = of_all(s, kPackedDz)});
+        } else if (into) {
             weight_gradient({.into = into,
                              .dz = dz.data,
                              .dz_stride = dz.stride,
@@ -285,7 +283,7 @@ class StripPass {
         }
         if (!plans_[i].back) return dy;
         const Matrix du = matrix(s, i % 2 ? kInputGradientToo : kInputGradient, layer.inputs);
-        multiply(s, dz, number, du, panels_.back(i, s.set, s.worker), layer.outputs, layer.inputs,
+        multiply(s, layer, dz, du, panels_.back(i, s.set, s.worker), layer.outputs, layer.inputs,
                  nullptr);
         const float* const scale = vector_of(layer.input_scale, s.set, layer.inputs);
         for_each_part(i, s, [&](int64_t first, int64_t columns, const Matrix& x) {
@@ -308,7 +306,7 @@ class StripPass {
 
     const CoordMlpBackwardParams& params_;
     const CoordMlpParams& p_;
-    const std::vector<Plan>& plans_;
+    const std::vector<MlpPlan>& plans_;
     const MlpTrainingPanels& panels_;
     const MlpSums& sums_;
     ScratchAreas scratch_;
@@ -324,7 +322,7 @@ struct Cursor {
 void coord_mlp_backward_cpu(const CoordMlpBackwardParams& params) {
     const CoordMlpParams& p = params.forward;
     const int64_t strips = (p.points + kStripRows - 1) / kStripRows;
-    const std::vector<Plan> plans = plan(params);
+    const std::vector<MlpPlan> plans = mlp_plan(params);
     std::vector<bool> ahead, back;
     bool own = false, shared = false;
     for (size_t i = 0; i < p.layers.size(); ++i) {

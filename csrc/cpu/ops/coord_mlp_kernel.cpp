@@ -1,18 +1,25 @@
 #include "ops/coord_mlp_kernel.h"
 
+#include <type_traits>
+
 #include "gemm/pixel_lanes-inl.h"
 #include "ops/mlp_activations-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
 
-// What a product reads has the elements Bfloat16Element if the layer multiplies in bfloat16, else
-// float.
+// call(StoredAs<T>) with the elements that the layer's product reads; null: float.
 template <class Call>
-DIGAN_FAST_INLINE void with_element(bool bfloat16, const Call& call) {
-    if (bfloat16) return call(StoredAs<Bfloat16Element>{});
+DIGAN_FAST_INLINE void with_element(const MlpLayer* layer, const Call& call) {
+    if (layer && layer->packed.bfloat16) return call(StoredAs<Bfloat16Element>{});
+#if DIGAN_FAST_AMX
+    if (layer && layer->packed.terms) return call(StoredAs<Terms>{});
+#endif
     call(StoredAs<float>{});
 }
+
+// Whether that is not float.
+bool reads_packed(const MlpLayer& layer) { return layer.packed.bfloat16 || layer.packed.terms; }
 
 // Whether the epilogue of a product computes everything of the layer.
 bool in_epilogue(const MlpLayer& layer) {
@@ -57,6 +64,58 @@ void store_operand(float* block, int64_t channel, const float* lanes, bool round
     }
 }
 
+#if DIGAN_FAST_AMX
+// A block of Terms is [step][term][16 pairs][32 lanes].
+constexpr int64_t kTermElements = kTmmSide * kBlockPixels;
+
+int64_t terms_index(int64_t channel) {
+    const int64_t pair = channel / 2;
+    return pair / kTmmSide * kStepElements + pair % kTmmSide * kBlockPixels;
+}
+
+void store_operand(Terms* block, int64_t channel, const float* lanes, bool) {
+    float rest[kBlockPixels];
+    memcpy(rest, lanes, sizeof rest);
+    for (int term = 0; term < kTerms; ++term) {
+        Terms* const to = block + terms_index(channel) + term * kTermElements;
+#    pragma omp simd
+        for (int i = 0; i < kBlockPixels; ++i) {
+            const uint32_t bits = bfloat16_bits(rest[i]);
+            to[i].bits = channel % 2 ? to[i].bits | bits << 16 : bits;
+            rest[i] -= to_bfloat16(rest[i]);
+        }
+    }
+}
+
+template <int R>
+DIGAN_FAST_INLINE void store_channels(const Tile<R>& tile, Terms* block, int64_t row, int lane) {
+    for (int r = 0; r < R; r += 2) {
+        Bf16x2* const to = reinterpret_cast<Bf16x2*>(block + terms_index(row + r) + lane);
+        for (int v = 0; v < 2; ++v) {
+            const Vec odd = r + 1 < R ? tile.v[r + 1][v] : broadcast(0.0f);
+            store_terms(to + v * Vec::width, kTermElements, tile.v[r][v], odd);
+        }
+    }
+}
+
+// Zeros for the channels that fill up the last step; the partner of an odd last one is zero.
+void fill_up(const MlpLayer& layer, const Blocks& blocks, Terms* u) {
+    for (int block = 0; block < blocks.count; ++block)
+        for (int64_t channel = (layer.inputs + 1) / 2 * 2; channel % (2 * kTmmSide); channel += 2)
+            for (int term = 0; term < kTerms; ++term)
+                memset(u + block * blocks.stride + terms_index(channel) + term * kTermElements, 0,
+                       kBlockPixels * sizeof(Terms));
+}
+#endif
+
+template <class Out, int R>
+DIGAN_FAST_INLINE void store_channels(const Tile<R>& tile, Out* block, int64_t row, int lane) {
+    store_tile(tile, block + row / kPack<Out> * kBlockPixels + lane, kBlockPixels);
+}
+
+template <class T>
+void fill_up(const MlpLayer&, const Blocks&, T*) {}
+
 // u = s∘x + t, x being `width` channels and then, for a layer with `skip`, the features.
 template <class T>
 void assemble(const MlpLayer& layer, const Blocks& blocks, const float* x, int64_t width,
@@ -80,11 +139,16 @@ void assemble(const MlpLayer& layer, const Blocks& blocks, const float* x, int64
 template <class In, class Out>
 void multiply(const MlpLayer& layer, const Blocks& blocks, const Epilogue& how, const float* from,
               float* to) {
-    gemm<In>(layer.packed, blocks.count, Bias{layer.packed.bias}, reinterpret_cast<const In*>(from),
-             blocks.stride, how, [&](const auto& tile, int block, int64_t row, int lane) {
-                 Out* const out = reinterpret_cast<Out*>(to) + block * blocks.stride;
-                 store_tile(tile, out + row / kPack<Out> * kBlockPixels + lane, kBlockPixels);
-             });
+    const auto out = [&](const auto& tile, int block, int64_t row, int lane) {
+        store_channels(tile, reinterpret_cast<Out*>(to) + block * blocks.stride, row, lane);
+    };
+    const Bias start{layer.packed.bias};
+    const In* const in = reinterpret_cast<const In*>(from);
+    if constexpr (std::is_same_v<In, float> || std::is_same_v<In, Bfloat16Element>) {
+        gemm<In>(layer.packed, blocks.count, start, in, blocks.stride, how, out);
+    } else {
+        gemm(layer.packed, blocks.count, start, in, blocks.stride, how, out);
+    }
 }
 
 // y = act(γ∘y + ω·β), where the epilogue did not.
@@ -123,32 +187,34 @@ void mlp_group(const MlpGroup& p) {
     store_points(p, blocks, x);
     if (p.features && !p.encoded) copy_features(blocks, x, p.depth, p.features);
     int64_t width = p.depth;
-    bool ready = plain(p.layers[0]);
+    bool ready = plain(p.layers[0]) && !reads_packed(p.layers[0]);
     for (int64_t i = 0; i < p.layer_count; ++i) {
         const MlpLayer& layer = p.layers[i];
         const MlpLayer* const next = i + 1 < p.layer_count ? &layer + 1 : nullptr;
         if (!ready) {
-            with_element(layer.packed.bfloat16, [&](auto element) {
+            with_element(&layer, [&](auto element) {
                 using T = typename decltype(element)::Type;
                 assemble(layer, blocks, x, width, p.features, reinterpret_cast<T*>(y));
+                fill_up(layer, blocks, reinterpret_cast<T*>(y));
             });
             swap();
         }
         const bool features = p.features && p.encoded && i == 0, finished = in_epilogue(layer);
-        const bool operand = next && next->packed.bfloat16 && plain(*next) && finished && !features;
-        Epilogue how = epilogue_of(layer.packed, operand);
+        const bool operand = next && reads_packed(*next) && plain(*next) && finished && !features;
+        Epilogue how = epilogue_of(layer.packed, operand && next->packed.bfloat16);
         if (!finished) how.activation = Activation::linear;
-        with_element(layer.packed.bfloat16, [&](auto in) {
-            with_element(operand, [&](auto out) {
-                multiply<typename decltype(in)::Type, typename decltype(out)::Type>(layer, blocks,
-                                                                                    how, x, y);
+        with_element(&layer, [&](auto in) {
+            with_element(operand ? next : nullptr, [&](auto out) {
+                using Out = typename decltype(out)::Type;
+                multiply<typename decltype(in)::Type, Out>(layer, blocks, how, x, y);
+                if (operand) fill_up(*next, blocks, reinterpret_cast<Out*>(y));
             });
         });
         if (!finished) finish(layer, blocks, y);
         swap();
         width = layer.packed.outputs;
         if (features) copy_features(blocks, x, width, p.features);
-        ready = operand || (next && !next->packed.bfloat16 && plain(*next));
+        ready = operand || (next && !reads_packed(*next) && plain(*next));
     }
     for (int64_t at = 0; at < p.points; ++at) {
         const float* const lane = x + at / kBlockPixels * blocks.stride + at % kBlockPixels;

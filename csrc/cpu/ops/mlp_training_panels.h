@@ -9,6 +9,7 @@
 #include "digan_fast/coord_mlp.h"
 #include "gemm/pixel_rows_kernel.h"
 #include "ops/coord_mlp_rows_kernel.h"
+#include "ops/mlp_terms.h"
 #include "runtime/scratch.h"
 #include "runtime/threads.h"
 
@@ -64,8 +65,9 @@ class MlpTrainingPanels {
         for (size_t i = 0; i < p_.layers.size(); ++i) {
             const CoordMlpLayer& layer = p_.layers[i];
             const bool here = layer.own_weights == own;
-            sizes.push_back(here && ahead_[i] ? panel_size(layer.inputs, layer.outputs) : 0);
-            sizes.push_back(here && back_[i] ? panel_size(layer.outputs, layer.inputs) : 0);
+            const auto size = as_terms(layer) ? terms_size : panel_size;
+            sizes.push_back(here && ahead_[i] ? size(layer.inputs, layer.outputs) : 0);
+            sizes.push_back(here && back_[i] ? size(layer.outputs, layer.inputs) : 0);
         }
         return sizes;
     }
@@ -79,6 +81,7 @@ class MlpTrainingPanels {
     void pack(size_t i, int64_t set, const ScratchAreas& to, int64_t copy, int worker) const {
         const CoordMlpLayer& layer = p_.layers[i];
         const int64_t size = layer.outputs * layer.inputs;
+        if (as_terms(layer)) return pack_terms(i, layer.weight + set * size, to, copy);
         ColumnPanelPacking one{.panels = nullptr,
                                .weight = layer.weight + set * size,
                                .number = operand_number(layer),
@@ -108,6 +111,22 @@ class MlpTrainingPanels {
         std::swap(one.depth_stride, one.column_stride);
         one.last = layer.inputs;
         pack_column_panels(one);
+    }
+
+    void pack_terms(size_t i, const float* weight, const ScratchAreas& to, int64_t copy) const {
+        const CoordMlpLayer& layer = p_.layers[i];
+        TermsPanelPacking one{.panels = to.at(copy, 2 * i),
+                              .weight = weight,
+                              .depth = layer.inputs,
+                              .columns = layer.outputs,
+                              .depth_stride = 1,
+                              .column_stride = layer.inputs,
+                              .scale = layer.omega};
+        if (ahead_[i]) pack_terms_panels(one);
+        one.panels = to.at(copy, 2 * i + 1);
+        std::swap(one.depth, one.columns);
+        std::swap(one.depth_stride, one.column_stride);
+        if (back_[i]) pack_terms_panels(one);
     }
 
     const CoordMlpParams& p_;

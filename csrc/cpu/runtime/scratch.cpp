@@ -16,7 +16,7 @@ namespace {
 constexpr std::align_val_t kLine{64};
 // Sanitizers see a buffer's lifetime only if it is really allocated and freed.
 constexpr bool kReused = !kSanitized;
-constexpr int64_t kKept = kReused ? (int64_t{64} << 20) / sizeof(float) : 0;
+constexpr int64_t kKept = kReused ? (int64_t{128} << 20) / sizeof(float) : 0;
 
 struct Free {
     float* data;

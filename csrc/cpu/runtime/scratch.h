@@ -14,7 +14,7 @@ constexpr bool kSanitized = false;
 
 // 32-bit elements on whole cache lines, not initialised.
 //
-// Freed buffers, at most 64 MB, are kept for reuse: on a virtual machine the first touch of a page
+// Freed buffers, at most 128 MB, are kept for reuse: on a virtual machine the first touch of a page
 // costs up to 3 µs, a fifth of the time of a frame at 128² with its 18 MB.
 //
 // No function that a kernel calls is inline here: it would be emitted with that kernel's

@@ -33,10 +33,17 @@ static DIGAN_FAST_INLINE __m512i narrowed_bf16(__m512 values) {
     return _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(values));
 }
 
-// Stores a vector of pairs.
+// A vector of pairs.
+static DIGAN_FAST_INLINE __m512i rounded_pairs(Vec even, Vec odd) {
+    const __m512i both = (__m512i)_mm512_cvtne2ps_pbh(odd.v, even.v);
+    const __m512i order =
+        _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                         21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    return _mm512_permutexvar_epi16(order, both);
+}
+
 static DIGAN_FAST_INLINE void store_pairs(Bf16x2* to, Vec even, Vec odd) {
-    _mm512_storeu_si512(
-        to, _mm512_or_si512(narrowed_bf16(even.v), _mm512_slli_epi32(narrowed_bf16(odd.v), 16)));
+    _mm512_storeu_si512(to, rounded_pairs(even, odd));
 }
 
 // Stores R ≤ 16 pairs.

@@ -58,6 +58,10 @@ static DIGAN_FAST_INLINE Vec flip_sign(Vec a, Vec b) {
     return {_mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(a.v), sign))};
 }
 static DIGAN_FAST_INLINE Vec absolute(Vec a) { return {_mm512_abs_ps(a.v)}; }
+// max(|a|, b) for b ≥ 0, and b if a is NaN
+static DIGAN_FAST_INLINE Vec max_absolute(Vec a, Vec b) {
+    return {_mm512_range_ps(a.v, b.v, 0b1011)};
+}
 static DIGAN_FAST_INLINE bool any_beyond(Vec a, float reach) {
     return _mm512_cmp_ps_mask(a.v, _mm512_set1_ps(reach), _CMP_GT_OQ) != 0;
 }
@@ -90,6 +94,7 @@ static DIGAN_FAST_INLINE Vec flip_sign(Vec a, Vec b) {
 static DIGAN_FAST_INLINE Vec absolute(Vec a) {
     return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)};
 }
+static DIGAN_FAST_INLINE Vec max_absolute(Vec a, Vec b) { return max(absolute(a), b); }
 static DIGAN_FAST_INLINE bool any_beyond(Vec a, float reach) {
     return _mm256_movemask_ps(_mm256_cmp_ps(a.v, _mm256_set1_ps(reach), _CMP_GT_OQ)) != 0;
 }
@@ -134,6 +139,7 @@ static DIGAN_FAST_INLINE Vec flip_sign(Vec a, Vec b) {
     return a;
 }
 static DIGAN_FAST_INLINE Vec absolute(Vec a) { DIGAN_FAST_LANES(fabsf(a.v[i])); }
+static DIGAN_FAST_INLINE Vec max_absolute(Vec a, Vec b) { return max(absolute(a), b); }
 static DIGAN_FAST_INLINE bool any_beyond(Vec a, float reach) {
     bool any = false;
     for (int i = 0; i < 4; ++i) any |= a.v[i] > reach;

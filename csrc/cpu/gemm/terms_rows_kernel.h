@@ -1,0 +1,63 @@
+#pragma once
+
+// The interface of gemm/terms_rows_kernel.cpp to ops/coord_mlp_backward.cpp, compiled once:
+// products of float32 matrices as terms (simd/terms-inl.h), for training, where LayerTraits::terms
+// says that there are such.
+
+#include <cstdint>
+
+namespace digan_fast {
+
+// Matrices as terms are filled up to whole squares of this side.
+constexpr int64_t kTermsSide = 32;
+
+constexpr int64_t whole_squares(int64_t count) {
+    return (count + kTermsSide - 1) / kTermsSide * kTermsSide;
+}
+
+// Elements of 32 bits of a matrix as terms.
+constexpr int64_t terms_size(int64_t rows, int64_t columns) {
+    return whole_squares(rows) * whole_squares(columns) / 2 * 3;
+}
+
+// A matrix [depth, columns] in panels of columns: element (k, n) is
+// weight[k · depth_stride + n · column_stride] · scale.
+struct TermsPanelPacking {
+    float* panels;  // terms_size(depth, columns)
+    const float* weight;
+    int64_t depth, columns;
+    int64_t depth_stride, column_stride;  // one of them is 1
+    float scale;
+};
+
+// out[r] = bias + x[r] · panels for `rows` rows; writes whole squares' columns.
+struct TermsRowGemm {
+    float* out;
+    int64_t out_stride;
+    const float* x;
+    int64_t x_stride;
+    int64_t rows;
+    float* packed;  // terms_size(rows, depth)
+    const float* panels;
+    int64_t depth, columns;
+    const float* bias;  // [columns], or null
+};
+
+// into[n][i] += Σ_r dz[r][n] · x[r][i]: a weight's gradient, [outputs, inputs].
+struct TermsWeightGradient {
+    float* into;
+    const float* dz;
+    int64_t dz_stride;
+    const float* x;
+    int64_t x_stride;
+    int64_t rows;
+    int64_t outputs, inputs;
+    float* tail;       // terms_size(rows, 32)
+    float* packed_dz;  // terms_size(rows, outputs)
+};
+
+void pack_terms_panels(const TermsPanelPacking& params);
+void terms_row_gemm(const TermsRowGemm& params);
+void terms_weight_gradient(const TermsWeightGradient& params);
+
+}  // namespace digan_fast

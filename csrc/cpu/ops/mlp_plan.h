@@ -1,0 +1,45 @@
+#pragma once
+
+// Which numbers of a strip the backward of coordinate MLPs computes and keeps.
+
+#include <vector>
+
+#include "digan_fast/coord_mlp.h"
+
+namespace digan_fast {
+
+// What the backward does with a layer, the same for all strips.
+struct MlpPlan {
+    bool below;    // a gradient of something before the layer is wanted
+    bool back;     // that by its input is
+    bool wanted;   // that, or one of its tensors' gradients
+    bool ahead;    // its product is computed again
+    bool operand;  // its operand is a matrix of its own, not the output before as it is
+    bool output;   // its output is kept
+    bool slope;    // act' is not 1
+};
+
+inline std::vector<MlpPlan> mlp_plan(const CoordMlpBackwardParams& params) {
+    const CoordMlpParams& p = params.forward;
+    const size_t count = p.layers.size();
+    std::vector<MlpPlan> plans(count);
+    bool below = params.dcoordinates != nullptr;
+    for (size_t i = 0; i < count; ++i) {
+        const CoordMlpLayer& layer = p.layers[i];
+        const CoordMlpLayerGradient& of = params.gradients[i];
+        MlpPlan& one = plans[i];
+        one.below = below;
+        one.back = below || of.input_scale || of.input_shift;
+        one.wanted = one.back || of.weight || of.bias || of.scale || of.shift;
+        one.slope = layer.activation != Activation::linear;
+        one.ahead = i + 1 < count || one.slope || of.scale;
+        one.operand = layer.bfloat16 || layer.skip || layer.input_scale || layer.input_shift;
+        below = one.wanted;
+    }
+    for (size_t i = 0; i + 1 < count; ++i)
+        plans[i].output =
+            !plans[i + 1].operand || params.gradients[i + 1].input_scale || (i == 0 && p.encoded);
+    return plans;
+}
+
+}  // namespace digan_fast
