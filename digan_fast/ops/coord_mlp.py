@@ -193,8 +193,7 @@ def _cuda_backward(grad: Tensor, *rest: Any) -> list[Tensor]:
     def run(**arguments: Any) -> None:
         arguments |= {"low": _low(rest[-2]), "chunk_bytes": _CHUNK_BYTES}
         with border.on_device(grad):
-            bytes_needed = border.module().coord_mlp_backward_cuda_workspace(**arguments)
-            workspace = grad.new_empty(bytes_needed, dtype=torch.uint8)
+            workspace = grad.new_empty(border.module().coord_mlp_backward_cuda_workspace(**arguments) // 4)
             border.module().coord_mlp_backward_cuda(
                 **arguments,
                 workspace=border.address(workspace, "workspace", alignment=16),
