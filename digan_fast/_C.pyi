@@ -256,6 +256,46 @@ def coord_mlp_backward_cpu(
     dcoordinates: int,
     gradients: list[tuple[int, int, int, int, int, int]],
 ) -> None: ...
+def coord_mlp_backward_cuda(
+    *,
+    coordinates: int,
+    own_coordinates: bool,
+    encoded: bool,
+    sets: int,
+    points: int,
+    layers: list[tuple[int, bool, int, int, int, int, int, int, int, int, float, bool, bool]],
+    grad: int,
+    dcoordinates: int,
+    gradients: list[tuple[int, int, int, int, int, int]],
+    low: int,
+    chunk_bytes: int,
+    workspace: int,
+    stream: int,
+) -> None: ...
+def coord_mlp_backward_cuda_why_not(
+    *,
+    coordinates: int,
+    own_coordinates: bool,
+    encoded: bool,
+    sets: int,
+    points: int,
+    layers: list[tuple[int, bool, int, int, int, int, int, int, int, int, float, bool, bool]],
+    low: int,
+) -> str: ...
+def coord_mlp_backward_cuda_workspace(
+    *,
+    coordinates: int,
+    own_coordinates: bool,
+    encoded: bool,
+    sets: int,
+    points: int,
+    layers: list[tuple[int, bool, int, int, int, int, int, int, int, int, float, bool, bool]],
+    grad: int,
+    dcoordinates: int,
+    gradients: list[tuple[int, int, int, int, int, int]],
+    low: int,
+    chunk_bytes: int,
+) -> int: ...
 def coord_mlp_cpu(
     *,
     out: int,

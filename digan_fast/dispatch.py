@@ -224,6 +224,18 @@ def passed_over(op: str, what: str, reason: str) -> None:
         logger.warning("%s: %s passed over: %s", op, what, reason)
 
 
+def runs(op: str, backend: str, *args: Any) -> bool:
+    """Whether ``backend`` may run this call.  If it is available but its kernel cannot, the log says once why."""
+    if requested() not in (None, backend) or _why_not(backend) is not None:
+        return False
+    if any(tensor.dtype == torch.float64 for tensor in _tensors(args)):
+        return False
+    reason = _kernels[op][backend].why_not(*args)
+    if reason is not None:
+        passed_over(op, f"backend {backend}", reason)
+    return reason is None
+
+
 def select(op: str, *args: Any) -> tuple[str, Callable[..., Any]]:
     """The backend that runs this call, and its function."""
     kernels = _kernels[op]

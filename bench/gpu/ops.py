@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from statistics import median
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from bench.gpu.device import captured, interleaved, multiplying
 from bench.gpu.rates import measured
 from bench.gpu.record import Record, opened
 from bench.test_ops import calls
-from digan_fast import functional, use_backend
+from digan_fast import dispatch, functional, use_backend
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
 # Relative in norm, of outputs and gradients, against plain PyTorch in float32 on the same inputs.  Pre-activations near
@@ -142,6 +143,28 @@ def gradients(out: Tensor, leaves: Sequence[Tensor], grad: Tensor) -> list[Tenso
     return list(torch.autograd.grad(out, wanted, grad, retain_graph=True))
 
 
+def steps_of(record: Record, op: Op, tensors: Sequence[Tensor], grad: Tensor) -> dict[str, Callable[[], Any]]:
+    """A forward and its backward: of ``coord_mlp``, of its layers one by one, and of the formula compiled."""
+    own = [tensor.detach().requires_grad_() for tensor in tensors]
+
+    def step(run: Callable[..., Tensor], backend: str = "default", fused: bool = True) -> list[Tensor]:
+        layerwise = contextlib.nullcontext() if fused else mock.patch.object(dispatch, "runs", return_value=False)
+        with torch.enable_grad(), on(backend), layerwise:
+            out = run(*own)
+            return list(torch.autograd.grad(out, own, grad.to(out.dtype)))
+
+    steps: dict[str, Callable[[], Any]] = {"reference": partial(step, op.run, "reference"), "default": partial(step, op.run)}
+    if not record.dry:
+        compiled = torch.compile(written)
+
+        def formula(points: Tensor, *flat: Tensor) -> Tensor:
+            return compiled(points, list(zip(flat[::2], flat[1::2], strict=True)))
+
+        steps["layer by layer"] = partial(step, op.run, fused=False)
+        steps["torch.compile of torch.bmm + sin"] = partial(step, formula)
+    return steps
+
+
 def measure(record: Record, name: str, op: Op, precision: str, rates: dict[str, float]) -> None:
     torch.manual_seed(0)
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
@@ -179,19 +202,25 @@ def measure(record: Record, name: str, op: Op, precision: str, rates: dict[str, 
                     return gradients(out, own, grad.to(out.dtype))
 
             backward[backend] = back
+    training: dict[str, Callable[[], Any]] = {}
     if name.startswith("coord_mlp"):
         layers: Layers = list(zip(tensors[1::2], tensors[2::2], strict=True))
         compiled = torch.compile(written)
         points = tensors[0]
         forward["torch.bmm + sin"] = lambda: written(points, layers)
         forward["torch.compile of it"] = lambda: compiled(points, layers)
+        training = steps_of(record, op, tensors, grad)
     rate = rates[precision] if op.flops else 1.0
     floors = {
         "forward": 1e3 * max(op.flops / rate, moved / rates["copy"]),
         # The backward of a product is two products; everything read has a gradient to write.
         "backward": 1e3 * max(2 * op.flops / rate, 2 * moved / rates["copy"]),
     }
-    for direction, runs in (("forward", forward), ("backward", backward)):
+    floors["forward and backward"] = floors["forward"] + floors["backward"]
+    directions = {"forward": forward, "backward": backward, "forward and backward": training}
+    for direction, runs in directions.items():
+        if not runs:
+            continue
         with record.case(f"{name}, {precision}: {direction}") as found, multiplying(precision), torch.no_grad():
             times = interleaved(runs, 3 if record.dry else 7, 1.0 if record.dry else 10.0)
             found["floor ms"] = floors[direction]

@@ -65,4 +65,32 @@ inline Fields<CoordMlpParams> mlp_network_fields() {
             list_field("layers", mlp_layer_fields(), add_mlp_layer)};
 }
 
+inline Fields<CoordMlpLayerGradient> mlp_layer_gradient_fields() {
+    using Gradient = CoordMlpLayerGradient;
+    return {field("weight", &Gradient::weight, Null::left_out),
+            field("bias", &Gradient::bias, Null::left_out),
+            field("scale", &Gradient::scale, Null::left_out),
+            field("shift", &Gradient::shift, Null::left_out),
+            field("input_scale", &Gradient::input_scale, Null::left_out),
+            field("input_shift", &Gradient::input_shift, Null::left_out)};
+}
+
+inline void add_mlp_layer_gradient(CoordMlpBackwardParams& params,
+                                   const CoordMlpLayerGradient& layer) {
+    params.gradients.push_back(layer);
+}
+
+inline Fields<CoordMlpBackwardParams> mlp_gradient_fields() {
+    using Backward = CoordMlpBackwardParams;
+    return {field("grad", &Backward::grad),
+            field("dcoordinates", &Backward::dcoordinates, Null::left_out),
+            list_field("gradients", mlp_layer_gradient_fields(), add_mlp_layer_gradient)};
+}
+
+inline bool check_mlp_gradients(const CoordMlpBackwardParams& params) {
+    require(params.gradients.size() == params.forward.layers.size(), "gradients",
+            std::to_string(params.gradients.size()), "one for each layer");
+    return true;
+}
+
 }  // namespace digan_fast

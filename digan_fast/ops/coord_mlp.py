@@ -1,8 +1,8 @@
 """``digan_fast::coord_mlp``: coordinate MLPs whose activations are never stored, forward or backward.
 
-The arguments, shapes and formula are those of :mod:`digan_fast.reference.coord_mlp`.  On a CPU the backward computes a
-strip of points again; elsewhere calls with gradients are chains of ``linear_act``, and those without are one Triton
-kernel, or the formula layer by layer if the network does not fit.
+The arguments, shapes and formula are those of :mod:`digan_fast.reference.coord_mlp`.  On a CPU, and in CUDA C++, the
+backward computes a strip or a tile of points again; calls with gradients that it does not take are chains of
+``linear_act`` on a GPU, and those without, if no kernel takes them, the formula layer by layer.
 """
 
 from __future__ import annotations
@@ -120,14 +120,15 @@ def _native(coordinates: Tensor, weights: Sequence[Tensor], *rest: Any) -> Tenso
     return out
 
 
-def _native_backward(grad: Tensor, coordinates: Tensor, *rest: Any) -> list[Tensor]:
+def _by_kernels(run: Callable[..., None], address: Address, grad: Tensor, coordinates: Tensor, *rest: Any) -> Any:
+    """The backward by ``run``, which takes the addresses of ``grad`` and of all gradients and fills them."""
     *arguments_of_forward, needed = rest
     given = _flat(coordinates, arguments_of_forward[: reference.LISTS])
     sets, layers = len(grad), len(rest[0])
     if grad.numel() == 0 or any(weight.numel() == 0 for weight in rest[0]):
         return reference.coord_mlp_backward(grad, coordinates, *rest)
     grad = grad.contiguous()
-    arguments, _alive = _native_call(sets, coordinates, *arguments_of_forward)
+    arguments, _alive = _call(sets, address, coordinates, *arguments_of_forward)
     # Gradients by shared coordinates and vectors are computed for each sample.
     found: list[Tensor | None] = [
         fresh(grad.new_empty(tensor.shape if 0 < i <= layers else (sets, *tensor.shape[1:])))
@@ -136,16 +137,27 @@ def _native_backward(grad: Tensor, coordinates: Tensor, *rest: Any) -> list[Tens
         for i, (tensor, need) in enumerate(zip(given, needed, strict=True))
     ]
     dcoordinates, *groups = _grouped(found)
-    dispatch.native_module().coord_mlp_backward_cpu(
-        grad=ptr(grad, "grad"),
-        dcoordinates=ptr(dcoordinates, "dcoordinates"),
-        gradients=[tuple(ptr(each, "gradient") for each in layer) for layer in zip(*groups, strict=True)],
+    run(
+        grad=address(grad, "grad"),
+        dcoordinates=address(dcoordinates, "dcoordinates"),
+        gradients=[
+            tuple(address(each, f"d{name}") for each, name in zip(layer, ("weights", *_VECTORS), strict=True))
+            for layer in zip(*groups, strict=True)
+        ],
         **arguments,
     )
     return [
         grad.new_empty(0) if gradient is None else reference.summed(gradient, tensor)
         for gradient, tensor in zip(found, given, strict=True)
     ]
+
+
+def _native_backward(grad: Tensor, *rest: Any) -> list[Tensor]:
+    def run(**arguments: Any) -> None:
+        dispatch.native_module().coord_mlp_backward_cpu(threads=torch.get_num_threads(), **arguments)
+
+    found: list[Tensor] = _by_kernels(run, ptr, grad, *rest)
+    return found
 
 
 def _low(precision: str) -> int:
@@ -171,7 +183,36 @@ def _cuda(coordinates: Tensor, weights: Sequence[Tensor], *rest: Any) -> Tensor:
     return out
 
 
+# Of the backward's workspace on a GPU: operands of the weights' gradients, for as many points as fit.
+_CHUNK_BYTES = 1 << 28
+
+
+def _cuda_backward(grad: Tensor, *rest: Any) -> list[Tensor]:
+    border = _cuda_border
+
+    def run(**arguments: Any) -> None:
+        arguments |= {"low": _low(rest[-2]), "chunk_bytes": _CHUNK_BYTES}
+        with border.on_device(grad):
+            workspace = grad.new_empty(border.module().coord_mlp_backward_cuda_workspace(**arguments) // 4)
+            border.module().coord_mlp_backward_cuda(
+                **arguments,
+                workspace=border.address(workspace, "workspace", alignment=16),
+                stream=border.stream(grad),
+            )
+
+    found: list[Tensor] = _by_kernels(run, border.address, grad, *rest)
+    return found
+
+
 def _why_not_cuda(*args: Any) -> str | None:
+    return _why_not_cuda_kernel("coord_mlp", *args)
+
+
+def _why_not_cuda_backward(grad: Tensor, *rest: Any) -> str | None:
+    return why_not("coord_mlp", "cuda", "linear", grad=grad) or _why_not_cuda_kernel("coord_mlp_backward", *rest[:-1])
+
+
+def _why_not_cuda_kernel(op: str, *args: Any) -> str | None:
     if (reason := _why_not("cuda", *args)) is not None:
         return reason
     given = _flat(args[0], args[1 : 1 + reference.LISTS])
@@ -181,8 +222,8 @@ def _why_not_cuda(*args: Any) -> str | None:
     coordinates, *lists = _grouped([tensor if tensor is None else tensor[:1] for tensor in given])
     options = args[1 + reference.LISTS :]
     arguments, _alive = _call(1, lambda tensor, _: 0 if tensor is None else 4, coordinates, *lists, *options)
-    found: str = _cuda_border.module().coord_mlp_cuda_why_not(**arguments, low=_low(args[-1]))
-    return found or None
+    reason = getattr(_cuda_border.module(), f"{op}_cuda_why_not")(**arguments, low=_low(args[-1]))
+    return reason or None
 
 
 def _why_not(backend: str, coordinates: Tensor, *rest: Any) -> str | None:
@@ -214,6 +255,7 @@ dispatch.register("coord_mlp", "native", _native, _why_not_native)
 dispatch.register("coord_mlp", "cuda", _cuda, _why_not_cuda)
 dispatch.register("coord_mlp", "triton", lazily("coord_mlp"), _why_not_triton)
 dispatch.register("coord_mlp_backward", "native", _native_backward, _why_not_native_backward)
+dispatch.register("coord_mlp_backward", "cuda", _cuda_backward, _why_not_cuda_backward)
 
 
 def _recomposed(*args: Any) -> list[Tensor]:
@@ -255,6 +297,19 @@ class _Forward(torch.autograd.Function):
             *(gradient if need else None for gradient, need in zip(gradients, needed, strict=True)),
             *(None for _ in ctx.options),
         )
+
+
+def _recomputes(coordinates: Tensor, *rest: Any) -> bool:
+    """Whether the backward computes activations again, so that the forward saves nothing but its arguments.
+
+    A graph that is being traced must not depend on the backend: on a GPU it has the layers.
+    """
+    if coordinates.device.type == "cpu":
+        return True
+    if torch.compiler.is_compiling():
+        return False
+    # The gradient by the output has the type and the device of the coordinates.
+    return dispatch.runs("coord_mlp_backward", "cuda", coordinates, coordinates, *rest, [])
 
 
 def _layer(u: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
@@ -300,7 +355,7 @@ def coord_mlp(
         return reference.coord_mlp(coordinates, *lists, *options)
     if not torch.is_grad_enabled() or not any(each is not None and each.requires_grad for each in tensors):
         result: Tensor = _forward_op(coordinates, *lists, *options)
-    elif coordinates.device.type == "cpu":
+    elif _recomputes(coordinates, *lists, *options):
         result = _Forward.apply(*tensors, *options)
     else:
         result = reference.chain(_layer, _operand, coordinates, *lists, *options)

@@ -21,7 +21,7 @@ from torch import Tensor
 from digan_fast.ops import _cuda
 
 # Names of the pointers whose memory kernels write before anything reads it.
-WRITTEN = re.compile(r"out$|workspace$|partials$|^d[a-z]+$")
+WRITTEN = re.compile(r"out$|workspace$|partials$|^d[a-z_]+$")
 LARGE_SHARED = 163 * 1024
 
 

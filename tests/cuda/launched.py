@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from cases import DTYPES, calls
-from mlps import MLPS, mlp, siren
+from mlps import MLPS, gradient_arguments, mlp, siren
 from mlps import PRECISIONS as OF_MLPS
 from ops import OP_CASES, kernel, supports
 from renderings import PRECISIONS, RENDERINGS, arguments, op
@@ -20,6 +20,7 @@ def launch_everything() -> None:
         for args in networks:
             if supports("coord_mlp", *args):
                 kernel("coord_mlp")(*args)
+                kernel("coord_mlp_backward")(*gradient_arguments(args))
     for how in ("highest", "high"):
         torch.set_float32_matmul_precision(how)
         for case in OP_CASES:

@@ -9,7 +9,7 @@ import pytest
 import stubs
 import torch
 from harness import simulated
-from mlps import siren
+from mlps import gradient_arguments, siren
 from random_inrs import Widths, random_inr
 from renderings import PRECISIONS, RENDERINGS, arguments
 
@@ -52,6 +52,8 @@ def test_cuda_comes_first(on_cuda: Any) -> None:
     assert chosen("fmm_weights_backward", torch.randn(1, 5, 6), *factors, torch.randn(1, 5, 6), "demod") == "cuda"
     assert chosen("coord_mlp", *siren(2, 5, 512, 1, "bfloat16")) == "cuda"
     assert chosen("coord_mlp", *siren(2, 5, 600, 1, "bfloat16")) == "triton"
+    assert chosen("coord_mlp_backward", *gradient_arguments(siren(2, 5, 512, 1, "bfloat16"))) == "cuda"
+    assert chosen("coord_mlp_backward", *gradient_arguments(siren(2, 5, 600, 1, "bfloat16"))) != "cuda"
     x, weight, out = torch.randn(1, 4, 3), torch.randn(1, 5, 3), torch.randn(1, 4, 5)
     assert chosen("linear_act", x, weight, None, "sine", 1.0, None) == "cuda"
     assert chosen("linear_act_backward", out, x, weight, None, out, "sine", 1.0, None) == "cuda"

@@ -10,7 +10,7 @@ import torch
 from cases import CASES, DTYPES, Case
 from conftest import moved
 from harness import Launch, executed, simulated
-from mlps import check_mlp, mlp, siren
+from mlps import check_mlp, check_mlp_gradients, gradient_arguments, mlp, siren
 from ops import GEMM_CASES, OPS, check_case, kernel
 from random_inrs import random_inr
 from renderings import RENDERINGS, arguments, check, op
@@ -102,6 +102,39 @@ def test_activations_of_coordinate_mlps_stay_on_the_chip(precision: str, nvcc: P
     if precision == "bfloat16":
         assert counters.total("tensor_flops") == operations
     record(f"coord_mlp of width 128, {precision}", launches[-1:])
+
+
+@pytest.mark.parametrize(("name", "precision"), [("odd", "float32"), ("encoded", "bfloat16")])
+def test_gradients_of_coordinate_mlps(name: str, precision: str, nvcc: Path) -> None:
+    with executed(nvcc) as launches:
+        check_mlp_gradients(kernel("coord_mlp_backward"), gradient_arguments(mlp(name, precision)), precision)
+    assert all(launch.counters.total("bank_conflicts") == 0 for launch in launches)
+    record(f"coord_mlp_backward {name}, {precision}", launches)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_tile_of_a_coordinate_mlp_goes_through_all_layers_and_back(precision: str, nvcc: Path) -> None:
+    """Two layers of 128 and colours: bytes that a tile's pass stores, and weights that it copies, both ways."""
+    sets, points, width, tile = 2, 128, 128, 64
+    size = 4 if precision == "float32" else 2
+    with executed(nvcc) as launches:
+        args = gradient_arguments(siren(sets, points, width, 1, precision))
+        check_mlp_gradients(kernel("coord_mlp_backward"), args, precision)
+    launch = next(each for each in launches if each.short_name.startswith("differentiate_mlp"))
+    counters, tiles, numbers = launch.counters, sets * points // tile, tile * width
+    assert launch.blocks == tiles
+    assert counters.where("global_bytes_read", r"^cp\.async") == tiles * 2 * width * width * size
+    # Products of two layers; the last one's inputs; three gradients.
+    kept = 6 * 4 * numbers
+    operands = 2 * size * numbers
+    # Biases' and the first layer's weights', of coordinates; the last layer's weights', Σ dz and Σ dz·product.
+    sums = 4 * (width * (2 + 2 + 3) + 3 + 3)
+    assert counters.total("global_bytes_written") == tiles * (kept + operands + sums) + sets * points * 2 * 4
+    assert counters.unique_bytes_written == tiles * (kept // 2 + operands + sums) + sets * points * 2 * 4
+    assert counters.total("bank_conflicts") == 0
+    if precision == "bfloat16":
+        assert counters.total("tensor_flops") == 2 * 2 * sets * points * width * width
+    record(f"coord_mlp_backward of width 128, {precision}", launches)
 
 
 def test_bias_act_moves_each_byte_once(nvcc: Path) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import torch
 from cases import DTYPES, Case, calls
-from mlps import MLPS, check_mlp, mlp, on_a_device
+from mlps import MLPS, check_mlp, check_mlp_gradients, gradient_arguments, mlp, on_a_device, siren
 from mlps import PRECISIONS as OF_MLPS
 from ops import OP_CASES, check_case, kernel, supports
 from random_inrs import changed
 from renderings import PRECISIONS, RENDERINGS, arguments, error_and_bound
 from torch import Tensor
 
-from digan_fast import backends, dispatch
+from digan_fast import CoordMLP, backends, dispatch
 from digan_fast.dispatch import use_backend
 
 pytestmark = [
@@ -45,6 +47,40 @@ def test_coordinate_mlps(name: str, precision: str) -> None:
     args = on_a_device(mlp(name, precision), "cuda")
     if supports("coord_mlp", *args):
         check_mlp(kernel("coord_mlp"), args, precision)
+
+
+@pytest.mark.parametrize("precision", OF_MLPS)
+@pytest.mark.parametrize("name", [*MLPS, "512"])
+def test_gradients_of_coordinate_mlps(name: str, precision: str) -> None:
+    """Of every run the same bits."""
+    cpu = siren(2, 1000, 512, 1, precision) if name == "512" else mlp(name, precision)
+    args = on_a_device(gradient_arguments(cpu), "cuda")
+    if supports("coord_mlp_backward", *args):
+        first = check_mlp_gradients(kernel("coord_mlp_backward"), args, precision)
+        assert all(map(torch.equal, first, kernel("coord_mlp_backward")(*args)))
+
+
+def test_coordinate_mlps_save_nothing_but_their_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through autograd, in chunks of a few tiles."""
+    monkeypatch.setattr(importlib.import_module("digan_fast.ops.coord_mlp"), "_CHUNK_BYTES", 1 << 21)
+    torch.manual_seed(0)
+    network = CoordMLP(dimensions=2, outputs=3, width=128, hidden=2, sets=4).cuda()
+    points, saved = torch.rand(10_000, 2, device="cuda") * 2 - 1, 0
+
+    def pack(tensor: Tensor) -> Tensor:
+        nonlocal saved
+        saved += tensor.nbytes
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        out = network(points)
+    assert saved <= points.nbytes + 3 * sum(each.nbytes for each in network.parameters())
+    probe = torch.randn_like(out)
+    found = torch.autograd.grad(out, list(network.parameters()), probe)
+    with use_backend("reference"):
+        right = torch.autograd.grad(network(points), list(network.parameters()), probe)
+    for gradient, expected in zip(found, right, strict=True):
+        assert (gradient - expected).norm() <= 1e-4 * expected.norm()
 
 
 def test_renders_on_a_stream_and_in_a_graph() -> None:

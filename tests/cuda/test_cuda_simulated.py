@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import torch
 from cases import DTYPES, Case, calls, reference
+from coordinate_mlps import modulated
 from harness import LARGE_SHARED, simulated, symbol_name
-from mlps import MLPS, check_mlp, mlp, siren
+from mlps import MLPS, check_mlp, check_mlp_gradients, gradient_arguments, mlp, siren
 from mlps import PRECISIONS as OF_MLPS
+from mlps import arguments as arguments_of
 from ops import GEMM_CASES, OP_CASES, check_case, kernel, misaligned, supports
 from random_inrs import changed, distance, exact, random_inr
 from renderings import PRECISIONS, RENDERINGS, arguments, check, op
 
 from digan_fast import dispatch
+
+coord_mlp = importlib.import_module("digan_fast.ops.coord_mlp")
 
 SETTINGS = ({"copies": 0}, {"copies": 1}, {"copies": 2, "seed": 1})
 
@@ -245,6 +251,100 @@ def test_coordinate_mlps_without_samples_or_points() -> None:
     with simulated():
         assert kernel("coord_mlp")(points[:, :0], weights, *rest).shape == (3, 0, 3)
         assert kernel("coord_mlp")(points, [each[:0] for each in weights], *rest).shape == (0, 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [*((name, "float32") for name in MLPS), ("odd", "bfloat16"), ("runs", "bfloat16"), ("encoded", "float16")],
+)
+def test_gradients_of_coordinate_mlps(name: str, precision: str, poisoned: None) -> None:
+    with simulated():
+        check_mlp_gradients(kernel("coord_mlp_backward"), gradient_arguments(mlp(name, precision)), precision)
+
+
+@pytest.mark.parametrize(("width", "precision"), [(128, "bfloat16"), (256, "float16"), (512, "float32")])
+def test_gradients_of_wide_coordinate_mlps(width: int, precision: str, poisoned: None) -> None:
+    with simulated():
+        args = gradient_arguments(siren(1, 50, width, 1, precision))
+        check_mlp_gradients(kernel("coord_mlp_backward"), args, precision)
+
+
+@pytest.mark.parametrize(("name", "precision"), [("odd", "float32"), ("encoded", "bfloat16")])
+def test_gradients_of_coordinate_mlps_have_the_same_bits_in_any_order(
+    name: str, precision: str, poisoned: None
+) -> None:
+    found = []
+    for settings in SETTINGS:
+        with simulated(**settings):
+            found.append(kernel("coord_mlp_backward")(*gradient_arguments(mlp(name, precision))))
+    assert all(all(map(torch.equal, found[0], other)) for other in found[1:])
+
+
+@pytest.mark.parametrize(
+    ("name", "bytes_at_once", "launches"),
+    [("encoded", 0, 4), ("encoded", 300_000, 2), ("shared", 0, 4), ("shared", 450_000, 2)],
+)
+def test_gradients_of_coordinate_mlps_in_parts(
+    name: str, bytes_at_once: int, launches: int, poisoned: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tile at a time, or one sample's two tiles: sums go on from one launch to the next."""
+    monkeypatch.setattr(coord_mlp, "_CHUNK_BYTES", bytes_at_once)
+    args = mlp(name, "float32")
+    with simulated(record=True) as module:
+        kernel("coord_mlp_backward")(*gradient_arguments(args))
+        names = [symbol_name(launch[0]) for launch in module.take_launches()]
+    assert sum(name.startswith("differentiate_mlp") for name in names) == launches
+    with simulated():
+        check_mlp_gradients(kernel("coord_mlp_backward"), gradient_arguments(args), "float32")
+
+
+def test_gradients_of_a_coordinate_mlp_one_at_a_time(poisoned: None) -> None:
+    """What is not wanted is empty, and changes nothing else."""
+    everything = gradient_arguments(mlp("odd", "float32"))
+    with simulated():
+        whole = kernel("coord_mlp_backward")(*everything)
+        for place, need in enumerate(everything[-1]):
+            wanted = [need and at == place for at in range(len(whole))]
+            found = kernel("coord_mlp_backward")(*everything[:-1], wanted)
+            assert [each.numel() > 0 for each in found] == wanted
+            assert torch.equal(found[place], whole[place])
+
+
+def test_gradients_of_coordinate_mlps_of_odd_calls() -> None:
+    """A gradient of stride 0, shared coordinates, no samples, no points."""
+    grad, points, weights, *rest = gradient_arguments(siren(3, 5, 8, 1, "float32"))
+    backward = kernel("coord_mlp_backward")
+    with simulated():
+        check_mlp_gradients(backward, [torch.ones(()).expand(3, 5, 3), points, weights, *rest], "float32")
+        empty = backward(grad[:, :0], points[:, :0], weights, *rest)
+        assert [each.shape for each in empty[:2]] == [(1, 0, 2), (3, 8, 2)]
+        assert not any(each.any() for each in empty)
+        assert backward(grad[:0], points, [each[:0] for each in weights], *rest)[1].shape == (0, 8, 2)
+
+
+def test_gradients_of_coordinate_mlps_that_do_not_fit_say_why(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    x, layers = torch.rand(1, 5, 3), modulated(1, 3, (512, 512, 512, 3), ("sine",) * 4, (2,), 12, False, torch.float32)
+    encoded = arguments_of(x, layers, torch.randn(6, 3), torch.randn(6), precision="bfloat16")
+    wide = siren(1, 5, 64, 1, "bfloat16")
+    wide[1][-1], wide[2][-1] = torch.randn(1, 17, 64), torch.randn(1, 17)
+    monkeypatch.setattr(dispatch, "_said", set())
+    monkeypatch.setattr(dispatch, "_why_not", lambda backend: None)
+    with simulated(), caplog.at_level("WARNING", "digan_fast"):
+        for args in (siren(1, 5, 513, 1, "float32"), encoded, wide):
+            assert not dispatch.runs("coord_mlp_backward", "cuda", *gradient_arguments(args))
+        assert dispatch.runs("coord_mlp_backward", "cuda", *gradient_arguments(siren(1, 5, 512, 1, "bfloat16")))
+        with dispatch.use_backend("triton"):
+            assert not dispatch.runs("coord_mlp_backward", "cuda", *gradient_arguments(siren(1, 5, 8, 1, "float32")))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"coord_mlp_backward: backend cuda passed over: {reason}"
+        for reason in (
+            "a layer has 513 outputs; a tile holds 512",
+            "a tile of 512 channels in half precision does not read encoded coordinates again",
+            "the last layer has 17 outputs; a tile holds gradients by 16",
+        )
+    ]
 
 
 def test_wide_rows_of_weights_are_not_supported() -> None:

@@ -76,15 +76,9 @@ __device__ __forceinline__ void add_coordinates(StageSums<Tile>& sums, const Mlp
     }
 }
 
-// act(γ∘(z + b) + β).
 template <class Tile>
-__device__ __forceinline__ void finish(StageSums<Tile>& sums, const MlpPlace<Tile>& place,
-                                       Activation activation, const float* tables) {
-    constexpr int kWidth = Tile::kWidth;
-    visit_sums<Tile>(sums, place, [&](int column, int, int, float& sum) {
-        sum = fmaf(sum + tables[kBias * kWidth + column], tables[kScale * kWidth + column],
-                   tables[kShift * kWidth + column]);
-    });
+__device__ __forceinline__ void activate(StageSums<Tile>& sums, const MlpPlace<Tile>& place,
+                                         Activation activation) {
     const auto apply = [&](auto act) {
         visit_sums<Tile>(sums, place, [&](int, int, int, float& sum) { sum = act(sum); });
     };
@@ -109,6 +103,18 @@ __device__ __forceinline__ void finish(StageSums<Tile>& sums, const MlpPlace<Til
         default:
             apply([](float z) { return mlp_activated(z, kGauss); });
     }
+}
+
+// act(γ∘(z + b) + β).
+template <class Tile>
+__device__ __forceinline__ void finish(StageSums<Tile>& sums, const MlpPlace<Tile>& place,
+                                       Activation activation, const float* tables) {
+    constexpr int kWidth = Tile::kWidth;
+    visit_sums<Tile>(sums, place, [&](int column, int, int, float& sum) {
+        sum = fmaf(sum + tables[kBias * kWidth + column], tables[kScale * kWidth + column],
+                   tables[kShift * kWidth + column]);
+    });
+    activate<Tile>(sums, place, activation);
 }
 
 // What a layer makes of its inputs.
@@ -169,6 +175,52 @@ __device__ __forceinline__ void make_features(const MlpParams& p, const MlpPlace
     }
 }
 
+// Each point's Σ of sums times `weight`, over a warp's columns, into partial [warp][pixel].
+template <class Tile>
+__device__ __forceinline__ void sum_columns(StageSums<Tile>& sums, const MlpPlace<Tile>& place,
+                                            const float* weight, float* partial) {
+    float found[Tile::kRowTiles][2] = {};
+    visit_sums<Tile>(sums, place, [&](int column, int i, int half, float& sum) {
+        found[i][half] = fmaf(sum, weight[column], found[i][half]);
+    });
+#pragma unroll
+    for (int i = 0; i < Tile::kRowTiles; ++i)
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            float& sum = found[i][half];
+            sum += __shfl_xor_sync(0xFFFFFFFFu, sum, 1);
+            sum += __shfl_xor_sync(0xFFFFFFFFu, sum, 2);
+            if (place.lane % 4 == 0)
+                partial[place.warp * Tile::kPixels + place.pixel(i, half)] = sum;
+        }
+}
+
+// The same over the columns of all warps.
+template <class Tile>
+__device__ __forceinline__ float over_warps(const float* partial, int pixel) {
+    float sum = 0.0f;
+    for (int warp = 0; warp < Tile::kWarps; ++warp) sum += partial[warp * Tile::kPixels + pixel];
+    return sum;
+}
+
+// A point's W·u + b in a last layer that is a sum over the tile, of the sum over channels.
+template <class Tile>
+__device__ __forceinline__ float few_product(float channels, const float* x, const MlpLayer& layer,
+                                             const float* tables, int o) {
+    const float* const extra = tables + kWidthTables * Tile::kWidth;
+    const float* const weight = extra + 2 * layer.extra;
+    for (int d = 0; d < layer.dimensions; ++d)
+        channels = fmaf(fmaf(x[d], extra[d], extra[layer.extra + d]), weight[d * Tile::kWidth + o],
+                        channels);
+    return channels + tables[kBias * Tile::kWidth + o];
+}
+
+// Weights [few][Width] of a last layer that is a sum over the tile.
+template <class Tile>
+__device__ __forceinline__ const float* few_weights(const float* tables, const MlpLayer& layer) {
+    return tables + 2 * layer.extra + (kWidthTables + layer.dimensions) * Tile::kWidth;
+}
+
 // The last layer's outputs, one at a time, as sums over the columns of all threads, which meet in
 // shared memory [warp][pixel].
 template <class Tile>
@@ -177,38 +229,16 @@ __device__ __forceinline__ void store_few(StageSums<Tile>& sums, float* partial,
                                           const float* tables) {
     constexpr int kWidth = Tile::kWidth;
     static_assert(Tile::kWarps * Tile::kPixels * 4 <= Tile::kActivationBytes);
-    const float* const extra = tables + kWidthTables * kWidth;
-    const float* const coordinates = extra + 2 * layer.extra;
     for (int o = 0; o < layer.outputs; ++o) {
-        const float* const weight = coordinates + (layer.dimensions + o) * kWidth;
-        float found[Tile::kRowTiles][2] = {};
-        visit_sums<Tile>(sums, place, [&](int column, int i, int half, float& sum) {
-            found[i][half] = fmaf(sum, weight[column], found[i][half]);
-        });
-#pragma unroll
-        for (int i = 0; i < Tile::kRowTiles; ++i)
-#pragma unroll
-            for (int half = 0; half < 2; ++half) {
-                float& sum = found[i][half];
-                sum += __shfl_xor_sync(0xFFFFFFFFu, sum, 1);
-                sum += __shfl_xor_sync(0xFFFFFFFFu, sum, 2);
-                if (place.lane % 4 == 0)
-                    partial[place.warp * Tile::kPixels + place.pixel(i, half)] = sum;
-            }
+        sum_columns<Tile>(sums, place, few_weights<Tile>(tables, layer) + o * kWidth, partial);
         __syncthreads();
         for (int pixel = threadIdx.x; pixel < Tile::kPixels; pixel += Tile::kThreads) {
             if (place.first + pixel >= p.points) break;
-            float z = 0.0f;
-            for (int warp = 0; warp < Tile::kWarps; ++warp)
-                z += partial[warp * Tile::kPixels + pixel];
-            const float* const x = place.coordinates(p, pixel);
-            for (int d = 0; d < layer.dimensions; ++d)
-                z = fmaf(fmaf(x[d], extra[d], extra[layer.extra + d]), coordinates[d * kWidth + o],
-                         z);
-            z = fmaf(z + tables[kBias * kWidth + o], tables[kScale * kWidth + o],
-                     tables[kShift * kWidth + o]);
+            const float z = few_product<Tile>(over_warps<Tile>(partial, pixel),
+                                              place.coordinates(p, pixel), layer, tables, o);
             p.out[(place.sample * p.points + place.first + pixel) * layer.outputs + o] =
-                mlp_activated(z, layer.activation);
+                mlp_activated(fmaf(z, tables[kScale * kWidth + o], tables[kShift * kWidth + o]),
+                              layer.activation);
         }
         __syncthreads();
     }

@@ -3,23 +3,9 @@
 #include "launch.h"
 #include "mlp/kernel.cuh"
 #include "mlp/pack.cuh"
+#include "mlp/width.h"
 
 namespace digan_fast::cuda {
-
-// Calls `visit` with the width as a constant.
-template <class Visit>
-void with_width(int width, const Visit& visit) {
-    switch (width) {
-        case 64:
-            return visit(std::integral_constant<int, 64>{});
-        case 128:
-            return visit(std::integral_constant<int, 128>{});
-        case 256:
-            return visit(std::integral_constant<int, 256>{});
-        default:
-            return visit(std::integral_constant<int, 512>{});
-    }
-}
 
 template <class Dtype>
 void pack_mlp_layer(const MlpPackParams& p, int width, std::int64_t samples, CudaStream stream) {

@@ -11,15 +11,18 @@ struct MlpProduct {
     int outputs, inputs;
     int first_input, depth;  // the range of inputs
     float omega;
+    bool transposed;  // outputs and inputs change places: the gradient by the inputs
     static constexpr bool halved = false;
     static constexpr int first_output = 0;
 };
 
 __device__ __forceinline__ float weight_of(const MlpProduct& product, std::int64_t, int output,
                                            int input) {
-    const bool exists = output < product.outputs && input < product.depth;
+    const int row = product.transposed ? input : output,
+              column = product.transposed ? output : input;
+    const bool exists = row < product.outputs && column < product.depth;
     const std::int64_t at =
-        static_cast<std::int64_t>(output) * product.inputs + product.first_input + input;
+        static_cast<std::int64_t>(row) * product.inputs + product.first_input + column;
     return exists ? product.weight[at] * product.omega : 0.0f;
 }
 
@@ -85,14 +88,19 @@ __global__ void pack_mlp(const __grid_constant__ MlpPackParams p) {
                        p.inputs,
                        0,
                        p.layer.channels,
-                       p.omega};
-    auto* vectors = reinterpret_cast<Vector*>(p.packed + sample * p.packed_stride +
+                       p.omega,
+                       step >= p.layer.steps + p.layer.feature_steps};
+    if (product.transposed) step -= p.layer.steps + p.layer.feature_steps;
+    auto* vectors = reinterpret_cast<Vector*>((product.transposed ? p.packed_back : p.packed) +
+                                              sample * p.packed_stride +
                                               static_cast<std::int64_t>(step) * Tile::kStepBytes);
-    if (step >= p.layer.steps) {
-        step -= p.layer.steps;
+    // The channels' part comes first, and of the transposed weights, whose sums go on, last.
+    const int before = product.transposed ? p.layer.back.feature_steps : p.layer.steps;
+    if ((step < before) == product.transposed) {
         product.first_input = p.layer.channels;
         product.depth = p.inputs - p.layer.channels;
     }
+    if (step >= before) step -= before;
     for (int i = threadIdx.x; i < Tile::kThreads * Tile::kVectors; i += blockDim.x) {
         if constexpr (Dtype::kOnTensorCores)
             vectors[i] = fragments<Tile>(product, 0, step, i);

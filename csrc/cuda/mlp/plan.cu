@@ -44,7 +44,7 @@ int width_for(std::int64_t widest) {
 
 }  // namespace
 
-MlpPlan plan_mlp(const CoordMlpParams& p, Number low) {
+MlpPlan plan_mlp(const CoordMlpParams& p, Number low, const std::vector<MlpBack>& back) {
     MlpPlan plan{};
     plan.number = number_of(p, low);
     MlpParams& q = plan.params;
@@ -77,6 +77,7 @@ MlpPlan plan_mlp(const CoordMlpParams& p, Number low) {
         pack.layer.extra = of_features ? plan.width : static_cast<int>(divide_up(rest, 4) * 4);
         pack.layer.activation = layer.activation;
         pack.layer.skip = layer.skip;
+        if (!back.empty()) pack.layer.back = back[i];
         pack.few = is_sum ? static_cast<int>(layer.outputs) : 0;
         pack.weight = layer.weight;
         pack.weight_stride = layer.own_weights ? layer.outputs * layer.inputs : 0;
@@ -97,6 +98,18 @@ MlpPlan plan_mlp(const CoordMlpParams& p, Number low) {
         own = own || (layer.own_weights && steps);
         plan.layers.push_back(pack);
     }
+    // In the order of the backward.
+    plan.packed_back.resize(plan.layers.size());
+    for (std::size_t i = back.size(); i-- > 1;) {
+        MlpPackParams& pack = plan.layers[i];
+        plan.packed_back[i] = q.steps * step_bytes;
+        if (!back[i].inputs || pack.few) continue;
+        const int steps = static_cast<int>(divide_up(pack.layer.outputs, step));
+        pack.layer.back.steps = steps;
+        pack.layer.back.feature_steps = pack.layer.feature_steps ? steps : 0;
+        pack.blocks += pack.layer.back.steps + pack.layer.back.feature_steps;
+        q.steps += pack.layer.back.steps + pack.layer.back.feature_steps;
+    }
     q.packed_stride = own ? q.steps * step_bytes : 0;
     for (MlpPackParams& pack : plan.layers) {
         pack.packed_stride = q.packed_stride;
@@ -106,6 +119,11 @@ MlpPlan plan_mlp(const CoordMlpParams& p, Number low) {
     plan.places = plan.tables + aligned(p.sets * q.table_stride * 4);
     plan.bytes = plan.places + aligned(q.count * static_cast<std::int64_t>(sizeof(MlpLayer)));
     return plan;
+}
+
+int mlp_pixels(Number number, int width) {
+    const bool half = number != Number::float32;
+    return half ? (width >= 256 ? 64 : 128) : (width >= 512 ? 32 : 64);
 }
 
 }  // namespace cuda

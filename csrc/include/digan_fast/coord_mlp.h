@@ -73,6 +73,14 @@ std::int64_t coord_mlp_cuda_workspace(const CoordMlpParams& params, Number low);
 // `params` are accepted by coord_mlp_cuda_why_not, `workspace` is aligned to 16 bytes.
 void coord_mlp_cuda(const CoordMlpParams& params, Number low, void* workspace, CudaStream stream);
 
+// The same of the gradients. The operands of weights' gradients take `chunk_bytes` of the workspace
+// at most, or one tile's if that is more.
+std::string coord_mlp_backward_cuda_why_not(const CoordMlpParams& params, Number low);
+std::int64_t coord_mlp_backward_cuda_workspace(const CoordMlpBackwardParams& params, Number low,
+                                               std::int64_t chunk_bytes);
+void coord_mlp_backward_cuda(const CoordMlpBackwardParams& params, Number low,
+                             std::int64_t chunk_bytes, void* workspace, CudaStream stream);
+
 // Channels of the network's input, which layers with `skip` read.
 inline std::int64_t network_inputs(const CoordMlpParams& p) {
     return p.encoded ? p.layers.front().outputs : p.layers.front().inputs;

@@ -209,6 +209,25 @@ void coord_linear(Number number, bool tf32, bool based, std::int64_t sinusoids,
     digan_fast::coord_linear_backward_cuda(b, nullptr);
 }
 
+// The gradients by everything, one tile at a time.
+void coord_mlp_backward(const digan_fast::CoordMlpParams& p, Number low) {
+    if (!digan_fast::coord_mlp_backward_cuda_why_not(p, low).empty()) return;
+    digan_fast::CoordMlpBackwardParams b{};
+    b.forward = p;
+    b.grad = tensor(p.sets * p.points * p.layers.back().outputs);
+    b.dcoordinates = tensor(p.sets * p.points * p.layers.front().inputs);
+    for (const digan_fast::CoordMlpLayer& layer : p.layers)
+        b.gradients.push_back(
+            {tensor(p.sets * layer.outputs * layer.inputs), tensor(p.sets * layer.outputs),
+             layer.scale ? tensor(p.sets * layer.outputs) : nullptr, nullptr, nullptr,
+             layer.input_shift ? tensor(p.sets * layer.inputs) : nullptr});
+    void* workspace = nullptr;
+    if (posix_memalign(&workspace, 256, digan_fast::coord_mlp_backward_cuda_workspace(b, low, 0)))
+        std::abort();
+    digan_fast::coord_mlp_backward_cuda(b, low, 0, workspace, nullptr);
+    std::free(workspace);
+}
+
 // A network of these widths at 70 points, the last layer but one with the network's input.
 void coord_mlp(Number low, bool encoded, const std::vector<std::int64_t>& widths,
                int shared_memory_limit) {
@@ -242,6 +261,7 @@ void coord_mlp(Number low, bool encoded, const std::vector<std::int64_t>& widths
     if (posix_memalign(&workspace, 256, digan_fast::coord_mlp_cuda_workspace(p, low))) std::abort();
     digan_fast::coord_mlp_cuda(p, low, workspace, nullptr);
     std::free(workspace);
+    coord_mlp_backward(p, low);
 }
 
 }  // namespace

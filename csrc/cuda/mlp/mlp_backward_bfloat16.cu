@@ -1,0 +1,7 @@
+#include "mlp/backward_launch.cuh"
+
+namespace digan_fast::cuda {
+
+template void launch_mlp_backward<Bfloat16>(const MlpBackwardParams&, int, CudaStream);
+
+}  // namespace digan_fast::cuda
