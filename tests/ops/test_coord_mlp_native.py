@@ -128,7 +128,7 @@ def test_any_network(described: dict[str, Any]) -> None:
         assert distance(value, wanted, probe.numel()) < bound
 
 
-@pytest.mark.parametrize("points", [5, 192, 400])
+@pytest.mark.parametrize("points", [5, 192, 2000])
 @pytest.mark.parametrize("size", [1e-25, 1.0, 1e12])
 def test_products_are_those_of_float32(points: int, size: float) -> None:
     """However an instruction set multiplies: with AMX the sums of six products of bfloat16."""
@@ -218,6 +218,23 @@ def test_values_do_not_depend_on_gradients_or_neighbours() -> None:
             for layer in layers
         ]
         assert torch.equal(functional.coord_mlp(x[1:2], one), whole[1:2])
+
+
+@pytest.mark.parametrize(
+    ("wide", "narrow"), [((64, 64, 3), (47, 47, 3)), ((64, 64, 3), (63, 33, 3)), ((45, 64, 45, 3), (45, 47, 45, 3))]
+)
+def test_nothing_of_a_call_remains_in_the_next(wide: tuple[int, ...], narrow: tuple[int, ...]) -> None:
+    """Scratch is reused: where a wide network was NaN, a narrow one has channels that are filled up."""
+    x, probe = torch.rand(1, 300, 2), torch.randn(1, 300, 3)
+    (weights, biases), (own, offsets) = (network(1, [2, *sizes], dtype=torch.float32) for sizes in (wide, narrow))
+    with use_backend("native"):
+        for _ in range(2):
+            lost = mlp_layers([w * torch.nan for w in weights], [b * torch.nan for b in biases])
+            results(lost, [x, *tensors_of(lost)], probe)
+            functional.coord_mlp(x, lost)
+            layers = mlp_layers(own, offsets)
+            assert functional.coord_mlp(x, layers).isfinite().all()
+            assert all(bool(value.isfinite().all()) for value in results(layers, [x, *tensors_of(layers)], probe))
 
 
 def test_views() -> None:
