@@ -6,7 +6,7 @@ NATIVE := $(wildcard setup.py pyproject.toml CMakeLists.txt csrc/*/*.cpp csrc/*/
 EMULATED := $(abspath $(VENV))/triton-3.9.0
 OLDER := $(abspath $(VENV))/triton-3.6.0 $(abspath $(VENV))/triton-3.7.1
 # A process of pytest-xdist for each core; a file's tests run in one process.
-PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --durations 10
 SIMULATOR := $(wildcard tests/cuda/simulator/*)
 
 .PHONY: demo test gpu emulate emulate-versions mutants kills packaging compatibility sanitize bench bench-quick lint stubs format clean
