@@ -153,7 +153,10 @@ def steps_of(record: Record, op: Op, tensors: Sequence[Tensor], grad: Tensor) ->
             out = run(*own)
             return list(torch.autograd.grad(out, own, grad.to(out.dtype)))
 
-    steps: dict[str, Callable[[], Any]] = {"reference": partial(step, op.run, "reference"), "default": partial(step, op.run)}
+    steps: dict[str, Callable[[], Any]] = {
+        "reference": partial(step, op.run, "reference"),
+        "default": partial(step, op.run),
+    }
     if not record.dry:
         compiled = torch.compile(written)
 
