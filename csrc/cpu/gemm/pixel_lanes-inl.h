@@ -35,7 +35,8 @@ template <class Weight, class In, class Start, class Out>
 static inline void gemm(const PackedLayer& layer, int blocks, const Start& start, const In* in,
                         int64_t in_stride, const Epilogue& how, const Out& out) {
     const int64_t depth = layer.depth * kPack<Weight> / kPack<In>;
-    // Panels that stay in L2 need no prefetches, which take a quarter of a product's time from it.
+    // Panels that stay in L2 need no prefetches: with them a product of depth 256 in bfloat16 takes
+    // 440 ns, without 329.
     const bool prefetches = layer.outputs * layer.depth >= 1 << 17;
     const auto on_amx = [&](auto mr, int64_t row, int block, float* sums, const auto& between) {
         constexpr int R = decltype(mr)::value;
