@@ -16,7 +16,7 @@ from digan_fast.levels import Coordinates, Layer, Level, Window
 from digan_fast.ops.coord_linear import coord_linear
 from digan_fast.ops.linear_act import linear_act
 from digan_fast.ops.render import render as render_in_one
-from digan_fast.precision import MIXED, MIXED_LEVELS, computes_half
+from digan_fast.precision import MIXED, MIXED_LEVELS, RENDER_PRECISIONS, computes_half
 from digan_fast.reference.render import Products, evaluate, lowered
 
 
@@ -31,8 +31,8 @@ def render(
 ) -> Tensor:
     """The window [B, T, C, H, W] of pictures of side ``size``, where ``resolution`` is the side at scale 1.
 
-    With gradients, and under torch.func's transforms, it is composed of differentiable ops; otherwise it is one op
-    with bounded memory.
+    With gradients, under torch.func's transforms, and in mixed precision on a GPU, it is composed of differentiable
+    ops; otherwise it is one op with bounded memory.
     """
     chosen = [level.at(times, level.side * size // resolution) for level in levels]
     tensors = [tensor for level in chosen for tensor in _tensors(level)]
@@ -41,8 +41,8 @@ def render(
     if precision == MIXED:
         is_half = [computes_half(times) and index >= len(chosen) - MIXED_LEVELS for index in range(len(chosen))]
         precisions = ["float16" if half else "float32" for half in is_half]
-    is_one = len(set(precisions)) == 1
-    if is_one and not formula and not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
+    in_one = len(set(precisions)) == 1 and precisions[0] in RENDER_PRECISIONS
+    if in_one and not formula and not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
         return render_in_one(chosen, size, window, precisions[0])
     if precision == "int8":
         raise ValueError("precision: 'int8' has no gradients; render under torch.no_grad(), or inr.detach()")

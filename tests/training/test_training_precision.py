@@ -115,6 +115,15 @@ def test_mixed_precision_is_float16_at_the_four_highest_levels(
         assert 0 < float((near - exact).norm() / exact.norm()) < 0.03
 
 
+@pytest.mark.usefixtures("half_on_a_cpu")
+def test_mixed_precision_renders_without_gradients(config: TrainConfig) -> None:
+    """Also an INR with four levels or fewer, all of them in float16."""
+    inr = Generator(**config.generator_kwargs(0)).inr(torch.randn(1, config.z_dim))
+    with torch.no_grad():
+        found, exact = (inr.render([0.0, 0.5], precision=precision) for precision in ("mixed", "float32"))
+    assert 0 < float((found - exact).norm() / exact.norm()) < 0.01
+
+
 def test_mixed_precision_on_a_cpu_is_float32_with_a_clamp(config: TrainConfig) -> None:
     low = replace(config, g_precision="mixed", d_precision="mixed", kimg=0.012)
     mixed = load(train(low)).G_ema
