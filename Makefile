@@ -7,9 +7,10 @@ EMULATED := $(abspath $(VENV))/triton-3.9.0
 OLDER := $(abspath $(VENV))/triton-3.6.0 $(abspath $(VENV))/triton-3.7.1
 # A process of pytest-xdist for each core; a file's tests run in one process.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --durations 10
+RACES := 'tests/cuda/test_cuda_sanitized.py::test_finds_nothing[thread]'
 SIMULATOR := $(wildcard tests/cuda/simulator/*)
 
-.PHONY: demo test gpu emulate emulate-versions mutants kills packaging compatibility sanitize bench bench-quick lint stubs format clean
+.PHONY: demo test gpu emulate emulate-versions mutants kills packaging compatibility sanitize races bench bench-quick lint stubs format clean
 
 ## demo: a video of eight rabbits from the shipped snapshot, in demo/
 demo: $(VENV)/.installed
@@ -27,7 +28,7 @@ packaging: $(VENV)/.installed-dev
 ## emulate: the GPU kernels without a GPU: interpreted, compiled for four architectures, executed as PTX; ten minutes
 emulate: $(VENV)/.installed-test $(EMULATED)/.installed $(VENV)/.found-nvcc
 	PYTHONPATH=$(EMULATED) TRITON_INTERPRET=1 $(PYTEST) tests/kernels tests/emulator/tests/test_triton_interpreter.py
-	PYTHONPATH=$(EMULATED) EMULATOR_REQUIRE_COMPILERS=1 $(PYTEST) tests/kernels tests/emulator tests/cuda
+	PYTHONPATH=$(EMULATED) EMULATOR_REQUIRE_COMPILERS=1 $(PYTEST) tests/kernels tests/emulator tests/cuda --deselect $(RACES)
 
 ## emulate-versions: the Triton kernels compiled by each version of Triton in use and executed as PTX; half an hour
 emulate-versions: $(VENV)/.installed-test $(OLDER:=/.installed)
@@ -62,9 +63,14 @@ bench: $(VENV)/.installed-dev
 bench-quick: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest bench --quick
 
-## sanitize: the ops' tests under AddressSanitizer, UndefinedBehaviorSanitizer and ThreadSanitizer
+## sanitize: the ops' tests under AddressSanitizer and UndefinedBehaviorSanitizer
 sanitize: $(VENV)/.installed-dev
-	PYTHON=$(BIN)/python .ci/sanitize address thread
+	PYTHON=$(BIN)/python .ci/sanitize address
+
+## races: the ops' tests, and every CUDA kernel in the simulator, under ThreadSanitizer; ten minutes, not part of CI
+races: $(VENV)/.installed-dev
+	PYTHON=$(BIN)/python .ci/sanitize thread
+	EMULATOR_REQUIRE_COMPILERS=1 $(BIN)/python -m pytest $(RACES)
 
 ## lint: what a change must pass in addition to the tests
 lint: $(VENV)/.installed-dev
