@@ -99,7 +99,8 @@ def reason(source: Source, error: Exception) -> str:
 
 def name_of(source: Source, root: Path) -> str:
     """A video's path below the root of its data, with ``/``."""
-    return source.path.relative_to(root.parent if source.path == root else root).as_posix()
+    base = root.parent if source.path == root else root
+    return source.path.absolute().relative_to(base.absolute()).as_posix()
 
 
 def fingerprint(root: Path, sources: Sequence[Source]) -> tuple[str, str]:
@@ -108,7 +109,8 @@ def fingerprint(root: Path, sources: Sequence[Source]) -> tuple[str, str]:
     for source in sources:
         base = root.parent if source.path == root and not root.is_dir() else root
         for path, size, changed in source.files():
-            line = f"{path.relative_to(base).as_posix()}\0{size}\n".encode()
+            # A packed file's paths are absolute, whatever its own is.
+            line = f"{path.absolute().relative_to(base.absolute()).as_posix()}\0{size}\n".encode()
             listed.update(line)
             timed.update(line + str(changed).encode())
     return listed.hexdigest(), timed.hexdigest()

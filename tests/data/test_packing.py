@@ -22,9 +22,11 @@ from small_runs import frame_folder
 
 from digan_fast import video
 from digan_fast.data import packing
+from digan_fast.data.finding import find_videos
 from digan_fast.data.layouts import Layout
 from digan_fast.data.packed import MAGIC, Pack
 from digan_fast.data.packing import Preparation
+from digan_fast.data.sources import fingerprint, name_of
 
 
 def pack(root: Path, out: Path, layout: str = "folder", part: str | None = None, **options: Any) -> Pack:
@@ -100,6 +102,21 @@ def test_zip_files_and_packed_files_are_packed(tmp_path: Path) -> None:
         frames = zipped.frames(number, range(17))
         assert torch.equal(frames, folder.frames(number, range(17)))
         assert torch.equal(again.frames(number, range(17)), torch.stack([video.square(f, 4) for f in frames]))
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_a_relative_path_names_the_same_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_packed: bool) -> None:
+    path = tmp_path / "videos"
+    for name in ("a", "b"):
+        frame_folder(path / name, 17)
+    if is_packed:
+        path = pack(path, tmp_path / "videos.pack").path
+    whole = find_videos(path)
+    monkeypatch.chdir(tmp_path)
+    near = find_videos(path.name)
+    assert fingerprint(Path(path.name), near) == fingerprint(path, whole)
+    names = [name_of(source, path) for source in whole]
+    assert [name_of(source, Path(path.name)) for source in near] == names
 
 
 def test_zipped_pictures_are_turned_as_viewers_show_them(tmp_path: Path) -> None:
@@ -229,6 +246,7 @@ import sys, torch
 from dataclasses import dataclass
 from pathlib import Path
 from digan_fast.data import packing
+from digan_fast.data.finding import find_videos
 from digan_fast.data.clips import Clips
 from digan_fast.data.finding import Findings
 from digan_fast.data.sources import Source
