@@ -10,8 +10,8 @@ import torch
 
 # Training precisions, and their types of weights and activations.
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-# As published: float16 at this many of the highest levels on a GPU, otherwise float32; clamps keep it in range (arXiv
-# 2006.06676, appendix B).
+# Mixed, as in the published training: float16 at this many of the highest levels on a GPU, otherwise float32;
+# activations are clamped to stay in its range.
 MIXED, MIXED_LEVELS, MIXED_CLAMP = "mixed", 4, 256
 TRAINING_PRECISIONS = (*PRECISIONS, MIXED)
 # Precisions of coordinate MLPs.

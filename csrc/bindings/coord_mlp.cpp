@@ -9,7 +9,8 @@ bool check_coord_mlp(const CoordMlpParams& params) {
 }
 
 bool check_coord_mlp_backward(const CoordMlpBackwardParams& params) {
-    return check_coord_mlp(params.forward) && check_mlp_gradients(params);
+    check_mlp_gradients(params);
+    return check_coord_mlp(params.forward);
 }
 
 }  // namespace

@@ -87,10 +87,9 @@ inline Fields<CoordMlpBackwardParams> mlp_gradient_fields() {
             list_field("gradients", mlp_layer_gradient_fields(), add_mlp_layer_gradient)};
 }
 
-inline bool check_mlp_gradients(const CoordMlpBackwardParams& params) {
+inline void check_mlp_gradients(const CoordMlpBackwardParams& params) {
     require(params.gradients.size() == params.forward.layers.size(), "gradients",
             std::to_string(params.gradients.size()), "one for each layer");
-    return true;
 }
 
 }  // namespace digan_fast

@@ -37,10 +37,7 @@ def render(
     chosen = [level.at(times, level.side * size // resolution) for level in levels]
     tensors = [tensor for level in chosen for tensor in _tensors(level)]
     formula = transforms.composed("render", tensors)
-    precisions = [precision] * len(chosen)
-    if precision == MIXED:
-        is_half = [computes_half(times) and index >= len(chosen) - MIXED_LEVELS for index in range(len(chosen))]
-        precisions = ["float16" if half else "float32" for half in is_half]
+    precisions = _of_levels(precision, len(chosen), computes_half(times))
     in_one = len(set(precisions)) == 1 and precisions[0] in RENDER_PRECISIONS
     if in_one and not formula and not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)):
         return render_in_one(chosen, size, window, precisions[0])
@@ -61,6 +58,14 @@ def render(
             picture = recompute(composed, *part, use_reentrant=False, preserve_rng_state=False)
             pictures.append(picture)
     return torch.cat(pictures).unflatten(0, times.shape).squeeze(2)
+
+
+def _of_levels(precision: str, count: int, has_half: bool) -> list[str]:
+    """The precision of each level, coarse to fine."""
+    if precision != MIXED:
+        return [precision] * count
+    high = min(MIXED_LEVELS, count) if has_half else 0
+    return ["float32"] * (count - high) + ["float16"] * high
 
 
 def _videos(level: Level) -> list[Level]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +12,9 @@ import torch
 from small_runs import log
 
 from digan_fast import load
+from digan_fast.levels import Level
 from digan_fast.networks import Discriminator, Generator
-from digan_fast.ops.linear_act import linear_act
+from digan_fast.reference.render import evaluate
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.loop import train
 
@@ -84,33 +86,41 @@ def half_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_mixed_precision_is_float16_at_the_four_highest_levels(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = replace(config, resolution=64, channel_base=512, d_channel_base=512, d_precision="mixed")
+    config = replace(config, resolution=128, channel_base=512, d_channel_base=512)
     G, D = Generator(**config.generator_kwargs(0)), Discriminator(**config.discriminator_kwargs(0))
-    dtypes: list[torch.dtype] = []
-    act = linear_act
+    dtypes: dict[str, list[torch.dtype]] = {}
+    evaluated = evaluate
 
-    def spy(x: torch.Tensor, weight: torch.Tensor, *options: Any) -> torch.Tensor:
-        assert x.dtype == weight.dtype or weight.dtype == torch.float32
-        dtypes.append(weight.dtype)
-        return act(x, weight, *options)
+    def spy(levels: Sequence[Level], *args: Any) -> torch.Tensor:
+        dtypes["G"] = [level.layers[0].weight.dtype for level in levels]
+        assert all(level.to_rgb.weight.dtype == torch.float32 for level in levels)
+        return evaluated(levels, *args)
 
-    monkeypatch.setattr("digan_fast.inr.render.linear_act", spy)
+    def spy_on_level(_: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+        dtypes["D"].append(given[0].dtype)
+
+    monkeypatch.setattr("digan_fast.inr.render.evaluate", spy)
+    for resolution in D.videoD.block_resolutions:
+        getattr(D.videoD, f"b{resolution}").conv1.register_forward_pre_hook(spy_on_level)
     z, times, motion = torch.randn(2, G.z_dim), torch.rand(4, 1, 1, 1), torch.randn(2, G.w_dim)
     ws = G.mapping(z, None, skip_w_avg_update=True)
     found = {}
     for precision in ("float32", "mixed"):
         G.set_precision(precision)
         D.set_precision(precision)
-        dtypes.clear()
+        dtypes["D"] = []
         pictures = G.synthesis(ws, times, motion)
-        pairs = torch.cat((*pictures.unflatten(0, (2, 2)).unbind(1), torch.ones(2, 1, 64, 64)), 1)
+        pairs = torch.cat((*pictures.unflatten(0, (2, 2)).unbind(1), torch.ones(2, 1, 128, 128)), 1)
         logits = D(pairs)[0]
         assert pictures.dtype == logits.dtype == torch.float32
         grads = torch.autograd.grad(logits.sum(), [*G.synthesis.parameters()], allow_unused=True)
         flat = torch.cat([each.flatten() for each in grads if each is not None])
         found[precision] = (pictures.detach(), logits.detach(), flat)
-    # Levels 4 and 8 of 4 to 64, then 16 to 64 with a layer from below and two of their own; colours are float32.
-    assert dtypes.count(torch.float16) > 0
+        if precision == "float32":
+            assert {*dtypes["G"], *dtypes["D"]} == {torch.float32}
+    # Of 4 to 128, and of 128 to 8.
+    assert dtypes["G"] == [torch.float32] * 2 + [torch.float16] * 4
+    assert dtypes["D"] == [torch.float16] * 4 + [torch.float32]
     for near, exact in zip(found["mixed"], found["float32"], strict=True):
         assert 0 < float((near - exact).norm() / exact.norm()) < 0.03
 

@@ -78,7 +78,7 @@ void pack_split(const LayerPacking& p) {
     for (int64_t output = 0; output < p.last; ++output) {
         for (int64_t k = 0; k < p.inputs; ++k) {
             float rest = p.weight[output * p.row_stride + k] * p.scale;
-            for (int64_t term = 0; term < kSplitTerms; ++term) {
+            for (int64_t term = 0; term < kTerms; ++term) {
                 const uint32_t bits = bfloat16_bits(rest);
                 rest -= to_bfloat16(rest);
                 const int64_t row = kSplitOutputs * term + output;
@@ -169,7 +169,6 @@ void layer_traits(const LayerTraitsQuery& p) {
     const auto of = [&]<class T>(StoredAs<T>) {
         *p.traits = {.pack = kPack<T>,
                      .group_blocks = kMostRows<T> > kMR ? kAmxGroupBlocks : kGroupBlocks,
-                     .splits = kMostRows<T> > kMR && kPack<T> == 2,
                      .terms = kMostRows<T> > kMR && kPack<T> == 2};
     };
     if (p.precision == Precision::int8) return of(StoredAs<Int8x4>{});

@@ -7,6 +7,7 @@
 
 #include "digan_fast/render.h"
 #include "simd/block.h"
+#include "simd/terms.h"
 
 namespace digan_fast {
 
@@ -32,9 +33,9 @@ struct PackedLayer {
 };
 
 // A split layer has float32 weights of up to kSplitOutputs outputs, each number as the sum of
-// kSplitTerms of bfloat16: row kSplitOutputs·j + o has the j-th terms of output o, others are zero.
+// kTerms of bfloat16: row kSplitOutputs·j + o has the j-th terms of output o, others are zero.
 // AMX multiplies its sixteen rows in less time than vector registers the weights as they are.
-constexpr int64_t kSplitOutputs = 4, kSplitTerms = 3, kSplitRows = 16;
+constexpr int64_t kSplitOutputs = 4, kSplitRows = 16;
 
 // Packs rows [first, last) of a weight and its bias; `first` begins a panel.
 struct LayerPacking {
@@ -59,8 +60,7 @@ constexpr int64_t kPackTaskRows = 96;
 struct LayerTraits {
     int64_t pack = 1;  // inputs of a row per 32-bit element
     int group_blocks = kGroupBlocks;
-    bool splits = false;  // layers of few outputs with float32 weights
-    bool terms = false;   // float32 as terms
+    bool terms = false;  // float32 weights as terms: split layers, and those of coordinate MLPs
 };
 struct LayerTraitsQuery {
     Precision precision;

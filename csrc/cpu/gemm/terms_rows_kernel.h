@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "simd/terms.h"
+
 namespace digan_fast {
 
 // Matrices as terms are filled up to whole squares of this side.
@@ -17,7 +19,7 @@ constexpr int64_t whole_squares(int64_t count) {
 
 // Elements of 32 bits of a matrix as terms.
 constexpr int64_t terms_size(int64_t rows, int64_t columns) {
-    return whole_squares(rows) * whole_squares(columns) / 2 * 3;
+    return whole_squares(rows) * whole_squares(columns) / 2 * kTerms;
 }
 
 // A matrix [depth, columns] in panels of columns: element (k, n) is

@@ -127,6 +127,7 @@ class PackedSets {
 
 void coord_mlp_cpu(const CoordMlpParams& p) {
     const int64_t inputs = p.layers.front().inputs, outputs = p.layers.back().outputs;
+    const int64_t groups = (p.points + kGroupPoints - 1) / kGroupPoints;
     int64_t widest = 0;  // with the partner of an odd last channel
     bool skips = false;
     for (const CoordMlpLayer& layer : p.layers) {
@@ -134,7 +135,6 @@ void coord_mlp_cpu(const CoordMlpParams& p) {
         if (as_terms(layer)) widest = std::max(widest, depth_of(layer));
         skips = skips || layer.skip;
     }
-    const int64_t groups = (p.points + kGroupPoints - 1) / kGroupPoints;
     const int64_t activations = kGroupPoints * widest;
     const ScratchAreas scratch(
         p.threads, {activations, activations, skips ? kGroupPoints * network_inputs(p) : 0});

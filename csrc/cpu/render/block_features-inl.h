@@ -114,7 +114,7 @@ static inline void add_colours(const BlockGroup& p, const PackedLayer& to_rgb, c
                 [&](const auto& tile, int block, int64_t row, int lane) {
                     for (int r = 0; r < std::ssize(tile.v); ++r) {
                         const int64_t colour = (row + r) % kSplitOutputs;
-                        if (colour < p.stage->colours && row + r < kSplitTerms * kSplitOutputs)
+                        if (colour < p.stage->colours && row + r < kTerms * kSplitOutputs)
                             add_row(tile.v[r], block, colour, lane);
                     }
                 });

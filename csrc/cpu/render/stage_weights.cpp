@@ -112,7 +112,7 @@ float* StageWeights::take(int64_t size) {
 
 // Colours have float32 weights in every precision.
 PackedLayer StageWeights::add_to_rgb(const RenderLayer& layer) {
-    const bool splits = traits_.splits && layer.outputs <= kSplitOutputs &&
+    const bool splits = traits_.terms && layer.outputs <= kSplitOutputs &&
                         layer.activation == Activation::linear && std::isinf(layer.clamp);
     return add(layer, {.count = layer.inputs,
                        .precision = splits ? Precision::bfloat16 : Precision::float32,

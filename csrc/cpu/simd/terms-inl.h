@@ -8,12 +8,11 @@
 // those of i + j ≤ 2 are summed; the others are at most 2⁻²⁴ + 2⁻³⁴ of x·y, float32's half ulp.
 
 #include "simd/amx-inl.h"
+#include "simd/terms.h"
 
 #if DIGAN_FAST_AMX
 
 namespace digan_fast::DIGAN_FAST_ISA {
-
-constexpr int kTerms = 3;
 
 // A channel pair's bits of one term.
 struct Terms {

@@ -60,6 +60,7 @@ class Block(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.use_fp16 = use_fp16
+        self.mixed = False
         self.precision: torch.dtype | None = None
         self.num_layers = 0
         self.register_buffer("resample_filter", resample_filter(options.resample_filter))
@@ -88,9 +89,8 @@ class Block(nn.Module):
         own = self.conv0.weight.dtype
 
         def cast(t: Tensor) -> Tensor:
-            half = self.use_fp16 or self.precision == torch.float16
-            lower = own if self.precision == torch.float16 else self.precision or own
-            return t.to(torch.float16 if half and computes_half(t) else lower)
+            half = (self.use_fp16 or self.mixed) and computes_half(t)
+            return t.to(torch.float16 if half else self.precision or own)
 
         if self.fromrgb is not None:
             assert img is not None
@@ -333,12 +333,11 @@ class Discriminator(nn.Module):
         the published training: the four highest levels in float16 on a GPU.  Parameters stay float32."""
         if precision not in TRAINING_PRECISIONS:
             raise ValueError(f"precision: {precision!r}, expected one of {', '.join(TRAINING_PRECISIONS)}")
-        lower = torch.float16 if precision == MIXED else PRECISIONS[precision]
         for stream in (self.videoD, self.imageD):
             levels = [module for module in stream.children() if isinstance(module, Block)]
             for index, level in enumerate(levels):
-                own = precision == "float32" or (precision == MIXED and index >= MIXED_LEVELS)
-                level.precision = None if own else lower
+                level.mixed = precision == MIXED and index < MIXED_LEVELS
+                level.precision = PRECISIONS[precision] if precision == "bfloat16" else None
 
     @full_precision
     def forward(
