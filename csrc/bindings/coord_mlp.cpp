@@ -9,8 +9,9 @@ bool check_coord_mlp(const CoordMlpParams& params) {
 }
 
 bool check_coord_mlp_backward(const CoordMlpBackwardParams& params) {
+    const bool computes = check_coord_mlp(params.forward);
     check_mlp_gradients(params);
-    return check_coord_mlp(params.forward);
+    return computes;
 }
 
 }  // namespace

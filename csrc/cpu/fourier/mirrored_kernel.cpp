@@ -96,12 +96,13 @@ void gemm(const MirroredGemm& p) {
         for (int feature = 0; feature < 2; ++feature)
             amx_product<decltype(mr)::value, Streamed::panel>(
                 sums + feature * kProductSums, depth, packed[feature] + row * depth,
-                panel_at<T>(p.panels[feature], n, depth), width, between);
+                panel_at<T>(p.panels[feature], n, depth), width,
+                [&](const Pace& pace) { between(pace.among(feature, 2)); });
     };
     const auto finish_slice = [&](const float* sums, int64_t first, int64_t n) {
         for (int image = 0; image < 2; ++image) {
             void* const* const out = p.out[image] + first;
-            Tile<kSliceRows> tile = slice_of(sums + kProductSums);
+            auto tile = slice_of(sums + kProductSums);
             for (int r = 0; r < kSliceRows; ++r) {
                 if (!out[r]) continue;
                 for (int v = 0; v < 2; ++v) {

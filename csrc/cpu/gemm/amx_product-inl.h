@@ -10,29 +10,43 @@ namespace digan_fast::DIGAN_FAST_ISA {
 // A slice: rows of a product that go through the epilogue at once.
 constexpr int kSliceRows = 4;
 
-static DIGAN_FAST_INLINE Tile<kSliceRows> slice_of(const float* sums) {
-    return tile_of<kSliceRows>(sums);
+template <int R = kSliceRows>
+static DIGAN_FAST_INLINE Tile<R> slice_of(const float* sums) {
+    return tile_of<R>(sums);
 }
 
-static DIGAN_FAST_INLINE IntTile<kSliceRows> slice_of(const int32_t* sums) {
-    IntTile<kSliceRows> slice;
-    for (int r = 0; r < kSliceRows; ++r)
+template <int R = kSliceRows>
+static DIGAN_FAST_INLINE IntTile<R> slice_of(const int32_t* sums) {
+    IntTile<R> slice;
+    for (int r = 0; r < R; ++r)
         for (int v = 0; v < 2; ++v) slice.v[r][v] = load(sums + r * kNR + v * Vec::width);
     return slice;
 }
+
+// A product calls between({call, calls}) for each of its calls, evenly among its dots: what that
+// does in vector registers overlaps with them.
+struct Pace {
+    int64_t call, calls;
+
+    // This product's calls among those of `count` alike, of which it is the one with the index.
+    DIGAN_FAST_INLINE Pace among(int64_t index, int64_t count) const {
+        return {call + index * calls, count * calls};
+    }
+};
 
 // The operand that is not read again before the level-one cache has forgotten it. Its lines are
 // loaded with a hint to displace no others: a panel and the columns of 512 channels, 32 KB each,
 // do not fit there together.
 enum class Streamed { panel, columns };
 
-// sums[r] = Σ_k rows[k][r] · columns[k], [R][kNR], from a panel of R rows. Calls between(k) after
-// each step of 16 packed elements along K, from k on: what it does in vector registers overlaps
-// with the products, which are another unit's.
-template <int R, Streamed kStreamed, class T, class Sum, class Between>
+// sums[r] = Σ_k rows[k][r] · columns[k], [R][kNR], from a panel of R rows. For each 16 packed
+// elements along K, calls ahead(k), which prefetches, and between() after their dots. Tiles are
+// loaded together: 32 vector instructions for each load and dot take 8 ns after four loads, and 12
+// after one.
+template <int R, Streamed kStreamed, class T, class Sum, class Between, class Ahead>
 static DIGAN_FAST_INLINE void amx_product(Sum* sums, int64_t depth, const T* panel,
                                           const T* columns, int64_t column_stride,
-                                          const Between& between) {
+                                          const Between& between, const Ahead& ahead) {
 #if DIGAN_FAST_AMX
     static_assert(kOnAmx<R> && sizeof(Sum) == 4 && kNR == 2 * kTmmSide);
     constexpr bool kPanel = kStreamed == Streamed::panel, kColumns = !kPanel;
@@ -44,21 +58,24 @@ static DIGAN_FAST_INLINE void amx_product(Sum* sums, int64_t depth, const T* pan
         zero_tmm<2>();
         zero_tmm<3>();
     }
+    Pace pace{0, depth / kTmmSide};
     int64_t k = 0;
     for (; k + kTmmSide <= depth; k += kTmmSide) {
+        ahead(k);
         load_tmm<6, kColumns>(columns, step);
         load_tmm<4, kPanel>(panel, kRowBytes);
-        dot_tmm<0, 4, 6>(T{});
         load_tmm<7, kColumns>(columns + kTmmSide, step);
+        if constexpr (R == 32) load_tmm<5, kPanel>(panel + kTmmSide * kTmmSide, kRowBytes);
+        dot_tmm<0, 4, 6>(T{});
         dot_tmm<1, 4, 7>(T{});
         if constexpr (R == 32) {
-            load_tmm<5, kPanel>(panel + kTmmSide * kTmmSide, kRowBytes);
             dot_tmm<2, 5, 6>(T{});
             dot_tmm<3, 5, 7>(T{});
         }
+        between(pace);
+        ++pace.call;
         panel += R * kTmmSide;
         columns += kTmmSide * column_stride;
-        between(k);
     }
     store_tmm<0>(sums, 4 * kNR);
     store_tmm<1>(sums + kTmmSide, 4 * kNR);
@@ -82,13 +99,21 @@ static DIGAN_FAST_INLINE void amx_product(Sum* sums, int64_t depth, const T* pan
 #endif
 }
 
+// The same without prefetches.
+template <int R, Streamed kStreamed, class T, class Sum, class Between>
+static DIGAN_FAST_INLINE void amx_product(Sum* sums, int64_t depth, const T* panel,
+                                          const T* columns, int64_t column_stride,
+                                          const Between& between) {
+    amx_product<R, kStreamed>(sums, depth, panel, columns, column_stride, between, [](int64_t) {});
+}
+
 // From the sums of one product of a tile to those of its next one.
 constexpr int kProductSums = 32 * kNR;
 
 // The epilogue of a tile of sums, which is due during the next tile's product:
 // finish(sums, row, column) for each of its slices. A column is any number that tells the tiles of
 // a panel apart.
-template <class Sum, int kProducts, class Finish>
+template <class Sum, int kProducts, class Finish, int kRows = kSliceRows>
 class DueEpilogue {
   public:
     explicit DueEpilogue(const Finish& finish) : finish_(finish) {}
@@ -98,11 +123,9 @@ class DueEpilogue {
     // Where the next tile's products leave their sums.
     DIGAN_FAST_INLINE Sum* sums() { return sums_[current_]; }
 
-    // Finishes a slice, if one is due.
-    DIGAN_FAST_INLINE void slice() {
-        if (done_ == rows_) return;
-        finish_(sums_[current_ ^ 1] + done_ * kNR, row_ + done_, column_);
-        done_ += kSliceRows;
+    // Finishes slices, so that all are with the last call.
+    DIGAN_FAST_INLINE void slices(const Pace& pace) {
+        while (done_ * pace.calls < (pace.call + 1) * rows_) slice();
     }
 
     void finish() {
@@ -120,6 +143,11 @@ class DueEpilogue {
     }
 
   private:
+    DIGAN_FAST_INLINE void slice() {
+        finish_(sums_[current_ ^ 1] + done_ * kNR, row_ + done_, column_);
+        done_ += kRows;
+    }
+
     alignas(64) Sum sums_[2][kProducts * kProductSums];
     const Finish& finish_;
     int current_ = 0, done_ = 0, rows_ = 0;

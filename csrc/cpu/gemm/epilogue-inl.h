@@ -18,6 +18,36 @@ struct Epilogue {
     bool round;   // to bfloat16; here only if kRoundsBfloat16, else where it is stored
 };
 
+// tile = sine(reduce(tile)), if all are within reach.
+template <int R, int V, class Reduce, class Sine>
+static DIGAN_FAST_INLINE bool sines_within(int32_t reach, Tile<R, V>& tile, const Reduce& reduce,
+                                           const Sine& sine) {
+    ReachCheck check(reach);
+    Reduced z[R][V];
+    for (int r = 0; r < R; ++r)
+        for (int v = 0; v < V; ++v) {
+            z[r][v] = reduce(tile.v[r][v]);
+            check.see(z[r][v].shifted);
+        }
+    if (!check.passed()) return false;
+    for (int r = 0; r < R; ++r)
+        for (int v = 0; v < V; ++v) tile.v[r][v] = sine(z[r][v]);
+    return true;
+}
+
+template <int R, int V>
+static DIGAN_FAST_INLINE bool sines(Tile<R, V>& tile) {
+    return sines_within(
+        kReach, tile, [](Vec z) DIGAN_FAST_INLINE_LAMBDA { return reduced(z); },
+        [](const Reduced& z) DIGAN_FAST_INLINE_LAMBDA { return sine_of(z); });
+}
+template <int R, int V>
+static DIGAN_FAST_INLINE bool short_sines(Tile<R, V>& tile) {
+    return sines_within(
+        kShortReach, tile, [](Vec z) DIGAN_FAST_INLINE_LAMBDA { return quickly_reduced(z); },
+        [](const Reduced& z) DIGAN_FAST_INLINE_LAMBDA { return short_sine_of(z); });
+}
+
 template <int R, int V>
 static DIGAN_FAST_INLINE void apply_epilogue(Tile<R, V>& tile, const Epilogue& how) {
     if (how.activation == Activation::lrelu) {
@@ -28,18 +58,9 @@ static DIGAN_FAST_INLINE void apply_epilogue(Tile<R, V>& tile, const Epilogue& h
         for (int r = 0; r < R; ++r)
             for (Vec& z : tile.v[r]) z = max(broadcast(0.0f), z);
     } else if (how.activation == Activation::sine) {
-        Vec reach = broadcast(0.0f);  // a NaN in z does not get into it
-        for (int r = 0; r < R; ++r)
-            for (const Vec& z : tile.v[r]) reach = max_absolute(z, reach);
-        if (any_beyond(reach, kSincosReach)) {
+        if (!(how.round ? short_sines(tile) : sines(tile))) {
             for (int r = 0; r < R; ++r)
                 for (Vec& z : tile.v[r]) z = sine_anywhere(z);
-        } else if (how.round) {
-            for (int r = 0; r < R; ++r)
-                for (Vec& z : tile.v[r]) z = short_sine_of(reduced(z));
-        } else {
-            for (int r = 0; r < R; ++r)
-                for (Vec& z : tile.v[r]) z = sine_within_reach(z);
         }
         if (how.gain != 1) {
             for (int r = 0; r < R; ++r)

@@ -45,7 +45,8 @@ static DIGAN_FAST_INLINE void for_each_tile_of_blocks(int64_t outputs, int block
         for_each_panel<T>(outputs, [&](auto mr, int64_t row) {
             for (int block = 0; block < blocks; block += images) {
                 if constexpr (kOnAmx<decltype(mr)::value>) {
-                    product(mr, row, block, due.sums(), [&](int64_t) { due.slice(); });
+                    product(mr, row, block, due.sums(),
+                            [&](const Pace& pace) { due.slices(pace); });
                     due.follow(decltype(mr)::value, row, block);
                 } else {
                     call(mr, row, block, 0);
@@ -87,7 +88,8 @@ static DIGAN_FAST_INLINE void for_each_tile_of_rows(int64_t rows, int64_t column
             rows, columns, start,
             [&](auto mr, auto vectors, int64_t row, int64_t column, int64_t width) {
                 if constexpr (kOnAmx<decltype(mr)::value>) {
-                    product(mr, row, column, width, due.sums(), [&](int64_t) { due.slice(); });
+                    product(mr, row, column, width, due.sums(),
+                            [&](const Pace& pace) { due.slices(pace); });
                     due.follow(decltype(mr)::value, row, column);
                 } else {
                     call(mr, vectors, row, column, width);

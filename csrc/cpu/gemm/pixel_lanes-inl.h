@@ -15,12 +15,12 @@ struct Bias {
 };
 
 // What is left to do with a slice of a tile's sums.
-template <class Start, class Out>
+template <int kRows, class Start, class Out>
 static DIGAN_FAST_INLINE auto slice_epilogue(const Start& start, const Epilogue& how,
                                              const Out& out) {
     return [&](const float* sums, int64_t row, int64_t block) {
-        auto slice = slice_of(sums);
-        for (int r = 0; r < kSliceRows; ++r)
+        auto slice = slice_of<kRows>(sums);
+        for (int r = 0; r < kRows; ++r)
             for (int v = 0; v < 2; ++v)
                 slice.v[r][v] = add(slice.v[r][v], start(static_cast<int>(block), row + r, v));
         apply_epilogue(slice, how);
@@ -46,13 +46,12 @@ static inline void gemm(const PackedLayer& layer, int blocks, const Start& start
         constexpr int64_t kShare = R * sizeof(Weight) / kAmxGroupBlocks;
         const char* const next = reinterpret_cast<const char*>(panel + R * depth);
         amx_product<R, Streamed::columns>(
-            sums, depth, panel, in + block * in_stride, kBlockPixels, [&](int64_t k) {
+            sums, depth, panel, in + block * in_stride, kBlockPixels, between, [&](int64_t k) {
                 for (int64_t line = 0; prefetches && line < 16 * kShare; line += 64)
                     prefetch(next + (block * depth + k) * kShare + line);
-                between(k);
             });
     };
-    const auto finish = slice_epilogue(start, how, out);
+    const auto finish = slice_epilogue<kSliceRows>(start, how, out);
     for_each_tile_of_blocks<Weight, float, 1>(
         layer.outputs, blocks, 1, on_amx, finish, [&](auto mr, int64_t row, int block, int lane) {
             constexpr int R = decltype(mr)::value;
@@ -73,14 +72,14 @@ template <class Start, class Out>
 static inline void gemm(const PackedLayer& layer, int blocks, const Start& start, const Terms* in,
                         int64_t in_stride, const Epilogue& how, const Out& out) {
     constexpr int rows = 2 * kTmmSide;
-    const auto finish = slice_epilogue(start, how, out);
-    DueEpilogue<float, 1, decltype(finish)> due(finish);
+    const auto finish = slice_epilogue<kTermsSliceRows>(start, how, out);
+    DueEpilogue<float, 1, decltype(finish), kTermsSliceRows> due(finish);
     for (int64_t row = 0; row < layer.outputs; row += rows)
         for (int block = 0; block < blocks; ++block) {
             terms_product(due.sums(), layer.depth / (kTerms * kTmmSide),
                           panel_at<Bf16x2>(layer.panels, row, layer.depth),
                           reinterpret_cast<const Bf16x2*>(in + block * in_stride),
-                          [&] { due.slice(); });
+                          [&](const Pace& pace) { due.slices(pace); });
             due.follow(rows, row, block);
         }
     due.finish();

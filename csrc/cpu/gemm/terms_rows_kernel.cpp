@@ -19,7 +19,7 @@ void for_each_square(int64_t rows, int64_t columns, int64_t depth, const Start& 
         start(n);
         for (int64_t r = 0; r < rows; r += kTermsSide) {
             terms_product(due.sums(), whole_squares(depth) / kTermsSide, of_row(r), of_column(n),
-                          [&] { due.slice(); });
+                          [&](const Pace& pace) { due.slices(pace); });
             due.follow(kTermsSide, r, n);
         }
     }
@@ -95,6 +95,14 @@ void terms_weight_gradient(const TermsWeightGradient& p) {
             store_columns(p.x + r * p.x_stride + i, p.x_stride, p.rows - r, p.inputs - i, to);
     };
     const auto finish = [&](const float* sums, int64_t n, int64_t i) {
+        if (p.in_squares) {
+            float* const to = p.into + terms_square(n, i, p.outputs) + n % kTermsSide * kTermsSide;
+            for (int v = 0; v < 2 * kSliceRows; ++v) {
+                const int64_t at = v * Vec::width;
+                store(to + at, add(load(to + at), load(sums + at)));
+            }
+            return;
+        }
         for (int r = 0; r < kSliceRows && n + r < p.outputs; ++r)
             for (int v = 0; v < 2; ++v) {
                 const int64_t column = i + v * Vec::width, some = p.inputs - column;

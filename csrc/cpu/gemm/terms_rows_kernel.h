@@ -45,9 +45,17 @@ struct TermsRowGemm {
     const float* bias;  // [columns], or null
 };
 
-// into[n][i] += Σ_r dz[r][n] · x[r][i]: a weight's gradient, [outputs, inputs].
+// The square of element (n, i) of a matrix [outputs, inputs] in squares [32][32], column after
+// column, as a product makes them: its lines follow one another in memory.
+constexpr int64_t terms_square(int64_t n, int64_t i, int64_t outputs) {
+    return i / kTermsSide * kTermsSide * whole_squares(outputs) +
+           n / kTermsSide * kTermsSide * kTermsSide;
+}
+
+// into[n][i] += Σ_r dz[r][n] · x[r][i]: a weight's gradient, [outputs, inputs], or in squares.
 struct TermsWeightGradient {
     float* into;
+    bool in_squares;
     const float* dz;
     int64_t dz_stride;
     const float* x;

@@ -258,6 +258,7 @@ class StripPass {
         float* const into = sums_.weight(i, s.task, s.set);
         if (into && as_terms(layer)) {
             terms_weight_gradient({.into = into,
+                                   .in_squares = sums_.in_squares(i),
                                    .dz = dz.data,
                                    .dz_stride = dz.stride,
                                    .x = u.data,

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "digan_fast/coord_mlp.h"
+#include "ops/mlp_terms.h"
 #include "runtime/scratch.h"
 #include "runtime/threads.h"
 
@@ -84,6 +85,8 @@ class MlpSums {
         if (!gradient) return nullptr;
         return in_place(i) ? gradient + set * size(i) : weights_.at(task, i);
     }
+    // Whether that is in squares.
+    bool in_squares(size_t i) const { return !in_place(i) && as_terms(layer(i)); }
     float* bias(size_t i, int64_t segment) const { return vector(i, segment, kBias); }
     float* scale(size_t i, int64_t segment) const { return vector(i, segment, kScale); }
     float* shift(size_t i, int64_t segment) const { return vector(i, segment, kShift); }
@@ -95,7 +98,7 @@ class MlpSums {
         const bool first = segment == tasks_.range(task).first;
         for (size_t i = 0; i < layers(); ++i) {
             float* const sum = weight(i, task, tasks_.segments()[segment].set);
-            if (sum && (first || layer(i).own_weights)) std::fill_n(sum, size(i), 0.0f);
+            if (sum && (first || layer(i).own_weights)) std::fill_n(sum, part_size(i), 0.0f);
         }
         const std::vector<int64_t> sizes = vector_sizes();
         for (size_t area = 0; area < sizes.size(); ++area)
@@ -128,6 +131,10 @@ class MlpSums {
     size_t layers() const { return params_.forward.layers.size(); }
     const CoordMlpLayer& layer(size_t i) const { return params_.forward.layers[i]; }
     int64_t size(size_t i) const { return layer(i).outputs * layer(i).inputs; }
+    int64_t part_size(size_t i) const {
+        if (!in_squares(i)) return size(i);
+        return whole_squares(layer(i).outputs) * whole_squares(layer(i).inputs);
+    }
     bool in_place(size_t i) const { return layer(i).own_weights && tasks_.whole_samples(); }
 
     float* gradient(size_t i, Vector which) const {
@@ -143,7 +150,7 @@ class MlpSums {
     std::vector<int64_t> weight_sizes() const {
         std::vector<int64_t> sizes;
         for (size_t i = 0; i < layers(); ++i)
-            sizes.push_back(params_.gradients[i].weight && !in_place(i) ? size(i) : 0);
+            sizes.push_back(params_.gradients[i].weight && !in_place(i) ? part_size(i) : 0);
         return sizes;
     }
     std::vector<int64_t> vector_sizes() const {
@@ -157,23 +164,42 @@ class MlpSums {
         return sizes;
     }
 
+    static constexpr int64_t kTaskElements = 1 << 14;
+
+    // call(place in the gradient, place in a part, count) for what lies together in both, of rows
+    // [first, last).
+    template <class Call>
+    void for_each_run(size_t i, int64_t first, int64_t last, const Call& call) const {
+        const int64_t inputs = layer(i).inputs;
+        if (!in_squares(i)) return call(first * inputs, first * inputs, (last - first) * inputs);
+        for (int64_t n = first; n < last; ++n)
+            for (int64_t k = 0; k < inputs; k += kTermsSide)
+                call(n * inputs + k,
+                     terms_square(n, k, layer(i).outputs) + n % kTermsSide * kTermsSide,
+                     std::min(kTermsSide, inputs - k));
+    }
+
     void add_up_weight(size_t i, int threads) const {
         if (!params_.gradients[i].weight) return;
-        constexpr int64_t kTaskElements = 1 << 14;
-        const int64_t pieces = (size(i) + kTaskElements - 1) / kTaskElements;
+        const int64_t inputs = layer(i).inputs;
+        const int64_t rows = std::max<int64_t>(1, kTaskElements / inputs);
+        const int64_t pieces = (layer(i).outputs + rows - 1) / rows;
         const int64_t sets = layer(i).own_weights ? params_.forward.sets : 1;
         const int64_t parts = in_place(i) ? 0 : tasks_.count() / sets;
         parallel_for(threads, sets * pieces, [&](int64_t task) {
-            const int64_t set = task / pieces, first = task % pieces * kTaskElements;
-            const int64_t last = std::min(first + kTaskElements, size(i));
+            const int64_t set = task / pieces, first = task % pieces * rows;
+            const int64_t last = std::min(first + rows, layer(i).outputs);
             float* const to = params_.gradients[i].weight + set * size(i);
             for (int64_t part = 0; part < parts; ++part) {
                 const float* const from = weights_.at(set * parts + part, i);
-                for (int64_t n = first; n < last; ++n) to[n] = part ? to[n] + from[n] : from[n];
+                for_each_run(i, first, last, [&](int64_t at, int64_t in_part, int64_t count) {
+                    for (int64_t n = 0; n < count; ++n)
+                        to[at + n] = part ? to[at + n] + from[in_part + n] : from[in_part + n];
+                });
             }
             const float omega = layer(i).omega;
             if (omega == 1) return;
-            for (int64_t n = first; n < last; ++n) to[n] *= omega;
+            for (int64_t n = first * inputs; n < last * inputs; ++n) to[n] *= omega;
         });
     }
 

@@ -91,9 +91,11 @@ DIGAN_FAST_INLINE void sine_and_cosine_on_amx(const Block& block, int64_t row, i
                                               const T* at, float* sums, const Between& between) {
     const auto product = [&](const RotatedLayer& weights, float* p, float* q) {
         amx_product<R, Streamed::columns>(p, depth, panel_at<T>(weights.sine, row, depth), at,
-                                          kBlockPixels, between);
+                                          kBlockPixels,
+                                          [&](const Pace& pace) { between(pace.among(0, 2)); });
         amx_product<R, Streamed::columns>(q, depth, panel_at<T>(weights.cosine, row, depth),
-                                          at + depth * kBlockPixels, kBlockPixels, between);
+                                          at + depth * kBlockPixels, kBlockPixels,
+                                          [&](const Pace& pace) { between(pace.among(1, 2)); });
     };
     if (block.weights) return product(*block.weights, sums, sums + kProductSums);
     of_each_frame<R>(*block.scattered, 0, sums, sums + kProductSums, product);

@@ -41,6 +41,7 @@ static DIGAN_FAST_INLINE void store_streaming(float* p, Vec a) {
 }
 static DIGAN_FAST_INLINE Vec broadcast(float a) { return {_mm512_set1_ps(a)}; }
 static DIGAN_FAST_INLINE Vec add(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
+static DIGAN_FAST_INLINE Vec sub(Vec a, Vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
 static DIGAN_FAST_INLINE Vec mul(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
 static DIGAN_FAST_INLINE Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
 static DIGAN_FAST_INLINE Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
@@ -52,18 +53,23 @@ static DIGAN_FAST_INLINE Vec repeat_each_four(const float* p) {
     return {_mm512_permutexvar_ps(lane, _mm512_castps128_ps512(_mm_loadu_ps(p)))};
 }
 
-// The sign of a flipped where the lowest bit of b's representation is set
+// The sign of a flipped where the lowest bit of b's representation is set; a shift of that bit
+// would take the port of fma and mul.
 static DIGAN_FAST_INLINE Vec flip_sign(Vec a, Vec b) {
-    const __m512i sign = _mm512_slli_epi32(_mm512_castps_si512(b.v), 31);
-    return {_mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(a.v), sign))};
+    const __mmask16 odd = _mm512_test_epi32_mask(_mm512_castps_si512(b.v), _mm512_set1_epi32(1));
+    return {_mm512_mask_xor_ps(a.v, odd, a.v, _mm512_set1_ps(-0.0f))};
 }
 static DIGAN_FAST_INLINE Vec absolute(Vec a) { return {_mm512_abs_ps(a.v)}; }
-// max(|a|, b) for b ≥ 0, and b if a is NaN
-static DIGAN_FAST_INLINE Vec max_absolute(Vec a, Vec b) {
-    return {_mm512_range_ps(a.v, b.v, 0b1011)};
-}
 static DIGAN_FAST_INLINE bool any_beyond(Vec a, float reach) {
     return _mm512_cmp_ps_mask(a.v, _mm512_set1_ps(reach), _CMP_GT_OQ) != 0;
+}
+// Of integers in lanes: bits | (a's representation − from), and whether one has a bit of `mask`
+static DIGAN_FAST_INLINE Vec join_difference(Vec bits, Vec a, int32_t from) {
+    const __m512i difference = _mm512_sub_epi32(_mm512_castps_si512(a.v), _mm512_set1_epi32(from));
+    return {_mm512_castsi512_ps(_mm512_or_si512(_mm512_castps_si512(bits.v), difference))};
+}
+static DIGAN_FAST_INLINE bool any_bits(Vec bits, int32_t mask) {
+    return _mm512_test_epi32_mask(_mm512_castps_si512(bits.v), _mm512_set1_epi32(mask)) != 0;
 }
 
 #elif defined(__AVX2__) && defined(__FMA__)
@@ -80,6 +86,7 @@ static DIGAN_FAST_INLINE void store_streaming(float* p, Vec a) {
 }
 static DIGAN_FAST_INLINE Vec broadcast(float a) { return {_mm256_set1_ps(a)}; }
 static DIGAN_FAST_INLINE Vec add(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
+static DIGAN_FAST_INLINE Vec sub(Vec a, Vec b) { return {_mm256_sub_ps(a.v, b.v)}; }
 static DIGAN_FAST_INLINE Vec mul(Vec a, Vec b) { return {_mm256_mul_ps(a.v, b.v)}; }
 static DIGAN_FAST_INLINE Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
 static DIGAN_FAST_INLINE Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
@@ -94,9 +101,15 @@ static DIGAN_FAST_INLINE Vec flip_sign(Vec a, Vec b) {
 static DIGAN_FAST_INLINE Vec absolute(Vec a) {
     return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)};
 }
-static DIGAN_FAST_INLINE Vec max_absolute(Vec a, Vec b) { return max(absolute(a), b); }
 static DIGAN_FAST_INLINE bool any_beyond(Vec a, float reach) {
     return _mm256_movemask_ps(_mm256_cmp_ps(a.v, _mm256_set1_ps(reach), _CMP_GT_OQ)) != 0;
+}
+static DIGAN_FAST_INLINE Vec join_difference(Vec bits, Vec a, int32_t from) {
+    const __m256i difference = _mm256_sub_epi32(_mm256_castps_si256(a.v), _mm256_set1_epi32(from));
+    return {_mm256_castsi256_ps(_mm256_or_si256(_mm256_castps_si256(bits.v), difference))};
+}
+static DIGAN_FAST_INLINE bool any_bits(Vec bits, int32_t mask) {
+    return _mm256_testz_si256(_mm256_castps_si256(bits.v), _mm256_set1_epi32(mask)) == 0;
 }
 
 #else
@@ -119,6 +132,7 @@ static DIGAN_FAST_INLINE void store(float* p, Vec a) {
 static DIGAN_FAST_INLINE void store_streaming(float* p, Vec a) { store(p, a); }
 static DIGAN_FAST_INLINE Vec broadcast(float a) { DIGAN_FAST_LANES(a); }
 static DIGAN_FAST_INLINE Vec add(Vec a, Vec b) { DIGAN_FAST_LANES(a.v[i] + b.v[i]); }
+static DIGAN_FAST_INLINE Vec sub(Vec a, Vec b) { DIGAN_FAST_LANES(a.v[i] - b.v[i]); }
 static DIGAN_FAST_INLINE Vec mul(Vec a, Vec b) { DIGAN_FAST_LANES(a.v[i] * b.v[i]); }
 static DIGAN_FAST_INLINE Vec max(Vec a, Vec b) {
     DIGAN_FAST_LANES(a.v[i] > b.v[i] ? a.v[i] : b.v[i]);
@@ -139,11 +153,30 @@ static DIGAN_FAST_INLINE Vec flip_sign(Vec a, Vec b) {
     return a;
 }
 static DIGAN_FAST_INLINE Vec absolute(Vec a) { DIGAN_FAST_LANES(fabsf(a.v[i])); }
-static DIGAN_FAST_INLINE Vec max_absolute(Vec a, Vec b) { return max(absolute(a), b); }
 static DIGAN_FAST_INLINE bool any_beyond(Vec a, float reach) {
     bool any = false;
     for (int i = 0; i < 4; ++i) any |= a.v[i] > reach;
     return any;
+}
+
+static DIGAN_FAST_INLINE Vec join_difference(Vec bits, Vec a, int32_t from) {
+    for (int i = 0; i < 4; ++i) {
+        uint32_t x, joined;
+        memcpy(&x, &a.v[i], sizeof x);
+        memcpy(&joined, &bits.v[i], sizeof joined);
+        joined |= x - static_cast<uint32_t>(from);
+        memcpy(&bits.v[i], &joined, sizeof joined);
+    }
+    return bits;
+}
+static DIGAN_FAST_INLINE bool any_bits(Vec bits, int32_t mask) {
+    uint32_t any = 0;
+    for (int i = 0; i < 4; ++i) {
+        uint32_t x;
+        memcpy(&x, &bits.v[i], sizeof x);
+        any |= x & static_cast<uint32_t>(mask);
+    }
+    return any != 0;
 }
 
 #    undef DIGAN_FAST_LANES
