@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Final
 
 from digan_fast import video
-from digan_fast.data.finding import survey
-from digan_fast.data.packed import Pack, is_pack
+from digan_fast.data.finding import Findings, survey
+from digan_fast.data.packed import is_pack
 from digan_fast.data.sources import Source
+from digan_fast.processes import Processes
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.estimate import estimate
 from digan_fast.training.evaluating import load_features
 from digan_fast.training.folder import check_folder, resumable
 from digan_fast.training.initial import load_initial
 from digan_fast.training.loop import check_networks
-from digan_fast.training.reading import check_packed
+from digan_fast.training.reading import packed_clips, report
 
 # Videos that are decoded, and frames of each, to estimate the time that all of them take.
 _TRIED: Final = 8
@@ -28,8 +29,8 @@ _FRAMES: Final = 32
 def preview(config: TrainConfig) -> str:
     """Describes the videos, their classes, the disk space and time needed to read them, and the run's own time.
 
-    Writes nothing.  Counts the frames of a few videos and estimates those of the others.  Raises what
-    :func:`digan_fast.training.loop.train` raises for invalid options, folder, snapshot or data.
+    Writes nothing.  Raises what :func:`digan_fast.training.loop.train` raises for invalid options, folder, snapshot or
+    data.
     """
     config.check()
     check_folder(Path(config.out))
@@ -40,8 +41,19 @@ def preview(config: TrainConfig) -> str:
     found = survey(config.data, config.conditional, config.split, config.take, [Path(config.out)])
     sizes = Counter(source.label for source in found.sources if source.label is not None)
     check_networks(config, sorted(sizes), resumed)
-    if is_pack(config.data):
-        check_packed(config, Pack(config.data))
+    lines = _of_pack(config, found) if is_pack(config.data) else _of_folder(config, found)
+    if config.conditional:
+        lines.append(f"{len(sizes)} classes: " + ", ".join(f"{name} ({size})" for name, size in sorted(sizes.items())))
+    return "\n".join([*lines, *estimate(config, len(sizes))])
+
+
+def _of_pack(config: TrainConfig, found: Findings) -> list[str]:
+    """What the run will say: a packed file's index has all of it."""
+    return report(config, packed_clips(config, found, Processes()), len(found.sources), found.left_out)
+
+
+def _of_folder(config: TrainConfig, found: Findings) -> list[str]:
+    """From a few of the videos, how many frames there are and how long it takes to read them."""
     step = max(1, len(found.sources) // _TRIED)
     tried = found.sources[::step][:_TRIED]
     span = (config.clip_length - 1) * config.clip_stride + 1
@@ -64,14 +76,11 @@ def preview(config: TrainConfig) -> str:
     total = sum(counts) / max(1, len(tried)) * len(found.sources)
     size = total * 3 * config.resolution**2 / 2**20
     lines = [f"{len(found.sources)} videos, about {total:.0f} frames, {size:.0f} MiB at side {config.resolution}"]
-    if decoded and not is_pack(config.data):
+    if decoded:
         lines.append(f"about {seconds / decoded * total:.0f} seconds to read them")
     if len(tried) < len(found.sources):
         lines.append(f"{len(tried)} of them were tried")
-    if config.conditional:
-        lines.append(f"{len(sizes)} classes: " + ", ".join(f"{name} ({size})" for name, size in sorted(sizes.items())))
-    lines += [f"left out: {line}" for line in found.left_out]
-    return "\n".join([*lines, *problems, *estimate(config, len(sizes))])
+    return [*lines, *(f"left out: {line}" for line in found.left_out), *problems]
 
 
 def _used(source: Source, config: TrainConfig) -> int:
