@@ -57,7 +57,7 @@ def estimate(config: TrainConfig, classes: int) -> list[str]:
             seconds += (time.perf_counter() - begun) / STEPS / phase.interval
         memory = _memory(device)
     rate = pairs / seconds
-    of = "clips" if config.judges_clips else "pairs"
+    of = f"{config.unit}s"
     sizes = ", ".join(
         f"{name} {_parameters(net) / 1e6:.2f} million" for name, net in run.networks.items() if name != "G_ema"
     )

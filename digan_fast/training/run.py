@@ -23,9 +23,9 @@ from digan_fast.training.augment import DiffAugment
 from digan_fast.training.clip_loss import ClipLoss
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.draws import of_batch, part_of_batch, random_states, set_random_states
-from digan_fast.training.folder import LOG, SAMPLES, SNAPSHOT, kept_lines
+from digan_fast.training.folder import LOG, SAMPLES, SNAPSHOT, Saved, kept_lines
 from digan_fast.training.loss import Loss
-from digan_fast.training.states import STATE, resuming, save_state
+from digan_fast.training.states import resuming, save_state
 
 G_INTERVAL = 4
 D_INTERVAL = 16
@@ -200,7 +200,7 @@ class Run:
         if self.processes.world > 1:
             state = {f"{name}.{key}": t for name, net in self.networks.items() for key, t in net.state_dict().items()}
             digest = state_sha256({**state, "pl_mean": self.loss.pl_mean, "random": torch.get_rng_state()})
-            self.processes.check_equal(digest, f"the state after {self.pairs} pairs")
+            self.processes.check_equal(digest, f"the state after {self.pairs} {self.config.unit}s")
 
     def _next(self) -> Batch:
         """The batch after the pairs seen so far, from workers that are started for the first."""
@@ -286,16 +286,15 @@ class Run:
         rows = torch.cat([torch.cat(videos[row : row + 3].unbind(), dim=-1) for row in (0, 3)], dim=-2)
         video.write(path, rows.unbind(), SAMPLE_RATE)
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, saved: Saved) -> None:
         """Continues from a state as if there had been no interruption; drops later lines of the log.
 
         Raises ValueError, naming the file, if the state belongs to other networks.
         """
-        folder = Path(self.config.out)
-        with resuming(folder / STATE):
-            self._continue_from(state)
+        with resuming(saved.path):
+            self._continue_from(saved.state)
         if self.processes.is_first:
-            self._cut_log(folder)
+            self._cut_log(Path(self.config.out))
 
     def _cut_log(self, folder: Path) -> None:
         with replacing(folder / LOG) as part:

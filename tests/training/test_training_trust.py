@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -102,7 +103,9 @@ def test_a_damaged_state_is_noticed_and_the_one_before_it_used(
     for path in states.saved_states(config.out):
         path.write_bytes(b"junk")
     assert main([*words(config), "--resume"]) == 1
-    assert f"{config.out / 'state.pt'}: not a state to resume from" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert all(f"{path}: not a state to resume from" in error for path in states.saved_states(config.out))
+    assert len(states.saved_states(config.out)) == 2
 
 
 def test_a_full_disk_leaves_the_old_state(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,13 +179,7 @@ def test_a_dry_run_measures(config: TrainConfig, capsys: pytest.CaptureFixture[s
 
 def test_a_dry_run_measures_on_the_runs_threads(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     before, seen = torch.get_num_threads(), set()
-    train_phase = Run.train_phase
-
-    def counted(run: Run, *args: Any) -> Any:
-        seen.add(torch.get_num_threads())
-        return train_phase(run, *args)
-
-    monkeypatch.setattr(Run, "train_phase", counted)
+    monkeypatch.setattr(Run, "train_phase", lambda *_: seen.add(torch.get_num_threads()))
     other = 1 if before > 1 else 2
     estimate(replace(config, threads=other), 0)
     assert seen == {other}
@@ -217,8 +214,24 @@ def test_presets_are_defaults(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("digan_fast.cli.train.train", lambda config: seen.append(config) or Path("done"))
     assert main(["train", "data", "--preset", name]) == 0
     assert main(["train", "data", f"--preset={name}", "--batch", "8", "--clips", "one"]) == 0
-    assert (seen[0].batch, seen[0].kimg, seen[0].lr, seen[0].resolution) == (64, 25000, 0.0025, 128)
+    assert (seen[0].batch, seen[0].kimg, seen[0].resolution) == (64, 25000, 128)
+    assert (seen[0].recipe().lr, seen[0].recipe().r1_gamma) == (0.0025, 1)
+    own = replace(seen[0], discriminator="dvd-gan").recipe()
+    assert (own.lr, own.d_lr, own.r1_gamma) == (1e-4, 5e-4, 0)
     clips = {"ucf101": ("every", 1), "sky": ("disjoint", 1), "taichi": ("interleaved", 4)}
     assert (seen[0].clips, seen[0].clip_stride) == clips.get(name, ("disjoint", 1))
     assert (seen[1].batch, seen[1].clips, seen[1].preset) == (8, "one", name)
     assert seen[1].data == Path("data")
+
+
+def test_the_help_shows_a_preset_s_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also of options whose text states a default of their own."""
+    told = []
+    for more in ([], ["--preset", "taichi"]):
+        assert main(["train", *more, "--help"]) == 0
+        told.append(" ".join(word.strip("│") for word in capsys.readouterr().out.split()))
+    for text, expected in zip(told, (("(default: 1)", False), ("(default: 4)", True)), strict=True):
+        default, preset = expected
+        assert re.search(rf"--clip-stride INT [^-]*{re.escape(default)}", text)
+        assert bool(re.search(r"1 to 32\. +\(default here: 64\)", text)) == preset
+        assert bool(re.search(r"10/32\. +\(default here: 20\.0\)", text)) == preset
