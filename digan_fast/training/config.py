@@ -242,6 +242,11 @@ class TrainConfig:
         return discriminators.judges_clips(self.discriminator)
 
     @property
+    def pairs(self) -> int:
+        """After how many the run ends."""
+        return int(self.kimg * 1000)
+
+    @property
     def unit(self) -> str:
         """What the run counts: ``pair``, or ``clip``."""
         return "clip" if self.judges_clips else "pair"

@@ -174,7 +174,7 @@ def due(run: Run, every_kimg: float) -> bool:
 
 def _loop(run: Run, network: FeatureNetwork | None) -> None:
     config, processes = run.config, run.processes
-    total = int(config.kimg * 1000)
+    total = config.pairs
     saved_at, stopped = time.monotonic(), False
     first = processes.is_first
     path = Path(config.out) / LOG if first else Path(os.devnull)

@@ -263,8 +263,6 @@ class Run:
         video.write_image(sheet, video.sheet(self.samples(SAMPLE_FRAMES)))
         if self.config.sample_frames:
             self._save_video(sheet.with_suffix(".mp4" if importlib.util.find_spec("av") else ".gif"))
-        training_set = {"classes": self.clips.classes} if self.clips.classes else {}
-        snapshot.save(folder / SNAPSHOT, {**self.networks, "training_set": training_set})
         state: dict[str, Any] = {name: net.state_dict() for name, net in self.networks.items()}
         state |= {f"{name}_optimiser": opt.state_dict() for name, opt in self.optimisers.items()}
         state |= {
@@ -277,8 +275,14 @@ class Run:
             "torch_rng": torch.get_rng_state(),
             "device_rng": random_states(self.device)[1:],
         }
+        # First, since without a state a run that is killed here could not go on; it writes its snapshot when it does.
         save_state(folder, state, self.config.keep)
+        self._save_snapshot()
         return sheet
+
+    def _save_snapshot(self) -> None:
+        training_set = {"classes": self.clips.classes} if self.clips.classes else {}
+        snapshot.save(Path(self.config.out) / SNAPSHOT, {**self.networks, "training_set": training_set})
 
     def _save_video(self, path: Path) -> None:
         """The samples side by side, three to a row, at 16 frames per second."""
@@ -289,12 +293,16 @@ class Run:
     def restore(self, saved: Saved) -> None:
         """Continues from a state as if there had been no interruption; drops later lines of the log.
 
+        The snapshot is written if it is missing, or if the run was at its end, where it may be that of the save before.
         Raises ValueError, naming the file, if the state belongs to other networks.
         """
         with resuming(saved.path):
             self._continue_from(saved.state)
+        folder = Path(self.config.out)
         if self.processes.is_first:
-            self._cut_log(Path(self.config.out))
+            self._cut_log(folder)
+            if self.pairs >= self.config.pairs or not (folder / SNAPSHOT).exists():
+                self._save_snapshot()
 
     def _cut_log(self, folder: Path) -> None:
         with replacing(folder / LOG) as part:

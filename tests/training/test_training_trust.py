@@ -123,11 +123,34 @@ def test_a_full_disk_leaves_the_old_state(config: TrainConfig, monkeypatch: pyte
     assert not [path for path in config.out.iterdir() if ".part" in path.name]
 
 
+@pytest.mark.parametrize("save", [1, 2])
+def test_a_kill_between_a_state_and_its_snapshot(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch, save: int
+) -> None:
+    """Of the first save, which leaves no snapshot, and of the last, which leaves that of the first."""
+    whole = replace(config, out=config.out.with_name("whole"))
+    expected = train(whole).read_bytes()
+    save_snapshot, saved = Run._save_snapshot, []
+
+    def killed(run: Run) -> None:
+        saved.append(run.pairs)
+        if len(saved) == save:
+            raise KeyboardInterrupt
+        save_snapshot(run)
+
+    monkeypatch.setattr(Run, "_save_snapshot", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    monkeypatch.setattr(Run, "_save_snapshot", save_snapshot)
+    assert train(replace(config, resume=True)).read_bytes() == expected
+    assert log(config)[-1]["pairs"] == 40
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_kills(tmp_path: Path) -> None:
     kills = Kills(tmp_path)
-    kills.run(5, seed=1)
-    assert len(kills.resumed_from) == 5
+    kills.run(10, seed=1)
+    assert len(kills.resumed_from) == 10
 
 
 def test_sample_videos(config: TrainConfig) -> None:
