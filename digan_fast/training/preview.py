@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import itertools
 import time
 from collections import Counter
@@ -12,7 +13,7 @@ from digan_fast import video
 from digan_fast.data.finding import Findings, survey
 from digan_fast.data.packed import is_pack
 from digan_fast.data.sources import Source
-from digan_fast.processes import Processes
+from digan_fast.processes import Processes, joined
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.estimate import estimate
 from digan_fast.training.evaluating import load_features
@@ -20,6 +21,7 @@ from digan_fast.training.folder import check_folder, resumable
 from digan_fast.training.initial import load_initial
 from digan_fast.training.loop import check_networks
 from digan_fast.training.reading import packed_clips, report
+from digan_fast.training.tensorboard import Board
 
 # Videos that are decoded, and frames of each, to estimate the time that all of them take.
 _TRIED: Final = 8
@@ -29,10 +31,19 @@ _FRAMES: Final = 32
 def preview(config: TrainConfig) -> str:
     """Describes the videos, their classes, the disk space and time needed to read them, and the run's own time.
 
-    Writes nothing.  Raises what :func:`digan_fast.training.loop.train` raises for invalid options, folder, snapshot or
-    data.
+    Writes nothing.  Under torchrun, all processes measure together.  Raises what
+    :func:`digan_fast.training.loop.train` raises for invalid options, folder, snapshot or data.
     """
     config.check()
+    Board.check(config)
+    with joined(config.torch_device(), datetime.timedelta(minutes=config.patience)) as processes:
+        config.at_once(processes.world)
+        lines, classes = processes.from_first(lambda: _of_data(config))
+        return "\n".join([*lines, *estimate(config, classes, processes)])
+
+
+def _of_data(config: TrainConfig) -> tuple[list[str], int]:
+    """Lines about the data, and the number of classes, once all else that a run needs is known to be there."""
     check_folder(Path(config.out))
     resumed = resumable(config)
     if config.init is not None and resumed is None:
@@ -44,7 +55,7 @@ def preview(config: TrainConfig) -> str:
     lines = _of_pack(config, found) if is_pack(config.data) else _of_folder(config, found)
     if config.conditional:
         lines.append(f"{len(sizes)} classes: " + ", ".join(f"{name} ({size})" for name, size in sorted(sizes.items())))
-    return "\n".join([*lines, *estimate(config, len(sizes))])
+    return lines, len(sizes)
 
 
 def _of_pack(config: TrainConfig, found: Findings) -> list[str]:
