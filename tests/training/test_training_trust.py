@@ -21,7 +21,7 @@ from digan_fast.cli import main
 from digan_fast.training import presets, states
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.estimate import estimate
-from digan_fast.training.loop import train
+from digan_fast.training.loop import Pace, train
 from digan_fast.training.operations import OperationCounter
 from digan_fast.training.run import Run
 
@@ -160,11 +160,19 @@ def test_sample_videos(config: TrainConfig) -> None:
     assert frames.shape == (5, 3, 16, 24)
 
 
-def test_the_log_has_the_time_left(config: TrainConfig) -> None:
+def test_the_log_has_the_time_left(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the mean pace of a session that began 100 seconds earlier than it did."""
+    begin = Pace.__init__
+
+    def earlier(pace: Pace, pairs: int) -> None:
+        begin(pace, pairs)
+        pace._begun = (pace._begun[0] - 100, pairs)
+
+    monkeypatch.setattr(Pace, "__init__", earlier)
     train(config)
-    left = [line["seconds_left"] for line in log(config)]
-    assert left[-1] == 0
-    assert all(seconds > 0 for seconds in left[:-1])
+    left = {line["pairs"]: line["seconds_left"] for line in log(config)}
+    assert left[40] == 0
+    assert all(left[pairs] >= 100 / pairs * (40 - pairs) for pairs in (8, 16, 24, 32))
 
 
 def test_tensorboard_is_named_where_it_is_missing(
