@@ -12,7 +12,7 @@ import pytest
 import ranks
 import rows
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_runs import SMALL, frame_folder
 
@@ -144,6 +144,7 @@ def test_a_batch_that_cannot_be_divided() -> None:
             replace(config, **changes).at_once(world)  # type: ignore[arg-type]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 12), st.sampled_from([1, 2, 3, *range(4, 44, 4)]), st.sampled_from([None, 1, 2, 3, 4, 8]))
 def test_what_a_refusal_proposes_is_accepted(world: int, batch: int, at_once: int | None) -> None:
     config = TrainConfig(Path(), batch=batch, batch_per_process=at_once)
