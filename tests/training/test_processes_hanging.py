@@ -20,15 +20,16 @@ from digan_fast.training.config import TrainConfig
 def test_beats_stop_with_progress() -> None:
     """A thread that computes is seen to get on, one that waits in the system is not."""
     beats: list[float] = []
-    with heartbeat.Heartbeat(lambda: beats.append(time.monotonic()), 0.05):
-        end = time.monotonic() + 0.5
-        while time.monotonic() < end:
+    with heartbeat.Heartbeat(lambda: beats.append(time.monotonic()), 0.01):
+        end = time.monotonic() + 60
+        while len(beats) < 3 and time.monotonic() < end:
             math.sqrt(2)
         busy = len(beats)
-        time.sleep(0.6)
+        time.sleep(1)
         waiting = len(beats) - busy
     assert busy >= 3
-    assert waiting <= 1
+    # Of a hundred: going to sleep and waking up are progress, each for as long as a busy machine makes it last.
+    assert waiting <= 10
 
     def fails() -> None:
         raise ConnectionError("lost")
