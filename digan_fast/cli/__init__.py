@@ -1,7 +1,7 @@
 """The command line ``digan-fast``; a command's module is imported only when the command runs.
 
 Exit codes: 0 for success; 1 for a failure; 2 for invalid arguments; 130 for an interrupt, 143 and 129 for SIGTERM and
-SIGHUP.
+SIGHUP; 141 if what reads the output, such as ``head``, has ended.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import dataclasses
 import importlib
 import io
 import os
+import select
 import signal
 import sys
 import threading
@@ -43,6 +44,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 }
 TRACEBACK: Final = "DIGAN_FAST_TRACEBACK"
 
+# What shells report for a program that SIGPIPE ends.
+_UNREAD: Final = 141
 _FAILURES: Final = (ValueError, OSError, ImportError, RuntimeError, MemoryError)
 
 
@@ -53,7 +56,38 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     with _terminable():
-        return _main(argv)
+        try:
+            code = _main(argv)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            return code
+        except BrokenPipeError:
+            unread = [stream for stream in (sys.stdout, sys.stderr) if _is_unread(stream)]
+            if not unread:
+                raise
+            for stream in unread:
+                _drop(stream)
+            return _UNREAD
+
+
+def _is_unread(stream: Any) -> bool:
+    """Whether a stream is a pipe whose other end is closed."""
+    if not hasattr(select, "poll"):  # Windows.
+        return True
+    try:
+        number = stream.fileno()
+    except OSError:  # Not a file.
+        return False
+    asked = select.poll()
+    asked.register(number, 0)
+    return bool(asked.poll(0))
+
+
+def _drop(stream: Any) -> None:
+    """What the stream holds, and Python would write at its end, goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def _main(argv: Sequence[str] | None) -> int:
@@ -78,6 +112,8 @@ def _main(argv: Sequence[str] | None) -> int:
     except UsageError as error:
         return _failed(command, error, 2, detailed)
     except _FAILURES as error:
+        if isinstance(error, BrokenPipeError) and (_is_unread(sys.stdout) or _is_unread(sys.stderr)):
+            raise
         return _failed(command, error, 1, detailed)
     except KeyboardInterrupt as interrupt:
         _complain(f"digan-fast: {str(interrupt) or 'interrupted'}")
@@ -151,12 +187,8 @@ def _parse(command: str, words: Sequence[str]) -> tuple[Callable[[Any], None] | 
     (kind,) = (hint for name, hint in hints.items() if name != "return")
     # A command may take its options' defaults from one of its words.
     found = module.defaults(words) if hasattr(module, "defaults") else None
-    shown = presented(kind)
-    given = (
-        {}
-        if found is None
-        else {"default": shown(**{f.name: getattr(found, f.name) for f in dataclasses.fields(found)})}
-    )
+    shown = presented(kind, found)
+    given = {} if found is None else {"default": shown(**_values(found))}
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -171,8 +203,12 @@ def _parse(command: str, words: Sequence[str]) -> tuple[Callable[[Any], None] | 
         if exit.code:
             raise UsageError(_first_paragraph(complaint.getvalue())) from None
         return None, None
-    fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
-    return run, kind(**fields)
+    return run, kind(**_values(options))
+
+
+def _values(options: Any) -> dict[str, Any]:
+    """The fields of a dataclass by name, as they are."""
+    return {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
 
 
 def _first_paragraph(boxed: str) -> str:

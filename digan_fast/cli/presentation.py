@@ -34,26 +34,28 @@ GivenPath = Annotated[Path, _spec(Path)]
 MaybePath = Annotated[Path | None, _spec(Path | NoneType)]
 
 
-def presented(kind: type) -> type:
-    """A subclass of ``kind``, where tyro finds the help texts, with :class:`Shown` annotations translated to tyro's."""
+def presented(kind: type, given: Any = None) -> type:
+    """A subclass of ``kind``, where tyro finds the help texts, with :class:`Shown` annotations translated to tyro's.
+
+    ``given``: an instance whose values are the defaults; those that are not the class's follow texts that state these.
+    """
     hints = typing.get_type_hints(kind, include_extras=True)
-    changed = {name: _translated(hint) for name, hint in hints.items() if _shown(hint)}
+    usual = {field.name: field.default for field in dataclasses.fields(kind)}
+    own = {name: getattr(given, name) for name in usual if given is not None and getattr(given, name) != usual[name]}
+    changed = {name: _translated(hint, own.get(name)) for name, hint in hints.items() if _shown(hint)}
     if not changed:
         return kind
-    defaults = {
-        field.name: field.default
-        for field in dataclasses.fields(kind)
-        if field.name in changed and field.default is not dataclasses.MISSING
-    }
-    own = {"__annotations__": changed, "__doc__": kind.__doc__, "__module__": kind.__module__}
-    return dataclasses.dataclass(frozen=True)(type(kind.__name__, (kind,), own | defaults))
+    body: dict[str, Any] = {"__annotations__": changed, "__doc__": kind.__doc__, "__module__": kind.__module__}
+    body |= {name: usual[name] for name in changed if usual[name] is not dataclasses.MISSING}
+    return dataclasses.dataclass(frozen=True)(type(kind.__name__, (kind,), body))
 
 
 def _shown(hint: Any) -> list[Shown]:
     return [entry for entry in getattr(hint, "__metadata__", ()) if isinstance(entry, Shown)]
 
 
-def _translated(hint: Any) -> Any:
+def _translated(hint: Any, default: Any = None) -> Any:
+    """``default``: one other than the text states, if there is one."""
     (shown,) = _shown(hint)
     found: Any = hint.__origin__
     if shown.is_path:
@@ -63,5 +65,5 @@ def _translated(hint: Any) -> Any:
         found = positional[found]
     options: dict[str, Any] = {} if shown.metavar is None else {"metavar": shown.metavar}
     if shown.own_default:
-        options["help_behavior_hint"] = ""
+        options["help_behavior_hint"] = "" if default is None else f"(default here: {default})"
     return Annotated[found, tyro.conf.arg(**options)] if options else found

@@ -35,8 +35,6 @@ def run(config: TrainConfig) -> None:
     except ValueError as error:
         raise UsageError(by_option(error, _OPTIONS)) from error
     try:
-        if config.dry_run and not is_first_process():
-            return
         done = preview(config) if config.dry_run else train(config)
         if is_first_process():
             print(done)

@@ -96,7 +96,8 @@ class Clips:
 
     @property
     def frame_count(self) -> int:
-        return sum(self.sampler.counts)
+        """The frames of the videos that have a clip."""
+        return sum(count for video, count in enumerate(self.sampler.counts) if self.sampler.clips_of(video))
 
     @property
     def used(self) -> list[Source]:

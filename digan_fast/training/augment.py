@@ -71,13 +71,17 @@ TRANSFORMS: dict[str, Sequence[Callable[[Tensor], Tensor]]] = {
 
 
 class DiffAugment:
-    """``policy``: names of :data:`TRANSFORMS`, separated by commas and applied in this order; empty for none."""
+    """``policy``: names of :data:`TRANSFORMS`, separated by commas and applied in this order; empty for none.
+
+    Raises ValueError for any other name, an empty one among others included.
+    """
 
     def __init__(self, policy: str = "color,translation", img_channels: int = 3) -> None:
-        names = [name.strip() for name in policy.split(",") if name.strip()]
+        names = [name.strip() for name in policy.split(",")] if policy.strip() else []
         unknown = [name for name in names if name not in TRANSFORMS]
         if unknown:
-            raise ValueError(f"augment: unknown transform {unknown[0]!r}, expected some of {', '.join(TRANSFORMS)}")
+            known = ", ".join(TRANSFORMS)
+            raise ValueError(f"augment: {policy!r}, expected some of {known}, separated by commas, not {unknown[0]!r}")
         self.transforms = [transform for name in names for transform in TRANSFORMS[name]]
         self.img_channels = img_channels
 

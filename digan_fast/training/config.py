@@ -17,12 +17,12 @@ from digan_fast.networks.discriminators import Recipe
 from digan_fast.networks.reduction import side_of
 from digan_fast.precision import MIXED, MIXED_CLAMP
 from digan_fast.training.augment import DiffAugment
+from digan_fast.training.dividing import group_size, micro_batch
 from digan_fast.training.limits import BOUNDS
 from digan_fast.training.shown import Shown
 
 # With fmaps 1, the generator has at most CHANNEL_BASE/R channels at side R.
 CHANNEL_BASE = 32768
-_MINIBATCH_GROUP = 4
 # For an option whose description states its default.
 _OWN_DEFAULT = Shown(own_default=True)
 _OPTIONAL_PATH = Shown(own_default=True, is_path=True)
@@ -45,9 +45,9 @@ class TrainConfig:
     before it; data.pack, the decoded frames, unless the data is a packed file."""
     preset: Annotated[Literal["ucf101", "sky", "taichi", "kinetics-food"] | None, _OWN_DEFAULT] = None
     """DIGAN's published settings for a set, as defaults of the other options: resolution 128, clip-length 16,
-    z-dim 512, w-dim 512, rank 10, batch 64, kimg 25000, lr 0.0025, r1-gamma 1, ema-kimg 20, augment
-    color,translation; for ucf101 clips every, for sky and kinetics-food disjoint, for taichi interleaved with
-    clip-stride 4."""
+    z-dim 512, w-dim 512, rank 10, batch 64, kimg 25000, ema-kimg 20, augment color,translation, and the
+    discriminator's lr and r1-gamma; for ucf101 clips every, for sky and kinetics-food disjoint, for taichi interleaved
+    with clip-stride 4."""
     resume: bool = False
     """Resume the run in the folder."""
     init: Annotated[Path | None, _OPTIONAL_PATH] = None
@@ -241,6 +241,16 @@ class TrainConfig:
         """Whether the discriminator sees clips instead of pairs."""
         return discriminators.judges_clips(self.discriminator)
 
+    @property
+    def pairs(self) -> int:
+        """After how many the run ends."""
+        return int(self.kimg * 1000)
+
+    @property
+    def unit(self) -> str:
+        """What the run counts: ``pair``, or ``clip``."""
+        return "clip" if self.judges_clips else "pair"
+
     def recipe(self) -> Recipe:
         """The discriminator's recipe, with what the options change; both learning rates are numbers."""
         own = discriminators.recipe(self.discriminator)
@@ -264,13 +274,7 @@ class TrainConfig:
         Raises ValueError if the groups do not divide the batch.
         """
         batch = max(min(4096 // self.resolution, 32), 1) if self.batch is None else self.batch
-        at_once = batch if self.batch_per_process is None else self.batch_per_process
-        group = min(batch, at_once, _MINIBATCH_GROUP)
-        for name, value in (("batch", batch), ("batch_per_process", at_once)):
-            if value % min(value, _MINIBATCH_GROUP):
-                raise ValueError(f"{name}: {value}, expected 1, 2, 3, or a multiple of {_MINIBATCH_GROUP}")
-        if batch % at_once:
-            raise ValueError(f"batch_per_process: {at_once}, expected a divisor of the batch, {batch}")
+        group = group_size(batch, self.batch_per_process)
         usual = discriminators.recipe(self.discriminator).lr or (0.002 if self.resolution >= 1024 else 0.0025)
         lr = usual if self.lr is None else self.lr
         ema_kimg = self.ema_kimg if self.ema_kimg is not None else batch * 10 / 32
@@ -279,16 +283,9 @@ class TrainConfig:
     def at_once(self, world: int) -> int:
         """Pairs that each of ``world`` processes computes at once.
 
-        Raises ValueError if the batch cannot be divided so; groups of the minibatch deviation stay in one process.
+        Raises ValueError, naming batches that can, if the batch cannot be divided so.
         """
-        batch, _, _, group = self.schedule()
-        at_once = batch // world if self.batch_per_process is None else self.batch_per_process
-        if batch % world or not at_once or at_once % group:
-            unit = f"{world} processes · groups of {group}"
-            raise ValueError(f"batch: {batch}, expected a multiple of {world * group} ({unit})")
-        if (batch // world) % at_once:
-            raise ValueError(f"batch_per_process: {at_once}, expected a divisor of a process's {batch // world} pairs")
-        return at_once
+        return micro_batch(self.schedule()[0], self.batch_per_process, world, self.unit)
 
     def frame_range(self) -> slice:
         """``frames`` as a slice.  Raises ValueError if it is not START:STOP."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from digan_fast import devices
 from digan_fast.allocator import keep_freed_memory
+from digan_fast.processes import Processes, local_device
 from digan_fast.threads import using_threads
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.operations import OperationCounter
@@ -30,19 +31,22 @@ class _Classes:
     classes: tuple[str, ...] = ()
 
 
-def estimate(config: TrainConfig, classes: int) -> list[str]:
+def estimate(config: TrainConfig, classes: int, processes: Processes | None = None) -> list[str]:
     """Lines with the parameters of the networks, and the memory, operations and time of a step.
 
-    Every phase is computed :data:`STEPS` times, after one that is not timed, and weighs as often as it is due.  Torch's
-    random state is left as it was.
+    Every phase is computed :data:`STEPS` times, after one that is not timed, and weighs as often as it is due; in
+    several processes all compute their shares and exchange gradients.  Torch's random state is left as it was.
     """
-    batch, at_once = config.schedule()[0], config.at_once(1)
-    device = config.torch_device()
+    processes = Processes() if processes is None else processes
+    world = processes.world
+    batch, at_once = config.schedule()[0], config.at_once(world)
+    device = config.torch_device() if world == 1 else local_device(config.torch_device())
     pairs = at_once if device.type == "cuda" else min(at_once, _FEW)
     generators = [device] if device.type == "cuda" else []
     with using_threads(config.threads), torch.random.fork_rng(devices=generators):
         keep_freed_memory(not config.checkpoint)
-        run = Run(replace(config, batch=pairs, batch_per_process=None), _Classes(classes))  # type: ignore[arg-type]
+        few = replace(config, batch=world * pairs, batch_per_process=pairs)
+        run = Run(few, _Classes(classes), processes)  # type: ignore[arg-type]
         real, labels = _pictures(config, classes, pairs, device)
         operations = seconds = 0.0
         for phase in run.phases:
@@ -56,16 +60,19 @@ def estimate(config: TrainConfig, classes: int) -> list[str]:
             _wait(device)
             seconds += (time.perf_counter() - begun) / STEPS / phase.interval
         memory = _memory(device)
-    rate = pairs / seconds
-    of = "clips" if config.judges_clips else "pairs"
+    rate = world * pairs / seconds
+    of = f"{config.unit}s"
     sizes = ", ".join(
         f"{name} {_parameters(net) / 1e6:.2f} million" for name, net in run.networks.items() if name != "G_ema"
     )
+    each = f" in each of {world} processes" if world > 1 else ""
+    where = devices.described(device) + (f" in {world} processes" if world > 1 else "")
+    known = f"{memory / 2**20:.0f} MiB at most{each}, with {pairs} {of} at once"
     return [
         f"parameters: {sizes}",
-        f"memory: {memory / 2**20:.0f} MiB at most, with {pairs} {of} at once" if memory else "memory: not known here",
+        f"memory: {known if memory else 'not known here'}",
         f"operations: {operations / pairs * batch / 1e12:.3g} TFLOP in a step of {batch} {of}",
-        f"speed: {rate:.3g} {of} per second on {devices.described(device)}, from {STEPS} steps of {pairs}",
+        f"speed: {rate:.3g} {of} per second on {where}, from {STEPS} steps of {world * pairs}",
         f"time: {config.kimg * 1000 / rate / 3600:.3g} hours for {config.kimg:g} thousand {of}",
     ]
 

@@ -51,7 +51,7 @@ def evaluate_run(run: Run, network: FeatureNetwork) -> dict[str, float]:
     data = Data(packed.path, run.clips.used, reading, folder / CACHE, {"packed": packed.record})
     network = network.to(run.device)
     work = Work(folder / f".{FOLDER}.parts", say=lambda line: None, progress=False)
-    subject = Subject(run.G_ema, f"the run after {run.pairs} pairs", state_sha256(run.G_ema.state_dict()))
+    subject = Subject(run.G_ema, f"the run after {run.pairs} {config.unit}s", state_sha256(run.G_ema.state_dict()))
     measured = [(_protocol(config, metric, network), network) for metric in wanted]
     scores = evaluate(subject, data, measured, work)
     weights = {"path": str(folder), "sha256_of_weights": subject.sha256}

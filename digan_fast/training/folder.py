@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from digan_fast.files import remove_leftovers, take_lock, why_not_writable
 from digan_fast.training.comparing import differences
@@ -20,6 +20,14 @@ LOG: Final = "log.jsonl"
 PACK: Final = "data.pack"
 SAMPLES: Final = "samples"
 _LOCK: Final = ".lock"
+
+
+class Saved(NamedTuple):
+    """What a run goes on from: the contents of its config.json, and of the state in the file at ``path``."""
+
+    config: dict[str, Any]
+    state: dict[str, Any]
+    path: Path
 
 
 @contextlib.contextmanager
@@ -69,8 +77,8 @@ def clear_leftovers(folder: Path) -> None:
     remove_leftovers(folder / SAMPLES, (r"[0-9]{9,}\.png", r"[0-9]{9,}\.mp4", r"[0-9]{9,}\.gif"))
 
 
-def resumable(config: TrainConfig) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """The contents of the folder's config.json and its state, to resume from; None to start from the beginning.
+def resumable(config: TrainConfig) -> Saved | None:
+    """What the folder holds to resume from; None to start from the beginning.
 
     Raises ValueError if ``resume`` does not match the folder, or its files are damaged or belong to another run.
     """
@@ -95,7 +103,8 @@ def resumable(config: TrainConfig) -> tuple[dict[str, Any], dict[str, Any]] | No
     if different:
         raise ValueError(f"resume: {folder} was started with another {', '.join(different)}")
     kept_lines(folder, -1)
-    return saved, load_state(folder)[1]
+    path, state = load_state(folder, config.unit)
+    return Saved(saved, state, path)
 
 
 def kept_lines(folder: Path, pairs: float) -> list[str]:

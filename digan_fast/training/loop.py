@@ -10,7 +10,6 @@ import os
 import time
 import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -26,12 +25,12 @@ from digan_fast.processes import Processes, joined, say
 from digan_fast.threads import using_threads
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.evaluating import evaluate_run, load_features
-from digan_fast.training.folder import CONFIG, LOG, SNAPSHOT, clear_leftovers, owned, resumable
+from digan_fast.training.folder import CONFIG, LOG, SNAPSHOT, Saved, clear_leftovers, owned, resumable
 from digan_fast.training.initial import load_initial, start_from
 from digan_fast.training.interrupts import interruptible
 from digan_fast.training.reading import open_clips, read_clips
 from digan_fast.training.run import Run
-from digan_fast.training.states import STATE, resuming
+from digan_fast.training.states import resuming
 from digan_fast.training.tensorboard import Board
 
 
@@ -70,7 +69,7 @@ def train(config: TrainConfig) -> Path:
         if first:
             clear_leftovers(folder)
         if resumed is not None:
-            run.restore(resumed[1])
+            run.restore(resumed)
             # The networks hold the state now.
             del resumed
         elif first:
@@ -84,9 +83,7 @@ def train(config: TrainConfig) -> Path:
     return folder / SNAPSHOT
 
 
-def _read(
-    config: TrainConfig, resumed: tuple[dict[str, Any], dict[str, Any]] | None, processes: Processes
-) -> tuple[Clips, list[str]]:
+def _read(config: TrainConfig, resumed: Saved | None, processes: Processes) -> tuple[Clips, list[str]]:
     """The clips of the data, packed if they are not, and their classes, once the networks are known to fit."""
     found = survey(config.data, config.conditional, config.split, config.take, [Path(config.out)])
     classes = sorted({source.label for source in found.sources if source.label is not None})
@@ -108,9 +105,7 @@ def _begin(config: TrainConfig, classes: list[str]) -> None:
     (folder / LOG).unlink(missing_ok=True)
 
 
-def check_networks(
-    config: TrainConfig, classes: list[str], resumed: tuple[dict[str, Any], dict[str, Any]] | None
-) -> None:
+def check_networks(config: TrainConfig, classes: list[str], resumed: Saved | None) -> None:
     """Rejects invalid network options, and a state of other networks, before the videos are decoded."""
     with torch.device("meta"):
         G = generators.named(config.generator)(**config.generator_kwargs(len(classes)))
@@ -122,14 +117,14 @@ def check_networks(
         raise ValueError(f"g_precision: {config.g_precision!r}, but this generator has no INR: {reason}")
     if resumed is None:
         return
-    saved, state = resumed
+    saved, state, path = resumed
     before = saved.get("classes", classes)
     if before != classes:
         raise ValueError(
             f"resume: the run's classes are {', '.join(map(str, before)) or 'none'}, the data has "
             f"{', '.join(classes) or 'none'}"
         )
-    with resuming(Path(config.out) / STATE), warnings.catch_warnings():
+    with resuming(path), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "for .*: copying from a non-meta parameter", UserWarning)
         for name, network in (("G", G), ("D", D), ("G_ema", G)):
             network.load_state_dict(state[name], assign=False)
@@ -165,9 +160,9 @@ def check_finite(run: Run, terms: dict[str, float]) -> None:
     bad = next((name for name, value in terms.items() if not math.isfinite(value)), None)
     if bad is not None:
         raise RuntimeError(
-            f"batch {run.steps} (pairs {run.pairs - run.batch} to {run.pairs - 1}): {bad} is {terms[bad]}, so the run "
-            f"stops; what was saved last in {run.config.out} remains, from whose snapshot another run may start, by "
-            "--init, with a lower --lr"
+            f"batch {run.steps} ({run.config.unit}s {run.pairs - run.batch} to {run.pairs - 1}): {bad} is "
+            f"{terms[bad]}, so the run stops; what was saved last in {run.config.out} remains, from whose snapshot "
+            "another run may start, by --init, with a lower --lr"
         )
 
 
@@ -179,11 +174,11 @@ def due(run: Run, every_kimg: float) -> bool:
 
 def _loop(run: Run, network: FeatureNetwork | None) -> None:
     config, processes = run.config, run.processes
-    total = int(config.kimg * 1000)
+    total = config.pairs
     saved_at, stopped = time.monotonic(), False
     first = processes.is_first
     path = Path(config.out) / LOG if first else Path(os.devnull)
-    bar = tqdm(total=total, initial=run.pairs, unit="pair", smoothing=0.02, desc="training", disable=not first)
+    bar = tqdm(total=total, initial=run.pairs, unit=config.unit, smoothing=0.02, desc="training", disable=not first)
     pace = Pace(run.pairs)
     with bar, Board(config, run.pairs) as board, open(path, "a", encoding="utf-8") as log, interruptible() as stops:
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from digan_fast.data.layouts import SETS
 
+# The learning rate, 0.0025, and R1's weight, 1, are those of the discriminator, so that others keep their own.
 _COMMON: Final[dict[str, Any]] = {
     "resolution": 128,
     "clip_length": 16,
@@ -15,8 +16,6 @@ _COMMON: Final[dict[str, Any]] = {
     "kimg": 25000.0,
     # Eight processes of eight pairs, with deviation groups of four, as in any micro-batch of eight.
     "batch": 64,
-    "lr": 0.0025,
-    "r1_gamma": 1.0,
     "augment": "color,translation",
     "ema_kimg": 20.0,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +21,7 @@ _FEW: Final = 1 << 25
 
 
 def read_clips(config: TrainConfig, found: Findings, processes: Processes) -> Clips:
-    """The clips of a run's videos, decoded and packed if they are not; says what was found, used and left out.
+    """The clips of a run's videos, decoded and packed if they are not; prints :func:`report`.
 
     For the first process; the others open what it packed, :func:`open_clips`.
 
@@ -28,24 +29,33 @@ def read_clips(config: TrainConfig, found: Findings, processes: Processes) -> Cl
     hold what the configuration asks for.
     """
     if is_pack(config.data):
-        packed = Pack(config.data)
-        check_packed(config, packed)
-        videos = _numbers(found)
-        left_out = [*found.left_out]
+        clips, left_out = packed_clips(config, found, processes), found.left_out
     else:
         packed = _packed(config, found)
-        videos, left_out = None, packed.left_out
-    clips = clips_of(config, packed, videos, processes)
-    classes = f" in {clips.c_dim} classes" if clips.c_dim else ""
-    size = packed.path.stat().st_size / 2**20
-    say(
-        f"data: {len(clips.used)} of {len(found.sources)} videos{classes} used, {clips.frame_count} frames, "
-        f"{len(clips)} clips, {size:.0f} MiB in {packed.path}"
-    )
-    for line in (*left_out, *clips.left_out):
-        say(f"data: left out: {line}")
-    _say_published(config, packed)
+        clips, left_out = clips_of(config, packed, None, processes), packed.left_out
+    for line in report(config, clips, len(found.sources), left_out):
+        say(f"data: {line}")
     return clips
+
+
+def packed_clips(config: TrainConfig, found: Findings, processes: Processes) -> Clips:
+    """The clips of the videos that were found in a packed file.  Raises what :func:`read_clips` raises."""
+    packed = Pack(config.data)
+    _check_packed(config, packed)
+    return clips_of(config, packed, _numbers(found), processes)
+
+
+def report(config: TrainConfig, clips: Clips, videos: int, left_out: Sequence[str]) -> list[str]:
+    """What of ``videos`` that were found is used, a line for each thing left out, and whether DIGAN's clips differ."""
+    path = clips.pack.path
+    classes = f" in {clips.c_dim} classes" if clips.c_dim else ""
+    size = path.stat().st_size / 2**20
+    used = f"{len(clips.used)} of {videos} videos{classes} used, {clips.frame_count} frames, {len(clips)} clips"
+    return [
+        f"{used}, {size:.0f} MiB in {path}",
+        *(f"left out: {line}" for line in (*left_out, *clips.left_out)),
+        *_other_than_published(config, clips.pack),
+    ]
 
 
 def open_clips(config: TrainConfig, processes: Processes) -> Clips:
@@ -53,7 +63,7 @@ def open_clips(config: TrainConfig, processes: Processes) -> Clips:
     if not is_pack(config.data):
         return clips_of(config, Pack(Path(config.out) / PACK), None, processes)
     found = survey(config.data, config.conditional, config.split, config.take, [Path(config.out)])
-    return clips_of(config, Pack(config.data), _numbers(found), processes)
+    return packed_clips(config, found, processes)
 
 
 def clips_of(config: TrainConfig, packed: Pack, videos: list[int] | None, processes: Processes) -> Clips:
@@ -74,7 +84,7 @@ def clips_of(config: TrainConfig, packed: Pack, videos: list[int] | None, proces
     )
 
 
-def check_packed(config: TrainConfig, packed: Pack) -> None:
+def _check_packed(config: TrainConfig, packed: Pack) -> None:
     """Raises ValueError, its message beginning with the field's name, for what a packed file cannot give."""
     if packed.resolution != config.resolution:
         raise ValueError(f"resolution: {config.resolution}, but {packed.path} has frames of side {packed.resolution}")
@@ -111,16 +121,16 @@ def _packed(config: TrainConfig, found: Findings) -> Pack:
     )
 
 
-def _say_published(config: TrainConfig, packed: Pack) -> None:
-    """DIGAN's clips of the set that was packed, if the run draws others."""
+def _other_than_published(config: TrainConfig, packed: Pack) -> list[str]:
+    """A line with DIGAN's clips of the set that was packed, if the run draws others."""
     chosen = SETS.get(str(packed.record.get("set")))
     if chosen is None or packed.record["set"] in ("folder", "packed", "stylegan-v"):
-        return
-    if (chosen.stride, chosen.clips) != (config.clip_stride, config.clips):
-        say(
-            f"data: DIGAN trains on {packed.record['set']} with --clip-stride {chosen.stride} --clips {chosen.clips}, "
-            f"this run with --clip-stride {config.clip_stride} --clips {config.clips}"
-        )
+        return []
+    if (chosen.stride, chosen.clips) == (config.clip_stride, config.clips):
+        return []
+    published = f"--clip-stride {chosen.stride} --clips {chosen.clips}"
+    own = f"--clip-stride {config.clip_stride} --clips {config.clips}"
+    return [f"DIGAN trains on {packed.record['set']} with {published}, this run with {own}"]
 
 
 def _numbers(found: Findings) -> list[int]:

@@ -23,9 +23,9 @@ from digan_fast.training.augment import DiffAugment
 from digan_fast.training.clip_loss import ClipLoss
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.draws import of_batch, part_of_batch, random_states, set_random_states
-from digan_fast.training.folder import LOG, SAMPLES, SNAPSHOT, kept_lines
+from digan_fast.training.folder import LOG, SAMPLES, SNAPSHOT, Saved, kept_lines
 from digan_fast.training.loss import Loss
-from digan_fast.training.states import STATE, resuming, save_state
+from digan_fast.training.states import resuming, save_state
 
 G_INTERVAL = 4
 D_INTERVAL = 16
@@ -200,7 +200,7 @@ class Run:
         if self.processes.world > 1:
             state = {f"{name}.{key}": t for name, net in self.networks.items() for key, t in net.state_dict().items()}
             digest = state_sha256({**state, "pl_mean": self.loss.pl_mean, "random": torch.get_rng_state()})
-            self.processes.check_equal(digest, f"the state after {self.pairs} pairs")
+            self.processes.check_equal(digest, f"the state after {self.pairs} {self.config.unit}s")
 
     def _next(self) -> Batch:
         """The batch after the pairs seen so far, from workers that are started for the first."""
@@ -263,8 +263,6 @@ class Run:
         video.write_image(sheet, video.sheet(self.samples(SAMPLE_FRAMES)))
         if self.config.sample_frames:
             self._save_video(sheet.with_suffix(".mp4" if importlib.util.find_spec("av") else ".gif"))
-        training_set = {"classes": self.clips.classes} if self.clips.classes else {}
-        snapshot.save(folder / SNAPSHOT, {**self.networks, "training_set": training_set})
         state: dict[str, Any] = {name: net.state_dict() for name, net in self.networks.items()}
         state |= {f"{name}_optimiser": opt.state_dict() for name, opt in self.optimisers.items()}
         state |= {
@@ -277,8 +275,14 @@ class Run:
             "torch_rng": torch.get_rng_state(),
             "device_rng": random_states(self.device)[1:],
         }
+        # First, since without a state a run that is killed here could not go on; it writes its snapshot when it does.
         save_state(folder, state, self.config.keep)
+        self._save_snapshot()
         return sheet
+
+    def _save_snapshot(self) -> None:
+        training_set = {"classes": self.clips.classes} if self.clips.classes else {}
+        snapshot.save(Path(self.config.out) / SNAPSHOT, {**self.networks, "training_set": training_set})
 
     def _save_video(self, path: Path) -> None:
         """The samples side by side, three to a row, at 16 frames per second."""
@@ -286,16 +290,19 @@ class Run:
         rows = torch.cat([torch.cat(videos[row : row + 3].unbind(), dim=-1) for row in (0, 3)], dim=-2)
         video.write(path, rows.unbind(), SAMPLE_RATE)
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, saved: Saved) -> None:
         """Continues from a state as if there had been no interruption; drops later lines of the log.
 
+        The snapshot is written if it is missing, or if the run was at its end, where it may be that of the save before.
         Raises ValueError, naming the file, if the state belongs to other networks.
         """
+        with resuming(saved.path):
+            self._continue_from(saved.state)
         folder = Path(self.config.out)
-        with resuming(folder / STATE):
-            self._continue_from(state)
         if self.processes.is_first:
             self._cut_log(folder)
+            if self.pairs >= self.config.pairs or not (folder / SNAPSHOT).exists():
+                self._save_snapshot()
 
     def _cut_log(self, folder: Path) -> None:
         with replacing(folder / LOG) as part:

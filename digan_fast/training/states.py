@@ -60,10 +60,10 @@ def _grow_older(folder: Path, keep: int) -> None:
             shutil.copyfile(folder / STATE, part)
 
 
-def load_state(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """The last state that is whole, and its file; says which are damaged.
+def load_state(folder: Path, unit: str = "pair") -> tuple[Path, dict[str, Any]]:
+    """The last state that is whole, and its file; says which are damaged.  ``unit``: what the run counts.
 
-    Raises ValueError, naming the last, if none is, FileNotFoundError if there is none.
+    Raises ValueError, naming all of them, if none is, FileNotFoundError if there is none.
     """
     paths = saved_states(folder)
     if not paths:
@@ -76,12 +76,13 @@ def load_state(folder: Path) -> tuple[Path, dict[str, Any]]:
         except ValueError as error:
             failures.append(error)
             continue
+        going_on = f"so the run goes on from {path.name}, after {state['pairs']} {unit}s"
         for failure in failures:
-            say(f"resume: {failure}; so the run goes on from {path.name}, after {state['pairs']} pairs")
+            say(f"resume: {failure}; {going_on}")
         if not failures and path.name != STATE:
-            say(f"resume: {STATE} is missing, so the run goes on from {path.name}, after {state['pairs']} pairs")
+            say(f"resume: {STATE} is missing, {going_on}")
         return path, state
-    raise failures[0]
+    raise ValueError("; ".join(map(str, failures)))
 
 
 def _read(path: Path) -> dict[str, Any]:

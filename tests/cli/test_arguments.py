@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from digan_fast import __version__, snapshot
@@ -14,12 +14,14 @@ from digan_fast.cli.arguments import format_seeds, parse_grid, parse_seeds, pars
 seeds = st.integers(0, 2**32 - 1)
 
 
+@settings(deadline=None)
 @given(st.lists(seeds, min_size=1, max_size=8))
 def test_seeds_round_trip(values):
     assert parse_seeds(",".join(map(str, values))) == tuple(values)
     assert parse_seeds(format_seeds(tuple(values))) == tuple(values)
 
 
+@settings(deadline=None)
 @given(seeds, st.integers(0, 50))
 def test_ranges_include_both_ends(first, extent):
     last = min(first + extent, 2**32 - 1)
@@ -27,6 +29,7 @@ def test_ranges_include_both_ends(first, extent):
     assert parse_seeds(f" {first} - {last} , 7") == (*range(first, last + 1), 7)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="0123456789,- x.:", max_size=12))
 def test_any_text_parses_or_raises_value_error(text):
     try:

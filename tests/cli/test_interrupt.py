@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from waiting import LIMIT, until
 
 # A shell without job control starts its background jobs with SIGINT ignored.
 SCRIPT = """
@@ -26,13 +27,9 @@ def test_an_interrupt_leaves_nothing(snapshots, tmp_path, name):
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 60
-    while not os.listdir(tmp_path):
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: os.listdir(tmp_path), process)
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=LIMIT)
     assert (process.returncode, out, err) == (130, "", "digan-fast: interrupted\n")
     assert os.listdir(tmp_path) == []

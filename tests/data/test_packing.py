@@ -9,7 +9,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -200,16 +199,21 @@ def test_killed_with_workers_it_goes_on_to_the_same_bytes(tmp_path: Path) -> Non
     whole = pack(tmp_path / "v", tmp_path / "whole.pack", resolution=32, encoding="jpeg")
     out = tmp_path / "killed.pack"
     words = ["data", "pack", str(tmp_path / "v"), "--set", "folder", "--resolution", "32", "--encoding", "jpeg"]
-    command = [sys.executable, "-m", "digan_fast", *words, "--shortest", "1", "--workers", "1", "--out", str(out)]
-    running = subprocess.Popen(command, stderr=subprocess.PIPE)
+    words += ["--shortest", "1", "--workers", "1", "--out", str(out)]
+    killing = (
+        "import os, signal, sys; from digan_fast.cli import main; from digan_fast.data import packing\n"
+        "class Bar(packing.tqdm):\n"
+        "    def update(self, n=1):\n"
+        "        super().update(n)\n"
+        "        if self.n == 4: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "packing.tqdm = Bar; sys.exit(main(sys.argv[1:]))"
+    )
+    killed = subprocess.run([sys.executable, "-c", killing, *words], capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
     work = tmp_path / ".killed.pack.packing"
-    while running.poll() is None and not (work / "3.part").exists():
-        time.sleep(0.01)
-    running.send_signal(signal.SIGKILL)
-    running.wait()
     assert not out.exists()
     assert work.exists()
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "digan_fast", *words], check=True, capture_output=True)
     assert out.read_bytes() == whole.path.read_bytes()
     assert not work.exists()
 

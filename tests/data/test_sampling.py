@@ -7,7 +7,7 @@ import itertools
 import numpy
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from digan_fast.data.sampling import CLIPS, Drawn, Sampler
@@ -19,6 +19,7 @@ def rows(drawn: Drawn) -> list[tuple[int, ...]]:
     return [tuple(map(int, row)) for row in zip(*vars(drawn).values(), strict=True)]
 
 
+@settings(deadline=None)
 @given(
     counts=st.lists(st.integers(0, 90), min_size=1, max_size=6),
     length=st.integers(2, 9),
@@ -54,6 +55,7 @@ def test_pairs_lie_in_clips_of_the_rule(
                    for start in starts[video])  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**40), st.integers(1, 4), st.integers(1, 9), st.sampled_from(CLIPS))
 def test_ranks_see_what_one_process_would(seen: int, world: int, batch: int, clips: str) -> None:
     """Pair n of the batch is pair n // world of rank n % world."""
@@ -70,6 +72,7 @@ def test_groups_of_the_minibatch_deviation_lie_within_a_rank() -> None:
     assert own == {tuple(range(16))[start::4] for start in range(4)}
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=5))
 def test_pairs_depend_on_their_numbers_alone(batches: list[int]) -> None:
     sampler = Sampler(COUNTS, 4, seed=9)

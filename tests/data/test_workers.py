@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from waiting import has_text, until
 
 from digan_fast.data.workers import CrashedError, in_order
 
@@ -47,19 +48,22 @@ def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     )
     (tmp_path / "digan_fast_sleeper.py").write_text(
         "import os, time\ndef nap(n):\n"
-        f"    open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n    time.sleep(60)\n"
+        f"    open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n    time.sleep(600)\n"
     )
     (tmp_path / "main.py").write_text(code)
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     parent = subprocess.Popen([sys.executable, str(tmp_path / "main.py")], env={**os.environ, "PYTHONPATH": path})
-    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-        time.sleep(0.05)
+    until(lambda: has_text(tmp_path / "pid"), parent)
     worker = Path("/proc") / (tmp_path / "pid").read_text()
     assert worker.exists()
     parent.kill()
     parent.wait()
-    for _ in range(100):
-        if not worker.exists() or "Z" in (worker / "stat").read_text().split(")")[1][:3]:
-            return
-        time.sleep(0.05)
-    raise AssertionError("the worker outlives its parent")
+    until(lambda: _is_gone(worker))
+
+
+def _is_gone(process: Path) -> bool:
+    """Of /proc: ended, whether or not anybody has waited for it."""
+    try:
+        return "Z" in (process / "stat").read_text().split(")")[1][:3]
+    except (FileNotFoundError, ProcessLookupError):
+        return True

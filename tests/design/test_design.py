@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 import types
 from pathlib import Path
 
@@ -158,6 +159,13 @@ def test_the_readme_s_commands_exist() -> None:
 
     for command in re.findall(r"^digan-fast (\w+)", readme, re.MULTILINE):
         assert command in {name.split()[0] for name in COMMANDS}
+
+
+def test_the_readme_names_the_extras() -> None:
+    line = re.search(r"^Extras: (.*?)\. ", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert line is not None
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert re.findall(r"`([a-z]+)`", line[1]) == list(extras)
 
 
 def test_the_readme_s_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

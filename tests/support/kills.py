@@ -10,8 +10,10 @@ import argparse
 import os
 import random
 import signal
+import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,18 +43,25 @@ def equal(one: Any, other: Any) -> bool:
 
 
 def child(config: TrainConfig) -> int:
-    """The process in which a run goes on from whatever its folder holds."""
+    """The process in which a run goes on from whatever its folder holds; it writes to :func:`told`."""
     number = os.fork()
     if number:
         return number
     code = 1
     try:
-        silent = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(silent, 2)
-        train(replace(config, resume=True))
-        code = 0
+        with open(told(config), "w", encoding="utf-8") as sys.stderr:
+            try:
+                train(replace(config, resume=True))
+                code = 0
+            except BaseException:
+                traceback.print_exc()
     finally:
         os._exit(code)
+
+
+def told(config: TrainConfig) -> Path:
+    """What the last process of a run wrote to stderr."""
+    return config.out.with_suffix(".txt")
 
 
 @dataclass
@@ -86,7 +95,7 @@ class Kills:
             time.sleep(drawn.uniform(0, 1.5 * length))
             os.kill(process, signal.SIGKILL)
             status = os.waitpid(process, 0)[1]
-            assert status in (0, signal.SIGKILL), f"run-{number} failed by itself: {status}"
+            assert status in (0, signal.SIGKILL), f"run-{number} failed by itself: {told(victim).read_text()}"
             found = load_state(victim.out)[1] if saved_states(victim.out) else {"pairs": NOTHING}
             if found["pairs"] != NOTHING:
                 del found["seconds"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import os
 import socket
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+import waiting
 
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.loop import train
@@ -55,20 +57,37 @@ def start(rank: int, world: int, ports: list[int], configs: list[TrainConfig]) -
 
 def start_commands(words: list[str], program: list[str] | None = None) -> list[subprocess.Popen[str]]:
     """A command of digan-fast in two processes; ``program``: what Python runs in its place."""
-    (port,) = free_ports(1)
+    port, meeting = free_ports(2)
     command = [sys.executable, *(["-m", "digan_fast"] if program is None else program), *words]
-    return [
-        subprocess.Popen(command, env=environment(rank, 2, port), stderr=subprocess.PIPE, text=True) for rank in (0, 1)
-    ]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    environments = [{**environment(rank, 2, port), "MEETING": str(meeting)} for rank in (0, 1)]
+    return [subprocess.Popen(command, env=each, **pipes) for each in environments]
 
 
-def ended(processes: list[subprocess.Popen[str]]) -> list[str]:
-    """What they wrote to stderr, once they have ended, which they do soon."""
+def meet() -> None:
+    """In both programs of :func:`start_commands`: returns once the other has imported what takes longest, as this one.
+
+    Otherwise one may begin later than the other by more than a short patience.
+    """
+    import digan_fast.training.preview  # noqa: F401
+
+    first = os.environ["RANK"] == "0"
+    limit = datetime.timedelta(seconds=waiting.LIMIT)
+    torch.distributed.TCPStore("127.0.0.1", int(os.environ["MEETING"]), 2, first, limit)
+
+
+def told(processes: list[subprocess.Popen[str]]) -> list[tuple[str, str]]:
+    """What they wrote to stdout and stderr, once they have ended."""
     try:
-        return [each.communicate(timeout=60)[1] for each in processes]
+        return [each.communicate(timeout=waiting.LIMIT) for each in processes]
     finally:
         for each in processes:
             each.kill()
+
+
+def ended(processes: list[subprocess.Popen[str]]) -> list[str]:
+    """What they wrote to stderr, once they have ended."""
+    return [errors for _, errors in told(processes)]
 
 
 def together(world: int, configs: list[TrainConfig]) -> list[str]:

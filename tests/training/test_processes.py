@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 import ranks
 import rows
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from small_runs import SMALL, frame_folder
 
 from digan_fast.training.config import TrainConfig
@@ -129,14 +132,39 @@ def test_a_batch_that_cannot_be_divided() -> None:
     assert [config.at_once(world) for world in (1, 2, 8)] == [32, 16, 4]
     assert replace(config, batch_per_process=8).at_once(2) == 8
     for world, changes, message in (
-        (3, {}, "batch: 32, expected a multiple of 12"),
-        (16, {}, "batch: 32, expected a multiple of 64"),
+        (3, {}, r"batch: 32, expected a multiple of 12 \(3 processes · groups of 4\), such as 24 or 36$"),
+        (16, {}, "batch: 32, expected a multiple of 64 .*, such as 64; or --batch-per-process 2, whose groups"),
+        (2, {"batch": 4}, "batch: 4, expected a multiple of 8 .*, such as 8; or --batch-per-process 2,"),
+        (3, {"batch_per_process": 8}, r"batch: 32, .* of 24 \(3 processes · micro-batches of 8\), such as 24 or 48$"),
         (8, {"batch_per_process": 8}, "batch_per_process: 8, expected a divisor of a process's 4"),
         (1, {"batch_per_process": 6}, "batch_per_process: 6, expected 1, 2, 3, or a multiple of 4"),
         (1, {"batch_per_process": 12}, "batch_per_process: 12, expected a divisor of the batch, 32"),
     ):
         with pytest.raises(ValueError, match=message):
             replace(config, **changes).at_once(world)  # type: ignore[arg-type]
+
+
+@settings(deadline=None)
+@given(st.integers(1, 12), st.sampled_from([1, 2, 3, *range(4, 44, 4)]), st.sampled_from([None, 1, 2, 3, 4, 8]))
+def test_what_a_refusal_proposes_is_accepted(world: int, batch: int, at_once: int | None) -> None:
+    config = TrainConfig(Path(), batch=batch, batch_per_process=at_once)
+    try:
+        config.check()
+    except ValueError:
+        return
+    try:
+        assert batch % (config.at_once(world) * world) == 0
+    except ValueError as error:
+        if str(error).startswith("batch_per_process"):
+            for size in (size for size in (1, 2, 3, 4) if batch // world % size == 0):
+                replace(config, batch_per_process=size).at_once(world)
+            return
+        proposed = re.search(r"such as ([\d or]+)(?:; or --batch-per-process (\d))?", str(error))
+        assert proposed is not None
+        for number in map(int, proposed[1].split(" or ")):
+            replace(config, batch=number).at_once(world)
+        if proposed[2]:
+            replace(config, batch_per_process=int(proposed[2])).at_once(world)
 
 
 def test_a_part_has_every_nth_row() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 import ranks
 import torch
 from small_runs import words
+from waiting import has_text, until
 
 from digan_fast.training.config import TrainConfig
 
@@ -24,12 +24,7 @@ def long(config: TrainConfig) -> TrainConfig:
 
 
 def wait_for_a_step(config: TrainConfig) -> None:
-    path = config.out / "log.jsonl"
-    for _ in range(600):
-        if path.exists() and path.stat().st_size:
-            return
-        time.sleep(0.05)
-    raise AssertionError("the run did not get there")
+    until(lambda: has_text(config.out / "log.jsonl"))
 
 
 def saved_pairs(out: Path) -> list[int]:

@@ -23,6 +23,17 @@ def test_an_error_of_the_first_ends_the_others(config: TrainConfig) -> None:
     assert not config.out.exists()
 
 
+def test_a_dry_run_measures_what_the_processes_do_together(config: TrainConfig) -> None:
+    """As the run would be divided; one prints it."""
+    processes = ranks.start_commands([*words(replace(config, batch=8)), "--dry-run"])
+    (first, errors), (second, _) = ranks.told(processes)
+    assert [each.returncode for each in processes] == [0, 0], errors
+    assert "on cpu in 2 processes, from 3 steps of 8" in first
+    assert "in each of 2 processes, with 4 pairs at once" in first
+    assert second == ""
+    assert not config.out.exists()
+
+
 def test_processes_that_come_to_differ_stop(config: TrainConfig) -> None:
     differing = (
         "import os, sys, torch; from digan_fast.cli import main; from digan_fast.training.run import Run\n"

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 import torch
 from clips_of import clips_of
 from small_runs import frame_folder, log
+from waiting import LIMIT, until
 
 from digan_fast import load
 from digan_fast.networks import Discriminator, Generator
@@ -94,17 +94,13 @@ def test_an_interrupt_saves_and_a_kill_leaves_the_last_state(config: TrainConfig
         return subprocess.Popen([sys.executable, "-c", script, options], stderr=subprocess.PIPE)
 
     def wait_for(pairs: int) -> None:
-        for _ in range(600):
-            path = config.out / "log.jsonl"
-            if path.exists() and f'"pairs": {pairs}' in path.read_text():
-                return
-            time.sleep(0.1)
-        raise AssertionError("the run did not get there")
+        path = config.out / "log.jsonl"
+        until(lambda: path.exists() and f'"pairs": {pairs},' in path.read_text(), run)
 
     run = start()
     wait_for(40)
     run.send_signal(signal.SIGINT)
-    _, errors = run.communicate(timeout=60)
+    _, errors = run.communicate(timeout=LIMIT)
     assert b"stopped and saved" in errors
     state = torch.load(config.out / "state.pt", weights_only=True)
     assert state["pairs"] >= 40
@@ -112,7 +108,7 @@ def test_an_interrupt_saves_and_a_kill_leaves_the_last_state(config: TrainConfig
     run = start(resume=True)
     wait_for(int(state["pairs"]) // 8 * 8 + 40)
     run.send_signal(signal.SIGKILL)
-    run.wait(timeout=60)
+    run.wait(timeout=LIMIT)
     if run.stderr:
         run.stderr.close()
     train(replace(config, resume=True, kimg=1))
@@ -129,7 +125,7 @@ def test_conditional_training_learns_labels(config: TrainConfig) -> None:
 def test_bad_options_write_nothing(config: TrainConfig) -> None:
     for change, message in (
         ({"frames": "1:2:3"}, "frames: '1:2:3'"),
-        ({"augment": "blur"}, "unknown transform 'blur'"),
+        ({"augment": "blur"}, "augment: 'blur', expected some of color"),
         ({"resolution": 24}, "resolution: 24"),
         ({"clip_length": 1}, "clip_length"),
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from digan_fast.cli import main
 from digan_fast.inr import VideoINR
 from digan_fast.networks.discriminators.dvd_gan import DVDDiscriminator
 from digan_fast.networks.grid_generator import GridGenerator
+from digan_fast.training import states
 from digan_fast.training.clip_loss import ClipLoss
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.curves import plot
@@ -197,6 +199,22 @@ def test_a_grid_generator_generates_and_has_no_inr(clips: TrainConfig, capsys: p
     for command in ("interpolate", "motions"):
         assert main([command, str(path), "--out", str(clips.out / "x.gif")]) == 1
         assert "dvd-gan, which makes clips on a pixel grid" in capsys.readouterr().err
+
+
+def test_a_run_of_clips_counts_clips(
+    clips: TrainConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = Run.step
+    monkeypatch.setattr(Run, "step", lambda run: step(run) | ({"loss/G": math.nan} if run.steps == 3 else {}))
+    assert main(words(clips, discriminator="dvd-gan", snapshot_kimg=0.004)) == 1
+    told = capsys.readouterr().err
+    assert "clip/s" in told.replace("s/clip", "clip/s")
+    assert "pair" not in told
+    assert "error: batch 3 (clips 8 to 11): loss/G is nan" in told
+    states.earlier(clips.out, 0).write_bytes(b"")
+    monkeypatch.setattr(Run, "step", step)
+    train(replace(clips, resume=True, kimg=0.012, conditional=False, d_frames=None))
+    assert "goes on from state.1.pt, after 4 clips" in capsys.readouterr().err
 
 
 def test_curves_count_clips_and_have_no_empty_panel(clips: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:

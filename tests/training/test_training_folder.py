@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 import torch
 import yaml
 from small_runs import SMALL, frame_folder, words
+from waiting import LIMIT, has_text, until
 
 from digan_fast import Discriminator, Generator, load, save
 from digan_fast.cli import main
@@ -63,7 +63,7 @@ def test_a_leftover_folder_stops_no_resume(config: TrainConfig) -> None:
 
 def test_two_processes_do_not_share_a_folder(config: TrainConfig) -> None:
     code = "import sys, time; from pathlib import Path; from digan_fast.training.folder import owned\n"
-    code += "with owned(Path(sys.argv[1])): print('taken', flush=True); time.sleep(60)"
+    code += "with owned(Path(sys.argv[1])): print('taken', flush=True); time.sleep(600)"
     other = subprocess.Popen([sys.executable, "-c", code, str(config.out)], stdout=subprocess.PIPE)
     assert other.stdout is not None
     assert other.stdout.readline() == b"taken\n"
@@ -334,12 +334,9 @@ def test_a_lost_connection_saves(config: TrainConfig, name: str) -> None:
     handles = f"import runpy, signal; signal.signal(signal.{name}, signal.SIG_DFL); runpy.run_module('digan_fast')"
     command = [sys.executable, "-c", handles, *words(replace(config, kimg=1000))]
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    for _ in range(600):
-        if (config.out / "log.jsonl").exists() and (config.out / "log.jsonl").stat().st_size:
-            break
-        time.sleep(0.1)
+    until(lambda: has_text(config.out / "log.jsonl"), run)
     run.send_signal(getattr(signal, name))
-    _, errors = run.communicate(timeout=60)
+    _, errors = run.communicate(timeout=LIMIT)
     assert run.returncode == 130
     assert b"stopped and saved" in errors
     assert (config.out / "state.pt").exists()
@@ -358,12 +355,9 @@ def test_sigterm_leaves_nothing_half_written(tmp_path: Path) -> None:
         str(tmp_path / "run" / "v"),
     ]
     run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(600):
-        if (tmp_path / "run").is_dir() and os.listdir(tmp_path / "run"):
-            break
-        time.sleep(0.1)
+    until(lambda: (tmp_path / "run").is_dir() and os.listdir(tmp_path / "run"), run)
     run.terminate()
-    assert run.wait(timeout=60) == 128 + signal.SIGTERM
+    assert run.wait(timeout=LIMIT) == 128 + signal.SIGTERM
     assert os.listdir(tmp_path / "run") == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from digan_fast.cli import main
 from digan_fast.training import presets, states
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.estimate import estimate
-from digan_fast.training.loop import train
+from digan_fast.training.loop import Pace, train
 from digan_fast.training.operations import OperationCounter
 from digan_fast.training.run import Run
 
@@ -102,7 +103,9 @@ def test_a_damaged_state_is_noticed_and_the_one_before_it_used(
     for path in states.saved_states(config.out):
         path.write_bytes(b"junk")
     assert main([*words(config), "--resume"]) == 1
-    assert f"{config.out / 'state.pt'}: not a state to resume from" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert all(f"{path}: not a state to resume from" in error for path in states.saved_states(config.out))
+    assert len(states.saved_states(config.out)) == 2
 
 
 def test_a_full_disk_leaves_the_old_state(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,11 +123,34 @@ def test_a_full_disk_leaves_the_old_state(config: TrainConfig, monkeypatch: pyte
     assert not [path for path in config.out.iterdir() if ".part" in path.name]
 
 
+@pytest.mark.parametrize("save", [1, 2])
+def test_a_kill_between_a_state_and_its_snapshot(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch, save: int
+) -> None:
+    """Of the first save, which leaves no snapshot, and of the last, which leaves that of the first."""
+    whole = replace(config, out=config.out.with_name("whole"))
+    expected = train(whole).read_bytes()
+    save_snapshot, saved = Run._save_snapshot, []
+
+    def killed(run: Run) -> None:
+        saved.append(run.pairs)
+        if len(saved) == save:
+            raise KeyboardInterrupt
+        save_snapshot(run)
+
+    monkeypatch.setattr(Run, "_save_snapshot", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    monkeypatch.setattr(Run, "_save_snapshot", save_snapshot)
+    assert train(replace(config, resume=True)).read_bytes() == expected
+    assert log(config)[-1]["pairs"] == 40
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_kills(tmp_path: Path) -> None:
     kills = Kills(tmp_path)
-    kills.run(5, seed=1)
-    assert len(kills.resumed_from) == 5
+    kills.run(10, seed=1)
+    assert len(kills.resumed_from) == 10
 
 
 def test_sample_videos(config: TrainConfig) -> None:
@@ -134,11 +160,19 @@ def test_sample_videos(config: TrainConfig) -> None:
     assert frames.shape == (5, 3, 16, 24)
 
 
-def test_the_log_has_the_time_left(config: TrainConfig) -> None:
+def test_the_log_has_the_time_left(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the mean pace of a session that began 100 seconds earlier than it did."""
+    begin = Pace.__init__
+
+    def earlier(pace: Pace, pairs: int) -> None:
+        begin(pace, pairs)
+        pace._begun = (pace._begun[0] - 100, pairs)
+
+    monkeypatch.setattr(Pace, "__init__", earlier)
     train(config)
-    left = [line["seconds_left"] for line in log(config)]
-    assert left[-1] == 0
-    assert all(seconds > 0 for seconds in left[:-1])
+    left = {line["pairs"]: line["seconds_left"] for line in log(config)}
+    assert left[40] == 0
+    assert all(left[pairs] >= 100 / pairs * (40 - pairs) for pairs in (8, 16, 24, 32))
 
 
 def test_tensorboard_is_named_where_it_is_missing(
@@ -176,13 +210,7 @@ def test_a_dry_run_measures(config: TrainConfig, capsys: pytest.CaptureFixture[s
 
 def test_a_dry_run_measures_on_the_runs_threads(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     before, seen = torch.get_num_threads(), set()
-    train_phase = Run.train_phase
-
-    def counted(run: Run, *args: Any) -> Any:
-        seen.add(torch.get_num_threads())
-        return train_phase(run, *args)
-
-    monkeypatch.setattr(Run, "train_phase", counted)
+    monkeypatch.setattr(Run, "train_phase", lambda *_: seen.add(torch.get_num_threads()))
     other = 1 if before > 1 else 2
     estimate(replace(config, threads=other), 0)
     assert seen == {other}
@@ -217,8 +245,24 @@ def test_presets_are_defaults(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("digan_fast.cli.train.train", lambda config: seen.append(config) or Path("done"))
     assert main(["train", "data", "--preset", name]) == 0
     assert main(["train", "data", f"--preset={name}", "--batch", "8", "--clips", "one"]) == 0
-    assert (seen[0].batch, seen[0].kimg, seen[0].lr, seen[0].resolution) == (64, 25000, 0.0025, 128)
+    assert (seen[0].batch, seen[0].kimg, seen[0].resolution) == (64, 25000, 128)
+    assert (seen[0].recipe().lr, seen[0].recipe().r1_gamma) == (0.0025, 1)
+    own = replace(seen[0], discriminator="dvd-gan").recipe()
+    assert (own.lr, own.d_lr, own.r1_gamma) == (1e-4, 5e-4, 0)
     clips = {"ucf101": ("every", 1), "sky": ("disjoint", 1), "taichi": ("interleaved", 4)}
     assert (seen[0].clips, seen[0].clip_stride) == clips.get(name, ("disjoint", 1))
     assert (seen[1].batch, seen[1].clips, seen[1].preset) == (8, "one", name)
     assert seen[1].data == Path("data")
+
+
+def test_the_help_shows_a_preset_s_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also of options whose text states a default of their own."""
+    told = []
+    for more in ([], ["--preset", "taichi"]):
+        assert main(["train", *more, "--help"]) == 0
+        told.append(" ".join(word.strip("│") for word in capsys.readouterr().out.split()))
+    for text, expected in zip(told, (("(default: 1)", False), ("(default: 4)", True)), strict=True):
+        default, preset = expected
+        assert re.search(rf"--clip-stride INT [^-]*{re.escape(default)}", text)
+        assert bool(re.search(r"1 to 32\. +\(default here: 64\)", text)) == preset
+        assert bool(re.search(r"10/32\. +\(default here: 20\.0\)", text)) == preset
