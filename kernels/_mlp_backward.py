@@ -13,7 +13,6 @@ import triton.language as tl
 from digan_fast.kernels._activations import activated, derivative
 from digan_fast.kernels._mlp_layers import (
     ACTIVATION,
-    BIAS,
     CHANNELS,
     INPUT_SCALE,
     INPUTS,
@@ -22,7 +21,6 @@ from digan_fast.kernels._mlp_layers import (
     SCALE,
     SKIP,
     add_coordinates,
-    add_product,
     biased,
     coordinate,
     first_weight,
@@ -40,8 +38,8 @@ _UNWANTED = tl.constexpr(UNWANTED)
 
 
 @triton.jit
-def _begins(sets, LAYER: tl.constexpr, LAYERS: tl.constexpr):
-    """Where a layer's weights and its vectors begin in their rows."""
+def _begins(wide, low, sample, sets, LAYER: tl.constexpr, LAYERS: tl.constexpr):
+    """Where this sample's weights of a layer begin, and the layer's vectors in their row."""
     wide_at, low_at, vectors_at = sets * 0, sets * 0, sets * 0
     for i in tl.static_range(LAYER):
         weight, vectors = sizes(sets, LAYERS[i], i == 0)
@@ -50,17 +48,24 @@ def _begins(sets, LAYER: tl.constexpr, LAYERS: tl.constexpr):
         else:
             wide_at += weight
         vectors_at += vectors
-    return low_at if LAYERS[LAYER][LOW] else wide_at, vectors_at
-
-
-@triton.jit
-def _weight_of(wide, low, at, sample, LAYER: tl.constexpr, LAYERS: tl.constexpr):
     if LAYER == 0:
         found = first_weight(wide, sample, LAYERS[0])
     elif LAYERS[LAYER][LOW]:
-        found = own_weight(low + at, sample, LAYERS[LAYER])
+        found = own_weight(low + low_at, sample, LAYERS[LAYER])
     else:
-        found = own_weight(wide + at, sample, LAYERS[LAYER])
+        found = own_weight(wide + wide_at, sample, LAYERS[LAYER])
+    return found, vectors_at
+
+
+@triton.jit
+def _held(weight, RUN: tl.constexpr, IS_PRODUCT: tl.constexpr, WIDTH: tl.constexpr):
+    """The weights of channels of a layer that is a product."""
+    o, c = tl.arange(0, WIDTH), tl.arange(0, WIDTH)
+    found = tl.zeros((1,), tl.float32)
+    if IS_PRODUCT:
+        pitch = (RUN[INPUTS] + 15) // 16 * 16
+        inside = (o[:, None] < RUN[OUTPUTS]) & (c[None, :] < RUN[CHANNELS])
+        found = tl.load(weight + o[:, None] * pitch + c[None, :], mask=inside, other=0.0)
     return found
 
 
@@ -94,15 +99,16 @@ def _products_of_few(z, u, weight, pitch, RUN: tl.constexpr, COLUMNS: tl.constex
 
 @triton.jit
 def _product(
-    h, x, exists, dimensions, weight, pitch, vectors, at, sample, sets,
+    h, held, x, exists, dimensions, weight, vectors, at, sample, sets,
     RUN: tl.constexpr, LAYER: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
     """W·(s∘u + t) + b of a layer, u the tile's channels h and, where it reads them, the coordinates."""
+    pitch: tl.constexpr = RUN[INPUTS] if LAYER == 0 else (RUN[INPUTS] + 15) // 16 * 16
     z = tl.zeros((ROWS, COLUMNS), tl.float32)
     if LAYER > 0:
         u = modulated(h, vectors, at, sample, sets, 0, RUN[CHANNELS], 3, RUN, WIDTH)
         if COLUMNS == WIDTH:
-            z = add_product(z, u, weight, pitch, 0, RUN[CHANNELS], 0, RUN, WIDTH)
+            z = product(u.to(held.dtype), tl.trans(held), z, "ieee")
         else:
             z = _products_of_few(z, u, weight, pitch, RUN, COLUMNS, WIDTH)
     if LAYER == 0 or RUN[SKIP]:
@@ -156,33 +162,32 @@ def _through_few(
 
 @triton.jit
 def _through_product(
-    weights, dz, u, weight, pitch, RUN: tl.constexpr, PLACES: tl.constexpr, INPUTS_WANTED: tl.constexpr,
-    WIDTH: tl.constexpr,
+    weights, dz, u, held, PLACES: tl.constexpr, INPUTS_WANTED: tl.constexpr
 ):  # fmt: skip
     """The gradients by weights and inputs, of operands in the weights' type."""
-    o, c = tl.arange(0, WIDTH), tl.arange(0, WIDTH)
-    operand = dz.to(weight.dtype.element_ty)
+    operand = dz.to(held.dtype)
     if PLACES[_WEIGHT] != _UNWANTED:
-        weights = product(tl.trans(operand), u.to(weight.dtype.element_ty), weights, "ieee")
+        weights = product(tl.trans(operand), u.to(held.dtype), weights, "ieee")
     du = tl.zeros_like(dz)
     if INPUTS_WANTED:
-        inside = (o[:, None] < RUN[OUTPUTS]) & (c[None, :] < RUN[CHANNELS])
-        w = tl.load(weight + o[:, None].to(tl.int64) * pitch + c[None, :], mask=inside, other=0.0)
-        du = product(operand, w, du, "ieee")
+        du = product(operand, held, du, "ieee")
     return weights, du
 
 
 @triton.jit
 def _through_layer(
-    sums, dh, dx, p, below, x, exists, dimensions, weight, pitch, vectors, at, sample, sets,
+    sums, held, dh, dx, p, below, x, exists, dimensions, weight, vectors, at, sample, sets,
     RUN: tl.constexpr, UNDER: tl.constexpr, LAYER: tl.constexpr, PLACES: tl.constexpr, REACHES: tl.constexpr,
     COORDINATES: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, WIDTH: tl.constexpr, AXES: tl.constexpr,
 ):  # fmt: skip
     """A layer's sums with this tile's gradients, those by its inputs and by the coordinates; ``below`` is the
     pre-activation of the layer UNDER it."""
     weights, weights_of_axes, outputs, scaled, shift, scale, axis_shift, axis_scale = sums
-    z = modulated(p, vectors, at, sample, sets, 0, RUN[OUTPUTS], 1, RUN, COLUMNS)
-    dz = dh * derivative(z, RUN[ACTIVATION])
+    pitch: tl.constexpr = RUN[INPUTS] if LAYER == 0 else (RUN[INPUTS] + 15) // 16 * 16
+    dz = dh
+    if RUN[ACTIVATION] != "linear":
+        z = modulated(p, vectors, at, sample, sets, 0, RUN[OUTPUTS], 1, RUN, COLUMNS)
+        dz = dh * derivative(z, RUN[ACTIVATION])
     if PLACES[_BIAS] != _UNWANTED or PLACES[_SHIFT] != _UNWANTED:
         outputs += tl.sum(dz, 0)
     if PLACES[_SCALE] != _UNWANTED:
@@ -199,11 +204,9 @@ def _through_layer(
     if LAYER > 0:
         h = activated(below, UNDER[ACTIVATION])
         u = modulated(h, vectors, at, sample, sets, 0, RUN[CHANNELS], 3, RUN, WIDTH)
-        INPUTS_WANTED: tl.constexpr = (
-            REACHES or PLACES[_INPUT_SCALE] != _UNWANTED or PLACES[_INPUT_SHIFT] != _UNWANTED
-        )
+        INPUTS_WANTED: tl.constexpr = REACHES or PLACES[_INPUT_SCALE] != _UNWANTED or PLACES[_INPUT_SHIFT] != _UNWANTED
         if COLUMNS == WIDTH:
-            weights, dh = _through_product(weights, dz, u, weight, pitch, RUN, PLACES, INPUTS_WANTED, WIDTH)
+            weights, dh = _through_product(weights, dz, u, held, PLACES, INPUTS_WANTED)
         else:
             weights, dh = _through_few(weights, dz, u, weight, pitch, RUN, PLACES, ROWS, COLUMNS, WIDTH)
         if PLACES[_INPUT_SHIFT] != _UNWANTED:
@@ -269,60 +272,67 @@ def differentiate(
     end = tl.minimum(points, first + part_points)
     LAST: tl.constexpr = len(LAYERS) - 1
     axis, last = tl.arange(0, AXES), tl.arange(0, COLUMNS[LAST])
-    sums = ()
+    begins, held = tl.tuple(()), tl.tuple(())
     for i in tl.static_range(len(LAYERS)):
-        sums = sums + (_zeros(i, LAYERS[i], PLACES[i], COLUMNS[i], WIDTH, AXES),)
+        begins += (_begins(wide, low, sample, sets, i, LAYERS),)
+        held += (_held(begins[i][0], LAYERS[i], i > 0 and COLUMNS[i] == WIDTH, WIDTH),)
+    # From the last layer to the first.
+    sums = tl.tuple(())
+    for i in tl.static_range(LAST, -1, -1):
+        sums += (_zeros(i, LAYERS[i], PLACES[i], COLUMNS[i], WIDTH, AXES),)
     for start in range(first, end, ROWS):
         m = start + tl.arange(0, ROWS)
         exists = m < end
         x = coordinates + (sample * own_coordinates * points + m) * dimensions
         h = tl.zeros((ROWS, WIDTH), tl.float32)
-        products = ()
-        for i in tl.static_range(len(LAYERS)):
-            weight_at, at = _begins(sets, i, LAYERS)
-            weight = _weight_of(wide, low, weight_at, sample, i, LAYERS)
-            pitch = LAYERS[i][INPUTS] if i == 0 else (LAYERS[i][INPUTS] + 15) // 16 * 16
-            p = _product(
-                h, x, exists, dimensions, weight, pitch, vectors, at, sample, sets,
-                LAYERS[i], i, ROWS, COLUMNS[i], WIDTH,
+        products, pre_activations = tl.tuple(()), tl.tuple(())
+        for i in tl.static_range(LAST):
+            weight, at = begins[i]
+            products += (
+                _product(
+                    h, held[i], x, exists, dimensions, weight, vectors, at, sample, sets,
+                    LAYERS[i], i, ROWS, COLUMNS[i], WIDTH,
+                ),
             )  # fmt: skip
-            products = products + (p,)
-            if i < LAST:
-                z = modulated(p, vectors, at, sample, sets, 0, LAYERS[i][OUTPUTS], 1, LAYERS[i], WIDTH)
-                h = activated(z, LAYERS[i][ACTIVATION])
+            pre_activations += (
+                modulated(products[i], vectors, at, sample, sets, 0, LAYERS[i][OUTPUTS], 1, LAYERS[i], WIDTH),
+            )
+            h = activated(pre_activations[i], LAYERS[i][ACTIVATION])
+        p = h
+        if LAYERS[LAST][ACTIVATION] != "linear" or PLACES[LAST][_SCALE] != _UNWANTED:
+            weight, at = begins[LAST]
+            p = _product(
+                h, held[LAST], x, exists, dimensions, weight, vectors, at, sample, sets,
+                LAYERS[LAST], LAST, ROWS, COLUMNS[LAST], WIDTH,
+            )  # fmt: skip
+        products += (p,)
         to = (sample * points + m[:, None]) * LAYERS[LAST][OUTPUTS] + last[None, :]
         dh = tl.load(grad + to, mask=exists[:, None] & (last[None, :] < LAYERS[LAST][OUTPUTS]), other=0.0)
         dx = tl.zeros((ROWS, AXES), tl.float32)
-        found = ()
+        added = tl.tuple(())
         for i in tl.static_range(LAST, -1, -1):
+            of_layer = sums[LAST - i]
             if REACHES[i + 1]:
-                weight_at, at = _begins(sets, i, LAYERS)
-                weight = _weight_of(wide, low, weight_at, sample, i, LAYERS)
-                pitch = LAYERS[i][INPUTS] if i == 0 else (LAYERS[i][INPUTS] + 15) // 16 * 16
+                weight, at = begins[i]
                 below = h
                 if i > 0:
-                    _, under = _begins(sets, i - 1, LAYERS)
-                    below = modulated(
-                        products[i - 1], vectors, under, sample, sets, 0, LAYERS[i][CHANNELS], 1, LAYERS[i - 1], WIDTH
-                    )
+                    below = pre_activations[i - 1]
                 of_layer, dh, dx = _through_layer(
-                    sums[i], dh, dx, products[i], below, x, exists, dimensions, weight, pitch, vectors, at, sample,
+                    of_layer, held[i], dh, dx, products[i], below, x, exists, dimensions, weight, vectors, at, sample,
                     sets, LAYERS[i], LAYERS[i - 1 if i > 0 else 0], i, PLACES[i], REACHES[i], COORDINATES, ROWS,
                     COLUMNS[i], WIDTH, AXES,
                 )  # fmt: skip
-                found = (of_layer,) + found
-            else:
-                found = (sums[i],) + found
-        sums = found
+            added += (of_layer,)
+        sums = added
         if COORDINATES:
             to = (sample * points + m[:, None]) * dimensions + axis[None, :]
             tl.store(dcoordinates + to, dx, mask=exists[:, None] & (axis[None, :] < dimensions))
     row = partials + tl.program_id(0).to(tl.int64) * SIZE
     for i in tl.static_range(len(LAYERS)):
-        _, at = _begins(sets, i, LAYERS)
         _store_sums(
-            row, sums[i], dimensions, vectors, at, sample, sets, LAYERS[i], i, PLACES[i], COLUMNS[i], WIDTH, AXES
-        )
+            row, sums[LAST - i], dimensions, vectors, begins[i][1], sample, sets,
+            LAYERS[i], i, PLACES[i], COLUMNS[i], WIDTH, AXES,
+        )  # fmt: skip
 
 
 @triton.jit

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from digan_fast.kernels import _configurations
 from digan_fast.kernels._launch import on_device
-
 from digan_fast.kernels._mlp_backward import UNWANTED, add_rows, differentiate
 from digan_fast.kernels._mlp_layers import (
     ABSENT,
@@ -46,11 +45,15 @@ OLDEST = (3, 9)
 # Outputs of a last layer that are sums over a tile's channels; more are products.
 FEW = 16
 ALIGNMENT = 16
-# Backward, the points of a tile and the warps by its channels.
-BACKWARD = {16: (32, 4), 32: (32, 4), 64: (32, 4), 128: (32, 8)}
+# Backward, the points of a tile and its warps by the channels of a tile; the most products, whose sums of gradients are
+# in registers, by the bytes of operands and the channels; and the most dimensions.  More of any of them spill.
+BACKWARD_TILES = {32: (16, 4), 64: (16, 8), 128: (16, 8)}
+MOST_PRODUCTS = {4: {32: 5, 64: 2, 128: 0}, 2: {32: 5, 64: 4, 128: 1}}
+MOST_DIMENSIONS = 16
 # The lists whose gradients are ω times the sums: weights, biases, shifts.
-SCALED = (0, 1, 3)
-ADDED = 128
+TIMES_OMEGA = (0, 1, 3)
+# The tile that adds rows of partial sums.
+ADDED_ROWS, ADDED_COLUMNS = 32, 128
 
 
 @triton.jit
@@ -212,15 +215,21 @@ def _rows(
     encoded: bool,
     precision: str,
 ) -> list[Tensor | None]:
-    """The weights of products in float32, those of products in lower precision, and the vectors, as kernels read them."""
+    """What kernels read: the weights of products in float32, those of products in lower precision, and the vectors."""
     types = reference.operand_types(skips, encoded, precision)
     dtype = next((each for each in types if each is not None), torch.float32)
     pitches = [weights[0].shape[2], *(_aligned(weight.shape[2]) for weight in weights[1:])]
     rows = []
     for low in (False, True):
         chosen = [i for i, each in enumerate(types) if (each is not None) == low]
-        picked = [[each[i] for i in chosen] for each in (weights, omegas, pitches)]
-        rows.append(_row(*picked, dtype if low else torch.float32))  # type: ignore[arg-type]
+        rows.append(
+            _row(
+                [weights[i] for i in chosen],
+                [omegas[i] for i in chosen],
+                [pitches[i] for i in chosen],
+                dtype if low else torch.float32,
+            )
+        )
     return [*rows, _vectors(vectors, omegas)]
 
 
@@ -244,6 +253,32 @@ def coord_mlp(coordinates: Tensor, weights: Sequence[Tensor], *rest: Any) -> Ten
             num_warps=tile.warps, num_stages=tile.stages, enable_fp_fusion=True,
         )  # fmt: skip
     return out
+
+
+def _backward_width(layers: Sequence[Run], encoded: bool) -> int:
+    return max(min(BACKWARD_TILES), _width(layers, encoded))
+
+
+def why_not_backward(weights: Sequence[Tensor], *rest: Any) -> str | None:
+    """Why a network's backward does not fit into one kernel; the arguments are those of the op without coordinates."""
+    if (reason := why_not(weights, *rest)) is not None:
+        return reason
+    *vectors, activations, _omegas, skips, encoded, precision = rest
+    if encoded and any(skips):
+        return f"layer {skips.index(True)} reads encoded coordinates again"
+    layers = _layers(weights, vectors, activations, skips, encoded, precision)
+    if (dimensions := layers[0].inputs) > MOST_DIMENSIONS:
+        return f"coordinates have {dimensions} dimensions; it holds {MOST_DIMENSIONS}"
+    width, most = _backward_width(layers, encoded), MOST_PRODUCTS[_operand_bytes(layers, encoded)]
+    if width not in most:
+        return f"a tile is {width} channels wide; it holds {max(most)}"
+    products = len(_products(layers, encoded))
+    extra = (any(layer.scale for layer in layers), any(layer.input_scale or layer.input_shift for layer in layers),
+             any(skips))  # fmt: skip
+    if (holds := most[width] // (1 + sum(extra))) >= products:
+        return None
+    modulated = " with these scales, modulated inputs or skips" if any(extra) else ""
+    return f"{products} layers are products of {width} channels; it holds {holds} in {precision}{modulated}"
 
 
 def _wanted(layers: int, given: Sequence[Tensor | None], needed: Sequence[bool]) -> tuple[list[tuple[int, ...]], int]:
@@ -271,12 +306,11 @@ def coord_mlp_backward(grad: Tensor, coordinates: Tensor, weights: Sequence[Tens
     reaches = [needed[0]]
     for of_layer in places:
         reaches.append(reaches[-1] or any(place != UNWANTED for place in of_layer))
-    width = _width(layers, encoded)
-    few = _has_few(layers, encoded)
+    width = _backward_width(layers, encoded)
     columns = [width] * len(layers)
-    if few:
+    if _has_few(layers, encoded):
         columns[-1] = triton.next_power_of_2(layers[-1].outputs)
-    rows, warps = BACKWARD[width]
+    rows, warps = BACKWARD_TILES[width]
     parts = _configurations.splits(sets, points, rows)
     part_points = triton.cdiv(triton.cdiv(points, parts), rows) * rows
     parts = triton.cdiv(points, part_points)
@@ -298,7 +332,7 @@ def coord_mlp_backward(grad: Tensor, coordinates: Tensor, weights: Sequence[Tens
             for group, first in enumerate(of_layer):
                 place = 1 + group * len(layers) + i
                 if first != UNWANTED:
-                    factor = omegas[i] if group in SCALED else 1.0
+                    factor = omegas[i] if group in TIMES_OMEGA else 1.0
                     found[place] = _added(partials, given[place], first, factor)
     return found
 
@@ -308,7 +342,8 @@ def _added(partials: Tensor, like: Tensor, first: int, factor: float) -> Tensor:
     out = torch.empty_like(like, memory_format=torch.contiguous_format)
     groups, count = len(like), like[0].numel()
     rows = len(partials) // groups
-    tall = min(32, triton.next_power_of_2(rows))
-    grid = (triton.cdiv(count, ADDED) * groups,)
-    add_rows[grid](out, partials, rows, partials.shape[1], first, count, factor, ROWS=tall, COLUMNS=ADDED)
+    add_rows[(triton.cdiv(count, ADDED_COLUMNS) * groups,)](
+        out, partials, rows, partials.shape[1], first, count, factor,
+        ROWS=min(ADDED_ROWS, triton.next_power_of_2(rows)), COLUMNS=ADDED_COLUMNS,
+    )  # fmt: skip
     return out
