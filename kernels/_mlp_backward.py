@@ -38,6 +38,17 @@ _UNWANTED = tl.constexpr(UNWANTED)
 
 
 @triton.jit
+def _multiplied(a, b):
+    """a·b rounded to float32, to be summed.
+
+    A product that is contracted with the first addition of a reduction would differ in the last bit between threads
+    that hold the same sum, so that what they store depends on which is last.
+    """
+    a, b = tl.broadcast(a, b)
+    return tl.fma(a, b, tl.zeros_like(a))
+
+
+@triton.jit
 def _begins(wide, low, sample, sets, LAYER: tl.constexpr, LAYERS: tl.constexpr):
     """Where this sample's weights of a layer begin, and the layer's vectors in their row."""
     wide_at, low_at, vectors_at = sets * 0, sets * 0, sets * 0
@@ -93,7 +104,7 @@ def _products_of_few(z, u, weight, pitch, RUN: tl.constexpr, COLUMNS: tl.constex
     column, c = tl.arange(0, COLUMNS), tl.arange(0, WIDTH)
     for o in range(RUN[OUTPUTS]):
         w = tl.load(weight + o * pitch + c, mask=c < RUN[CHANNELS], other=0.0)
-        z = tl.where(column[None, :] == o, tl.sum(u * w[None, :], 1)[:, None], z)
+        z = tl.where(column[None, :] == o, tl.sum(_multiplied(u, w[None, :]), 1)[:, None], z)
     return z
 
 
@@ -127,15 +138,15 @@ def _through_coordinates(
         channel = RUN[CHANNELS] + d
         if PLACES[_WEIGHT] != _UNWANTED:
             u = coordinate(x, exists, d, vectors, at, sample, sets, channel, RUN)
-            weights += tl.where(axis[None, :] == d, tl.sum(dz * u[:, None], 0)[:, None], 0.0)
+            weights += tl.where(axis[None, :] == d, tl.sum(_multiplied(dz, u[:, None]), 0)[:, None], 0.0)
         if COORDINATES or PLACES[_INPUT_SCALE] != _UNWANTED or PLACES[_INPUT_SHIFT] != _UNWANTED:
             w = tl.load(weight + o * pitch + channel, mask=o < RUN[OUTPUTS], other=0.0)
-            du = tl.sum(dz * w[None, :], 1)
+            du = tl.sum(_multiplied(dz, w[None, :]), 1)
             if PLACES[_INPUT_SHIFT] != _UNWANTED:
                 shift += tl.where(axis == d, tl.sum(du, 0), 0.0)
             if PLACES[_INPUT_SCALE] != _UNWANTED:
                 given = tl.load(x + d, mask=exists, other=0.0)
-                scale += tl.where(axis == d, tl.sum(du * given, 0), 0.0)
+                scale += tl.where(axis == d, tl.sum(_multiplied(du, given), 0), 0.0)
             if COORDINATES:
                 if RUN[INPUT_SCALE] != 0:
                     du *= tl.load(own_vector(vectors, at, sample, sets, 3, RUN) + channel)
@@ -156,7 +167,7 @@ def _through_few(
         one = tl.sum(tl.where(column[None, :] == o, dz, 0.0), 1)
         du = tl.fma(one[:, None] + tl.zeros_like(du), w[None, :] + tl.zeros_like(du), du)
         if PLACES[_WEIGHT] != _UNWANTED:
-            weights += tl.where(column[:, None] == o, tl.sum(one[:, None] * u, 0)[None, :], 0.0)
+            weights += tl.where(column[:, None] == o, tl.sum(_multiplied(one[:, None], u), 0)[None, :], 0.0)
     return weights, du
 
 
@@ -187,15 +198,15 @@ def _through_layer(
     dz = dh
     if RUN[ACTIVATION] != "linear":
         z = modulated(p, vectors, at, sample, sets, 0, RUN[OUTPUTS], 1, RUN, COLUMNS)
-        dz = dh * derivative(z, RUN[ACTIVATION])
+        dz = _multiplied(dh, derivative(z, RUN[ACTIVATION]))
     if PLACES[_BIAS] != _UNWANTED or PLACES[_SHIFT] != _UNWANTED:
         outputs += tl.sum(dz, 0)
     if PLACES[_SCALE] != _UNWANTED:
-        scaled += tl.sum(dz * p, 0)
+        scaled += tl.sum(_multiplied(dz, p), 0)
     if RUN[SCALE] != 0:
         o = tl.arange(0, COLUMNS)
         factor = tl.load(own_vector(vectors, at, sample, sets, 1, RUN) + o, mask=o < RUN[OUTPUTS], other=0.0)
-        dz = dz * factor[None, :]
+        dz = _multiplied(dz, factor[None, :])
     if LAYER == 0 or RUN[SKIP]:
         weights_of_axes, axis_shift, axis_scale, dx = _through_coordinates(
             weights_of_axes, axis_shift, axis_scale, dx, dz, x, exists, dimensions, weight, pitch, vectors, at,
@@ -212,11 +223,11 @@ def _through_layer(
         if PLACES[_INPUT_SHIFT] != _UNWANTED:
             shift += tl.sum(dh, 0)
         if PLACES[_INPUT_SCALE] != _UNWANTED:
-            scale += tl.sum(dh * h, 0)
+            scale += tl.sum(_multiplied(dh, h), 0)
         if RUN[INPUT_SCALE] != 0:
             c = tl.arange(0, WIDTH)
             factor = tl.load(own_vector(vectors, at, sample, sets, 3, RUN) + c, mask=c < RUN[CHANNELS], other=0.0)
-            dh = dh * factor[None, :]
+            dh = _multiplied(dh, factor[None, :])
     return (weights, weights_of_axes, outputs, scaled, shift, scale, axis_shift, axis_scale), dh, dx
 
 

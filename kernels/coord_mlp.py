@@ -48,12 +48,12 @@ ALIGNMENT = 16
 # Backward, the points of a tile and its warps by the channels of a tile; the most products, whose sums of gradients are
 # in registers, by the bytes of operands and the channels; and the most dimensions.  More of any of them spill.
 BACKWARD_TILES = {32: (16, 4), 64: (16, 8), 128: (16, 8)}
-MOST_PRODUCTS = {4: {32: 5, 64: 2, 128: 0}, 2: {32: 5, 64: 4, 128: 1}}
+MOST_PRODUCTS = {4: {32: 4, 64: 2, 128: 0}, 2: {32: 5, 64: 4, 128: 1}}
 MOST_DIMENSIONS = 16
 # The lists whose gradients are ω times the sums: weights, biases, shifts.
 TIMES_OMEGA = (0, 1, 3)
-# The tile that adds rows of partial sums.
-ADDED_ROWS, ADDED_COLUMNS = 32, 128
+# Of the tile that adds rows of partial sums: the most rows, the least columns, and numbers.
+ADDED_ROWS, ADDED_COLUMNS, ADDED = 32, 128, 4096
 
 
 @triton.jit
@@ -265,7 +265,7 @@ def why_not_backward(weights: Sequence[Tensor], *rest: Any) -> str | None:
         return reason
     *vectors, activations, _omegas, skips, encoded, precision = rest
     if encoded and any(skips):
-        return f"layer {skips.index(True)} reads encoded coordinates again"
+        return "a layer reads encoded coordinates again"
     layers = _layers(weights, vectors, activations, skips, encoded, precision)
     if (dimensions := layers[0].inputs) > MOST_DIMENSIONS:
         return f"coordinates have {dimensions} dimensions; it holds {MOST_DIMENSIONS}"
@@ -278,7 +278,7 @@ def why_not_backward(weights: Sequence[Tensor], *rest: Any) -> str | None:
     if (holds := most[width] // (1 + sum(extra))) >= products:
         return None
     modulated = " with these scales, modulated inputs or skips" if any(extra) else ""
-    return f"{products} layers are products of {width} channels; it holds {holds} in {precision}{modulated}"
+    return f"there are {products} products of {width} channels; it holds {holds} in {precision}{modulated}"
 
 
 def _wanted(layers: int, given: Sequence[Tensor | None], needed: Sequence[bool]) -> tuple[list[tuple[int, ...]], int]:
@@ -290,7 +290,7 @@ def _wanted(layers: int, given: Sequence[Tensor | None], needed: Sequence[bool])
             place = 1 + group * layers + i
             tensor = given[place] if needed[place] else None
             of_layer.append(UNWANTED if tensor is None else size)
-            size += 0 if tensor is None else tensor[0].numel()
+            size += 0 if tensor is None else _aligned(tensor[0].numel())
         places.append(tuple(of_layer))
     return places, size
 
@@ -342,8 +342,10 @@ def _added(partials: Tensor, like: Tensor, first: int, factor: float) -> Tensor:
     out = torch.empty_like(like, memory_format=torch.contiguous_format)
     groups, count = len(like), like[0].numel()
     rows = len(partials) // groups
-    add_rows[(triton.cdiv(count, ADDED_COLUMNS) * groups,)](
-        out, partials, rows, partials.shape[1], first, count, factor,
-        ROWS=min(ADDED_ROWS, triton.next_power_of_2(rows)), COLUMNS=ADDED_COLUMNS,
+    tall = min(ADDED_ROWS, triton.next_power_of_2(rows))
+    across = min(ADDED // tall, max(ADDED_COLUMNS, triton.next_power_of_2(count)))
+    add_rows[(triton.cdiv(count, across) * groups,)](
+        out, partials, rows, partials.shape[1], first, count, factor, ROWS=tall, COLUMNS=across,
+        num_warps=min(4, tall * across // ADDED_COLUMNS), enable_fp_fusion=True,
     )  # fmt: skip
     return out

@@ -27,6 +27,8 @@ NO_PRODUCTS = ("bias", "filter")
 WIDE_PRODUCTS = (*NO_PRODUCTS, "factors")
 # Neighbouring outputs may read other elements, so these load single elements.
 NARROW = ("filter",)
+# Sums of vectors of any extent, such as three biases.
+SUMS = ("add_rows",)
 _seen: dict[str, str] = {}
 
 
@@ -81,9 +83,9 @@ def test_compiles_well(shape: str, kind: str, arch: int) -> None:
         assert found.stack == found.spills == 0, f"{name}: {found}"
         assert found.shared <= SHARED_LIMIT[arch], name
         assert instructions["atom"] == 0, name
-        if not shape.startswith(NARROW):
+        if not shape.startswith(NARROW) and launch.name not in SUMS:
             assert instructions["cp.async.16"] + instructions["ld.16"] > 0, f"{name}: no loads of 16 bytes"
-        if kind != "float32" and not shape.startswith(WIDE_PRODUCTS) and launch.name != "_backward_base":
+        if kind != "float32" and not shape.startswith(WIDE_PRODUCTS) and launch.name not in ("_backward_base", *SUMS):
             used = instructions[MATRICES[arch]] + instructions["mma"]
             assert used > 0, f"{name}: no tensor cores"
         _seen[name] = row(name, launch)
