@@ -347,7 +347,7 @@ def _real_gradients(dtype: torch.dtype) -> list[tuple[str, list[Any]]]:
     _grad, *args, needed = gradient_arguments([points[:, :1], *rest])
     rest[1] = [bias.repeat(256, 1) for bias in rest[1]]
     args = [points.repeat(256, 1, 1), *rest]
-    return [("coord_mlp", args), ("coord_mlp_backward", [torch.empty(256, 1024, 3), *args, [False, *needed[1:]]])]
+    return [("coord_mlp_backward", [torch.empty(256, 1024, 3), *args, [False, *needed[1:]]])]
 
 
 REAL = {

@@ -28,8 +28,8 @@ MLPS: dict[str, tuple[int, int, int, Sequence[int], Sequence[str], Sequence[int]
 # after a last layer of many outputs or of few, one layer.
 GRADED = {
     "waves": (2, 40, 3, (40, 33, 20, 4), ("sine", "tanh", "gauss", "linear"), (), 20, True),
-    "middle": (2, 35, 2, (50, 40, 30), ("relu", "lrelu", "sigmoid"), (1, 2), 0, True),
-    "coloured": (3, 17, 1, (20, 20, 7), ("sine", "relu", "sigmoid"), (1,), 0, False),
+    "middle": (2, 35, 2, (50, 40, 30), ("relu", "lrelu", "linear"), (1, 2), 0, True),
+    "coloured": (2, 17, 1, (20, 20, 7), ("sine", "relu", "sigmoid"), (1,), 0, False),
     "single": (2, 40, 5, (20,), ("sine",), (), 0, False),
 }
 PRECISIONS = ("float32", "bfloat16", "float16")

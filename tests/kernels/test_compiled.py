@@ -15,6 +15,7 @@ import torch
 import triton
 from cases import DTYPES, REAL, kernel
 from emulator.triton_offline import ARCHITECTURES, SHARED_LIMIT, Launch, offline
+from mlps import gradient_arguments, siren
 
 from digan_fast.kernels._configurations import FUSED
 from digan_fast.kernels._products import VERSION
@@ -91,6 +92,21 @@ def test_compiles_well(shape: str, kind: str, arch: int) -> None:
         _seen[name] = row(name, launch)
         if not RECORD:
             assert _seen[name] == before.get(name), f"{TABLE.name} has {before.get(name)}; see the head of this file"
+
+
+@pytest.mark.parametrize(
+    ("width", "hidden", "kind"), [(64, 2, "float32"), (32, 3, "float32"), (128, 1, "bfloat16"), (64, 4, "bfloat16")]
+)
+@pytest.mark.skipif(VERSION < (3, 9), reason="coord_mlp_backward needs Triton 3.9")
+def test_the_most_products_of_the_backward_of_coordinate_mlps_do_not_spill(width: int, hidden: int, kind: str) -> None:
+    args = gradient_arguments(siren(64, 64, width, hidden, kind, 4))
+    args[-1][0] = False
+    for arch in ARCHITECTURES:
+        with offline(arch) as launches:
+            kernel("coord_mlp_backward")(*args)
+        found = launches[0].resources
+        assert found.stack == found.spills == 0, f"sm_{arch}: {found}"
+        assert found.shared <= SHARED_LIMIT[arch]
 
 
 def test_the_table_is_complete() -> None:
