@@ -45,10 +45,11 @@ OLDEST = (3, 9)
 # Outputs of a last layer that are sums over a tile's channels; more are products.
 FEW = 16
 ALIGNMENT = 16
-# Backward, the points of a tile and its warps by the channels of a tile; the most products, whose sums of gradients are
-# in registers, by the bytes of operands and the channels; and the most dimensions.  More of any of them spill.
-BACKWARD_TILES = {32: (16, 4), 64: (16, 8), 128: (16, 8)}
-MOST_PRODUCTS = {4: {32: 3, 64: 2, 128: 0}, 2: {32: 5, 64: 4, 128: 1}}
+# Backward, the points of a tile; by the bytes of operands and the channels of a tile, its warps and the most products,
+# whose sums of gradients are in registers; and the most dimensions.  More of any of them spill.
+BACKWARD_POINTS = 16
+WARPS = {4: {32: 8, 64: 8, 128: 8}, 2: {32: 4, 64: 8, 128: 8}}
+MOST_PRODUCTS = {4: {32: 4, 64: 2, 128: 0}, 2: {32: 5, 64: 4, 128: 1}}
 MOST_DIMENSIONS = 16
 # The lists whose gradients are ω times the sums: weights, biases, shifts.
 TIMES_OMEGA = (0, 1, 3)
@@ -256,7 +257,7 @@ def coord_mlp(coordinates: Tensor, weights: Sequence[Tensor], *rest: Any) -> Ten
 
 
 def _backward_width(layers: Sequence[Run], encoded: bool) -> int:
-    return max(min(BACKWARD_TILES), _width(layers, encoded))
+    return max(min(WARPS[4]), _width(layers, encoded))
 
 
 def why_not_backward(weights: Sequence[Tensor], *rest: Any) -> str | None:
@@ -310,9 +311,9 @@ def coord_mlp_backward(grad: Tensor, coordinates: Tensor, weights: Sequence[Tens
     columns = [width] * len(layers)
     if _has_few(layers, encoded):
         columns[-1] = triton.next_power_of_2(layers[-1].outputs)
-    rows, warps = BACKWARD_TILES[width]
-    parts = _configurations.splits(sets, points, rows)
-    part_points = triton.cdiv(triton.cdiv(points, parts), rows) * rows
+    warps = WARPS[_operand_bytes(layers, encoded)][width]
+    parts = _configurations.splits(sets, points, BACKWARD_POINTS)
+    part_points = triton.cdiv(triton.cdiv(points, parts), BACKWARD_POINTS) * BACKWARD_POINTS
     parts = triton.cdiv(points, part_points)
     with on_device(grad):
         partials = grad.new_empty((sets * parts, size))
@@ -322,7 +323,7 @@ def coord_mlp_backward(grad: Tensor, coordinates: Tensor, weights: Sequence[Tens
             *_rows(weights, vectors, omegas, skips, encoded, precision), sets, points, dimensions,
             int(len(coordinates) > 1), parts, part_points, LAYERS=tuple(tuple(layer) for layer in layers),
             PLACES=tuple(places), SIZE=size, REACHES=tuple(reaches), COORDINATES=needed[0], COLUMNS=tuple(columns),
-            ROWS=rows, WIDTH=width, AXES=triton.next_power_of_2(dimensions), num_warps=warps, num_stages=1,
+            ROWS=BACKWARD_POINTS, WIDTH=width, AXES=triton.next_power_of_2(dimensions), num_warps=warps, num_stages=1,
             enable_fp_fusion=True,
         )  # fmt: skip
         found = [grad.new_empty(0)] * len(given)

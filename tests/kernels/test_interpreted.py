@@ -164,7 +164,7 @@ def _shared(*changes: tuple[int, dict[str, Any]], hidden: int = 1, precision: st
         (siren(2, 20, 64, 2, "float32"), None),
         (siren(2, 20, 64, 4, "bfloat16"), None),
         (siren(2, 20, 128, 1, "float16", 16), None),
-        (siren(2, 20, 32, 3, "float32"), None),
+        (siren(2, 20, 32, 4, "float32"), None),
         (siren(2, 20, 64, 3, "float32"), "there are 3 products of 64 channels; it holds 2 in float32"),
         (siren(2, 20, 16, 6, "bfloat16"), "there are 6 products of 32 channels; it holds 5 in bfloat16"),
         (siren(2, 20, 128, 1, "float32"), "there are 1 products of 128 channels; it holds 0 in float32"),
