@@ -79,6 +79,8 @@ def test_compiles_well(shape: str, kind: str, arch: int) -> None:
     assert launches
     # Only the last level of a rendering is a new kernel.
     for number, launch in enumerate(launches[-1:] if shape.startswith("render") else launches):
+        if launch.name in SUMS and number > 1:
+            continue  # one of like launches, for a gradient each
         name = f"{shape} {launch.name.strip('_')}.{number} {kind} sm_{arch}"
         found, instructions = launch.resources, launch.instructions
         assert found.stack == found.spills == 0, f"{name}: {found}"
