@@ -99,6 +99,8 @@ def derivative(z, ACTIVATION: tl.constexpr):
         slope = 1.0 - t * t
     elif ACTIVATION == "sigmoid":
         slope = _sigmoid(z) * _sigmoid(-z)
+    elif ACTIVATION == "gauss":
+        slope = -z * tl.exp(-0.5 * z * z)
     elif ACTIVATION == "elu":
         slope = tl.exp(tl.minimum(z, 0.0))
     elif ACTIVATION == "selu":

@@ -36,86 +36,99 @@ class Run(NamedTuple):
     input_shift: int
 
 
-_REPEATS, OUTPUTS, _INPUTS, _CHANNELS, _ACTIVATION, _LOW, _SKIP, _WEIGHT = (tl.constexpr(i) for i in range(8))
-_BIAS, _SCALE, _SHIFT, _INPUT_SCALE, _INPUT_SHIFT = (tl.constexpr(i) for i in range(8, 13))
+_REPEATS, OUTPUTS, INPUTS, CHANNELS, ACTIVATION, LOW, SKIP, _WEIGHT = (tl.constexpr(i) for i in range(8))
+BIAS, SCALE, SHIFT, INPUT_SCALE, INPUT_SHIFT = (tl.constexpr(i) for i in range(8, 13))
 
 
 @triton.jit
 def sizes(sets, RUN: tl.constexpr, FIRST: tl.constexpr):
     """The numbers that a layer's weight and its vectors have in their rows."""
-    pitch = RUN[_INPUTS] if FIRST else (RUN[_INPUTS] + 15) // 16 * 16
+    pitch = RUN[INPUTS] if FIRST else (RUN[INPUTS] + 15) // 16 * 16
     weight = (RUN[OUTPUTS] * pitch + 15) // 16 * 16 * (sets if RUN[_WEIGHT] == _OWN else 1)
     outputs = (RUN[OUTPUTS] + 15) // 16 * 16
-    inputs = (RUN[_INPUTS] + 15) // 16 * 16
+    inputs = (RUN[INPUTS] + 15) // 16 * 16
     vectors = sets * 0
     for i in tl.static_range(3):
-        vectors += outputs * (sets if RUN[_BIAS + i] == _OWN else RUN[_BIAS + i])
+        vectors += outputs * (sets if RUN[BIAS + i] == _OWN else RUN[BIAS + i])
     for i in tl.static_range(2):
-        vectors += inputs * (sets if RUN[_INPUT_SCALE + i] == _OWN else RUN[_INPUT_SCALE + i])
+        vectors += inputs * (sets if RUN[INPUT_SCALE + i] == _OWN else RUN[INPUT_SCALE + i])
     return weight, vectors
 
 
 @triton.jit
-def _vector_at(vectors, at, sample, sets, WHICH: tl.constexpr, RUN: tl.constexpr):
+def own_vector(vectors, at, sample, sets, WHICH: tl.constexpr, RUN: tl.constexpr):
     """Where this sample's vector ``WHICH`` of a layer begins, whose vectors begin at ``at``."""
     outputs = (RUN[OUTPUTS] + 15) // 16 * 16
-    inputs = (RUN[_INPUTS] + 15) // 16 * 16
+    inputs = (RUN[INPUTS] + 15) // 16 * 16
     for i in tl.static_range(WHICH):
         extent = outputs if i < 3 else inputs
-        at += extent * (sets if RUN[_BIAS + i] == _OWN else RUN[_BIAS + i])
-    own = sample * (outputs if WHICH < 3 else inputs) if RUN[_BIAS + WHICH] == _OWN else sample * 0
+        at += extent * (sets if RUN[BIAS + i] == _OWN else RUN[BIAS + i])
+    own = sample * (outputs if WHICH < 3 else inputs) if RUN[BIAS + WHICH] == _OWN else sample * 0
     return vectors + at + own
 
 
 @triton.jit
-def _modulated(
+def modulated(
     u, vectors, at, sample, sets, first, channels, WHICH: tl.constexpr, RUN: tl.constexpr, COLUMNS: tl.constexpr
 ):
     """``u·scale + shift`` of channels [first, first + COLUMNS), by the vectors ``WHICH`` and ``WHICH + 1``."""
     c = first + tl.arange(0, COLUMNS)
-    if RUN[_BIAS + WHICH] != 0:
-        scale = tl.load(_vector_at(vectors, at, sample, sets, WHICH, RUN) + c, mask=c < channels, other=0.0)
+    if RUN[BIAS + WHICH] != 0:
+        scale = tl.load(own_vector(vectors, at, sample, sets, WHICH, RUN) + c, mask=c < channels, other=0.0)
         u = u * scale[None, :]
-    if RUN[_BIAS + WHICH + 1] != 0:
-        shift = tl.load(_vector_at(vectors, at, sample, sets, WHICH + 1, RUN) + c, mask=c < channels, other=0.0)
+    if RUN[BIAS + WHICH + 1] != 0:
+        shift = tl.load(own_vector(vectors, at, sample, sets, WHICH + 1, RUN) + c, mask=c < channels, other=0.0)
         u = u + shift[None, :]
     return u
 
 
 @triton.jit
-def _coordinate(x, exists, d, vectors, at, sample, sets, channel, RUN: tl.constexpr):
+def coordinate(x, exists, d, vectors, at, sample, sets, channel, RUN: tl.constexpr):
     """Coordinate d of the tile's points, as the layer's input number ``channel``."""
     u = tl.load(x + d, mask=exists, other=0.0)
-    if RUN[_INPUT_SCALE] != 0:
-        u = u * tl.load(_vector_at(vectors, at, sample, sets, 3, RUN) + channel)
-    if RUN[_INPUT_SHIFT] != 0:
-        u = u + tl.load(_vector_at(vectors, at, sample, sets, 4, RUN) + channel)
+    if RUN[INPUT_SCALE] != 0:
+        u = u * tl.load(own_vector(vectors, at, sample, sets, 3, RUN) + channel)
+    if RUN[INPUT_SHIFT] != 0:
+        u = u + tl.load(own_vector(vectors, at, sample, sets, 4, RUN) + channel)
     return u
 
 
 @triton.jit
-def _add_coordinates(
+def add_coordinates(
     z, x, exists, dimensions, weight, pitch, vectors, at, sample, sets, first, RUN: tl.constexpr, COLUMNS: tl.constexpr
 ):
     """z + Σ_d u_d·weight[o, channels + d] for outputs [first, first + COLUMNS), u the modulated coordinates."""
     o = first + tl.arange(0, COLUMNS)
     for d in range(dimensions):
-        channel = RUN[_CHANNELS] + d
-        u = _coordinate(x, exists, d, vectors, at, sample, sets, channel, RUN)
+        channel = RUN[CHANNELS] + d
+        u = coordinate(x, exists, d, vectors, at, sample, sets, channel, RUN)
         w = tl.load(weight + o.to(tl.int64) * pitch + channel, mask=o < RUN[OUTPUTS], other=0.0)
         z = tl.fma(u[:, None] + tl.zeros_like(z), w[None, :] + tl.zeros_like(z), z)
     return z
 
 
 @triton.jit
+def biased(z, vectors, at, sample, sets, first, RUN: tl.constexpr, COLUMNS: tl.constexpr):
+    """z + b of outputs [first, first + COLUMNS)."""
+    if RUN[BIAS] != 0:
+        o = first + tl.arange(0, COLUMNS)
+        bias = tl.load(own_vector(vectors, at, sample, sets, 0, RUN) + o, mask=o < RUN[OUTPUTS], other=0.0)
+        z += bias[None, :]
+    return z
+
+
+@triton.jit
 def _finished(z, vectors, at, sample, sets, first, RUN: tl.constexpr, COLUMNS: tl.constexpr):
     """act(γ∘(z + b) + β) of outputs [first, first + COLUMNS)."""
-    if RUN[_BIAS] != 0:
-        o = first + tl.arange(0, COLUMNS)
-        bias = tl.load(_vector_at(vectors, at, sample, sets, 0, RUN) + o, mask=o < RUN[OUTPUTS], other=0.0)
-        z += bias[None, :]
-    z = _modulated(z, vectors, at, sample, sets, first, RUN[OUTPUTS], 1, RUN, COLUMNS)
-    return activated(z, RUN[_ACTIVATION])
+    z = biased(z, vectors, at, sample, sets, first, RUN, COLUMNS)
+    z = modulated(z, vectors, at, sample, sets, first, RUN[OUTPUTS], 1, RUN, COLUMNS)
+    return activated(z, RUN[ACTIVATION])
+
+
+@triton.jit
+def first_weight(wide, sample, RUN: tl.constexpr):
+    own = sample * ((RUN[OUTPUTS] * RUN[INPUTS] + 15) // 16 * 16) if RUN[_WEIGHT] == _OWN else sample * 0
+    return wide + own
 
 
 @triton.jit
@@ -124,16 +137,16 @@ def of_coordinates(
     RUN: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """Outputs [first, first + COLUMNS) of the first layer."""
-    own = sample * ((RUN[OUTPUTS] * RUN[_INPUTS] + 15) // 16 * 16) if RUN[_WEIGHT] == _OWN else sample * 0
+    weight = first_weight(wide, sample, RUN)
     z = tl.zeros((ROWS, COLUMNS), tl.float32)
-    z = _add_coordinates(
-        z, x, exists, dimensions, wide + own, RUN[_INPUTS], vectors, sample * 0, sample, sets, first, RUN, COLUMNS
+    z = add_coordinates(
+        z, x, exists, dimensions, weight, RUN[INPUTS], vectors, sample * 0, sample, sets, first, RUN, COLUMNS
     )
     return _finished(z, vectors, sample * 0, sample, sets, first, RUN, COLUMNS)
 
 
 @triton.jit
-def _add_product(z, u, weight, pitch, first_input, last_input, first, RUN: tl.constexpr, PART: tl.constexpr):
+def add_product(z, u, weight, pitch, first_input, last_input, first, RUN: tl.constexpr, PART: tl.constexpr):
     """z + u·Wᵀ: inputs [first_input, …), fewer than ``last_input``, and outputs [first, first + PART)."""
     k = first_input + tl.arange(0, PART)
     o = first + tl.arange(0, PART)
@@ -147,11 +160,11 @@ def _add_products(
     z0, z1, z2, z3, u, weight, pitch, first_input, last_input,
     RUN: tl.constexpr, PARTS: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
-    z0 = _add_product(z0, u, weight, pitch, first_input, last_input, 0, RUN, PART)
+    z0 = add_product(z0, u, weight, pitch, first_input, last_input, 0, RUN, PART)
     if PARTS == 4:
-        z1 = _add_product(z1, u, weight, pitch, first_input, last_input, PART, RUN, PART)
-        z2 = _add_product(z2, u, weight, pitch, first_input, last_input, 2 * PART, RUN, PART)
-        z3 = _add_product(z3, u, weight, pitch, first_input, last_input, 3 * PART, RUN, PART)
+        z1 = add_product(z1, u, weight, pitch, first_input, last_input, PART, RUN, PART)
+        z2 = add_product(z2, u, weight, pitch, first_input, last_input, 2 * PART, RUN, PART)
+        z3 = add_product(z3, u, weight, pitch, first_input, last_input, 3 * PART, RUN, PART)
     return z0, z1, z2, z3
 
 
@@ -162,42 +175,42 @@ def _sums(
     PARTS: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
     """W·(s∘u + t) in parts."""
-    pitch: tl.constexpr = (RUN[_INPUTS] + 15) // 16 * 16
-    channels: tl.constexpr = RUN[_CHANNELS]
+    pitch: tl.constexpr = (RUN[INPUTS] + 15) // 16 * 16
+    channels: tl.constexpr = RUN[CHANNELS]
     z0 = tl.zeros((ROWS, PART), tl.float32)
     z1, z2, z3 = z0, z0, z0
-    u = _modulated(h0, vectors, at, sample, sets, 0, channels, 3, RUN, PART)
+    u = modulated(h0, vectors, at, sample, sets, 0, channels, 3, RUN, PART)
     z0, z1, z2, z3 = _add_products(z0, z1, z2, z3, u, weight, pitch, 0, channels, RUN, PARTS, PART)
     if PARTS == 4:
-        u = _modulated(h1, vectors, at, sample, sets, PART, channels, 3, RUN, PART)
+        u = modulated(h1, vectors, at, sample, sets, PART, channels, 3, RUN, PART)
         z0, z1, z2, z3 = _add_products(z0, z1, z2, z3, u, weight, pitch, PART, channels, RUN, PARTS, PART)
-        u = _modulated(h2, vectors, at, sample, sets, 2 * PART, channels, 3, RUN, PART)
+        u = modulated(h2, vectors, at, sample, sets, 2 * PART, channels, 3, RUN, PART)
         z0, z1, z2, z3 = _add_products(z0, z1, z2, z3, u, weight, pitch, 2 * PART, channels, RUN, PARTS, PART)
-        u = _modulated(h3, vectors, at, sample, sets, 3 * PART, channels, 3, RUN, PART)
+        u = modulated(h3, vectors, at, sample, sets, 3 * PART, channels, 3, RUN, PART)
         z0, z1, z2, z3 = _add_products(z0, z1, z2, z3, u, weight, pitch, 3 * PART, channels, RUN, PARTS, PART)
-    if RUN[_SKIP] and ENCODED:
+    if RUN[SKIP] and ENCODED:
         for first in range(0, FIRST[OUTPUTS], PART):
             u = of_coordinates(x, exists, dimensions, wide, vectors, sample, sets, first, FIRST, ROWS, PART)
-            u = _modulated(u, vectors, at, sample, sets, channels + first, RUN[_INPUTS], 3, RUN, PART)
+            u = modulated(u, vectors, at, sample, sets, channels + first, RUN[INPUTS], 3, RUN, PART)
             z0, z1, z2, z3 = _add_products(
-                z0, z1, z2, z3, u, weight, pitch, channels + first, RUN[_INPUTS], RUN, PARTS, PART
+                z0, z1, z2, z3, u, weight, pitch, channels + first, RUN[INPUTS], RUN, PARTS, PART
             )
-    elif RUN[_SKIP]:
-        z0 = _add_coordinates(z0, x, exists, dimensions, weight, pitch, vectors, at, sample, sets, 0, RUN, PART)
+    elif RUN[SKIP]:
+        z0 = add_coordinates(z0, x, exists, dimensions, weight, pitch, vectors, at, sample, sets, 0, RUN, PART)
         if PARTS == 4:
-            z1 = _add_coordinates(z1, x, exists, dimensions, weight, pitch, vectors, at, sample, sets, PART, RUN, PART)
-            z2 = _add_coordinates(
+            z1 = add_coordinates(z1, x, exists, dimensions, weight, pitch, vectors, at, sample, sets, PART, RUN, PART)
+            z2 = add_coordinates(
                 z2, x, exists, dimensions, weight, pitch, vectors, at, sample, sets, 2 * PART, RUN, PART
             )
-            z3 = _add_coordinates(
+            z3 = add_coordinates(
                 z3, x, exists, dimensions, weight, pitch, vectors, at, sample, sets, 3 * PART, RUN, PART
             )
     return z0, z1, z2, z3
 
 
 @triton.jit
-def _own_weight(row, sample, RUN: tl.constexpr):
-    return row + sample * (RUN[OUTPUTS] * ((RUN[_INPUTS] + 15) // 16 * 16)) if RUN[_WEIGHT] == _OWN else row
+def own_weight(row, sample, RUN: tl.constexpr):
+    return row + sample * (RUN[OUTPUTS] * ((RUN[INPUTS] + 15) // 16 * 16)) if RUN[_WEIGHT] == _OWN else row
 
 
 @triton.jit
@@ -208,7 +221,7 @@ def through(
 ):  # fmt: skip
     """The tile after a run of layers, and where those of the next run begin."""
     weight_size, vector_size = sizes(sets, RUN, False)
-    row = _own_weight(low + low_at if RUN[_LOW] else wide + wide_at, sample, RUN)
+    row = own_weight(low + low_at if RUN[LOW] else wide + wide_at, sample, RUN)
     for layer in tl.range(RUN[_REPEATS], num_stages=1):
         at = vector_at + layer * vector_size
         z0, z1, z2, z3 = _sums(
@@ -222,7 +235,7 @@ def through(
             h3 = _finished(z3, vectors, at, sample, sets, 3 * PART, RUN, PART)
         else:
             h1, h2, h3 = h0, h0, h0
-    if RUN[_LOW]:
+    if RUN[LOW]:
         low_at += weight_size * RUN[_REPEATS]
     else:
         wide_at += weight_size * RUN[_REPEATS]
@@ -233,9 +246,9 @@ def through(
 def _few_sums(h, weight, vectors, at, sample, sets, o, first, RUN: tl.constexpr, COLUMNS: tl.constexpr):
     """Σ_c W[o, c]·(s∘h + t)_c over channels [first, first + COLUMNS)."""
     c = first + tl.arange(0, COLUMNS)
-    u = _modulated(h, vectors, at, sample, sets, first, RUN[_CHANNELS], 3, RUN, COLUMNS)
-    pitch = (RUN[_INPUTS] + 15) // 16 * 16
-    w = tl.load(weight + o * pitch + c, mask=c < RUN[_CHANNELS], other=0.0)
+    u = modulated(h, vectors, at, sample, sets, first, RUN[CHANNELS], 3, RUN, COLUMNS)
+    pitch = (RUN[INPUTS] + 15) // 16 * 16
+    w = tl.load(weight + o * pitch + c, mask=c < RUN[CHANNELS], other=0.0)
     return tl.sum(u * w[None, :], 1)
 
 
@@ -245,26 +258,26 @@ def store_few(
     RUN: tl.constexpr, PARTS: tl.constexpr, PART: tl.constexpr,
 ):  # fmt: skip
     """The last layer, an output at a time."""
-    weight = _own_weight(weight, sample, RUN)
-    pitch: tl.constexpr = (RUN[_INPUTS] + 15) // 16 * 16
+    weight = own_weight(weight, sample, RUN)
+    pitch: tl.constexpr = (RUN[INPUTS] + 15) // 16 * 16
     for o in range(RUN[OUTPUTS]):
         z = _few_sums(h0, weight, vectors, at, sample, sets, o, 0, RUN, PART)
         if PARTS == 4:
             z += _few_sums(h1, weight, vectors, at, sample, sets, o, PART, RUN, PART)
             z += _few_sums(h2, weight, vectors, at, sample, sets, o, 2 * PART, RUN, PART)
             z += _few_sums(h3, weight, vectors, at, sample, sets, o, 3 * PART, RUN, PART)
-        if RUN[_SKIP]:
+        if RUN[SKIP]:
             for d in range(dimensions):
-                channel = RUN[_CHANNELS] + d
-                u = _coordinate(x, exists, d, vectors, at, sample, sets, channel, RUN)
+                channel = RUN[CHANNELS] + d
+                u = coordinate(x, exists, d, vectors, at, sample, sets, channel, RUN)
                 z += u * tl.load(weight + o * pitch + channel)
-        if RUN[_BIAS] != 0:
-            z += tl.load(_vector_at(vectors, at, sample, sets, 0, RUN) + o)
-        if RUN[_SCALE] != 0:
-            z *= tl.load(_vector_at(vectors, at, sample, sets, 1, RUN) + o)
-        if RUN[_SHIFT] != 0:
-            z += tl.load(_vector_at(vectors, at, sample, sets, 2, RUN) + o)
-        tl.store(out + o, activated(z, RUN[_ACTIVATION]), mask=exists)
+        if RUN[BIAS] != 0:
+            z += tl.load(own_vector(vectors, at, sample, sets, 0, RUN) + o)
+        if RUN[SCALE] != 0:
+            z *= tl.load(own_vector(vectors, at, sample, sets, 1, RUN) + o)
+        if RUN[SHIFT] != 0:
+            z += tl.load(own_vector(vectors, at, sample, sets, 2, RUN) + o)
+        tl.store(out + o, activated(z, RUN[ACTIVATION]), mask=exists)
 
 
 @triton.jit

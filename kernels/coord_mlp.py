@@ -20,6 +20,7 @@ from torch import Tensor
 
 from digan_fast.kernels import _configurations
 from digan_fast.kernels._launch import on_device
+from digan_fast.kernels._mlp_backward import UNWANTED, add_rows, differentiate
 from digan_fast.kernels._mlp_layers import (
     ABSENT,
     OUTPUTS,
@@ -44,6 +45,16 @@ OLDEST = (3, 9)
 # Outputs of a last layer that are sums over a tile's channels; more are products.
 FEW = 16
 ALIGNMENT = 16
+# Backward, the points of a tile; by the bytes of operands and the channels of a tile, its warps and the most products,
+# whose sums of gradients are in registers; and the most dimensions.  More of any of them spill.
+BACKWARD_POINTS = 16
+WARPS = {4: {32: 8, 64: 8, 128: 8}, 2: {32: 4, 64: 8, 128: 8}}
+MOST_PRODUCTS = {4: {32: 4, 64: 2, 128: 0}, 2: {32: 5, 64: 4, 128: 1}}
+MOST_DIMENSIONS = 16
+# The lists whose gradients are ω times the sums: weights, biases, shifts.
+TIMES_OMEGA = (0, 1, 3)
+# Of the tile that adds rows of partial sums: the most rows, the least columns, and numbers.
+ADDED_ROWS, ADDED_COLUMNS, ADDED = 32, 128, 4096
 
 
 @triton.jit
@@ -93,23 +104,30 @@ def _aligned(extent: int) -> int:
     return -(-extent // ALIGNMENT) * ALIGNMENT
 
 
-def _runs(
+def _layers(
     weights: Sequence[Tensor],
     vectors: Sequence[Sequence[Tensor | None]],
     activations: Sequence[str],
     skips: Sequence[bool],
     encoded: bool,
     precision: str,
-) -> tuple[Run, ...]:
-    """The layers; the first and the last are runs of their own."""
-    runs: list[Run] = []
+) -> list[Run]:
+    """A run of one for each layer."""
+    layers: list[Run] = []
     types = reference.operand_types(skips, encoded, precision)
     for i, (weight, activation, skip) in enumerate(zip(weights, activations, skips, strict=True)):
         outputs, inputs = weight.shape[1:]
         kinds = (_kind(weight), *(_kind(group[i]) for group in vectors))
-        channels = runs[-1].outputs if i else 0
-        run = Run(1, outputs, inputs, channels, activation, types[i] is not None, skip, *kinds)
-        if 1 < i < len(weights) - 1 and runs[-1]._replace(repeats=1) == run:
+        channels = layers[-1].outputs if i else 0
+        layers.append(Run(1, outputs, inputs, channels, activation, types[i] is not None, skip, *kinds))
+    return layers
+
+
+def _runs(layers: Sequence[Run]) -> tuple[Run, ...]:
+    """Like layers in succession as one; the first and the last are runs of their own."""
+    runs: list[Run] = []
+    for i, run in enumerate(layers):
+        if 1 < i < len(layers) - 1 and runs[-1]._replace(repeats=1) == run:
             run = run._replace(repeats=runs.pop().repeats + 1)
         runs.append(run)
     return tuple(runs)
@@ -141,7 +159,7 @@ def why_not(weights: Sequence[Tensor], *rest: Any) -> str | None:
     if VERSION < OLDEST:
         return f"Triton {triton.__version__} does not compile its constants; it needs 3.9"
     *vectors, activations, _omegas, skips, encoded, precision = rest
-    runs = _runs(weights, vectors, activations, skips, encoded, precision)
+    runs = _runs(_layers(weights, vectors, activations, skips, encoded, precision))
     most = WIDEST[_operand_bytes(runs, encoded)]
     if (width := _width(runs, encoded)) <= most:
         return None
@@ -190,6 +208,32 @@ def _vectors(groups: Sequence[Sequence[Tensor | None]], omegas: Sequence[float])
     return row
 
 
+def _rows(
+    weights: Sequence[Tensor],
+    vectors: Sequence[Sequence[Tensor | None]],
+    omegas: Sequence[float],
+    skips: Sequence[bool],
+    encoded: bool,
+    precision: str,
+) -> list[Tensor | None]:
+    """What kernels read: the weights of products in float32, those of products in lower precision, and the vectors."""
+    types = reference.operand_types(skips, encoded, precision)
+    dtype = next((each for each in types if each is not None), torch.float32)
+    pitches = [weights[0].shape[2], *(_aligned(weight.shape[2]) for weight in weights[1:])]
+    rows = []
+    for low in (False, True):
+        chosen = [i for i, each in enumerate(types) if (each is not None) == low]
+        rows.append(
+            _row(
+                [weights[i] for i in chosen],
+                [omegas[i] for i in chosen],
+                [pitches[i] for i in chosen],
+                dtype if low else torch.float32,
+            )
+        )
+    return [*rows, _vectors(vectors, omegas)]
+
+
 def coord_mlp(coordinates: Tensor, weights: Sequence[Tensor], *rest: Any) -> Tensor:
     *vectors, activations, omegas, skips, encoded, precision = rest
     tensors = [coordinates, *weights, *(each for group in vectors for each in group)]
@@ -197,29 +241,112 @@ def coord_mlp(coordinates: Tensor, weights: Sequence[Tensor], *rest: Any) -> Ten
     shape = (batch, points, weights[-1].shape[1])
     if 0 in shape or any(weight.numel() == 0 for weight in weights):
         return reference.coord_mlp(coordinates, weights, *rest)
-    runs = _runs(weights, vectors, activations, skips, encoded, precision)
-    types = reference.operand_types(skips, encoded, precision)
-    dtype = next((each for each in types if each is not None), torch.float32)
+    runs = _runs(_layers(weights, vectors, activations, skips, encoded, precision))
     with on_device(coordinates):
         coordinates = coordinates.contiguous()
-        pitches = [weights[0].shape[2], *(_aligned(weight.shape[2]) for weight in weights[1:])]
-        rows = []
-        for low in (False, True):
-            chosen = [i for i, each in enumerate(types) if (each is not None) == low]
-            rows.append(
-                _row(
-                    [weights[i] for i in chosen],
-                    [omegas[i] for i in chosen],
-                    [pitches[i] for i in chosen],
-                    dtype if low else torch.float32,
-                )
-            )
+        rows = _rows(weights, vectors, omegas, skips, encoded, precision)
         out = coordinates.new_empty(shape)
         tile, width = _tile(runs, encoded, points), _width(runs, encoded)
         _forward[(triton.cdiv(points, tile.rows) * batch,)](
-            out, coordinates, *rows, _vectors(vectors, omegas), batch, points, dimensions, int(len(coordinates) > 1),
+            out, coordinates, *rows, batch, points, dimensions, int(len(coordinates) > 1),
             RUNS=tuple(tuple(run) for run in runs), ENCODED=encoded, NARROW=_has_few(runs, encoded),
             TILE_ROWS=tile.rows, PARTS=width // tile.depth, PART=tile.depth,
             num_warps=tile.warps, num_stages=tile.stages, enable_fp_fusion=True,
         )  # fmt: skip
+    return out
+
+
+def _backward_width(layers: Sequence[Run], encoded: bool) -> int:
+    return max(min(WARPS[4]), _width(layers, encoded))
+
+
+def why_not_backward(weights: Sequence[Tensor], *rest: Any) -> str | None:
+    """Why a network's backward does not fit into one kernel; the arguments are those of the op without coordinates."""
+    if (reason := why_not(weights, *rest)) is not None:
+        return reason
+    *vectors, activations, _omegas, skips, encoded, precision = rest
+    if encoded and any(skips):
+        return "a layer reads encoded coordinates again"
+    layers = _layers(weights, vectors, activations, skips, encoded, precision)
+    if (dimensions := layers[0].inputs) > MOST_DIMENSIONS:
+        return f"coordinates have {dimensions} dimensions; it holds {MOST_DIMENSIONS}"
+    width, most = _backward_width(layers, encoded), MOST_PRODUCTS[_operand_bytes(layers, encoded)]
+    if width not in most:
+        return f"a tile is {width} channels wide; it holds {max(most)}"
+    products = len(_products(layers, encoded))
+    extra = (any(layer.scale for layer in layers), any(layer.input_scale or layer.input_shift for layer in layers),
+             any(skips))  # fmt: skip
+    if (holds := most[width] // (1 + sum(extra))) >= products:
+        return None
+    modulated = " with these scales, modulated inputs or skips" if any(extra) else ""
+    return f"there are {products} products of {width} channels; it holds {holds} in {precision}{modulated}"
+
+
+def _wanted(layers: int, given: Sequence[Tensor | None], needed: Sequence[bool]) -> tuple[list[tuple[int, ...]], int]:
+    """For each layer the places of its gradients in a row of sums, and the row's extent."""
+    places, size = [], 0
+    for i in range(layers):
+        of_layer = []
+        for group in range(reference.LISTS):
+            place = 1 + group * layers + i
+            tensor = given[place] if needed[place] else None
+            of_layer.append(UNWANTED if tensor is None else size)
+            size += 0 if tensor is None else _aligned(tensor[0].numel())
+        places.append(tuple(of_layer))
+    return places, size
+
+
+def coord_mlp_backward(grad: Tensor, coordinates: Tensor, weights: Sequence[Tensor], *rest: Any) -> list[Tensor]:
+    *vectors, activations, omegas, skips, encoded, precision, needed = rest
+    if grad.numel() == 0 or any(weight.numel() == 0 for weight in weights):
+        return reference.coord_mlp_backward(grad, coordinates, weights, *rest)
+    given = [coordinates, *weights, *(each for group in vectors for each in group)]
+    sets, points, dimensions = len(grad), *coordinates.shape[1:]
+    layers = _layers(weights, vectors, activations, skips, encoded, precision)
+    places, size = _wanted(len(layers), given, needed)
+    reaches = [needed[0]]
+    for of_layer in places:
+        reaches.append(reaches[-1] or any(place != UNWANTED for place in of_layer))
+    width = _backward_width(layers, encoded)
+    columns = [width] * len(layers)
+    if _has_few(layers, encoded):
+        columns[-1] = triton.next_power_of_2(layers[-1].outputs)
+    warps = WARPS[_operand_bytes(layers, encoded)][width]
+    parts = _configurations.splits(sets, points, BACKWARD_POINTS)
+    part_points = triton.cdiv(triton.cdiv(points, parts), BACKWARD_POINTS) * BACKWARD_POINTS
+    parts = triton.cdiv(points, part_points)
+    with on_device(grad):
+        partials = grad.new_empty((sets * parts, size))
+        dcoordinates = grad.new_empty((sets, points, dimensions)) if needed[0] else None
+        differentiate[(sets * parts,)](
+            partials, dcoordinates, grad.contiguous(), coordinates.contiguous(),
+            *_rows(weights, vectors, omegas, skips, encoded, precision), sets, points, dimensions,
+            int(len(coordinates) > 1), parts, part_points, LAYERS=tuple(tuple(layer) for layer in layers),
+            PLACES=tuple(places), SIZE=size, REACHES=tuple(reaches), COORDINATES=needed[0], COLUMNS=tuple(columns),
+            ROWS=BACKWARD_POINTS, WIDTH=width, AXES=triton.next_power_of_2(dimensions), num_warps=warps, num_stages=1,
+            enable_fp_fusion=True,
+        )  # fmt: skip
+        found = [grad.new_empty(0)] * len(given)
+        if dcoordinates is not None:
+            found[0] = reference.summed(dcoordinates, coordinates)
+        for i, of_layer in enumerate(places):
+            for group, first in enumerate(of_layer):
+                place = 1 + group * len(layers) + i
+                if first != UNWANTED:
+                    factor = omegas[i] if group in TIMES_OMEGA else 1.0
+                    found[place] = _added(partials, given[place], first, factor)
+    return found
+
+
+def _added(partials: Tensor, like: Tensor, first: int, factor: float) -> Tensor:
+    """The sum over the rows of partial sums of each set of ``like``."""
+    out = torch.empty_like(like, memory_format=torch.contiguous_format)
+    groups, count = len(like), like[0].numel()
+    rows = len(partials) // groups
+    tall = min(ADDED_ROWS, triton.next_power_of_2(rows))
+    across = min(ADDED // tall, max(ADDED_COLUMNS, triton.next_power_of_2(count)))
+    add_rows[(triton.cdiv(count, across) * groups,)](
+        out, partials, rows, partials.shape[1], first, count, factor, ROWS=tall, COLUMNS=across,
+        num_warps=min(4, tall * across // ADDED_COLUMNS), enable_fp_fusion=True,
+    )  # fmt: skip
     return out

@@ -20,7 +20,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.coordinate_mlps import Layers, ours, siren, written
+from bench.coordinate_mlps import Layers, Shape, ours, written
 from bench.gpu.device import captured, interleaved, multiplying
 from bench.gpu.rates import measured
 from bench.gpu.record import Record, opened
@@ -35,13 +35,17 @@ BOUNDS = {"float32": 1e-3, "tf32": 3e-2, "bfloat16": 5e-2}
 
 @dataclass(frozen=True)
 class Op:
-    """A call as a function of its tensors; FLOP of its products, forward; the tensors ``wide`` stay float32."""
+    """A call as a function of its tensors; FLOP of its products, forward; the tensors ``wide`` stay float32.
+
+    ``triton``: of a coordinate MLP, whether Triton's kernels fit in both directions and are timed by name too.
+    """
 
     run: Callable[..., Tensor]
     tensors: Callable[[], Sequence[Tensor]]
     flops: float = 0.0
     wide: tuple[int, ...] = ()
     precisions: tuple[str, ...] = PRECISIONS
+    triton: bool = False
 
 
 def layer(rows: int, outputs: int, inputs: int) -> Op:
@@ -93,20 +97,21 @@ def of_discriminators(name: str, dry: bool) -> Op:
     return Op(filtered, lambda: tensors()[:1], precisions=("float32", "bfloat16"))
 
 
-def coord_mlp(sets: int, points: int, width: int, precision: str = "float32") -> Op:
+def coord_mlp(shape: Shape, precision: str = "float32", triton: bool = False) -> Op:
     """A SIREN; lower precisions are the op's own, of float32 tensors."""
 
     def tensors() -> Sequence[Tensor]:
-        return [torch.rand(points, 2) * 2 - 1, *(each for pair in siren(sets, width, 3) for each in pair)]
+        points, layers = shape.tensors()
+        return [points, *(each for pair in layers for each in pair)]
 
     def run(points: Tensor, *flat: Tensor) -> Tensor:
         layers: Layers = list(zip(flat[::2], flat[1::2], strict=True))
         return ours(points, layers, precision)
 
-    flops = 2.0 * points * sets * (2 * width + 3 * width + 2 * width**2)
     if precision == "float32":
-        return Op(run, tensors, flops, precisions=("float32", "tf32"))
-    return Op(run, tensors, flops, tuple(range(len(tensors()))), (precision,))
+        return Op(run, tensors, shape.flops, precisions=("float32", "tf32"), triton=triton)
+    wide = tuple(range(1 + 2 * (shape.hidden + 1)))
+    return Op(run, tensors, shape.flops, wide, (precision,), triton)
 
 
 def ops(dry: bool) -> dict[str, Op]:
@@ -117,9 +122,10 @@ def ops(dry: bool) -> dict[str, Op]:
             "fmm_weights": factors(2, 8, 8, 2),
             "bias_act": of_discriminators("bias_act", dry),
             "upfirdn2d": of_discriminators("upfirdn2d", dry),
-            "coord_mlp": coord_mlp(2, 64, 8),
-            "coord_mlp of float32 tensors": coord_mlp(2, 64, 8, "bfloat16"),
+            "coord_mlp": coord_mlp(Shape(2, 64, 2, 8, 3)),
+            "coord_mlp of float32 tensors": coord_mlp(Shape(2, 64, 2, 8, 3), "bfloat16"),
         }
+    wide, narrow = Shape(64, 16_384, 2, 256, 3), Shape(4096, 1024, 4, 64, 2)
     return {
         "linear_act 256 → 256, 16 frames of 128²": layer(16 * 128**2, 256, 256),
         "linear_act 512 → 512, 16 frames of 64²": layer(16 * 64**2, 512, 512),
@@ -128,9 +134,12 @@ def ops(dry: bool) -> dict[str, Op]:
         "bias_act, the discriminators' largest": of_discriminators("bias_act", dry),
         "upfirdn2d, the discriminators' largest": of_discriminators("upfirdn2d", dry),
         # In float32 a kernel of its own holds 128 channels, with operands in bfloat16 256.
-        "coord_mlp, SIREN 3 × 128, 64 sets × 16,384 points": coord_mlp(64, 16_384, 128),
-        "coord_mlp, SIREN 3 × 256, 64 sets × 16,384 points": coord_mlp(64, 16_384, 256),
-        "coord_mlp of float32 tensors, SIREN 3 × 256, 64 sets × 16,384 points": coord_mlp(64, 16_384, 256, "bfloat16"),
+        "coord_mlp, SIREN 3 × 128, 64 sets × 16,384 points": coord_mlp(Shape(64, 16_384, 2, 128, 3)),
+        "coord_mlp, SIREN 3 × 256, 64 sets × 16,384 points": coord_mlp(wide),
+        "coord_mlp of float32 tensors, SIREN 3 × 256, 64 sets × 16,384 points": coord_mlp(wide, "bfloat16"),
+        # The kernels that hold gradients' sums in registers.
+        "coord_mlp, SIREN 2 × 64, 4,096 sets × 1,024 points": coord_mlp(narrow, triton=True),
+        "coord_mlp of float32 tensors, SIREN 2 × 64, 4,096 sets × 1,024 points": coord_mlp(narrow, "bfloat16", True),
     }
 
 
@@ -157,6 +166,8 @@ def steps_of(record: Record, op: Op, tensors: Sequence[Tensor], grad: Tensor) ->
         "reference": partial(step, op.run, "reference"),
         "default": partial(step, op.run),
     }
+    if op.triton:
+        steps["triton"] = partial(step, op.run, "triton")
     if not record.dry:
         compiled = torch.compile(written)
 
@@ -174,7 +185,8 @@ def measure(record: Record, name: str, op: Op, precision: str, rates: dict[str, 
     tensors = [
         each.to(record.device, torch.float32 if place in op.wide else dtype) for place, each in enumerate(op.tensors())
     ]
-    backends = ("native",) if record.dry else ("default",) if name.startswith("coord_mlp") else ("cuda", "triton")
+    of_mlps = ("default", "triton") if op.triton else ("default",)
+    backends = ("native",) if record.dry else of_mlps if name.startswith("coord_mlp") else ("cuda", "triton")
     forward: dict[str, Callable[[], Any]] = {}
     backward: dict[str, Callable[[], Any]] = {}
     with use_backend("reference"), multiplying("float32"):

@@ -1,7 +1,7 @@
 """``digan_fast::coord_mlp``: coordinate MLPs whose activations are never stored, forward or backward.
 
-The arguments, shapes and formula are those of :mod:`digan_fast.reference.coord_mlp`.  On a CPU, and in CUDA C++, the
-backward computes a strip or a tile of points again; calls with gradients that it does not take are chains of
+The arguments, shapes and formula are those of :mod:`digan_fast.reference.coord_mlp`.  The backward computes a strip of
+points (on a CPU) or a tile (CUDA C++, Triton) again; calls with gradients that it does not take are chains of
 ``linear_act`` on a GPU, and those without, if no kernel takes them, the formula layer by layer.
 """
 
@@ -247,6 +247,15 @@ def _why_not_triton(coordinates: Tensor, *rest: Any) -> str | None:
     return kernels.why_not(*rest)
 
 
+def _why_not_triton_backward(grad: Tensor, coordinates: Tensor, *rest: Any) -> str | None:
+    reason = why_not("coord_mlp", "triton", "linear", grad=grad) or _why_not("triton", coordinates, *rest[:-1])
+    if reason is not None:
+        return reason
+    from digan_fast.kernels import coord_mlp as kernels
+
+    return kernels.why_not_backward(*rest[:-1])
+
+
 def _why_not_native_backward(grad: Tensor, *rest: Any) -> str | None:
     return _why_not_native(*rest[:-1]) or why_not("coord_mlp", "native", "linear", grad=grad)
 
@@ -256,6 +265,7 @@ dispatch.register("coord_mlp", "cuda", _cuda, _why_not_cuda)
 dispatch.register("coord_mlp", "triton", lazily("coord_mlp"), _why_not_triton)
 dispatch.register("coord_mlp_backward", "native", _native_backward, _why_not_native_backward)
 dispatch.register("coord_mlp_backward", "cuda", _cuda_backward, _why_not_cuda_backward)
+dispatch.register("coord_mlp_backward", "triton", lazily("coord_mlp_backward"), _why_not_triton_backward)
 
 
 def _recomposed(*args: Any) -> list[Tensor]:
@@ -309,7 +319,8 @@ def _recomputes(coordinates: Tensor, *rest: Any) -> bool:
     if torch.compiler.is_compiling():
         return False
     # The gradient by the output has the type and the device of the coordinates.
-    return dispatch.runs("coord_mlp_backward", "cuda", coordinates, coordinates, *rest, [])
+    given = coordinates, coordinates, *rest, []
+    return any(dispatch.runs("coord_mlp_backward", backend, *given) for backend in ("cuda", "triton"))
 
 
 def _layer(u: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:

@@ -339,6 +339,17 @@ def _real_mlp(width: int) -> Callable[[torch.dtype], list[tuple[str, list[Any]]]
     return make
 
 
+def _real_gradients(dtype: torch.dtype) -> list[tuple[str, list[Any]]]:
+    """A hypernetwork's 2 × 64 SIRENs in four dimensions, 256 of them: their weights' and biases' gradients."""
+    from mlps import gradient_arguments, siren
+
+    points, *rest = siren(256, 1024, 64, 1, str(dtype).removeprefix("torch."), 4)
+    _grad, *args, needed = gradient_arguments([points[:, :1], *rest])
+    rest[1] = [bias.repeat(256, 1) for bias in rest[1]]
+    args = [points.repeat(256, 1, 1), *rest]
+    return [("coord_mlp_backward", [torch.empty(256, 1024, 3), *args, [False, *needed[1:]]])]
+
+
 REAL = {
     "linear 16384x256x256": _real_linear(16384, 256, "lrelu"),
     "linear 16384x3x256": _real_linear(16384, 3, "linear"),
@@ -349,6 +360,7 @@ REAL = {
     "filter down": _real_filter(1, 2, torch.contiguous_format),
     "filter up channels last": _real_filter(2, 1, torch.channels_last),
     "render 128x128": _real_render,
+    "mlp 64": _real_gradients,
     "mlp 128": _real_mlp(128),
     "mlp 256": _real_mlp(256),
     "bias channels last": _real_bias((4, 64, 32, 32), torch.channels_last),

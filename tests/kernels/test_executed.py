@@ -9,7 +9,7 @@ import torch
 from cases import CASES, DTYPES, REAL, Case, calls, check, check_sines, kernel
 from conftest import moved
 from emulator.triton_offline import offline
-from mlps import check_mlp, mlp, siren
+from mlps import check_mlp, check_mlp_gradients, gradient_arguments, mlp, siren
 from renders import check_render
 from traffic import programs_of_a_row
 
@@ -85,6 +85,57 @@ def test_activations_of_coordinate_mlps_stay_on_the_chip(arch: int, width: int, 
     assert sum(read.values()) == weights + 4 * (4 * width + 3)
     moved(f"coord_mlp {width}", precision, arch, launch.compulsory_bytes, counters.unique_bytes_read + colours,
           counters.total("global_bytes_read") + colours)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arch", "name", "precision"),
+    [(80, "odd", "float32"), (80, "runs", "float16"), (80, "waves", "bfloat16"), (90, "runs", "bfloat16"),
+     (90, "coloured", "bfloat16"), (80, "single", "float32")],
+)  # fmt: skip
+@pytest.mark.usefixtures("new_tensors_are_nan")
+@pytest.mark.skipif(VERSION < (3, 9), reason="coord_mlp_backward needs Triton 3.9")
+def test_gradients_of_coordinate_mlps(arch: int, name: str, precision: str) -> None:
+    args = gradient_arguments(mlp(name, precision))
+    with offline(arch, execute=True) as launches:
+        check_mlp_gradients(kernel("coord_mlp_backward"), args, precision)
+    # All but the coordinates' gradient are added over the programs.
+    assert len(launches) == 1 + sum(args[-1][1:])
+
+
+@pytest.mark.parametrize(("arch", "precision"), [(80, "float32"), (90, "bfloat16")])
+@pytest.mark.usefixtures("new_tensors_are_nan")
+@pytest.mark.skipif(VERSION < (3, 9), reason="coord_mlp_backward needs Triton 3.9")
+def test_the_backward_of_coordinate_mlps_reads_and_stores_everything_once(arch: int, precision: str) -> None:
+    """A program reads its points' coordinates and gradients and its sample's parameters, and stores its sums."""
+    sets, points, width, dimensions = 2, 150, 64, 4
+    args = gradient_arguments(siren(sets, points, width, 1, precision, dimensions))
+    args[-1][0] = False
+    with offline(arch, execute=True) as launches:
+        check_mlp_gradients(kernel("coord_mlp_backward"), args, precision)
+    launch, *sums = launches
+    counters = launch.counters
+    assert counters is not None
+    (programs,) = launch.grid
+    assert programs == 3 * sets
+    sizes = [width * dimensions, width**2, 3 * width, width, width, 3]
+    stored = 4 * programs * sum(sizes)
+    assert counters.unique_bytes_written == counters.total("global_bytes_written") == stored
+    traffic = counters.traffic
+    assert traffic["grad"].distinct_read == sets * points * 3 * 4
+    assert traffic["coordinates"].distinct_read == points * dimensions * 4
+    low = (2 if precision == "bfloat16" else 4) * sets * width**2
+    assert traffic["low" if precision == "bfloat16" else "wide"].distinct_read >= low
+    read = sum(traffic[name].distinct_read for name in ("wide", "low", "vectors") if name in traffic)
+    # The last layer's biases are not read: its activation is linear.
+    assert read == low + 4 * (sets * (width * dimensions + 3 * width) + 2 * width)
+    assert counters.unique_bytes_read == read + 4 * (3 * sets * points + dimensions * points)
+    for each in sums:
+        assert each.counters is not None
+        assert each.counters.traffic["partials"].distinct_read == programs / sets * each.arguments["out"].nbytes * (
+            1 if len(each.arguments["out"]) == sets else sets
+        )
+    moved(f"coord_mlp_backward {width}", precision, arch, launch.compulsory_bytes, counters.unique_bytes_read + stored,
+          counters.total("global_bytes_read") + stored)  # fmt: skip
 
 
 @pytest.fixture

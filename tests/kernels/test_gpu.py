@@ -6,7 +6,7 @@ import pytest
 import torch
 import triton
 from cases import CASES, DTYPES, Case, calls, check, exactly, kernel, reference
-from mlps import MLPS, PRECISIONS, check_mlp, mlp, on_a_device
+from mlps import GRADED, MLPS, PRECISIONS, check_mlp, check_mlp_gradients, gradient_arguments, mlp, on_a_device
 from random_inrs import changed, random_inr
 from torch import Tensor
 
@@ -32,6 +32,15 @@ def test_matches_its_formula(case: Case, dtype: str) -> None:
 @pytest.mark.parametrize("name", MLPS)
 def test_coordinate_mlps(name: str, precision: str) -> None:
     check_mlp(kernel("coord_mlp"), on_a_device(mlp(name, precision), "cuda"), precision)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", ["one", "odd", "runs", *GRADED])
+def test_gradients_of_coordinate_mlps(name: str, precision: str) -> None:
+    """Bit-identical in every run."""
+    args = gradient_arguments(on_a_device(mlp(name, precision), "cuda"))
+    first = check_mlp_gradients(kernel("coord_mlp_backward"), args, precision)
+    assert all(map(torch.equal, first, kernel("coord_mlp_backward")(*args)))
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.name == "odd"], ids=str)

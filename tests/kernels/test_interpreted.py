@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import logging
+from typing import Any
 
 import pytest
 import torch
 from cases import CASES, DTYPES, Case, calls, check, check_sines, kernel
-from mlps import MLPS, PRECISIONS, check_mlp, mlp, siren
+from mlps import GRADED, MLPS, PRECISIONS, arguments, check_mlp, check_mlp_gradients, gradient_arguments, mlp, siren
 from renders import RENDERS, check_render
 
+from digan_fast import dispatch, functional, ops
+from digan_fast.functional import MLPLayer
 from digan_fast.kernels._products import VERSION
 
 
@@ -70,6 +74,119 @@ def test_the_widest_coordinate_mlps(width: int, precision: str) -> None:
     assert fits(*siren(2, 20, width + 1, 1, precision)[1:]) == (
         f"a tile is {2 * width} channels wide; it holds {width} of this network in {precision}"
     )
+
+
+needs_tuples = pytest.mark.skipif(VERSION < (3, 9), reason="coord_mlp_backward needs Triton 3.9")
+
+
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [*((name, "float32") for name in ("one", "odd", *GRADED)), ("runs", "bfloat16"), ("waves", "bfloat16"),
+     ("odd", "float16"), ("coloured", "float16")],
+)  # fmt: skip
+@needs_tuples
+def test_gradients_of_coordinate_mlps(name: str, precision: str) -> None:
+    check_mlp_gradients(kernel("coord_mlp_backward"), gradient_arguments(mlp(name, precision)), precision)
+
+
+@needs_tuples
+def test_gradients_that_are_not_needed_are_empty_and_the_others_the_same() -> None:
+    """Coordinates, weights, inputs' scales, the first bias, nothing."""
+    args = mlp("coloured", "float32")
+    whole = gradient_arguments(args)
+    expected, layers = kernel("coord_mlp_backward")(*whole), len(args[1])
+    groups = [range(1 + layers * group, 1 + layers * (group + 1)) for group in range(6)]
+    for chosen in ([0], groups[0], groups[4], [1 + layers], []):
+        needed = [need and place in chosen for place, need in enumerate(whole[-1])]
+        found = kernel("coord_mlp_backward")(*whole[:-1], needed)
+        for place, (gradient, need) in enumerate(zip(found, needed, strict=True)):
+            assert torch.equal(gradient, expected[place] if need else torch.empty(0)), place
+
+
+@pytest.mark.parametrize(("sets", "points"), [(0, 5), (2, 0)])
+@needs_tuples
+def test_gradients_of_nothing_are_zero(sets: int, points: int) -> None:
+    check_mlp_gradients(
+        kernel("coord_mlp_backward"), gradient_arguments(siren(sets, points, 8, 1, "float32")), "float32"
+    )
+
+
+@needs_tuples
+def test_calls_with_gradients_run_the_kernels_and_the_log_says_what_does_not_fit(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """CPU tensors are treated as a device's; cuda is absent."""
+    monkeypatch.setattr(dispatch, "_why_not", lambda backend: None if backend == "triton" else "absent")
+    monkeypatch.setattr(dispatch, "_said", set())
+    monkeypatch.setattr(ops.coord_mlp, "why_not", lambda *_, **__: None)
+    x = (torch.rand(20, 2) * 2 - 1).requires_grad_()
+    layers = [MLPLayer(torch.randn(2, 16, 2), activation="sine"), MLPLayer(torch.randn(2, 1, 16) / 4)]
+    probe = torch.randn(2, 20, 1)
+    ran: list[str] = []
+    for op in ("coord_mlp", "coord_mlp_backward"):
+        stock = dispatch._kernels[op]["triton"]
+
+        def run(*args: Any, op: str = op, stock: Any = stock) -> Any:
+            ran.append(op)
+            return stock.run(*args)
+
+        monkeypatch.setitem(dispatch._kernels[op], "triton", dispatch._Kernel(run, stock.why_not))
+    found = torch.autograd.grad(functional.coord_mlp(x, layers), x, probe, create_graph=True)[0]
+    assert ran == ["coord_mlp", "coord_mlp_backward"]
+    double = torch.autograd.grad(found.square().sum(), x)[0]
+    monkeypatch.undo()
+    with dispatch.use_backend("reference"):
+        expected = torch.autograd.grad(functional.coord_mlp(x, layers), x, probe, create_graph=True)[0]
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(double, torch.autograd.grad(expected.square().sum(), x)[0])
+    monkeypatch.setattr(dispatch, "_why_not", lambda backend: None if backend == "triton" else "absent")
+    monkeypatch.setattr(ops.coord_mlp, "why_not", lambda *_, **__: None)
+    with caplog.at_level(logging.WARNING, "digan_fast"):
+        assert not dispatch.runs("coord_mlp_backward", "triton", *gradient_arguments(siren(2, 5, 64, 3, "float32")))
+    assert caplog.messages == [
+        "coord_mlp_backward: backend triton passed over: there are 3 products of 64 channels; it holds 2 in float32"
+    ]
+
+
+def _shared(*changes: tuple[int, dict[str, Any]], hidden: int = 1, precision: str = "float32") -> list[Any]:
+    """A network of 64 channels with some layers changed."""
+    layers = [MLPLayer(torch.randn(64, 3 if i == 0 else 64) / 8, activation="sine") for i in range(1 + hidden)]
+    layers.append(MLPLayer(torch.randn(3, 64) / 8))
+    for i, change in changes:
+        layers[i] = layers[i]._replace(**change)
+    return arguments(torch.rand(1, 20, 3), layers, precision=precision)
+
+
+@pytest.mark.parametrize(
+    ("args", "reason"),
+    [
+        (siren(2, 20, 64, 2, "float32"), None),
+        (siren(2, 20, 64, 4, "bfloat16"), None),
+        (siren(2, 20, 128, 1, "float16", 16), None),
+        (siren(2, 20, 32, 4, "float32"), None),
+        (siren(2, 20, 64, 3, "float32"), "there are 3 products of 64 channels; it holds 2 in float32"),
+        (siren(2, 20, 16, 6, "bfloat16"), "there are 6 products of 32 channels; it holds 5 in bfloat16"),
+        (siren(2, 20, 128, 1, "float32"), "there are 1 products of 128 channels; it holds 0 in float32"),
+        (siren(2, 20, 200, 1, "bfloat16"), "a tile is 256 channels wide; it holds 128"),
+        (siren(2, 20, 300, 1, "bfloat16"), "a tile is 512 channels wide; it holds 256 of this network in bfloat16"),
+        (siren(2, 20, 16, 1, "float32", 17), "coordinates have 17 dimensions; it holds 16"),
+        (_shared((1, {"scale": torch.ones(64)})), None),
+        (_shared((1, {"shift": torch.ones(64)}), hidden=2), None),
+        (
+            _shared((1, {"scale": torch.ones(64)}), hidden=2),
+            "there are 2 products of 64 channels; it holds 1 in float32 with these scales, modulated inputs or skips",
+        ),
+        (
+            _shared((1, {"input_shift": torch.ones(64)}), hidden=3, precision="bfloat16"),
+            "there are 3 products of 64 channels; it holds 2 in bfloat16 with these scales, modulated inputs or skips",
+        ),
+        (mlp("encoded", "float32"), "a layer reads encoded coordinates again"),
+    ],
+)  # fmt: skip
+@needs_tuples
+def test_networks_whose_backward_does_not_fit(args: list[Any], reason: str | None) -> None:
+    assert importlib.import_module("digan_fast.kernels.coord_mlp").why_not_backward(*args[1:]) == reason
 
 
 def test_sines() -> None:
