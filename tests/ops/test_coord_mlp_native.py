@@ -143,10 +143,11 @@ def test_products_are_those_of_float32(points: int, size: float) -> None:
 
 
 @pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("widths", [[9, 5, 2], [70, 45, 2]])
 @pytest.mark.parametrize(("batch", "points"), [(1, 192 * 150 + 7), (2, 192 * 70), (16, 200), (40, 3)])
-def test_parts_of_sums_depend_on_extents_alone(batch: int, points: int, shared: bool) -> None:
+def test_parts_of_sums_depend_on_extents_alone(batch: int, points: int, widths: list[int], shared: bool) -> None:
     """One sample in many parts, parts of several samples, many samples; more strips than go between two signals."""
-    layers = converted(modulated(batch, 2, [9, 5, 2], ["sine", "gauss", "linear"], (1,), 0, shared), torch.float32)
+    layers = converted(modulated(batch, 2, widths, ["sine", "gauss", "linear"], (1,), 0, shared), torch.float32)
     points = reduced(points, min(points, 192 * 20))
     tensors = [torch.rand(1, points, 2), *tensors_of(layers)]
     probe = torch.randn(batch, points, 2)
@@ -202,6 +203,25 @@ def test_far_and_special_numbers(activation: str) -> None:
                 x.double().reshape(-1, 1), [MLPLayer(torch.ones(1, 1, 1).double(), None, activation)]
             )
             torch.testing.assert_close(found, exact.float(), rtol=1e-6, atol=2e-7, equal_nan=True)
+
+
+def test_short_sines() -> None:
+    """Those that a product in bfloat16 reads, of numbers of any size side by side: each as if it were alone."""
+    torch.manual_seed(0)
+    x = torch.cat((torch.randn(4000) * 30, torch.randn(500) * 300, torch.tensor([1e4, -1e7, 1e20, 201.0, -201.5])))
+    x = x[torch.randperm(len(x))].reshape(1, -1, 1)
+    layers = [
+        MLPLayer(torch.ones(1, 32, 1), None, "sine"),
+        MLPLayer(torch.eye(32)[None], None, "linear"),
+        MLPLayer(torch.ones(1, 1, 32) / 32, None, "linear"),
+    ]
+    with use_backend("native"):
+        found = functional.coord_mlp(x, layers, precision="bfloat16")
+        near = x.flatten().abs() < 190
+        alone = functional.coord_mlp(x[:, near], layers, precision="bfloat16")
+    assert torch.equal(found[:, near], alone)
+    exact = x.double().sin()
+    assert ((found - exact).abs() <= exact.abs() * 2**-8 + 2e-5).all()
 
 
 def test_values_do_not_depend_on_gradients_or_neighbours() -> None:

@@ -58,7 +58,11 @@ static DIGAN_FAST_INLINE void apply_epilogue(Tile<R, V>& tile, const Epilogue& h
         for (int r = 0; r < R; ++r)
             for (Vec& z : tile.v[r]) z = max(broadcast(0.0f), z);
     } else if (how.activation == Activation::sine) {
-        if (!(how.round ? short_sines(tile) : sines(tile))) {
+        if (how.round && !short_sines(tile)) {
+            for (int r = 0; r < R; ++r)
+                for (Vec& z : tile.v[r]) z = short_sine_anywhere(z);
+        }
+        if (!how.round && !sines(tile)) {
             for (int r = 0; r < R; ++r)
                 for (Vec& z : tile.v[r]) z = sine_anywhere(z);
         }

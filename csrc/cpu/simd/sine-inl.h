@@ -109,6 +109,18 @@ static inline Vec sine_anywhere(Vec z) {
     return load(sines);
 }
 
+// The short sine where |n| allows it, however far the other lanes are; there the sine.
+static inline Vec short_sine_anywhere(Vec z) {
+    const Reduced near = quickly_reduced(z);
+    float turns[Vec::width], sines[Vec::width], others[Vec::width];
+    store(turns, add(near.shifted, broadcast(-kShift)));
+    store(sines, short_sine_of(near));
+    store(others, sine_anywhere(z));
+    for (int i = 0; i < Vec::width; ++i)
+        if (!(turns[i] >= -kShortReach && turns[i] < kShortReach)) sines[i] = others[i];
+    return load(sines);
+}
+
 // Sine and cosine of any z, both within 1.4e-7.
 static DIGAN_FAST_INLINE void sine_and_cosine(Vec z, Vec* sine, Vec* cosine) {
     const Reduced near = reduced(z);
