@@ -1,6 +1,5 @@
 #include <atomic>
 #include <chrono>
-#include <random>
 
 #include "digan_fast/peak.h"
 #include "gemm/isa_traits-inl.h"
@@ -78,10 +77,11 @@ struct AmxTiles {
     static double rate_of_thread(double seconds) {
         const AmxScope amx;
         alignas(64) uint32_t some[kTmmSide * kTmmSide];
-        std::minstd_rand random;
-        std::normal_distribution<float> normal;
-        for (uint32_t& pair : some)
-            pair = bfloat16_bits(normal(random)) | bfloat16_bits(normal(random)) << 16;
+        uint32_t random = 1;
+        for (uint32_t& pair : some) {
+            random = random * 1664525u + 1013904223u;
+            pair = 0x3f003f00u | (random & 0x80ff80ffu);  // of size 1/2 to 2
+        }
         load_tmm<4>(some, 4 * kTmmSide);
         load_tmm<5>(some, 4 * kTmmSide);
         load_tmm<6>(some, 4 * kTmmSide);
