@@ -49,8 +49,8 @@ static DIGAN_FAST_INLINE Vec sine_of(const Reduced& z) {
 }
 
 // The same for results that are rounded to bfloat16, whose half ulp is up to 2e-3, with six
-// multiplications instead of nine: z/π = n + f, |f| ≤ 1/2. The quotient's rounding turns the sine by
-// up to 7e-8·|z|; the polynomial, fitted, is 6e-7 off.
+// multiplications instead of nine: z/π = n + f, |f| ≤ 1/2. The quotient's rounding turns the sine
+// by up to 7e-8·|z|; the polynomial, fitted, is 6e-7 off.
 constexpr float kShortSine[4] = {3.1415820122f, -5.1671428680f, 2.5418989658f, -5.5463612080e-1f};
 
 // Where |n| < kShortReach, |z| up to 200, the error is within 1.5e-5; beyond it is not used.
