@@ -67,6 +67,12 @@ def take_lock(lock: IO[str]) -> None:
         return
 
 
+def flush(path: Path) -> None:
+    """Waits until the file's contents are on the disk."""
+    with open(path, "r+b") as written:  # Windows flushes only files open for writing
+        os.fsync(written.fileno())
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A path beside ``path`` (the same suffix) to write to; renamed over it at the end, removed on an error.
@@ -87,8 +93,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         # Object stores and CIFS do not support permissions.
         with contextlib.suppress(OSError):
             part.chmod(mode)
-        with open(part, "r+b") as written:  # Windows flushes only files open for writing
-            os.fsync(written.fileno())
+        flush(part)
         os.replace(part, target)
     except Exception as error:
         raise_if_full(target, part, error)

@@ -79,6 +79,9 @@ def _ucf101(layout: Layout, root: Path) -> Findings:
     parts = {part: _listed(layout, root, f"{part}list0{layout.list_number}.txt") for part in ("train", "test")}
     lists = {name: part for part, names in parts.items() if names is not None for name in names}
     wanted = ("train", "test") if layout.part in (None, "both") else (layout.part,)
+    absent = next((part for part in wanted if parts[str(part)] is None), None)
+    if layout.lists is not None and absent is not None:
+        raise ValueError(f"lists: {layout.lists} has no {absent}list0{layout.list_number}.txt")
     if layout.part in ("train", "test") and parts[layout.part] is None:
         raise ValueError(
             f"lists: no {layout.part}list0{layout.list_number}.txt in {root}, beside it, or in {_LISTS} in either; "
@@ -111,8 +114,6 @@ def _listed(layout: Layout, root: Path, name: str) -> list[str] | None:
     else:
         places = [root, root / _LISTS, root.absolute().parent, root.absolute().parent / _LISTS]
     texts = {place / name: (place / name).read_text("utf-8") for place in places if (place / name).is_file()}
-    if layout.lists is not None and not texts:
-        raise ValueError(f"lists: {layout.lists} has no {name}")
     if len(set(texts.values())) > 1:
         raise ValueError(f"lists: {' and '.join(map(str, texts))} differ; --lists names the folder to use")
     for text in texts.values():

@@ -106,7 +106,7 @@ def pack(
     left out and listed in the file.
 
     described: the set's record, kept in the file.
-    strict: a video that cannot be read is an error.
+    strict: a video that cannot be read is an error, after which the same call goes on with those before it.
     replace: an ``out`` of other contents is replaced.
 
     Raises ValueError if no video can be used, if ``out`` exists with other contents, or if another process packs it;
@@ -155,7 +155,7 @@ def _complete(path: Path) -> Pack | None:
 
 
 class _UnusableError(ValueError):
-    """No video can be used, or one cannot and all were asked for."""
+    """No video can be used."""
 
 
 class _Packing:
@@ -215,10 +215,11 @@ class _Packing:
             frames.seek(0, os.SEEK_END)
             pending: list[_Part] = []
             written = time.monotonic()
+            for part in self.parts:
+                self._check(part)
             for (number, source), result in results:
                 part = _Part(broken=reason(source, result)) if isinstance(result, CrashedError) else result
-                if part.broken is not None and self.strict:
-                    raise _UnusableError(f"data: {part.broken}")
+                self._check(part)
                 path = self.work / f"{number}.part"
                 if self._is_used(part):
                     with open(path, "rb") as decoded:
@@ -231,6 +232,10 @@ class _Packing:
                 if time.monotonic() - written > _JOURNAL or len(self.parts) == count:
                     _kept(frames, journal, pending)
                     written = time.monotonic()
+
+    def _check(self, part: _Part) -> None:
+        if part.broken is not None and self.strict:
+            raise ValueError(f"data: {part.broken}; without --strict the same call goes on")
 
     def finish(self, record: dict[str, Any], left_out: list[str], out: Path) -> None:
         """Writes the index, then gives the file its name."""

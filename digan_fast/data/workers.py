@@ -9,7 +9,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
 from multiprocessing.synchronize import Event
@@ -21,6 +21,8 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 # Items handed out for each worker, of which all but one wait: results are taken in order, and one may take long.
 _AHEAD: Final = 4
+# Seconds.
+_TURN: Final = 1.0
 # Set in the worker processes of a pool that is being left.
 _left: Event | None = None
 
@@ -90,6 +92,9 @@ def in_order(
             if not waiting:
                 return
             item, future = waiting.popleft()
+            # By turns, so that a heartbeat sees a process that waits for workers get on.
+            while not wait([future], _TURN).done:
+                pass
             try:
                 result: _Result | CrashedError = future.result()
             except BrokenProcessPool:
@@ -123,8 +128,14 @@ class _Pool:
         self._executor = self._begun()
 
     def submit(self, function: Callable[[_Item], _Result], item: _Item) -> Future[_Result]:
+        """The call's future, which fails with BrokenProcessPool if the pool is broken."""
         with deaf_children():
-            return self._executor.submit(function, item)
+            try:
+                return self._executor.submit(function, item)
+            except BrokenProcessPool as error:
+                broken: Future[_Result] = Future()
+                broken.set_exception(error)
+                return broken
 
     def renew(self) -> None:
         """New processes in place of those of a broken pool."""

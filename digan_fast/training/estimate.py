@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from digan_fast.allocator import keep_freed_memory
 from digan_fast.processes import Processes, local_device
 from digan_fast.threads import using_threads
 from digan_fast.training.config import TrainConfig
+from digan_fast.training.dividing import GROUP
 from digan_fast.training.operations import OperationCounter
 from digan_fast.training.run import Run
 
@@ -45,7 +47,8 @@ def estimate(config: TrainConfig, classes: int, processes: Processes | None = No
     generators = [device] if device.type == "cuda" else []
     with using_threads(config.threads), torch.random.fork_rng(devices=generators):
         keep_freed_memory(not config.checkpoint)
-        few = replace(config, batch=world * pairs, batch_per_process=pairs)
+        # A batch that may be divided so; a phase computes one micro-batch of it.
+        few = replace(config, batch=math.lcm(world * pairs, GROUP), batch_per_process=pairs)
         run = Run(few, _Classes(classes), processes)  # type: ignore[arg-type]
         real, labels = _pictures(config, classes, pairs, device)
         operations = seconds = 0.0

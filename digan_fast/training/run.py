@@ -248,7 +248,7 @@ class Run:
         return video.to_uint8(img).cpu().unflatten(0, (SAMPLE_VIDEOS, count))
 
     def save(self) -> Path:
-        """Saves the snapshot, the samples and the state to resume from, each atomically; the path of the sheet.
+        """Saves the state to resume from, the snapshot and the samples, each atomically; the path of the sheet.
 
         Raises RuntimeError, and saves nothing, if a weight is not finite.
         """
@@ -259,10 +259,6 @@ class Run:
                 raise RuntimeError(
                     f"batch {self.steps}: {name}.{wrong} is not finite, so the run stops; what was saved last remains"
                 )
-        sheet = folder / SAMPLES / f"{self.pairs:09d}.png"
-        video.write_image(sheet, video.sheet(self.samples(SAMPLE_FRAMES)))
-        if self.config.sample_frames:
-            self._save_video(sheet.with_suffix(".mp4" if importlib.util.find_spec("av") else ".gif"))
         state: dict[str, Any] = {name: net.state_dict() for name, net in self.networks.items()}
         state |= {f"{name}_optimiser": opt.state_dict() for name, opt in self.optimisers.items()}
         state |= {
@@ -278,6 +274,10 @@ class Run:
         # First, since without a state a run that is killed here could not go on; it writes its snapshot when it does.
         save_state(folder, state, self.config.keep)
         self._save_snapshot()
+        sheet = folder / SAMPLES / f"{self.pairs:09d}.png"
+        video.write_image(sheet, video.sheet(self.samples(SAMPLE_FRAMES)))
+        if self.config.sample_frames:
+            self._save_video(sheet.with_suffix(".mp4" if importlib.util.find_spec("av") else ".gif"))
         return sheet
 
     def _save_snapshot(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import torch
 
-from digan_fast.files import replacing
+from digan_fast.files import flush, replacing
 from digan_fast.processes import say
 
 STATE: Final = "state.pt"
@@ -41,6 +41,7 @@ def save_state(folder: Path, state: dict[str, Any], keep: int) -> None:
     """
     with replacing(folder / STATE) as part:
         torch.save(state, part)
+        flush(part)  # On a full disk no state is lost for the one that fails.
         _grow_older(folder, keep)
 
 

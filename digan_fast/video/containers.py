@@ -89,10 +89,11 @@ def packet_count(path: Path) -> int:
 def _packet_times(path: Path) -> list[float]:
     """The presentation times of the frames, in seconds, ascending; empty if the file records none."""
     with open_video(path) as (container, stream):
-        packets = [packet for packet in container.demux(stream) if packet.size]
-        stamps = [packet.pts for packet in packets]
+        # Their times alone: the packets together are the whole encoded film.
+        times = [(packet.pts, packet.dts) for packet in container.demux(stream) if packet.size]
+        stamps = [pts for pts, _ in times]
         if any(stamp is None for stamp in stamps):  # An AVI has only decoding times.
-            stamps = [packet.dts for packet in packets]
+            stamps = [dts for _, dts in times]
         if stream.time_base is None or any(stamp is None for stamp in stamps):
             return []
         return sorted({float(stamp * stream.time_base) for stamp in stamps})

@@ -34,6 +34,17 @@ def test_ucf101_by_its_lists(tmp_path: Path, beside: bool) -> None:
     assert len(Layout("ucf101", "both").find(root).sources) == 3
 
 
+def test_ucf101_with_the_list_of_the_part_alone(tmp_path: Path) -> None:
+    lists = tmp_path / "lists"
+    root = data_sets.ucf101(tmp_path / "UCF-101", lists)
+    (lists / "testlist01.txt").unlink()
+    train = Layout("ucf101", "train", lists=lists).find(root)
+    assert [source.part for source in train.sources] == ["train", "train"]
+    for part in ("test", "both"):
+        with pytest.raises(ValueError, match=r"lists: .*lists has no testlist01\.txt"):
+            Layout("ucf101", part, lists=lists).find(root)
+
+
 def test_ucf101_without_lists(tmp_path: Path) -> None:
     data_sets.moving(tmp_path / "UCF" / "YoYo" / "a.avi")
     assert len(Layout("ucf101", "both").find(tmp_path / "UCF").sources) == 1

@@ -30,6 +30,16 @@ def test_results_are_in_order_and_a_crash_costs_one_item() -> None:
     assert all(result == item**2 for item, result in found if item != 3)
 
 
+def test_a_crash_while_results_are_used_costs_one_item() -> None:
+    """The pool is broken when the next item is handed out."""
+    found = []
+    for item, result in in_order(risky, range(12), workers=1):
+        found.append((item, result))
+        time.sleep(0.5 if item < 3 else 0)
+    assert [item for item, _ in found] == list(range(12))
+    assert [item for item, result in found if isinstance(result, CrashedError)] == [3]
+
+
 def test_without_workers_nothing_is_spawned() -> None:
     own = os.getpid()
     assert [result == own for _, result in in_order(lambda _: os.getpid(), range(3), workers=0)] == [True] * 3

@@ -34,6 +34,14 @@ def test_a_dry_run_measures_what_the_processes_do_together(config: TrainConfig) 
     assert not config.out.exists()
 
 
+def test_a_dry_run_divides_every_batch_that_a_run_divides(config: TrainConfig) -> None:
+    """Two processes of three pairs are six, which no batch with deviation groups is."""
+    processes = ranks.start_commands([*words(replace(config, batch=12), batch_per_process=3), "--dry-run"])
+    (first, errors), _ = ranks.told(processes)
+    assert [each.returncode for each in processes] == [0, 0], errors
+    assert "from 3 steps of 6" in first
+
+
 def test_processes_that_come_to_differ_stop(config: TrainConfig) -> None:
     differing = (
         "import os, sys, torch; from digan_fast.cli import main; from digan_fast.training.run import Run\n"

@@ -108,15 +108,17 @@ def test_a_damaged_state_is_noticed_and_the_one_before_it_used(
     assert len(states.saved_states(config.out)) == 2
 
 
-def test_a_full_disk_leaves_the_old_state(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("late", [False, True])
+def test_a_full_disk_leaves_the_old_states(config: TrainConfig, monkeypatch: pytest.MonkeyPatch, late: bool) -> None:
+    """Whether it is found full while the state is written or, late, when it should reach the disk."""
     train(replace(config, kimg=0.02))
     before = {path.name: path.read_bytes() for path in states.saved_states(config.out)}
 
-    def full(state: Any, path: Path) -> None:
-        Path(path).write_bytes(b"half")
+    def full(*given: Any) -> None:
+        Path(given[-1]).write_bytes(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(states if late else torch, "flush" if late else "save", full)
     with pytest.raises(OSError, match="not written, no space left on device; what was there before remains"):
         train(replace(config, resume=True))
     assert {path.name: path.read_bytes() for path in states.saved_states(config.out)} == before
