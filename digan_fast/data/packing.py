@@ -106,7 +106,7 @@ def pack(
     left out and listed in the file.
 
     described: the set's record, kept in the file.
-    strict: a video that cannot be read is an error, after which the same call goes on with those before it.
+    strict: a video that cannot be read is an error.
     replace: an ``out`` of other contents is replaced.
 
     Raises ValueError if no video can be used, if ``out`` exists with other contents, or if another process packs it;
@@ -155,7 +155,7 @@ def _complete(path: Path) -> Pack | None:
 
 
 class _UnusableError(ValueError):
-    """No video can be used."""
+    """No video can be used, or one cannot and all were asked for."""
 
 
 class _Packing:
@@ -235,7 +235,7 @@ class _Packing:
 
     def _check(self, part: _Part) -> None:
         if part.broken is not None and self.strict:
-            raise ValueError(f"data: {part.broken}; without --strict the same call goes on")
+            raise _UnusableError(f"data: {part.broken}")
 
     def finish(self, record: dict[str, Any], left_out: list[str], out: Path) -> None:
         """Writes the index, then gives the file its name."""
