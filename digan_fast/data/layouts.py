@@ -79,13 +79,12 @@ def _ucf101(layout: Layout, root: Path) -> Findings:
     parts = {part: _listed(layout, root, f"{part}list0{layout.list_number}.txt") for part in ("train", "test")}
     lists = {name: part for part, names in parts.items() if names is not None for name in names}
     wanted = ("train", "test") if layout.part in (None, "both") else (layout.part,)
-    absent = next((part for part in wanted if parts[str(part)] is None), None)
-    if layout.lists is not None and absent is not None:
-        raise ValueError(f"lists: {layout.lists} has no {absent}list0{layout.list_number}.txt")
-    if layout.part in ("train", "test") and parts[layout.part] is None:
+    absent = next((f"{part}list0{layout.list_number}.txt" for part in wanted if parts[str(part)] is None), None)
+    if absent is not None and layout.lists is not None:
+        raise ValueError(f"lists: {layout.lists} has no {absent}")
+    if absent is not None and layout.part in ("train", "test"):
         raise ValueError(
-            f"lists: no {layout.part}list0{layout.list_number}.txt in {root}, beside it, or in {_LISTS} in either; "
-            "--lists names their folder"
+            f"lists: no {absent} in {root}, beside it, or in {_LISTS} in either; --lists names their folder"
         )
     if not lists:
         return found

@@ -177,6 +177,8 @@ class _Packing:
         for leftover in work.glob("*.part"):
             leftover.unlink()
         self.parts = self._journalled(plan, replace)
+        for part in self.parts:  # Before anything of a packing that was not strict is removed.
+            self._check(part)
         if not self.parts:
             (work / "frames").write_bytes(MAGIC.ljust(FIRST_FRAME, b"\0"))
             (work / "journal").write_text(json.dumps(plan) + "\n", encoding="utf-8")
@@ -215,8 +217,6 @@ class _Packing:
             frames.seek(0, os.SEEK_END)
             pending: list[_Part] = []
             written = time.monotonic()
-            for part in self.parts:
-                self._check(part)
             for (number, source), result in results:
                 part = _Part(broken=reason(source, result)) if isinstance(result, CrashedError) else result
                 self._check(part)

@@ -13,6 +13,7 @@ import pytest
 from waiting import has_text, until
 
 from digan_fast.data.workers import CrashedError, in_order
+from digan_fast.heartbeat import Heartbeat
 
 
 def risky(number: int) -> int:
@@ -38,6 +39,21 @@ def test_a_crash_while_results_are_used_costs_one_item() -> None:
         time.sleep(0.5 if item < 3 else 0)
     assert [item for item, _ in found] == list(range(12))
     assert [item for item, result in found if isinstance(result, CrashedError)] == [3]
+
+
+def nap(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def test_a_heart_beats_while_workers_are_waited_for() -> None:
+    """Of the process that waits, which does nothing else."""
+    beats: list[float] = []
+    results = in_order(nap, [0.0, 5.0], workers=1)
+    next(results)  # The worker has started.
+    with Heartbeat(lambda: beats.append(time.monotonic()), 0.1):
+        next(results)
+    assert len(beats) >= 4
 
 
 def test_without_workers_nothing_is_spawned() -> None:

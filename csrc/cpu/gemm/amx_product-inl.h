@@ -15,10 +15,9 @@ static DIGAN_FAST_INLINE Tile<R> slice_of(const float* sums) {
     return tile_of<R>(sums);
 }
 
-template <int R = kSliceRows>
-static DIGAN_FAST_INLINE IntTile<R> slice_of(const int32_t* sums) {
-    IntTile<R> slice;
-    for (int r = 0; r < R; ++r)
+static DIGAN_FAST_INLINE IntTile<kSliceRows> slice_of(const int32_t* sums) {
+    IntTile<kSliceRows> slice;
+    for (int r = 0; r < kSliceRows; ++r)
         for (int v = 0; v < 2; ++v) slice.v[r][v] = load(sums + r * kNR + v * Vec::width);
     return slice;
 }

@@ -67,6 +67,10 @@ static inline void gemm(const PackedLayer& layer, int blocks, const Start& start
 }
 
 #if DIGAN_FAST_AMX
+// Slices between six times as many dots are smaller, so that less of the scheduler is theirs: with
+// four rows, products of 256 channels and their sines take 8 % longer.
+constexpr int kTermsSliceRows = 2;
+
 // The same for float32 as terms: `out` has rows up to the next multiple of 32.
 template <class Start, class Out>
 static inline void gemm(const PackedLayer& layer, int blocks, const Start& start, const Terms* in,

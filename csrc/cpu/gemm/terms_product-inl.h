@@ -10,10 +10,6 @@
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
-// Slices that go through the epilogue between six times as many dots are smaller, so that less of
-// the scheduler is theirs: with four rows a product of 512 channels and its sines take 8 % longer.
-constexpr int kTermsSliceRows = 2;
-
 // sums[r] = Σ_k rows[k][r] · columns[k], [32][32]. For each step of 32 elements along K, `rows` has
 // two tiles [16][16 pairs] of each term, and `columns` [16 pairs][32] of each. Calls between()
 // after each four dots.
