@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
+import pickle
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.util import Finalize
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -82,15 +83,21 @@ class _Steps(Sampler[int]):
 
 @dataclass
 class _Batches(Dataset[Any]):
-    clips: Clips
+    clips: Clips | bytes
     batch: int
 
     def __getitem__(self, seen: int) -> Any:
         try:
+            if isinstance(self.clips, bytes):
+                self.clips = cast(Clips, pickle.loads(self.clips))
             return tuple(each.numpy() for each in self.clips.batch(seen, self.batch))
         except (ValueError, OSError) as error:
             # Raised where it is waited for: the loader would wrap it in a traceback.
             return error
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Unpickled with the first batch in a worker, where the file may be gone or be another one by then."""
+        return {"clips": pickle.dumps(self.clips), "batch": self.batch}
 
 
 def _as_is(found: Any) -> Any:

@@ -2,8 +2,9 @@
 
 Layout, little-endian: `MAGIC`, zeros up to byte 64; the frames of all videos, one after another, each a JPEG or raw
 uint8 [3, R, R]; padding to a multiple of 8; for JPEG, the position of each frame, and of their end, as uint64; the
-index, JSON; a footer of 64 bytes: where the positions and the index begin, the bytes of the index and their CRC-32,
-each a uint64, and `MAGIC` again.  The footer is written last: a file without one is known to be incomplete.
+CRC-32 of each frame as uint32; the index, JSON; a footer of 64 bytes: where the positions and the index begin, the
+bytes of the index and their CRC-32, each a uint64, and `MAGIC` again.  The footer is written last: a file without one
+is known to be incomplete.  The index says where the CRC-32 of the frames begin; files of earlier versions have none.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ FIRST_FRAME: Final = 64
 ENCODINGS: Final = ("raw", "jpeg")
 _FOOTER: Final = struct.Struct("<QQQQ32s")
 _POSITION: Final = struct.Struct("<Q")
+_CHECKSUM: Final = struct.Struct("<I")
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,13 @@ def is_pack(path: Path) -> bool:
 
 
 class Pack:
-    """A packed file, open for reading; memory holds its index only, and positions are read as they are needed.
+    """A packed file, open for reading; memory holds its index only, and the rest is read as it is needed.
 
-    Frames are read, not mapped: where a failing disk raises an OSError here, it kills a process that maps its files. A
-    pack may be pickled and used by several threads and processes.
+    Frames are read, not mapped: where a failing disk raises an OSError here, it kills a process that maps its files.
+    Every frame that is read is compared with its checksum.  A pack may be pickled and used by several threads and
+    processes; where it is unpickled, the file must have the same index.
+
+    broken: why videos that were to be packed could not be read; ``left_out`` lists them too.
 
     Raises ValueError, naming the file, if it is none, is incomplete or its index is damaged.
     """
@@ -73,7 +78,8 @@ class Pack:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).absolute()
         self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 - held as long as the pack
-        size = os.fstat(self._file.fileno()).st_size
+        self._opened_as = self._extent()
+        size = self._opened_as[0]
         if size < len(MAGIC) or self._bytes(0, len(MAGIC)) != MAGIC:
             raise ValueError(f"{self.path}: not a packed file; digan-fast data pack writes them")
         if size < FIRST_FRAME + _FOOTER.size:
@@ -88,6 +94,8 @@ class Pack:
         self.index_sha256 = hashlib.sha256(index).hexdigest()
         self.record: dict[str, Any] = read["record"]
         self.left_out: list[str] = read["left_out"]
+        self.broken: list[str] = read.get("broken", [])
+        self._checksums: int | None = read.get("checksums_at")
         self.videos = [PackedVideo(**each) for each in read["videos"]]
         self.resolution: int = self.record["frames"]["resolution"]
         self.encoding: str = self.record["frames"]["encoding"]
@@ -99,6 +107,15 @@ class Pack:
     @property
     def frame_count(self) -> int:
         return sum(each.frames for each in self.videos)
+
+    @functools.cached_property
+    def frames_sha256(self) -> str:
+        """Of how frames are encoded and of each video's name, class, part, frames and checksum.
+
+        The same for every copy, and for the same frames packed again.
+        """
+        videos = [[each.name, each.label, each.part, each.frames, each.crc32] for each in self.videos]
+        return hashlib.sha256(json.dumps([self.resolution, self.encoding, videos]).encode()).hexdigest()
 
     def frames(self, video: int, numbers: Sequence[int]) -> Tensor:
         """uint8 [len(numbers), 3, R, R]: frames of a video by their numbers within it.
@@ -116,8 +133,22 @@ class Pack:
         entry = self.videos[video]
         if not 0 <= number < entry.frames:
             raise IndexError(f"{self.path}: frame {number} of {entry.name}, which has {entry.frames}")
-        begin, end = self._span(entry.first + number, entry.first + number + 1)
-        return self._bytes(begin, end - begin)
+        frame = entry.first + number
+        try:
+            begin, end = self._span(frame, frame + 1)
+            # A damaged position may ask for any number of bytes.
+            if not FIRST_FRAME <= begin <= end <= self._positions:
+                raise self._damaged(video, number, f"bytes {begin} to {end} are no part of the file's frames")
+            content = self._bytes(begin, end - begin)
+            if self._checksums is None:
+                return content
+            recorded = self._bytes(self._checksums + _CHECKSUM.size * frame, _CHECKSUM.size)
+        except OSError as error:
+            why = f"frame {number} cannot be read: {error}{self._overwritten()}"
+            raise OSError(f"{self.path / entry.name}: {why}") from error
+        if zlib.crc32(content) != _CHECKSUM.unpack(recorded)[0]:
+            raise self._damaged(video, number, "it has another checksum than recorded")
+        return content
 
     def decoded(self, content: bytes, video: int, number: int) -> numpy.ndarray[Any, Any]:
         """uint8 [3, R, R] of what :meth:`encoded` returned.  Raises ValueError, naming the frame, if it is damaged."""
@@ -129,8 +160,7 @@ class Pack:
             with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
                 return numpy.asarray(image).transpose(2, 0, 1)
         except (ValueError, OSError) as error:
-            name = self.videos[video].name
-            raise ValueError(f"{self.path}: frame {number} of {name} is damaged: {error}") from error
+            raise self._damaged(video, number, str(error)) from error
 
     def sources(self) -> list[Source]:
         """The videos as sources of data."""
@@ -144,6 +174,22 @@ class Pack:
         entry = self.videos[video]
         begin, end = self._span(entry.first, entry.first + entry.frames)
         return end - begin
+
+    def _damaged(self, video: int, number: int, why: str) -> ValueError:
+        return ValueError(
+            f"{self.path / self.videos[video].name}: frame {number} is damaged: {why}{self._overwritten()}"
+        )
+
+    def _overwritten(self) -> str:
+        """What to add to an error if something else wrote to the file since it was opened."""
+        if self._extent() == self._opened_as:
+            return ""
+        return f"; {self.path.name} was written to or cut off after it was opened"
+
+    def _extent(self) -> tuple[int, int]:
+        """The file's bytes, and when it was last written to."""
+        status = os.fstat(self._file.fileno())
+        return status.st_size, status.st_mtime_ns
 
     def _span(self, first: int, end: int) -> tuple[int, int]:
         """Where the encoded frames from ``first`` up to ``end`` begin and end in the file."""
@@ -162,18 +208,25 @@ class Pack:
         while count > 0:
             part = _read_at(self._file, at, count)
             if not part:
-                raise OSError(f"{self.path}: it ends before byte {at}")
+                raise OSError(f"{self.path.name} ends before byte {at}")
             parts.append(part)
             at += len(part)
             count -= len(part)
         return b"".join(parts)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Pack, (self.path,)
+        return _reopened, (self.path, self.index_sha256)
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):
             self._file.close()
+
+
+def _reopened(path: Path, index_sha256: str) -> Pack:
+    found = Pack(path)
+    if found.index_sha256 != index_sha256:
+        raise ValueError(f"{path}: another packed file than before, it was replaced while it was in use")
+    return found
 
 
 def _read_at(file: Any, at: int, count: int) -> bytes:
@@ -228,14 +281,19 @@ class PackedSource(Source):
 
 
 def write_tail(
-    file: BinaryIO, record: dict[str, Any], videos: list[PackedVideo], left_out: list[str], positions: bytes
+    file: BinaryIO, about: dict[str, Any], videos: list[PackedVideo], positions: bytes, checksums: bytes
 ) -> None:
-    """Completes a file that holds the frames, at whose end it stands: positions, index, footer."""
+    """Completes a file that holds the frames, at whose end it stands: positions, checksums, index, footer.
+
+    about: what the index holds of ``record``, ``left_out`` and ``broken``.
+    """
     file.write(bytes(-file.tell() % _POSITION.size))
     positions_at = file.tell()
     file.write(positions)
+    checksums_at = file.tell()
+    file.write(checksums)
     index_at = file.tell()
-    whole = {"record": record, "videos": [asdict(each) for each in videos], "left_out": left_out}
+    whole = {**about, "videos": [asdict(each) for each in videos], "checksums_at": checksums_at}
     index = json.dumps(whole).encode()
     file.write(index)
     file.write(_FOOTER.pack(positions_at, index_at, len(index), zlib.crc32(index), MAGIC))

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from digan_fast import video
 from digan_fast.data.finding import Findings
 from digan_fast.data.packed import ENCODINGS, FIRST_FRAME, MAGIC, Pack, PackedVideo, is_pack, write_tail
-from digan_fast.data.sources import Source, fingerprint, name_of, reason
+from digan_fast.data.sources import Source, fingerprints, name_of, reason
 from digan_fast.data.workers import CrashedError, abandoned, in_order
 from digan_fast.files import raise_if_full, take_lock, why_not_writable
 from digan_fast.video.frames import to_pillow
@@ -75,7 +75,7 @@ class Preparation:
 
 @dataclass
 class _Part:
-    """What a worker made of a video: its entry in the index but for ``first``, and the bytes of each frame."""
+    """What a worker made of a video: its entry in the index but for ``first``, and each frame's bytes and CRC-32."""
 
     frames: int = 0
     rate: float | None = None
@@ -83,6 +83,7 @@ class _Part:
     height: int = 0
     crc32: int = 0
     sizes: list[int] = field(default_factory=list)
+    checksums: list[int] = field(default_factory=list)
     broken: str | None = None
 
 
@@ -101,12 +102,12 @@ def pack(
     """Packs the videos found at ``root`` into the file ``out``, and opens it.
 
     The bytes depend on the videos and on ``how``, not on ``workers`` or interruptions.  Until it is complete, a hidden
-    folder beside ``out`` holds what is done, with which the same call goes on after a kill.  If ``out`` has been packed
-    already from the same files in the same way, it is opened as it is.  Videos that cannot be read or are too short are
-    left out and listed in the file.
+    folder beside ``out`` holds what is done, with which the same call goes on after a kill, up to the first video whose
+    files have changed.  If ``out`` has been packed already from the same files in the same way, it is opened as it is.
+    Videos that cannot be read or are too short are left out and listed in the file.
 
     described: the set's record, kept in the file.
-    strict: a video that cannot be read is an error.
+    strict: a video that cannot be read is an error, as is an ``out`` packed without one; what was done is kept.
     replace: an ``out`` of other contents is replaced.
 
     Raises ValueError if no video can be used, if ``out`` exists with other contents, or if another process packs it;
@@ -116,13 +117,16 @@ def pack(
     why = why_not_writable(out.parent)
     if why is not None:
         raise ValueError(f"out: {out.parent} cannot be written to: {why}")
-    listed, timed = fingerprint(root, found.sources)
+    listed, timed, each_timed = fingerprints(root, found.sources)
     names = [[name_of(each, root), each.label, each.part] for each in found.sources]
+    options = _sha256([described, how.described()])
     record = {**described, "file_list_sha256": listed, "frames": how.described()}
-    record["plan_sha256"] = plan = hashlib.sha256(json.dumps([record, timed, names]).encode()).hexdigest()
+    record["plan_sha256"] = plan = _sha256([record, timed, names])
     record["pillow"] = PIL.__version__ if how.encoding == "jpeg" else None
     done = _complete(out) if is_pack(out) else None
     if done is not None and done.record["plan_sha256"] == plan:
+        if strict and done.broken:
+            raise ValueError(f"data: {done.broken[0]}; {out} was packed without it")
         return done
     if out.exists() and not replace:
         raise ValueError(f"out: {out} exists with other contents; remove it or name another file")
@@ -133,12 +137,14 @@ def pack(
             take_lock(lock)
         except BlockingIOError:
             raise ValueError(f"out: another process packs {out}") from None
-        packing = _Packing(work, plan, found.sources, names, how, strict, replace)
         try:
+            packing = _Packing(work, found.sources, names, how, strict)
+            packing.go_on(options, list(map(_sha256, zip(names, each_timed, strict=True))), replace)
             packing.run(workers, progress)
             packing.finish(record, found.left_out, out)
         except _UnusableError as error:
-            shutil.rmtree(work, ignore_errors=True)
+            if not error.is_kept:
+                shutil.rmtree(work, ignore_errors=True)
             raise ValueError(str(error)) from None
         except OSError as error:
             raise_if_full(out, work, error)
@@ -154,54 +160,55 @@ def _complete(path: Path) -> Pack | None:
         return None
 
 
+def _sha256(plain: Any) -> str:
+    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
+
+
 class _UnusableError(ValueError):
-    """No video can be used, or one cannot and all were asked for."""
+    """No video can be used, or one cannot and all were asked for; ``is_kept``: what was packed before remains."""
+
+    def __init__(self, message: str, is_kept: bool) -> None:
+        super().__init__(message)
+        self.is_kept = is_kept
 
 
 class _Packing:
-    """The folder of a packing: ``frames``, the packed file so far; ``journal``, a line for each video done, the first
-    one naming the plan; ``N.part``, the frames of a video whose turn has not come.
+    """The folder of a packing: ``frames``, the packed file so far; ``journal``, a line for the options and one for each
+    video done, which names the video and its files; ``N.part``, the frames of a video whose turn has not come.
     """
 
-    def __init__(
-        self,
-        work: Path,
-        plan: str,
-        sources: list[Source],
-        names: list[Any],
-        how: Preparation,
-        strict: bool,
-        replace: bool,
-    ) -> None:
+    def __init__(self, work: Path, sources: list[Source], names: list[Any], how: Preparation, strict: bool) -> None:
         self.work, self.sources, self.names, self.how, self.strict = work, sources, names, how, strict
-        for leftover in work.glob("*.part"):
+        self.parts: list[_Part] = []
+        self.keys: list[str] = []
+
+    def go_on(self, options: str, keys: list[str], replace: bool) -> None:
+        """Takes up the videos done before, up to the first that is another now.  ``keys``: what each video is.
+
+        Raises ValueError if none was packed with these options from these files, unless they may be replaced.
+        """
+        for leftover in self.work.glob("*.part"):
             leftover.unlink()
-        self.parts = self._journalled(plan, replace)
+        self.keys = keys
+        path = self.work / "journal"
+        text = path.read_text(encoding="utf-8") if path.exists() and (self.work / "frames").exists() else ""
+        header, *lines = text.split("\n")[:-1] or [""]
+        if header == json.dumps(options):
+            entries = zip(map(json.loads, lines), keys, strict=False)
+            same = itertools.takewhile(lambda pair: pair[0]["video"] == pair[1], entries)
+            self.parts = [_Part(**entry["part"]) for entry, _ in same]
+        if lines and not self.parts and not replace:
+            raise ValueError(
+                f"out: {self.work} holds {len(lines)} videos of another packing, with other options or files, "
+                "which go on as they began; remove that folder to begin again"
+            )
         for part in self.parts:  # Before anything of a packing that was not strict is removed.
             self._check(part)
         if not self.parts:
-            (work / "frames").write_bytes(MAGIC.ljust(FIRST_FRAME, b"\0"))
-            (work / "journal").write_text(json.dumps(plan) + "\n", encoding="utf-8")
-
-    def _journalled(self, plan: str, replace: bool) -> list[_Part]:
-        """The videos done before, of which the frames are on disk.
-
-        Raises ValueError if they were packed otherwise, unless they may be replaced.
-        """
-        path = self.work / "journal"
-        text = path.read_text(encoding="utf-8") if path.exists() and (self.work / "frames").exists() else ""
-        lines = text.split("\n")[:-1]
-        if not lines or json.loads(lines[0]) != plan:
-            if len(lines) > 1 and not replace:
-                raise ValueError(
-                    f"out: {self.work} holds {len(lines) - 1} videos of another packing, with other options or files, "
-                    "which go on as they began; remove that folder to begin again"
-                )
-            return []
-        whole = "\n".join(lines) + "\n"
+            (self.work / "frames").write_bytes(MAGIC.ljust(FIRST_FRAME, b"\0"))
+        whole = "".join(f"{line}\n" for line in (json.dumps(options), *lines[: len(self.parts)]))
         if whole != text:
             path.write_text(whole, encoding="utf-8")
-        return [_Part(**json.loads(line)) for line in lines[1:]]
 
     def run(self, workers: int, progress: bool) -> None:
         """Packs the videos that remain."""
@@ -215,17 +222,19 @@ class _Packing:
         ):
             frames.truncate(self._end())
             frames.seek(0, os.SEEK_END)
-            pending: list[_Part] = []
+            pending: list[dict[str, Any]] = []
             written = time.monotonic()
             for (number, source), result in results:
                 part = _Part(broken=reason(source, result)) if isinstance(result, CrashedError) else result
+                if self.strict and part.broken is not None:
+                    _kept(frames, journal, pending)
                 self._check(part)
                 path = self.work / f"{number}.part"
                 if self._is_used(part):
                     with open(path, "rb") as decoded:
                         shutil.copyfileobj(decoded, frames, 1 << 20)
                 path.unlink(missing_ok=True)
-                pending.append(part)
+                pending.append({"video": self.keys[number], "part": asdict(part)})
                 self.parts.append(part)
                 bar.update()
                 bar.set_postfix_str(f"{frames.tell() / 2**20:.0f} MiB", refresh=False)
@@ -235,7 +244,7 @@ class _Packing:
 
     def _check(self, part: _Part) -> None:
         if part.broken is not None and self.strict:
-            raise _UnusableError(f"data: {part.broken}")
+            raise _UnusableError(f"data: {part.broken}", is_kept=bool(self.parts))
 
     def finish(self, record: dict[str, Any], left_out: list[str], out: Path) -> None:
         """Writes the index, then gives the file its name."""
@@ -247,10 +256,12 @@ class _Packing:
         ]
         sizes = [FIRST_FRAME, *itertools.chain.from_iterable(part.sizes for _, part in used)]
         positions = b"" if self.how.encoding == "raw" else numpy.cumsum(sizes, dtype="<u8").tobytes()
+        checksums = numpy.fromiter(itertools.chain.from_iterable(part.checksums for _, part in used), "<u4").tobytes()
+        about = {"record": record, "left_out": [*left_out, *self._left_out()], "broken": self._broken()}
         with open(self.work / "frames", "r+b") as file:
             file.truncate(self._end())
             file.seek(0, os.SEEK_END)
-            write_tail(file, record, videos, [*left_out, *self._left_out()], positions)
+            write_tail(file, about, videos, positions, checksums)
             file.flush()
             os.fsync(file.fileno())
         os.replace(self.work / "frames", out)
@@ -265,9 +276,12 @@ class _Packing:
             return FIRST_FRAME + sum(part.frames for part in used) * 3 * self.how.resolution**2
         return FIRST_FRAME + sum(sum(part.sizes) for part in used)
 
+    def _broken(self) -> list[str]:
+        return [part.broken for part in self.parts if part.broken is not None]
+
     def _left_out(self) -> list[str]:
         """A line for each broken video, and one for the short ones.  Raises _UnusableError if no video is left."""
-        broken = [part.broken for part in self.parts if part.broken is not None]
+        broken = self._broken()
         short = [
             f"{source.path} ({part.frames})"
             for source, part in zip(self.sources, self.parts, strict=True)
@@ -282,15 +296,15 @@ class _Packing:
             why = f"no video has the {self.how.shortest} frames of a clip among those to use"
             if broken:
                 why = f"{why}; {len(broken)} of {len(self.parts)} cannot be read: {broken[0]}"
-            raise _UnusableError(f"data: {why}")
+            raise _UnusableError(f"data: {why}", is_kept=False)
         return lines
 
 
-def _kept(frames: BinaryIO, journal: Any, pending: list[_Part]) -> None:
+def _kept(frames: BinaryIO, journal: Any, pending: list[dict[str, Any]]) -> None:
     """Frames first, then the lines that vouch for them."""
     frames.flush()
     os.fsync(frames.fileno())
-    journal.writelines(json.dumps(asdict(part)) + "\n" for part in pending)
+    journal.writelines(json.dumps(line) + "\n" for line in pending)
     journal.flush()
     os.fsync(journal.fileno())
     pending.clear()
@@ -307,6 +321,7 @@ def _decoded(task: tuple[int, Source], how: Preparation, work: Path) -> _Part:
             content = how.encoded(frame)
             file.write(content)
             part.crc32 = zlib.crc32(content, part.crc32)
+            part.checksums.append(zlib.crc32(content))
             part.frames += 1
             if how.encoding != "raw":
                 part.sizes.append(len(content))

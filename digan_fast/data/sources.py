@@ -105,12 +105,21 @@ def name_of(source: Source, root: Path) -> str:
 
 def fingerprint(root: Path, sources: Sequence[Source]) -> tuple[str, str]:
     """Two SHA-256: of the list of files and their sizes, the same for every copy; and of their times as well."""
-    listed, timed = hashlib.sha256(), hashlib.sha256()
+    listed, timed, _ = fingerprints(root, sources)
+    return listed, timed
+
+
+def fingerprints(root: Path, sources: Sequence[Source]) -> tuple[str, str, list[str]]:
+    """What :func:`fingerprint` returns, and the second of each video by itself."""
+    listed, timed, each = hashlib.sha256(), hashlib.sha256(), []
     for source in sources:
         base = root.parent if source.path == root and not root.is_dir() else root
+        own = hashlib.sha256()
         for path, size, changed in source.files():
             # A packed file's paths are absolute, whatever its own is.
             line = f"{path.absolute().relative_to(base.absolute()).as_posix()}\0{size}\n".encode()
             listed.update(line)
             timed.update(line + str(changed).encode())
-    return listed.hexdigest(), timed.hexdigest()
+            own.update(line + str(changed).encode())
+        each.append(own.hexdigest())
+    return listed.hexdigest(), timed.hexdigest(), each

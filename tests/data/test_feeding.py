@@ -71,10 +71,24 @@ def test_a_damaged_frame_is_named(tmp_path: Path, workers: int) -> None:
     packing.pack(folder, survey(folder), Preparation(8, encoding="jpeg"), {}, out, progress=False)
     content = bytearray(out.read_bytes())
     content[64:10_000] = bytes(len(content[64:10_000]))
-    out.write_bytes(content[: out.stat().st_size])
+    out.write_bytes(content)
     feed = Feed(Clips(feeding.Pack(out)), 0, 4, workers)
-    with pytest.raises(ValueError, match=r"v\.pack: frame \d+ of v is damaged: cannot identify"):
+    with pytest.raises(ValueError, match=r"v\.pack/v: frame \d+ is damaged: it has another checksum than recorded"):
         feed.next()
+    feed.close()
+
+
+@pytest.mark.parametrize("change", ["replaced", "cut off"])
+def test_a_worker_says_that_the_file_is_another(clips: Clips, change: str) -> None:
+    path = clips.pack.path
+    feed = Feed(clips, 0, 4, workers=1)
+    if change == "replaced":
+        other = frame_folder(path.parent / "other", 30)
+        packing.pack(other, survey(other), Preparation(8), {}, path, progress=False, replace=True)
+    else:
+        os.truncate(path, 1000)
+    with pytest.raises((ValueError, OSError), match=rf"{path}.*(another packed file than before|cut off)"):
+        taken(feed, 1)
     feed.close()
 
 
