@@ -11,8 +11,8 @@ from digan_fast.training.config import CHANNEL_BASE, TrainConfig
 # Fields that may change when a run is resumed: they do not affect what it computes up to a given moment, or, like
 # init, have already taken effect.
 _FREE = {
-    "kimg", "out", "resume", "init", "snapshot_kimg", "save_minutes", "tick_kimg", "threads", "workers", "data",
-    "checkpoint", "strict", "dry_run", "evaluate_kimg", "evaluate_protocol", "evaluate_features", "evaluate_count",
+    "kimg", "out", "resume", "other_data", "init", "snapshot_kimg", "save_minutes", "tick_kimg", "threads", "workers",
+    "data", "checkpoint", "strict", "dry_run", "evaluate_kimg", "evaluate_protocol", "evaluate_features", "evaluate_count",
     "batch_per_process", "preset", "keep", "tensorboard", "sample_frames", "patience",
 }  # fmt: skip
 

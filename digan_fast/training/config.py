@@ -50,6 +50,8 @@ class TrainConfig:
     with clip-stride 4."""
     resume: bool = False
     """Resume the run in the folder."""
+    other_data: bool = False
+    """Resume with other data than the run has read so far, which is an error otherwise."""
     init: Annotated[Path | None, _OPTIONAL_PATH] = None
     """Snapshot to initialise the networks from, where names and shapes match; ignored when a
     run is resumed; default: random weights."""
@@ -201,6 +203,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value < side:
                 raise ValueError(f"{name}: {value}, expected the resolution, {side}, or more")
+        if self.other_data and not self.resume:
+            raise ValueError("other_data: only a run that is resumed has data; --other-data needs --resume")
         discriminators.named(self.discriminator)
         self._check_kinds()
         self.frame_range()

@@ -26,6 +26,7 @@ from digan_fast.threads import using_threads
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.evaluating import evaluate_run, load_features
 from digan_fast.training.folder import CONFIG, LOG, SNAPSHOT, Saved, clear_leftovers, owned, resumable
+from digan_fast.training.identity import check_data
 from digan_fast.training.initial import load_initial, start_from
 from digan_fast.training.interrupts import interruptible
 from digan_fast.training.reading import open_clips, read_clips
@@ -59,6 +60,7 @@ def train(config: TrainConfig) -> Path:
         network = load_features(config) if first else None
         read = processes.by_first(lambda: _read(config, resumed, processes))
         clips, classes = (open_clips(config, processes), []) if read is None else read
+        processes.check_equal(clips.pack.index_sha256, "the data")
         keep_freed_memory(not config.checkpoint)
         run = Run(config, clips, processes)
         number = f" in {processes.world} processes" if processes.world > 1 else ""
@@ -88,6 +90,8 @@ def _read(config: TrainConfig, resumed: Saved | None, processes: Processes) -> t
     found = survey(config.data, config.conditional, config.split, config.take, [Path(config.out)])
     classes = sorted({source.label for source in found.sources if source.label is not None})
     check_networks(config, classes, resumed)
+    if resumed is not None:
+        check_data(config, found, resumed.state)
     return read_clips(config, found, processes), classes
 
 

@@ -18,6 +18,7 @@ from digan_fast.training.config import TrainConfig
 from digan_fast.training.estimate import estimate
 from digan_fast.training.evaluating import load_features
 from digan_fast.training.folder import check_folder, resumable
+from digan_fast.training.identity import check_data
 from digan_fast.training.initial import load_initial
 from digan_fast.training.loop import check_networks
 from digan_fast.training.reading import packed_clips, report
@@ -52,6 +53,8 @@ def _of_data(config: TrainConfig) -> tuple[list[str], int]:
     found = survey(config.data, config.conditional, config.split, config.take, [Path(config.out)])
     sizes = Counter(source.label for source in found.sources if source.label is not None)
     check_networks(config, sorted(sizes), resumed)
+    if resumed is not None:
+        check_data(config, found, resumed.state)
     lines = _of_pack(config, found) if is_pack(config.data) else _of_folder(config, found)
     if config.conditional:
         lines.append(f"{len(sizes)} classes: " + ", ".join(f"{name} ({size})" for name, size in sorted(sizes.items())))

@@ -24,6 +24,7 @@ from digan_fast.training.clip_loss import ClipLoss
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.draws import of_batch, part_of_batch, random_states, set_random_states
 from digan_fast.training.folder import LOG, SAMPLES, SNAPSHOT, Saved, kept_lines
+from digan_fast.training.identity import of_pack
 from digan_fast.training.loss import Loss
 from digan_fast.training.states import resuming, save_state
 
@@ -262,6 +263,7 @@ class Run:
         state: dict[str, Any] = {name: net.state_dict() for name, net in self.networks.items()}
         state |= {f"{name}_optimiser": opt.state_dict() for name, opt in self.optimisers.items()}
         state |= {
+            "data": of_pack(self.config, self.clips.pack)._asdict(),
             "steps": self.steps,
             "pairs": self.pairs,
             "seconds": self.seconds,

@@ -81,7 +81,7 @@ def test_decoded_frames_are_kept_for_the_next_resumption(
     assert (config.out / "data.pack").stat().st_ino == kept
     frame_folder(folder / "class0" / "later", 20)
     capsys.readouterr()
-    train(replace(config, resume=True, kimg=0.028))
+    train(replace(config, resume=True, other_data=True, kimg=0.028))
     assert "data: 5 of 5 videos used" in capsys.readouterr().err
     assert len(Pack(config.out / "data.pack").videos) == 5
 
