@@ -33,7 +33,27 @@ def why_not_writable(folder: Path) -> str | None:
     place = next(each for each in (folder, *folder.absolute().parents) if each.exists())
     if not place.is_dir():
         return os.strerror(errno.ENOTDIR)
-    return None if os.access(place, os.W_OK) else os.strerror(errno.EACCES)
+    if os.access(place, os.W_OK):
+        return None
+    return os.strerror(errno.EROFS if _is_read_only(place) else errno.EACCES)
+
+
+def _is_read_only(place: Path) -> bool:
+    """Whether a path lies on a file system that is mounted for reading only."""
+    return hasattr(os, "statvfs") and bool(os.statvfs(place).f_flag & os.ST_RDONLY)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Gives an OSError of the block that names no file, as those of writing to an open one, the path."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        named = OSError(f"{path}: not written, {os.strerror(error.errno).lower()}")
+        named.errno = error.errno
+        raise named from error
 
 
 def remove_leftovers(folder: Path, names: Iterable[str]) -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import datetime
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +28,8 @@ _CPU: Final = torch.device("cpu")
 PATIENCE: Final = datetime.timedelta(minutes=10)
 # Signs of life within that time.
 _BEATS: Final = 10
+# Seconds between questions whether torchrun is there.
+_WATCH: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -173,8 +177,14 @@ def say(line: str) -> None:
 def joined(device: torch.device = _CPU, patience: datetime.timedelta = PATIENCE) -> Iterator[Processes]:
     """The processes that torchrun started; their tensors on ``device`` are exchanged by nccl on GPUs, else by gloo.
 
-    Processes that share a GPU, which nccl refuses, use gloo.  A process group that exists is used as it is.
+    Processes that share a GPU, which nccl refuses, use gloo.  A process group that exists is used as it is.  If
+    torchrun ends before them, even by a kill that it cannot pass on, they get a SIGTERM.
     """
+    with _ended_with_torchrun():
+        yield from _joined(device, patience)
+
+
+def _joined(device: torch.device, patience: datetime.timedelta) -> Iterator[Processes]:
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield Processes()
@@ -193,6 +203,35 @@ def joined(device: torch.device = _CPU, patience: datetime.timedelta = PATIENCE)
     finally:
         if is_own:
             dist.destroy_process_group()
+
+
+@contextmanager
+def _ended_with_torchrun() -> Iterator[None]:
+    """Sends this process a SIGTERM once torchrun, which started it, is no longer its parent.
+
+    By the parent's number, which works on every POSIX system and, unlike Linux's parent-death signal, does not depend
+    on which of the parent's threads started the process; on Windows the number never changes, and nothing is sent.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:  # Another parent, such as a shell under nohup, may end.
+        yield
+        return
+    parent, left = os.getppid(), threading.Event()
+
+    def watch() -> None:
+        while not left.wait(_WATCH):
+            if os.getppid() != parent:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    thread = threading.Thread(target=watch, name="torchrun", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        left.set()
+        thread.join()
+        if os.getppid() != parent:
+            say(f"torchrun, process {parent}, has ended, so its processes end too")
 
 
 def local_device(device: torch.device) -> torch.device:

@@ -1,7 +1,7 @@
 """The command line ``digan-fast``; a command's module is imported only when the command runs.
 
-Exit codes: 0 for success; 1 for a failure; 2 for invalid arguments; 130 for an interrupt, 143 and 129 for SIGTERM and
-SIGHUP; 141 if what reads the output, such as ``head``, has ended.
+Exit codes: 0 for success; 1 for a failure; 2 for invalid arguments; 3 for what a command found, as its help says; 130
+for an interrupt, 143 and 129 for SIGTERM and SIGHUP; 141 if what reads the output, such as ``head``, has ended.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import dataclasses
 import importlib
 import io
 import os
+import re
 import select
 import signal
 import sys
@@ -26,8 +27,8 @@ from digan_fast.cli.errors import UsageError
 
 __all__ = ["COMMANDS", "main"]
 
-# Each command's module has `run(options)`; the annotation of `options` is the dataclass to parse. A command may have
-# two words, the first of which is no command of its own.
+# Each command's module has `run(options)`, which may return an exit code; the annotation of `options` is the dataclass to
+# parse. A command may have two words, the first of which is no command of its own.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "info": ("digan_fast.cli.info", "versions, this machine, and which kernels run on it"),
     "generate": ("digan_fast.cli.generate", "videos from seeds"),
@@ -108,7 +109,7 @@ def _main(argv: Sequence[str] | None) -> int:
             raise UsageError(f"{named!r} is no command, expected one of {', '.join(_grouped(command) or COMMANDS)}")
         run, options = _parse(command, words[length:])
         if run is not None:
-            run(options)
+            return run(options) or 0
     except UsageError as error:
         return _failed(command, error, 2, detailed)
     except _FAILURES as error:
@@ -175,7 +176,7 @@ def _help() -> str:
     )
 
 
-def _parse(command: str, words: Sequence[str]) -> tuple[Callable[[Any], None] | None, Any]:
+def _parse(command: str, words: Sequence[str]) -> tuple[Callable[[Any], int | None] | None, Any]:
     """The command's function and its options; None if the help was printed instead."""
     import tyro
 
@@ -226,7 +227,8 @@ def _first_paragraph(boxed: str) -> str:
             break
         elif not is_rule:
             words.append(text)
-    return " ".join(words) or boxed.strip()
+    # An option that may be left out has no value of that name.
+    return re.sub("'None', |, 'None'", "", " ".join(words)) or boxed.strip()
 
 
 def _failed(command: str, error: BaseException, code: int, detailed: bool) -> int:

@@ -247,11 +247,11 @@ def _protocol(options: EvaluateOptions, metric: str, network: FeatureNetwork, si
 
 def _snapshot(path: Path) -> Path:
     from digan_fast import snapshot
-    from digan_fast.training.folder import SNAPSHOT
+    from digan_fast.training.folder import snapshot_in
 
     if str(path) == "shipped" and not path.exists():
         return snapshot.shipped()
-    found = path / SNAPSHOT if path.is_dir() else path
+    found = snapshot_in(path)
     if not found.exists():
         expected = "a snapshot, a published pickle, the folder of a run, or the word shipped"
         raise FileNotFoundError(f"snapshot: {found} does not exist, expected {expected}")

@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 import tyro
 
 from digan_fast.cli.arguments import MaybeGrid, MaybeWindow, Times
-from digan_fast.cli.presentation import GivenPath, MaybePath
+from digan_fast.cli.presentation import GivenPath, MaybeSnapshot
 
 DEFAULT_FRAMES: Final = 16
 DEFAULT_FPS: Final = 16.0
@@ -23,8 +23,9 @@ _CLASS = tyro.conf.arg(name="class", metavar="NAME|N", help_behavior_hint="")
 class RenderOptions:
     """Which snapshot, what part of each video, and where to write it."""
 
-    snapshot: Annotated[tyro.conf.Positional[MaybePath], _SNAPSHOT] = None
-    """A snapshot of digan_fast or a published pickle; default: the shipped one."""
+    snapshot: Annotated[tyro.conf.Positional[MaybeSnapshot], _SNAPSHOT] = None
+    """A snapshot of digan_fast, the folder of a run, whose newest one it is, or a published pickle; default: the
+    shipped one."""
     out: GivenPath = Path("out.mp4")
     """.mp4; .gif; .png: one row per video, one column per frame; no suffix: a folder."""
     frames: Annotated[int | None, OWN_DEFAULT] = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from collections.abc import Callable
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any
@@ -20,11 +21,18 @@ def parse_path(text: str) -> Path:
     return Path(text)
 
 
-def _spec(kind: Any) -> Any:
+def parse_snapshot(text: str) -> Path:
+    """The path, or of a run's folder that of its newest snapshot.  Raises what :func:`parse_path` raises."""
+    from digan_fast.training.folder import snapshot_in
+
+    return snapshot_in(parse_path(text))
+
+
+def _spec(kind: Any, parse: Callable[[str], Path] = parse_path) -> Any:
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
         metavar="PATH",
-        instance_from_str=lambda words: parse_path(words[0]),
+        instance_from_str=lambda words: parse(words[0]),
         is_instance=lambda value: isinstance(value, kind),
         str_from_instance=lambda value: ["" if value is None else str(value)],
     )
@@ -32,6 +40,7 @@ def _spec(kind: Any) -> Any:
 
 GivenPath = Annotated[Path, _spec(Path)]
 MaybePath = Annotated[Path | None, _spec(Path | NoneType)]
+MaybeSnapshot = Annotated[Path | None, _spec(Path | NoneType, parse_snapshot)]
 
 
 def presented(kind: type, given: Any = None) -> type:

@@ -12,7 +12,7 @@ import tyro
 from digan_fast.cli.arguments import MaybeRange
 from digan_fast.cli.errors import UsageError, by_option
 from digan_fast.cli.options import OWN_DEFAULT
-from digan_fast.cli.presentation import GivenPath, MaybePath
+from digan_fast.cli.presentation import GivenPath, MaybeSnapshot
 
 if TYPE_CHECKING:
     from digan_fast.networks import Generator
@@ -36,8 +36,9 @@ class ProjectOptions:
 
     clip: Annotated[tyro.conf.Positional[GivenPath], _CLIP]
     """A video file, an animation or a folder of pictures; its frames lie at times 0 to 1."""
-    snapshot: Annotated[tyro.conf.Positional[MaybePath], _SNAPSHOT] = None
-    """A snapshot of digan_fast or a published pickle; default: the shipped one."""
+    snapshot: Annotated[tyro.conf.Positional[MaybeSnapshot], _SNAPSHOT] = None
+    """A snapshot of digan_fast, the folder of a run, whose newest one it is, or a published pickle; default: the
+    shipped one."""
     out: GivenPath = Path("projected.safetensors")
     """The file of the INR and its latents."""
 

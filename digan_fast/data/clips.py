@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy
 import torch
@@ -12,6 +12,8 @@ from torch import Tensor
 from digan_fast.data.packed import Pack
 from digan_fast.data.sampling import Sampler
 from digan_fast.data.sources import Source
+
+_Numbers = numpy.ndarray[Any, Any]
 
 
 class Batch(NamedTuple):
@@ -111,23 +113,17 @@ class Clips:
         Raises what :meth:`Pack.frames` raises.
         """
         if self.whole:
-            return self._whole(seen, batch)
-        drawn = self.sampler.draw(seen, batch)
-        side = self.pack.resolution
-        pixels = torch.empty((batch, 2, 3, side, side), dtype=torch.uint8)
-        for place, (video, first, second, mirrored) in enumerate(
-            zip(drawn.videos, drawn.first, drawn.second, drawn.mirrored, strict=True)
-        ):
-            pair = self.pack.frames(self.videos[video], [self._first + int(first), self._first + int(second)])
-            pixels[place] = pair.flip(-1) if mirrored else pair
-        gaps = torch.from_numpy((drawn.gaps / (self.sampler.length - 1)).astype(numpy.float32))
-        return Batch(pixels, gaps, torch.tensor([self._labels[video] for video in drawn.videos]))
+            clips = self.sampler.draw_clips(seen, batch)
+            return self._read(clips.videos, clips.frames, clips.mirrored, torch.empty(0))
+        pairs = self.sampler.draw(seen, batch)
+        gaps = torch.from_numpy((pairs.gaps / (self.sampler.length - 1)).astype(numpy.float32))
+        return self._read(pairs.videos, numpy.stack((pairs.first, pairs.second), axis=1), pairs.mirrored, gaps)
 
-    def _whole(self, seen: int, batch: int) -> Batch:
-        drawn = self.sampler.draw_clips(seen, batch)
+    def _read(self, videos: _Numbers, frames: _Numbers, mirrored: _Numbers, gaps: Tensor) -> Batch:
+        """The frames [B, T] of the videos [B], those of which ``mirrored`` [B] is true mirrored."""
         side = self.pack.resolution
-        pixels = torch.empty((batch, self.sampler.length, 3, side, side), dtype=torch.uint8)
-        for place, (video, frames, mirrored) in enumerate(zip(drawn.videos, drawn.frames, drawn.mirrored, strict=True)):
-            clip = self.pack.frames(self.videos[video], [self._first + int(frame) for frame in frames])
-            pixels[place] = clip.flip(-1) if mirrored else clip
-        return Batch(pixels, torch.empty(0), torch.tensor([self._labels[video] for video in drawn.videos]))
+        pixels = torch.empty((*frames.shape, 3, side, side), dtype=torch.uint8)
+        for place, (video, numbers, is_mirrored) in enumerate(zip(videos, frames, mirrored, strict=True)):
+            clip = self.pack.frames(self.videos[video], [self._first + int(number) for number in numbers])
+            pixels[place] = clip.flip(-1) if is_mirrored else clip
+        return Batch(pixels, gaps, torch.tensor([self._labels[video] for video in videos]))

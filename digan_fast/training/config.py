@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 
@@ -14,9 +14,9 @@ from digan_fast.devices import default_device, usable_device
 from digan_fast.networks import discriminators
 from digan_fast.networks.config import coordinate_config, read_config
 from digan_fast.networks.discriminators import Recipe
-from digan_fast.networks.reduction import side_of
 from digan_fast.precision import MIXED, MIXED_CLAMP
 from digan_fast.training.augment import DiffAugment
+from digan_fast.training.combinations import check_combinations
 from digan_fast.training.dividing import group_size, micro_batch
 from digan_fast.training.limits import BOUNDS
 from digan_fast.training.shown import Shown
@@ -26,6 +26,17 @@ CHANNEL_BASE = 32768
 # For an option whose description states its default.
 _OWN_DEFAULT = Shown(own_default=True)
 _OPTIONAL_PATH = Shown(own_default=True, is_path=True)
+
+
+class Schedule(NamedTuple):
+    """Pairs per step, the generator's learning rate, the half-life of its moving average in thousands of pairs, and the
+    size of the minibatch deviation's groups.
+    """
+
+    batch: int
+    lr: float
+    ema_kimg: float
+    group: int
 
 
 @dataclass(frozen=True)
@@ -53,7 +64,7 @@ class TrainConfig:
     other_data: bool = False
     """Resume with other data than the run has read so far, which is an error otherwise."""
     init: Annotated[Path | None, _OPTIONAL_PATH] = None
-    """Snapshot to initialise the networks from, where names and shapes match; ignored when a
+    """Snapshot, or folder of a run, to initialise the networks from, where names and shapes match; ignored when a
     run is resumed; default: random weights."""
 
     dry_run: bool = False
@@ -203,42 +214,12 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value < side:
                 raise ValueError(f"{name}: {value}, expected the resolution, {side}, or more")
-        if self.other_data and not self.resume:
-            raise ValueError("other_data: only a run that is resumed has data; --other-data needs --resume")
         discriminators.named(self.discriminator)
-        self._check_kinds()
+        check_combinations(self)
         self.frame_range()
         self.schedule()
         DiffAugment(self.augment)
         self.torch_device()
-
-    def _check_kinds(self) -> None:
-        clips = self.judges_clips
-        if self.generator != "digan":
-            if not clips:
-                raise ValueError(f"discriminator: {self.discriminator!r}, but --generator {self.generator} makes clips")
-            if self.g_precision != "float32":
-                raise ValueError(
-                    f"g_precision: {self.g_precision!r}, but --generator {self.generator} has only float32"
-                )
-            for name in ("style_mixing", "evaluate_kimg", "checkpoint"):
-                if getattr(self, name):
-                    raise ValueError(f"{name}: {getattr(self, name)}, but --generator {self.generator} has none")
-            if self.generator_config is not None:
-                raise ValueError(f"generator_config: {self.generator_config}, but --generator is {self.generator}")
-            if self.d_reduction == "render":
-                raise ValueError(f"d_reduction: 'render', but --generator {self.generator} makes no INR")
-        if clips and self.d_precision == MIXED:
-            raise ValueError(f"d_precision: 'mixed', but --discriminator {self.discriminator} has float32 and bfloat16")
-        if clips and self.path_length:
-            raise ValueError(f"path_length: {self.path_length}, expected 0 with --discriminator {self.discriminator}")
-        if clips and self.d_frames is not None and self.d_frames > self.clip_length:
-            raise ValueError(f"d_frames: {self.d_frames}, expected 1 to {self.clip_length}, the clip length")
-        if clips:
-            try:
-                side_of(self.d_reduction, self.resolution)
-            except ValueError as error:
-                raise ValueError(f"d_{error}") from error
 
     @property
     def judges_clips(self) -> bool:
@@ -258,9 +239,10 @@ class TrainConfig:
     def recipe(self) -> Recipe:
         """The discriminator's recipe, with what the options change; both learning rates are numbers."""
         own = discriminators.recipe(self.discriminator)
-        lr = self.schedule()[1]
+        lr = self.schedule().lr
         d_lr = self.d_lr if self.d_lr is not None else own.d_lr if self.lr is None else None
-        return Recipe(
+        return replace(
+            own,
             loss=own.loss if self.d_loss is None else self.d_loss,
             d_steps=own.d_steps if self.d_steps is None else self.d_steps,
             r1_gamma=own.r1_gamma if self.r1_gamma is None else self.r1_gamma,
@@ -272,8 +254,8 @@ class TrainConfig:
         """Raises ValueError if torch cannot compute on ``device``."""
         return default_device() if self.device is None else usable_device(self.device)
 
-    def schedule(self) -> tuple[int, float, float, int]:
-        """``(batch, lr, ema_kimg, minibatch-deviation group)``: the published automatic schedule.
+    def schedule(self) -> Schedule:
+        """The published automatic schedule, with what the options change.
 
         Raises ValueError if the groups do not divide the batch.
         """
@@ -282,14 +264,14 @@ class TrainConfig:
         usual = discriminators.recipe(self.discriminator).lr or (0.002 if self.resolution >= 1024 else 0.0025)
         lr = usual if self.lr is None else self.lr
         ema_kimg = self.ema_kimg if self.ema_kimg is not None else batch * 10 / 32
-        return batch, lr, ema_kimg, group
+        return Schedule(batch, lr, ema_kimg, group)
 
     def at_once(self, world: int) -> int:
         """Pairs that each of ``world`` processes computes at once.
 
         Raises ValueError, naming batches that can, if the batch cannot be divided so.
         """
-        return micro_batch(self.schedule()[0], self.batch_per_process, world, self.unit)
+        return micro_batch(self.schedule().batch, self.batch_per_process, world, self.unit)
 
     def frame_range(self) -> slice:
         """``frames`` as a slice.  Raises ValueError if it is not START:STOP."""
@@ -329,7 +311,7 @@ class TrainConfig:
             img_channels=3,
             channel_base=self.d_channel_base,
             channel_max=self.d_channel_max,
-            group=self.schedule()[3],
+            group=self.schedule().group,
             **self._clip_kwargs(),
         )
         return kwargs
@@ -337,7 +319,8 @@ class TrainConfig:
     def _clip_kwargs(self) -> dict[str, Any]:
         if not self.judges_clips:
             return {}
-        shown = min(8, self.clip_length) if self.d_frames is None else self.d_frames
+        usual = discriminators.recipe(self.discriminator).frames
+        shown = min(usual, self.clip_length) if self.d_frames is None else self.d_frames
         return {"clip_length": self.clip_length, "frames": shown, "reduction": self.d_reduction}
 
     def to_json(self) -> str:
@@ -346,16 +329,12 @@ class TrainConfig:
 
     def resolved(self) -> dict[str, Any]:
         """The values that the fields leave to defaults or to a file."""
-        batch, lr, ema_kimg, group = self.schedule()
         cfg = self._generator_cfg()
         recipe = self.recipe()
         return {
             "grid": self.grid_side(),
             "channel_base": self._generator_channel_base(cfg),
-            "batch": batch,
-            "lr": lr,
-            "ema_kimg": ema_kimg,
-            "group": group,
+            **self.schedule()._asdict(),
             "d_lr": recipe.d_lr,
             "d_loss": recipe.loss,
             "d_steps": recipe.d_steps,

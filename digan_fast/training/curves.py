@@ -10,7 +10,7 @@ from pathlib import Path
 
 from digan_fast.files import replacing
 from digan_fast.networks import discriminators
-from digan_fast.training.folder import CONFIG, LOG
+from digan_fast.training.record import CONFIG, LOG
 
 _REAL, _FAKE, _R1, _MEASURED = "logits/D_real_", "logits/D_fake_", "r1/", "evaluation/"
 _BETWEEN_REAL = f"{_MEASURED}real against real"

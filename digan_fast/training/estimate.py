@@ -41,7 +41,7 @@ def estimate(config: TrainConfig, classes: int, processes: Processes | None = No
     """
     processes = Processes() if processes is None else processes
     world = processes.world
-    batch, at_once = config.schedule()[0], config.at_once(world)
+    batch, at_once = config.schedule().batch, config.at_once(world)
     device = config.torch_device() if world == 1 else local_device(config.torch_device())
     pairs = at_once if device.type == "cuda" else min(at_once, _FEW)
     generators = [device] if device.type == "cuda" else []

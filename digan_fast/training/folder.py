@@ -7,16 +7,16 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import IO, Any, Final, NamedTuple
 
-from digan_fast.files import remove_leftovers, take_lock, why_not_writable
-from digan_fast.training.comparing import differences
+from digan_fast.files import naming, remove_leftovers, take_lock, why_not_writable
+from digan_fast.processes import say
+from digan_fast.training.comparing import described, differences
 from digan_fast.training.config import TrainConfig
+from digan_fast.training.record import CONFIG, LOG
 from digan_fast.training.states import STATE, load_state, resuming, saved_states
 
 SNAPSHOT: Final = "snapshot.safetensors"
-CONFIG: Final = "config.json"
-LOG: Final = "log.jsonl"
 PACK: Final = "data.pack"
 SAMPLES: Final = "samples"
 _LOCK: Final = ".lock"
@@ -30,8 +30,66 @@ class Saved(NamedTuple):
     path: Path
 
 
+class Lock:
+    """A folder's lock, ``.lock``, held by this process until :meth:`release`.
+
+    Raises ValueError, its message beginning with ``out``, if it cannot be written or another process holds it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / _LOCK
+        self._file = self._taken()
+
+    def check(self) -> None:
+        """Takes the lock again if its file was removed.  Raises RuntimeError if another process has taken it since."""
+        if self._is_there():
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._file, before = self._taken(), self._file
+        except ValueError as error:
+            reason = f"{self.path} was removed, and now {str(error).removeprefix('out: ')}"
+            raise RuntimeError(f"{reason}; this run stops, and leaves the folder as it is") from error
+        before.close()
+        say(f"{self.path} is gone, so it is taken again")
+
+    def release(self) -> None:
+        """Gives the lock up, and removes its file if that is this process's."""
+        with contextlib.suppress(OSError):
+            if self._is_there():
+                os.unlink(self.path)
+        self._file.close()
+
+    def _is_there(self) -> bool:
+        return self.path.exists() and os.path.samestat(self.path.stat(), os.fstat(self._file.fileno()))
+
+    def _taken(self) -> IO[str]:
+        try:
+            lock = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 - held for the length of the run
+        except OSError as error:
+            raise ValueError(f"out: {self.path} cannot be written: {error.strerror}") from error
+        try:
+            take_lock(lock)
+            lock.truncate(0)
+            with naming(self.path):
+                lock.write(f"{os.getpid()}\n")
+                lock.flush()
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "of another user"
+            lock.close()
+            raise ValueError(f"out: process {holder} trains in {self.path.parent}") from None
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
+            with contextlib.suppress(OSError):  # Closing writes what is left in the buffer.
+                lock.close()
+            raise
+        return lock
+
+
 @contextlib.contextmanager
-def owned(folder: Path) -> Iterator[None]:
+def owned(folder: Path) -> Iterator[Lock]:
     """Locks the folder for this process, creating it if it is missing; removes it again if nothing was written to it.
 
     Raises ValueError, its message beginning with ``out``, if it cannot be created or another process trains there.
@@ -40,26 +98,18 @@ def owned(folder: Path) -> Iterator[None]:
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / _LOCK, "a+", encoding="utf-8")  # noqa: SIM115 - held for the length of the run
     except OSError as error:
-        raise ValueError(f"out: {folder} cannot be written to: {error.strerror}") from error
-    with lock:
+        raise ValueError(f"out: {folder} cannot be created: {error.strerror}") from error
+    try:
+        lock = Lock(folder)
         try:
-            take_lock(lock)
-        except BlockingIOError:
-            lock.seek(0)
-            raise ValueError(f"out: process {lock.read().strip() or 'of another user'} trains in {folder}") from None
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        try:
-            yield
+            yield lock
         finally:
+            lock.release()
+    finally:
+        for each in made:
             with contextlib.suppress(OSError):
-                os.unlink(folder / _LOCK)
-            for each in made:
-                with contextlib.suppress(OSError):
-                    each.rmdir()
+                each.rmdir()
 
 
 def check_folder(folder: Path) -> None:
@@ -69,6 +119,11 @@ def check_folder(folder: Path) -> None:
     reason = why_not_writable(folder)
     if reason is not None:
         raise ValueError(f"out: {folder} cannot be written to: {reason}")
+
+
+def snapshot_in(path: Path) -> Path:
+    """The newest snapshot of a run's folder; a path that is no folder as it is."""
+    return path / SNAPSHOT if path.is_dir() else path
 
 
 def clear_leftovers(folder: Path) -> None:
@@ -101,7 +156,7 @@ def resumable(config: TrainConfig) -> Saved | None:
             raise TypeError(f"{type(saved).__name__}, expected an object")
     different = differences(config, saved)
     if different:
-        raise ValueError(f"resume: {folder} was started with another {', '.join(different)}")
+        raise ValueError(f"resume: {folder} was started with another {described(different)}")
     kept_lines(folder, -1)
     path, state = load_state(folder, config.unit)
     return Saved(saved, state, path)

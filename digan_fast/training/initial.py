@@ -10,13 +10,18 @@ from torch import nn
 
 from digan_fast import snapshot
 from digan_fast.snapshot import Snapshot
+from digan_fast.training.folder import snapshot_in
 
 # The snapshot's networks from which each network is initialised; the first that is present is used.
 _ORIGINS = {"G": ("G", "G_ema"), "D": ("D",), "G_ema": ("G_ema", "G")}
 
 
 def load_initial(path: Path) -> Snapshot:
-    """The snapshot to start from.  Raises ValueError, its message beginning with ``init``, if it cannot be read."""
+    """The snapshot at ``path``, or of the run in that folder.
+
+    Raises ValueError, its message beginning with ``init``, if it cannot be read.
+    """
+    path = snapshot_in(path)
     try:
         return snapshot.load(path)
     except FileNotFoundError:

@@ -6,10 +6,10 @@ import contextlib
 import datetime
 import json
 import math
-import os
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -18,18 +18,18 @@ from digan_fast import devices
 from digan_fast.allocator import keep_freed_memory
 from digan_fast.data.clips import Clips
 from digan_fast.data.finding import survey
-from digan_fast.files import replacing
 from digan_fast.metrics.features import FeatureNetwork
 from digan_fast.networks import discriminators, generators
 from digan_fast.processes import Processes, joined, say
 from digan_fast.threads import using_threads
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.evaluating import evaluate_run, load_features
-from digan_fast.training.folder import CONFIG, LOG, SNAPSHOT, Saved, clear_leftovers, owned, resumable
+from digan_fast.training.folder import SNAPSHOT, Lock, Saved, clear_leftovers, owned, resumable
 from digan_fast.training.identity import check_data
 from digan_fast.training.initial import load_initial, start_from
 from digan_fast.training.interrupts import interruptible
 from digan_fast.training.reading import open_clips, read_clips
+from digan_fast.training.record import LOG, Record, write_config
 from digan_fast.training.run import Run
 from digan_fast.training.states import resuming
 from digan_fast.training.tensorboard import Board
@@ -48,7 +48,7 @@ def train(config: TrainConfig) -> Path:
     together = joined(config.torch_device(), datetime.timedelta(minutes=config.patience))
     with (
         together as processes,
-        owned(folder) if processes.is_first else contextlib.nullcontext(),
+        owned(folder) if processes.is_first else contextlib.nullcontext() as lock,
         using_threads(config.threads),
     ):
         config.at_once(processes.world)
@@ -72,14 +72,21 @@ def train(config: TrainConfig) -> Path:
             clear_leftovers(folder)
         if resumed is not None:
             run.restore(resumed)
+            described = resumed.config
+            if run.pairs >= config.pairs:
+                say(f"resume: the run is finished, after {run.pairs} {config.unit}s; a larger --kimg goes on with it")
             # The networks hold the state now.
             del resumed
-        elif first:
-            _begin(config, classes)
+        else:
+            described = _described(config, classes)
+            if first:
+                write_config(folder, described)
+                (folder / LOG).unlink(missing_ok=True)
         processes.broadcast(run.networks.values())
         (run.average_ramps,) = processes.agree(run.average_ramps and first)
         try:
-            _loop(run, network)
+            with Record(folder if first else None, described) as record:
+                _loop(run, network, record, lock)
         finally:
             run.close()
     return folder / SNAPSHOT
@@ -95,18 +102,14 @@ def _read(config: TrainConfig, resumed: Saved | None, processes: Processes) -> t
     return read_clips(config, found, processes), classes
 
 
-def _begin(config: TrainConfig, classes: list[str]) -> None:
-    """Writes the record of a run that starts from the beginning."""
-    folder = Path(config.out)
-    described = {
+def _described(config: TrainConfig, classes: list[str]) -> dict[str, Any]:
+    """What config.json holds of a run that starts from the beginning."""
+    return {
         **json.loads(config.to_json()),
         "resolved": config.resolved(),
         "classes": classes,
         "threads_used": torch.get_num_threads(),
     }
-    with replacing(folder / CONFIG) as part:
-        part.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
-    (folder / LOG).unlink(missing_ok=True)
 
 
 def check_networks(config: TrainConfig, classes: list[str], resumed: Saved | None) -> None:
@@ -176,20 +179,26 @@ def due(run: Run, every_kimg: float) -> bool:
     return run.pairs // every > (run.pairs - run.batch) // every
 
 
-def _loop(run: Run, network: FeatureNetwork | None) -> None:
+def _loop(run: Run, network: FeatureNetwork | None, record: Record, lock: Lock | None) -> None:
     config, processes = run.config, run.processes
     total = config.pairs
     saved_at, stopped = time.monotonic(), False
     first = processes.is_first
-    path = Path(config.out) / LOG if first else Path(os.devnull)
     bar = tqdm(total=total, initial=run.pairs, unit=config.unit, smoothing=0.02, desc="training", disable=not first)
     pace = Pace(run.pairs)
-    with bar, Board(config, run.pairs) as board, open(path, "a", encoding="utf-8") as log, interruptible() as stops:
+    with bar, Board(config, run.pairs) as board, interruptible() as stops:
 
         def write(line: dict[str, float]) -> None:
-            log.write(json.dumps(line, ensure_ascii=False) + "\n")
-            log.flush()
+            if lock is not None:
+                lock.check()
+            record.write(line)
             board.scalars(line)
+
+        def save() -> None:
+            if lock is not None:
+                lock.check()
+            record.restore()
+            board.sheet(run.save(), run.pairs)
 
         def evaluate() -> None:
             assert network is not None
@@ -214,7 +223,7 @@ def _loop(run: Run, network: FeatureNetwork | None) -> None:
             waited = config.save_minutes > 0 and time.monotonic() - saved_at >= 60 * config.save_minutes
             stopped, waited = processes.agree(bool(stops), waited)
             if due(run, config.snapshot_kimg) or waited or finished or stopped:
-                processes.by_first(lambda: board.sheet(run.save(), run.pairs))
+                processes.by_first(save)
                 saved_at = time.monotonic()
     if stopped and run.pairs < total:
         raise KeyboardInterrupt(f"stopped and saved; go on with --resume and the same options (--out {config.out})")

@@ -23,9 +23,10 @@ from digan_fast.training.augment import DiffAugment
 from digan_fast.training.clip_loss import ClipLoss
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.draws import of_batch, part_of_batch, random_states, set_random_states
-from digan_fast.training.folder import LOG, SAMPLES, SNAPSHOT, Saved, kept_lines
+from digan_fast.training.folder import SAMPLES, SNAPSHOT, Saved, kept_lines
 from digan_fast.training.identity import of_pack
 from digan_fast.training.loss import Loss
+from digan_fast.training.record import LOG
 from digan_fast.training.states import resuming, save_state
 
 G_INTERVAL = 4
@@ -83,7 +84,8 @@ class Run:
         self.processes = Processes() if processes is None else processes
         self.config = config
         self.clips = clips
-        self.batch, lr, self.ema_kimg, _ = config.schedule()
+        schedule = config.schedule()
+        self.batch, lr, self.ema_kimg = schedule.batch, schedule.lr, schedule.ema_kimg
         recipe = config.recipe()
         d_lr = lr if recipe.d_lr is None else recipe.d_lr
         self.at_once = config.at_once(self.processes.world)

@@ -25,10 +25,45 @@ def test_check_prints_what_a_set_holds(tmp_path: Path, capsys: pytest.CaptureFix
         "classes: 2: Archery (2), YoYo (1)",
     ]
     assert out[-1].startswith("file list: sha256 ")
-    assert main(["data", "check", str(root), "--set", "folder", "--workers", "0"]) == 0
+    assert main(["data", "check", str(root), "--set", "folder", "--workers", "0"]) == 3
     out = capsys.readouterr().out.splitlines()
     assert "broken: 1" in out
     assert f"  {root / 'YoYo' / 'v_YoYo_g02_c01.avi'}" in out[out.index("broken: 1") + 1]
+
+
+@pytest.mark.parametrize("decode", [False, True])
+def test_the_exit_status_of_check(tmp_path: Path, capsys: pytest.CaptureFixture[str], decode: bool) -> None:
+    """Short videos are no damage; damage after the first frame is found by decoding."""
+    root = data_sets.sky(tmp_path / "sky")
+    words = ["data", "check", str(root), "--set", "sky", "--workers", "0", *["--decode"] * decode]
+    assert main(words) == 0
+    assert "shorter than 16 frames: 1" in capsys.readouterr().out
+    (root / "sky_train" / "xyz" / "xyz_1" / "00003.png").write_bytes(b"no picture")
+    assert main(words) == (3 if decode else 0)
+    (root / "sky_train" / "xyz" / "xyz_1" / "00000.png").write_bytes(b"no picture")
+    assert main(words) == 3
+    assert main(["data", "check", "--help"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "The exit status is 0 if every video can be read, 3 if some cannot" in told
+
+
+@pytest.mark.parametrize("encoding", ["raw", "jpeg"])
+def test_check_finds_damage_of_a_packed_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], encoding: str) -> None:
+    root = data_sets.sky(tmp_path / "sky")
+    out = tmp_path / "sky.pack"
+    packing = ["data", "pack", str(root), "--set", "sky", "--resolution", "8", "--encoding", encoding]
+    assert main([*packing, "--out", str(out), "--workers", "0"]) == 0
+    found = Pack(out)
+    at = found._span(found.videos[1].first + 7, found.frame_count)[0] + 5
+    content = bytearray(out.read_bytes())
+    content[at] ^= 1
+    out.write_bytes(content)
+    capsys.readouterr()
+    assert main(["data", "check", str(out), "--set", "packed", "--decode", "--workers", "0"]) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert "broken: 1" in lines
+    why = "frame 7 is damaged: it has another checksum than recorded"
+    assert lines[lines.index("broken: 1") + 1] == f"  {out / found.videos[1].name}: {why}"
 
 
 def test_errors_of_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,9 +45,23 @@ def test_from_a_video_file_to_curves_and_a_new_video(run, tmp_path):
     code, printed, errors = run("curves", out)
     assert code == 0, errors
     assert Path(printed.strip()).stat().st_size > 1000
-    code, _, errors = run("generate", out / "snapshot.safetensors", "--out", tmp_path / "new.gif", "--frames", 3)
-    assert code == 0, errors
+    for given, name in ((out / "snapshot.safetensors", "new.gif"), (out, "same.gif")):
+        code, _, errors = run("generate", given, "--out", tmp_path / name, "--frames", 3)
+        assert code == 0, errors
     assert video.read(tmp_path / "new.gif")[0].shape == (3, 3, 8, 8)
+    assert (tmp_path / "same.gif").read_bytes() == (tmp_path / "new.gif").read_bytes()
+    code, _, errors = run("train", tmp_path / "clip.mp4", "--out", out, "--no-mirror", *OPTIONS, "--resume")
+    assert code == 0, errors
+    assert "resume: the run is finished, after 16 pairs; a larger --kimg goes on with it" in errors
+    code, _, errors = run("train", tmp_path / "clip.mp4", "--out", tmp_path / "next", "--init", out, *OPTIONS)
+    assert code == 0, errors
+    assert "parameters of G" in errors
+
+
+def test_a_folder_that_is_no_run_is_named(run, tmp_path):
+    code, _, errors = run("generate", tmp_path, "--out", tmp_path / "x.gif")
+    assert code == 1
+    assert str(tmp_path / "snapshot.safetensors") in errors
 
 
 def test_errors_are_one_line(run, tmp_path):
@@ -75,7 +89,7 @@ def test_the_shipped_snapshot_matches_its_page():
     words = shlex.split(command[1].replace("\\\n", " "))
     config = tyro.cli(presented(TrainConfig), args=words, config=(tyro.conf.FlagCreatePairsOff,))
     recorded = json.loads((ROOT / "digan_fast" / "assets" / "rabbit.json").read_text())
-    assert differences(config, recorded) == []
+    assert differences(config, recorded) == {}
     assert config.kimg == recorded["kimg"]
     assert shipped.G_ema.init_kwargs == json.loads(json.dumps({**config.generator_kwargs(0), "ours": True}))
 

@@ -110,7 +110,9 @@ def test_files_without_a_name_have_digan_s_discriminator(tmp_path: Path) -> None
 def test_every_discriminator_implements_the_protocol(kind: str, tmp_path: Path) -> None:
     """Is created for training, judges pairs or clips, has a gradient of R1 and precisions, is saved and loaded."""
     made = discriminators.named(kind)
-    D = made(**made.training_kwargs(img_resolution=8, img_channels=3, c_dim=0, channel_base=64, channel_max=8, group=2))
+    options = {"img_resolution": 8, "img_channels": 3, "c_dim": 0, "channel_base": 64, "channel_max": 8, "group": 2}
+    clips = {"clip_length": 3, "frames": 2, "reduction": "pool2"} if discriminators.judges_clips(kind) else {}
+    D = made(**made.training_kwargs(**options, **clips))
     if discriminators.judges_clips(kind):
         shown = {
             name: torch.randn(2, view.frames or 3, 3, *[side_of(view.reduction, 8)] * 2, requires_grad=True)

@@ -76,7 +76,7 @@ def test_resuming_needs_the_same_options(config: TrainConfig) -> None:
     train(replace(config, kimg=0.008))
     with pytest.raises(ValueError, match="already holds a run"):
         train(config)
-    with pytest.raises(ValueError, match="started with another w_dim, r1_gamma"):
+    with pytest.raises(ValueError, match=r"started with another w_dim \(8, now 16\), r1_gamma \(1, now 2\)$"):
         train(replace(config, resume=True, w_dim=16, r1_gamma=2.0))
     train(replace(config, resume=True, kimg=0.012))
 

@@ -20,7 +20,7 @@ from digan_fast import Discriminator, Generator
 from digan_fast.cli import main
 from digan_fast.networks.config import coordinate_config
 from digan_fast.training import run as run_module
-from digan_fast.training.comparing import differences
+from digan_fast.training.comparing import described, differences
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.loop import train
 from digan_fast.training.run import Run
@@ -81,6 +81,12 @@ def log(config: TrainConfig) -> list[dict[str, float]]:
         ({"threads": 0}, "--threads: 0,"),
         ({"augment": "blur"}, "--augment: 'blur', expected some of color, translation, cutout, separated by commas"),
         ({"augment": "color,,"}, "--augment: 'color,,', expected some of color, translation, cutout"),
+        ({"d_frames": 4}, "--d-frames: 4 needs --discriminator dvd-gan"),
+        ({"d_reduction": "none"}, "--d-reduction: 'none' needs --discriminator dvd-gan"),
+        ({"evaluate_count": 4}, "--evaluate-count: 4 needs --evaluate-kimg"),
+        ({"evaluate_features": "i3d.pt"}, "--evaluate-features: 'i3d.pt' needs --evaluate-kimg"),
+        ({"evaluate_protocol": "digan"}, "--evaluate-protocol: 'digan' needs --evaluate-kimg"),
+        ({"preset": "ucf"}, "invalid choice 'ucf' for argument '--preset'. Expected one of ('"),
         ({"device": "meta"}, "--device: 'meta' cannot be used: "),
         ({"device": "no_such"}, "--device: 'no_such' cannot be used: "),
     ],
@@ -93,6 +99,7 @@ def test_options_that_do_not_fit(
     assert out == ""
     assert err.startswith(f"digan-fast train: error: {message}")
     assert err.count("\n") == 1
+    assert "None" not in err
     assert not config.out.exists()
 
 
@@ -161,8 +168,10 @@ def test_what_was_left_to_the_schedule_equals_what_it_gives() -> None:
     automatic = TrainConfig(Path(), resolution=16)
     given = replace(automatic, grid=16, channel_base=32768, batch=32, lr=0.0025, ema_kimg=10.0)
     for one, other in ((automatic, given), (given, automatic)):
-        assert differences(one, json.loads(other.to_json())) == []
-    assert differences(automatic, json.loads(replace(given, grid=8, batch=16).to_json())) == ["grid", "batch"]
+        assert differences(one, json.loads(other.to_json())) == {}
+    found = differences(automatic, json.loads(replace(given, grid=8, batch=16).to_json()))
+    assert found == {"grid": (8, 16), "batch": (16, 32)}
+    assert described(found) == "grid (8, now 16), batch (16, now 32)"
 
 
 def test_an_average_starts_with_the_network_and_counts_the_pairs_before_a_step(

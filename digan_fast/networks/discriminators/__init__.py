@@ -54,6 +54,7 @@ class Recipe:
     loss: ``logistic``, softplus(∓logits), or ``hinge``, max(0, 1 ∓ logits), the generator's loss then being −logits.
     d_steps: steps of the discriminator, each with a batch of its own, for every step of the generator.
     lr, d_lr: the learning rates of the generator and the discriminator; None for the loop's own.
+    frames: of each clip, those that are judged one by one, or all of a shorter clip.
     """
 
     loss: Literal["logistic", "hinge"] = "logistic"
@@ -61,6 +62,7 @@ class Recipe:
     r1_gamma: float = 1.0
     lr: float | None = None
     d_lr: float | None = None
+    frames: int = 8
 
 
 class AnyDiscriminator(Protocol):
@@ -115,6 +117,7 @@ class ClipDiscriminator(AnyDiscriminator, Protocol):
     """
 
     judges_clips: bool
+    img_resolution: int
     views: Mapping[str, View]
 
     @classmethod

@@ -142,7 +142,7 @@ class DVDDiscriminator(nn.Module):
         img_channels: int = 3,
         channel_base: int = 32768,
         channel_max: int = 512,
-        frames: int = 8,
+        frames: int = Recipe.frames,
         reduction: str = "pool2",
     ) -> None:
         super().__init__()
@@ -180,18 +180,18 @@ class DVDDiscriminator(nn.Module):
         channel_base: int,
         channel_max: int,
         group: int,
-        clip_length: int = 16,
-        frames: int | None = None,
-        reduction: str = "pool2",
+        clip_length: int,
+        frames: int,
+        reduction: str,
     ) -> dict[str, Any]:
-        """``frames``, by default 8 or all of a shorter clip; there is no minibatch deviation, so no ``group``."""
+        """There is no minibatch deviation, so no ``group``, and clips may have any length."""
         return {
             "c_dim": c_dim,
             "img_resolution": img_resolution,
             "img_channels": img_channels,
             "channel_base": channel_base,
             "channel_max": channel_max,
-            "frames": min(8, clip_length) if frames is None else frames,
+            "frames": frames,
             "reduction": reduction,
         }
 
