@@ -27,8 +27,8 @@ from digan_fast.cli.errors import UsageError
 
 __all__ = ["COMMANDS", "main"]
 
-# Each command's module has `run(options)`, which may return an exit code; the annotation of `options` is the dataclass to
-# parse. A command may have two words, the first of which is no command of its own.
+# Each command's module has `run(options)`, which may return an exit code; the annotation of `options` is the dataclass
+# to parse. A command may have two words, the first of which is no command of its own.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "info": ("digan_fast.cli.info", "versions, this machine, and which kernels run on it"),
     "generate": ("digan_fast.cli.generate", "videos from seeds"),

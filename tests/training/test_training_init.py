@@ -173,7 +173,7 @@ def test_files_that_cannot_be_started_from(
         (tmp_path / "missing.safetensors", f"init: {tmp_path / 'missing.safetensors'} does not exist"),
         (junk, f"init: {junk}: it begins with b'junkjunk'"),
         (tmp_path / "state.pt", f"init: {tmp_path / 'state.pt'}: a zip file, as torch.save writes"),
-        (tmp_path, f"init: {tmp_path}: a directory"),
+        (tmp_path, f"init: {tmp_path / 'snapshot.safetensors'} does not exist"),
     ):
         with pytest.raises(ValueError, match=r"^init: ") as error:
             train(replace(config, init=path))
