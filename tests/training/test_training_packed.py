@@ -20,6 +20,7 @@ from digan_fast.data.packed import Pack
 from digan_fast.data.packing import Preparation
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.loop import train
+from digan_fast.training.run import Run
 
 # The lines of a dry run that are not about its data.
 ESTIMATES = ("parameters: ", "memory: ", "operations: ", "speed: ", "time: ")
@@ -143,3 +144,26 @@ def test_a_dry_run_of_a_packed_file(folder: Path, tmp_path: Path, capsys: pytest
     unlabelled = packed(folder, tmp_path / "unlabelled.pack", Layout("folder"))
     assert main([*words(replace(config, data=unlabelled, out=tmp_path / "other")), "--conditional", "--dry-run"]) == 1
     assert "has no class" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_packed_file_that_is_overwritten_stops_the_run(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], workers: int
+) -> None:
+    """After the save of the fifth step; what was saved remains."""
+    data = packed(folder, tmp_path / "v.pack", encoding="jpeg")
+    config = config_of(data, "run", kimg=0.4, snapshot_kimg=0.02, workers=workers)
+    step = Run.step
+
+    def overwriting(run: Run) -> dict[str, float]:
+        if run.steps == 5:
+            data.write_bytes(b"other" * 100)
+        return step(run)
+
+    monkeypatch.setattr(Run, "step", overwriting)
+    assert main(words(config, workers=workers)) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert re.search(
+        r"v\.pack/class\d/v\d: frame \d+ .*v\.pack was written to or cut off after it was opened", error
+    ), error
+    assert torch.load(config.out / "state.pt", weights_only=True)["pairs"] >= 20

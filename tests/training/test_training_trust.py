@@ -254,6 +254,9 @@ def test_presets_are_defaults(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("digan_fast.cli.train.train", lambda config: seen.append(config) or Path("done"))
     assert main(["train", "data", "--preset", name]) == 0
     assert main(["train", "data", f"--preset={name}", "--batch", "8", "--clips", "one"]) == 0
+    precision = ["--g-precision", "mixed", "--d-precision", "mixed"]
+    assert main(["train", "data", "--preset", name, *precision]) == 0
+    assert seen[2] == replace(seen[0], g_precision="mixed", d_precision="mixed")
     assert (seen[0].batch, seen[0].kimg, seen[0].resolution) == (64, 25000, 128)
     assert (seen[0].recipe().lr, seen[0].recipe().r1_gamma) == (0.0025, 1)
     own = replace(seen[0], discriminator="dvd-gan").recipe()
