@@ -56,7 +56,7 @@ def test_a_run_leaves_its_files(config: TrainConfig) -> None:
     assert snapshot.G is not None
     assert snapshot.D is not None
     assert snapshot.G_ema(torch.randn(1, 8), timesteps=3)[0].shape == (3, 3, 8, 8)
-    assert differences(config, json.loads((config.out / "config.json").read_text())) == []
+    assert differences(config, json.loads((config.out / "config.json").read_text())) == {}
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(config: TrainConfig) -> None:
