@@ -15,6 +15,7 @@ from typing import IO, Final
 _LONGEST_NAME: Final = 255
 _LONGEST_SUFFIX: Final = 16
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_UNWRITABLE: Final = (*_FULL, errno.EROFS)
 # Bytes that a probe for a full disk writes: more than may be left in partly filled blocks.
 _PROBE: Final = bytes(1 << 16)
 
@@ -123,8 +124,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def raise_if_full(target: Path, part: Path, error: Exception) -> None:
-    """If a full disk caused ``error``, raise an OSError that says so, since libraries hide the cause."""
-    code = error.errno if isinstance(error, OSError) and error.errno in _FULL else _full(part)
+    """If a full or read-only disk caused ``error``, raise an OSError that says so, since libraries hide the cause."""
+    code = error.errno if isinstance(error, OSError) and error.errno in _UNWRITABLE else _full(part)
     if code is None:
         return
     kept = "; what was there before remains" if target.exists() else ""

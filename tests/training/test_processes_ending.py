@@ -1,4 +1,4 @@
-"""How a run of two processes ends: by a signal to all or to one, by the death of one."""
+"""How a run of two processes ends: by a signal to all or to one, by the death of one or of torchrun."""
 
 from __future__ import annotations
 
@@ -67,3 +67,22 @@ def test_a_death_ends_the_run_with_a_message(long: TrainConfig) -> None:
     assert "process 0 of 2 lost another one" in errors[0]
     assert "Traceback" not in errors[0]
     assert not (long.out / "state.pt").exists()
+
+
+def test_a_killed_torchrun_ends_its_processes(long: TrainConfig) -> None:
+    """They finish the step, save once, and say why."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "digan_fast"]
+    told = long.out.with_name("told")
+    with open(told, "w") as errors:
+        launched = subprocess.Popen(
+            [*command, *words(long)], env=ranks.environment(0, 1), stderr=errors, stdout=subprocess.DEVNULL
+        )
+        wait_for_a_step(long)
+        launched.send_signal(signal.SIGKILL)
+        launched.wait()
+    # By the first process, after all that it does to the folder.
+    line = f"torchrun, process {launched.pid}, has ended, so its processes end too\n"
+    until(lambda: line in told.read_text())
+    assert not (long.out / ".lock").exists()
+    state = torch.load(long.out / "state.pt", weights_only=True)
+    assert saved_pairs(long.out) == [state["pairs"]]

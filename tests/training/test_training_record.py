@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +15,6 @@ from pathlib import Path
 import pytest
 import torch
 from small_runs import log, words
-from waiting import has_text, until
 
 from digan_fast import files
 from digan_fast.cli import main
@@ -156,24 +154,21 @@ def test_a_read_only_mount_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         pass
 
 
+def test_a_mount_that_becomes_read_only_is_named(
+    config: TrainConfig, after_step: Callable[[int, Callable[[], object]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seven steps after the start, two after the first save."""
+
+    def fail(path: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    after_step(7, lambda: monkeypatch.setattr(Path, "touch", fail))
+    message = rf"{config.out}/state\.pt: not written, read-only file system; what was there before remains"
+    with pytest.raises(OSError, match=message):
+        train(config)
+    assert torch.load(config.out / "state.pt", weights_only=True)["pairs"] == 20
+
+
 def test_errors_that_name_a_file_are_left_as_they_are(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nothing"), naming(tmp_path / "other"):
         (tmp_path / "nothing").read_bytes()
-
-
-def test_a_killed_torchrun_ends_its_processes(config: TrainConfig) -> None:
-    """They finish the step, save once, and say why."""
-    run = replace(config, batch=8, kimg=1000, snapshot_kimg=1000)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "digan_fast", *words(run)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    with open(config.out.with_name("told"), "w+") as told:
-        launched = subprocess.Popen(command, env=environment, stderr=told, stdout=subprocess.DEVNULL)
-        until(lambda: has_text(run.out / "log.jsonl"), launched)
-        launched.send_signal(signal.SIGKILL)
-        launched.wait()
-        # By the first process, after all that it does to the folder.
-        line = f"torchrun, process {launched.pid}, has ended, so its processes end too\n"
-        until(lambda: line in Path(told.name).read_text())
-    assert not (run.out / ".lock").exists()
-    state = torch.load(run.out / "state.pt", weights_only=True)
-    assert [int(path.stem) for path in (run.out / "samples").glob("*.png")] == [state["pairs"]]
