@@ -80,7 +80,7 @@ static inline void gemm(const PackedLayer& layer, int blocks, const Start& start
     DueEpilogue<float, 1, decltype(finish), kTermsSliceRows> due(finish);
     for (int64_t row = 0; row < layer.outputs; row += rows)
         for (int block = 0; block < blocks; ++block) {
-            terms_product(due.sums(), layer.depth / (kTerms * kTmmSide),
+            terms_product(due.sums(), nullptr, layer.depth / (kTerms * kTmmSide),
                           panel_at<Bf16x2>(layer.panels, row, layer.depth),
                           reinterpret_cast<const Bf16x2*>(in + block * in_stride),
                           [&](const Pace& pace) { due.slices(pace); });

@@ -9,18 +9,51 @@ namespace digan_fast::DIGAN_FAST_ISA {
 
 namespace {
 
+// A block along K: its columns, 24 KB, stay in the level-one cache while up to `kRowPanels` panels
+// of rows pass by.
+constexpr int64_t kBlockSteps = 4, kRowPanels = 8;
+// Of the cache lines of panels of columns that lie in memory, how far ahead they are prefetched.
+constexpr int64_t kBlocksAhead = 2;
+
+enum class Columns { cached, in_memory };
+
 // product(row, column) for each square of the result, panels of rows within panels of columns, and
 // finish(sums, row, column) for its slices during the next one's.
-template <class Start, class Rows, class Columns, class Finish>
+template <Columns kColumns, class Start, class OfRow, class OfColumn, class Finish>
 void for_each_square(int64_t rows, int64_t columns, int64_t depth, const Start& start,
-                     const Rows& of_row, const Columns& of_column, const Finish& finish) {
+                     const OfRow& of_row, const OfColumn& of_column, const Finish& finish) {
     DueEpilogue<float, 1, Finish> due(finish);
+    alignas(64) float partial[kRowPanels][kProductSums];
+    const int64_t steps = whole_squares(depth) / kTermsSide;
+    const auto block = [&](int64_t first, int64_t last, int64_t n, int64_t k) {
+        constexpr int64_t kLine = 64 / sizeof(Bf16x2);
+        constexpr int64_t kLines = kBlockSteps * kStepElements / kLine;
+        const int64_t some = steps - k < kBlockSteps ? steps - k : kBlockSteps;
+        const bool whole = k + some == steps;
+        const Bf16x2* const from = of_column(n) + k * kStepElements;
+        const Bf16x2* const ahead = from + kBlocksAhead * kBlockSteps * kStepElements;
+        for (int64_t r = first; r < last; r += kTermsSide) {
+            const int64_t index = (r - first) / kTermsSide;
+            const int64_t count = (last - first + kTermsSide - 1) / kTermsSide;
+            float* const sums = partial[index];
+            terms_product(whole ? due.sums() : sums, k ? sums : nullptr, some,
+                          of_row(r) + k * kStepElements, from, [&](const Pace& pace) {
+                              due.slices(pace);
+                              if (kColumns == Columns::cached) return;
+                              const auto [call, calls] = pace.among(index, count);
+                              for (int64_t line = kLines * call / calls;
+                                   line < kLines * (call + 1) / calls; ++line)
+                                  _mm_prefetch(ahead + line * kLine, _MM_HINT_T1);
+                          });
+            if (whole) due.follow(kTermsSide, r, n);
+        }
+    };
     for (int64_t n = 0; n < columns; n += kTermsSide) {
         start(n);
-        for (int64_t r = 0; r < rows; r += kTermsSide) {
-            terms_product(due.sums(), whole_squares(depth) / kTermsSide, of_row(r), of_column(n),
-                          [&](const Pace& pace) { due.slices(pace); });
-            due.follow(kTermsSide, r, n);
+        for (int64_t first = 0; first < rows; first += kRowPanels * kTermsSide) {
+            const int64_t end = first + kRowPanels * kTermsSide;
+            for (int64_t k = 0; k < steps; k += kBlockSteps)
+                block(first, end < rows ? end : rows, n, k);
         }
     }
     due.finish();
@@ -71,7 +104,7 @@ void terms_row_gemm(const TermsRowGemm& p) {
                       p.bias ? add(sum, load_some(p.bias + column, p.columns - column)) : sum);
             }
     };
-    for_each_square(
+    for_each_square<Columns::in_memory>(
         p.rows, p.columns, p.depth, [](int64_t) {},
         [&](int64_t r) { return panel(p.packed, r, p.depth); },
         [&](int64_t n) { return panel(p.panels, n, p.depth); }, finish);
@@ -96,7 +129,7 @@ void terms_weight_gradient(const TermsWeightGradient& p) {
     };
     const auto finish = [&](const float* sums, int64_t n, int64_t i) {
         if (p.in_squares) {
-            float* const to = p.into + terms_square(n, i, p.outputs) + n % kTermsSide * kTermsSide;
+            float* const to = p.into + terms_element(n, i, p.outputs);
             for (int v = 0; v < 2 * kSliceRows; ++v) {
                 const int64_t at = v * Vec::width;
                 store(to + at, add(load(to + at), load(sums + at)));
@@ -111,7 +144,7 @@ void terms_weight_gradient(const TermsWeightGradient& p) {
                            add(load_some(to, some), load(sums + r * kNR + v * Vec::width)));
             }
     };
-    for_each_square(
+    for_each_square<Columns::cached>(
         p.outputs, p.inputs, p.rows, pack_tail,
         [&](int64_t n) { return panel(p.packed_dz, n, p.rows); }, [&](int64_t) { return tail; },
         finish);

@@ -52,6 +52,10 @@ constexpr int64_t terms_square(int64_t n, int64_t i, int64_t outputs) {
            n / kTermsSide * kTermsSide * kTermsSide;
 }
 
+constexpr int64_t terms_element(int64_t n, int64_t i, int64_t outputs) {
+    return terms_square(n, i, outputs) + n % kTermsSide * kTermsSide + i % kTermsSide;
+}
+
 // into[n][i] += Σ_r dz[r][n] · x[r][i]: a weight's gradient, [outputs, inputs], or in squares.
 struct TermsWeightGradient {
     float* into;

@@ -4,14 +4,16 @@
 
 #include "ops/conv3x3_kernel.h"
 #include "ops/row_tasks.h"
+#include "ops/terms_choice.h"
 #include "runtime/result_pages.h"
 
 namespace digan_fast {
 namespace {
 
-// The most patches whose factors are computed together; a multiple of every panel's rows. A group's
-// factors and products for one product along y are a few MB at 512 channels.
-constexpr int64_t kGroupPatches = 96;
+// The most patches whose factors are computed together, as floats or as terms; multiples of every
+// panel's rows. A group's factors and products for one product along y are at 512 channels with
+// stride 1 2 or 6 MB, beside those of the taps, which each group reads from memory.
+constexpr int64_t kGroupPatches = 96, kTermsGroupPatches = 256;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -48,38 +50,85 @@ struct Transform {
     int64_t out_height, out_width, out_channels, out_before;
 };
 
-// The factors of a weight's taps: at 512 channels 38 MB, in memory that results left.
+// The factors of a weight's taps: at 512 channels 38 MB, as terms 57, in memory that results left.
 class Taps {
   public:
-    Taps(TapFactors taps, int threads)
-        : size_(panel_size(taps.depth, taps.columns)),
+    Taps(TapFactors taps, bool terms, int threads)
+        : terms_(terms),
+          size_(terms ? terms_size(taps.depth, taps.columns)
+                      : panel_size(taps.depth, taps.columns)),
           panels_(static_cast<float*>(take_pages(bytes()))) {
-        constexpr int64_t kTaskColumns = 32;
-        taps.panels = panels_;
-        taps.factor_stride = size_;
-        parallel_for(threads, ceil_div(taps.columns, kTaskColumns), [&](int64_t task) {
+        const int64_t tasks = ceil_div(taps.columns, kTaskColumns);
+        const auto part_of = [&](int64_t task) {
             TapFactors part = taps;
             part.first = task * kTaskColumns;
             part.last = std::min(part.first + kTaskColumns, taps.columns);
-            tap_factors(part);
-        });
+            return part;
+        };
+        if (terms) {
+            pack_terms(taps.depth, tasks, part_of, threads);
+            return;
+        }
+        taps.panels = panels_;
+        taps.factor_stride = size_;
+        parallel_for(threads, tasks, [&](int64_t task) { tap_factors(part_of(task)); });
     }
     Taps(const Taps&) = delete;
     ~Taps() { give_pages(panels_, bytes()); }
 
+    bool terms() const { return terms_; }
     const float* of(int64_t y, int64_t x) const {
         return panels_ + (tap_factor_of(y) * kTapFactors + tap_factor_of(x)) * size_;
     }
 
   private:
-    int64_t bytes() const { return kTapFactors * kTapFactors * size_ * 4; }
+    static constexpr int64_t kTaskColumns = 32, kFactors = kTapFactors * kTapFactors;
 
+    int64_t bytes() const { return kFactors * size_ * 4; }
+
+    template <class PartOf>
+    void pack_terms(int64_t depth, int64_t tasks, const PartOf& part_of, int threads) {
+        const int64_t size = panel_size(depth, kTaskColumns);
+        const ScratchAreas scratch(threads, {kFactors * size});
+        parallel_for_workers(threads, tasks, [&](int64_t task, int worker) {
+            TapFactors part = part_of(task);
+            float* const numbers = scratch.at(worker);
+            part.panels = numbers - part.first * depth;
+            part.factor_stride = size;
+            tap_factors(part);
+            const int64_t columns = part.last - part.first;
+            const int64_t width = columns > 16 ? 32 : 16;  // of AVX-512's panels
+            for (int64_t factor = 0; factor < kFactors; ++factor)
+                pack_terms_panels(
+                    {.panels = panels_ + factor * size_ + terms_size(part.first, depth),
+                     .weight = numbers + factor * size,
+                     .depth = depth,
+                     .columns = columns,
+                     .depth_stride = width,
+                     .column_stride = 1,
+                     .scale = 1.0f});
+        });
+    }
+
+    bool terms_;
     int64_t size_;
     float* panels_;
 };
 
-void multiply(const float* factors, int64_t stride, int64_t rows, const float* panels,
+void multiply(bool terms, const float* factors, int64_t stride, int64_t rows, const float* panels,
               int64_t depth, int64_t columns, float* packed, float* products, int64_t out_stride) {
+    if (terms) {
+        return terms_row_gemm({.out = products,
+                               .out_stride = out_stride,
+                               .x = factors,
+                               .x_stride = stride,
+                               .rows = rows,
+                               .packed = packed,
+                               .panels = panels,
+                               .depth = depth,
+                               .columns = columns,
+                               .bias = nullptr});
+    }
     void* out[kGroupPatches];
     for (int64_t r = 0; r < rows; ++r) out[r] = products + r * out_stride;
     pixel_row_gemm({
@@ -100,17 +149,33 @@ void multiply(const float* factors, int64_t stride, int64_t rows, const float* p
     });
 }
 
+// Patches whose factors are computed together, in whole panels of rows: as many as do not add to
+// the busiest thread's share.
+int64_t group_size(int64_t patches, int threads, bool terms) {
+    const int64_t rows = terms ? kTermsSide : 12, most = terms ? kTermsGroupPatches : kGroupPatches;
+    int64_t found = 0, least = 0;
+    for (int64_t group = rows; group <= most; group += rows) {
+        const int64_t share = ceil_div(ceil_div(patches, group), threads) * group;
+        if (found && share > least) continue;
+        found = group;
+        least = share;
+    }
+    return found;
+}
+
 void transform(const Transform& p, const Taps& taps, int threads) {
     const PatchExtents extents = extents_of(p.kind);
     const int64_t products = extents.products;
     const PatchGrid grid(p.images, p.out_height + p.out_before, p.out_width + p.out_before,
                          extents.out_step);
-    const int64_t group = std::clamp<int64_t>(ceil_div(ceil_div(grid.count, 4 * threads), 12) * 12,
-                                              12, kGroupPatches);
-    const int64_t stride = padded(p.channels), out_stride = padded(p.out_channels);
+    const int64_t group = group_size(grid.count, threads, taps.terms());
+    const int64_t stride = padded(p.channels);
+    const int64_t out_stride =
+        padded(taps.terms() ? whole_squares(p.out_channels) : p.out_channels);
+    const int64_t packed = taps.terms() ? terms_size(group, p.channels) : group * p.channels;
     enum Area { kFactors, kProducts, kPacked };
-    const ScratchAreas scratch(
-        threads, {products * group * stride, products * group * out_stride, group * p.channels});
+    const ScratchAreas scratch(threads,
+                               {products * group * stride, products * group * out_stride, packed});
     parallel_for_workers(threads, ceil_div(grid.count, group), [&](int64_t task, int worker) {
         const int64_t first = task * group, count = std::min(group, grid.count - first);
         const Patches from =
@@ -128,8 +193,8 @@ void transform(const Transform& p, const Taps& taps, int threads) {
                            .product_stride = group * stride,
                            .product = y});
             for (int64_t x = 0; x < products; ++x)
-                multiply(factors + x * group * stride, stride, count, taps.of(y, x), p.channels,
-                         p.out_channels, scratch.at(worker, kPacked),
+                multiply(taps.terms(), factors + x * group * stride, stride, count, taps.of(y, x),
+                         p.channels, p.out_channels, scratch.at(worker, kPacked),
                          results + x * group * out_stride, out_stride);
             patch_outputs({.patches = to,
                            .images = p.to,
@@ -188,7 +253,8 @@ void conv3x3_cpu(const Conv3x3Params& p) {
                .out_width = s.out_width(),
                .out_channels = s.outputs,
                .out_before = 0},
-              Taps(taps_of(s, p.weight, kind), p.threads), p.threads);
+              Taps(taps_of(s, p.weight, kind), as_terms(s.outputs, s.inputs), p.threads),
+              p.threads);
 }
 
 void conv3x3_input_gradient_cpu(const Conv3x3Params& p) {
@@ -206,7 +272,8 @@ void conv3x3_input_gradient_cpu(const Conv3x3Params& p) {
                .out_width = s.width,
                .out_channels = s.inputs,
                .out_before = s.stride == 1 ? 0 : s.padding},
-              Taps(adjoint_taps_of(s, p.weight, kind), p.threads), p.threads);
+              Taps(adjoint_taps_of(s, p.weight, kind), as_terms(s.outputs, s.inputs), p.threads),
+              p.threads);
 }
 
 void conv3x3_weight_gradient_cpu(const Conv3x3Params& p) {
@@ -223,15 +290,22 @@ void conv3x3_weight_gradient_cpu(const Conv3x3Params& p) {
     while (tasks() < p.threads && std::max(outputs, inputs) > 32)
         (inputs > outputs ? inputs : outputs) /= 2;
     const int64_t dz_stride = padded(outputs), x_stride = padded(inputs);
-    enum Area { kGrads, kInputs, kSums, kTaps, kTail };
+    // As terms, sums lie in whole squares.
+    const bool terms = as_terms(outputs, inputs);
+    const int64_t most = terms ? whole_squares(outputs) * whole_squares(inputs) : outputs * inputs;
+    enum Area { kGrads, kInputs, kSums, kTaps, kTail, kPackedGrads };
     const ScratchAreas scratch(
-        p.threads, {products * kStripRows * dz_stride, products * kStripRows * x_stride,
-                    kTapFactors * outputs * inputs, 9 * outputs * inputs, 32 * kStripRows});
+        p.threads,
+        {products * kStripRows * dz_stride, products * kStripRows * x_stride, kTapFactors * most,
+         9 * most, terms ? terms_size(kStripRows, kTermsSide) : 32 * kStripRows,
+         terms ? terms_size(kStripRows, outputs) : 0});
     parallel_for_workers(p.threads, tasks(), [&](int64_t task, int worker) {
         const int64_t across = ceil_div(s.inputs, inputs);
         const int64_t n = task / across * outputs, i = task % across * inputs;
         const int64_t rows = std::min(outputs, s.outputs - n);
-        const int64_t columns = std::min(inputs, s.inputs - i), elements = rows * columns;
+        const int64_t columns = std::min(inputs, s.inputs - i);
+        const int64_t elements =
+            terms ? whole_squares(rows) * whole_squares(columns) : rows * columns;
         float* const grads = scratch.at(worker, kGrads);
         float* const factors = scratch.at(worker, kInputs);
         float *const sums = scratch.at(worker, kSums), *const taps = scratch.at(worker, kTaps);
@@ -257,7 +331,19 @@ void conv3x3_weight_gradient_cpu(const Conv3x3Params& p) {
                                .factor_stride = x_stride,
                                .product_stride = kStripRows * x_stride,
                                .product = y});
-                for (int64_t x = 0; x < products; ++x)
+                for (int64_t x = 0; x < products && terms; ++x)
+                    terms_weight_gradient({.into = sums + tap_factor_of(x) * elements,
+                                           .in_squares = true,
+                                           .dz = grads + x * kStripRows * dz_stride,
+                                           .dz_stride = dz_stride,
+                                           .x = factors + x * kStripRows * x_stride,
+                                           .x_stride = x_stride,
+                                           .rows = count,
+                                           .outputs = rows,
+                                           .inputs = columns,
+                                           .tail = scratch.at(worker, kTail),
+                                           .packed_dz = scratch.at(worker, kPackedGrads)});
+                for (int64_t x = 0; x < products && !terms; ++x)
                     weight_gradient({.into = sums + tap_factor_of(x) * elements,
                                      .dz = grads + x * kStripRows * dz_stride,
                                      .dz_stride = dz_stride,
@@ -279,10 +365,12 @@ void conv3x3_weight_gradient_cpu(const Conv3x3Params& p) {
                            .factor = tap_factor_of(y)});
         }
         for (int64_t r = 0; r < rows; ++r)
-            for (int64_t c = 0; c < columns; ++c)
+            for (int64_t c = 0; c < columns; ++c) {
+                const int64_t element = terms ? terms_element(r, c, rows) : r * columns + c;
                 for (int64_t tap = 0; tap < 9; ++tap)
                     p.result[((n + r) * s.inputs + i + c) * 9 + tap] =
-                        s.gain * taps[tap * elements + r * columns + c];
+                        s.gain * taps[tap * elements + element];
+            }
     });
 }
 

@@ -174,8 +174,7 @@ class MlpSums {
         if (!in_squares(i)) return call(first * inputs, first * inputs, (last - first) * inputs);
         for (int64_t n = first; n < last; ++n)
             for (int64_t k = 0; k < inputs; k += kTermsSide)
-                call(n * inputs + k,
-                     terms_square(n, k, layer(i).outputs) + n % kTermsSide * kTermsSide,
+                call(n * inputs + k, terms_element(n, k, layer(i).outputs),
                      std::min(kTermsSide, inputs - k));
     }
 
