@@ -20,7 +20,7 @@ from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, NATIVE_DTYPES, fresh, p
 from digan_fast.ops._registry import define, recompose
 from digan_fast.ops._triton import lazily
 from digan_fast.ops.linear_act import linear_act
-from digan_fast.precision import PRECISIONS
+from digan_fast.precision import MLP_PRECISIONS
 from digan_fast.reference import coord_mlp as reference
 
 # (tensor or None, its name) → its address, or 0
@@ -81,7 +81,7 @@ def _call(sets: int, address: Address, *args: Any) -> tuple[dict[str, Any], list
     activations, omegas, skips, encoded, precision = args[1 + reference.LISTS :]
     coordinates, weights = coordinates.contiguous(), [weight.contiguous() for weight in weights]
     vectors = [_rows(group, sets) for group in vectors]
-    low = [dtype is not None for dtype in reference.operand_types(skips, encoded, precision)]
+    types = reference.operand_types(skips, encoded, precision)
     layers = [
         (
             address(weights[i], f"weights[{i}]"),
@@ -91,7 +91,7 @@ def _call(sets: int, address: Address, *args: Any) -> tuple[dict[str, Any], list
             activation,
             omegas[i],
             skips[i],
-            low[i],
+            NATIVE_DTYPES.index(types[i] or torch.float32),
         )
         for i, activation in enumerate(_numbers(activations))
     ]
@@ -234,7 +234,7 @@ def _why_not(backend: str, coordinates: Tensor, *rest: Any) -> str | None:
 
 def _why_not_native(*args: Any) -> str | None:
     precision = args[-1]
-    if precision not in PRECISIONS:
+    if precision not in MLP_PRECISIONS:
         return f"it has no products in {precision}"
     return _why_not("native", *args)
 

@@ -16,7 +16,7 @@ inline LayerTraits traits_of(Precision precision) {
 
 // Filled up to whole squares, a layer as terms takes 6/16 of the time.
 inline bool as_terms(const CoordMlpLayer& layer) {
-    return !layer.bfloat16 && traits_of(Precision::bfloat16).terms &&
+    return layer.number == Number::float32 && traits_of(Precision::bfloat16).terms &&
            whole_squares(layer.outputs) * whole_squares(layer.inputs) <=
                2 * layer.outputs * layer.inputs;
 }
