@@ -250,7 +250,7 @@ def coord_mlp_backward_cpu(
     encoded: bool,
     sets: int,
     points: int,
-    layers: list[tuple[int, bool, int, int, int, int, int, int, int, int, float, bool, bool]],
+    layers: list[tuple[int, bool, int, int, int, int, int, int, int, int, float, bool, int]],
     threads: int,
     grad: int,
     dcoordinates: int,
@@ -304,7 +304,7 @@ def coord_mlp_cpu(
     encoded: bool,
     sets: int,
     points: int,
-    layers: list[tuple[int, bool, int, int, int, int, int, int, int, int, float, bool, bool]],
+    layers: list[tuple[int, bool, int, int, int, int, int, int, int, int, float, bool, int]],
     threads: int,
 ) -> None: ...
 def coord_mlp_cuda(

@@ -80,7 +80,12 @@ torch.save((dispatch.native_module().isa(), found), sys.argv[1])
 def run(isa: str, path: Path) -> dict[str, list[torch.Tensor]] | str:
     """The program's results, or the error message for an instruction set that this CPU lacks."""
     environment = {**os.environ, "DIGAN_FAST_ISA": isa}
-    done = subprocess.run([sys.executable, "-c", PROGRAM, str(path), str(Path(coordinate_mlps.__file__).parent)], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(path), str(Path(coordinate_mlps.__file__).parent)],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         assert "this CPU lacks" in done.stderr, done.stderr
         return done.stderr
