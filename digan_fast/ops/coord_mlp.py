@@ -7,6 +7,7 @@ points (on a CPU) or a tile (CUDA C++, Triton) again; calls with gradients that 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -309,18 +310,53 @@ class _Forward(torch.autograd.Function):
         )
 
 
-def _recomputes(coordinates: Tensor, *rest: Any) -> bool:
-    """Whether the backward computes activations again, so that the forward saves nothing but its arguments.
-
-    A graph that is being traced must not depend on the backend: on a GPU it has the layers.
-    """
-    if coordinates.device.type == "cpu":
-        return True
-    if torch.compiler.is_compiling():
-        return False
+def _has_fused_backward(coordinates: Tensor, *rest: Any) -> bool:
     # The gradient by the output has the type and the device of the coordinates.
     given = coordinates, coordinates, *rest, []
     return any(dispatch.runs("coord_mlp_backward", backend, *given) for backend in ("cuda", "triton"))
+
+
+# What no kernel's support depends on, samples, points and frequencies, is left out, so that a graph may have any number
+# of them: a tensor's device, type, and channels.
+_Channels = tuple[torch.device, torch.dtype, tuple[int, ...]]
+
+
+def _channels(tensor: Tensor | None, first: int = 1) -> _Channels | None:
+    if tensor is None:
+        return None
+    return tensor.device, tensor.dtype, tuple(operator.index(extent) for extent in tensor.shape[first:])
+
+
+def _has_fused_backward_of(channels: Sequence[_Channels | None], activations: Sequence[str], *options: Any) -> bool:
+    """:func:`_has_fused_backward` for one point of one sample, which exists nowhere."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        fakes = [
+            each and torch.empty((1, *(1 for _ in range(not i)), *each[2]), device=each[0], dtype=each[1])
+            for i, each in enumerate(channels)
+        ]
+        return _has_fused_backward(*_grouped(fakes), list(activations), [1.0] * len(activations), *options)
+
+
+# Set directly, since torch.compiler.assume_constant_result imports Dynamo and Triton up to torch 2.11: 0.8 s.
+_has_fused_backward_of._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def _recomputes(coordinates: Tensor, *rest: Any) -> bool:
+    """Whether the backward computes activations again, so that the forward saves nothing but its arguments.
+
+    A graph has what an eager call would run as it is traced, one op or the layers; either is right on any backend, and
+    the op without a kernel is its formula.
+    """
+    if coordinates.device.type != _cuda_border.DEVICE:
+        return True
+    if not torch.compiler.is_compiling():
+        return _has_fused_backward(coordinates, *rest)
+    activations, _omegas, skips, encoded, precision = rest[reference.LISTS :]
+    tensors = _flat(None, rest[: reference.LISTS])[1:]
+    channels = (_channels(coordinates, 2), *(_channels(each) for each in tensors))
+    return _has_fused_backward_of(channels, tuple(activations), tuple(skips), encoded, precision)
 
 
 def _layer(u: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
