@@ -17,10 +17,10 @@ from torch import Tensor
 from digan_fast import dispatch, transforms
 from digan_fast.ops import _cuda as _cuda_border
 from digan_fast.ops._capabilities import unknown, why_not
+from digan_fast.ops._mlp_chain import chain
 from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, NATIVE_DTYPES, fresh, ptr, wide
 from digan_fast.ops._registry import define, recompose
 from digan_fast.ops._triton import lazily
-from digan_fast.ops.linear_act import linear_act
 from digan_fast.precision import MLP_PRECISIONS
 from digan_fast.reference import coord_mlp as reference
 
@@ -359,27 +359,6 @@ def _recomputes(coordinates: Tensor, *rest: Any) -> bool:
     return _has_fused_backward_of(channels, tuple(activations), tuple(skips), encoded, precision)
 
 
-def _layer(u: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
-    """A layer by ``linear_act``, in the weight's type."""
-    bias = None if bias is None else bias.to(weight.dtype)
-    if activation not in ("linear", "relu", "lrelu", "sine"):
-        return reference.MLP_ACTIVATIONS[activation].forward(_layer(u, weight, bias, "linear"))
-    if len(weight) > 1:
-        x = u.expand(len(weight), -1, -1)
-        own = bias if bias is None or len(bias) > 1 else bias[0]
-        return linear_act(x, weight, own, activation, 1.0, None)
-    if bias is not None and len(bias) > 1:
-        z = linear_act(u.reshape(1, -1, u.shape[2]), weight, None, "linear", 1.0, None)
-        z = z.reshape(*u.shape[:2], -1) + reference.by_point(bias)
-        return reference.MLP_ACTIVATIONS[activation].forward(z)
-    flat = linear_act(u.reshape(1, -1, u.shape[2]), weight, None if bias is None else bias[0], activation, 1.0, None)
-    return flat.reshape(*u.shape[:2], weight.shape[1])
-
-
-def _operand(x: Tensor, dtype: torch.dtype | None) -> Tensor:
-    return x if dtype is None else x.to(dtype)
-
-
 def coord_mlp(
     coordinates: Tensor,
     weights: Sequence[Tensor],
@@ -405,5 +384,5 @@ def coord_mlp(
     elif _recomputes(coordinates, *lists, *options):
         result = _Forward.apply(*tensors, *options)
     else:
-        result = reference.chain(_layer, _operand, coordinates, *lists, *options)
+        result = chain(coordinates, *lists, *options)
     return result
