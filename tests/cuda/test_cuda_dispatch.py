@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,8 @@ import stubs
 import torch
 from checks import recorded
 from harness import simulated, symbol_name
-from mlps import gradient_arguments, siren
+from mlps import GRADED, MLPS, gradient_arguments, mlp, siren
+from mlps import PRECISIONS as OF_MLPS
 from random_inrs import Widths, random_inr
 from renderings import PRECISIONS, RENDERINGS, arguments
 from torch import Tensor
@@ -64,6 +66,19 @@ def test_cuda_comes_first(on_cuda: Any) -> None:
     options, out = ([4, 0, 0, 4, 4], "lrelu", 1.0, None), torch.randn(1, 3, 4, 4, 5)
     assert chosen("coord_linear", *features, *options) == "cuda"
     assert chosen("coord_linear_backward", out, *features, out, *options) == "cuda"
+
+
+@pytest.mark.parametrize("precision", OF_MLPS)
+def test_tracing_decides_as_a_call_does(on_cuda: Any, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the numbers of points and samples."""
+    recomputes = importlib.import_module("digan_fast.ops.coord_mlp")._recomputes
+    monkeypatch.setattr(dispatch, "_why_not", {"triton": "it is cuda's turn"}.get)
+    cases = [mlp(name, precision) for name in MLPS | GRADED]
+    cases += [siren(*sizes, precision) for sizes in ((1, 1, 64, 1), (3, 65, 512, 2), (2, 7, 513, 1), (2, 7, 9, 0))]
+    eager = [recomputes(*args) for args in cases]
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert [recomputes(*args) for args in cases] == eager
+    assert set(eager) == {True, False}
 
 
 def test_compiled_coordinate_mlps_are_the_fused_kernels(on_cuda: Any) -> None:
