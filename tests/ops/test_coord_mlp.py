@@ -171,7 +171,7 @@ def test_schema_and_compilation() -> None:
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_a_chain_of_layers_is_the_same(shared: bool, precision: str) -> None:
-    """What runs on a GPU where no kernel takes the gradients: ``linear_act`` by ``linear_act``, with results rounded in lower precisions."""
+    """What a GPU runs if no kernel takes the gradients: ``linear_act`` by ``linear_act``, results rounded too."""
     kinds = ["sine", "lrelu", "gauss", "sine", "linear"]
     layers = modulated(3, 2, [9, 8, 7, 6, 2], kinds, (1, 3), 0, shared, torch.float32)
     layers[3] = layers[3]._replace(scale=None, shift=None, bias=torch.randn(3, 6))
