@@ -283,6 +283,9 @@ def test_values_do_not_depend_on_gradients_or_neighbours() -> None:
     layers = converted(modulated(3, 2, [40, 33, 3], ["sine", "tanh", "linear"], (1,)), torch.float32)
     x = torch.rand(3, 300, 2)
     with use_backend("native"):
+        for precision in TIES:
+            low = functional.coord_mlp(x, layers, precision=precision)
+            assert torch.equal(functional.coord_mlp(x[:, 37:77], layers, precision=precision), low[:, 37:77])
         whole = functional.coord_mlp(x, layers)
         assert torch.equal(functional.coord_mlp(x[:, 37:77], layers), whole[:, 37:77])
         alive = [t.requires_grad_() for t in tensors_of(layers)]
