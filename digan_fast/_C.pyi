@@ -250,7 +250,7 @@ def coord_mlp_backward_cpu(
     encoded: bool,
     sets: int,
     points: int,
-    layers: list[tuple[int, bool, int, int, int, int, int, int, int, int, float, bool, bool]],
+    layers: list[tuple[int, bool, int, int, int, int, int, int, int, int, float, bool, int]],
     threads: int,
     grad: int,
     dcoordinates: int,
@@ -263,7 +263,7 @@ def coord_mlp_backward_cuda(
     encoded: bool,
     sets: int,
     points: int,
-    layers: list[tuple[int, bool, int, int, int, int, int, int, int, int, float, bool, bool]],
+    layers: list[tuple[int, bool, int, int, int, int, int, int, int, int, float, bool, int]],
     grad: int,
     dcoordinates: int,
     gradients: list[tuple[int, int, int, int, int, int]],
@@ -279,7 +279,7 @@ def coord_mlp_backward_cuda_why_not(
     encoded: bool,
     sets: int,
     points: int,
-    layers: list[tuple[int, bool, int, int, int, int, int, int, int, int, float, bool, bool]],
+    layers: list[tuple[int, bool, int, int, int, int, int, int, int, int, float, bool, int]],
     low: int,
 ) -> str: ...
 def coord_mlp_backward_cuda_workspace(
@@ -289,7 +289,7 @@ def coord_mlp_backward_cuda_workspace(
     encoded: bool,
     sets: int,
     points: int,
-    layers: list[tuple[int, bool, int, int, int, int, int, int, int, int, float, bool, bool]],
+    layers: list[tuple[int, bool, int, int, int, int, int, int, int, int, float, bool, int]],
     grad: int,
     dcoordinates: int,
     gradients: list[tuple[int, int, int, int, int, int]],
@@ -304,7 +304,7 @@ def coord_mlp_cpu(
     encoded: bool,
     sets: int,
     points: int,
-    layers: list[tuple[int, bool, int, int, int, int, int, int, int, int, float, bool, bool]],
+    layers: list[tuple[int, bool, int, int, int, int, int, int, int, int, float, bool, int]],
     threads: int,
 ) -> None: ...
 def coord_mlp_cuda(
@@ -314,7 +314,7 @@ def coord_mlp_cuda(
     encoded: bool,
     sets: int,
     points: int,
-    layers: list[tuple[int, bool, int, int, int, int, int, int, int, int, float, bool, bool]],
+    layers: list[tuple[int, bool, int, int, int, int, int, int, int, int, float, bool, int]],
     low: int,
     out: int,
     workspace: int,
@@ -327,7 +327,7 @@ def coord_mlp_cuda_why_not(
     encoded: bool,
     sets: int,
     points: int,
-    layers: list[tuple[int, bool, int, int, int, int, int, int, int, int, float, bool, bool]],
+    layers: list[tuple[int, bool, int, int, int, int, int, int, int, int, float, bool, int]],
     low: int,
 ) -> str: ...
 def coord_mlp_cuda_workspace(
@@ -337,7 +337,7 @@ def coord_mlp_cuda_workspace(
     encoded: bool,
     sets: int,
     points: int,
-    layers: list[tuple[int, bool, int, int, int, int, int, int, int, int, float, bool, bool]],
+    layers: list[tuple[int, bool, int, int, int, int, int, int, int, int, float, bool, int]],
     low: int,
 ) -> int: ...
 def cpu_features() -> list[str]: ...

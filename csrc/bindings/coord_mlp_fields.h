@@ -23,7 +23,7 @@ inline Fields<CoordMlpLayer> mlp_layer_fields() {
             field("activation", &Layer::activation),
             field("omega", &Layer::omega),
             field("skip", &Layer::skip),
-            field("bfloat16", &Layer::bfloat16)};
+            field("number", &Layer::number)};
 }
 
 inline void add_mlp_layer(CoordMlpParams& params, const CoordMlpLayer& layer) {
@@ -38,8 +38,10 @@ inline bool check_mlp_network(const CoordMlpParams& params) {
     require_extents({{"sets", params.sets}, {"points", params.points}});
     require(!params.layers.empty(), "layers", "empty", "a layer or more");
     require(!params.encoded || params.layers.size() > 1, "encoded", "true", "two layers or more");
-    require(!params.layers.front().bfloat16 && !params.layers.back().bfloat16, "bfloat16",
-            "true for the first or the last layer", "false");
+    for (const CoordMlpLayer* layer : {&params.layers.front(), &params.layers.back()})
+        require(layer->number == Number::float32, "number",
+                std::to_string(static_cast<int>(layer->number)),
+                "0, float32, for the first and the last layer");
     for (std::size_t i = 0; i < params.layers.size(); ++i) {
         const CoordMlpLayer& layer = params.layers[i];
         require(!layer.skip || i > 0, "skip", "true for the first layer", "false");

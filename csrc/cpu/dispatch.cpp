@@ -83,7 +83,7 @@ static Isa isa_of(Precision precision) {
     if (precision == Precision::bfloat16) return bfloat16_isa();
     const Isa isa = selected_isa();
     const bool amx = isa == Isa::amx || isa == Isa::amx_portable;
-    return amx && precision == Precision::float32 ? Isa::avx512bf16 : isa;
+    return amx && precision != Precision::int8 ? Isa::avx512bf16 : isa;
 }
 
 static Isa isa_of(Number number) {
@@ -96,7 +96,7 @@ static Isa isa_of(const LayerPacking& p) {
 
 static Isa isa_of(const MlpGroup& p) {
     for (const MlpLayer* layer = p.layers; layer != p.layers + p.layer_count; ++layer)
-        if (layer->packed.bfloat16 || layer->packed.terms) return bfloat16_isa();
+        if (layer->packed.number == Number::bfloat16 || layer->packed.terms) return bfloat16_isa();
     return isa_of(Precision::float32);
 }
 #endif

@@ -7,6 +7,7 @@ points (on a CPU) or a tile (CUDA C++, Triton) again; calls with gradients that 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,11 +17,11 @@ from torch import Tensor
 from digan_fast import dispatch, transforms
 from digan_fast.ops import _cuda as _cuda_border
 from digan_fast.ops._capabilities import unknown, why_not
+from digan_fast.ops._mlp_chain import chain
 from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, NATIVE_DTYPES, fresh, ptr, wide
 from digan_fast.ops._registry import define, recompose
 from digan_fast.ops._triton import lazily
-from digan_fast.ops.linear_act import linear_act
-from digan_fast.precision import PRECISIONS
+from digan_fast.precision import MLP_PRECISIONS
 from digan_fast.reference import coord_mlp as reference
 
 # (tensor or None, its name) → its address, or 0
@@ -81,7 +82,7 @@ def _call(sets: int, address: Address, *args: Any) -> tuple[dict[str, Any], list
     activations, omegas, skips, encoded, precision = args[1 + reference.LISTS :]
     coordinates, weights = coordinates.contiguous(), [weight.contiguous() for weight in weights]
     vectors = [_rows(group, sets) for group in vectors]
-    low = [dtype is not None for dtype in reference.operand_types(skips, encoded, precision)]
+    types = reference.operand_types(skips, encoded, precision)
     layers = [
         (
             address(weights[i], f"weights[{i}]"),
@@ -91,7 +92,7 @@ def _call(sets: int, address: Address, *args: Any) -> tuple[dict[str, Any], list
             activation,
             omegas[i],
             skips[i],
-            low[i],
+            NATIVE_DTYPES.index(types[i] or torch.float32),
         )
         for i, activation in enumerate(_numbers(activations))
     ]
@@ -234,7 +235,7 @@ def _why_not(backend: str, coordinates: Tensor, *rest: Any) -> str | None:
 
 def _why_not_native(*args: Any) -> str | None:
     precision = args[-1]
-    if precision not in PRECISIONS:
+    if precision not in MLP_PRECISIONS:
         return f"it has no products in {precision}"
     return _why_not("native", *args)
 
@@ -309,39 +310,53 @@ class _Forward(torch.autograd.Function):
         )
 
 
-def _recomputes(coordinates: Tensor, *rest: Any) -> bool:
-    """Whether the backward computes activations again, so that the forward saves nothing but its arguments.
-
-    A graph that is being traced must not depend on the backend: on a GPU it has the layers.
-    """
-    if coordinates.device.type == "cpu":
-        return True
-    if torch.compiler.is_compiling():
-        return False
+def _has_fused_backward(coordinates: Tensor, *rest: Any) -> bool:
     # The gradient by the output has the type and the device of the coordinates.
     given = coordinates, coordinates, *rest, []
     return any(dispatch.runs("coord_mlp_backward", backend, *given) for backend in ("cuda", "triton"))
 
 
-def _layer(u: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
-    """A layer by ``linear_act``, in the weight's type."""
-    bias = None if bias is None else bias.to(weight.dtype)
-    if activation not in ("linear", "relu", "lrelu", "sine"):
-        return reference.MLP_ACTIVATIONS[activation].forward(_layer(u, weight, bias, "linear"))
-    if len(weight) > 1:
-        x = u.expand(len(weight), -1, -1)
-        own = bias if bias is None or len(bias) > 1 else bias[0]
-        return linear_act(x, weight, own, activation, 1.0, None)
-    if bias is not None and len(bias) > 1:
-        z = linear_act(u.reshape(1, -1, u.shape[2]), weight, None, "linear", 1.0, None)
-        z = z.reshape(*u.shape[:2], -1) + reference.by_point(bias)
-        return reference.MLP_ACTIVATIONS[activation].forward(z)
-    flat = linear_act(u.reshape(1, -1, u.shape[2]), weight, None if bias is None else bias[0], activation, 1.0, None)
-    return flat.reshape(*u.shape[:2], weight.shape[1])
+# What no kernel's support depends on, samples, points and frequencies, is left out, so that a graph may have any number
+# of them: a tensor's device, type, and channels.
+_Channels = tuple[torch.device, torch.dtype, tuple[int, ...]]
 
 
-def _operand(x: Tensor, dtype: torch.dtype | None) -> Tensor:
-    return x if dtype is None else x.to(dtype)
+def _channels(tensor: Tensor | None, first: int = 1) -> _Channels | None:
+    if tensor is None:
+        return None
+    return tensor.device, tensor.dtype, tuple(operator.index(extent) for extent in tensor.shape[first:])
+
+
+def _has_fused_backward_of(channels: Sequence[_Channels | None], activations: Sequence[str], *options: Any) -> bool:
+    """:func:`_has_fused_backward` for one point of one sample, which exists nowhere."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        fakes = [
+            each and torch.empty((1, *(1 for _ in range(not i)), *each[2]), device=each[0], dtype=each[1])
+            for i, each in enumerate(channels)
+        ]
+        return _has_fused_backward(*_grouped(fakes), list(activations), [1.0] * len(activations), *options)
+
+
+# Set directly, since torch.compiler.assume_constant_result imports Dynamo and Triton up to torch 2.11: 0.8 s.
+_has_fused_backward_of._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def _recomputes(coordinates: Tensor, *rest: Any) -> bool:
+    """Whether the backward computes activations again, so that the forward saves nothing but its arguments.
+
+    A graph has what an eager call would run as it is traced, one op or the layers; either is right on any backend, and
+    the op without a kernel is its formula.
+    """
+    if coordinates.device.type != _cuda_border.DEVICE:
+        return True
+    if not torch.compiler.is_compiling():
+        return _has_fused_backward(coordinates, *rest)
+    activations, _omegas, skips, encoded, precision = rest[reference.LISTS :]
+    tensors = _flat(None, rest[: reference.LISTS])[1:]
+    channels = (_channels(coordinates, 2), *(_channels(each) for each in tensors))
+    return _has_fused_backward_of(channels, tuple(activations), tuple(skips), encoded, precision)
 
 
 def coord_mlp(
@@ -369,5 +384,5 @@ def coord_mlp(
     elif _recomputes(coordinates, *lists, *options):
         result = _Forward.apply(*tensors, *options)
     else:
-        result = reference.chain(_layer, _operand, coordinates, *lists, *options)
+        result = chain(coordinates, *lists, *options)
     return result

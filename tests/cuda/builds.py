@@ -38,7 +38,7 @@ def with_headers(source: Path, root: Path) -> list[Path]:
     found, left = {source}, [source]
     while left:
         for name in re.findall(r'#\s*include "(.+)"', (file := left.pop()).read_text()):
-            for folder in (file.parent, *include_folders(root), SIMULATOR):
+            for folder in (file.parent, *include_folders(root), root / "csrc" / "bindings", SIMULATOR):
                 header = (folder / name).resolve()
                 if header.is_file() and header not in found:
                     found.add(header)

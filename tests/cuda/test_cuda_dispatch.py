@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import stubs
 import torch
-from harness import simulated
-from mlps import gradient_arguments, siren
+from checks import recorded
+from harness import simulated, symbol_name
+from mlps import GRADED, MLPS, gradient_arguments, mlp, siren
+from mlps import PRECISIONS as OF_MLPS
 from random_inrs import Widths, random_inr
 from renderings import PRECISIONS, RENDERINGS, arguments
+from torch import Tensor
 
-from digan_fast import dispatch
+from digan_fast import CoordMLP, dispatch
 
 
 @pytest.fixture
@@ -61,6 +66,39 @@ def test_cuda_comes_first(on_cuda: Any) -> None:
     options, out = ([4, 0, 0, 4, 4], "lrelu", 1.0, None), torch.randn(1, 3, 4, 4, 5)
     assert chosen("coord_linear", *features, *options) == "cuda"
     assert chosen("coord_linear_backward", out, *features, out, *options) == "cuda"
+
+
+@pytest.mark.parametrize("precision", OF_MLPS)
+def test_tracing_decides_as_a_call_does(on_cuda: Any, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the numbers of points and samples."""
+    recomputes = importlib.import_module("digan_fast.ops.coord_mlp")._recomputes
+    monkeypatch.setattr(dispatch, "_why_not", {"triton": "it is cuda's turn"}.get)
+    cases = [mlp(name, precision) for name in MLPS | GRADED]
+    cases += [siren(*sizes, precision) for sizes in ((1, 1, 64, 1), (3, 65, 512, 2), (2, 7, 513, 1), (2, 7, 9, 0))]
+    eager = [recomputes(*args) for args in cases]
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert [recomputes(*args) for args in cases] == eager
+    assert set(eager) == {True, False}
+
+
+def test_compiled_coordinate_mlps_are_the_fused_kernels(on_cuda: Any) -> None:
+    network, points, probe = CoordMLP(2, 3, 64, 1, sets=2), torch.rand(70, 2), torch.randn(2, 70, 3)
+    compiled, graphs = recorded(network)
+
+    def called(function: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        out = function(points)
+        return [out, *torch.autograd.grad(out, list(network.parameters()), probe)]
+
+    assert all(map(torch.equal, called(compiled), called(network)))
+    assert graphs == [["coord_mlp"], ["coord_mlp_backward"]]
+    on_cuda.take_launches()
+    on_cuda.set(record=True)
+    called(compiled)
+    kernels = [symbol_name(launch[0]).split("<")[0] for launch in on_cuda.take_launches()]
+    assert kernels == [
+        *("pack_mlp", "pack_mlp", "evaluate_mlp"),
+        *("pack_mlp", "pack_mlp", "differentiate_mlp", "sum_mlp_kernel", "sum_mlp_kernel"),
+    ]
 
 
 def test_unsupported_calls_fall_back_to_triton_with_a_reason(on_cuda: Any, caplog: pytest.LogCaptureFixture) -> None:

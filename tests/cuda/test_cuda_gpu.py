@@ -7,7 +7,16 @@ import importlib
 import pytest
 import torch
 from cases import DTYPES, Case, calls
-from mlps import MLPS, check_mlp, check_mlp_gradients, gradient_arguments, mlp, on_a_device, siren
+from mlps import (
+    MLPS,
+    check_compiled_on_a_device,
+    check_mlp,
+    check_mlp_gradients,
+    gradient_arguments,
+    mlp,
+    on_a_device,
+    siren,
+)
 from mlps import PRECISIONS as OF_MLPS
 from ops import OP_CASES, check_case, kernel, supports
 from random_inrs import changed
@@ -81,6 +90,11 @@ def test_coordinate_mlps_save_nothing_but_their_arguments(monkeypatch: pytest.Mo
         right = torch.autograd.grad(network(points), list(network.parameters()), probe)
     for gradient, expected in zip(found, right, strict=True):
         assert (gradient - expected).norm() <= 1e-4 * expected.norm()
+
+
+def test_compiled_coordinate_mlps_are_the_fused_kernels() -> None:
+    with use_backend("cuda"):
+        check_compiled_on_a_device(CoordMLP(2, 3, 128, 2, sets=16), 1 << 17)
 
 
 def test_renders_on_a_stream_and_in_a_graph() -> None:

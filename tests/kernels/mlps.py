@@ -10,7 +10,7 @@ import torch
 from coordinate_mlps import converted, modulated, network
 from torch import Tensor
 
-from digan_fast import functional, ops
+from digan_fast import CoordMLP, functional, ops
 from digan_fast.functional import MLPLayer, mlp_layers
 from digan_fast.reference import coord_mlp as reference
 
@@ -86,6 +86,28 @@ def check_mlp(run: Callable[..., Tensor], args: Sequence[Any], precision: str) -
     assert found.isfinite().all()
     error, largest = float((found - right).abs().max()), float(right.abs().max())
     assert error <= TIES[precision] * largest, f"error {error:.3g} of {largest:.3g}"
+
+
+def check_compiled_on_a_device(network: CoordMLP, count: int) -> None:
+    """Eager calls' bits, and their memory, which is less than what a layer would store."""
+    network, points = network.cuda(), torch.rand(count, network.layers[0].weight.shape[-1], device="cuda")
+    parameters, probe = list(network.parameters()), torch.randn_like(network(points))
+
+    def called(function: Callable[[Tensor], Tensor]) -> tuple[list[Tensor], int]:
+        for _ in range(2):  # the first compiles
+            torch.cuda.synchronize()
+            torch.cuda.reset_peak_memory_stats()
+            before, out = torch.cuda.memory_allocated(), function(points)
+            found = [out.detach(), *torch.autograd.grad(out, parameters, probe)]
+            peak = torch.cuda.max_memory_allocated() - before
+            del out
+        return found, peak
+
+    torch._dynamo.reset()
+    (eager, least), (found, most) = called(network), called(torch.compile(network, fullgraph=True))
+    assert all(map(torch.equal, found, eager))
+    assert most <= 1.01 * least
+    assert most < 4 * probe[..., 0].numel() * network.layers[1].weight.shape[-1]
 
 
 def gradient_arguments(args: Sequence[Any], needed: Sequence[bool] | None = None) -> list[Any]:

@@ -6,11 +6,21 @@ import pytest
 import torch
 import triton
 from cases import CASES, DTYPES, Case, calls, check, exactly, kernel, reference
-from mlps import GRADED, MLPS, PRECISIONS, check_mlp, check_mlp_gradients, gradient_arguments, mlp, on_a_device
+from mlps import (
+    GRADED,
+    MLPS,
+    PRECISIONS,
+    check_compiled_on_a_device,
+    check_mlp,
+    check_mlp_gradients,
+    gradient_arguments,
+    mlp,
+    on_a_device,
+)
 from random_inrs import changed, random_inr
 from torch import Tensor
 
-from digan_fast import functional
+from digan_fast import CoordMLP, dispatch, functional
 from digan_fast.dispatch import use_backend
 from digan_fast.kernels import tune
 from digan_fast.ops.render import render
@@ -102,6 +112,15 @@ def test_is_one_graph_under_torch_compile() -> None:
         expected = torch.autograd.grad(loss(x, weight), weight)[0]
         found = torch.autograd.grad(torch.compile(loss, fullgraph=True)(x, weight), weight)[0]
     torch.testing.assert_close(found, expected)
+
+
+def test_compiled_coordinate_mlps_are_the_fused_kernels() -> None:
+    if reason := dispatch.kernel("coord_mlp_backward", "triton").why_not(
+        *gradient_arguments(on_a_device(mlp("one", "float32"), "cuda"))
+    ):
+        pytest.skip(reason)
+    with use_backend("triton"):
+        check_compiled_on_a_device(CoordMLP(2, 3, 64, 1, sets=264), 4096)
 
 
 def test_tunes() -> None:

@@ -21,8 +21,8 @@ AT = ptr(MEMORY, "memory")
 LAYER = (AT, AT, 2, 4, 2, 1.0, math.inf)  # weight, bias, outputs, inputs, activation, gain, clamp
 TO_RGB = (AT, AT, 3, 2, 0, 1.0, math.inf)
 LEVEL = (4, 2, AT, AT, [LAYER], TO_RGB)  # side, sinusoids, frequency, phase, layers, to-RGB
-# weight, own_weights, bias, scale, shift, input_scale, input_shift, outputs, inputs, activation, omega, skip, bfloat16
-MLP_LAYER = (AT, False, AT, AT, AT, AT, AT, 3, 2, 2, 1.0, False, False)
+# weight, own_weights, bias, scale, shift, input_scale, input_shift, outputs, inputs, activation, omega, skip, number
+MLP_LAYER = (AT, False, AT, AT, AT, AT, AT, 3, 2, 2, 1.0, False, 0)
 
 OPTIONS = {"activation": 2, "gain": 1.0, "clamp": math.inf}
 LINEAR = dict.fromkeys(("out", "x", "weight", "bias"), AT) | OPTIONS
@@ -138,11 +138,12 @@ def test_activations(call: str) -> None:
         (9, 5, "^activation is 5"),
         (9, 11, "^activation is 11"),
         (11, True, "^inputs is 3, expected the outputs of the layer before, and with skip"),
-        (12, True, "^bfloat16 is true for the first or the last layer"),
+        (12, 2, "^number is 2, expected 0, float32, for the first and the last layer"),
+        (12, 3, "^number is 3"),
     ],
 )
 def test_layers_of_coord_mlp(call: str, index: int, value: int, message: str) -> None:
-    layer = (AT, False, AT, 0, 0, 0, 0, 2, 3, 2, 1.0, False, False)
+    layer = (AT, False, AT, 0, 0, 0, 0, 2, 3, 2, 1.0, False, 0)
     bad = (*layer[:index], value, *layer[index + 1 :])
     refuses(call, message, layers=[MLP_LAYER, bad])
 

@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 import torch
 from checks import check_views, examples, reduced, thread_counts
-from coordinate_mlps import converted, evaluated, modulated, network, tensors_of, with_tensors
+from coordinate_mlps import (
+    converted,
+    evaluated,
+    float16_edges,
+    modulated,
+    network,
+    rounding_layers,
+    tensors_of,
+    with_tensors,
+)
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -24,11 +33,11 @@ FLOAT32 = 1e-5
 # Of one layer of 96 linear units, whose products are all there is: half an ulp of each, 2⁻²⁴, and those of their sums.
 # Observed: 2e-7.
 PRODUCTS = 4e-7
-# Between two evaluations with the same operands rounded to bfloat16, where a number at a tie goes the other way.
-# Observed: 2e-4.
-TIES = 2e-3
-# In float32 against float64 with operands rounded to bfloat16 in some layers: each rounding is within 2⁻⁹.
-BFLOAT16 = 3e-2
+# Between two evaluations with the same operands rounded, where a number at a tie goes the other way; observed: 2e-4. In
+# float16 eight times as many numbers are as near to a tie, and go an eighth as far.
+TIES = {"bfloat16": 2e-3, "float16": 2e-3 / 8**0.5}
+# In float32 against float64 with operands rounded in some layers: each rounding is within 2⁻⁹, or 2⁻¹².
+ROUNDED = {"bfloat16": 3e-2, "float16": 3e-2 / 8}
 
 
 def results(
@@ -78,7 +87,7 @@ def networks(draw: st.DrawFn) -> dict[str, Any]:
         "shared": draw(st.booleans()),
         "own_coordinates": draw(st.booleans()),
         "fourier": draw(st.booleans()),
-        "precision": draw(st.sampled_from(("float32", "float32", "bfloat16"))),
+        "precision": draw(st.sampled_from(("float32", "float32", "bfloat16", "float16"))),
     }
 
 
@@ -122,7 +131,7 @@ def test_any_network(described: dict[str, Any]) -> None:
     else:
         with use_backend("reference"):
             expected = results(layers, narrow, probe, fourier, precision)
-    bound = FLOAT32 if precision == "float32" else TIES
+    bound = FLOAT32 if precision == "float32" else TIES[precision]
     for value, wanted in zip(found, expected, strict=True):
         assert value.shape == wanted.shape
         assert distance(value, wanted, probe.numel()) < bound
@@ -176,19 +185,64 @@ def test_own_and_shared_weights_together() -> None:
 
 @pytest.mark.parametrize("widths", [(64, 64, 64, 3), (33, 70, 17, 5)])
 @pytest.mark.parametrize("fourier", [False, True])
-def test_bfloat16(widths: tuple[int, ...], fourier: bool) -> None:
+@pytest.mark.parametrize("precision", TIES)
+def test_lower_precision(precision: str, widths: tuple[int, ...], fourier: bool) -> None:
     """Against the reference with the same roundings: ties may go the other way."""
     layers = converted(modulated(3, 2, widths, ["sine", "sine", "sigmoid", "linear"], (2,), 6 * fourier), torch.float32)
     tensors = [torch.rand(3, 300, 2)] + [torch.randn(3, 3, 2), torch.randn(3, 3)] * fourier + tensors_of(layers)
     probe = torch.randn(3, 300, widths[-1])
     with use_backend("native"):
-        found = results(layers, tensors, probe, 2 * fourier, "bfloat16")
+        found = results(layers, tensors, probe, 2 * fourier, precision)
     with use_backend("reference"):
-        expected = results(layers, tensors, probe, 2 * fourier, "bfloat16")
+        expected = results(layers, tensors, probe, 2 * fourier, precision)
     exact = results(layers, [t.double() for t in tensors], probe, 2 * fourier)
     for value, same, true in zip(found, expected, exact, strict=True):
-        assert distance(value, same.double()) < TIES / 2
-        assert distance(value, true) < BFLOAT16
+        assert distance(value, same.double()) < TIES[precision] / 2
+        assert distance(value, true) < ROUNDED[precision]
+
+
+def as_float16(x: Tensor) -> Tensor:
+    return x.half().float()
+
+
+@pytest.mark.parametrize("modulated", [False, True])
+def test_what_float16_rounds(modulated: bool) -> None:
+    """To even at ties, to multiples of 2⁻²⁴ below 2⁻¹⁴, to infinity beyond 65504: weights, inputs, and dz."""
+    x, layers = float16_edges(), rounding_layers(modulated)
+    with use_backend("native"), torch.no_grad():
+        out = functional.coord_mlp(x, layers, precision="float16")
+    torch.testing.assert_close(out[0], as_float16(x), rtol=0, atol=0, equal_nan=True)
+    # Alone in its sample, each number is also a gradient's only term.
+    chosen = torch.cat((x[:: len(x) // 1000], x[-2000:]))
+    chosen = chosen[chosen.isfinite()].reshape(-1, 1, 1)
+    weight, points, probe = (chosen.roll(i, 0).requires_grad_() for i in range(3))
+    own = [layers[0], layers[1]._replace(weight=weight), layers[2]]
+    with use_backend("native"):
+        out = functional.coord_mlp(points, own, precision="float16")
+        found = torch.autograd.grad(out, (points, weight), probe.detach())
+    low = [as_float16(each.detach()) for each in (points, weight, probe)]
+    for value, expected in zip((out, *found), (low[0] * low[1], low[2] * low[1], low[2] * low[0]), strict=True):
+        torch.testing.assert_close(value, expected, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("special", [7e4, -torch.inf, torch.nan, 1e-7])
+@pytest.mark.parametrize("widths", [(5, 7, 9, 2), (33, 64, 40, 3)])
+def test_special_numbers_in_float16(special: float, widths: tuple[int, ...]) -> None:
+    """Infinities, NaN and subnormals of one input, weight and gradient spread as in the formula."""
+    torch.manual_seed(0)
+    layers = converted(modulated(2, 3, widths, ["linear", "tanh", "sine", "linear"]), torch.float32)
+    x, probe = torch.randn(2, 200, 3), torch.randn(2, 200, widths[-1])
+    layers[1].weight[0, 0, 0] = layers[0].weight[1, 0, 0] = x[0, 17, 1] = probe[1, 3, 1] = special
+    found = {}
+    for backend in ("native", "reference"):
+        with use_backend(backend):
+            found[backend] = results(layers, [x, *tensors_of(layers)], probe, precision="float16")
+    for value, expected in zip(found["native"], found["reference"], strict=True):
+        finite = expected.isfinite()
+        torch.testing.assert_close(value[~finite], expected[~finite], equal_nan=True)
+        assert value[finite].isfinite().all()
+        if finite.any():
+            assert distance(value[finite], expected[finite].double(), probe.numel()) < TIES["float16"]
 
 
 @pytest.mark.parametrize("activation", EVERY)
@@ -229,6 +283,9 @@ def test_values_do_not_depend_on_gradients_or_neighbours() -> None:
     layers = converted(modulated(3, 2, [40, 33, 3], ["sine", "tanh", "linear"], (1,)), torch.float32)
     x = torch.rand(3, 300, 2)
     with use_backend("native"):
+        for precision in TIES:
+            low = functional.coord_mlp(x, layers, precision=precision)
+            assert torch.equal(functional.coord_mlp(x[:, 37:77], layers, precision=precision), low[:, 37:77])
         whole = functional.coord_mlp(x, layers)
         assert torch.equal(functional.coord_mlp(x[:, 37:77], layers), whole[:, 37:77])
         alive = [t.requires_grad_() for t in tensors_of(layers)]
@@ -265,10 +322,7 @@ def test_views() -> None:
 
 def test_what_native_does_not_run_says_so() -> None:
     weights, biases = network(2, [2, 5, 3], dtype=torch.float32)
-    layers = mlp_layers(weights, biases)
     with use_backend("native"):
-        with pytest.raises(dispatch.BackendUnavailable, match="no products in float16"):
-            functional.coord_mlp(torch.rand(4, 2), layers, precision="float16")
         low = mlp_layers([w.bfloat16() for w in weights], [b.bfloat16() for b in biases])
         with pytest.raises(dispatch.BackendUnavailable, match=r"coordinates is torch.bfloat16; it takes float32"):
             functional.coord_mlp(torch.rand(4, 2).bfloat16(), low)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import coordinate_mlps
 import pytest
 import torch
 from instruction_sets import ISAS
@@ -21,6 +22,9 @@ pytestmark = pytest.mark.skipif(backends()["native"] is not None, reason="the co
 PROGRAM = """
 import sys
 import torch
+
+sys.path.insert(0, sys.argv[2])
+from coordinate_mlps import float16_edges, rounding_layers
 from digan_fast import dispatch, functional, use_backend
 from digan_fast.reference.activations import ACTIVATIONS
 
@@ -64,6 +68,11 @@ for batch, outputs, inputs, rank in ((2, 7, 9, 3), (3, 70, 129, 10), (1, 33, 64,
         inputs_ = torch.randn(outputs, inputs), torch.randn(batch, outputs, rank), torch.randn(batch, rank, inputs)
         both(f"fmm_weights {name} {outputs}", lambda *t: functional.fmm_weights(*t, name), *inputs_)
 
+for modulated in (False, True):
+    with use_backend("native"), torch.no_grad():
+        out = functional.coord_mlp(float16_edges(), rounding_layers(modulated), precision="float16")
+    found[f"coord_mlp float16 {modulated}"] = [out.nan_to_num(nan=1e38)]
+
 torch.save((dispatch.native_module().isa(), found), sys.argv[1])
 """
 
@@ -71,7 +80,12 @@ torch.save((dispatch.native_module().isa(), found), sys.argv[1])
 def run(isa: str, path: Path) -> dict[str, list[torch.Tensor]] | str:
     """The program's results, or the error message for an instruction set that this CPU lacks."""
     environment = {**os.environ, "DIGAN_FAST_ISA": isa}
-    done = subprocess.run([sys.executable, "-c", PROGRAM, str(path)], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(path), str(Path(coordinate_mlps.__file__).parent)],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         assert "this CPU lacks" in done.stderr, done.stderr
         return done.stderr

@@ -28,6 +28,7 @@ FLOAT32 = 4e-6
 BFLOAT16 = 1e-3
 # The same of an op's single number: a unit in its last place.
 BFLOAT16_OPS = 2**-7
+FLOAT16_OPS = 2**-10
 
 PROGRAM = """
 import math
@@ -110,7 +111,7 @@ for widths in ((2, 1), (3, 33, 20, 3), (4, 64, 64, 64, 1)):
         layers = converted(modulated(2, widths[0], widths[1:], kinds, (1,) * (len(widths) > 2)), torch.float32)
         x = torch.rand(2, 150, widths[0]) * 2 - 1
         alive = [t.requires_grad_() for t in (x, *tensors_of(layers))]
-        for precision in ("float32", "bfloat16"):
+        for precision in ("float32", "bfloat16", "float16"):
             with use_backend("native"):
                 out = functional.coord_mlp(x, layers, precision=precision)
                 gradients = torch.autograd.grad(out, alive, torch.randn(out.shape))
@@ -146,6 +147,8 @@ def run(isa: str, path: Path) -> dict[str, list[torch.Tensor]] | str:
 
 
 def bound(key: str) -> float:
+    if " float16" in key:
+        return FLOAT16_OPS
     if "bfloat16" not in key and "mixed" not in key:
         return FLOAT32
     return BFLOAT16 if key.startswith("render") else BFLOAT16_OPS

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+from functorch.compile import make_boxed_func
 from torch import Tensor
+from torch._dynamo.backends.common import aot_autograd
 from torch.autograd import gradcheck, gradgradcheck
 
 
@@ -61,16 +63,30 @@ def check_schema(op: Any, args: Sequence[Any]) -> None:
             torch.library.opcheck(op, varied, test_utils=["test_schema", "test_faketensor"])
 
 
-def check_compiled(function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> None:
-    """Checks for one graph for forward and backward, with the eager values."""
+def recorded(function: Callable[..., Tensor]) -> tuple[Callable[..., Tensor], list[list[str]]]:
+    """``function`` compiled to one graph, and the names of our ops in each graph as it is made: forward, backward."""
+    graphs: list[list[str]] = []
+
+    def see(graph: torch.fx.GraphModule, _: Any) -> Callable[..., Any]:
+        targets = [node.target for node in graph.graph.nodes if node.op == "call_function"]
+        names = [str(target) for target in targets]
+        graphs.append([name.split(".")[1] for name in names if name.startswith("digan_fast.")])
+        return make_boxed_func(graph.forward)
+
     torch._dynamo.reset()
-    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    return torch.compile(function, fullgraph=True, backend=aot_autograd(fw_compiler=see)), graphs
+
+
+def check_compiled(function: Callable[..., Tensor], inputs: Sequence[Tensor], formula: bool = False) -> None:
+    """Checks for one graph for forward and backward, with the eager values, of our ops unless it is their formula."""
+    compiled, graphs = recorded(function)
     eager = function(*inputs)
     probe = torch.randn_like(eager)
     expected = torch.autograd.grad(eager, inputs, probe)
     out = compiled(*inputs)
     torch.testing.assert_close(out, eager)
     torch.testing.assert_close(torch.autograd.grad(out, inputs, probe), expected)
+    assert [graph == [] for graph in graphs] == [formula, formula]
 
 
 def check_stride_zero_gradient(function: Callable[..., Tensor], inputs: Sequence[Tensor]) -> None:

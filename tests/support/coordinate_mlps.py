@@ -59,6 +59,23 @@ def modulated(
     return layers
 
 
+def rounding_layers(modulated: bool) -> list[MLPLayer]:
+    """The identity of one number, which is rounded where the hidden layer reads it; modulated, in another place."""
+    first, hidden, last = (MLPLayer(torch.ones(1, 1)) for _ in range(3))
+    return [first, hidden._replace(input_scale=torch.ones(1)) if modulated else hidden, last]
+
+
+def float16_edges() -> Tensor:
+    """[N, 1]: every float16, what lies in the middle between two, its neighbours in float32, and numbers beyond."""
+    every = torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(torch.float16)
+    finite = every[every.isfinite()].double().unique()
+    middles = ((finite[1:] + finite[:-1]) / 2).float()
+    ends = torch.tensor([65520.0, 65519.996, 65536.0, 1e30, 2.0**-25, 1e-30, 1e-45])
+    each = torch.cat((middles, ends, -ends))
+    beside = [each.nextafter(torch.tensor(end)) for end in (torch.inf, -torch.inf)]
+    return torch.cat((every.float(), each, *beside)).unsqueeze(1)
+
+
 def tensors_of(layers: Sequence[MLPLayer]) -> list[Tensor]:
     return [tensor for layer in layers for name in TENSORS if (tensor := getattr(layer, name)) is not None]
 

@@ -56,7 +56,7 @@ void gemm(const MirroredGemm& p) {
     const Epilogue how{.activation = p.activation.activation,
                        .gain = p.activation.gain,
                        .clamp = p.activation.clamp,
-                       .round = false};
+                       .round = Number::float32};
     const Vec scale = broadcast(p.scale), minus = broadcast(-1.0f);
     const int64_t K = p.sinusoids, depth = packed_depth<T>(K);
     T* const packed[2] = {panel_at<T>(p.packed, 0, K), panel_at<T>(p.packed, p.rows, K)};

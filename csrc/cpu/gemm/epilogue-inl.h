@@ -14,8 +14,8 @@ namespace digan_fast::DIGAN_FAST_ISA {
 struct Epilogue {
     Activation activation;
     float gain;
-    float clamp;  // infinity: none
-    bool round;   // to bfloat16; here only if kRoundsBfloat16, else where it is stored
+    float clamp;   // infinity: none
+    Number round;  // of operands of the next product; bfloat16 that is stored as such, there
 };
 
 // tile = sine(reduce(tile)), if all are within reach.
@@ -58,11 +58,12 @@ static DIGAN_FAST_INLINE void apply_epilogue(Tile<R, V>& tile, const Epilogue& h
         for (int r = 0; r < R; ++r)
             for (Vec& z : tile.v[r]) z = max(broadcast(0.0f), z);
     } else if (how.activation == Activation::sine) {
-        if (how.round && !short_sines(tile)) {
+        const bool is_short = how.round == Number::bfloat16;
+        if (is_short && !short_sines(tile)) {
             for (int r = 0; r < R; ++r)
                 for (Vec& z : tile.v[r]) z = short_sine_anywhere(z);
         }
-        if (!how.round && !sines(tile)) {
+        if (!is_short && !sines(tile)) {
             for (int r = 0; r < R; ++r)
                 for (Vec& z : tile.v[r]) z = sine_anywhere(z);
         }
@@ -76,11 +77,11 @@ static DIGAN_FAST_INLINE void apply_epilogue(Tile<R, V>& tile, const Epilogue& h
         for (int r = 0; r < R; ++r)
             for (Vec& z : tile.v[r]) z = min(broadcast(how.clamp), max(broadcast(-how.clamp), z));
     }
-    if (kRoundsBfloat16 && how.round) {
+    if (rounds_in_float32(how.round)) {
         float z[V * Vec::width];
         for (int r = 0; r < R; ++r) {
             for (int v = 0; v < V; ++v) store(z + v * Vec::width, tile.v[r][v]);
-            for (float& a : z) a = to_bfloat16(a);
+            round_n(how.round, z, z, V * Vec::width);
             for (int v = 0; v < V; ++v) tile.v[r][v] = load(z + v * Vec::width);
         }
     }

@@ -7,6 +7,7 @@
 #include "simd/amx-inl.h"
 #include "simd/bf16x2-inl.h"
 #include "simd/int8x4-inl.h"
+#include "simd/rounding-inl.h"
 #include "simd/vec-inl.h"
 #include "simd/vec_bfloat16-inl.h"
 
@@ -27,7 +28,7 @@ constexpr int kNR = 2 * Vec::width;
 constexpr int kSkinnyMR = kMR == 12 ? 4 : 2;
 
 // How bfloat16 values are multiplied: as pairs if there is an instruction for them, else as rounded
-// float32.
+// float32, as float16 always is.
 #if defined(__AVX512BF16__)
 using Bfloat16Element = Bf16x2;
 constexpr bool kRoundsBfloat16 = false;
@@ -35,6 +36,11 @@ constexpr bool kRoundsBfloat16 = false;
 using Bfloat16Element = float;
 constexpr bool kRoundsBfloat16 = true;
 #endif
+
+// Whether operands of products are rounded to a number and stay float32.
+static DIGAN_FAST_INLINE bool rounds_in_float32(Number number) {
+    return number == Number::float16 || (kRoundsBfloat16 && number == Number::bfloat16);
+}
 
 // The packing factor along K: elements of a column in one T (2 × bfloat16, 4 × int8, as in VNNI).
 template <class T>

@@ -43,6 +43,21 @@ inline int64_t column(const LayerPacking& p, int64_t k) {
     return p.sinusoids ? k / 2 + (k & 1) * p.sinusoids : k;
 }
 
+// Rows rounded in float32, each as a whole.
+[[maybe_unused]] void pack_rounded(const LayerPacking& p, Number number) {
+    const int64_t depth = p.layer.depth;
+    Scratch memory;
+    float* const rows = memory.reserve((p.last - p.first) * depth);
+    for (int64_t row = p.first; row < p.last; ++row) {
+        const float* const from = p.weight + row * p.row_stride;
+        float* const to = rows + (row - p.first) * depth;
+        for (int64_t k = 0; k < depth; ++k) to[k] = k < p.inputs ? from[column(p, k)] * p.scale : 0;
+        round_n(number, to, to, depth);
+    }
+    pack(panel_at<float>(p.layer.panels, p.first, depth), p.first, p.last, depth,
+         [&](int64_t row, int64_t k) { return rows[(row - p.first) * depth + k]; });
+}
+
 #if DIGAN_FAST_AMX
 // The same in bfloat16: a row is rounded as a whole, and then cut into the rows of AMX tiles.
 void pack_bfloat16(const LayerPacking& p) {
@@ -111,6 +126,7 @@ void pack_terms(const LayerPacking&) {}
 
 void pack_bfloat16(const LayerPacking& p) {
     using T = Bfloat16Element;
+    if constexpr (kRoundsBfloat16) return pack_rounded(p, Number::bfloat16);
     const auto weight = [&](int64_t row, int64_t k) {
         return k < p.inputs ? p.weight[row * p.row_stride + column(p, k)] * p.scale : 0.0f;
     };
@@ -189,6 +205,7 @@ void pack_layer(const LayerPacking& p) {
     if (p.unrotated && p.precision == Precision::bfloat16)
         return pack_unrotated<Bfloat16Element>(p, weight);
     if (p.precision == Precision::bfloat16) return pack_bfloat16(p);
+    if (p.precision == Precision::float16) return pack_rounded(p, Number::float16);
     pack(panel_at<float>(p.layer.panels, p.first, p.layer.depth), p.first, p.last, p.layer.depth,
          weight);
 }

@@ -23,10 +23,10 @@ struct PackedLayer {
     int64_t outputs;
     int64_t depth;  // packed inputs
     Activation activation;
-    float gain;               // the part that is not in the panels
-    float clamp;              // infinity: none
-    bool bfloat16 = false;    // of a chain of layers: the precision of this one
-    bool split = false;       // rows are terms of float32 weights
+    float gain;                       // the part that is not in the panels
+    float clamp;                      // infinity: none
+    Number number = Number::float32;  // of a chain of layers: to which operands are rounded
+    bool split = false;               // rows are terms of float32 weights
     bool terms = false;       // float32, each number as terms; outputs and inputs in whole tiles
     float* scales = nullptr;  // int8: [outputs], times the gain
     int32_t* sums = nullptr;  // int8: [outputs], Σ q of the row

@@ -91,8 +91,10 @@ static inline void gemm(const PackedLayer& layer, int blocks, const Start& start
 #endif
 
 static inline Epilogue epilogue_of(const PackedLayer& layer, bool round) {
-    return {
-        .activation = layer.activation, .gain = layer.gain, .clamp = layer.clamp, .round = round};
+    return {.activation = layer.activation,
+            .gain = layer.gain,
+            .clamp = layer.clamp,
+            .round = round ? Number::bfloat16 : Number::float32};
 }
 
 }  // namespace digan_fast::DIGAN_FAST_ISA

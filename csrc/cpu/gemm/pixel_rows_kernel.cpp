@@ -137,7 +137,7 @@ void gemm(const PixelRowGemm& p) {
     const Epilogue how{.activation = p.activation.activation,
                        .gain = p.activation.gain,
                        .clamp = p.activation.clamp,
-                       .round = false};
+                       .round = Number::float32};
     const Vec start_scale = broadcast(p.start.scale), scale = broadcast(p.scale);
     const int64_t depth = packed_depth<T>(p.depth);
     Prefetcher next(p.next, tiles_in(p.rows, p.columns));

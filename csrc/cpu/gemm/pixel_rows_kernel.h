@@ -13,7 +13,7 @@ namespace digan_fast {
 // Rows that go through a product, forward and backward, together.
 constexpr int64_t kStripRows = 192;
 
-// The address of an element of a tensor of float32 or bfloat16.
+// The address of an element of a tensor of bfloat16, or of any other number as float32.
 static inline const void* element_at(const void* tensor, Number number, int64_t index) {
     return static_cast<const char*>(tensor) + index * (number == Number::bfloat16 ? 2 : 4);
 }

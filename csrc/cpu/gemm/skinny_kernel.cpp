@@ -129,7 +129,7 @@ void gemm(const SkinnyGemm& p) {
     const Epilogue how{.activation = p.activation.activation,
                        .gain = p.activation.gain,
                        .clamp = p.activation.clamp,
-                       .round = false};
+                       .round = Number::float32};
     const Many* const many = static_cast<const Many*>(p.many);
     const Few* const few = static_cast<const Few*>(p.few);
     float z[kSkinnyLimit * kSkinnyStripRows];

@@ -18,7 +18,8 @@ constexpr int64_t kSetsTogether = 16;
 constexpr int64_t kGroupPoints = kGroupBlocks * kBlockPixels;
 
 Precision precision_of(const CoordMlpLayer& layer) {
-    return layer.bfloat16 ? Precision::bfloat16 : Precision::float32;
+    if (layer.number == Number::float16) return Precision::float16;
+    return layer.number == Number::bfloat16 ? Precision::bfloat16 : Precision::float32;
 }
 
 // Of a layer's panels.
@@ -81,7 +82,7 @@ class PackedSets {
                 .activation = layer.activation,
                 .gain = 1.0f,
                 .clamp = INFINITY,
-                .bfloat16 = layer.bfloat16,
+                .number = layer.number,
                 .terms = as_terms(layer)};
     }
 

@@ -97,23 +97,22 @@ class StripPass {
     std::vector<int64_t> sizes() const {
         std::vector<int64_t> sizes;
         int64_t widest = network_inputs(p_);
-        bool bfloat16 = false, terms = false;
+        bool halved = false, terms = false;
         const auto rows = [](int64_t columns) { return kStripRows * padded(columns); };
         for (size_t i = 0; i < p_.layers.size(); ++i) {
             const CoordMlpLayer& layer = p_.layers[i];
             const MlpPlan& one = plans_[i];
-            sizes.push_back(one.operand ? rows(layer.inputs) / (layer.bfloat16 ? 2 : 1) : 0);
+            sizes.push_back(one.operand ? rows(layer.inputs) / (is_halved(layer) ? 2 : 1) : 0);
             sizes.push_back(one.output ? rows(layer.outputs) : 0);
             sizes.push_back(one.slope ? rows(layer.outputs) : 0);
             sizes.push_back(layer.scale ? rows(layer.outputs) : 0);
             widest = std::max({widest, layer.inputs, layer.outputs});
-            bfloat16 = bfloat16 || layer.bfloat16;
+            halved = halved || is_halved(layer);
             terms = terms || as_terms(layer);
         }
         const int64_t most = rows(widest);
-        sizes.insert(sizes.end(),
-                     {most, most, rows(network_inputs(p_)), most, most, bfloat16 ? most : 0,
-                      32 * kStripRows, most, most, widest, widest});
+        sizes.insert(sizes.end(), {most, most, rows(network_inputs(p_)), most, most,
+                                   halved ? most : 0, 32 * kStripRows, most, most, widest, widest});
         if (terms) {
             const int64_t packed = terms_size(kStripRows, widest);
             sizes[sizes.size() - kOfAll + kPacked] = std::max(most, packed);
@@ -166,14 +165,13 @@ class StripPass {
 
     void ahead(size_t i, const Strip& s) const {
         const CoordMlpLayer& layer = p_.layers[i];
-        const Number number = operand_number(layer);
         const Matrix u = operand(i, s);
         if (plans_[i].operand) {
             const float* const scale = vector_of(layer.input_scale, s.set, layer.inputs);
             const float* const shift = vector_of(layer.input_shift, s.set, layer.inputs);
             for_each_part(i, s, [&](int64_t first, int64_t columns, const Matrix& x) {
-                mlp_row_operand({.u = element_at(u.data, number, first),
-                                 .number = number,
+                mlp_row_operand({.u = element_at(u.data, layer.number, first),
+                                 .number = layer.number,
                                  .x = x.data,
                                  .scale = from(scale, first),
                                  .shift = from(shift, first),
@@ -237,11 +235,10 @@ class StripPass {
     // The gradient by the output of the layer before, from that by this layer's.
     Matrix back(size_t i, const Strip& s, const Matrix& dy, const Matrix& dfeatures) const {
         const CoordMlpLayer& layer = p_.layers[i];
-        const Number number = operand_number(layer);
         const Matrix dz = matrix(s, kDz, layer.outputs);
         mlp_row_activation_gradient(
             {.dz = dz.data,
-             .number = number,
+             .number = layer.number,
              .dy = dy.data,
              .slope = plans_[i].slope ? of_layer(s, i, kSlope, layer.outputs).data : nullptr,
              .z = product(i, s).data,
@@ -274,7 +271,7 @@ class StripPass {
                              .dz_stride = dz.stride,
                              .x = u.data,
                              .x_stride = u.stride,
-                             .number = number,
+                             .number = operand_number(layer),
                              .rows = s.rows,
                              .outputs = layer.outputs,
                              .inputs = layer.inputs,

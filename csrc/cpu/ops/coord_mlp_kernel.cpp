@@ -11,15 +11,17 @@ namespace {
 // call(StoredAs<T>) with the elements that the layer's product reads; null: float.
 template <class Call>
 DIGAN_FAST_INLINE void with_element(const MlpLayer* layer, const Call& call) {
-    if (layer && layer->packed.bfloat16) return call(StoredAs<Bfloat16Element>{});
+    if (layer && layer->packed.number == Number::bfloat16) return call(StoredAs<Bfloat16Element>{});
 #if DIGAN_FAST_AMX
     if (layer && layer->packed.terms) return call(StoredAs<Terms>{});
 #endif
     call(StoredAs<float>{});
 }
 
-// Whether that is not float.
-bool reads_packed(const MlpLayer& layer) { return layer.packed.bfloat16 || layer.packed.terms; }
+// Whether that is not the layer before in float32.
+bool reads_rounded(const MlpLayer& layer) {
+    return layer.packed.number != Number::float32 || layer.packed.terms;
+}
 
 // Whether the epilogue of a product computes everything of the layer.
 bool in_epilogue(const MlpLayer& layer) {
@@ -48,12 +50,10 @@ void store_points(const MlpGroup& p, const Blocks& blocks, float* x) {
 }
 
 // Stores a channel as what a product reads; channels come in order.
-void store_operand(float* block, int64_t channel, const float* lanes, bool round) {
-    float* const to = block + channel * kBlockPixels;
-#pragma omp simd
-    for (int i = 0; i < kBlockPixels; ++i) to[i] = round ? to_bfloat16(lanes[i]) : lanes[i];
+void store_operand(float* block, int64_t channel, const float* lanes, Number number) {
+    round_n(number, block + channel * kBlockPixels, lanes, kBlockPixels);
 }
-[[maybe_unused]] void store_operand(Bf16x2* block, int64_t channel, const float* lanes, bool) {
+[[maybe_unused]] void store_operand(Bf16x2* block, int64_t channel, const float* lanes, Number) {
     Bf16x2* const to = block + channel / 2 * kBlockPixels;
     if (channel % 2) {
 #pragma omp simd
@@ -73,7 +73,7 @@ int64_t terms_index(int64_t channel) {
     return pair / kTmmSide * kStepElements + pair % kTmmSide * kBlockPixels;
 }
 
-void store_operand(Terms* block, int64_t channel, const float* lanes, bool) {
+void store_operand(Terms* block, int64_t channel, const float* lanes, Number) {
     float rest[kBlockPixels];
     memcpy(rest, lanes, sizeof rest);
     for (int term = 0; term < kTerms; ++term) {
@@ -120,7 +120,6 @@ void fill_up(const MlpLayer&, const Blocks&, T*) {}
 template <class T>
 void assemble(const MlpLayer& layer, const Blocks& blocks, const float* x, int64_t width,
               const float* features, T* u) {
-    const bool round = kRoundsBfloat16 && layer.packed.bfloat16;
     for (int block = 0; block < blocks.count; ++block)
         for (int64_t channel = 0; channel < layer.inputs; ++channel) {
             const float* const from =
@@ -132,7 +131,7 @@ void assemble(const MlpLayer& layer, const Blocks& blocks, const float* x, int64
             float lanes[kBlockPixels];
 #pragma omp simd
             for (int i = 0; i < kBlockPixels; ++i) lanes[i] = from[i] * scale + shift;
-            store_operand(u + block * blocks.stride, channel, lanes, round);
+            store_operand(u + block * blocks.stride, channel, lanes, layer.packed.number);
         }
 }
 
@@ -187,7 +186,7 @@ void mlp_group(const MlpGroup& p) {
     store_points(p, blocks, x);
     if (p.features && !p.encoded) copy_features(blocks, x, p.depth, p.features);
     int64_t width = p.depth;
-    bool ready = plain(p.layers[0]) && !reads_packed(p.layers[0]);
+    bool ready = plain(p.layers[0]) && !reads_rounded(p.layers[0]);
     for (int64_t i = 0; i < p.layer_count; ++i) {
         const MlpLayer& layer = p.layers[i];
         const MlpLayer* const next = i + 1 < p.layer_count ? &layer + 1 : nullptr;
@@ -200,8 +199,9 @@ void mlp_group(const MlpGroup& p) {
             swap();
         }
         const bool features = p.features && p.encoded && i == 0, finished = in_epilogue(layer);
-        const bool operand = next && reads_packed(*next) && plain(*next) && finished && !features;
-        Epilogue how = epilogue_of(layer.packed, operand && next->packed.bfloat16);
+        const bool operand = next && reads_rounded(*next) && plain(*next) && finished && !features;
+        Epilogue how = epilogue_of(layer.packed, false);
+        if (operand) how.round = next->packed.number;
         if (!finished) how.activation = Activation::linear;
         with_element(&layer, [&](auto in) {
             with_element(operand ? next : nullptr, [&](auto out) {
@@ -214,7 +214,7 @@ void mlp_group(const MlpGroup& p) {
         swap();
         width = layer.packed.outputs;
         if (features) copy_features(blocks, x, width, p.features);
-        ready = operand || (next && !reads_packed(*next) && plain(*next));
+        ready = operand || (next && !reads_rounded(*next) && plain(*next));
     }
     for (int64_t at = 0; at < p.points; ++at) {
         const float* const lane = x + at / kBlockPixels * blocks.stride + at % kBlockPixels;

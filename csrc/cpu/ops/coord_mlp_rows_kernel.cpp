@@ -1,7 +1,7 @@
 #include "ops/coord_mlp_rows_kernel.h"
 
 #include "ops/mlp_activations-inl.h"
-#include "simd/bfloat16-inl.h"
+#include "simd/rounding-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
@@ -20,7 +20,9 @@ DIGAN_FAST_INLINE void for_each_chunk(int64_t rows, int64_t columns, const Call&
 DIGAN_FAST_INLINE void store_row(void* to, Number number, int64_t at, const float* from,
                                  int64_t count) {
     if (number == Number::bfloat16) return narrow(static_cast<uint16_t*>(to) + at, from, count);
-    memcpy(static_cast<float*>(to) + at, from, count * sizeof(float));
+    float* const row = static_cast<float*>(to) + at;
+    if (number == Number::float16) return round_n(number, row, from, count);
+    if (row != from) memcpy(row, from, count * sizeof(float));
 }
 
 // out = x∘scale + shift; either may be null.
@@ -99,8 +101,8 @@ void mlp_row_activation_gradient(const MlpRowActivationGradient& p) {
         float dv[kChunk], products[kChunk];
         const float* const dy = p.dy + r * p.dy_stride + n;
         const float* const slope = p.slope ? p.slope + r * p.stride + n : nullptr;
-        const bool in_place = p.number == Number::float32;
-        float* dz = in_place ? static_cast<float*>(p.dz) + r * p.dz_stride + n : products;
+        const bool in_place = p.number != Number::bfloat16;
+        float* const dz = in_place ? static_cast<float*>(p.dz) + r * p.dz_stride + n : products;
         modulate(p.scale ? dv : dz, dy, slope, nullptr, count);
         if (p.scale) {
             if (p.dscale) add_products(p.dscale + n, dv, p.z + r * p.stride + n, count);
@@ -110,14 +112,18 @@ void mlp_row_activation_gradient(const MlpRowActivationGradient& p) {
             add(from(p.dshift, n), dz, count);
         }
         add(from(p.dbias, n), dz, count);
-        if (!in_place) narrow(static_cast<uint16_t*>(p.dz) + r * p.dz_stride + n, dz, count);
+        store_row(p.dz, p.number, r * p.dz_stride + n, dz, count);
     });
 }
 
 void mlp_rounding(const MlpRounding& p) {
-    uint16_t* const to = static_cast<uint16_t*>(p.to);
+    for (int64_t at = 0; at < p.count; at += kChunk) {
+        const int64_t count = p.count - at < kChunk ? p.count - at : kChunk;
+        float scaled[kChunk];
 #pragma omp simd
-    for (int64_t i = 0; i < p.count; ++i) to[i] = narrowed(p.from[i] * p.scale);
+        for (int64_t i = 0; i < count; ++i) scaled[i] = p.from[at + i] * p.scale;
+        store_row(p.to, p.number, at, scaled, count);
+    }
 }
 
 }  // namespace digan_fast::DIGAN_FAST_ISA

@@ -24,7 +24,7 @@ struct MlpRowActivation {
 // u = scale∘x + shift, columns of a product's operand.
 struct MlpRowOperand {
     void* u;             // [rows, u_stride]
-    Number number;       // of u
+    Number number;       // to which u is rounded; float16 is stored as float32
     const float* x;      // [rows, x_stride]
     const float* scale;  // [columns], or null
     const float* shift;  // [columns], or null
@@ -46,7 +46,7 @@ struct MlpRowOperandGradient {
 // dv = dy∘slope, dz = scale∘dv; dscale += Σ dv∘z, dshift += Σ dv, dbias += Σ dz.
 struct MlpRowActivationGradient {
     void* dz;            // [rows, dz_stride]
-    Number number;       // of dz
+    Number number;       // to which dz is rounded; float16 is stored as float32
     const float* dy;     // [rows, dy_stride]
     const float* slope;  // [rows, stride], or null: 1
     const float* z;      // [rows, stride]; read for dscale
@@ -57,9 +57,10 @@ struct MlpRowActivationGradient {
     int64_t rows, columns, dz_stride, dy_stride, stride;
 };
 
-// to = from·scale, rounded to bfloat16.
+// to = from·scale, rounded.
 struct MlpRounding {
     void* to;
+    Number number;  // bfloat16, or float16, stored as float32
     const float* from;
     float scale;
     int64_t count;

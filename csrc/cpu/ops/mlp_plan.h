@@ -33,7 +33,8 @@ inline std::vector<MlpPlan> mlp_plan(const CoordMlpBackwardParams& params) {
         one.wanted = one.back || of.weight || of.bias || of.scale || of.shift;
         one.slope = layer.activation != Activation::linear;
         one.ahead = i + 1 < count || one.slope || of.scale;
-        one.operand = layer.bfloat16 || layer.skip || layer.input_scale || layer.input_shift;
+        one.operand =
+            layer.number != Number::float32 || layer.skip || layer.input_scale || layer.input_shift;
         below = one.wanted;
     }
     for (size_t i = 0; i + 1 < count; ++i)

@@ -8,7 +8,7 @@
 namespace digan_fast {
 
 inline bool as_terms(const CoordMlpLayer& layer) {
-    return !layer.bfloat16 && as_terms(layer.outputs, layer.inputs);
+    return layer.number == Number::float32 && as_terms(layer.outputs, layer.inputs);
 }
 
 }  // namespace digan_fast

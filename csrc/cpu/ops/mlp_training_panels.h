@@ -15,8 +15,12 @@
 
 namespace digan_fast {
 
+// Whether operands are stored in 16 bits. Those rounded to float16 are stored as float32, in which
+// they are multiplied.
+inline bool is_halved(const CoordMlpLayer& layer) { return layer.number == Number::bfloat16; }
+
 inline Number operand_number(const CoordMlpLayer& layer) {
-    return layer.bfloat16 ? Number::bfloat16 : Number::float32;
+    return is_halved(layer) ? Number::bfloat16 : Number::float32;
 }
 
 // For each layer ω·Wᵀ [inputs, outputs] where `ahead` and ω·W [outputs, inputs] where `back`.
@@ -74,8 +78,11 @@ class MlpTrainingPanels {
     int64_t largest() const {
         int64_t most = 0;
         for (const CoordMlpLayer& layer : p_.layers)
-            if (layer.bfloat16) most = std::max(most, layer.outputs * layer.inputs);
-        return (most + 1) / 2;
+            if (layer.number != Number::float32) {
+                const int64_t size = layer.outputs * layer.inputs;
+                most = std::max(most, is_halved(layer) ? (size + 1) / 2 : size);
+            }
+        return most;
     }
 
     void pack(size_t i, int64_t set, const ScratchAreas& to, int64_t copy, int worker) const {
@@ -92,9 +99,10 @@ class MlpTrainingPanels {
                                .scale = layer.omega,
                                .first = 0,
                                .last = layer.outputs};
-        if (layer.bfloat16) {
+        if (layer.number != Number::float32) {
             float* const rounded = rounded_.at(worker);
             mlp_rounding({.to = rounded,
+                          .number = layer.number,
                           .from = layer.weight + set * size,
                           .scale = layer.omega,
                           .count = size});

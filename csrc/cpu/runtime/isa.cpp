@@ -7,8 +7,10 @@
 #if defined(__unix__) || defined(__APPLE__)
 #    include <pthread.h>
 #endif
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__)
+#if defined(__x86_64__) && defined(__GNUC__)
 #    include <cpuid.h>
+#endif
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__)
 #    include <sys/syscall.h>
 #    include <unistd.h>
 #endif
@@ -43,6 +45,14 @@ bool cpu_has(int) { return false; }
 bool tiles_permitted() { return false; }
 #endif
 
+#if defined(__x86_64__) && defined(__GNUC__)
+// Conversions of float16, which not every compiler's __builtin_cpu_supports knows.
+bool cpu_has_f16c() {
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c >> 29 & 1);
+}
+#endif
+
 std::vector<Feature> features() {
 #if defined(__x86_64__) && defined(__GNUC__)
     __builtin_cpu_init();
@@ -50,6 +60,7 @@ std::vector<Feature> features() {
         {"sse4.2", __builtin_cpu_supports("sse4.2") != 0},
         {"avx2", __builtin_cpu_supports("avx2") != 0},
         {"fma", __builtin_cpu_supports("fma") != 0},
+        {"f16c", cpu_has_f16c()},
         {"avx512f", __builtin_cpu_supports("avx512f") != 0},
         {"avx512bw", __builtin_cpu_supports("avx512bw") != 0},
         {"avx512dq", __builtin_cpu_supports("avx512dq") != 0},
@@ -83,7 +94,7 @@ std::vector<std::string> required(Isa isa) {
         case Isa::generic:
             return {};
         case Isa::avx2:
-            return {"avx2", "fma"};
+            return {"avx2", "fma", "f16c"};
         case Isa::avx512:
             return {"avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl"};
         case Isa::avx512bf16:

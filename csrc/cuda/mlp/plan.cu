@@ -18,7 +18,7 @@ std::int64_t aligned(std::int64_t bytes) { return divide_up(bytes, kAlignment) *
 
 Number number_of(const CoordMlpParams& p, Number low) {
     for (const CoordMlpLayer& layer : p.layers)
-        if (layer.bfloat16) return low;
+        if (layer.number != Number::float32) return low;
     return Number::float32;
 }
 
@@ -139,7 +139,7 @@ std::string coord_mlp_cuda_why_not(const CoordMlpParams& p, Number low) {
         return "a layer has " + std::to_string(widest(p, few)) + " outputs; a tile holds " +
                std::to_string(kWidths[3]);
     for (std::size_t i = 1; number != Number::float32 && i + (few ? 1 : 0) < p.layers.size(); ++i)
-        if (!p.layers[i].bfloat16)
+        if (p.layers[i].number == Number::float32)
             return "layer " + std::to_string(i) + " multiplies in float32, others do not";
     return "";
 }

@@ -21,7 +21,8 @@ enum class Activation : int {
 
 constexpr int kActivations = 10;
 
-// How tensors are stored; arithmetic is always in float32. Only CUDA supports float16.
+// How tensors are stored; arithmetic is always in float32. On a CPU float16 is what
+// coordinate MLPs round to, not a tensor's type.
 enum class Number : int { float32, bfloat16, float16 };
 
 // y = clamp(act(x + b[c]) · gain, ±clamp) over contiguous [outer, channels, inner].

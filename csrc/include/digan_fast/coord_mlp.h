@@ -27,8 +27,7 @@ struct CoordMlpLayer {
     Activation activation;  // linear, relu, lrelu, tanh, sigmoid, sine or kGauss
     float omega;
     bool skip;
-    bool bfloat16;  // ω·W and u are rounded to it; not of the first and the last layer. On a GPU:
-                    // to the number of the call
+    Number number;  // to which ω·W and u are rounded; float32 for the first and the last layer
 };
 
 // Layers evaluated at N points for each of B samples.

@@ -245,7 +245,7 @@ void coord_mlp(Number low, bool encoded, const std::vector<std::int64_t>& widths
     for (std::size_t i = 0; i < widths.size(); ++i) {
         digan_fast::CoordMlpLayer layer{};
         layer.skip = i > 1 && i + 2 == widths.size() && (encoded || low == Number::float32);
-        layer.bfloat16 = low != Number::float32 && i > 0 && i + 1 < widths.size();
+        layer.number = i > 0 && i + 1 < widths.size() ? low : Number::float32;
         layer.inputs = inputs + (layer.skip ? encoded ? widths[0] : kDimensions : 0);
         layer.outputs = inputs = widths[i];
         layer.own_weights = true;
