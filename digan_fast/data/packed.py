@@ -68,7 +68,7 @@ class Pack:
 
     Frames are read, not mapped: where a failing disk raises an OSError here, it kills a process that maps its files.
     Every frame that is read is compared with its checksum.  A pack may be pickled and used by several threads and
-    processes; where it is unpickled, the file must have the same index.
+    processes; where it is unpickled, and while it is read, the file must have the same index.
 
     broken: why videos that were to be packed could not be read; ``left_out`` lists them too.
 
@@ -78,18 +78,8 @@ class Pack:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).absolute()
         self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 - held as long as the pack
-        self._opened_as = self._extent()
-        size = self._opened_as[0]
-        if size < len(MAGIC) or self._bytes(0, len(MAGIC)) != MAGIC:
-            raise ValueError(f"{self.path}: not a packed file; digan-fast data pack writes them")
-        if size < FIRST_FRAME + _FOOTER.size:
-            raise ValueError(f"{self.path}: incomplete, it ends after {size} bytes")
-        self._positions, at, length, crc, mark = _FOOTER.unpack(self._bytes(size - _FOOTER.size, _FOOTER.size))
-        if mark.rstrip(b"\0") != MAGIC or at + length + _FOOTER.size != size:
-            raise ValueError(f"{self.path}: incomplete or cut off, its last bytes are no footer")
-        index = self._bytes(at, length)
-        if zlib.crc32(index) != crc:
-            raise ValueError(f"{self.path}: damaged, its index has another checksum than recorded")
+        self._opened_as = self._known_as = self._extent()
+        self._positions, index = self._index()
         read: dict[str, Any] = json.loads(index)
         self.index_sha256 = hashlib.sha256(index).hexdigest()
         self.record: dict[str, Any] = read["record"]
@@ -134,6 +124,7 @@ class Pack:
         if not 0 <= number < entry.frames:
             raise IndexError(f"{self.path}: frame {number} of {entry.name}, which has {entry.frames}")
         frame = entry.first + number
+        self._check_not_replaced()
         try:
             begin, end = self._span(frame, frame + 1)
             # A damaged position may ask for any number of bytes.
@@ -174,6 +165,37 @@ class Pack:
         entry = self.videos[video]
         begin, end = self._span(entry.first, entry.first + entry.frames)
         return end - begin
+
+    def _index(self) -> tuple[int, bytes]:
+        """Where the positions begin, and the index.  Raises ValueError, naming the file, if it has none."""
+        size = self._extent()[0]
+        if size < len(MAGIC) or self._bytes(0, len(MAGIC)) != MAGIC:
+            raise ValueError(f"{self.path}: not a packed file; digan-fast data pack writes them")
+        if size < FIRST_FRAME + _FOOTER.size:
+            raise ValueError(f"{self.path}: incomplete, it ends after {size} bytes")
+        positions, at, length, crc, mark = _FOOTER.unpack(self._bytes(size - _FOOTER.size, _FOOTER.size))
+        if mark.rstrip(b"\0") != MAGIC or at + length + _FOOTER.size != size:
+            raise ValueError(f"{self.path}: incomplete or cut off, its last bytes are no footer")
+        index = self._bytes(at, length)
+        if zlib.crc32(index) != crc:
+            raise ValueError(f"{self.path}: damaged, its index has another checksum than recorded")
+        return positions, index
+
+    def _check_not_replaced(self) -> None:
+        """Raises ValueError if another packed file was written over this one: its frames have checksums that fit them.
+
+        What else was written, or cut off, the checksum of a frame shows.
+        """
+        extent = self._extent()
+        if extent == self._known_as:
+            return
+        try:
+            index = self._index()[1]
+        except (ValueError, OSError):
+            return
+        if hashlib.sha256(index).hexdigest() != self.index_sha256:
+            raise ValueError(f"{self.path}: another packed file was written over it after it was opened")
+        self._known_as = extent
 
     def _damaged(self, video: int, number: int, why: str) -> ValueError:
         return ValueError(

@@ -208,8 +208,8 @@ class _Packing:
             self.parts = [_Part.of(entry["part"]) for entry, _ in same]
         if lines and not self.parts and not replace:
             raise ValueError(
-                f"out: {self.work} holds {len(lines)} videos of another packing, with other options or files, "
-                "which go on as they began; remove that folder to begin again"
+                f"out: {self.work} holds {len(lines)} videos of another packing, with other options, another "
+                "first video or by another version; remove that folder to begin again"
             )
         for part in self.parts:  # Before anything of a packing that was not strict is removed.
             self._check(part)

@@ -42,7 +42,7 @@ class Lock:
 
     def check(self) -> None:
         """Takes the lock again if its file was removed.  Raises RuntimeError if another process has taken it since."""
-        if self._is_there():
+        if self._is_there(self._file):
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -56,12 +56,15 @@ class Lock:
     def release(self) -> None:
         """Gives the lock up, and removes its file if that is this process's."""
         with contextlib.suppress(OSError):
-            if self._is_there():
+            if self._is_there(self._file):
                 os.unlink(self.path)
         self._file.close()
 
-    def _is_there(self) -> bool:
-        return self.path.exists() and os.path.samestat(self.path.stat(), os.fstat(self._file.fileno()))
+    def _is_there(self, file: IO[str]) -> bool:
+        try:
+            return os.path.samestat(self.path.stat(), os.fstat(file.fileno()))
+        except FileNotFoundError:
+            return False
 
     def _taken(self) -> IO[str]:
         try:
@@ -70,6 +73,9 @@ class Lock:
             raise ValueError(f"out: {self.path} cannot be written: {error.strerror}") from error
         try:
             take_lock(lock)
+            if not self._is_there(lock):  # Its holder released and removed it between the two lines above.
+                lock.close()
+                return self._taken()
             lock.truncate(0)
             with naming(self.path):
                 lock.write(f"{os.getpid()}\n")

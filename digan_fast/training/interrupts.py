@@ -13,13 +13,14 @@ from types import FrameType
 def interruptible() -> Iterator[list[int]]:
     """Collect a SIGINT, SIGTERM or SIGHUP instead of dying from it, so that the step finishes and the run is saved.
 
-    The next signal raises KeyboardInterrupt at once.  If SIGHUP is ignored, as under nohup, it stays ignored.  Only the
-    main thread can handle signals; in other threads, nothing is collected.
+    A Ctrl-C after that raises KeyboardInterrupt at once; a SIGTERM or SIGHUP does not, since one end of a job may send
+    several: to a whole group of processes, of which torchrun passes on its own.  If SIGHUP is ignored, as under nohup,
+    it stays ignored.  Only the main thread can handle signals; in other threads, nothing is collected.
     """
     received: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if received:
+        if received and number == signal.SIGINT:
             raise KeyboardInterrupt("stopped at once; what was saved before remains")
         received.append(number)
 

@@ -38,9 +38,10 @@ from digan_fast.training.tensorboard import Board
 def train(config: TrainConfig) -> Path:
     """Run to ``config.kimg`` and return the snapshot's path; under torchrun, in all of its processes together.
 
-    On Ctrl-C, SIGTERM or a lost connection, finishes the step, saves and raises KeyboardInterrupt; on a second one,
-    raises it at once and, as after a kill, the last saved state remains.  Raises ValueError or OSError for invalid
-    options, folder or data, before anything but decoded frames is written; ConnectionError if another process ends.
+    On Ctrl-C, SIGTERM or a lost connection, finishes the step, saves and raises KeyboardInterrupt; on a Ctrl-C after
+    that, raises it at once and, as after a kill, the last saved state remains.  Raises ValueError or OSError for
+    invalid options, folder or data, before anything but decoded frames is written; ConnectionError if another process
+    ends.
     """
     config.check()
     folder = Path(config.out)

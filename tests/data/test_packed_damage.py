@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from small_runs import frame_folder
 
 from digan_fast.data import packed, packing
@@ -94,6 +96,30 @@ def test_a_file_that_is_written_to_while_it_is_open_is_named(
     why = f"; {encoding}.pack was written to or cut off after it was opened"
     with pytest.raises((ValueError, OSError), match=rf"{encoding}\.pack/b: frame 19 .*{re.escape(why)}"):
         found.frames(1, [19])
+
+
+@pytest.mark.parametrize("checksums", [True, False])
+def test_another_packed_file_of_the_same_size_written_over_it_is_not_read(tmp_path: Path, checksums: bool) -> None:
+    """As cp and rsync --inplace do; the frames of the other have checksums that fit them."""
+    first, other = pack_of(tmp_path, "raw").path.rename(tmp_path / "first.pack"), tmp_path / "other.pack"
+    for frame in sorted((tmp_path / "v").rglob("*.png")):
+        picture = Image.open(frame).transpose(Image.Transpose.ROTATE_180)
+        picture.save(frame)
+    pack_of(tmp_path, "raw").path.rename(other)
+    os.utime(first, (1, 1))
+    found = Pack(first)
+    if not checksums:
+        found._checksums = None
+    before = found.frames(1, [3])
+    assert not torch.equal(Pack(other).frames(1, [3]), before)
+    os.utime(first, (2, 2))
+    assert torch.equal(found.frames(1, [3]), before)
+    shutil.copyfile(other, first)
+    for _ in range(2):
+        with pytest.raises(
+            ValueError, match=r"first\.pack: another packed file was written over it after it was opened"
+        ):
+            found.frames(1, [3])
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)

@@ -197,16 +197,16 @@ def test_penalties_are_reported_by_the_steps_that_computed_them(config: TrainCon
 
 
 @pytest.fixture
-def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
-    """``interrupted(step, times)`` sends SIGINT so often at the end of that step."""
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """``interrupted(step, times, number)`` sends a signal, SIGINT by default, so often at the end of that step."""
 
-    def at(step: int, times: int = 1) -> None:
+    def at(step: int, times: int = 1, number: int = signal.SIGINT) -> None:
         take = Run.step
 
         def stepping(run: Run) -> dict[str, float]:
             report = take(run)
             for _ in range(times if run.steps == step else 0):
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), number)
             return report
 
         monkeypatch.setattr(Run, "step", stepping)
@@ -317,3 +317,19 @@ def test_a_generator_without_an_inr_trains_in_float32_alone(
     assert "--g-precision: 'bfloat16', but this generator has no INR: use_noise is true" in err
     assert err.count("\n") == 1
     assert not config.out.exists()
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_repeated_end_of_a_job_saves(
+    config: TrainConfig, interrupted: Callable[[int, int, int], None], name: str
+) -> None:
+    """A scheduler ends every process of a job, and torchrun among them ends its own again."""
+    number = getattr(signal, name)
+    previous = signal.signal(number, signal.SIG_DFL)  # These tests may run under nohup.
+    interrupted(7, 2, number)
+    try:
+        with pytest.raises(KeyboardInterrupt, match="stopped and saved"):
+            train(config)
+    finally:
+        signal.signal(number, previous)
+    assert torch.load(config.out / "state.pt", weights_only=True)["steps"] == 7

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from small_runs import log, words
 from digan_fast import files
 from digan_fast.cli import main
 from digan_fast.files import naming, why_not_writable
+from digan_fast.training import folder as training_folder
 from digan_fast.training import loop
 from digan_fast.training.config import TrainConfig
 from digan_fast.training.folder import Lock, owned
@@ -97,6 +99,25 @@ def test_a_run_stops_if_another_has_taken_its_folder(
     assert (config.out / ".lock").exists()
     others[0].release()
     assert not (config.out / ".lock").exists()
+
+
+def test_a_lock_that_was_just_released_is_not_the_folder_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its holder removes the file after it was opened here, and before it is locked."""
+    holder, take = Lock(tmp_path), files.take_lock
+    released: list[int] = []
+
+    def late(lock: IO[str]) -> None:
+        if not released:
+            released.append(1)
+            holder.release()
+        take(lock)
+
+    monkeypatch.setattr(training_folder, "take_lock", late)
+    own = Lock(tmp_path)
+    with pytest.raises(ValueError, match=f"process {os.getpid()} trains"):
+        Lock(tmp_path)
+    own.release()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_at_the_start_is_named(config: TrainConfig) -> None:
