@@ -1,7 +1,8 @@
 """The command line ``digan-fast``; a command's module is imported only when the command runs.
 
 Exit codes: 0 for success; 1 for a failure; 2 for invalid arguments; 3 for what a command found, as its help says; 130
-for an interrupt, 143 and 129 for SIGTERM and SIGHUP; 141 if what reads the output, such as ``head``, has ended.
+for an interrupt, 143 and 129 for SIGTERM and SIGHUP, or 130 if a training run saved itself; 141 if what reads the
+output, such as ``head``, has ended.
 """
 
 from __future__ import annotations

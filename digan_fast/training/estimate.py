@@ -10,6 +10,7 @@ from typing import Final
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from digan_fast import devices
 from digan_fast.allocator import keep_freed_memory
@@ -52,16 +53,21 @@ def estimate(config: TrainConfig, classes: int, processes: Processes | None = No
         run = Run(few, _Classes(classes), processes)  # type: ignore[arg-type]
         real, labels = _pictures(config, classes, pairs, device)
         operations = seconds = 0.0
-        for phase in run.phases:
-            with OperationCounter() as counter:
-                run.train_phase(phase, real, labels)
-            operations += counter.total / phase.interval
-            _wait(device)
-            begun = time.perf_counter()
-            for _ in range(STEPS):
-                run.train_phase(phase, real, labels)
-            _wait(device)
-            seconds += (time.perf_counter() - begun) / STEPS / phase.interval
+        passes = len(run.phases) * (1 + STEPS)
+        with tqdm(desc="estimating", total=passes, unit="pass", leave=False, disable=not processes.is_first) as bar:
+            for phase in run.phases:
+                bar.set_postfix_str(phase.name)
+                with OperationCounter() as counter:
+                    run.train_phase(phase, real, labels)
+                operations += counter.total / phase.interval
+                _wait(device)
+                bar.update()
+                begun = time.perf_counter()
+                for _ in range(STEPS):
+                    run.train_phase(phase, real, labels)
+                    bar.update()
+                _wait(device)
+                seconds += (time.perf_counter() - begun) / STEPS / phase.interval
         memory = _memory(device)
     rate = world * pairs / seconds
     of = f"{config.unit}s"
