@@ -132,10 +132,10 @@ def training(step: Step, form: Callable[[Step], None]) -> Work:
     return Work(run, error, {})
 
 
-def whole_step(form: str | None, tiny: bool, pairs: int = 2, keeps: bool = True) -> Work:
-    """All phases, in sequence; unless it ``keeps`` freed memory, as ``digan-fast train --checkpoint`` frees it."""
-    if not keeps:
-        keep_freed_memory(False)
+def whole_step(form: str | None, tiny: bool, pairs: int = 2, keeps: bool | None = None) -> Work:
+    """All phases, in sequence; freed memory is kept as in ``digan-fast train``, or not as with its ``--checkpoint``."""
+    if keeps is not None:
+        keep_freed_memory(keeps)
     G, D, real = networks(tiny, "cpu", pairs)
     step = WholeStep(form, G, D, real, "float32")
 
@@ -200,8 +200,10 @@ def cases(quick: bool) -> dict[str, Callable[[bool], Work]]:
         "training, coord_mlp": lambda tiny: coordinate_mlps(ours, tiny),
         "training, coord_mlp compiled": lambda tiny: coordinate_mlps(torch.compile(written), tiny),
         "training, whole step": lambda tiny: whole_step(None, tiny),
+        "training, whole step, kept": lambda tiny: whole_step(None, tiny, keeps=True),
         "training, whole step, returned": lambda tiny: whole_step(None, tiny, keeps=False),
         "training, whole step, published": lambda tiny: whole_step("published", tiny),
+        "training, whole step, published, kept": lambda tiny: whole_step("published", tiny, keeps=True),
     }
 
 

@@ -139,12 +139,13 @@ def test_any_network(described: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("points", [5, 192, 2000])
 @pytest.mark.parametrize("size", [1e-25, 1.0, 1e12])
-def test_products_are_those_of_float32(points: int, size: float) -> None:
-    """However an instruction set multiplies: with AMX the sums of six products of bfloat16."""
+@pytest.mark.parametrize("width", [96, 288])
+def test_products_are_those_of_float32(points: int, size: float, width: int) -> None:
+    """However an instruction set multiplies: with AMX the sums of six products of bfloat16, of 288 numbers in blocks."""
     torch.manual_seed(0)
-    layers = [MLPLayer(torch.randn(2, 96, 96), None, "linear", omega) for omega in (3.0, 1.0)]
-    tensors = [torch.randn(2, points, 96) * size, *tensors_of(layers)]
-    probe = torch.randn(2, points, 96)
+    layers = [MLPLayer(torch.randn(2, width, width), None, "linear", omega) for omega in (3.0, 1.0)]
+    tensors = [torch.randn(2, points, width) * size, *tensors_of(layers)]
+    probe = torch.randn(2, points, width)
     with use_backend("native"):
         found = results(layers, tensors, probe)
     for value, exact in zip(found, results(layers, [t.double() for t in tensors], probe), strict=True):
