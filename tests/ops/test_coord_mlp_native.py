@@ -141,7 +141,7 @@ def test_any_network(described: dict[str, Any]) -> None:
 @pytest.mark.parametrize("size", [1e-25, 1.0, 1e12])
 @pytest.mark.parametrize("width", PRODUCTS)
 def test_products_are_those_of_float32(points: int, size: float, width: int) -> None:
-    """However an instruction set multiplies: with AMX the sums of six products of bfloat16, of 288 numbers in blocks."""
+    """However an instruction set multiplies: on AMX as sums of six products of bfloat16, of 288 in blocks."""
     torch.manual_seed(0)
     layers = [MLPLayer(torch.randn(2, width, width), None, "linear", omega) for omega in (3.0, 1.0)]
     tensors = [torch.randn(2, points, width) * size, *tensors_of(layers)]
