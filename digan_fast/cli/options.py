@@ -24,8 +24,7 @@ class RenderOptions:
     """Which snapshot, what part of each video, and where to write it."""
 
     snapshot: Annotated[tyro.conf.Positional[MaybeSnapshot], _SNAPSHOT] = None
-    """A snapshot of digan_fast, the folder of a run, whose newest one it is, or a published pickle; default: the
-    shipped one."""
+    """A snapshot of digan_fast, the folder of a run that has one, or a published pickle; default: the shipped one."""
     out: GivenPath = Path("out.mp4")
     """.mp4; .gif; .png: one row per video, one column per frame; no suffix: a folder."""
     frames: Annotated[int | None, OWN_DEFAULT] = None

@@ -22,7 +22,7 @@ def parse_path(text: str) -> Path:
 
 
 def parse_snapshot(text: str) -> Path:
-    """The path, or of a run's folder that of its newest snapshot.  Raises what :func:`parse_path` raises."""
+    """The path, or of a run's folder that of its snapshot.  Raises what :func:`parse_path` raises."""
     from digan_fast.training.folder import snapshot_in
 
     return snapshot_in(parse_path(text))

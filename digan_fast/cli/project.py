@@ -37,8 +37,7 @@ class ProjectOptions:
     clip: Annotated[tyro.conf.Positional[GivenPath], _CLIP]
     """A video file, an animation or a folder of pictures; its frames lie at times 0 to 1."""
     snapshot: Annotated[tyro.conf.Positional[MaybeSnapshot], _SNAPSHOT] = None
-    """A snapshot of digan_fast, the folder of a run, whose newest one it is, or a published pickle; default: the
-    shipped one."""
+    """A snapshot of digan_fast, the folder of a run that has one, or a published pickle; default: the shipped one."""
     out: GivenPath = Path("projected.safetensors")
     """The file of the INR and its latents."""
 

@@ -128,7 +128,7 @@ def check_folder(folder: Path) -> None:
 
 
 def snapshot_in(path: Path) -> Path:
-    """The newest snapshot of a run's folder; a path that is no folder as it is."""
+    """The snapshot in a run's folder; a path that is no folder, as it is."""
     return path / SNAPSHOT if path.is_dir() else path
 
 

@@ -70,4 +70,10 @@ struct LayerTraitsQuery {
 void pack_layer(const LayerPacking& params);
 void layer_traits(const LayerTraitsQuery& params);
 
+inline LayerTraits traits_of(Precision precision) {
+    LayerTraits traits;
+    layer_traits({precision, &traits});
+    return traits;
+}
+
 }  // namespace digan_fast

@@ -90,11 +90,9 @@ static inline void gemm(const PackedLayer& layer, int blocks, const Start& start
 }
 #endif
 
-static inline Epilogue epilogue_of(const PackedLayer& layer, bool round) {
-    return {.activation = layer.activation,
-            .gain = layer.gain,
-            .clamp = layer.clamp,
-            .round = round ? Number::bfloat16 : Number::float32};
+static inline Epilogue epilogue_of(const PackedLayer& layer, Number round = Number::float32) {
+    return {
+        .activation = layer.activation, .gain = layer.gain, .clamp = layer.clamp, .round = round};
 }
 
 }  // namespace digan_fast::DIGAN_FAST_ISA

@@ -12,7 +12,7 @@ namespace {
 // A block along K: its columns, 24 KB, stay in the level-one cache while up to `kRowPanels` panels
 // of rows pass by.
 constexpr int64_t kBlockSteps = 4, kRowPanels = 8;
-// Of the cache lines of panels of columns that lie in memory, how far ahead they are prefetched.
+// Columns that come from memory are prefetched this many blocks before their use.
 constexpr int64_t kBlocksAhead = 2;
 
 enum class Columns { cached, in_memory };

@@ -1,8 +1,7 @@
 #pragma once
 
-// The interface of gemm/terms_rows_kernel.cpp to ops/coord_mlp_backward.cpp, compiled once:
-// products of float32 matrices as terms (simd/terms-inl.h), for training, where LayerTraits::terms
-// says that there are such.
+// The interface of gemm/terms_rows_kernel.cpp to drivers that are compiled once: products of
+// float32 matrices as terms (simd/terms-inl.h), where LayerTraits::terms says that there are such.
 
 #include <cstdint>
 
@@ -45,15 +44,10 @@ struct TermsRowGemm {
     const float* bias;  // [columns], or null
 };
 
-// The square of element (n, i) of a matrix [outputs, inputs] in squares [32][32], column after
-// column, as a product makes them: its lines follow one another in memory.
-constexpr int64_t terms_square(int64_t n, int64_t i, int64_t outputs) {
-    return i / kTermsSide * kTermsSide * whole_squares(outputs) +
-           n / kTermsSide * kTermsSide * kTermsSide;
-}
-
+// The place of element (n, i) of a matrix [outputs, inputs] in squares [32][32], column after
+// column, as a product makes them: a square's lines follow one another in memory.
 constexpr int64_t terms_element(int64_t n, int64_t i, int64_t outputs) {
-    return terms_square(n, i, outputs) + n % kTermsSide * kTermsSide + i % kTermsSide;
+    return i / kTermsSide * kTermsSide * whole_squares(outputs) + n * kTermsSide + i % kTermsSide;
 }
 
 // into[n][i] += Σ_r dz[r][n] · x[r][i]: a weight's gradient, [outputs, inputs], or in squares.

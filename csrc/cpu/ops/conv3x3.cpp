@@ -1,18 +1,18 @@
 #include "digan_fast/conv3x3.h"
 
-#include <cmath>
+#include <algorithm>
 
 #include "ops/conv3x3_kernel.h"
+#include "ops/row_products.h"
 #include "ops/row_tasks.h"
-#include "ops/terms_choice.h"
 #include "runtime/result_pages.h"
 
 namespace digan_fast {
 namespace {
 
-// The most patches whose factors are computed together, as floats or as terms; multiples of every
-// panel's rows. A group's factors and products for one product along y are at 512 channels with
-// stride 1 2 or 6 MB, beside those of the taps, which each group reads from memory.
+// The most patches whose factors are computed together, as floats and as terms. At 512 channels and
+// stride 1, a group's factors and products for one product along y are 2.4 MB, or 6.3 MB as terms;
+// besides, each group reads all factors of the taps from memory.
 constexpr int64_t kGroupPatches = 96, kTermsGroupPatches = 256;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -53,25 +53,25 @@ struct Transform {
 // The factors of a weight's taps: at 512 channels 38 MB, as terms 57, in memory that results left.
 class Taps {
   public:
-    Taps(TapFactors taps, bool terms, int threads)
-        : terms_(terms),
-          size_(terms ? terms_size(taps.depth, taps.columns)
-                      : panel_size(taps.depth, taps.columns)),
+    Taps(const TapFactors& taps, int threads)
+        : terms_(as_terms(taps.columns, taps.depth)),
+          size_(terms_ ? terms_size(taps.depth, taps.columns)
+                       : panel_size(taps.depth, taps.columns)),
           panels_(static_cast<float*>(take_pages(bytes()))) {
+        constexpr int64_t kTaskColumns = 32;
+        const int64_t part_size = panel_size(taps.depth, kTaskColumns);
+        const ScratchAreas scratch(threads, {terms_ ? kFactors * part_size : 0});
         const int64_t tasks = ceil_div(taps.columns, kTaskColumns);
-        const auto part_of = [&](int64_t task) {
+        parallel_for_workers(threads, tasks, [&](int64_t task, int worker) {
             TapFactors part = taps;
             part.first = task * kTaskColumns;
             part.last = std::min(part.first + kTaskColumns, taps.columns);
-            return part;
-        };
-        if (terms) {
-            pack_terms(taps.depth, tasks, part_of, threads);
-            return;
-        }
-        taps.panels = panels_;
-        taps.factor_stride = size_;
-        parallel_for(threads, tasks, [&](int64_t task) { tap_factors(part_of(task)); });
+            float* const numbers = scratch.at(worker);
+            part.panels = terms_ ? numbers - part.first * taps.depth : panels_;
+            part.factor_stride = terms_ ? part_size : size_;
+            tap_factors(part);
+            if (terms_) pack_terms(part, numbers);
+        });
     }
     Taps(const Taps&) = delete;
     ~Taps() { give_pages(panels_, bytes()); }
@@ -82,72 +82,27 @@ class Taps {
     }
 
   private:
-    static constexpr int64_t kTaskColumns = 32, kFactors = kTapFactors * kTapFactors;
+    static constexpr int64_t kFactors = kTapFactors * kTapFactors;
 
     int64_t bytes() const { return kFactors * size_ * 4; }
 
-    template <class PartOf>
-    void pack_terms(int64_t depth, int64_t tasks, const PartOf& part_of, int threads) {
-        const int64_t size = panel_size(depth, kTaskColumns);
-        const ScratchAreas scratch(threads, {kFactors * size});
-        parallel_for_workers(threads, tasks, [&](int64_t task, int worker) {
-            TapFactors part = part_of(task);
-            float* const numbers = scratch.at(worker);
-            part.panels = numbers - part.first * depth;
-            part.factor_stride = size;
-            tap_factors(part);
-            const int64_t columns = part.last - part.first;
-            const int64_t width = columns > 16 ? 32 : 16;  // of AVX-512's panels
-            for (int64_t factor = 0; factor < kFactors; ++factor)
-                pack_terms_panels(
-                    {.panels = panels_ + factor * size_ + terms_size(part.first, depth),
-                     .weight = numbers + factor * size,
-                     .depth = depth,
-                     .columns = columns,
-                     .depth_stride = width,
-                     .column_stride = 1,
-                     .scale = 1.0f});
-        });
+    void pack_terms(const TapFactors& part, const float* numbers) const {
+        const int64_t columns = part.last - part.first;
+        for (int64_t factor = 0; factor < kFactors; ++factor)
+            pack_terms_panels(
+                {.panels = panels_ + factor * size_ + terms_size(part.first, part.depth),
+                 .weight = numbers + factor * part.factor_stride,
+                 .depth = part.depth,
+                 .columns = columns,
+                 .depth_stride = columns > 16 ? 32 : 16,  // as panel_width of AVX-512
+                 .column_stride = 1,
+                 .scale = 1.0f});
     }
 
     bool terms_;
     int64_t size_;
     float* panels_;
 };
-
-void multiply(bool terms, const float* factors, int64_t stride, int64_t rows, const float* panels,
-              int64_t depth, int64_t columns, float* packed, float* products, int64_t out_stride) {
-    if (terms) {
-        return terms_row_gemm({.out = products,
-                               .out_stride = out_stride,
-                               .x = factors,
-                               .x_stride = stride,
-                               .rows = rows,
-                               .packed = packed,
-                               .panels = panels,
-                               .depth = depth,
-                               .columns = columns,
-                               .bias = nullptr});
-    }
-    void* out[kGroupPatches];
-    for (int64_t r = 0; r < rows; ++r) out[r] = products + r * out_stride;
-    pixel_row_gemm({
-        .out = out,
-        .out_number = Number::float32,
-        .x = factors,
-        .number = Number::float32,
-        .x_stride = stride,
-        .rows = rows,
-        .packed = packed,
-        .panels = panels,
-        .depth = depth,
-        .columns = columns,
-        .start = {.bias = nullptr, .base = nullptr, .scale = 1.0f},
-        .scale = 1.0f,
-        .activation = {.activation = Activation::linear, .gain = 1.0f, .clamp = INFINITY},
-        .non_temporal = false,
-    });
-}
 
 // Patches whose factors are computed together, in whole panels of rows: as many as do not add to
 // the busiest thread's share.
@@ -193,9 +148,18 @@ void transform(const Transform& p, const Taps& taps, int threads) {
                            .product_stride = group * stride,
                            .product = y});
             for (int64_t x = 0; x < products; ++x)
-                multiply(taps.terms(), factors + x * group * stride, stride, count, taps.of(y, x),
-                         p.channels, p.out_channels, scratch.at(worker, kPacked),
-                         results + x * group * out_stride, out_stride);
+                row_product({.terms = taps.terms(),
+                             .out = results + x * group * out_stride,
+                             .out_stride = out_stride,
+                             .x = factors + x * group * stride,
+                             .number = Number::float32,
+                             .x_stride = stride,
+                             .rows = count,
+                             .packed = scratch.at(worker, kPacked),
+                             .panels = taps.of(y, x),
+                             .depth = p.channels,
+                             .columns = p.out_channels,
+                             .bias = nullptr});
             patch_outputs({.patches = to,
                            .images = p.to,
                            .products = results,
@@ -253,8 +217,7 @@ void conv3x3_cpu(const Conv3x3Params& p) {
                .out_width = s.out_width(),
                .out_channels = s.outputs,
                .out_before = 0},
-              Taps(taps_of(s, p.weight, kind), as_terms(s.outputs, s.inputs), p.threads),
-              p.threads);
+              Taps(taps_of(s, p.weight, kind), p.threads), p.threads);
 }
 
 void conv3x3_input_gradient_cpu(const Conv3x3Params& p) {
@@ -272,8 +235,7 @@ void conv3x3_input_gradient_cpu(const Conv3x3Params& p) {
                .out_width = s.width,
                .out_channels = s.inputs,
                .out_before = s.stride == 1 ? 0 : s.padding},
-              Taps(adjoint_taps_of(s, p.weight, kind), as_terms(s.outputs, s.inputs), p.threads),
-              p.threads);
+              Taps(adjoint_taps_of(s, p.weight, kind), p.threads), p.threads);
 }
 
 void conv3x3_weight_gradient_cpu(const Conv3x3Params& p) {
@@ -331,31 +293,20 @@ void conv3x3_weight_gradient_cpu(const Conv3x3Params& p) {
                                .factor_stride = x_stride,
                                .product_stride = kStripRows * x_stride,
                                .product = y});
-                for (int64_t x = 0; x < products && terms; ++x)
-                    terms_weight_gradient({.into = sums + tap_factor_of(x) * elements,
-                                           .in_squares = true,
-                                           .dz = grads + x * kStripRows * dz_stride,
-                                           .dz_stride = dz_stride,
-                                           .x = factors + x * kStripRows * x_stride,
-                                           .x_stride = x_stride,
-                                           .rows = count,
-                                           .outputs = rows,
-                                           .inputs = columns,
-                                           .tail = scratch.at(worker, kTail),
-                                           .packed_dz = scratch.at(worker, kPackedGrads)});
-                for (int64_t x = 0; x < products && !terms; ++x)
-                    weight_gradient({.into = sums + tap_factor_of(x) * elements,
-                                     .dz = grads + x * kStripRows * dz_stride,
-                                     .dz_stride = dz_stride,
-                                     .x = factors + x * kStripRows * x_stride,
-                                     .x_stride = x_stride,
-                                     .number = Number::float32,
-                                     .rows = count,
-                                     .outputs = rows,
-                                     .inputs = columns,
-                                     .tail = scratch.at(worker, kTail),
-                                     .packed_dz = nullptr,
-                                     .next = {}});
+                for (int64_t x = 0; x < products; ++x)
+                    gradient_product({.terms = terms,
+                                      .in_squares = terms,
+                                      .into = sums + tap_factor_of(x) * elements,
+                                      .dz = grads + x * kStripRows * dz_stride,
+                                      .dz_stride = dz_stride,
+                                      .x = factors + x * kStripRows * x_stride,
+                                      .x_stride = x_stride,
+                                      .number = Number::float32,
+                                      .rows = count,
+                                      .outputs = rows,
+                                      .inputs = columns,
+                                      .tail = scratch.at(worker, kTail),
+                                      .packed_dz = scratch.at(worker, kPackedGrads)});
             }
             if (y + 1 < products && y + 1 >= kTapFactors) continue;
             tap_gradients({.kind = kind,

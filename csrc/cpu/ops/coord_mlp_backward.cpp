@@ -21,14 +21,6 @@ struct Matrix {
     int64_t stride;
 };
 
-struct RowsOf {
-    void* row[kStripRows];
-
-    RowsOf(const Matrix& matrix, int64_t count) {
-        for (int64_t r = 0; r < count; ++r) row[r] = matrix.data + r * matrix.stride;
-    }
-};
-
 // The part of a task that goes through all layers and back at once.
 struct Strip {
     int64_t task, segment, set, rows;
@@ -202,34 +194,18 @@ class StripPass {
 
     void multiply(const Strip& s, const CoordMlpLayer& layer, const Matrix& x, const Matrix& out,
                   const float* panels, int64_t depth, int64_t columns, const float* bias) const {
-        if (as_terms(layer)) {
-            return terms_row_gemm({.out = out.data,
-                                   .out_stride = out.stride,
-                                   .x = x.data,
-                                   .x_stride = x.stride,
-                                   .rows = s.rows,
-                                   .packed = of_all(s, kPacked),
-                                   .panels = panels,
-                                   .depth = depth,
-                                   .columns = columns,
-                                   .bias = bias});
-        }
-        pixel_row_gemm({
-            .out = RowsOf(out, s.rows).row,
-            .out_number = Number::float32,
-            .x = x.data,
-            .number = operand_number(layer),
-            .x_stride = x.stride,
-            .rows = s.rows,
-            .packed = of_all(s, kPacked),
-            .panels = panels,
-            .depth = depth,
-            .columns = columns,
-            .start = {.bias = bias, .base = nullptr, .scale = 1.0f},
-            .scale = 1.0f,
-            .activation = {.activation = Activation::linear, .gain = 1.0f, .clamp = INFINITY},
-            .non_temporal = false,
-        });
+        row_product({.terms = as_terms(layer),
+                     .out = out.data,
+                     .out_stride = out.stride,
+                     .x = x.data,
+                     .number = operand_number(layer),
+                     .x_stride = x.stride,
+                     .rows = s.rows,
+                     .packed = of_all(s, kPacked),
+                     .panels = panels,
+                     .depth = depth,
+                     .columns = columns,
+                     .bias = bias});
     }
 
     // The gradient by the output of the layer before, from that by this layer's.
@@ -253,32 +229,20 @@ class StripPass {
              .stride = padded(layer.outputs)});
         const Matrix u = operand(i, s);
         float* const into = sums_.weight(i, s.task, s.set);
-        if (into && as_terms(layer)) {
-            terms_weight_gradient({.into = into,
-                                   .in_squares = sums_.in_squares(i),
-                                   .dz = dz.data,
-                                   .dz_stride = dz.stride,
-                                   .x = u.data,
-                                   .x_stride = u.stride,
-                                   .rows = s.rows,
-                                   .outputs = layer.outputs,
-                                   .inputs = layer.inputs,
-                                   .tail = of_all(s, kTail),
-                                   .packed_dz = of_all(s, kPackedDz)});
-        } else if (into) {
-            weight_gradient({.into = into,
-                             .dz = dz.data,
-                             .dz_stride = dz.stride,
-                             .x = u.data,
-                             .x_stride = u.stride,
-                             .number = operand_number(layer),
-                             .rows = s.rows,
-                             .outputs = layer.outputs,
-                             .inputs = layer.inputs,
-                             .tail = of_all(s, kTail),
-                             .packed_dz = of_all(s, kPackedDz),
-                             .next = {}});
-        }
+        if (into)
+            gradient_product({.terms = as_terms(layer),
+                              .in_squares = sums_.in_squares(i),
+                              .into = into,
+                              .dz = dz.data,
+                              .dz_stride = dz.stride,
+                              .x = u.data,
+                              .x_stride = u.stride,
+                              .number = operand_number(layer),
+                              .rows = s.rows,
+                              .outputs = layer.outputs,
+                              .inputs = layer.inputs,
+                              .tail = of_all(s, kTail),
+                              .packed_dz = of_all(s, kPackedDz)});
         if (!plans_[i].back) return dy;
         const Matrix du = matrix(s, i % 2 ? kInputGradientToo : kInputGradient, layer.inputs);
         multiply(s, layer, dz, du, panels_.back(i, s.set, s.worker), layer.outputs, layer.inputs,

@@ -200,8 +200,7 @@ void mlp_group(const MlpGroup& p) {
         }
         const bool features = p.features && p.encoded && i == 0, finished = in_epilogue(layer);
         const bool operand = next && reads_rounded(*next) && plain(*next) && finished && !features;
-        Epilogue how = epilogue_of(layer.packed, false);
-        if (operand) how.round = next->packed.number;
+        Epilogue how = epilogue_of(layer.packed, operand ? next->packed.number : Number::float32);
         if (!finished) how.activation = Activation::linear;
         with_element(&layer, [&](auto in) {
             with_element(operand ? next : nullptr, [&](auto out) {

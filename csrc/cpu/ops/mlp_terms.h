@@ -3,7 +3,7 @@
 // Which layers of coordinate MLPs multiply float32 as terms, on AMX.
 
 #include "digan_fast/coord_mlp.h"
-#include "ops/terms_choice.h"
+#include "ops/row_products.h"
 
 namespace digan_fast {
 

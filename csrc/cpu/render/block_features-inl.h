@@ -110,7 +110,7 @@ static inline void add_colours(const BlockGroup& p, const PackedLayer& to_rgb, c
     if constexpr (kMostRows<T> > kMR) {
         if (to_rgb.split)
             return gemm<T>(
-                to_rgb, p.block_count, Bias{to_rgb.bias}, x, stride, epilogue_of(to_rgb, false),
+                to_rgb, p.block_count, Bias{to_rgb.bias}, x, stride, epilogue_of(to_rgb),
                 [&](const auto& tile, int block, int64_t row, int lane) {
                     for (int r = 0; r < std::ssize(tile.v); ++r) {
                         const int64_t colour = (row + r) % kSplitOutputs;
@@ -119,7 +119,7 @@ static inline void add_colours(const BlockGroup& p, const PackedLayer& to_rgb, c
                     }
                 });
     }
-    gemm<float>(to_rgb, p.block_count, Bias{to_rgb.bias}, x, stride, epilogue_of(to_rgb, false),
+    gemm<float>(to_rgb, p.block_count, Bias{to_rgb.bias}, x, stride, epilogue_of(to_rgb),
                 [&](const auto& tile, int block, int64_t row, int lane) {
                     for (int r = 0; r < std::ssize(tile.v); ++r)
                         add_row(tile.v[r], block, row + r, lane);

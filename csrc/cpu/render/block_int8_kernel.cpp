@@ -112,7 +112,7 @@ struct Int8GroupRenderer {
     // out.
     template <class Start, class Out>
     void gemm(const PackedLayer& layer, const Start& start, const Out& out) const {
-        const Epilogue how = epilogue_of(layer, false);
+        const Epilogue how = epilogue_of(layer);
         const auto product = [&](auto mr, int64_t row, int block, int32_t* sums,
                                  const auto& between) {
             amx_product<decltype(mr)::value, Streamed::columns>(

@@ -216,6 +216,7 @@ template <class T>
 struct GroupRenderer {
     const BlockGroup& p;
     const bool round;
+    const Number rounded = round ? Number::bfloat16 : Number::float32;
     const int64_t stride = p.widest * kBlockPixels;
     T* const scratch[3] = {reinterpret_cast<T*>(p.scratch[0]), reinterpret_cast<T*>(p.scratch[1]),
                            reinterpret_cast<T*>(p.scratch[2])};
@@ -227,7 +228,7 @@ struct GroupRenderer {
         for (int b = 0; b < p.block_count; b += p.mirror_pairs ? 2 : 1)
             store_features(scratch[0] + b * stride, p.blocks[b], stage.sinusoids,
                            stage.rotated_depth, round);
-        feature_gemm(p, start, scratch[0], stride, epilogue_of(stage.sine, round),
+        feature_gemm(p, start, scratch[0], stride, epilogue_of(stage.sine, rounded),
                      [&](const auto& tile, int block, int64_t row, int lane) {
                          store_tile(tile,
                                     to + block * stride + row / kPack<T> * kBlockPixels + lane,
@@ -238,7 +239,7 @@ struct GroupRenderer {
     // Stores activations to the rows of `to`.
     template <class Start>
     void layer(const PackedLayer& layer, const Start& start, const T* from, T* to) const {
-        gemm<T>(layer, p.block_count, start, from, stride, epilogue_of(layer, round),
+        gemm<T>(layer, p.block_count, start, from, stride, epilogue_of(layer, rounded),
                 [&](const auto& tile, int block, int64_t row, int lane) {
                     store_tile(tile, to + block * stride + row / kPack<T> * kBlockPixels + lane,
                                kBlockPixels);
@@ -266,7 +267,7 @@ struct GroupRenderer {
         }
         if (stage.next_base) {
             gemm<T>(*stage.next_base, p.block_count, Bias{stage.next_base->bias}, x, stride,
-                    epilogue_of(*stage.next_base, false),
+                    epilogue_of(*stage.next_base),
                     [&](const auto& tile, int block, int64_t row, int lane) {
                         store_tile(tile, p.blocks[block].base_out + row * kBlockPixels + lane,
                                    kBlockPixels);

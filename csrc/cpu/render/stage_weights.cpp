@@ -10,12 +10,6 @@ namespace {
 
 constexpr int64_t kLine = 16;  // elements per cache line
 
-LayerTraits traits_of(Precision precision) {
-    LayerTraits traits;
-    layer_traits({precision, &traits});
-    return traits;
-}
-
 int64_t pack_factor(Precision precision) { return traits_of(precision).pack; }
 
 int64_t round_up(int64_t a, int64_t multiple) { return (a + multiple - 1) / multiple * multiple; }

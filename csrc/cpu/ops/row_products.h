@@ -1,0 +1,112 @@
+#pragma once
+
+// Products of matrices in rows, for drivers that are compiled once: as they are, or float32 as
+// terms, on AMX.
+
+#include <cmath>
+
+#include "gemm/pack_weights_kernel.h"
+#include "gemm/pixel_rows_kernel.h"
+#include "gemm/terms_rows_kernel.h"
+
+namespace digan_fast {
+
+// Filled up to whole squares, a matrix of float32 as terms takes 6/16 of the time.
+inline bool as_terms(int64_t outputs, int64_t inputs) {
+    return traits_of(Precision::bfloat16).terms &&
+           whole_squares(outputs) * whole_squares(inputs) <= 2 * outputs * inputs;
+}
+
+// out[r] = bias + x[r] · panels for `rows` rows, without terms up to kStripRows; as terms it writes
+// whole squares' columns.
+struct RowProduct {
+    bool terms;
+    float* out;
+    int64_t out_stride;
+    const void* x;
+    Number number;  // of x and of the matrix in the panels
+    int64_t x_stride;
+    int64_t rows;
+    float* packed;  // rows · depth elements, or terms_size(rows, depth)
+    const float* panels;
+    int64_t depth, columns;
+    const float* bias;  // [columns], or null
+};
+
+inline void row_product(const RowProduct& p) {
+    if (p.terms) {
+        return terms_row_gemm({.out = p.out,
+                               .out_stride = p.out_stride,
+                               .x = static_cast<const float*>(p.x),
+                               .x_stride = p.x_stride,
+                               .rows = p.rows,
+                               .packed = p.packed,
+                               .panels = p.panels,
+                               .depth = p.depth,
+                               .columns = p.columns,
+                               .bias = p.bias});
+    }
+    void* out[kStripRows];
+    for (int64_t r = 0; r < p.rows; ++r) out[r] = p.out + r * p.out_stride;
+    pixel_row_gemm({
+        .out = out,
+        .out_number = Number::float32,
+        .x = p.x,
+        .number = p.number,
+        .x_stride = p.x_stride,
+        .rows = p.rows,
+        .packed = p.packed,
+        .panels = p.panels,
+        .depth = p.depth,
+        .columns = p.columns,
+        .start = {.bias = p.bias, .base = nullptr, .scale = 1.0f},
+        .scale = 1.0f,
+        .activation = {.activation = Activation::linear, .gain = 1.0f, .clamp = INFINITY},
+        .non_temporal = false,
+    });
+}
+
+// into[n][i] += Σ_r dz[r][n] · x[r][i], [outputs, inputs], or as terms in squares.
+struct GradientProduct {
+    bool terms, in_squares;
+    float* into;
+    const void* dz;
+    int64_t dz_stride;
+    const void* x;
+    int64_t x_stride;
+    Number number;  // of dz and x
+    int64_t rows;
+    int64_t outputs, inputs;
+    float* tail;       // 32 · kStripRows elements, or terms_size(rows, 32)
+    float* packed_dz;  // of bfloat16 rows · dz_stride elements, or terms_size(rows, outputs)
+};
+
+inline void gradient_product(const GradientProduct& p) {
+    if (p.terms) {
+        return terms_weight_gradient({.into = p.into,
+                                      .in_squares = p.in_squares,
+                                      .dz = static_cast<const float*>(p.dz),
+                                      .dz_stride = p.dz_stride,
+                                      .x = static_cast<const float*>(p.x),
+                                      .x_stride = p.x_stride,
+                                      .rows = p.rows,
+                                      .outputs = p.outputs,
+                                      .inputs = p.inputs,
+                                      .tail = p.tail,
+                                      .packed_dz = p.packed_dz});
+    }
+    weight_gradient({.into = p.into,
+                     .dz = p.dz,
+                     .dz_stride = p.dz_stride,
+                     .x = p.x,
+                     .x_stride = p.x_stride,
+                     .number = p.number,
+                     .rows = p.rows,
+                     .outputs = p.outputs,
+                     .inputs = p.inputs,
+                     .tail = p.tail,
+                     .packed_dz = p.packed_dz,
+                     .next = {}});
+}
+
+}  // namespace digan_fast
