@@ -13,6 +13,7 @@
 #include "ops/conv3x3_kernel.h"
 #include "ops/coord_mlp_kernel.h"
 #include "ops/coord_mlp_rows_kernel.h"
+#include "ops/coord_mlp_terms_kernel.h"
 #include "render/block_kernel.h"
 
 #define DIGAN_FAST_DECLARE(isa, op, Params) \
@@ -122,6 +123,8 @@ DIGAN_FAST_DISPATCH_PACKED(pack_column_panels, ColumnPanelPacking, isa_of(params
 DIGAN_FAST_DISPATCH_PACKED(pixel_row_gemm, PixelRowGemm, isa_of(params.number))
 DIGAN_FAST_DISPATCH_PACKED(pack_terms_panels, TermsPanelPacking, bfloat16_isa())
 DIGAN_FAST_DISPATCH_PACKED(terms_row_gemm, TermsRowGemm, bfloat16_isa())
+DIGAN_FAST_DISPATCH_PACKED(terms_activation, TermsActivation, bfloat16_isa())
+DIGAN_FAST_DISPATCH_PACKED(terms_activation_gradient, TermsActivationGradient, bfloat16_isa())
 DIGAN_FAST_DISPATCH_PACKED(terms_weight_gradient, TermsWeightGradient, bfloat16_isa())
 DIGAN_FAST_DISPATCH_PACKED(weight_gradient, WeightGradient, isa_of(params.number))
 DIGAN_FAST_DISPATCH(activation_backward, ActivationBackward)

@@ -141,7 +141,7 @@ def test_any_network(described: dict[str, Any]) -> None:
 @pytest.mark.parametrize("size", [1e-25, 1.0, 1e12])
 @pytest.mark.parametrize("width", PRODUCTS)
 def test_products_are_those_of_float32(points: int, size: float, width: int) -> None:
-    """However an instruction set multiplies: on AMX as sums of six products of bfloat16, of 288 in blocks."""
+    """However an instruction set multiplies: on AMX as sums of six products of bfloat16."""
     torch.manual_seed(0)
     layers = [MLPLayer(torch.randn(2, width, width), None, "linear", omega) for omega in (3.0, 1.0)]
     tensors = [torch.randn(2, points, width) * size, *tensors_of(layers)]
@@ -150,6 +150,32 @@ def test_products_are_those_of_float32(points: int, size: float, width: int) -> 
         found = results(layers, tensors, probe)
     for value, exact in zip(found, results(layers, [t.double() for t in tensors], probe), strict=True):
         assert (value.double() - exact).norm() / exact.norm() < PRODUCTS[width]
+
+
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("points", [1, 31, 290])
+@pytest.mark.parametrize("activations", [("sine", "gauss", "sine", "lrelu"), ("linear", "tanh", "relu", "sigmoid")])
+@pytest.mark.parametrize("wanted", ["all", "coordinates", "last layer's weight"])
+def test_wide_plain_layers(wanted: str, activations: tuple[str, ...], points: int) -> None:
+    """On AMX their activations are computed within the products, and their operands stay there as terms."""
+    torch.manual_seed(3)
+    widths = (64, 40, 96, 33)
+    layers = [
+        MLPLayer(torch.randn(1, n, k) / k**0.5, torch.randn(1, n), activation, 1.5)
+        for n, k, activation in zip(widths, (48, *widths), activations, strict=False)
+    ]
+    x, probe = torch.randn(1, points, 48), torch.randn(1, points, widths[-1])
+
+    def gradients(dtype: torch.dtype) -> tuple[Tensor, ...]:
+        given = [t.to(dtype).requires_grad_() for t in (x, *tensors_of(layers))]
+        chosen = {"all": given, "coordinates": given[:1], "last layer's weight": given[-2:-1]}[wanted]
+        out = functional.coord_mlp(given[0], with_tensors(layers, given[1:]))
+        return torch.autograd.grad(out, chosen, probe.to(dtype))
+
+    with use_backend("native"):
+        found = gradients(torch.float32)
+    for value, exact in zip(found, gradients(torch.float64), strict=True):
+        assert distance(value, exact) < FLOAT32
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -4,7 +4,7 @@
 
 #include "gemm/loops-inl.h"
 #include "gemm/pack_weights_kernel.h"
-#include "gemm/terms_product-inl.h"
+#include "gemm/terms_products-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
@@ -75,18 +75,18 @@ constexpr int kTermsSliceRows = 2;
 template <class Start, class Out>
 static inline void gemm(const PackedLayer& layer, int blocks, const Start& start, const Terms* in,
                         int64_t in_stride, const Epilogue& how, const Out& out) {
-    constexpr int rows = 2 * kTmmSide;
-    const auto finish = slice_epilogue<kTermsSliceRows>(start, how, out);
-    DueEpilogue<float, 1, decltype(finish), kTermsSliceRows> due(finish);
-    for (int64_t row = 0; row < layer.outputs; row += rows)
-        for (int block = 0; block < blocks; ++block) {
-            terms_product(due.sums(), nullptr, layer.depth / (kTerms * kTmmSide),
-                          panel_at<Bf16x2>(layer.panels, row, layer.depth),
-                          reinterpret_cast<const Bf16x2*>(in + block * in_stride),
-                          [&](const Pace& pace) { due.slices(pace); });
-            due.follow(rows, row, block);
-        }
-    due.finish();
+    const auto of_lanes = slice_epilogue<kTermsSliceRows>(start, how, out);
+    terms_products<Outer::rows, Panels::in_memory, kTermsSliceRows>(
+        {.rows = layer.outputs,
+         .columns = blocks * kBlockPixels,
+         .depth = layer.depth / kTerms * 2},
+        [&](int64_t row) { return panel_at<Bf16x2>(layer.panels, row, layer.depth); },
+        [&](int64_t lane) {
+            return reinterpret_cast<const Bf16x2*>(in + lane / kBlockPixels * in_stride);
+        },
+        [&](const float* sums, int64_t row, int64_t lane) {
+            of_lanes(sums, row, lane / kBlockPixels);
+        });
 }
 #endif
 

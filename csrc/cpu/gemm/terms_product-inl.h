@@ -10,24 +10,19 @@
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
-// sums[r] = start[r] + Σ_k rows[k][r] · columns[k], [32][32], or without a start. For each step of
-// 32 elements along K, `rows` has two tiles [16][16 pairs] of each term, and `columns` [16
-// pairs][32] of each. Calls between() after each four dots.
+// Products of terms, i + j ≤ 2.
+constexpr int kProductsOfTerms = 6;
+
+// sums[r] = Σ_k rows[k][r] · columns[k], [32][32]. For each step of 32 elements along K, `rows` has
+// two tiles [16][16 pairs] of each term, and `columns` [16 pairs][32] of each. Calls between()
+// after each four dots.
 template <class Between>
-static DIGAN_FAST_INLINE void terms_product(float* sums, const float* start, int64_t steps,
-                                            const Bf16x2* rows, const Bf16x2* columns,
-                                            const Between& between) {
-    if (start) {
-        load_tmm<0>(start, 4 * kNR);
-        load_tmm<1>(start + kTmmSide, 4 * kNR);
-        load_tmm<2>(start + kTmmSide * kNR, 4 * kNR);
-        load_tmm<3>(start + kTmmSide * kNR + kTmmSide, 4 * kNR);
-    } else {
-        zero_tmm<0>();
-        zero_tmm<1>();
-        zero_tmm<2>();
-        zero_tmm<3>();
-    }
+static DIGAN_FAST_INLINE void terms_product(float* sums, int64_t steps, const Bf16x2* rows,
+                                            const Bf16x2* columns, const Between& between) {
+    zero_tmm<0>();
+    zero_tmm<1>();
+    zero_tmm<2>();
+    zero_tmm<3>();
     const auto load_rows = [&](int term) DIGAN_FAST_INLINE_LAMBDA {
         load_tmm<4>(rows + 2 * term * kTmmElements, 4 * kTmmSide);
         load_tmm<5>(rows + (2 * term + 1) * kTmmElements, 4 * kTmmSide);
@@ -36,7 +31,7 @@ static DIGAN_FAST_INLINE void terms_product(float* sums, const float* start, int
         load_tmm<6>(columns + 2 * term * kTmmElements, 4 * kNR);
         load_tmm<7>(columns + 2 * term * kTmmElements + kTmmSide, 4 * kNR);
     };
-    Pace pace{0, 6 * steps};
+    Pace pace{0, kProductsOfTerms * steps};
     const auto multiply = [&] DIGAN_FAST_INLINE_LAMBDA {
         dot_tmm<0, 4, 6>(Bf16x2{});
         dot_tmm<1, 4, 7>(Bf16x2{});

@@ -35,7 +35,7 @@ struct TermsPanelPacking {
 struct TermsRowGemm {
     float* out;
     int64_t out_stride;
-    const float* x;
+    const float* x;  // null: `packed` has the rows already
     int64_t x_stride;
     int64_t rows;
     float* packed;  // terms_size(rows, depth)
@@ -56,8 +56,9 @@ struct TermsWeightGradient {
     bool in_squares;
     const float* dz;
     int64_t dz_stride;
-    const float* x;
+    const float* x;  // null: packed_x
     int64_t x_stride;
+    const float* packed_x;  // x as columns, terms_size(rows, inputs)
     int64_t rows;
     int64_t outputs, inputs;
     float* tail;       // terms_size(rows, 32)

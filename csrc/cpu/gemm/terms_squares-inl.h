@@ -13,6 +13,14 @@ namespace digan_fast::DIGAN_FAST_ISA {
 
 static_assert(kTermsSide == 2 * kTmmSide && kTermsSide == 2 * Vec::width);
 
+// The panel of 32 rows or columns that begins at `first`.
+static inline const Bf16x2* panel(const float* panels, int64_t first, int64_t depth) {
+    return reinterpret_cast<const Bf16x2*>(panels) + terms_size(first, depth);
+}
+static inline Bf16x2* panel(float* panels, int64_t first, int64_t depth) {
+    return reinterpret_cast<Bf16x2*>(panels) + terms_size(first, depth);
+}
+
 // x[i][j] ↔ x[j][i]
 static DIGAN_FAST_INLINE void transpose_vectors(__m512 (&x)[16]) {
     const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
@@ -88,6 +96,16 @@ static DIGAN_FAST_INLINE void store_rows(const float* x, int64_t stride, int64_t
     Square square;
     square.load(x, stride, rows, columns);
     square.store_rows(to);
+}
+
+// Packs a product's rows, unless they are: p.x null.
+template <class Product>
+static inline void pack_rows(const Product& p) {
+    for (int64_t r = 0; p.x && r < p.rows; r += kTermsSide) {
+        Bf16x2* to = panel(p.packed, r, p.depth);
+        for (int64_t k = 0; k < p.depth; k += kTermsSide, to += kStepElements)
+            store_rows(p.x + r * p.x_stride + k, p.x_stride, p.rows - r, p.depth - k, to);
+    }
 }
 
 // The same as columns.

@@ -301,6 +301,7 @@ void conv3x3_weight_gradient_cpu(const Conv3x3Params& p) {
                                       .dz_stride = dz_stride,
                                       .x = factors + x * kStripRows * x_stride,
                                       .x_stride = x_stride,
+                                      .packed_x = nullptr,
                                       .number = Number::float32,
                                       .rows = count,
                                       .outputs = rows,

@@ -15,7 +15,6 @@ namespace {
 
 // Samples whose weights are packed at once: enough work for the threads, little memory.
 constexpr int64_t kSetsTogether = 16;
-constexpr int64_t kGroupPoints = kGroupBlocks * kBlockPixels;
 
 Precision precision_of(const CoordMlpLayer& layer) {
     if (layer.number == Number::float16) return Precision::float16;
@@ -30,6 +29,15 @@ int64_t depth_of(const CoordMlpLayer& layer) {
     if (as_terms(layer)) return terms_size(1, layer.inputs) / kTermsSide;
     const int64_t pack = traits_of(precision_of(layer)).pack;
     return (layer.inputs + pack - 1) / pack;
+}
+
+int64_t group_points(const CoordMlpParams& p) {
+    int blocks = 0;
+    for (const CoordMlpLayer& layer : p.layers) {
+        const Precision precision = as_terms(layer) ? Precision::bfloat16 : precision_of(layer);
+        blocks = std::max(blocks, traits_of(precision).group_blocks);
+    }
+    return blocks * kBlockPixels;
 }
 
 // The layers of some samples, in panels; shared weights are packed once.
@@ -128,7 +136,7 @@ class PackedSets {
 
 void coord_mlp_cpu(const CoordMlpParams& p) {
     const int64_t inputs = p.layers.front().inputs, outputs = p.layers.back().outputs;
-    const int64_t groups = (p.points + kGroupPoints - 1) / kGroupPoints;
+    const int64_t together = group_points(p), groups = (p.points + together - 1) / together;
     int64_t widest = 0;  // with the partner of an odd last channel
     bool skips = false;
     for (const CoordMlpLayer& layer : p.layers) {
@@ -136,22 +144,22 @@ void coord_mlp_cpu(const CoordMlpParams& p) {
         if (as_terms(layer)) widest = std::max(widest, depth_of(layer));
         skips = skips || layer.skip;
     }
-    const int64_t activations = kGroupPoints * widest;
+    const int64_t activations = together * widest;
     const ScratchAreas scratch(
-        p.threads, {activations, activations, skips ? kGroupPoints * network_inputs(p) : 0});
+        p.threads, {activations, activations, skips ? together * network_inputs(p) : 0});
     PackedSets packed(p);
     for (int64_t first = 0; first < p.sets; first += kSetsTogether) {
         if (p.pause) p.pause();
         const int64_t sets = std::min(kSetsTogether, p.sets - first);
         packed.pack(first, sets);
         parallel_for_workers(p.threads, sets * groups, [&](int64_t task, int worker) {
-            const int64_t set = first + task / groups, point = task % groups * kGroupPoints;
+            const int64_t set = first + task / groups, point = task % groups * together;
             const int64_t row = (p.own_coordinates ? set * p.points : 0) + point;
             mlp_group({
                 .out = p.out + (set * p.points + point) * outputs,
                 .inputs = p.coordinates + row * inputs,
                 .depth = inputs,
-                .points = std::min(kGroupPoints, p.points - point),
+                .points = std::min(together, p.points - point),
                 .layers = packed.of(set - first),
                 .layer_count = static_cast<int64_t>(p.layers.size()),
                 .encoded = p.encoded,

@@ -3,11 +3,10 @@
 #include <vector>
 
 #include "digan_fast/coord_mlp.h"
+#include "ops/coord_mlp_terms_kernel.h"
 #include "ops/mlp_offsets.h"
-#include "ops/mlp_plan.h"
+#include "ops/mlp_strip_matrices.h"
 #include "ops/mlp_sums.h"
-#include "ops/mlp_training_panels.h"
-#include "ops/row_tasks.h"
 
 namespace digan_fast {
 namespace {
@@ -15,26 +14,15 @@ namespace {
 // Strips of a task between two looks for a signal.
 constexpr int64_t kStripsTogether = 64;
 
-// A matrix of a strip, whose rows are points.
-struct Matrix {
-    float* data;
-    int64_t stride;
-};
-
-// The part of a task that goes through all layers and back at once.
-struct Strip {
-    int64_t task, segment, set, rows;
-    int worker;
-    Matrix coordinates;
-};
-
 template <class T>
 T* from(T* channels, int64_t n) {
     return channels ? channels + n : nullptr;
 }
 
-// A worker's matrices, and the pass of a strip.
+// The pass of a strip.
 class StripPass {
+    using Area = MlpStripMatrices;
+
   public:
     StripPass(const CoordMlpBackwardParams& params, const std::vector<MlpPlan>& plans,
               const MlpTrainingPanels& panels, const MlpSums& sums)
@@ -43,18 +31,18 @@ class StripPass {
           plans_(plans),
           panels_(panels),
           sums_(sums),
-          scratch_(p_.threads, sizes()) {}
+          at_(p_, plans) {}
 
-    void run(Strip s, int64_t strip) const {
+    void run(MlpStrip s, int64_t strip) const {
         const size_t count = p_.layers.size();
-        const int64_t first = strip * kStripRows, row = s.set * p_.points + first;
+        const int64_t first = strip * strip_rows(p_), row = s.set * p_.points + first;
         const int64_t inputs = p_.layers.front().inputs, outputs = p_.layers.back().outputs;
-        s.rows = std::min(kStripRows, p_.points - first);
+        s.rows = std::min(strip_rows(p_), p_.points - first);
         s.coordinates = {
             const_cast<float*>(p_.coordinates) + (p_.own_coordinates ? row : first) * inputs,
             inputs};
         for (size_t i = 0; i < count; ++i) ahead(i, s);
-        const Matrix dfeatures = matrix(s, kFeatureGradient, network_inputs(p_));
+        const Matrix dfeatures = at_.matrix(s, Area::kFeatureGradient, network_inputs(p_));
         std::fill_n(dfeatures.data, s.rows * dfeatures.stride, 0.0f);
         Matrix dy{const_cast<float*>(params_.grad) + row * outputs, outputs};
         for (size_t i = count; i-- > 0 && plans_[i].wanted;) {
@@ -69,76 +57,6 @@ class StripPass {
     }
 
   private:
-    // Areas of each layer, then those of all.
-    enum { kOperand, kOutput, kSlope, kProduct, kOfLayer };
-    enum {
-        kInputGradient,  // of layers with even indices, then of the others
-        kInputGradientToo,
-        kFeatureGradient,
-        kDz,
-        kPacked,
-        kPackedDz,
-        kTail,
-        kSomeOutput,  // not kept
-        kSomeProduct,
-        kBias,
-        kShift,
-        kOfAll
-    };
-
-    std::vector<int64_t> sizes() const {
-        std::vector<int64_t> sizes;
-        int64_t widest = network_inputs(p_);
-        bool halved = false, terms = false;
-        const auto rows = [](int64_t columns) { return kStripRows * padded(columns); };
-        for (size_t i = 0; i < p_.layers.size(); ++i) {
-            const CoordMlpLayer& layer = p_.layers[i];
-            const MlpPlan& one = plans_[i];
-            sizes.push_back(one.operand ? rows(layer.inputs) / (is_halved(layer) ? 2 : 1) : 0);
-            sizes.push_back(one.output ? rows(layer.outputs) : 0);
-            sizes.push_back(one.slope ? rows(layer.outputs) : 0);
-            sizes.push_back(layer.scale ? rows(layer.outputs) : 0);
-            widest = std::max({widest, layer.inputs, layer.outputs});
-            halved = halved || is_halved(layer);
-            terms = terms || as_terms(layer);
-        }
-        const int64_t most = rows(widest);
-        sizes.insert(sizes.end(), {most, most, rows(network_inputs(p_)), most, most,
-                                   halved ? most : 0, 32 * kStripRows, most, most, widest, widest});
-        if (terms) {
-            const int64_t packed = terms_size(kStripRows, widest);
-            sizes[sizes.size() - kOfAll + kPacked] = std::max(most, packed);
-            sizes[sizes.size() - kOfAll + kPackedDz] = packed;
-            sizes[sizes.size() - kOfAll + kTail] = terms_size(kStripRows, kTermsSide);
-        }
-        return sizes;
-    }
-
-    float* of_all(const Strip& s, size_t area) const {
-        return scratch_.at(s.worker, p_.layers.size() * kOfLayer + area);
-    }
-    Matrix matrix(const Strip& s, size_t area, int64_t columns) const {
-        return {of_all(s, area), padded(columns)};
-    }
-    Matrix of_layer(const Strip& s, size_t i, size_t area, int64_t columns) const {
-        return {scratch_.at(s.worker, i * kOfLayer + area), padded(columns)};
-    }
-    Matrix product(size_t i, const Strip& s) const {
-        const int64_t outputs = p_.layers[i].outputs;
-        return p_.layers[i].scale ? of_layer(s, i, kProduct, outputs)
-                                  : matrix(s, kSomeProduct, outputs);
-    }
-    // What layer i reads, before its modulation and without the features.
-    Matrix input(size_t i, const Strip& s) const {
-        if (i == 0) return s.coordinates;
-        const int64_t outputs = p_.layers[i - 1].outputs;
-        return plans_[i - 1].output ? of_layer(s, i - 1, kOutput, outputs)
-                                    : matrix(s, kSomeOutput, outputs);
-    }
-    Matrix features(const Strip& s) const { return p_.encoded ? input(1, s) : s.coordinates; }
-    Matrix operand(size_t i, const Strip& s) const {
-        return plans_[i].operand ? of_layer(s, i, kOperand, p_.layers[i].inputs) : input(i, s);
-    }
     // Columns of layer i's input that are not features.
     int64_t width(size_t i) const { return i ? p_.layers[i - 1].outputs : p_.layers[0].inputs; }
 
@@ -150,14 +68,14 @@ class StripPass {
 
     // call(first column, columns, matrix) for both parts of layer i's input.
     template <class Call>
-    void for_each_part(size_t i, const Strip& s, const Call& call) const {
-        call(0, width(i), input(i, s));
-        if (p_.layers[i].skip) call(width(i), p_.layers[i].inputs - width(i), features(s));
+    void for_each_part(size_t i, const MlpStrip& s, const Call& call) const {
+        call(0, width(i), at_.input(i, s));
+        if (p_.layers[i].skip) call(width(i), p_.layers[i].inputs - width(i), at_.features(s));
     }
 
-    void ahead(size_t i, const Strip& s) const {
+    void ahead(size_t i, const MlpStrip& s) const {
         const CoordMlpLayer& layer = p_.layers[i];
-        const Matrix u = operand(i, s);
+        const Matrix u = at_.operand(i, s);
         if (plans_[i].operand) {
             const float* const scale = vector_of(layer.input_scale, s.set, layer.inputs);
             const float* const shift = vector_of(layer.input_shift, s.set, layer.inputs);
@@ -174,26 +92,46 @@ class StripPass {
             });
         }
         if (!plans_[i].ahead) return;
-        const Matrix z = product(i, s);
-        float *const bias = of_all(s, kBias), *const shift = of_all(s, kShift);
+        const Matrix z = at_.product(i, s);
+        float* const bias = at_.of_all(s, Area::kBias);
+        float* const shift = at_.of_all(s, Area::kShift);
         set_offsets(layer, s.set, bias, shift);
-        multiply(s, layer, u, z, panels_.ahead(i, s.set, s.worker), layer.inputs, layer.outputs,
-                 bias);
-        const bool last = i + 1 == p_.layers.size();
-        mlp_row_activation(
-            {.z = z.data,
-             .y = last ? nullptr : input(i + 1, s).data,
-             .slope = plans_[i].slope ? of_layer(s, i, kSlope, layer.outputs).data : nullptr,
-             .scale = vector_of(layer.scale, s.set, layer.outputs),
-             .shift = has_own_shift(layer) ? shift : nullptr,
-             .rows = s.rows,
-             .columns = layer.outputs,
-             .stride = z.stride,
-             .activation = layer.activation});
+        const float* const panels = panels_.ahead(i, s.set, s.worker);
+        const Matrix slope = at_.slope(i, s);
+        const bool last = i + 1 == p_.layers.size(), joins = plans_[i].joined;
+        float* const y = last || joins ? nullptr : at_.input(i + 1, s).data;
+        if (as_terms(layer) && !layer.scale) {
+            return terms_activation(
+                {.x = u.data,
+                 .x_stride = u.stride,
+                 .rows = s.rows,
+                 .packed = at_.packed(i, s),
+                 .panels = panels,
+                 .depth = layer.inputs,
+                 .columns = layer.outputs,
+                 .bias = bias,
+                 .activation = layer.activation,
+                 .slope = slope.data,
+                 .y = y,
+                 .stride = padded(layer.outputs),
+                 .y_rows = joins && plans_[i + 1].ahead ? at_.packed(i + 1, s) : nullptr,
+                 .y_columns = joins ? at_.operand_terms(i + 1, s) : nullptr});
+        }
+        multiply(s, i, u, z, panels, layer.inputs, layer.outputs, bias);
+        mlp_row_activation({.z = z.data,
+                            .y = y,
+                            .slope = slope.data,
+                            .scale = vector_of(layer.scale, s.set, layer.outputs),
+                            .shift = has_own_shift(layer) ? shift : nullptr,
+                            .rows = s.rows,
+                            .columns = layer.outputs,
+                            .stride = z.stride,
+                            .activation = layer.activation});
     }
 
-    void multiply(const Strip& s, const CoordMlpLayer& layer, const Matrix& x, const Matrix& out,
+    void multiply(const MlpStrip& s, size_t i, const Matrix& x, const Matrix& out,
                   const float* panels, int64_t depth, int64_t columns, const float* bias) const {
+        const CoordMlpLayer& layer = p_.layers[i];
         row_product({.terms = as_terms(layer),
                      .out = out.data,
                      .out_stride = out.stride,
@@ -201,33 +139,39 @@ class StripPass {
                      .number = operand_number(layer),
                      .x_stride = x.stride,
                      .rows = s.rows,
-                     .packed = of_all(s, kPacked),
+                     .packed = at_.packed(i, s),
                      .panels = panels,
                      .depth = depth,
                      .columns = columns,
                      .bias = bias});
     }
 
-    // The gradient by the output of the layer before, from that by this layer's.
-    Matrix back(size_t i, const Strip& s, const Matrix& dy, const Matrix& dfeatures) const {
+    void activation_gradient(size_t i, const MlpStrip& s, const Matrix& dy,
+                             const Matrix& dz) const {
         const CoordMlpLayer& layer = p_.layers[i];
-        const Matrix dz = matrix(s, kDz, layer.outputs);
-        mlp_row_activation_gradient(
-            {.dz = dz.data,
-             .number = layer.number,
-             .dy = dy.data,
-             .slope = plans_[i].slope ? of_layer(s, i, kSlope, layer.outputs).data : nullptr,
-             .z = product(i, s).data,
-             .scale = vector_of(layer.scale, s.set, layer.outputs),
-             .dscale = sums_.scale(i, s.segment),
-             .dshift = sums_.shift(i, s.segment),
-             .dbias = sums_.bias(i, s.segment),
-             .rows = s.rows,
-             .columns = layer.outputs,
-             .dz_stride = dz.stride,
-             .dy_stride = dy.stride,
-             .stride = padded(layer.outputs)});
-        const Matrix u = operand(i, s);
+        mlp_row_activation_gradient({.dz = dz.data,
+                                     .number = layer.number,
+                                     .dy = dy.data,
+                                     .slope = at_.slope(i, s).data,
+                                     .z = at_.product(i, s).data,
+                                     .scale = vector_of(layer.scale, s.set, layer.outputs),
+                                     .dscale = sums_.scale(i, s.segment),
+                                     .dshift = sums_.shift(i, s.segment),
+                                     .dbias = sums_.bias(i, s.segment),
+                                     .rows = s.rows,
+                                     .columns = layer.outputs,
+                                     .dz_stride = dz.stride,
+                                     .dy_stride = dy.stride,
+                                     .stride = padded(layer.outputs)});
+    }
+
+    // The gradient by the output of the layer before, from that by this layer's; or dz of both, of
+    // joined layers.
+    Matrix back(size_t i, const MlpStrip& s, const Matrix& dy, const Matrix& dfeatures) const {
+        const CoordMlpLayer& layer = p_.layers[i];
+        const Matrix dz = at_.matrix(s, Area::kDz, layer.outputs);
+        if (!plans_[i].joined) activation_gradient(i, s, dy, dz);
+        const Matrix u = at_.operand(i, s);
         float* const into = sums_.weight(i, s.task, s.set);
         if (into)
             gradient_product({.terms = as_terms(layer),
@@ -237,16 +181,38 @@ class StripPass {
                               .dz_stride = dz.stride,
                               .x = u.data,
                               .x_stride = u.stride,
+                              .packed_x = at_.operand_terms(i, s),
                               .number = operand_number(layer),
                               .rows = s.rows,
                               .outputs = layer.outputs,
                               .inputs = layer.inputs,
-                              .tail = of_all(s, kTail),
-                              .packed_dz = of_all(s, kPackedDz)});
+                              .tail = at_.of_all(s, Area::kTail),
+                              .packed_dz = at_.of_all(s, Area::kPackedDz)});
         if (!plans_[i].back) return dy;
-        const Matrix du = matrix(s, i % 2 ? kInputGradientToo : kInputGradient, layer.inputs);
-        multiply(s, layer, dz, du, panels_.back(i, s.set, s.worker), layer.outputs, layer.inputs,
-                 nullptr);
+        const Matrix rows = plans_[i].joined ? Matrix{} : dz;
+        const float* const panels = panels_.back(i, s.set, s.worker);
+        if (at_.joined(i)) {
+            const Matrix below = at_.matrix(s, Area::kDz, layer.inputs);
+            const Matrix slope = at_.slope(i - 1, s);
+            terms_activation_gradient({.x = rows.data,
+                                       .x_stride = rows.stride,
+                                       .rows = s.rows,
+                                       .packed = at_.packed(i, s),
+                                       .panels = panels,
+                                       .depth = layer.outputs,
+                                       .columns = layer.inputs,
+                                       .slope = slope.data,
+                                       .slope_stride = slope.stride,
+                                       .dz = below.data,
+                                       .dz_rows = at_.packed(i - 1, s),
+                                       .dz_stride = below.stride,
+                                       .dbias = sums_.bias(i - 1, s.segment),
+                                       .dshift = sums_.shift(i - 1, s.segment)});
+            return below;
+        }
+        const Matrix du =
+            at_.matrix(s, i % 2 ? Area::kInputGradientToo : Area::kInputGradient, layer.inputs);
+        multiply(s, i, rows, du, panels, layer.outputs, layer.inputs, nullptr);
         const float* const scale = vector_of(layer.input_scale, s.set, layer.inputs);
         for_each_part(i, s, [&](int64_t first, int64_t columns, const Matrix& x) {
             const Matrix dx = first ? dfeatures : du;
@@ -271,7 +237,7 @@ class StripPass {
     const std::vector<MlpPlan>& plans_;
     const MlpTrainingPanels& panels_;
     const MlpSums& sums_;
-    ScratchAreas scratch_;
+    const MlpStripMatrices at_;
 };
 
 // The next strips of a task.
@@ -283,7 +249,7 @@ struct Cursor {
 
 void coord_mlp_backward_cpu(const CoordMlpBackwardParams& params) {
     const CoordMlpParams& p = params.forward;
-    const int64_t strips = (p.points + kStripRows - 1) / kStripRows;
+    const int64_t rows = strip_rows(p), strips = (p.points + rows - 1) / rows;
     const std::vector<MlpPlan> plans = mlp_plan(params);
     std::vector<bool> ahead, back;
     bool own = false, shared = false;

@@ -18,17 +18,17 @@ struct MlpLayer {
     bool skip;
 };
 
-// Up to 128 points through all layers.
+// Some points, a few blocks, through all layers.
 struct MlpGroup {
     float* out;           // [points, outputs]
     const float* inputs;  // [points, depth]
     int64_t depth;
-    int64_t points;  // 1 to kGroupBlocks · 32
+    int64_t points;
     const MlpLayer* layers;
     int64_t layer_count;
     bool encoded;       // what layers with `skip` read is the first layer's output
-    float* scratch[2];  // kGroupBlocks · widest · 32 elements each, aligned to 64 bytes
-    float* features;    // kGroupBlocks · 32 for each channel that layers with `skip` read, or null
+    float* scratch[2];  // for each block widest · 32 elements each, aligned to 64 bytes
+    float* features;    // for each block 32 of each channel that layers with `skip` read, or null
     int64_t widest;     // the most channels of any activations or inputs, and one
 };
 

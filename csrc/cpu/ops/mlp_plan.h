@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "digan_fast/coord_mlp.h"
+#include "ops/mlp_terms.h"
 
 namespace digan_fast {
 
@@ -17,6 +18,7 @@ struct MlpPlan {
     bool operand;  // its operand is a matrix of its own, not the output before as it is
     bool output;   // its output is kept
     bool slope;    // act' is not 1
+    bool joined;   // the next layer's operand is its output, as terms and nothing else
 };
 
 inline std::vector<MlpPlan> mlp_plan(const CoordMlpBackwardParams& params) {
@@ -37,9 +39,14 @@ inline std::vector<MlpPlan> mlp_plan(const CoordMlpBackwardParams& params) {
             layer.number != Number::float32 || layer.skip || layer.input_scale || layer.input_shift;
         below = one.wanted;
     }
-    for (size_t i = 0; i + 1 < count; ++i)
-        plans[i].output =
-            !plans[i + 1].operand || params.gradients[i + 1].input_scale || (i == 0 && p.encoded);
+    for (size_t i = 0; i + 1 < count; ++i) {
+        const bool features = i == 0 && p.encoded;
+        plans[i].joined = as_terms(p.layers[i]) && as_terms(p.layers[i + 1]) &&
+                          !plans[i + 1].operand && !p.layers[i].scale && !features &&
+                          plans[i].wanted;
+        plans[i].output = !plans[i].joined && (!plans[i + 1].operand ||
+                                               params.gradients[i + 1].input_scale || features);
+    }
     return plans;
 }
 

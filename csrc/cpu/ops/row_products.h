@@ -3,6 +3,7 @@
 // Products of matrices in rows, for drivers that are compiled once: as they are, or float32 as
 // terms, on AMX.
 
+#include <algorithm>
 #include <cmath>
 
 #include "gemm/pack_weights_kernel.h"
@@ -17,13 +18,12 @@ inline bool as_terms(int64_t outputs, int64_t inputs) {
            whole_squares(outputs) * whole_squares(inputs) <= 2 * outputs * inputs;
 }
 
-// out[r] = bias + x[r] · panels for `rows` rows, without terms up to kStripRows; as terms it writes
-// whole squares' columns.
+// out[r] = bias + x[r] · panels for `rows` rows; as terms it writes whole squares' columns.
 struct RowProduct {
     bool terms;
     float* out;
     int64_t out_stride;
-    const void* x;
+    const void* x;  // as terms it may be null: `packed` has the rows already
     Number number;  // of x and of the matrix in the panels
     int64_t x_stride;
     int64_t rows;
@@ -47,23 +47,26 @@ inline void row_product(const RowProduct& p) {
                                .bias = p.bias});
     }
     void* out[kStripRows];
-    for (int64_t r = 0; r < p.rows; ++r) out[r] = p.out + r * p.out_stride;
-    pixel_row_gemm({
-        .out = out,
-        .out_number = Number::float32,
-        .x = p.x,
-        .number = p.number,
-        .x_stride = p.x_stride,
-        .rows = p.rows,
-        .packed = p.packed,
-        .panels = p.panels,
-        .depth = p.depth,
-        .columns = p.columns,
-        .start = {.bias = p.bias, .base = nullptr, .scale = 1.0f},
-        .scale = 1.0f,
-        .activation = {.activation = Activation::linear, .gain = 1.0f, .clamp = INFINITY},
-        .non_temporal = false,
-    });
+    for (int64_t first = 0; first < p.rows; first += kStripRows) {
+        const int64_t rows = std::min(kStripRows, p.rows - first);
+        for (int64_t r = 0; r < rows; ++r) out[r] = p.out + (first + r) * p.out_stride;
+        pixel_row_gemm({
+            .out = out,
+            .out_number = Number::float32,
+            .x = element_at(p.x, p.number, first * p.x_stride),
+            .number = p.number,
+            .x_stride = p.x_stride,
+            .rows = rows,
+            .packed = p.packed,
+            .panels = p.panels,
+            .depth = p.depth,
+            .columns = p.columns,
+            .start = {.bias = p.bias, .base = nullptr, .scale = 1.0f},
+            .scale = 1.0f,
+            .activation = {.activation = Activation::linear, .gain = 1.0f, .clamp = INFINITY},
+            .non_temporal = false,
+        });
+    }
 }
 
 // into[n][i] += Σ_r dz[r][n] · x[r][i], [outputs, inputs], or as terms in squares.
@@ -72,12 +75,13 @@ struct GradientProduct {
     float* into;
     const void* dz;
     int64_t dz_stride;
-    const void* x;
+    const void* x;  // as terms it may be null: packed_x
     int64_t x_stride;
-    Number number;  // of dz and x
+    const float* packed_x;  // as TermsWeightGradient has it
+    Number number;          // of dz and x
     int64_t rows;
     int64_t outputs, inputs;
-    float* tail;       // 32 · kStripRows elements, or terms_size(rows, 32)
+    float* tail;       // 32 · rows elements, or terms_size(rows, 32)
     float* packed_dz;  // of bfloat16 rows · dz_stride elements, or terms_size(rows, outputs)
 };
 
@@ -89,6 +93,7 @@ inline void gradient_product(const GradientProduct& p) {
                                       .dz_stride = p.dz_stride,
                                       .x = static_cast<const float*>(p.x),
                                       .x_stride = p.x_stride,
+                                      .packed_x = p.packed_x,
                                       .rows = p.rows,
                                       .outputs = p.outputs,
                                       .inputs = p.inputs,

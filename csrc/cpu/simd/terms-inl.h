@@ -40,14 +40,16 @@ static DIGAN_FAST_INLINE void store_terms(Bf16x2* to, int64_t stride, Vec even, 
     }
 }
 
-// The same for 32 neighbours in memory.
-static DIGAN_FAST_INLINE void store_row_terms(Bf16x2* to, int64_t stride, const float* from) {
+// The same for 32 neighbours, in two vectors or in memory.
+static DIGAN_FAST_INLINE void store_row_terms(Bf16x2* to, int64_t stride, Vec low, Vec high) {
     const __m512i even =
         _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
     const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
-    const Vec low = load(from), high = load(from + Vec::width);
     store_terms(to, stride, {_mm512_permutex2var_ps(low.v, even, high.v)},
                 {_mm512_permutex2var_ps(low.v, odd, high.v)});
+}
+static DIGAN_FAST_INLINE void store_row_terms(Bf16x2* to, int64_t stride, const float* from) {
+    store_row_terms(to, stride, load(from), load(from + Vec::width));
 }
 
 }  // namespace digan_fast::DIGAN_FAST_ISA
