@@ -12,6 +12,7 @@ DIGAN_FAST_CUDA_ARCHS   CUDA architectures as CMake writes them, such as `80;90a
                         every architecture is `80-real;86-real;89-real;90-real;100-real;120`.
 CXX                     The C++ compiler; otherwise the first of c++, g++, clang++, cl on PATH.
 CUDACXX, CUDA_HOME      nvcc, or the toolkit whose bin/nvcc it is; otherwise nvcc on PATH.
+CMAKE_ARGS              Further options of CMake, such as `-DDIGAN_FAST_X86_ISAS=OFF`.
 ======================  =========================================================================
 
 What is left out of a build, and why, is in the package's `_native.txt`, and said by `digan-fast info`.
@@ -21,6 +22,7 @@ import ctypes
 import importlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -200,6 +202,7 @@ class CMakeBuild(build_ext):
             f"-DCMAKE_LIBRARY_OUTPUT_DIRECTORY={work / 'built'}",
             f"-DPython_EXECUTABLE={Path(sys.executable).resolve()}",  # one name of several, bin/python3 or bin/python
             f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
+            *shlex.split(os.environ.get("CMAKE_ARGS", "")),
         ]  # fmt: skip
         tools = work / "tools.txt"
         if not tools.exists() or tools.read_text(encoding="utf-8") != "\n".join(configure):

@@ -95,6 +95,10 @@ static Isa isa_of(const LayerPacking& p) {
     return p.layer.terms ? bfloat16_isa() : isa_of(p.precision);
 }
 
+static Isa isa_of(Precision precision, bool terms) {
+    return terms ? bfloat16_isa() : isa_of(precision);
+}
+
 static Isa isa_of(const MlpGroup& p) {
     for (const MlpLayer* layer = p.layers; layer != p.layers + p.layer_count; ++layer)
         if (layer->packed.number == Number::bfloat16 || layer->packed.terms) return bfloat16_isa();
@@ -118,7 +122,8 @@ DIGAN_FAST_DISPATCH_PLAIN(mlp_rounding, MlpRounding)
 DIGAN_FAST_DISPATCH_PACKED(pack_layer, LayerPacking, isa_of(params))
 DIGAN_FAST_DISPATCH_PACKED(peak_cpu, PeakParams, selected_isa())
 DIGAN_FAST_DISPATCH(block_axis_features, BlockAxisFeatures)
-DIGAN_FAST_DISPATCH_PACKED(render_group, BlockGroup, isa_of(params.stage->precision))
+DIGAN_FAST_DISPATCH_PACKED(render_group, BlockGroup,
+                           isa_of(params.stage->precision, params.stage->terms))
 DIGAN_FAST_DISPATCH_PACKED(pack_column_panels, ColumnPanelPacking, isa_of(params.number))
 DIGAN_FAST_DISPATCH_PACKED(pixel_row_gemm, PixelRowGemm, isa_of(params.number))
 DIGAN_FAST_DISPATCH_PACKED(pack_terms_panels, TermsPanelPacking, bfloat16_isa())
@@ -131,7 +136,7 @@ DIGAN_FAST_DISPATCH(activation_backward, ActivationBackward)
 DIGAN_FAST_DISPATCH(row_features, RowFeatures)
 DIGAN_FAST_DISPATCH(row_features_gradient, RowFeaturesGradient)
 DIGAN_FAST_DISPATCH(rotation_backward, RotationBackward)
-DIGAN_FAST_DISPATCH_PACKED(rotate_weights, WeightRotation, isa_of(params.precision))
+DIGAN_FAST_DISPATCH_PACKED(rotate_weights, WeightRotation, isa_of(params.precision, params.terms))
 DIGAN_FAST_DISPATCH_PACKED(pack_rotated_panels, RotatedPanelPacking, isa_of(params.number))
 DIGAN_FAST_DISPATCH_PLAIN(bias_act_backward_cpu, BiasActBackwardParams)
 DIGAN_FAST_DISPATCH_PLAIN(fmm_weights_cpu, FmmWeightsParams)

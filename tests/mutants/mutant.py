@@ -36,6 +36,7 @@ RIGS = {
         Rig("cuda_sanitized", ("tests/cuda/test_cuda_sanitized.py",), _SOON),
         Rig("cuda_executed", ("tests/cuda/test_cuda_executed.py",), _SOON),
         Rig("cpu", ("tests/ops/test_coord_mlp_native.py",), builds=True),
+        Rig("rendered", ("tests/ops/test_render.py",), builds=True),
     )
 }
 

@@ -58,7 +58,7 @@ for precision in ("float32", "bfloat16"):
         ("small", SMALL, 8, 32, None),
         ("odd", ODD, 3, 12, (-7, 2, 23, 31)),
         ("tiles", TILES, 3, 12, (-7, 2, 23, 31)),
-        ("published", PUBLISHED if large else ((16, (64, 64)), (16, (64, 32))), 32, 64, (10, 20, 6, 9)),
+        ("published", PUBLISHED if large else ((32, (64, 64)), (32, (64, 32))), 32, 64, (10, 20, 6, 9)),
     ):
         for activations in (("lrelu",), ("sine", "relu"), ("linear",)):
             for clamp in (None, 0.7):

@@ -44,6 +44,8 @@ BOUND = 2e-6
 # be smaller, and the summands cancel.
 BFLOAT16 = 3 * 2**-9
 
+# Float32 as terms, where there is AMX.
+TILES: Widths = ((32, (64, 96)), (0, (32,)), (64, (32, 64)), (32, (96,)))
 ACTIVATIONS = [("lrelu",), ("relu",), ("linear",), ("sine",), ("sine", "lrelu"), ("lrelu", "relu", "sine", "linear")]
 SHAPES: dict[str, tuple[Widths, int, int]] = {
     "ones": (((1, (1,)),), 1, 1),
@@ -52,6 +54,7 @@ SHAPES: dict[str, tuple[Widths, int, int]] = {
     "rows past a panel": (((7, (25, 37)), (6, (49,))), 5, 10),
     "no sinusoids of their own": (((5, (9,)), (0, (7,)), (0, (11, 6))), 6, 6),
     "small": (SMALL, 8, 32),
+    "whole tiles": (TILES, 3, 12),
     "repeated pixels": (SMALL, 8, 128),
 }
 
@@ -179,11 +182,17 @@ def test_bit_identical_for_any_number_of_threads(shape: str, precision: str) -> 
     precision=st.sampled_from(["float32", "bfloat16"]),
     activations=st.sampled_from(ACTIVATIONS),
     count=st.integers(1, 4),
+    widths=st.sampled_from([SMALL, TILES]),
 )
 def test_a_window_is_bit_identical_to_the_plane(
-    size: int, where: tuple[int, int, int, int], precision: str, activations: tuple[str, ...], count: int
+    size: int,
+    where: tuple[int, int, int, int],
+    precision: str,
+    activations: tuple[str, ...],
+    count: int,
+    widths: Widths,
 ) -> None:
-    levels = random_inr(1, 3, SMALL, activations=activations)
+    levels = random_inr(1, 3, widths, activations=activations)
     levels = [replace(level, side=level.side * size // 32) for level in levels][:count]
     reach = 112
     plane = native(levels, size, (-reach, -reach, 2 * reach, 2 * reach), precision)

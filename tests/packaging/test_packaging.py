@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from emulator.toolkit import find_nvcc, install_nvcc
-from installs import ROOT, build_wheel, copy_tree, environment, install, new_python, run, wheel_in
+from installs import GENERIC_ALONE, ROOT, build_wheel, copy_tree, environment, install, new_python, run, wheel_in
 
 pytestmark = pytest.mark.packaging
 
@@ -45,7 +45,7 @@ except ModuleNotFoundError:
 def isolated(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An sdist, and the wheel built from it, both with only the declared build requirements."""
     out = tmp_path_factory.mktemp("isolated")
-    run(sys.executable, "-m", "build", "--outdir", out, tree, cwd=out, env=environment())
+    run(sys.executable, "-m", "build", "--outdir", out, tree, cwd=out, env=environment(CMAKE_ARGS=GENERIC_ALONE))
     return out
 
 
@@ -150,8 +150,9 @@ print(_C.isa(), digest.hexdigest())
 def test_editable_install_works(tmp_path: Path) -> None:
     tree = copy_tree(tmp_path / "source")
     python = new_python(tmp_path / "env")
-    run(python, "setup.py", "build_ext", "--inplace", cwd=tree, env=environment())
-    told = install(python, tree, "--no-build-isolation", "--verbose", "--editable", env=environment())
+    env = environment(CMAKE_ARGS=GENERIC_ALONE)
+    run(python, "setup.py", "build_ext", "--inplace", cwd=tree, env=env)
+    told = install(python, tree, "--no-build-isolation", "--verbose", "--editable", env=env)
     assert "ninja: no work to do" in told
     info = json.loads(run(python, "-c", NATIVE_WORKS, cwd=tmp_path, env=environment()))
     assert Path(info["file"]).parent == tree / "digan_fast"
@@ -293,14 +294,16 @@ def test_cuda_is_left_out_if_nvcc_fails(tree: Path, tmp_path: Path) -> None:
     nvcc = tmp_path / "nvcc"
     nvcc.write_text("#!/bin/sh\necho an nvcc that fails; exit 1\n")
     nvcc.chmod(0o755)
-    env = environment(DIGAN_FAST_CUDA="auto", DIGAN_FAST_CUDA_ARCHS="90", CUDACXX=str(nvcc))
+    cuda = {"DIGAN_FAST_CUDA": "auto", "DIGAN_FAST_CUDA_ARCHS": "90", "CUDACXX": str(nvcc)}
+    env = environment(**cuda, CMAKE_ARGS=GENERIC_ALONE)
     told = build_wheel(tree, tmp_path / "dist", env)
     assert "the build with CUDA failed: it does not configure" in told
     assert f"digan_fast/_C{EXT_SUFFIX}" in contents(wheel_in(tmp_path / "dist"))
 
 
 def test_cuda_build(tree: Path, nvcc: str, tmp_path: Path) -> None:
-    env = environment(DIGAN_FAST_CUDA="1", DIGAN_FAST_CUDA_ARCHS="80;90a", CUDACXX=nvcc)
+    cuda = {"DIGAN_FAST_CUDA": "1", "DIGAN_FAST_CUDA_ARCHS": "80;90a", "CUDACXX": nvcc}
+    env = environment(**cuda, CMAKE_ARGS=GENERIC_ALONE)
     build_wheel(tree, tmp_path / "dist", env)
     python = new_python(tmp_path / "env")
     install(python, wheel_in(tmp_path / "dist"), env=environment())

@@ -197,10 +197,10 @@ void pack_layer(const LayerPacking& p) {
         return k < p.inputs ? p.weight[row * p.row_stride + column(p, k)] * p.scale : 0.0f;
     };
     if (p.layer.split) return pack_split(p);
-    if (p.layer.terms) return pack_terms(p);
     if (p.bias) {
         for (int64_t row = p.first; row < p.last; ++row) p.layer.bias[row] = p.bias[row] * p.scale;
     }
+    if (p.layer.terms) return pack_terms(p);
     if (p.precision == Precision::int8) return pack_int8(p);
     if (p.unrotated && p.precision == Precision::bfloat16)
         return pack_unrotated<Bfloat16Element>(p, weight);

@@ -67,6 +67,28 @@ static inline void gemm(const PackedLayer& layer, int blocks, const Start& start
 }
 
 #if DIGAN_FAST_AMX
+// A block of Terms is [step][term][16 pairs][32 lanes].
+constexpr int64_t kTermElements = kTmmSide * kBlockPixels;
+
+static DIGAN_FAST_INLINE int64_t terms_index(int64_t channel) {
+    const int64_t pair = channel / 2;
+    return pair / kTmmSide * kStepElements + pair % kTmmSide * kBlockPixels;
+}
+
+// Rows of a tile, from an even one on, as channels of a block; the partner of an odd last one is
+// zero.
+template <int R>
+static DIGAN_FAST_INLINE void store_channels(const Tile<R>& tile, Terms* block, int64_t row,
+                                             int lane) {
+    for (int r = 0; r < R; r += 2) {
+        Bf16x2* const to = reinterpret_cast<Bf16x2*>(block + terms_index(row + r) + lane);
+        for (int v = 0; v < 2; ++v) {
+            const Vec odd = r + 1 < R ? tile.v[r + 1][v] : broadcast(0.0f);
+            store_terms(to + v * Vec::width, kTermElements, tile.v[r][v], odd);
+        }
+    }
+}
+
 // Slices between six times as many dots are smaller, so that less of the scheduler is theirs: with
 // four rows, products of 256 channels and their sines take 8 % longer.
 constexpr int kTermsSliceRows = 2;

@@ -21,6 +21,9 @@ constexpr int64_t terms_size(int64_t rows, int64_t columns) {
     return whole_squares(rows) * whole_squares(columns) / 2 * kTerms;
 }
 
+// Elements of 32 bits of a row in such a matrix.
+constexpr int64_t terms_depth(int64_t columns) { return whole_squares(columns) / 2 * kTerms; }
+
 // A matrix [depth, columns] in panels of columns: element (k, n) is
 // weight[k · depth_stride + n · column_stride] · scale.
 struct TermsPanelPacking {

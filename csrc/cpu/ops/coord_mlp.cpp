@@ -26,7 +26,7 @@ int64_t outputs_of(const CoordMlpLayer& layer) {
     return as_terms(layer) ? whole_squares(layer.outputs) : layer.outputs;
 }
 int64_t depth_of(const CoordMlpLayer& layer) {
-    if (as_terms(layer)) return terms_size(1, layer.inputs) / kTermsSide;
+    if (as_terms(layer)) return terms_depth(layer.inputs);
     const int64_t pack = traits_of(precision_of(layer)).pack;
     return (layer.inputs + pack - 1) / pack;
 }

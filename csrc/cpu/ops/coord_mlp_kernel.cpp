@@ -65,14 +65,6 @@ void store_operand(float* block, int64_t channel, const float* lanes, Number num
 }
 
 #if DIGAN_FAST_AMX
-// A block of Terms is [step][term][16 pairs][32 lanes].
-constexpr int64_t kTermElements = kTmmSide * kBlockPixels;
-
-int64_t terms_index(int64_t channel) {
-    const int64_t pair = channel / 2;
-    return pair / kTmmSide * kStepElements + pair % kTmmSide * kBlockPixels;
-}
-
 void store_operand(Terms* block, int64_t channel, const float* lanes, Number) {
     float rest[kBlockPixels];
     memcpy(rest, lanes, sizeof rest);
@@ -83,17 +75,6 @@ void store_operand(Terms* block, int64_t channel, const float* lanes, Number) {
             const uint32_t bits = bfloat16_bits(rest[i]);
             to[i].bits = channel % 2 ? to[i].bits | bits << 16 : bits;
             rest[i] -= to_bfloat16(rest[i]);
-        }
-    }
-}
-
-template <int R>
-DIGAN_FAST_INLINE void store_channels(const Tile<R>& tile, Terms* block, int64_t row, int lane) {
-    for (int r = 0; r < R; r += 2) {
-        Bf16x2* const to = reinterpret_cast<Bf16x2*>(block + terms_index(row + r) + lane);
-        for (int v = 0; v < 2; ++v) {
-            const Vec odd = r + 1 < R ? tile.v[r + 1][v] : broadcast(0.0f);
-            store_terms(to + v * Vec::width, kTermElements, tile.v[r][v], odd);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 // What a group of blocks computes in every precision: the features of its pixels, and colours.
 
+#include <algorithm>
 #include <iterator>
 #include <optional>
 
@@ -89,6 +90,46 @@ struct UpsampledBase {
         return bases[block](row, v);
     }
 };
+
+// Calls product(weights, odd, even) for each frame that the lanes from `lane` on belong to, and
+// keeps the frame's own lanes of the results, [R][kNR].
+template <int R, class Product>
+static inline void of_each_frame(const Scattered& lanes, int lane, float* odd, float* even,
+                                 const Product& product) {
+    alignas(64) float own[2][R * kNR];
+    for (const FrameLanes* part = lanes.frames; part != lanes.frames + lanes.frame_count; ++part) {
+        const int begin = std::max(part->begin - lane, 0), end = std::min(part->end - lane, kNR);
+        if (begin >= end) continue;
+        product(*part->weights, own[0], own[1]);
+        for (int r = 0; r < R; ++r) {
+            for (int i = r * kNR + begin; i < r * kNR + end; ++i) {
+                odd[i] = own[0][i];
+                even[i] = own[1][i];
+            }
+        }
+    }
+}
+
+// What is left to do with rows of Q·cos in registers and of P·sin in memory, for a pixel and its
+// mirror image.
+template <class Start, class Out>
+static DIGAN_FAST_INLINE auto mirrored_finish(int images, const Start& start, const Epilogue& how,
+                                              const Out& out) {
+    return [=, &start, &out](const auto& even, const float* odd, int block, int64_t row, int lane) {
+        auto tile = even;
+        for (int image = 0; image < images; ++image) {
+            const Vec sign = broadcast(image ? -1.0f : 1.0f);
+            for (int r = 0; r < std::ssize(tile.v); ++r) {
+                for (int v = 0; v < 2; ++v) {
+                    const Vec z = fma(sign, load(odd + r * kNR + v * Vec::width), even.v[r][v]);
+                    tile.v[r][v] = add(z, start(block + image, row + r, lane / Vec::width + v));
+                }
+            }
+            apply_epilogue(tile, how);
+            out(tile, block + image, row, lane);
+        }
+    };
+}
 
 static inline void start_colours(const Block& block, int64_t colours) {
     const Upsampled start(block, block.rgb_in, colours);

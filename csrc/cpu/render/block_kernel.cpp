@@ -5,6 +5,7 @@
 #include "fourier/axis_features-inl.h"
 #include "render/block_features-inl.h"
 #include "render/block_int8-inl.h"
+#include "render/block_terms-inl.h"
 #include "simd/rotation-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
@@ -56,25 +57,6 @@ DIGAN_FAST_INLINE Tile<R> sine_and_cosine_parts(const RotatedLayer& weights, int
     return tile;
 }
 
-// Calls product(weights, odd, even) for each frame that the lanes from `lane` on belong to, and
-// keeps the frame's own lanes of the results, [R][kNR].
-template <int R, class Product>
-void of_each_frame(const Scattered& lanes, int lane, float* odd, float* even,
-                   const Product& product) {
-    alignas(64) float own[2][R * kNR];
-    for (const FrameLanes* part = lanes.frames; part != lanes.frames + lanes.frame_count; ++part) {
-        const int begin = std::max(part->begin - lane, 0), end = std::min(part->end - lane, kNR);
-        if (begin >= end) continue;
-        product(*part->weights, own[0], own[1]);
-        for (int r = 0; r < R; ++r) {
-            for (int i = r * kNR + begin; i < r * kNR + end; ++i) {
-                odd[i] = own[0][i];
-                even[i] = own[1][i];
-            }
-        }
-    }
-}
-
 template <int R, class T>
 Tile<R> sine_and_cosine_parts(const Scattered& lanes, int lane, int64_t row, int64_t depth,
                               const T* at, float* odd) {
@@ -107,21 +89,7 @@ void feature_gemm(const BlockGroup& p, const Start& start, const T* in, int64_t 
                   const Epilogue& how, const Out& out) {
     const int64_t depth = p.stage->rotated_depth;
     const int images = p.mirror_pairs ? 2 : 1;
-    // Some rows of Q·cos in registers, and of P·sin in memory.
-    const auto finish = [&](const auto& even, const float* odd, int block, int64_t row, int lane) {
-        auto tile = even;
-        for (int image = 0; image < images; ++image) {
-            const Vec sign = broadcast(image ? -1.0f : 1.0f);
-            for (int r = 0; r < std::ssize(tile.v); ++r) {
-                for (int v = 0; v < 2; ++v) {
-                    const Vec z = fma(sign, load(odd + r * kNR + v * Vec::width), even.v[r][v]);
-                    tile.v[r][v] = add(z, start(block + image, row + r, lane / Vec::width + v));
-                }
-            }
-            apply_epilogue(tile, how);
-            out(tile, block + image, row, lane);
-        }
-    };
+    const auto finish = mirrored_finish(images, start, how, out);
     const auto on_amx = [&](auto mr, int64_t row, int block, float* sums, const auto& between) {
         sine_and_cosine_on_amx<decltype(mr)::value>(p.blocks[block], row, depth,
                                                     in + block * in_stride, sums, between);
@@ -304,6 +272,7 @@ void block_axis_features(const BlockAxisFeatures& p) {
 }
 
 void rotate_weights(const WeightRotation& p) {
+    if (p.terms) return rotate_weights_terms(p);
 #if !DIGAN_FAST_AMX
     if (p.precision == Precision::float32) return rotate_panels<float>(p);
 #endif
@@ -311,11 +280,12 @@ void rotate_weights(const WeightRotation& p) {
 }
 
 void render_group(const BlockGroup& p) {
-#if !DIGAN_FAST_AMX  // which leaves float32 to avx512bf16 (dispatch.cpp)
+#if !DIGAN_FAST_AMX  // which leaves float32 that is not as terms to avx512bf16 (dispatch.cpp)
     if (p.stage->precision == Precision::float32) return GroupRenderer<float>{p, false}.run();
 #endif
     const AmxScope amx;
     if (p.stage->precision == Precision::int8) return render_group_int8(p);
+    if (p.stage->terms) return render_group_terms(p);
     GroupRenderer<Bfloat16Element>{p, kRoundsBfloat16}.run();
 }
 

@@ -54,6 +54,7 @@ struct Stage {
     const PackedLayer* next_base;  // the next stage's weights of this one's activations, or null
     int64_t colours;
     Precision precision;
+    bool terms;  // float32 as terms, on AMX
 };
 
 // The lanes of a block that belong to a frame.
@@ -81,6 +82,7 @@ struct WeightRotation {
     int64_t depth;  // of the rotated weights
     int64_t first, last;
     Precision precision;
+    bool terms;  // as in Stage
 };
 
 // 4×8 pixels, or any 32 if `scattered` is set: then `across`, `down`, `base` and `rgb_in` are the

@@ -63,6 +63,7 @@ void RotatedWeights::rotate(size_t s, int64_t video, int64_t first, int64_t fram
             .first = row,
             .last = std::min(row + kPackTaskRows, stage.outputs),
             .precision = p_.precision,
+            .terms = stage.terms,
         });
     });
 }

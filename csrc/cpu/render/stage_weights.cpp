@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "gemm/terms_rows_kernel.h"
 #include "runtime/threads.h"
 
 namespace digan_fast {
@@ -18,19 +19,41 @@ int64_t round_up(int64_t a, int64_t multiple) { return (a + multiple - 1) / mult
 bool folded(Activation activation) { return activation != Activation::sine; }
 
 // The most that `add` can take for a layer whose columns are split in two.
-int64_t most(const RenderLayer& layer) {
-    return std::max(layer.outputs, kSplitRows) * (layer.inputs + 4) + 6 * layer.outputs +
-           10 * kLine + 8 * kGap;
+int64_t most(const RenderLayer& layer, bool terms) {
+    const int64_t depth = terms ? terms_depth(layer.inputs) : layer.inputs;
+    return std::max(layer.outputs, kSplitRows) * (depth + 4) + 6 * layer.outputs + 10 * kLine +
+           8 * kGap;
+}
+
+// Whether colours are split layers (PackedLayer) on AMX.
+bool splits(const RenderLayer& to_rgb) {
+    return to_rgb.outputs <= kSplitOutputs && to_rgb.activation == Activation::linear &&
+           std::isinf(to_rgb.clamp);
+}
+
+// Whether float32 is multiplied as terms: on AMX, where all widths are whole squares.
+bool as_terms(const RenderParams& p) {
+    const auto whole = [](int64_t width) { return width % kTermsSide == 0; };
+    const auto fits = [&](const RenderLayer& layer) {
+        return whole(layer.outputs) && whole(layer.inputs);
+    };
+    return p.precision == Precision::float32 && traits_of(Precision::bfloat16).terms &&
+           std::all_of(p.levels.begin(), p.levels.end(), [&](const RenderLevel& level) {
+               return whole(level.sinusoids) && splits(level.to_rgb) &&
+                      std::all_of(level.layers.begin(), level.layers.end(), fits);
+           });
 }
 
 }  // namespace
 
 StageWeights::StageWeights(const RenderParams& p)
-    : precision_(p.precision), traits_(traits_of(p.precision)) {
+    : precision_(p.precision),
+      terms_(as_terms(p)),
+      traits_(traits_of(terms_ ? Precision::bfloat16 : p.precision)) {
     int64_t size = 0;
     for (const RenderLevel& level : p.levels) {
-        size += most(level.to_rgb);
-        for (const RenderLayer& layer : level.layers) size += most(layer);
+        size += most(level.to_rgb, terms_);
+        for (const RenderLayer& layer : level.layers) size += most(layer, terms_);
     }
     memory_.reserve(size);
     bases_.reserve(p.levels.size());
@@ -68,13 +91,14 @@ StageWeights::StageWeights(const RenderParams& p)
                                            .precision = Precision::float32,
                                            .unrotated = true});
                 const int64_t factor = traits_.pack;
-                stage.rotated_depth = round_up(K, factor) / factor;
+                stage.rotated_depth = terms_ ? terms_depth(K) : round_up(K, factor) / factor;
                 widest_ = std::max(widest_, 2 * stage.rotated_depth);
             }
             stage.sinusoids = K;
             stage.outputs = first.outputs;
             stage.colours = level.to_rgb.outputs;
             stage.precision = precision_;
+            stage.terms = terms_;
             stages_.push_back(stage);
             grids_.push_back(&level);
             levels_.emplace_back();
@@ -106,11 +130,10 @@ float* StageWeights::take(int64_t size) {
 
 // Colours have float32 weights in every precision.
 PackedLayer StageWeights::add_to_rgb(const RenderLayer& layer) {
-    const bool splits = traits_.terms && layer.outputs <= kSplitOutputs &&
-                        layer.activation == Activation::linear && std::isinf(layer.clamp);
+    const bool split = traits_.terms && splits(layer);
     return add(layer, {.count = layer.inputs,
-                       .precision = splits ? Precision::bfloat16 : Precision::float32,
-                       .split = splits});
+                       .precision = split ? Precision::bfloat16 : Precision::float32,
+                       .split = split});
 }
 
 PackedLayer StageWeights::add(const RenderLayer& layer, const Columns& columns) {
@@ -119,7 +142,9 @@ PackedLayer StageWeights::add(const RenderLayer& layer, const Columns& columns) 
     const bool int8x4s = precision_ == Precision::int8;
     const int64_t own = int8x4s ? pack_factor(columns.precision) : traits_.pack;
     const int64_t factor = columns.unrotated ? 1 : own;
-    const int64_t depth = round_up(columns.count, factor) / pack_factor(columns.precision);
+    const bool terms = terms_ && !columns.split && !columns.unrotated;
+    const int64_t depth = terms ? terms_depth(columns.count)
+                                : round_up(columns.count, factor) / pack_factor(columns.precision);
     const int64_t outputs = columns.split ? kSplitRows : layer.outputs;
     PackedLayer packed{.panels = take(outputs * depth),
                        .bias = columns.with_bias ? take(outputs) : nullptr,
@@ -128,7 +153,8 @@ PackedLayer StageWeights::add(const RenderLayer& layer, const Columns& columns) 
                        .activation = layer.activation,
                        .gain = folded(layer.activation) ? 1.0f : layer.gain,
                        .clamp = layer.clamp,
-                       .split = columns.split};
+                       .split = columns.split,
+                       .terms = terms};
     if (columns.precision == Precision::int8) {
         packed.scales = take(layer.outputs);
         packed.sums = reinterpret_cast<int32_t*>(take(layer.outputs));
@@ -137,6 +163,8 @@ PackedLayer StageWeights::add(const RenderLayer& layer, const Columns& columns) 
     const int64_t held = int8x4s ? 1 : factor;
     widest_ = std::max(
         {widest_, round_up(columns.count, factor) / factor, round_up(outputs, held) / held});
+    if (terms) widest_ = std::max({widest_, depth, terms_depth(outputs)});
+    const Precision unrotated = terms_ ? Precision::bfloat16 : precision_;
     LayerPacking params{.layer = packed,
                         .weight = layer.weight + columns.first,
                         .bias = columns.with_bias ? layer.bias : nullptr,
@@ -146,7 +174,7 @@ PackedLayer StageWeights::add(const RenderLayer& layer, const Columns& columns) 
                         .scale = folded(layer.activation) ? layer.gain : 1.0f,
                         .first = 0,
                         .last = 0,
-                        .precision = columns.unrotated ? precision_ : columns.precision,
+                        .precision = columns.unrotated ? unrotated : columns.precision,
                         .unrotated = columns.unrotated};
     for (int64_t first = 0; first < layer.outputs; first += kPackTaskRows) {
         params.first = first;

@@ -51,7 +51,8 @@ class StageWeights {
     int64_t taken_ = 0;
     int64_t widest_ = 0;
     Precision precision_;
-    LayerTraits traits_;  // of this precision
+    bool terms_;          // float32 as terms
+    LayerTraits traits_;  // of this precision, or of terms
     std::vector<Task> tasks_;
     std::vector<Stage> stages_;
     std::vector<const RenderLevel*> grids_;

@@ -38,6 +38,14 @@ static DIGAN_FAST_INLINE void rotate(const float* sine, const float* cosine, flo
 #endif
 }
 
+#if defined(__AVX512F__)
+// The same for a vector of sinusoids of a row.
+static DIGAN_FAST_INLINE void rotate(Vec sine, Vec cosine, Vec sin, Vec cos, Vec* P, Vec* Q) {
+    P->v = _mm512_fmsub_ps(sine.v, cos.v, _mm512_mul_ps(cosine.v, sin.v));
+    Q->v = _mm512_fmadd_ps(sine.v, sin.v, _mm512_mul_ps(cosine.v, cos.v));
+}
+#endif
+
 #if defined(__AVX512BF16__)
 // The same for `count` ≤ 32 neighbouring sinusoids of a row, as 16 pairs, zero from `count` on.
 static inline void rotate_pairs(const float* sine, const float* cosine, const float* sin,
