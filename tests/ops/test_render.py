@@ -55,6 +55,7 @@ SHAPES: dict[str, tuple[Widths, int, int]] = {
     "no sinusoids of their own": (((5, (9,)), (0, (7,)), (0, (11, 6))), 6, 6),
     "small": (SMALL, 8, 32),
     "whole tiles": (TILES, 3, 12),
+    "one layer of whole tiles": (((32, (96,)),), 8, 8),
     "repeated pixels": (SMALL, 8, 128),
 }
 

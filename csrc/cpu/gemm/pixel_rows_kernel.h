@@ -88,7 +88,7 @@ struct WeightGradient {
     Number number;  // of dz and x
     int64_t rows;
     int64_t outputs, inputs;
-    float* tail;       // 32 · kStripRows elements
+    float* tail;       // 32 · rows elements
     float* packed_dz;  // count · dz_stride elements, for bfloat16
     PrefetchRows next[2];
 };

@@ -23,8 +23,9 @@ struct TermsSize {
 // finish(sums, row, column) during the next one's product. of_row(row) and of_column(column) are
 // the panels that begin there; the outer operand's are asked for in order, once each.
 //
-// Products go along all of K. Blocks that keep a part of the outer panel in the level-one cache
-// take a tenth longer: each square's slices then have its last block's dots alone to hide behind.
+// A product sums over all of K at once. In blocks along K, so that a part of the outer panel stays
+// in the level-one cache, it takes a tenth longer: the slices of a square then overlap with one
+// block.
 template <Outer kOuter, Panels kOuterPanels, int kRows, class OfRow, class OfColumn, class Finish>
 static inline void terms_products(const TermsSize& size, const OfRow& of_row,
                                   const OfColumn& of_column, const Finish& finish) {

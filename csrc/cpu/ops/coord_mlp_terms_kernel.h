@@ -2,8 +2,9 @@
 
 // The interface of ops/coord_mlp_terms_kernel.cpp, compiled for each instruction set, to
 // ops/coord_mlp_backward.cpp, compiled once: products as terms together with the activation between
-// two layers, or its gradient. A product's slices become the operands of the next products while
-// the tiles compute; float32 numbers in rows that have to be read for that take a sixth longer.
+// two layers, or its gradient. While tiles compute a product, the sums of the one before become the
+// operands of the next layer's products. Storing them as float32 first, and splitting them in a
+// pass of its own, takes a sixth longer.
 
 #include <cstdint>
 

@@ -31,7 +31,8 @@ bool splits(const RenderLayer& to_rgb) {
            std::isinf(to_rgb.clamp);
 }
 
-// Whether float32 is multiplied as terms: on AMX, where all widths are whole squares.
+// Whether float32 is multiplied as terms: on AMX, where colours are split layers and all other
+// widths whole squares.
 bool as_terms(const RenderParams& p) {
     const auto whole = [](int64_t width) { return width % kTermsSide == 0; };
     const auto fits = [&](const RenderLayer& layer) {
@@ -163,7 +164,8 @@ PackedLayer StageWeights::add(const RenderLayer& layer, const Columns& columns) 
     const int64_t held = int8x4s ? 1 : factor;
     widest_ = std::max(
         {widest_, round_up(columns.count, factor) / factor, round_up(outputs, held) / held});
-    if (terms) widest_ = std::max({widest_, depth, terms_depth(outputs)});
+    if (terms_ && !columns.split)
+        widest_ = std::max({widest_, terms_depth(columns.count), terms_depth(outputs)});
     const Precision unrotated = terms_ ? Precision::bfloat16 : precision_;
     LayerPacking params{.layer = packed,
                         .weight = layer.weight + columns.first,

@@ -2,7 +2,7 @@
 
 // float32 numbers as sums of three bfloat16, x = x₀ + x₁ + x₂, each the rest rounded: 24 binary
 // digits as three times 8, so the sum is exact. It loses digits where a term is subnormal, below
-// 2⁻¹⁰⁹, and an infinity's terms are not numbers.
+// 2⁻¹⁰⁹. The terms of an infinity, and of numbers from 3.39e38 on, which round to one, are NaN.
 //
 // For |x| in [2ᵉ, 2ᵉ⁺¹), |x₁| ≤ 2ᵉ⁻⁸ and |x₂| ≤ 2ᵉ⁻¹⁷. Of the nine products of two numbers' terms,
 // those of i + j ≤ 2 are summed; the others are at most 2⁻²⁴ + 2⁻³⁴ of x·y, float32's half ulp.
