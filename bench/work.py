@@ -9,8 +9,13 @@ import torch
 from digan_fast import dispatch
 from digan_fast.inr import VideoINR
 
-# The instructions that can compute products in a precision; the fastest that the CPU has sets the roofline.
-UNITS = {"float32": ("fma",), "bfloat16": ("tdpbf16ps", "vdpbf16ps", "fma"), "int8": ("tdpbsud", "vpdpbusd", "fma")}
+# The instructions that can compute products in a precision; the fastest that the CPU has sets the roofline. A float32
+# product as terms is six of bfloat16.
+UNITS = {
+    "float32": ("tdpbf16ps / 6", "fma"),
+    "bfloat16": ("tdpbf16ps", "vdpbf16ps", "fma"),
+    "int8": ("tdpbsud", "vpdpbusd", "fma"),
+}
 PEAK_SECONDS = 0.05
 
 
@@ -44,9 +49,10 @@ def has_tiles() -> bool:
 
 
 def peak_rate(unit: str, threads: int) -> float | None:
-    """Operations per second of an instruction, or None if the native module or this CPU lacks it."""
+    """Operations per second of one of ``UNITS``, or None if the native module or this CPU lacks it."""
+    instruction, _, each = unit.partition(" / ")
     try:
-        return float(dispatch.native_module().peak_rate(unit, threads, PEAK_SECONDS))
+        return float(dispatch.native_module().peak_rate(instruction, threads, PEAK_SECONDS)) / int(each or 1)
     except (ImportError, ValueError):
         return None
 
