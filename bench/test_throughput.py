@@ -42,7 +42,7 @@ FASTER_ON_TILES = {
     "bfloat16": {"published": 25.0, "plain PyTorch, bfloat16": 4.0},
     "int8": {"bfloat16, from ws": 1.4},
 }
-OF_FLOOR_ON_TILES = {"float32": 0.5, "bfloat16": 0.50}
+OF_FLOOR_ON_TILES = {"float32": 0.50, "bfloat16": 0.50}
 
 
 def whole(case: Video) -> list[Form]:

@@ -3,8 +3,8 @@
 // The interface of ops/coord_mlp_terms_kernel.cpp, compiled for each instruction set, to
 // ops/coord_mlp_backward.cpp, compiled once: products as terms together with the activation between
 // two layers, or its gradient. While tiles compute a product, the sums of the one before become the
-// operands of the next layer's products. Storing them as float32 first, and splitting them in a
-// pass of its own, takes a sixth longer.
+// operands of the next layer's products. With passes of their own over float32, forward and
+// backward of five layers of 512 take a tenth longer.
 
 #include <cstdint>
 
