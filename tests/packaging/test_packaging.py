@@ -156,6 +156,7 @@ def test_editable_install_works(tmp_path: Path) -> None:
     assert "ninja: no work to do" in told
     info = json.loads(run(python, "-c", NATIVE_WORKS, cwd=tmp_path, env=environment()))
     assert Path(info["file"]).parent == tree / "digan_fast"
+    assert info["isas"] == ["generic"]
     assert Path(info["kernels"]).parent == tree / "kernels"
 
     env = environment(DIGAN_FAST_NATIVE="0")

@@ -4,7 +4,7 @@
 
 #include "gemm/loops-inl.h"
 #include "gemm/pack_weights_kernel.h"
-#include "gemm/terms_products-inl.h"
+#include "gemm/terms_product-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 

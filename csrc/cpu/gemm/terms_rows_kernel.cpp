@@ -1,6 +1,6 @@
 #include "gemm/terms_rows_kernel.h"
 
-#include "gemm/terms_products-inl.h"
+#include "gemm/terms_product-inl.h"
 #include "gemm/terms_squares-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {

@@ -1,6 +1,6 @@
 #include "ops/coord_mlp_terms_kernel.h"
 
-#include "gemm/terms_products-inl.h"
+#include "gemm/terms_product-inl.h"
 #include "gemm/terms_squares-inl.h"
 #include "ops/mlp_activations-inl.h"
 

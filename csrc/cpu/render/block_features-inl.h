@@ -167,4 +167,34 @@ static inline void add_colours(const BlockGroup& p, const PackedLayer& to_rgb, c
                 });
 }
 
+// Takes a group through a stage's levels, from its features to its colours and the next stage's
+// base, with activations in `x` and `y` by turns. The renderer knows their elements, and to which
+// number it rounds them.
+template <class Renderer, class T>
+static inline void render_levels(const Renderer& renderer, const BlockGroup& p, T* x, T* y) {
+    const Stage& stage = *p.stage;
+    if (p.blocks[0].base) {
+        renderer.features(UpsampledBase(p), x);
+    } else {
+        renderer.features(Bias{stage.sine.bias}, x);
+    }
+    for (int b = 0; b < p.block_count; ++b) start_colours(p.blocks[b], stage.colours);
+    for (const PackedLevel* level = stage.levels; level != stage.levels + stage.level_count;
+         ++level) {
+        for (int64_t i = 0; i < level->layer_count; ++i) {
+            const PackedLayer& layer = level->layers[i];
+            renderer.layer(layer, epilogue_of(layer, renderer.rounded), x, renderer.storing(y));
+            T* const swapped = x;
+            x = y;
+            y = swapped;
+        }
+        renderer.colours(level->to_rgb, x);
+    }
+    if (!stage.next_base) return;
+    const auto out = [&](const auto& tile, int block, int64_t row, int lane) {
+        store_tile(tile, p.blocks[block].base_out + row * kBlockPixels + lane, kBlockPixels);
+    };
+    renderer.layer(*stage.next_base, epilogue_of(*stage.next_base), x, out);
+}
+
 }  // namespace digan_fast::DIGAN_FAST_ISA

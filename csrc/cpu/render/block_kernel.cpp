@@ -189,59 +189,32 @@ struct GroupRenderer {
     T* const scratch[3] = {reinterpret_cast<T*>(p.scratch[0]), reinterpret_cast<T*>(p.scratch[1]),
                            reinterpret_cast<T*>(p.scratch[2])};
 
-    // Computes features, and stores the first layer's activations to the rows of `to`.
+    // Stores activations to the rows of `to`.
+    auto storing(T* to) const {
+        return [this, to](const auto& tile, int block, int64_t row, int lane) {
+            store_tile(tile, to + block * stride + row / kPack<T> * kBlockPixels + lane,
+                       kBlockPixels);
+        };
+    }
+
+    // The first layer, of features, which it computes.
     template <class Start>
     void features(const Start& start, T* to) const {
         const Stage& stage = *p.stage;
         for (int b = 0; b < p.block_count; b += p.mirror_pairs ? 2 : 1)
             store_features(scratch[0] + b * stride, p.blocks[b], stage.sinusoids,
                            stage.rotated_depth, round);
-        feature_gemm(p, start, scratch[0], stride, epilogue_of(stage.sine, rounded),
-                     [&](const auto& tile, int block, int64_t row, int lane) {
-                         store_tile(tile,
-                                    to + block * stride + row / kPack<T> * kBlockPixels + lane,
-                                    kBlockPixels);
-                     });
+        feature_gemm(p, start, scratch[0], stride, epilogue_of(stage.sine, rounded), storing(to));
     }
 
-    // Stores activations to the rows of `to`.
-    template <class Start>
-    void layer(const PackedLayer& layer, const Start& start, const T* from, T* to) const {
-        gemm<T>(layer, p.block_count, start, from, stride, epilogue_of(layer, rounded),
-                [&](const auto& tile, int block, int64_t row, int lane) {
-                    store_tile(tile, to + block * stride + row / kPack<T> * kBlockPixels + lane,
-                               kBlockPixels);
-                });
+    template <class Out>
+    void layer(const PackedLayer& layer, const Epilogue& how, const T* from, const Out& out) const {
+        gemm<T>(layer, p.block_count, Bias{layer.bias}, from, stride, how, out);
     }
 
-    void run() const {
-        const Stage& stage = *p.stage;
-        T *x = scratch[1], *y = scratch[2];
-        if (p.blocks[0].base) {
-            features(UpsampledBase(p), x);
-        } else {
-            features(Bias{stage.sine.bias}, x);
-        }
-        for (int b = 0; b < p.block_count; ++b) start_colours(p.blocks[b], stage.colours);
-        for (const PackedLevel* level = stage.levels; level != stage.levels + stage.level_count;
-             ++level) {
-            for (int64_t i = 0; i < level->layer_count; ++i) {
-                layer(level->layers[i], Bias{level->layers[i].bias}, x, y);
-                T* const swapped = x;
-                x = y;
-                y = swapped;
-            }
-            add_colours(p, level->to_rgb, x, stride);
-        }
-        if (stage.next_base) {
-            gemm<T>(*stage.next_base, p.block_count, Bias{stage.next_base->bias}, x, stride,
-                    epilogue_of(*stage.next_base),
-                    [&](const auto& tile, int block, int64_t row, int lane) {
-                        store_tile(tile, p.blocks[block].base_out + row * kBlockPixels + lane,
-                                   kBlockPixels);
-                    });
-        }
-    }
+    void colours(const PackedLayer& to_rgb, const T* x) const { add_colours(p, to_rgb, x, stride); }
+
+    void run() const { render_levels(*this, p, scratch[1], scratch[2]); }
 };
 
 }  // namespace

@@ -25,6 +25,7 @@ void store_features(Terms* out, const Block& block, int64_t sinusoids, int64_t d
 }
 
 struct TermsRenderer {
+    static constexpr Number rounded = Number::float32;
     const BlockGroup& p;
     const int64_t stride = p.widest * kBlockPixels;
     Terms* const scratch[3] = {reinterpret_cast<Terms*>(p.scratch[0]),
@@ -75,7 +76,7 @@ struct TermsRenderer {
     }
 
     // The layer's weights are terms in sixteen rows (PackedLayer::split).
-    void add_colours(const PackedLayer& to_rgb, const Terms* x) const {
+    void colours(const PackedLayer& to_rgb, const Terms* x) const {
         alignas(64) float sums[kSplitRows * kNR];
         for (int block = 0; block < p.block_count; ++block) {
             const auto* panel = panel_at<Bf16x2>(to_rgb.panels, 0, to_rgb.depth);
@@ -105,35 +106,13 @@ struct TermsRenderer {
         }
     }
 
-    void run() const {
-        const Stage& stage = *p.stage;
-        Terms *x = scratch[1], *y = scratch[2];
-        if (p.blocks[0].base) {
-            features(UpsampledBase(p), x);
-        } else {
-            features(Bias{stage.sine.bias}, x);
-        }
-        for (int b = 0; b < p.block_count; ++b) start_colours(p.blocks[b], stage.colours);
-        for (const PackedLevel* level = stage.levels; level != stage.levels + stage.level_count;
-             ++level) {
-            for (int64_t i = 0; i < level->layer_count; ++i) {
-                const PackedLayer& layer = level->layers[i];
-                gemm(layer, p.block_count, Bias{layer.bias}, x, stride, epilogue_of(layer),
-                     storing(y));
-                Terms* const swapped = x;
-                x = y;
-                y = swapped;
-            }
-            add_colours(level->to_rgb, x);
-        }
-        if (!stage.next_base) return;
-        const PackedLayer& base = *stage.next_base;
-        gemm(base, p.block_count, Bias{base.bias}, x, stride, epilogue_of(base),
-             [&](const auto& tile, int block, int64_t row, int lane) {
-                 store_tile(tile, p.blocks[block].base_out + row * kBlockPixels + lane,
-                            kBlockPixels);
-             });
+    template <class Out>
+    void layer(const PackedLayer& layer, const Epilogue& how, const Terms* from,
+               const Out& out) const {
+        gemm(layer, p.block_count, Bias{layer.bias}, from, stride, how, out);
     }
+
+    void run() const { render_levels(*this, p, scratch[1], scratch[2]); }
 };
 
 }  // namespace
