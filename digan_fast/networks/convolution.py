@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import weakref
 from collections.abc import Sequence
 
 import torch
@@ -64,10 +65,11 @@ class Conv(nn.Module):
         filtered = functional.upfirdn2d(x, self.resample_filter, padding=pad)
         if not (torch.is_grad_enabled() and x.requires_grad) or torch.compiler.is_compiling() or transforms.active():
             return self._convolve(filtered, stride=2, gain=gain)
-        # x is kept as the output of its activation anyway.
+        # x is kept as the output of its activation anyway. The graph keeps both hooks and what they refer to.
         again = functools.partial(functional.upfirdn2d, x.detach(), self.resample_filter, padding=pad)
+        dropped = weakref.ref(filtered)
         with torch.autograd.graph.saved_tensors_hooks(
-            lambda saved: again if saved is filtered else saved, lambda saved: saved() if saved is again else saved
+            lambda saved: again if saved is dropped() else saved, lambda saved: saved() if saved is again else saved
         ):
             return self._convolve(filtered, stride=2, gain=gain)
 

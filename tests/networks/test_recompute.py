@@ -1,4 +1,4 @@
-"""Derivatives of a function that is computed again, sample by sample, against the function itself."""
+"""What is computed again for derivatives: functions, sample by sample, and the filtered inputs of convolutions."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from digan_fast import functional
+from digan_fast.networks.convolution import Conv
 from digan_fast.networks.discriminators.digan import Discriminator
 from digan_fast.networks.recompute import recomputed
 
@@ -117,3 +119,22 @@ def test_discriminators_penalties(architecture: str, c_dim: int) -> None:
         return torch.cat([p.grad.flatten() for p in D.parameters() if p.grad is not None])
 
     torch.testing.assert_close(gradients(True), gradients(False), rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("trainable", [True, False], ids=["trained", "frozen"])
+def test_a_downsampling_convolution_does_not_keep_the_filtered_input(
+    monkeypatch: pytest.MonkeyPatch, trainable: bool
+) -> None:
+    filtered = []
+    filter_ = functional.upfirdn2d
+
+    def watched(*args: Any, **options: Any) -> Tensor:
+        found = filter_(*args, **options)
+        filtered.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(functional, "upfirdn2d", watched)
+    conv = Conv(3, 5, 3, down=2).requires_grad_(trainable)
+    out = conv(torch.randn(2, 3, 8, 8, requires_grad=True) * 1)
+    assert [each() for each in filtered] == [None]
+    out.sum().backward()
