@@ -98,7 +98,7 @@ class SynthesisLayer(nn.Module):
     def inr_layer(self, w: Tensor) -> Layer:
         """This layer for B videos; kernels are 1×1."""
         return Layer(
-            self.modulated_weight(w)[..., 0, 0], self.bias.clone(), self.activation, self.gain, self.conv_clamp
+            self.modulated_weight(w).flatten(2), self.bias.clone(), self.activation, self.gain, self.conv_clamp
         )
 
     def _noise(self, x: Tensor, mode: str) -> Tensor | None:
@@ -146,7 +146,7 @@ class ToRGBLayer(nn.Module):
         return self.weight * (self.affine(w) * self.weight_gain)[:, None, :, None, None]
 
     def inr_layer(self, w: Tensor) -> Layer:
-        weight = self.modulated_weight(w)[..., 0, 0]
+        weight = self.modulated_weight(w).flatten(2)
         return Layer(weight, self.bias.clone(), "linear", 1.0, self.conv_clamp)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
