@@ -12,8 +12,8 @@
 #include "gemm/terms_rows_kernel.h"
 #include "ops/conv3x3_kernel.h"
 #include "ops/coord_mlp_kernel.h"
+#include "ops/coord_mlp_products_kernel.h"
 #include "ops/coord_mlp_rows_kernel.h"
-#include "ops/coord_mlp_terms_kernel.h"
 #include "render/block_kernel.h"
 
 #define DIGAN_FAST_DECLARE(isa, op, Params) \
@@ -99,6 +99,8 @@ static Isa isa_of(Precision precision, bool terms) {
     return terms ? bfloat16_isa() : isa_of(precision);
 }
 
+static Isa isa_of(const MlpProduct& p) { return p.terms ? bfloat16_isa() : isa_of(p.number); }
+
 static Isa isa_of(const MlpGroup& p) {
     for (const MlpLayer* layer = p.layers; layer != p.layers + p.layer_count; ++layer)
         if (layer->packed.number == Number::bfloat16 || layer->packed.terms) return bfloat16_isa();
@@ -114,6 +116,8 @@ DIGAN_FAST_DISPATCH_PACKED(mirrored_gemm, MirroredGemm, isa_of(params.number))
 DIGAN_FAST_DISPATCH(even_odd_gradient, EvenOddGradient)
 DIGAN_FAST_DISPATCH_PACKED(mlp_group, MlpGroup, isa_of(params))
 DIGAN_FAST_DISPATCH_PACKED(layer_traits, LayerTraitsQuery, isa_of(params.precision))
+DIGAN_FAST_DISPATCH_PACKED(mlp_activation, MlpActivation, isa_of(params.product))
+DIGAN_FAST_DISPATCH_PACKED(mlp_activation_gradient, MlpActivationGradient, isa_of(params.product))
 DIGAN_FAST_DISPATCH_PLAIN(mlp_row_activation, MlpRowActivation)
 DIGAN_FAST_DISPATCH_PLAIN(mlp_row_operand, MlpRowOperand)
 DIGAN_FAST_DISPATCH_PLAIN(mlp_row_operand_gradient, MlpRowOperandGradient)
@@ -128,8 +132,6 @@ DIGAN_FAST_DISPATCH_PACKED(pack_column_panels, ColumnPanelPacking, isa_of(params
 DIGAN_FAST_DISPATCH_PACKED(pixel_row_gemm, PixelRowGemm, isa_of(params.number))
 DIGAN_FAST_DISPATCH_PACKED(pack_terms_panels, TermsPanelPacking, bfloat16_isa())
 DIGAN_FAST_DISPATCH_PACKED(terms_row_gemm, TermsRowGemm, bfloat16_isa())
-DIGAN_FAST_DISPATCH_PACKED(terms_activation, TermsActivation, bfloat16_isa())
-DIGAN_FAST_DISPATCH_PACKED(terms_activation_gradient, TermsActivationGradient, bfloat16_isa())
 DIGAN_FAST_DISPATCH_PACKED(terms_weight_gradient, TermsWeightGradient, bfloat16_isa())
 DIGAN_FAST_DISPATCH_PACKED(weight_gradient, WeightGradient, isa_of(params.number))
 DIGAN_FAST_DISPATCH(activation_backward, ActivationBackward)

@@ -79,7 +79,7 @@ def networks(draw: st.DrawFn) -> dict[str, Any]:
     count = draw(st.integers(1, 4))
     return {
         "batch": draw(st.sampled_from((1, 2, 3, 17))),
-        "points": draw(st.sampled_from((1, 31, 32, 129, 191, 192, 193, 500))),
+        "points": draw(st.sampled_from((1, 31, 32, 129, 255, 256, 257, 600))),
         "widths": draw(st.lists(st.integers(1, 70), min_size=count, max_size=count)),
         "activations": draw(st.lists(st.sampled_from(EVERY), min_size=count, max_size=count)),
         "skips": tuple(i for i in range(1, count) if draw(st.booleans())),
@@ -137,7 +137,7 @@ def test_any_network(described: dict[str, Any]) -> None:
         assert distance(value, wanted, probe.numel()) < bound
 
 
-@pytest.mark.parametrize("points", [5, 192, 2000])
+@pytest.mark.parametrize("points", [5, 256, 2000])
 @pytest.mark.parametrize("size", [1e-25, 1.0, 1e12])
 @pytest.mark.parametrize("width", PRODUCTS)
 def test_products_are_those_of_float32(points: int, size: float, width: int) -> None:
@@ -180,11 +180,11 @@ def test_wide_plain_layers(wanted: str, activations: tuple[str, ...], points: in
 
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("widths", [[9, 5, 2], [70, 45, 2]])
-@pytest.mark.parametrize(("batch", "points"), [(1, 192 * 150 + 7), (2, 192 * 70), (16, 200), (40, 3)])
+@pytest.mark.parametrize(("batch", "points"), [(1, 256 * 150 + 7), (2, 256 * 70), (16, 300), (40, 3)])
 def test_parts_of_sums_depend_on_extents_alone(batch: int, points: int, widths: list[int], shared: bool) -> None:
     """One sample in many parts, parts of several samples, many samples; more strips than go between two signals."""
     layers = converted(modulated(batch, 2, widths, ["sine", "gauss", "linear"], (1,), 0, shared), torch.float32)
-    points = reduced(points, min(points, 192 * 20))
+    points = reduced(points, min(points, 256 * 20))
     tensors = [torch.rand(1, points, 2), *tensors_of(layers)]
     probe = torch.randn(batch, points, 2)
     found: list[Tensor] = []

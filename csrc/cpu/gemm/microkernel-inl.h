@@ -62,6 +62,21 @@ static DIGAN_FAST_INLINE void microkernel(Tile<R>& tile, int64_t depth, const fl
 }
 #endif
 
+// The same, and call(r) for each row r of the tile before that part of K: prefetches of many lines
+// at once would hold up the product's own loads.
+template <int R, int V, class T, class Call>
+static DIGAN_FAST_INLINE void microkernel(Tile<R, V>& tile, int64_t depth, const T* rows,
+                                          int64_t row_stride, const T* columns,
+                                          int64_t column_stride, const Call& call) {
+    for (int64_t r = 0, k = 0; r < R; ++r) {
+        const int64_t end = depth * (r + 1) / R;
+        call(r);
+        microkernel(tile, end - k, rows + k * row_stride, row_stride, columns + k * column_stride,
+                    column_stride);
+        k = end;
+    }
+}
+
 // Rows of kNR lanes in memory.
 template <int R>
 static DIGAN_FAST_INLINE Tile<R> tile_of(const float* from) {
@@ -104,8 +119,8 @@ static DIGAN_FAST_INLINE IntTile<R> microkernel(const IntTile<R>& start, int64_t
 }
 
 // Stores tile[r] to row r of out [rows][stride]; out starts at the tile's first column.
-template <int R, int V>
-static DIGAN_FAST_INLINE void store_tile(const Tile<R, V>& tile, float* out, int64_t stride) {
+template <int R, int V, class Stored>
+static DIGAN_FAST_INLINE void store_tile(const Tile<R, V>& tile, Stored* out, int64_t stride) {
     for (int r = 0; r < R; ++r)
         for (int v = 0; v < V; ++v) store(out + r * stride + v * Vec::width, tile.v[r][v]);
 }

@@ -1,6 +1,8 @@
 #include "gemm/pixel_rows_kernel.h"
 
-#include "gemm/pack_rows-inl.h"
+#include <type_traits>
+
+#include "gemm/row_product-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
@@ -133,16 +135,12 @@ DIGAN_FAST_INLINE void store_column(void* row, int64_t column, const PixelRowGem
 
 template <class Stored>
 void gemm(const PixelRowGemm& p) {
-    using T = Packed<Stored>;
     const Epilogue how{.activation = p.activation.activation,
                        .gain = p.activation.gain,
                        .clamp = p.activation.clamp,
                        .round = Number::float32};
     const Vec start_scale = broadcast(p.start.scale), scale = broadcast(p.scale);
-    const int64_t depth = packed_depth<T>(p.depth);
     Prefetcher next(p.next, tiles_in(p.rows, p.columns));
-    T* const packed = panel_at<T>(p.packed, 0, depth);
-    pack_rows(static_cast<const Stored*>(p.x), p.x_stride, p.rows, p.depth, packed);
     const auto start = [&]<int R, int V>(Tile<R, V>& tile, int64_t row,
                                          int64_t n) DIGAN_FAST_INLINE_LAMBDA {
         for (int v = 0; v < V; ++v) {
@@ -175,29 +173,10 @@ void gemm(const PixelRowGemm& p) {
                 }
             }
     };
-    const auto on_amx = [&](auto mr, int64_t row, int64_t n, int64_t width, float* sums,
-                            const auto& between) {
-        next.part();
-        amx_product<decltype(mr)::value, Streamed::panel>(
-            sums, depth, packed + row * depth, panel_at<T>(p.panels, n, depth), width, between);
+    const auto ahead = [&](int64_t r, int64_t, int64_t) DIGAN_FAST_INLINE_LAMBDA {
+        if (r == 0) next.part();
     };
-    const auto finish_slice = [&](const float* sums, int64_t row, int64_t n) {
-        Tile<kSliceRows> tile;
-        start(tile, row, n);
-        add_rows(tile, sums);
-        finish(tile, row, n);
-    };
-    for_each_tile_of_rows<T, 1>(
-        p.rows, p.columns, [](int64_t, int64_t) {}, on_amx, finish_slice,
-        [&](auto mr, auto vectors, int64_t row, int64_t n, int64_t width) {
-            constexpr int R = decltype(mr)::value, V = decltype(vectors)::value;
-            next.part();
-            Tile<R, V> tile;
-            start(tile, row, n);
-            microkernel(tile, depth, packed + row * depth, R, panel_at<T>(p.panels, n, depth),
-                        width);
-            finish(tile, row, n);
-        });
+    multiply_rows<Stored>(p, ahead, start, finish);
     if (p.non_temporal) fence_streaming();
 }
 
@@ -220,6 +199,61 @@ void pack_gradient_panels(const WeightGradient& p, const Stored* dz, T* packed) 
     });
 }
 
+// Columns of a matrix along the rows of a product.
+template <class T>
+struct Columns {
+    const T* at;
+    int64_t stride;
+};
+
+// The longest rows that are read where they are. Of 512 columns, a strip in L2 is read more slowly
+// than packed once.
+constexpr int64_t kDirectStride = 272;
+
+// `width` columns of x from `first` on, of `count`; in `tail`, zeros follow the last one. Padded
+// rows of float32 are read where they are: an odd number of cache lines apart, they do not displace
+// one another.
+template <class T, class Stored>
+Columns<T> columns_at(const Stored* x, int64_t stride, int64_t rows, int64_t first, int64_t count,
+                      int64_t width, T* tail) {
+    if constexpr (std::is_same_v<T, Stored>) {
+        constexpr int64_t line = 64 / sizeof(T);
+        const bool odd_lines = stride % (2 * line) == line;
+        if (odd_lines && stride <= kDirectStride && first + width <= stride)
+            return {x + first, stride};
+    }
+    pack_along_rows(x + first, stride, rows, count - first, width, tail, width);
+    return {tail, width};
+}
+
+// Whether a weight's gradient takes less than half the multiplications with outputs as lanes.
+inline bool inputs_as_rows(const WeightGradient& p) {
+    const auto vectors = [](int64_t lanes) { return (lanes + Vec::width - 1) / Vec::width; };
+    return 2 * p.inputs * vectors(p.outputs) < p.outputs * vectors(p.inputs);
+}
+
+// into[n][i] += Σ_r x[r][i] · dz[r][n], outputs n being lanes: of a few inputs.
+void add_narrow_weight_gradient(const WeightGradient& p) {
+    const auto dz = static_cast<const float*>(p.dz), x = static_cast<const float*>(p.x);
+    Columns<float> columns{};
+    const auto start = [&](int64_t n, int64_t width) {
+        columns = columns_at(dz, p.dz_stride, p.rows, n, p.outputs, width, p.tail);
+    };
+    for_each_tile_of_rows<float>(
+        p.inputs, p.outputs, start,
+        [&](auto mr, auto vectors, int64_t i, int64_t n, int64_t width) {
+            constexpr int R = decltype(mr)::value, V = decltype(vectors)::value;
+            Tile<R, V> sums{};
+            microkernel(sums, p.rows, x + i, p.x_stride, columns.at, columns.stride);
+            float lanes[R][V * Vec::width];
+            for (int r = 0; r < R; ++r)
+                for (int v = 0; v < V; ++v) store(lanes[r] + v * Vec::width, sums.v[r][v]);
+            const int64_t count = p.outputs - n < width ? p.outputs - n : width;
+            for (int64_t lane = 0; lane < count; ++lane)
+                for (int r = 0; r < R; ++r) p.into[(n + lane) * p.inputs + i + r] += lanes[r][lane];
+        });
+}
+
 template <class Stored>
 void add_weight_gradient(const WeightGradient& p) {
     using T = Packed<Stored>;
@@ -227,9 +261,9 @@ void add_weight_gradient(const WeightGradient& p) {
     constexpr bool kInPanels = kMostRows<T> > kMR;
     const auto dz = static_cast<const Stored*>(p.dz), x = static_cast<const Stored*>(p.x);
     const int64_t depth = packed_depth<T>(p.rows);
-    T* const tail = panel_at<T>(p.tail, 0, depth);
     const T* rows;
     if constexpr (kRowsAsTheyAre) {
+        if (inputs_as_rows(p)) return add_narrow_weight_gradient(p);
         rows = dz;
     } else {
         T* const packed = panel_at<T>(p.packed_dz, 0, depth);
@@ -243,15 +277,16 @@ void add_weight_gradient(const WeightGradient& p) {
     }
     const int64_t tiles = tiles_in(p.outputs, p.inputs);
     Prefetcher next[2] = {{p.next[0], tiles}, {p.next[1], tiles}};
-    // The tile's columns of x, [rows][width], with zeros past the last one.
-    const auto pack_tail = [&](int64_t i, int64_t width) {
-        pack_along_rows(x + i, p.x_stride, p.rows, p.inputs - i, width, tail, width);
+    Columns<T> columns{};
+    const auto start = [&](int64_t i, int64_t width) {
+        columns =
+            columns_at(x, p.x_stride, p.rows, i, p.inputs, width, panel_at<T>(p.tail, 0, depth));
     };
     const auto on_amx = [&](auto mr, int64_t n, int64_t, int64_t width, float* sums,
                             const auto& between) {
         for (Prefetcher& part : next) part.part();
-        amx_product<decltype(mr)::value, Streamed::panel>(sums, depth, rows + n * depth, tail,
-                                                          width, between);
+        amx_product<decltype(mr)::value, Streamed::panel>(sums, depth, rows + n * depth, columns.at,
+                                                          columns.stride, between);
     };
     const auto add_slice = [&](const float* sums, int64_t n, int64_t i) {
         for (int r = 0; r < kSliceRows; ++r)
@@ -267,24 +302,32 @@ void add_weight_gradient(const WeightGradient& p) {
         const int64_t count = p.inputs - i < width ? p.inputs - i : width;
         for (Prefetcher& part : next) part.part();
         float* const into = p.into + n * p.inputs + i;
-        Tile<R, V> tile;
-        for (int r = 0; r < R; ++r)
-            for (int v = 0; v < V; ++v)
-                tile.v[r][v] =
-                    load_some(into + r * p.inputs + v * Vec::width, count - v * Vec::width);
+        Tile<R, V> sums{};
         // The sums of the next tile down.
-        for (int64_t r = R; r < 2 * R && n + r < p.outputs; ++r)
-            for (int64_t j = 0; j < count; j += 16) prefetch(into + r * p.inputs + j);
-        // The copy stays in registers; gcc keeps the tile itself in memory.
-        Tile<R, V> sums = tile;
+        const auto ahead = [&](int64_t r) DIGAN_FAST_INLINE_LAMBDA {
+            if (n + R + r < p.outputs)
+                for (int64_t j = 0; j < count; j += 16) prefetch(into + (R + r) * p.inputs + j);
+        };
         microkernel(sums, depth, rows + (kInPanels ? n * depth : n), kInPanels ? R : p.dz_stride,
-                    tail, width);
+                    columns.at, columns.stride, ahead);
+        if (count == V * Vec::width) {
+#pragma GCC unroll 12
+            for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+                for (int v = 0; v < V; ++v) {
+                    float* const to = into + r * p.inputs + v * Vec::width;
+                    store(to, add(load(to), sums.v[r][v]));
+                }
+            return;
+        }
         for (int r = 0; r < R; ++r)
-            for (int v = 0; v < V; ++v)
-                store_some(into + r * p.inputs + v * Vec::width, count - v * Vec::width,
-                           sums.v[r][v]);
+            for (int v = 0; v < V; ++v) {
+                float* const to = into + r * p.inputs + v * Vec::width;
+                const int64_t some = count - v * Vec::width;
+                store_some(to, some, add(load_some(to, some), sums.v[r][v]));
+            }
     };
-    for_each_tile_of_rows<T, 1>(p.outputs, p.inputs, pack_tail, on_amx, add_slice, add_tile);
+    for_each_tile_of_rows<T, 1>(p.outputs, p.inputs, start, on_amx, add_slice, add_tile);
 }
 
 }  // namespace

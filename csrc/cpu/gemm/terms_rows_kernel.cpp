@@ -28,7 +28,7 @@ void pack_terms_panels(const TermsPanelPacking& p) {
 
 void terms_row_gemm(const TermsRowGemm& p) {
     const AmxScope amx;
-    pack_rows(p);
+    pack_rows_of_terms(p.x, p.x_stride, p.rows, p.depth, p.packed);
     const auto finish = [&](const float* sums, int64_t row, int64_t n) {
         for (int r = 0; r < kSliceRows && row + r < p.rows; ++r)
             for (int v = 0; v < 2; ++v) {

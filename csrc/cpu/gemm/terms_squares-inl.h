@@ -98,13 +98,13 @@ static DIGAN_FAST_INLINE void store_rows(const float* x, int64_t stride, int64_t
     square.store_rows(to);
 }
 
-// Packs a product's rows, unless they are: p.x null.
-template <class Product>
-static inline void pack_rows(const Product& p) {
-    for (int64_t r = 0; p.x && r < p.rows; r += kTermsSide) {
-        Bf16x2* to = panel(p.packed, r, p.depth);
-        for (int64_t k = 0; k < p.depth; k += kTermsSide, to += kStepElements)
-            store_rows(p.x + r * p.x_stride + k, p.x_stride, p.rows - r, p.depth - k, to);
+// Packs the rows of a product; null: they are.
+static inline void pack_rows_of_terms(const float* x, int64_t stride, int64_t rows, int64_t depth,
+                                      float* packed) {
+    for (int64_t r = 0; x && r < rows; r += kTermsSide) {
+        Bf16x2* to = panel(packed, r, depth);
+        for (int64_t k = 0; k < depth; k += kTermsSide, to += kStepElements)
+            store_rows(x + r * stride + k, stride, rows - r, depth - k, to);
     }
 }
 

@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "digan_fast/coord_mlp.h"
-#include "ops/coord_mlp_terms_kernel.h"
+#include "ops/coord_mlp_products_kernel.h"
 #include "ops/mlp_offsets.h"
 #include "ops/mlp_strip_matrices.h"
 #include "ops/mlp_sums.h"
@@ -35,9 +35,9 @@ class StripPass {
 
     void run(MlpStrip s, int64_t strip) const {
         const size_t count = p_.layers.size();
-        const int64_t first = strip * strip_rows(p_), row = s.set * p_.points + first;
+        const int64_t first = strip * kMlpStripRows, row = s.set * p_.points + first;
         const int64_t inputs = p_.layers.front().inputs, outputs = p_.layers.back().outputs;
-        s.rows = std::min(strip_rows(p_), p_.points - first);
+        s.rows = std::min(kMlpStripRows, p_.points - first);
         s.coordinates = {
             const_cast<float*>(p_.coordinates) + (p_.own_coordinates ? row : first) * inputs,
             inputs};
@@ -47,7 +47,9 @@ class StripPass {
         Matrix dy{const_cast<float*>(params_.grad) + row * outputs, outputs};
         for (size_t i = count; i-- > 0 && plans_[i].wanted;) {
             if (p_.encoded && i == 0) add(dfeatures, dy, s.rows, p_.layers[0].outputs);
-            dy = back(i, s, dy, dfeatures);
+            const Matrix dz = plans_[i].follows ? dy : activation_gradient(i, s, dy);
+            add_weight_gradient(i, s, dz);
+            if (plans_[i].back) dy = back(i, s, dz, dfeatures);
         }
         if (!params_.dcoordinates) return;
         const Matrix to{params_.dcoordinates + row * inputs, inputs};
@@ -92,23 +94,17 @@ class StripPass {
             });
         }
         if (!plans_[i].ahead) return;
-        const Matrix z = at_.product(i, s);
         float* const bias = at_.of_all(s, Area::kBias);
         float* const shift = at_.of_all(s, Area::kShift);
         set_offsets(layer, s.set, bias, shift);
-        const float* const panels = panels_.ahead(i, s.set, s.worker);
+        const MlpProduct by_weight =
+            product(s, i, u, panels_.ahead(i, s.set, s.worker), layer.inputs, layer.outputs);
         const Matrix slope = at_.slope(i, s);
         const bool last = i + 1 == p_.layers.size(), joins = plans_[i].joined;
         float* const y = last || joins ? nullptr : at_.input(i + 1, s).data;
-        if (as_terms(layer) && !layer.scale) {
-            return terms_activation(
-                {.x = u.data,
-                 .x_stride = u.stride,
-                 .rows = s.rows,
-                 .packed = at_.packed(i, s),
-                 .panels = panels,
-                 .depth = layer.inputs,
-                 .columns = layer.outputs,
+        if (!layer.scale) {
+            return mlp_activation(
+                {.product = by_weight,
                  .bias = bias,
                  .activation = layer.activation,
                  .slope = slope.data,
@@ -117,7 +113,8 @@ class StripPass {
                  .y_rows = joins && plans_[i + 1].ahead ? at_.packed(i + 1, s) : nullptr,
                  .y_columns = joins ? at_.operand_terms(i + 1, s) : nullptr});
         }
-        multiply(s, i, u, z, panels, layer.inputs, layer.outputs, bias);
+        const Matrix z = at_.product(i, s);
+        multiply(by_weight, z, bias);
         mlp_row_activation({.z = z.data,
                             .y = y,
                             .slope = slope.data,
@@ -129,26 +126,40 @@ class StripPass {
                             .activation = layer.activation});
     }
 
-    void multiply(const MlpStrip& s, size_t i, const Matrix& x, const Matrix& out,
-                  const float* panels, int64_t depth, int64_t columns, const float* bias) const {
+    MlpProduct product(const MlpStrip& s, size_t i, const Matrix& x, const float* panels,
+                       int64_t depth, int64_t columns) const {
         const CoordMlpLayer& layer = p_.layers[i];
-        row_product({.terms = as_terms(layer),
+        return {.terms = as_terms(layer),
+                .x = x.data,
+                .number = operand_number(layer),
+                .x_stride = x.stride,
+                .rows = s.rows,
+                .packed = at_.packed(i, s),
+                .panels = panels,
+                .depth = depth,
+                .columns = columns};
+    }
+
+    static void multiply(const MlpProduct& p, const Matrix& out, const float* bias) {
+        row_product({.terms = p.terms,
                      .out = out.data,
                      .out_stride = out.stride,
-                     .x = x.data,
-                     .number = operand_number(layer),
-                     .x_stride = x.stride,
-                     .rows = s.rows,
-                     .packed = at_.packed(i, s),
-                     .panels = panels,
-                     .depth = depth,
-                     .columns = columns,
+                     .x = p.x,
+                     .number = p.number,
+                     .x_stride = p.x_stride,
+                     .rows = p.rows,
+                     .packed = p.packed,
+                     .panels = p.panels,
+                     .depth = p.depth,
+                     .columns = p.columns,
                      .bias = bias});
     }
 
-    void activation_gradient(size_t i, const MlpStrip& s, const Matrix& dy,
-                             const Matrix& dz) const {
+    // dz, which is dy where the layer is linear.
+    Matrix activation_gradient(size_t i, const MlpStrip& s, const Matrix& dy) const {
         const CoordMlpLayer& layer = p_.layers[i];
+        const bool as_it_is = !plans_[i].slope && !layer.scale && layer.number == Number::float32;
+        const Matrix dz = as_it_is ? dy : at_.matrix(s, Area::kDz, layer.outputs);
         mlp_row_activation_gradient({.dz = dz.data,
                                      .number = layer.number,
                                      .dy = dy.data,
@@ -163,56 +174,52 @@ class StripPass {
                                      .dz_stride = dz.stride,
                                      .dy_stride = dy.stride,
                                      .stride = padded(layer.outputs)});
+        return dz;
     }
 
-    // The gradient by the output of the layer before, from that by this layer's; or dz of both, of
-    // joined layers.
-    Matrix back(size_t i, const MlpStrip& s, const Matrix& dy, const Matrix& dfeatures) const {
+    void add_weight_gradient(size_t i, const MlpStrip& s, const Matrix& dz) const {
         const CoordMlpLayer& layer = p_.layers[i];
-        const Matrix dz = at_.matrix(s, Area::kDz, layer.outputs);
-        if (!plans_[i].joined) activation_gradient(i, s, dy, dz);
         const Matrix u = at_.operand(i, s);
         float* const into = sums_.weight(i, s.task, s.set);
-        if (into)
-            gradient_product({.terms = as_terms(layer),
-                              .in_squares = sums_.in_squares(i),
-                              .into = into,
-                              .dz = dz.data,
-                              .dz_stride = dz.stride,
-                              .x = u.data,
-                              .x_stride = u.stride,
-                              .packed_x = at_.operand_terms(i, s),
-                              .number = operand_number(layer),
-                              .rows = s.rows,
-                              .outputs = layer.outputs,
-                              .inputs = layer.inputs,
-                              .tail = at_.of_all(s, Area::kTail),
-                              .packed_dz = at_.of_all(s, Area::kPackedDz)});
-        if (!plans_[i].back) return dy;
+        if (!into) return;
+        gradient_product({.terms = as_terms(layer),
+                          .in_squares = sums_.in_squares(i),
+                          .into = into,
+                          .dz = dz.data,
+                          .dz_stride = dz.stride,
+                          .x = u.data,
+                          .x_stride = u.stride,
+                          .packed_x = at_.operand_terms(i, s),
+                          .number = operand_number(layer),
+                          .rows = s.rows,
+                          .outputs = layer.outputs,
+                          .inputs = layer.inputs,
+                          .tail = at_.of_all(s, Area::kTail),
+                          .packed_dz = at_.of_all(s, Area::kPackedDz)});
+    }
+
+    // dz of the layer before if that follows, or the gradient by its output.
+    Matrix back(size_t i, const MlpStrip& s, const Matrix& dz, const Matrix& dfeatures) const {
+        const CoordMlpLayer& layer = p_.layers[i];
         const Matrix rows = plans_[i].joined ? Matrix{} : dz;
-        const float* const panels = panels_.back(i, s.set, s.worker);
-        if (at_.joined(i)) {
-            const Matrix below = at_.matrix(s, Area::kDz, layer.inputs);
-            const Matrix slope = at_.slope(i - 1, s);
-            terms_activation_gradient({.x = rows.data,
-                                       .x_stride = rows.stride,
-                                       .rows = s.rows,
-                                       .packed = at_.packed(i, s),
-                                       .panels = panels,
-                                       .depth = layer.outputs,
-                                       .columns = layer.inputs,
-                                       .slope = slope.data,
-                                       .slope_stride = slope.stride,
-                                       .dz = below.data,
-                                       .dz_rows = at_.packed(i - 1, s),
-                                       .dz_stride = below.stride,
-                                       .dbias = sums_.bias(i - 1, s.segment),
-                                       .dshift = sums_.shift(i - 1, s.segment)});
-            return below;
-        }
+        const MlpProduct by_weight =
+            product(s, i, rows, panels_.back(i, s.set, s.worker), layer.outputs, layer.inputs);
         const Matrix du =
             at_.matrix(s, i % 2 ? Area::kInputGradientToo : Area::kInputGradient, layer.inputs);
-        multiply(s, i, rows, du, panels, layer.outputs, layer.inputs, nullptr);
+        if (i > 0 && plans_[i - 1].follows) {
+            const Matrix slope = at_.slope(i - 1, s);
+            mlp_activation_gradient({.product = by_weight,
+                                     .slope = slope.data,
+                                     .slope_stride = slope.stride,
+                                     .dz = du.data,
+                                     .dz_number = operand_number(p_.layers[i - 1]),
+                                     .dz_stride = du.stride,
+                                     .dz_rows = at_.joined(i) ? at_.packed(i - 1, s) : nullptr,
+                                     .dbias = sums_.bias(i - 1, s.segment),
+                                     .dshift = sums_.shift(i - 1, s.segment)});
+            return du;
+        }
+        multiply(by_weight, du, nullptr);
         const float* const scale = vector_of(layer.input_scale, s.set, layer.inputs);
         for_each_part(i, s, [&](int64_t first, int64_t columns, const Matrix& x) {
             const Matrix dx = first ? dfeatures : du;
@@ -249,7 +256,7 @@ struct Cursor {
 
 void coord_mlp_backward_cpu(const CoordMlpBackwardParams& params) {
     const CoordMlpParams& p = params.forward;
-    const int64_t rows = strip_rows(p), strips = (p.points + rows - 1) / rows;
+    const int64_t strips = (p.points + kMlpStripRows - 1) / kMlpStripRows;
     const std::vector<MlpPlan> plans = mlp_plan(params);
     std::vector<bool> ahead, back;
     bool own = false, shared = false;

@@ -18,6 +18,7 @@ struct MlpPlan {
     bool operand;  // its operand is a matrix of its own, not the output before as it is
     bool output;   // its output is kept
     bool slope;    // act' is not 1
+    bool follows;  // the next layer's product leaves its dz, not the gradient by its output
     bool joined;   // the next layer's operand is its output, as terms and nothing else
 };
 
@@ -40,10 +41,14 @@ inline std::vector<MlpPlan> mlp_plan(const CoordMlpBackwardParams& params) {
         below = one.wanted;
     }
     for (size_t i = 0; i + 1 < count; ++i) {
+        const CoordMlpLayer &layer = p.layers[i], &next = p.layers[i + 1];
         const bool features = i == 0 && p.encoded;
-        plans[i].joined = as_terms(p.layers[i]) && as_terms(p.layers[i + 1]) &&
-                          !plans[i + 1].operand && !p.layers[i].scale && !features &&
-                          plans[i].wanted;
+        const bool as_it_is =
+            !next.skip && !next.input_scale && !params.gradients[i + 1].input_shift;
+        plans[i].follows = plans[i].wanted && as_it_is && !features && !layer.scale &&
+                           layer.number != Number::float16;
+        plans[i].joined =
+            plans[i].follows && !plans[i + 1].operand && as_terms(layer) && as_terms(next);
         plans[i].output = !plans[i].joined && (!plans[i + 1].operand ||
                                                params.gradients[i + 1].input_scale || features);
     }

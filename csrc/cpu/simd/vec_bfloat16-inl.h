@@ -103,6 +103,19 @@ static DIGAN_FAST_INLINE void store_some(Stored* p, int64_t count, Vec a) {
     for (int64_t i = 0; i < count; ++i) p[i] = lanes[i];
 }
 
+#if defined(__AVX512F__)
+static DIGAN_FAST_INLINE __mmask16 first_lanes(int64_t count) {
+    return static_cast<__mmask16>(count > 0 ? (1 << count) - 1 : 0);
+}
+static DIGAN_FAST_INLINE Vec load_some(const float* p, int64_t count) {
+    return count >= Vec::width ? load(p) : Vec{_mm512_maskz_loadu_ps(first_lanes(count), p)};
+}
+static DIGAN_FAST_INLINE void store_some(float* p, int64_t count, Vec a) {
+    if (count >= Vec::width) return store(p, a);
+    _mm512_mask_storeu_ps(p, first_lanes(count), a.v);
+}
+#endif
+
 #if defined(__AVX512BF16__)
 // A vector of pairs k along the rows of x, of `rows` rows: `lanes` of them, then zeros.
 static DIGAN_FAST_INLINE void pack_lanes(const Bfloat16* x, int64_t stride, int64_t k, int64_t rows,

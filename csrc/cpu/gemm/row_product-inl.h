@@ -1,0 +1,44 @@
+#pragma once
+
+// The product of a matrix whose rows are pixels and of columns in panels, for kernels that differ
+// in what a tile of sums begins with and becomes.
+
+#include "gemm/pack_rows-inl.h"
+
+namespace digan_fast::DIGAN_FAST_ISA {
+
+// Σ_k x[r][k] · panels[k] for p.rows rows of elements `Stored`, packed into p.packed first. A tile
+// begins as start(tile, row, column) sets it and ends in finish(tile, row, column);
+// ahead(r, row, column) is called for each of its rows r during the product.
+template <class Stored, class Product, class Ahead, class Start, class Finish>
+static DIGAN_FAST_INLINE void multiply_rows(const Product& p, const Ahead& ahead,
+                                            const Start& start, const Finish& finish) {
+    using T = Packed<Stored>;
+    const int64_t depth = packed_depth<T>(p.depth);
+    T* const packed = panel_at<T>(p.packed, 0, depth);
+    pack_rows(static_cast<const Stored*>(p.x), p.x_stride, p.rows, p.depth, packed);
+    const auto on_amx = [&](auto mr, int64_t row, int64_t n, int64_t width, float* sums,
+                            const auto& between) {
+        for (int64_t r = 0; r < decltype(mr)::value; ++r) ahead(r, row, n);
+        amx_product<decltype(mr)::value, Streamed::panel>(
+            sums, depth, packed + row * depth, panel_at<T>(p.panels, n, depth), width, between);
+    };
+    const auto finish_slice = [&](const float* sums, int64_t row, int64_t n) {
+        Tile<kSliceRows> tile;
+        start(tile, row, n);
+        add_rows(tile, sums);
+        finish(tile, row, n);
+    };
+    for_each_tile_of_rows<T, 1>(
+        p.rows, p.columns, [](int64_t, int64_t) {}, on_amx, finish_slice,
+        [&](auto mr, auto vectors, int64_t row, int64_t n, int64_t width) {
+            constexpr int R = decltype(mr)::value, V = decltype(vectors)::value;
+            Tile<R, V> tile;
+            start(tile, row, n);
+            microkernel(tile, depth, packed + row * depth, R, panel_at<T>(p.panels, n, depth),
+                        width, [&](int64_t r) DIGAN_FAST_INLINE_LAMBDA { ahead(r, row, n); });
+            finish(tile, row, n);
+        });
+}
+
+}  // namespace digan_fast::DIGAN_FAST_ISA
