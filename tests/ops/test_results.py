@@ -6,6 +6,7 @@ import copy
 import gc
 import io
 import os
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -122,6 +123,68 @@ def test_keeping_pages_can_be_disabled() -> None:
         assert resident() - before < 2**29
     finally:
         native.keep_freed_results(True)
+
+
+ALONE = """
+import os, resource, torch
+from digan_fast.ops._pointers import fresh
+
+torch.set_num_threads(1)
+
+def ones(mebibytes):
+    return fresh(torch.empty(mebibytes * 2**18)).fill_(1)
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
+
+def peak():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) >> 10
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+"""
+
+
+def alone(script: str) -> None:
+    """In a process of its own, whose peak no other test has raised."""
+    done = subprocess.run([sys.executable, "-c", ALONE + script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@KEPT
+def test_kept_pages_do_not_raise_the_peak() -> None:
+    """Torch's tensors take the place of freed results; only those allocated since the last look come on top."""
+    alone("""
+ones(256)
+most = peak()
+assert resident() > most - 24
+tensors = []
+for _ in range(5):
+    tensors.append(torch.ones(48 * 2**18))
+    ones(16)
+assert resident() < most + 24, (resident(), most)
+assert peak() < most + 80, (peak(), most)
+""")
+
+
+@KEPT
+def test_a_loop_reuses_its_pages() -> None:
+    alone("""
+tensor = torch.ones(40 * 2**18)
+
+def step():
+    first, second = ones(64), ones(20)
+    del first
+    third = ones(48)
+    tensor.mul_(2)
+
+for _ in range(3):
+    step()
+before = faults()
+for _ in range(10):
+    step()
+assert faults() - before < 100, faults() - before  # 660 if pages of 2 MiB came anew
+""")
 
 
 def test_an_unused_capsule_is_freed() -> None:

@@ -8,7 +8,11 @@
 #include "runtime/scratch.h"
 
 #if defined(__linux__)
+#    include <fcntl.h>
 #    include <sys/mman.h>
+#    include <unistd.h>
+
+#    include <cstdlib>
 #endif
 
 namespace digan_fast {
@@ -38,6 +42,8 @@ namespace {
 // What the pool holds at most. With 256 MB a generator's training step in float32 at 128² takes 1.4
 // (a Zen 5 EPYC) to 1.7 times (an Intel Xeon) as long.
 constexpr int64_t kMost = int64_t{2} << 30;
+// After so many bytes taken or given, the resident size is read, which takes 5 µs.
+constexpr int64_t kInterval = int64_t{8} << 20;
 
 // Whole 2 MB pages, aligned to their size.
 struct PageRun {
@@ -51,7 +57,9 @@ struct Pool {
     std::mutex mutex;
     bool keeps = true;
     std::vector<PageRun> free;
-    int64_t bytes = 0;  // of the free runs
+    int64_t bytes = 0;   // of the free runs
+    int64_t most = 0;    // the most seen resident without the free runs
+    int64_t passed = 0;  // bytes taken or given since the resident size was read
 };
 
 Pool& pool() {
@@ -61,6 +69,51 @@ Pool& pool() {
 
 void release(PageRun run) {
     if (run.bytes) munmap(run.data, run.bytes);
+}
+
+// The process's resident size, or 0 if it cannot be read. The file is opened every time: in the
+// child of a fork, a descriptor would still be the parent's.
+int64_t resident() {
+    const int file = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    if (file < 0) return 0;
+    char text[128];
+    const ssize_t length = read(file, text, sizeof text - 1);
+    close(file);
+    if (length <= 0) return 0;
+    text[length] = 0;
+    char* rest = nullptr;
+    std::strtoll(text, &rest, 10);  // the size of the address space
+    return std::strtoll(rest, nullptr, 10) * sysconf(_SC_PAGESIZE);
+}
+
+// Releases `bytes` of the free runs, the smallest ones first, or all.
+void shrink(Pool& kept, int64_t bytes) {
+    const auto smaller = [](const PageRun& a, const PageRun& b) { return a.bytes < b.bytes; };
+    while (bytes > 0 && !kept.free.empty()) {
+        const auto least = std::min_element(kept.free.begin(), kept.free.end(), smaller);
+        const int64_t part = std::min(least->bytes, whole_pages(bytes));
+        least->bytes -= part;
+        kept.bytes -= part;
+        bytes -= part;
+        release({least->data + least->bytes, part});
+        if (!least->bytes) kept.free.erase(least);
+    }
+}
+
+// To be called when `bytes` were taken or are `given`, which joins the free runs. These are held to
+// what does not raise the peak of the resident size: what is in use and they are at most what was
+// once in use.
+void balance(Pool& kept, int64_t bytes, PageRun given = {}) {
+    kept.passed += bytes;
+    int64_t size = 0;
+    if (kept.passed >= kInterval) {
+        kept.passed = 0;
+        size = resident();
+        kept.most = std::max(kept.most, size - kept.bytes);
+    }
+    if (given.bytes) kept.free.push_back(given);
+    kept.bytes += given.bytes;
+    shrink(kept, std::max(kept.bytes - kMost, size - kept.most));
 }
 
 // Reserves addresses aligned to 2 MB, without memory. Throws std::bad_alloc.
@@ -142,8 +195,11 @@ void* take_pages(int64_t bytes) {
     {
         Pool& kept = pool();
         const std::unique_lock lock(kept.mutex, std::try_to_lock);
-        if (lock)
-            if (const PageRun found = reused(kept, size); found.data) return found.data;
+        if (lock) {
+            const PageRun found = reused(kept, size);
+            if (kept.keeps) balance(kept, size);
+            if (found.data) return found.data;
+        }
     }
     const PageRun fresh = addresses(size);
     map(fresh, 0);
@@ -154,22 +210,18 @@ void give_pages(void* data, int64_t bytes) {
     const PageRun run{static_cast<char*>(data), whole_pages(bytes)};
     Pool& kept = pool();
     const std::unique_lock lock(kept.mutex, std::try_to_lock);
-    if (!lock || !kept.keeps || kept.bytes + run.bytes > kMost) return release(run);
+    if (!lock || !kept.keeps) return release(run);
 #    if defined(MADV_FREE)
     madvise(run.data, run.bytes, MADV_FREE);
 #    endif
-    kept.free.push_back(run);
-    kept.bytes += run.bytes;
+    balance(kept, run.bytes, run);
 }
 
 void keep_pages(bool keep) {
     Pool& kept = pool();
     const std::lock_guard lock(kept.mutex);
     kept.keeps = keep;
-    if (keep) return;
-    for (const PageRun& run : kept.free) release(run);
-    kept.free.clear();
-    kept.bytes = 0;
+    if (!keep) shrink(kept, kept.bytes);
 }
 
 #else
