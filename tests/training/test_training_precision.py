@@ -87,7 +87,10 @@ def test_mixed_precision_is_float16_at_the_four_highest_levels(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = replace(config, resolution=128, channel_base=512, d_channel_base=512)
-    G, D = Generator(**config.generator_kwargs(0)), Discriminator(**config.discriminator_kwargs(0))
+    G = Generator(**config.generator_kwargs(0))
+    # A rounding that moves one unit across lrelu's kink changes a narrow discriminator's gradients by a seventh.
+    options, smooth = config.discriminator_kwargs(0), {"activation": "swish"}
+    D = Discriminator(**options | {"block_kwargs": smooth, "epilogue_kwargs": options["epilogue_kwargs"] | smooth})
     dtypes: dict[str, list[torch.dtype]] = {}
     evaluated = evaluate
 
@@ -122,7 +125,7 @@ def test_mixed_precision_is_float16_at_the_four_highest_levels(
     assert dtypes["G"] == [torch.float32] * 2 + [torch.float16] * 4
     assert dtypes["D"] == [torch.float16] * 4 + [torch.float32]
     for near, exact in zip(found["mixed"], found["float32"], strict=True):
-        assert 0 < float((near - exact).norm() / exact.norm()) < 0.03
+        assert 0 < float((near - exact).norm() / exact.norm()) < 0.01
 
 
 @pytest.mark.usefixtures("half_on_a_cpu")
