@@ -16,8 +16,8 @@ def keep_freed_memory(keep: bool) -> None:
     """Keep freed memory for later tensors, or return that of tensors of 4 MiB and more; for the whole process.
 
     By default glibc maps large tensors anew and the operating system zeroes them page by page, except for large results
-    of the native ops, which reuse freed pages: at most 2 GB, and no more than leaves the peak of resident memory as it
-    would be without.  For torch's own tensors this has an effect only with glibc.
+    of the native ops, which reuse freed pages: at most 2 GB, which go back to the system as other memory grows.  For
+    torch's own tensors this has an effect only with glibc.
     """
     if dispatch.backends()["native"] is None:
         dispatch.native_module().keep_freed_results(keep)

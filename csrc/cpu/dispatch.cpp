@@ -99,7 +99,7 @@ static Isa isa_of(Precision precision, bool terms) {
     return terms ? bfloat16_isa() : isa_of(precision);
 }
 
-static Isa isa_of(const MlpProduct& p) { return p.terms ? bfloat16_isa() : isa_of(p.number); }
+static Isa isa_of(const RowFactors& p) { return p.terms ? bfloat16_isa() : isa_of(p.number); }
 
 static Isa isa_of(const MlpGroup& p) {
     for (const MlpLayer* layer = p.layers; layer != p.layers + p.layer_count; ++layer)
@@ -116,8 +116,8 @@ DIGAN_FAST_DISPATCH_PACKED(mirrored_gemm, MirroredGemm, isa_of(params.number))
 DIGAN_FAST_DISPATCH(even_odd_gradient, EvenOddGradient)
 DIGAN_FAST_DISPATCH_PACKED(mlp_group, MlpGroup, isa_of(params))
 DIGAN_FAST_DISPATCH_PACKED(layer_traits, LayerTraitsQuery, isa_of(params.precision))
-DIGAN_FAST_DISPATCH_PACKED(mlp_activation, MlpActivation, isa_of(params.product))
-DIGAN_FAST_DISPATCH_PACKED(mlp_activation_gradient, MlpActivationGradient, isa_of(params.product))
+DIGAN_FAST_DISPATCH_PACKED(mlp_activation, MlpActivation, isa_of(params.factors))
+DIGAN_FAST_DISPATCH_PACKED(mlp_activation_gradient, MlpActivationGradient, isa_of(params.factors))
 DIGAN_FAST_DISPATCH_PLAIN(mlp_row_activation, MlpRowActivation)
 DIGAN_FAST_DISPATCH_PLAIN(mlp_row_operand, MlpRowOperand)
 DIGAN_FAST_DISPATCH_PLAIN(mlp_row_operand_gradient, MlpRowOperandGradient)

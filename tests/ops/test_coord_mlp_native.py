@@ -76,13 +76,14 @@ def distance(found: Tensor, exact: Tensor, terms: int = 1) -> float:
 
 @st.composite
 def networks(draw: st.DrawFn) -> dict[str, Any]:
-    count = draw(st.integers(1, 4))
+    count = draw(st.integers(1, 5))
     return {
         "batch": draw(st.sampled_from((1, 2, 3, 17))),
         "points": draw(st.sampled_from((1, 31, 32, 129, 255, 256, 257, 600))),
         "widths": draw(st.lists(st.integers(1, 70), min_size=count, max_size=count)),
         "activations": draw(st.lists(st.sampled_from(EVERY), min_size=count, max_size=count)),
-        "skips": tuple(i for i in range(1, count) if draw(st.booleans())),
+        "skips": tuple(i for i in range(1, count) if draw(st.sampled_from((True, False, False)))),
+        "plain": tuple(i for i in range(count) if draw(st.sampled_from((True, True, False)))),
         "dimensions": draw(st.integers(1, 5)),
         "shared": draw(st.booleans()),
         "own_coordinates": draw(st.booleans()),
@@ -101,6 +102,7 @@ def inputs(described: dict[str, Any]) -> tuple[list[MLPLayer], list[Tensor], int
         described["skips"],
         6 if described["fourier"] else 0,
         described["shared"],
+        plain=described["plain"],
     )
     tensors = [torch.rand(batch if described["own_coordinates"] else 1, described["points"], dimensions) * 2 - 1]
     if described["fourier"]:
@@ -156,8 +158,9 @@ def test_products_are_those_of_float32(points: int, size: float, width: int) -> 
 @pytest.mark.parametrize("points", [1, 31, 290])
 @pytest.mark.parametrize("activations", [("sine", "gauss", "sine", "lrelu"), ("linear", "tanh", "relu", "sigmoid")])
 @pytest.mark.parametrize("wanted", ["all", "coordinates", "last layer's weight"])
-def test_wide_plain_layers(wanted: str, activations: tuple[str, ...], points: int) -> None:
-    """On AMX their activations are computed within the products, and their operands stay there as terms."""
+@pytest.mark.parametrize("precision", ["float32", *TIES])
+def test_wide_plain_layers(precision: str, wanted: str, activations: tuple[str, ...], points: int) -> None:
+    """Their activations are computed within the products; on AMX operands in float32 stay there as terms."""
     torch.manual_seed(3)
     widths = (64, 40, 96, 33)
     layers = [
@@ -169,13 +172,19 @@ def test_wide_plain_layers(wanted: str, activations: tuple[str, ...], points: in
     def gradients(dtype: torch.dtype) -> tuple[Tensor, ...]:
         given = [t.to(dtype).requires_grad_() for t in (x, *tensors_of(layers))]
         chosen = {"all": given, "coordinates": given[:1], "last layer's weight": given[-2:-1]}[wanted]
-        out = functional.coord_mlp(given[0], with_tensors(layers, given[1:]))
+        out = functional.coord_mlp(given[0], with_tensors(layers, given[1:]), precision=precision)
         return torch.autograd.grad(out, chosen, probe.to(dtype))
 
-    with use_backend("native"):
-        found = gradients(torch.float32)
-    for value, exact in zip(found, gradients(torch.float64), strict=True):
-        assert distance(value, exact) < FLOAT32
+    found: tuple[Tensor, ...] = ()
+    for threads in thread_counts(1, 3):
+        with use_backend("native"):
+            again = gradients(torch.float32)
+        assert threads == 1 or all(map(torch.equal, again, found))
+        found = again
+    with use_backend("reference"):
+        expected = gradients(torch.float64 if precision == "float32" else torch.float32)
+    for value, exact in zip(found, expected, strict=True):
+        assert distance(value, exact.double()) < (FLOAT32 if precision == "float32" else TIES[precision])
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -38,8 +38,9 @@ def modulated(
     features: int = 0,
     shared: bool = False,
     dtype: torch.dtype = torch.float64,
+    plain: Sequence[int] = (),
 ) -> list[MLPLayer]:
-    """Layers with every modulation in some of them, some for each sample and some for all."""
+    """Layers with every modulation in some of them, some for each sample and some for all; plain ones have shifts."""
     layers, width, network_input = [], features or inputs, features or inputs
     for i, (outputs, activation) in enumerate(zip(widths, activations, strict=True)):
         depth = width + (network_input if i in skips else 0)
@@ -52,7 +53,10 @@ def modulated(
             "input_scale": 1 + torch.randn(batch, depth) / 4 if i % 3 == 1 else None,
             "input_shift": torch.randn(batch, depth) / 4 if i % 3 != 0 else None,
         }
-        tensors = {name: None if tensor is None else tensor.to(dtype) for name, tensor in drawn.items()}
+        absent = ("scale", "input_scale", "input_shift") if i in plain else ()
+        tensors = {
+            name: None if tensor is None or name in absent else tensor.to(dtype) for name, tensor in drawn.items()
+        }
         omega = 2.0 if activation in ("sine", "gauss") else 0.75
         layers.append(MLPLayer(activation=activation, omega=omega, skip=i in skips, **tensors))  # type: ignore[arg-type]
         width = outputs

@@ -62,8 +62,8 @@ static DIGAN_FAST_INLINE void microkernel(Tile<R>& tile, int64_t depth, const fl
 }
 #endif
 
-// The same, and call(r) for each row r of the tile before that part of K: prefetches of many lines
-// at once would hold up the product's own loads.
+// The same in R parts along K, with call(r) before the r-th: it spreads prefetches over the
+// product, whose own loads many at once would hold up.
 template <int R, int V, class T, class Call>
 static DIGAN_FAST_INLINE void microkernel(Tile<R, V>& tile, int64_t depth, const T* rows,
                                           int64_t row_stride, const T* columns,

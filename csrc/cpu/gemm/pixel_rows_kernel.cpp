@@ -210,9 +210,9 @@ struct Columns {
 // than packed once.
 constexpr int64_t kDirectStride = 272;
 
-// `width` columns of x from `first` on, of `count`; in `tail`, zeros follow the last one. Padded
-// rows of float32 are read where they are: an odd number of cache lines apart, they do not displace
-// one another.
+// `width` columns of x from `first` on, of `count`; what follows the last one is arbitrary. Rows of
+// float32 that have so many are read where they are if an odd number of cache lines apart, as
+// padded ones: they do not displace one another.
 template <class T, class Stored>
 Columns<T> columns_at(const Stored* x, int64_t stride, int64_t rows, int64_t first, int64_t count,
                       int64_t width, T* tail) {
@@ -235,6 +235,8 @@ inline bool inputs_as_rows(const WeightGradient& p) {
 // into[n][i] += Σ_r x[r][i] · dz[r][n], outputs n being lanes: of a few inputs.
 void add_narrow_weight_gradient(const WeightGradient& p) {
     const auto dz = static_cast<const float*>(p.dz), x = static_cast<const float*>(p.x);
+    const int64_t tiles = tiles_in(p.inputs, p.outputs);
+    Prefetcher next[2] = {{p.next[0], tiles}, {p.next[1], tiles}};
     Columns<float> columns{};
     const auto start = [&](int64_t n, int64_t width) {
         columns = columns_at(dz, p.dz_stride, p.rows, n, p.outputs, width, p.tail);
@@ -243,6 +245,7 @@ void add_narrow_weight_gradient(const WeightGradient& p) {
         p.inputs, p.outputs, start,
         [&](auto mr, auto vectors, int64_t i, int64_t n, int64_t width) {
             constexpr int R = decltype(mr)::value, V = decltype(vectors)::value;
+            for (Prefetcher& part : next) part.part();
             Tile<R, V> sums{};
             microkernel(sums, p.rows, x + i, p.x_stride, columns.at, columns.stride);
             float lanes[R][V * Vec::width];

@@ -53,6 +53,18 @@ struct GemmStart {
     float scale;               // applied to both
 };
 
+// The factors of x · panels, as they are, or float32 as terms, on AMX.
+struct RowFactors {
+    bool terms;
+    const void* x;  // [rows, x_stride]; as terms null if `packed` has the rows already
+    Number number;  // of x and of the matrix in the panels
+    int64_t x_stride;
+    int64_t rows;
+    float* packed;        // rows · depth elements, or terms_size(rows, depth)
+    const float* panels;  // panel_size(depth, columns) elements, or terms_size(depth, columns)
+    int64_t depth, columns;
+};
+
 // Rows that are read next: prefetched during a product, a part of them before each tile.
 struct PrefetchRows {
     const void* const* rows;  // null: none
@@ -78,7 +90,8 @@ struct PixelRowGemm {
     PrefetchRows next = {};
 };
 
-// into[n][i] += Σ_r dz[r][n] · x[r][i]: a weight's gradient, [outputs, inputs].
+// into[n][i] += Σ_r dz[r][n] · x[r][i]: a weight's gradient, [outputs, inputs]. All elements of
+// rows · x_stride and rows · dz_stride are readable.
 struct WeightGradient {
     float* into;
     const void* dz;

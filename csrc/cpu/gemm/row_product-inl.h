@@ -9,7 +9,7 @@ namespace digan_fast::DIGAN_FAST_ISA {
 
 // Σ_k x[r][k] · panels[k] for p.rows rows of elements `Stored`, packed into p.packed first. A tile
 // begins as start(tile, row, column) sets it and ends in finish(tile, row, column);
-// ahead(r, row, column) is called for each of its rows r during the product.
+// ahead(r, row, column) is called for each of its rows r during the product, on AMX before it.
 template <class Stored, class Product, class Ahead, class Start, class Finish>
 static DIGAN_FAST_INLINE void multiply_rows(const Product& p, const Ahead& ahead,
                                             const Start& start, const Finish& finish) {

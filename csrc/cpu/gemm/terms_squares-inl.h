@@ -98,7 +98,7 @@ static DIGAN_FAST_INLINE void store_rows(const float* x, int64_t stride, int64_t
     square.store_rows(to);
 }
 
-// Packs the rows of a product; null: they are.
+// Packs the rows of a product; nothing if x is null: they are packed already.
 static inline void pack_rows_of_terms(const float* x, int64_t stride, int64_t rows, int64_t depth,
                                       float* packed) {
     for (int64_t r = 0; x && r < rows; r += kTermsSide) {

@@ -47,7 +47,7 @@ class StripPass {
         Matrix dy{const_cast<float*>(params_.grad) + row * outputs, outputs};
         for (size_t i = count; i-- > 0 && plans_[i].wanted;) {
             if (p_.encoded && i == 0) add(dfeatures, dy, s.rows, p_.layers[0].outputs);
-            const Matrix dz = plans_[i].follows ? dy : activation_gradient(i, s, dy);
+            const Matrix dz = plans_[i].dz_from_next ? dy : activation_gradient(i, s, dy);
             add_weight_gradient(i, s, dz);
             if (plans_[i].back) dy = back(i, s, dz, dfeatures);
         }
@@ -97,14 +97,14 @@ class StripPass {
         float* const bias = at_.of_all(s, Area::kBias);
         float* const shift = at_.of_all(s, Area::kShift);
         set_offsets(layer, s.set, bias, shift);
-        const MlpProduct by_weight =
-            product(s, i, u, panels_.ahead(i, s.set, s.worker), layer.inputs, layer.outputs);
+        const RowFactors factors =
+            factors_of(s, i, u, panels_.ahead(i, s.set, s.worker), layer.inputs, layer.outputs);
         const Matrix slope = at_.slope(i, s);
         const bool last = i + 1 == p_.layers.size(), joins = plans_[i].joined;
         float* const y = last || joins ? nullptr : at_.input(i + 1, s).data;
         if (!layer.scale) {
             return mlp_activation(
-                {.product = by_weight,
+                {.factors = factors,
                  .bias = bias,
                  .activation = layer.activation,
                  .slope = slope.data,
@@ -114,7 +114,7 @@ class StripPass {
                  .y_columns = joins ? at_.operand_terms(i + 1, s) : nullptr});
         }
         const Matrix z = at_.product(i, s);
-        multiply(by_weight, z, bias);
+        multiply(factors, z, bias);
         mlp_row_activation({.z = z.data,
                             .y = y,
                             .slope = slope.data,
@@ -126,8 +126,8 @@ class StripPass {
                             .activation = layer.activation});
     }
 
-    MlpProduct product(const MlpStrip& s, size_t i, const Matrix& x, const float* panels,
-                       int64_t depth, int64_t columns) const {
+    RowFactors factors_of(const MlpStrip& s, size_t i, const Matrix& x, const float* panels,
+                          int64_t depth, int64_t columns) const {
         const CoordMlpLayer& layer = p_.layers[i];
         return {.terms = as_terms(layer),
                 .x = x.data,
@@ -140,27 +140,16 @@ class StripPass {
                 .columns = columns};
     }
 
-    static void multiply(const MlpProduct& p, const Matrix& out, const float* bias) {
-        row_product({.terms = p.terms,
-                     .out = out.data,
-                     .out_stride = out.stride,
-                     .x = p.x,
-                     .number = p.number,
-                     .x_stride = p.x_stride,
-                     .rows = p.rows,
-                     .packed = p.packed,
-                     .panels = p.panels,
-                     .depth = p.depth,
-                     .columns = p.columns,
-                     .bias = bias});
+    static void multiply(const RowFactors& factors, const Matrix& out, const float* bias) {
+        row_product({.factors = factors, .out = out.data, .out_stride = out.stride, .bias = bias});
     }
 
-    // dz, which is dy where the layer is linear.
+    // dz: dy itself of a linear layer in float32 without a scale.
     Matrix activation_gradient(size_t i, const MlpStrip& s, const Matrix& dy) const {
         const CoordMlpLayer& layer = p_.layers[i];
-        const bool as_it_is = !plans_[i].slope && !layer.scale && layer.number == Number::float32;
-        const Matrix dz = as_it_is ? dy : at_.matrix(s, Area::kDz, layer.outputs);
-        mlp_row_activation_gradient({.dz = dz.data,
+        const bool same = !plans_[i].slope && !layer.scale && layer.number == Number::float32;
+        const Matrix dz = same ? dy : at_.matrix(s, Area::kDz, layer.outputs);
+        mlp_row_activation_gradient({.dz = same ? nullptr : dz.data,
                                      .number = layer.number,
                                      .dy = dy.data,
                                      .slope = at_.slope(i, s).data,
@@ -198,17 +187,17 @@ class StripPass {
                           .packed_dz = at_.of_all(s, Area::kPackedDz)});
     }
 
-    // dz of the layer before if that follows, or the gradient by its output.
+    // dz of the layer before, where this product leaves it, or the gradient by its output.
     Matrix back(size_t i, const MlpStrip& s, const Matrix& dz, const Matrix& dfeatures) const {
         const CoordMlpLayer& layer = p_.layers[i];
         const Matrix rows = plans_[i].joined ? Matrix{} : dz;
-        const MlpProduct by_weight =
-            product(s, i, rows, panels_.back(i, s.set, s.worker), layer.outputs, layer.inputs);
+        const RowFactors factors =
+            factors_of(s, i, rows, panels_.back(i, s.set, s.worker), layer.outputs, layer.inputs);
         const Matrix du =
             at_.matrix(s, i % 2 ? Area::kInputGradientToo : Area::kInputGradient, layer.inputs);
-        if (i > 0 && plans_[i - 1].follows) {
+        if (i > 0 && plans_[i - 1].dz_from_next) {
             const Matrix slope = at_.slope(i - 1, s);
-            mlp_activation_gradient({.product = by_weight,
+            mlp_activation_gradient({.factors = factors,
                                      .slope = slope.data,
                                      .slope_stride = slope.stride,
                                      .dz = du.data,
@@ -219,7 +208,7 @@ class StripPass {
                                      .dshift = sums_.shift(i - 1, s.segment)});
             return du;
         }
-        multiply(by_weight, du, nullptr);
+        multiply(factors, du, nullptr);
         const float* const scale = vector_of(layer.input_scale, s.set, layer.inputs);
         for_each_part(i, s, [&](int64_t first, int64_t columns, const Matrix& x) {
             const Matrix dx = first ? dfeatures : du;

@@ -8,25 +8,14 @@
 #include <cstdint>
 
 #include "digan_fast/coord_mlp.h"
+#include "gemm/pixel_rows_kernel.h"
 
 namespace digan_fast {
 
-// x · panels for `rows` points.
-struct MlpProduct {
-    bool terms;
-    const void* x;  // as terms it may be null: `packed` has the rows already
-    Number number;  // of x and of the matrix in the panels
-    int64_t x_stride;
-    int64_t rows;
-    float* packed;        // rows · depth elements, or terms_size(rows, depth)
-    const float* panels;  // panel_size(depth, columns), or terms_size(depth, columns)
-    int64_t depth, columns;
-};
-
-// y = act(x · panels + bias) and slope = act'. Strides are those of padded rows, which are written
-// up to the end of a tile.
+// y = act(x · panels + bias) and slope = act'. Rows of y, slope and dz are padded; they are written
+// up to the end of a tile. In matrices as terms, rows from `rows` to the next whole square are 0.
 struct MlpActivation {
-    MlpProduct product;
+    RowFactors factors;
     const float* bias;  // [columns]
     Activation activation;
     float* slope;  // [rows, stride], or null, as may be all forms of y
@@ -38,8 +27,8 @@ struct MlpActivation {
 
 // dz = (x · panels)∘slope, x being dz of the next layer; dbias += Σ_r dz[r], and dshift too.
 struct MlpActivationGradient {
-    MlpProduct product;
-    const float* slope;  // [rows, slope_stride], or null: 1
+    RowFactors factors;
+    const float* slope;  // [rows, slope_stride]; null: act' is 1
     int64_t slope_stride;
     void* dz;  // [rows, dz_stride]
     Number dz_number;

@@ -8,6 +8,7 @@ namespace {
 
 // Columns of a row that are computed at once, on the stack.
 constexpr int64_t kChunk = 128;
+// The most columns whose sums over rows are computed several rows at once.
 constexpr int64_t kNarrow = 8;
 
 // call(row, first column, count) for each chunk.
@@ -57,6 +58,22 @@ DIGAN_FAST_INLINE T* from(T* channels, int64_t n) {
     return channels ? channels + n : nullptr;
 }
 
+// sums[n] += Σ_r x[r][n], of few columns, which fill their rows: kTogether rows at once.
+void add_narrow_rows(float* sums, const float* x, int64_t rows, int64_t columns) {
+    constexpr int64_t kTogether = 16;
+    float parts[kTogether * kNarrow] = {};
+    const int64_t period = kTogether * columns, count = rows * columns;
+    for (int64_t at = 0; at < count; at += period)
+        add(parts, x + at, count - at < period ? count - at : period);
+    for (int64_t i = 0; i < period; ++i) sums[i % columns] += parts[i];
+}
+
+void add_rows(float* sums, const float* x, int64_t rows, int64_t columns, int64_t stride) {
+    if (!sums) return;
+    if (columns == stride && columns <= kNarrow) return add_narrow_rows(sums, x, rows, columns);
+    for (int64_t r = 0; r < rows; ++r) add(sums, x + r * stride, columns);
+}
+
 }  // namespace
 
 void mlp_row_activation(const MlpRowActivation& p) {
@@ -97,24 +114,8 @@ void mlp_row_operand_gradient(const MlpRowOperandGradient& p) {
     });
 }
 
-// sums[n] += Σ_r x[r][n], of few columns, which fill their rows: kTogether rows at once.
-static void add_narrow_rows(float* sums, const float* x, int64_t rows, int64_t columns) {
-    constexpr int64_t kTogether = 16;
-    float parts[kTogether * kNarrow] = {};
-    const int64_t period = kTogether * columns, count = rows * columns;
-    for (int64_t at = 0; at < count; at += period)
-        add(parts, x + at, count - at < period ? count - at : period);
-    for (int64_t i = 0; i < period; ++i) sums[i % columns] += parts[i];
-}
-
-static void add_rows(float* sums, const float* x, int64_t rows, int64_t columns, int64_t stride) {
-    if (!sums) return;
-    if (columns == stride && columns <= kNarrow) return add_narrow_rows(sums, x, rows, columns);
-    for (int64_t r = 0; r < rows; ++r) add(sums, x + r * stride, columns);
-}
-
 void mlp_row_activation_gradient(const MlpRowActivationGradient& p) {
-    if (p.dz == p.dy) {
+    if (!p.dz) {
         add_rows(p.dshift, p.dy, p.rows, p.columns, p.dy_stride);
         return add_rows(p.dbias, p.dy, p.rows, p.columns, p.dy_stride);
     }

@@ -45,7 +45,7 @@ struct MlpRowOperandGradient {
 
 // dv = dy∘slope, dz = scale∘dv; dscale += Σ dv∘z, dshift += Σ dv, dbias += Σ dz.
 struct MlpRowActivationGradient {
-    void* dz;            // [rows, dz_stride]; dy if it is the same: only sums are wanted
+    void* dz;            // [rows, dz_stride]; null: only the sums are wanted, dz being dy
     Number number;       // to which dz is rounded; float16 is stored as float32
     const float* dy;     // [rows, dy_stride]
     const float* slope;  // [rows, stride], or null: 1

@@ -11,15 +11,15 @@ namespace digan_fast {
 
 // What the backward does with a layer, the same for all strips.
 struct MlpPlan {
-    bool below;    // a gradient of something before the layer is wanted
-    bool back;     // that by its input is
-    bool wanted;   // that, or one of its tensors' gradients
-    bool ahead;    // its product is computed again
-    bool operand;  // its operand is a matrix of its own, not the output before as it is
-    bool output;   // its output is kept
-    bool slope;    // act' is not 1
-    bool follows;  // the next layer's product leaves its dz, not the gradient by its output
-    bool joined;   // the next layer's operand is its output, as terms and nothing else
+    bool below;         // a gradient of something before the layer is wanted
+    bool back;          // that by its input is
+    bool wanted;        // that, or one of its tensors' gradients
+    bool ahead;         // its product is computed again
+    bool operand;       // its operand is a matrix of its own, not the output before as it is
+    bool output;        // its output is kept
+    bool slope;         // act' is not 1
+    bool dz_from_next;  // the next layer's dz·W leaves this layer's dz
+    bool joined;        // the next layer's operand is its output, as terms and nothing else
 };
 
 inline std::vector<MlpPlan> mlp_plan(const CoordMlpBackwardParams& params) {
@@ -43,12 +43,12 @@ inline std::vector<MlpPlan> mlp_plan(const CoordMlpBackwardParams& params) {
     for (size_t i = 0; i + 1 < count; ++i) {
         const CoordMlpLayer &layer = p.layers[i], &next = p.layers[i + 1];
         const bool features = i == 0 && p.encoded;
-        const bool as_it_is =
+        const bool unmodulated =
             !next.skip && !next.input_scale && !params.gradients[i + 1].input_shift;
-        plans[i].follows = plans[i].wanted && as_it_is && !features && !layer.scale &&
-                           layer.number != Number::float16;
+        plans[i].dz_from_next = plans[i].wanted && unmodulated && !features && !layer.scale &&
+                                layer.number != Number::float16;
         plans[i].joined =
-            plans[i].follows && !plans[i + 1].operand && as_terms(layer) && as_terms(next);
+            plans[i].dz_from_next && !plans[i + 1].operand && as_terms(layer) && as_terms(next);
         plans[i].output = !plans[i].joined && (!plans[i + 1].operand ||
                                                params.gradients[i + 1].input_scale || features);
     }

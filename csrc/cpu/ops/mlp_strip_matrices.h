@@ -41,7 +41,6 @@ class MlpStripMatrices {
         kPackedDz,
         kTail,
         kSomeOutput,  // not kept
-        kSomeProduct,
         kBias,
         kShift,
         kOfAll
@@ -58,8 +57,7 @@ class MlpStripMatrices {
     }
     Matrix product(size_t i, const MlpStrip& s) const {
         const int64_t outputs = p_.layers[i].outputs;
-        return p_.layers[i].scale ? of_layer(s, i, kProduct, outputs)
-                                  : matrix(s, kSomeProduct, outputs);
+        return p_.layers[i].scale ? of_layer(s, i, kProduct, outputs) : Matrix{};
     }
     // What layer i reads, before its modulation and without the features.
     Matrix input(size_t i, const MlpStrip& s) const {
@@ -112,9 +110,8 @@ class MlpStripMatrices {
         const int64_t packed = terms ? std::max(most, terms_size(kMlpStripRows, widest)) : most;
         const int64_t packed_dz = terms ? packed : halved ? most : 0;
         const int64_t tail = terms ? terms_size(kMlpStripRows, kTermsSide) : 32 * kMlpStripRows;
-        sizes.insert(sizes.end(),
-                     {most, most, rows(network_inputs(p_)), most, packed, terms ? packed : 0,
-                      packed_dz, tail, most, most, widest, widest});
+        sizes.insert(sizes.end(), {most, most, rows(network_inputs(p_)), most, packed,
+                                   terms ? packed : 0, packed_dz, tail, most, widest, widest});
         return sizes;
     }
 

@@ -20,23 +20,17 @@ inline bool as_terms(int64_t outputs, int64_t inputs) {
 
 // out[r] = bias + x[r] · panels for `rows` rows; as terms it writes whole squares' columns.
 struct RowProduct {
-    bool terms;
+    RowFactors factors;
     float* out;
     int64_t out_stride;
-    const void* x;  // as terms it may be null: `packed` has the rows already
-    Number number;  // of x and of the matrix in the panels
-    int64_t x_stride;
-    int64_t rows;
-    float* packed;  // rows · depth elements, or terms_size(rows, depth)
-    const float* panels;
-    int64_t depth, columns;
     const float* bias;  // [columns], or null
 };
 
-inline void row_product(const RowProduct& p) {
+inline void row_product(const RowProduct& product) {
+    const RowFactors& p = product.factors;
     if (p.terms) {
-        return terms_row_gemm({.out = p.out,
-                               .out_stride = p.out_stride,
+        return terms_row_gemm({.out = product.out,
+                               .out_stride = product.out_stride,
                                .x = static_cast<const float*>(p.x),
                                .x_stride = p.x_stride,
                                .rows = p.rows,
@@ -44,12 +38,13 @@ inline void row_product(const RowProduct& p) {
                                .panels = p.panels,
                                .depth = p.depth,
                                .columns = p.columns,
-                               .bias = p.bias});
+                               .bias = product.bias});
     }
     void* out[kStripRows];
-    for (int64_t first = 0; first < p.rows; first += kStripRows) {
-        const int64_t rows = std::min(kStripRows, p.rows - first);
-        for (int64_t r = 0; r < rows; ++r) out[r] = p.out + (first + r) * p.out_stride;
+    const int64_t parts = (p.rows + kStripRows - 1) / kStripRows;
+    for (int64_t part = 0; part < parts; ++part) {
+        const int64_t first = part * p.rows / parts, rows = (part + 1) * p.rows / parts - first;
+        for (int64_t r = 0; r < rows; ++r) out[r] = product.out + (first + r) * product.out_stride;
         pixel_row_gemm({
             .out = out,
             .out_number = Number::float32,
@@ -61,7 +56,7 @@ inline void row_product(const RowProduct& p) {
             .panels = p.panels,
             .depth = p.depth,
             .columns = p.columns,
-            .start = {.bias = p.bias, .base = nullptr, .scale = 1.0f},
+            .start = {.bias = product.bias, .base = nullptr, .scale = 1.0f},
             .scale = 1.0f,
             .activation = {.activation = Activation::linear, .gain = 1.0f, .clamp = INFINITY},
             .non_temporal = false,

@@ -42,7 +42,7 @@ namespace {
 // What the pool holds at most. With 256 MB a generator's training step in float32 at 128² takes 1.4
 // (a Zen 5 EPYC) to 1.7 times (an Intel Xeon) as long.
 constexpr int64_t kMost = int64_t{2} << 30;
-// After so many bytes taken or given, the resident size is read, which takes 5 µs.
+// Bytes taken or given between two readings of the resident size, each of which takes 5 µs.
 constexpr int64_t kInterval = int64_t{8} << 20;
 
 // Whole 2 MB pages, aligned to their size.
@@ -68,7 +68,8 @@ Pool& pool() {
 }
 
 void release(PageRun run) {
-    if (run.bytes) munmap(run.data, run.bytes);
+    // The kernel may have too many mappings to cut one in two; the addresses stay reserved then.
+    if (run.bytes && munmap(run.data, run.bytes)) madvise(run.data, run.bytes, MADV_DONTNEED);
 }
 
 // The process's resident size, or 0 if it cannot be read. The file is opened every time: in the
@@ -86,8 +87,10 @@ int64_t resident() {
     return std::strtoll(rest, nullptr, 10) * sysconf(_SC_PAGESIZE);
 }
 
-// Releases `bytes` of the free runs, the smallest ones first, or all.
-void shrink(Pool& kept, int64_t bytes) {
+// Takes `bytes` of the free runs, the smallest ones first, or all. The caller releases them,
+// without the lock, since that takes milliseconds.
+std::vector<PageRun> surplus(Pool& kept, int64_t bytes) {
+    std::vector<PageRun> taken;
     const auto smaller = [](const PageRun& a, const PageRun& b) { return a.bytes < b.bytes; };
     while (bytes > 0 && !kept.free.empty()) {
         const auto least = std::min_element(kept.free.begin(), kept.free.end(), smaller);
@@ -95,15 +98,16 @@ void shrink(Pool& kept, int64_t bytes) {
         least->bytes -= part;
         kept.bytes -= part;
         bytes -= part;
-        release({least->data + least->bytes, part});
+        taken.push_back({least->data + least->bytes, part});
         if (!least->bytes) kept.free.erase(least);
     }
+    return taken;
 }
 
-// To be called when `bytes` were taken or are `given`, which joins the free runs. These are held to
-// what does not raise the peak of the resident size: what is in use and they are at most what was
-// once in use.
-void balance(Pool& kept, int64_t bytes, PageRun given = {}) {
+// To be called after `bytes` were taken, or to add `given` to the free runs. Returns what is to be
+// released so that these and what is in use are never more than the most that was in use when the
+// resident size was read.
+std::vector<PageRun> balanced(Pool& kept, int64_t bytes, PageRun given = {}) {
     kept.passed += bytes;
     int64_t size = 0;
     if (kept.passed >= kInterval) {
@@ -113,7 +117,7 @@ void balance(Pool& kept, int64_t bytes, PageRun given = {}) {
     }
     if (given.bytes) kept.free.push_back(given);
     kept.bytes += given.bytes;
-    shrink(kept, std::max(kept.bytes - kMost, size - kept.most));
+    return surplus(kept, std::max(kept.bytes - kMost, size - kept.most));
 }
 
 // Reserves addresses aligned to 2 MB, without memory. Throws std::bad_alloc.
@@ -192,15 +196,18 @@ PageRun reused(Pool& kept, int64_t size) {
 
 void* take_pages(int64_t bytes) {
     const int64_t size = whole_pages(bytes);
+    PageRun found{};
+    std::vector<PageRun> rest;
     {
         Pool& kept = pool();
         const std::unique_lock lock(kept.mutex, std::try_to_lock);
         if (lock) {
-            const PageRun found = reused(kept, size);
-            if (kept.keeps) balance(kept, size);
-            if (found.data) return found.data;
+            found = reused(kept, size);
+            if (kept.keeps) rest = balanced(kept, size);
         }
     }
+    for (const PageRun& run : rest) release(run);
+    if (found.data) return found.data;
     const PageRun fresh = addresses(size);
     map(fresh, 0);
     return fresh.data;
@@ -208,20 +215,26 @@ void* take_pages(int64_t bytes) {
 
 void give_pages(void* data, int64_t bytes) {
     const PageRun run{static_cast<char*>(data), whole_pages(bytes)};
-    Pool& kept = pool();
-    const std::unique_lock lock(kept.mutex, std::try_to_lock);
-    if (!lock || !kept.keeps) return release(run);
+    std::vector<PageRun> rest{run};
+    {
+        Pool& kept = pool();
+        const std::unique_lock lock(kept.mutex, std::try_to_lock);
+        if (lock && kept.keeps) {
 #    if defined(MADV_FREE)
-    madvise(run.data, run.bytes, MADV_FREE);
+            madvise(run.data, run.bytes, MADV_FREE);
 #    endif
-    balance(kept, run.bytes, run);
+            rest = balanced(kept, run.bytes, run);
+        }
+    }
+    for (const PageRun& each : rest) release(each);
 }
 
 void keep_pages(bool keep) {
     Pool& kept = pool();
     const std::lock_guard lock(kept.mutex);
     kept.keeps = keep;
-    if (!keep) shrink(kept, kept.bytes);
+    if (keep) return;
+    for (const PageRun& run : surplus(kept, kept.bytes)) release(run);
 }
 
 #else

@@ -225,8 +225,8 @@ static DIGAN_FAST_INLINE void fence_streaming() {
 #endif
 }
 
-// Prefetches the line at p into L2. GCC takes functions that do nothing else for ones without an
-// effect and drops their calls, unless they are inlined first.
+// Prefetches the line at p into L2. GCC drops calls of functions that only prefetch, as pure; they
+// must be always_inline.
 static DIGAN_FAST_INLINE void prefetch(const void* p) {
 #if defined(__GNUC__)
     __builtin_prefetch(p, 0, 2);
