@@ -103,7 +103,8 @@ static DIGAN_FAST_INLINE void store_some(Stored* p, int64_t count, Vec a) {
     for (int64_t i = 0; i < count; ++i) p[i] = lanes[i];
 }
 
-#if defined(__AVX512F__)
+// Sanitizers do not see masked accesses.
+#if defined(__AVX512F__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 static DIGAN_FAST_INLINE __mmask16 first_lanes(int64_t count) {
     return static_cast<__mmask16>(count > 0 ? (1 << count) - 1 : 0);
 }
