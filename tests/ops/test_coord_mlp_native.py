@@ -74,6 +74,10 @@ def distance(found: Tensor, exact: Tensor, terms: int = 1) -> float:
     return float((found.double() - exact).norm() / exact.norm().clamp(min=terms**0.5 / 10))
 
 
+# What a layer lacks: nothing, its input's shift, or all modulations but its output's shift.
+ABSENT = ((), ("input_shift",), ("scale", "input_scale", "input_shift"))
+
+
 @st.composite
 def networks(draw: st.DrawFn) -> dict[str, Any]:
     count = draw(st.integers(1, 5))
@@ -83,7 +87,7 @@ def networks(draw: st.DrawFn) -> dict[str, Any]:
         "widths": draw(st.lists(st.integers(1, 70), min_size=count, max_size=count)),
         "activations": draw(st.lists(st.sampled_from(EVERY), min_size=count, max_size=count)),
         "skips": tuple(i for i in range(1, count) if draw(st.sampled_from((True, False, False)))),
-        "plain": tuple(i for i in range(count) if draw(st.sampled_from((True, True, False)))),
+        "absent": draw(st.lists(st.sampled_from(ABSENT), min_size=count, max_size=count)),
         "dimensions": draw(st.integers(1, 5)),
         "shared": draw(st.booleans()),
         "own_coordinates": draw(st.booleans()),
@@ -102,7 +106,7 @@ def inputs(described: dict[str, Any]) -> tuple[list[MLPLayer], list[Tensor], int
         described["skips"],
         6 if described["fourier"] else 0,
         described["shared"],
-        plain=described["plain"],
+        absent=described["absent"],
     )
     tensors = [torch.rand(batch if described["own_coordinates"] else 1, described["points"], dimensions) * 2 - 1]
     if described["fourier"]:

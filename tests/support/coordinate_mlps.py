@@ -38,9 +38,12 @@ def modulated(
     features: int = 0,
     shared: bool = False,
     dtype: torch.dtype = torch.float64,
-    plain: Sequence[int] = (),
+    absent: Sequence[Sequence[str]] = (),
 ) -> list[MLPLayer]:
-    """Layers with every modulation in some of them, some for each sample and some for all; plain ones have shifts."""
+    """Layers with every modulation in some of them, some for each sample and some for all.
+
+    ``absent``: by layer, the tensors that it does not have in any case.
+    """
     layers, width, network_input = [], features or inputs, features or inputs
     for i, (outputs, activation) in enumerate(zip(widths, activations, strict=True)):
         depth = width + (network_input if i in skips else 0)
@@ -53,9 +56,9 @@ def modulated(
             "input_scale": 1 + torch.randn(batch, depth) / 4 if i % 3 == 1 else None,
             "input_shift": torch.randn(batch, depth) / 4 if i % 3 != 0 else None,
         }
-        absent = ("scale", "input_scale", "input_shift") if i in plain else ()
+        left_out = absent[i] if i < len(absent) else ()
         tensors = {
-            name: None if tensor is None or name in absent else tensor.to(dtype) for name, tensor in drawn.items()
+            name: None if tensor is None or name in left_out else tensor.to(dtype) for name, tensor in drawn.items()
         }
         omega = 2.0 if activation in ("sine", "gauss") else 0.75
         layers.append(MLPLayer(activation=activation, omega=omega, skip=i in skips, **tensors))  # type: ignore[arg-type]

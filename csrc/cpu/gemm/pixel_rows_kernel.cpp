@@ -249,8 +249,7 @@ void add_narrow_weight_gradient(const WeightGradient& p) {
             Tile<R, V> sums{};
             microkernel(sums, p.rows, x + i, p.x_stride, columns.at, columns.stride);
             float lanes[R][V * Vec::width];
-            for (int r = 0; r < R; ++r)
-                for (int v = 0; v < V; ++v) store(lanes[r] + v * Vec::width, sums.v[r][v]);
+            store_tile(sums, lanes[0], V * Vec::width);
             const int64_t count = p.outputs - n < width ? p.outputs - n : width;
             for (int64_t lane = 0; lane < count; ++lane)
                 for (int r = 0; r < R; ++r) p.into[(n + lane) * p.inputs + i + r] += lanes[r][lane];
@@ -313,16 +312,6 @@ void add_weight_gradient(const WeightGradient& p) {
         };
         microkernel(sums, depth, rows + (kInPanels ? n * depth : n), kInPanels ? R : p.dz_stride,
                     columns.at, columns.stride, ahead);
-        if (count == V * Vec::width) {
-#pragma GCC unroll 12
-            for (int r = 0; r < R; ++r)
-#pragma GCC unroll 2
-                for (int v = 0; v < V; ++v) {
-                    float* const to = into + r * p.inputs + v * Vec::width;
-                    store(to, add(load(to), sums.v[r][v]));
-                }
-            return;
-        }
         for (int r = 0; r < R; ++r)
             for (int v = 0; v < V; ++v) {
                 float* const to = into + r * p.inputs + v * Vec::width;
