@@ -33,10 +33,12 @@ GRADED = {
     "single": (2, 40, 5, (20,), ("sine",), (), 0, False),
 }
 PRECISIONS = ("float32", "bfloat16", "float16")
-# Of the sums, relative to the largest output, where an operand of 8 or 11 bits is rounded the other way at a tie.
-TIES = {"float32": 2.0**-19, "bfloat16": 2.0**-9, "float16": 2.0**-12}
-
-
+# Relative to the largest output: of float32's sums, 2^-19. Two evaluations differ by more only at points where an
+# operand of 8 or 11 bits lies at a tie and is rounded the other way, by up to a step between neighbours in [1, 2); the
+# largest found in 8 draws of each network are 0.6 steps, at 2.9 % of the points.
+SUMS = 2.0**-19
+STEPS = {"float32": SUMS, "bfloat16": 2.0**-7, "float16": 2.0**-10}
+TIES = 1 / 16
 # Of gradients, relative in norm to those of the formula in float64 with the same operands rounded; the largest found
 # is 1.2e-6 in float32.
 GRADIENT_ERRORS = {"float32": 2e-6, "bfloat16": 1e-3, "float16": 2e-4}
@@ -80,12 +82,13 @@ def siren(sets: int, points: int, width: int, hidden: int, precision: str, dimen
 
 
 def check_mlp(run: Callable[..., Tensor], args: Sequence[Any], precision: str) -> None:
-    """Within a few roundings of the formula with the same operands rounded, which differ only at ties."""
+    """Those of the formula with the same operands rounded, but for a few points where one lies at a tie."""
     found, right = run(*args), reference.coord_mlp(*args)
     assert found.shape == right.shape
     assert found.isfinite().all()
-    error, largest = float((found - right).abs().max()), float(right.abs().max())
-    assert error <= TIES[precision] * largest, f"error {error:.3g} of {largest:.3g}"
+    errors = (found - right).abs().amax(-1) / right.abs().max()
+    assert float(errors.max()) <= STEPS[precision]
+    assert float((errors > SUMS).double().mean()) <= TIES
 
 
 def check_compiled_on_a_device(network: CoordMLP, count: int) -> None:
