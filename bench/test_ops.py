@@ -33,8 +33,8 @@ class Call:
     options: tuple[tuple[str, Any], ...]
 
 
-def calls(op: str, quick: bool, monkeypatch: pytest.MonkeyPatch) -> Counter[Call]:
-    """The discriminators' calls of ``op``, counted in a pass on the meta device."""
+def calls(op: str, quick: bool, monkeypatch: pytest.MonkeyPatch, device: str = "cpu") -> Counter[Call]:
+    """The discriminators' calls of ``op``, counted in a pass on the device, on which their layouts depend."""
     found: Counter[Call] = Counter()
     real = getattr(functional, op)
 
@@ -49,7 +49,7 @@ def calls(op: str, quick: bool, monkeypatch: pytest.MonkeyPatch) -> Counter[Call
     monkeypatch.setattr(functional, op, recorded)
     channel_base, channel_max = (128, 16) if quick else (32768, 512)
     side = 16 if quick else 128
-    with torch.no_grad():
+    with torch.device(device), torch.no_grad():
         Discriminator(0, side, channel_base=channel_base, channel_max=channel_max)(torch.empty(PAIRS, 7, side, side))
     monkeypatch.undo()
     assert found

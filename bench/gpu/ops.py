@@ -79,7 +79,7 @@ def factors(videos: int, outputs: int, inputs: int, rank: int) -> Op:
 def of_discriminators(name: str, dry: bool) -> Op:
     """The discriminators' largest call."""
     with pytest.MonkeyPatch.context() as patch:
-        largest = max(calls(name, dry, patch), key=lambda call: math.prod(call.shape))
+        largest = max(calls(name, dry, patch, "cpu" if dry else "cuda"), key=lambda call: math.prod(call.shape))
 
     def tensors() -> Sequence[Tensor]:
         x = torch.randn(largest.shape)

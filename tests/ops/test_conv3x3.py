@@ -148,12 +148,13 @@ def test_native_and_its_gradients(
 @needs_native
 @pytest.mark.usefixtures("poisoned")
 @pytest.mark.parametrize("stride", [1, 2])
-def test_native_in_many_groups_with_any_number_of_threads(stride: int) -> None:
+@pytest.mark.parametrize("more", [70, 0])
+def test_native_in_many_groups_with_any_number_of_threads(stride: int, more: int) -> None:
     """More patches than a group has, and blocks of the weight's gradient in several sizes."""
-    channels, side = reduced(200, 40), reduced(51, 19)
-    x, weight = torch.randn(3, channels, side, side), torch.randn(channels + 70, channels, 3, 3)
+    channels, side = reduced(200, 40) if more else 144, reduced(51, 19)
+    x, weight = torch.randn(3, channels, side, side), torch.randn(channels + more, channels, 3, 3)
     out = (side - 1) // stride + 1
-    grad = torch.randn(3, channels + 70, out, out)
+    grad = torch.randn(3, channels + more, out, out)
     found = []
     for _ in thread_counts(1, 2, 5):
         with use_backend("native"):
@@ -239,6 +240,14 @@ def test_minimal_filtering_computes_what_it_computes_faster(monkeypatch: pytest.
         assert ops(64, 16) == []
     with use_backend("native"):
         assert len(ops(8, 16)) == 3
+
+
+@pytest.mark.parametrize(
+    ("channels", "side", "pays"), [(128, 32, True), (128, 16, False), (256, 16, True), (255, 16, False)]
+)
+def test_minimal_filtering_of_stride_2_needs_pixels_or_channels(channels: int, side: int, pays: bool) -> None:
+    x, weight = torch.empty(4, channels, 2 * side, 2 * side), torch.empty(channels, channels, 3, 3)
+    assert conv3x3._output_pays(x, weight, 2, 1, 1.0) is pays
 
 
 @needs_native

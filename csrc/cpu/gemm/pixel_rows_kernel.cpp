@@ -173,10 +173,10 @@ void gemm(const PixelRowGemm& p) {
                 }
             }
     };
-    // Float32: a part of the next panel for each row. A convolution of 512 channels, whose panels
-    // come from memory, takes 0.88 of the time on a Zen 5 EPYC, where panels are in L2 the same.
-    const bool in_parts = sizeof(Stored) == sizeof(float) && p.rows;
-    const int64_t part = in_parts ? kNR * p.depth / p.rows : 0;
+    // Float32: a part of the next panel for each row; what follows the last is a convolution's next
+    // factor. A convolution of 512 channels, whose panels come from memory, takes 0.89 of the time
+    // on a Zen 5 EPYC; where panels are in L2, a product takes as long as before.
+    const int64_t part = sizeof(Stored) == sizeof(float) ? kNR * p.depth / p.rows : 0;
     const auto ahead = [&](int64_t r, int64_t row, int64_t n) DIGAN_FAST_INLINE_LAMBDA {
         if (r == 0) next.part();
         const float* const panel = p.panels + (n + kNR) * p.depth + (row + r) * part;
