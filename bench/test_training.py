@@ -15,6 +15,8 @@ from digan_fast.precision import PRECISIONS
 
 # Of all gradients together, relative in norm, against plain PyTorch; docs/results/golden.md has the bound of 2e-3.
 BOUND = 2e-3
+# Of the discriminators' phases, which the check computes without kinks: 1.5e-6 at 128², 2.1e-5 of --quick's networks.
+SMOOTH_BOUND = 5e-5
 # The same in bfloat16: 0.086 for DIGAN at 128² with random weights, and for plain PyTorch in bfloat16 as well.
 LOW_BOUND = 0.15
 PAIRS = 2
@@ -62,7 +64,8 @@ def test_whole_step(benchmark: Any, quick: bool, effort: Effort) -> None:
             def check(_: object, step: WholeStep = step, phase: str = phase, expected: Tensor = expected) -> float:
                 return error_against(expected)(step.gradients(phase))
 
-            forms.append(Form(f"{name}: {phase}", partial(step.phase, phase), check, BOUND))
+            bound = SMOOTH_BOUND if phase.startswith("D") else BOUND
+            forms.append(Form(f"{name}: {phase}", partial(step.phase, phase), check, bound))
         forms.append(Form(f"bfloat16: {phase}", partial(ours.lower, phase)))
     times = race(benchmark, forms, effort)
 

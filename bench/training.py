@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,22 @@ class Together(nn.Module):
         return found
 
 
+@contextlib.contextmanager
+def smooth(network: nn.Module) -> Iterator[None]:
+    """With swish in place of lrelu.
+
+    Where a rounding moves a unit across lrelu's kink, derivatives change: those of R1 by 0.003 for DIGAN at 128².
+    """
+    kinked: list[Any] = [module for module in network.modules() if getattr(module, "activation", None) == "lrelu"]
+    for module in kinked:
+        module.activation = "swish"
+    try:
+        yield
+    finally:
+        for module in kinked:
+            module.activation = "lrelu"
+
+
 class WholeStep:
     """The phases of a step, computed by one form.
 
@@ -140,9 +156,10 @@ class WholeStep:
             self.loss.accumulate_gradients(name, self.real, c, z, c)
 
     def gradients(self, name: str) -> Tensor:
-        """The gradients of all parameters of the phase's network, with the same random draws for every form."""
+        """Those of the phase's network by all its parameters, with the same random draws and a smooth discriminator."""
         torch.manual_seed(5)
-        self.phase(name)
+        with smooth(self.D):
+            self.phase(name)
         network = self.G if name.startswith("G") else self.D
         return torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
 
