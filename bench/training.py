@@ -156,7 +156,7 @@ class WholeStep:
             self.loss.accumulate_gradients(name, self.real, c, z, c)
 
     def gradients(self, name: str) -> Tensor:
-        """Those of the phase's network by all its parameters, with the same random draws and a smooth discriminator."""
+        """The gradients of all parameters of the phase's network: the same random draws for every form, a smooth D."""
         torch.manual_seed(5)
         with smooth(self.D):
             self.phase(name)

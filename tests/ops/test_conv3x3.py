@@ -150,7 +150,10 @@ def test_native_and_its_gradients(
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("more", [70, 0])
 def test_native_in_many_groups_with_any_number_of_threads(stride: int, more: int) -> None:
-    """More patches than a group has, and blocks of the weight's gradient in several sizes."""
+    """More patches than a group has, and blocks of the weight's gradient in several sizes.
+
+    As terms, blocks lie in whole squares, and 144 channels divided among five threads do not.
+    """
     channels, side = reduced(200, 40) if more else 144, reduced(51, 19)
     x, weight = torch.randn(3, channels, side, side), torch.randn(channels + more, channels, 3, 3)
     out = (side - 1) // stride + 1

@@ -10,13 +10,12 @@
 namespace digan_fast {
 namespace {
 
-// The most patches whose factors are computed together, as floats and as terms, and what their
-// number is a multiple of: so few that it divides most grids evenly. At 512 channels and stride 1,
-// a group's factors and products for one product along y are 1.6 MB, or 6.3 MB as terms; besides,
-// each group reads all factors of the taps, 38 MB. On a Zen 5 EPYC a layer of 512 channels takes
-// 1.5 times as long with groups of 12 patches and 1.02 with 96, one of 256 channels 0.98 and 1.03.
+// The most patches whose factors are computed together, as floats and as terms. At 512 channels and
+// stride 1, a group's factors and products for one product along y are 1.6 MB, or 6.3 MB as terms;
+// besides, each group reads all factors of the taps, 38 MB. On a Zen 5 EPYC a layer of 512 channels
+// takes 1.5 times as long with groups of 12 patches and 1.04 with 96, one of 256 channels 0.98 and
+// 1.03.
 constexpr int64_t kGroupPatches = 64, kTermsGroupPatches = 256;
-constexpr int64_t kGroupUnit = 4, kTermsGroupUnit = kTermsSide;
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -107,10 +106,11 @@ class Taps {
     float* panels_;
 };
 
-// Patches whose factors are computed together: an even share for each thread, in the fewest rounds.
+// Patches whose factors are computed together: an even share for each thread, in the fewest rounds,
+// in fours, or in whole squares' rows as terms.
 int64_t group_size(int64_t patches, int threads, bool terms) {
     const int64_t most = terms ? kTermsGroupPatches : kGroupPatches;
-    const int64_t unit = terms ? kTermsGroupUnit : kGroupUnit;
+    const int64_t unit = terms ? kTermsSide : 4;
     const int64_t rounds = ceil_div(patches, threads * most);
     return ceil_div(ceil_div(patches, threads * rounds), unit) * unit;
 }
