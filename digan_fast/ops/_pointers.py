@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import overload
 
 import torch
@@ -45,15 +47,17 @@ def ptr(
     return address
 
 
-def fresh(tensor: Tensor) -> Tensor:
+def fresh(
+    shape: Sequence[int], dtype: torch.dtype = torch.float32, layout: torch.memory_format = torch.contiguous_format
+) -> Tensor:
     """An uninitialised CPU tensor, to be fully written; a large one reuses freed memory, in pages of 2 MiB.
 
     The operating system would clear memory for such a tensor from the C library page by page.
     """
-    if tensor.nbytes < _LARGE:
-        return tensor
-    native = dispatch.native_module()
-    return torch.utils.dlpack.from_dlpack(native.result(tensor.shape, tensor.stride(), tensor.dtype == torch.bfloat16))
+    if math.prod(shape) * dtype.itemsize < _LARGE:
+        return torch.empty(shape, dtype=dtype, memory_format=layout)
+    strides = torch.empty(shape, memory_format=layout, device="meta").stride()
+    return torch.utils.dlpack.from_dlpack(dispatch.native_module().result(shape, strides, dtype == torch.bfloat16))
 
 
 @overload

@@ -64,7 +64,7 @@ def _native(x: Tensor, bias: Tensor | None, dim: int, activation: str, gain: flo
     if dim == 1 and layout(x) == torch.channels_last:
         return _native(x.movedim(1, 3), bias, 3, activation, gain, clamp).movedim(3, 1)
     x = x.contiguous()
-    out = fresh(torch.empty_like(x))
+    out = fresh(x.shape, x.dtype)
     bias = wide(bias)
     dispatch.native_module().bias_act_cpu(
         out=ptr_wide_or_narrow(out, "out"),
@@ -96,7 +96,7 @@ def _native_backward(
     x = None if x is None or ACTIVATIONS[activation].homogeneous else x.contiguous()
     number = one_number(grad)
     grad = grad.contiguous() if number is None else number
-    dx = fresh(torch.empty_like(out))
+    dx = fresh(out.shape, out.dtype)
     dbias = torch.empty(out.shape[dim], dtype=torch.float32)
     bias = wide(bias)
     dispatch.native_module().bias_act_backward_cpu(

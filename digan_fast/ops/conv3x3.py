@@ -63,7 +63,7 @@ def _shape(x_shape: Sequence[int], outputs: int, stride: int, padding: int, gain
 
 
 def _empty_last(shape: Sequence[int]) -> Tensor:
-    return fresh(torch.empty(*shape, memory_format=torch.channels_last))
+    return fresh(shape, layout=torch.channels_last)
 
 
 def _native(x: Tensor, weight: Tensor, stride: int, padding: int, gain: float) -> Tensor:
@@ -97,7 +97,7 @@ def _native_input_gradient(
 
 
 def _native_weight_gradient(grad: Tensor, x: Tensor, stride: int, padding: int, gain: float) -> Tensor:
-    dweight = fresh(_fake_weight_gradient(grad, x, stride, padding, gain))
+    dweight = fresh((grad.shape[1], x.shape[1], 3, 3))
     if 0 in (*grad.shape, *x.shape):
         return dweight.zero_()
     grad, x = _last(grad), _last(x)

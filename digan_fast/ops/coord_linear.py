@@ -21,6 +21,10 @@ _TENSORS = "Tensor? base, Tensor frequency, Tensor phase, Tensor weight, Tensor?
 _OPTIONS = "int[] grid, str activation, float gain, float? clamp"
 
 
+def _shape(phase: Tensor, weight: Tensor, grid: Sequence[int]) -> tuple[int, ...]:
+    return (*phase.shape[:2], grid[3], grid[4], weight.shape[1])
+
+
 def _fake(
     base: Tensor | None,
     frequency: Tensor,
@@ -30,7 +34,7 @@ def _fake(
     grid: Sequence[int],
     *_: Any,
 ) -> Tensor:
-    return weight.new_empty((*phase.shape[:2], grid[3], grid[4], weight.shape[1]))
+    return weight.new_empty(_shape(phase, weight, grid))
 
 
 def _fake_backward(
@@ -103,7 +107,7 @@ def _native_tensors(base: Tensor | None, *tensors: Tensor | None) -> list[Any]:
 
 def _native(*args: Any) -> Tensor:
     tensors, options = _native_tensors(*args[:5]), args[5:]
-    out = fresh(_fake(*tensors, *options))
+    out = fresh(_shape(tensors[2], tensors[3], options[0]), tensors[3].dtype)
     if out.numel() == 0 or tensors[1].numel() == 0:
         return reference.coord_linear(*args)
     dispatch.native_module().coord_linear_cpu(**_arguments([*tensors, out], *options))
@@ -115,12 +119,14 @@ def _native_backward(grad: Tensor, *args: Any) -> tuple[Tensor, ...]:
     out, contiguous_grad = _contiguous((args[5], grad))
     if out.numel() == 0 or tensors[1].numel() == 0:
         return reference.coord_linear_backward(grad, *args)
-    dbase, dfrequency, dphase, dweight, dbias = _fake_backward(grad, *tensors)
-    dbase, dweight, dbias = fresh(dbase), fresh(dweight.to(torch.float32)), dbias.to(torch.float32)
+    base, frequency, phase, weight, _ = tensors
+    dbase = torch.empty(0, dtype=grad.dtype) if base is None else fresh(base.shape, grad.dtype)
+    dfrequency, dphase = torch.empty_like(frequency), torch.empty_like(phase)
+    dweight, dbias = fresh(weight.shape), torch.empty(weight.shape[1])
     dispatch.native_module().coord_linear_backward_cpu(
         **_arguments([*tensors, out], *options),
         grad=ptr_wide_or_narrow(contiguous_grad, "grad"),
-        dbase=0 if tensors[0] is None else ptr_wide_or_narrow(dbase, "dbase"),
+        dbase=0 if base is None else ptr_wide_or_narrow(dbase, "dbase"),
         dfrequency=ptr(dfrequency, "dfrequency"),
         dphase=ptr(dphase, "dphase"),
         dweight=ptr(dweight, "dweight"),

@@ -45,9 +45,13 @@ def _flat(coordinates: Any, lists: Sequence[Sequence[Any]]) -> list[Any]:
     return [coordinates, *(each for group in lists for each in group)]
 
 
-def _fake(coordinates: Tensor, weights: Sequence[Tensor], *rest: Any) -> Tensor:
+def _shape(coordinates: Tensor, weights: Sequence[Tensor], *rest: Any) -> tuple[int, int, int]:
     batch = reference.batch_of(_flat(coordinates, [weights, *rest[: reference.LISTS - 1]]))
-    return coordinates.new_empty((batch, coordinates.shape[1], weights[-1].shape[1]))
+    return batch, coordinates.shape[1], weights[-1].shape[1]
+
+
+def _fake(coordinates: Tensor, *rest: Any) -> Tensor:
+    return coordinates.new_empty(_shape(coordinates, *rest))
 
 
 def _fake_backward(grad: Tensor, coordinates: Tensor, *rest: Any) -> list[Tensor]:
@@ -113,7 +117,7 @@ def _native_call(sets: int, *args: Any) -> tuple[dict[str, Any], list[Any]]:
 
 
 def _native(coordinates: Tensor, weights: Sequence[Tensor], *rest: Any) -> Tensor:
-    out = fresh(_fake(coordinates, weights, *rest))
+    out = fresh(_shape(coordinates, weights, *rest))
     if out.numel() == 0 or any(weight.numel() == 0 for weight in weights):
         return reference.coord_mlp(coordinates, weights, *rest)
     arguments, _alive = _native_call(len(out), coordinates, weights, *rest)
@@ -121,8 +125,18 @@ def _native(coordinates: Tensor, weights: Sequence[Tensor], *rest: Any) -> Tenso
     return out
 
 
-def _by_kernels(run: Callable[..., None], address: Address, grad: Tensor, coordinates: Tensor, *rest: Any) -> Any:
-    """The backward by ``run``, which takes the addresses of ``grad`` and of all gradients and fills them."""
+def _by_kernels(
+    run: Callable[..., None],
+    address: Address,
+    empty: Callable[..., Tensor],
+    grad: Tensor,
+    coordinates: Tensor,
+    *rest: Any,
+) -> Any:
+    """The backward by ``run``, which takes the addresses of ``grad`` and of all gradients and fills them.
+
+    ``empty`` creates a gradient of a shape, where ``grad`` is.
+    """
     *arguments_of_forward, needed = rest
     given = _flat(coordinates, arguments_of_forward[: reference.LISTS])
     sets, layers = len(grad), len(rest[0])
@@ -132,9 +146,7 @@ def _by_kernels(run: Callable[..., None], address: Address, grad: Tensor, coordi
     arguments, _alive = _call(sets, address, coordinates, *arguments_of_forward)
     # Gradients by shared coordinates and vectors are computed for each sample.
     found: list[Tensor | None] = [
-        fresh(grad.new_empty(tensor.shape if 0 < i <= layers else (sets, *tensor.shape[1:])))
-        if need and tensor is not None
-        else None
+        empty(tensor.shape if 0 < i <= layers else (sets, *tensor.shape[1:])) if need and tensor is not None else None
         for i, (tensor, need) in enumerate(zip(given, needed, strict=True))
     ]
     dcoordinates, *groups = _grouped(found)
@@ -157,7 +169,7 @@ def _native_backward(grad: Tensor, *rest: Any) -> list[Tensor]:
     def run(**arguments: Any) -> None:
         dispatch.native_module().coord_mlp_backward_cpu(threads=torch.get_num_threads(), **arguments)
 
-    found: list[Tensor] = _by_kernels(run, ptr, grad, *rest)
+    found: list[Tensor] = _by_kernels(run, ptr, fresh, grad, *rest)
     return found
 
 
@@ -201,7 +213,7 @@ def _cuda_backward(grad: Tensor, *rest: Any) -> list[Tensor]:
                 stream=border.stream(grad),
             )
 
-    found: list[Tensor] = _by_kernels(run, border.address, grad, *rest)
+    found: list[Tensor] = _by_kernels(run, border.address, grad.new_empty, grad, *rest)
     return found
 
 

@@ -52,7 +52,7 @@ def _options(weight: Tensor, left: Tensor, activation: str) -> dict[str, Any]:
 def _native(weight: Tensor, left: Tensor, right: Tensor, activation: str) -> Tensor:
     dtype = weight.dtype
     weight, left, right = (wide(tensor) for tensor in (weight, left, right))
-    out = fresh(_fake(weight, left, right, activation))
+    out = fresh((len(left), *weight.shape))
     dispatch.native_module().fmm_weights_cpu(
         out=ptr(out, "out"),
         weight=ptr(weight, "weight"),
@@ -73,7 +73,7 @@ def _native_backward(
     weight, left, right = (wide(tensor) for tensor in (weight, left, right))
     number = one_number(grad)
     grad = wide(grad if number is None else number)
-    gradients = fresh(torch.empty_like(weight)), torch.empty_like(left), torch.empty_like(right)
+    gradients = fresh(weight.shape), torch.empty_like(left), torch.empty_like(right)
     dispatch.native_module().fmm_weights_backward_cpu(
         dweight=ptr(gradients[0], "dweight"),
         dleft=ptr(gradients[1], "dleft"),

@@ -26,8 +26,12 @@ _TENSORS = "Tensor x, Tensor weight, Tensor? bias"
 _OPTIONS = "str activation, float gain, float? clamp"
 
 
+def _shape(x: Tensor, weight: Tensor) -> tuple[int, ...]:
+    return (*x.shape[:-1], weight.shape[1])
+
+
 def _fake(x: Tensor, weight: Tensor, *_: Any) -> Tensor:
-    return weight.new_empty((*x.shape[:-1], weight.shape[1]))
+    return weight.new_empty(_shape(x, weight))
 
 
 def _fake_backward(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, *_: Any) -> tuple[Tensor, ...]:
@@ -86,7 +90,7 @@ def _native_operand(x: Tensor, weight: Tensor, activation: str) -> Tensor:
 
 
 def _native(x: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
-    out = fresh(_fake(x, weight))
+    out = fresh(_shape(x, weight), weight.dtype)
     if out.numel() == 0 or x.shape[-1] == 0:
         return reference.linear_act(x, weight, bias, *options)
     x, weight, bias = _native_operand(x, weight, options[0]), weight.contiguous(), wide(bias)
@@ -101,8 +105,8 @@ def _native_backward(
         return reference.linear_act_backward(grad, x, weight, bias, out, *options)
     grad, weight, out = grad.contiguous(), weight.contiguous(), out.contiguous()
     operand, bias = _native_operand(x, weight, options[0]), wide(bias)
-    dx, dweight, dbias = _fake_backward(grad, operand, weight, bias)
-    dx, dweight, dbias = fresh(dx), fresh(dweight.to(torch.float32)), dbias.to(torch.float32)
+    dx, dweight = fresh(operand.shape, operand.dtype), fresh(weight.shape)
+    dbias = torch.empty(weight.shape[1] if bias is None else bias.shape)
     dispatch.native_module().linear_act_backward_cpu(
         **_arguments(operand, weight, bias, out, *options),
         grad=ptr_wide_or_narrow(grad, "grad"),

@@ -42,12 +42,12 @@ _op = define(
     "(Tensor[] frequencies, Tensor[] phases, Tensor[] weights, Tensor[] biases, int[] sides, int[] layers, "
     "str[] activations, float[] gains, float[] clamps, int size, int[] window, str precision) -> Tensor",
     tiling.render,
-    lambda *args: _empty(args[1], args[2], args[-2]),
+    lambda *args: args[2][-1].new_empty(_shape(args[1], args[2], args[-2])),
 )
 
 
-def _empty(phases: Sequence[Tensor], weights: Sequence[Tensor], window: Sequence[int]) -> Tensor:
-    return weights[-1].new_empty((*phases[0].shape[:2], weights[-1].shape[1], *window[2:]))
+def _shape(phases: Sequence[Tensor], weights: Sequence[Tensor], window: Sequence[int]) -> tuple[int, ...]:
+    return (*phases[0].shape[:2], weights[-1].shape[1], *window[2:])
 
 
 def _level_tuples(levels: Sequence[Level], address: Callable[[Tensor, str], int]) -> list[tuple[object, ...]]:
@@ -81,7 +81,7 @@ def _place(size: int, window: Sequence[int]) -> dict[str, int]:
 
 def _native(*args: Any) -> Tensor:
     *lists, size, window, precision = args
-    out = fresh(_empty(lists[1], lists[2], window))
+    out = fresh(_shape(lists[1], lists[2], window))
     if out.numel() == 0:
         return out
     alive: list[Tensor] = []
@@ -104,7 +104,7 @@ def _native(*args: Any) -> Tensor:
 
 def _cuda(*args: Any) -> Tensor:
     *lists, size, window, precision = args
-    out = _empty(lists[1], lists[2], window)
+    out = lists[2][-1].new_empty(_shape(lists[1], lists[2], window))
     if out.numel() == 0:
         return out
     how = _cuda_precision(lists, precision)

@@ -17,9 +17,13 @@ from digan_fast.ops._triton import lazily
 from digan_fast.reference import upfirdn2d as reference
 
 
+def _shape(x: Tensor, filter: Tensor, up: int, down: int, padding: Sequence[int]) -> tuple[int, ...]:
+    return (*x.shape[:2], *reference.output_size(x.shape[2:], filter.shape, up, down, padding))
+
+
 def _fake(x: Tensor, filter: Tensor, up: int, down: int, padding: Sequence[int], flip: bool, gain: float) -> Tensor:
-    size = reference.output_size(x.shape[2:], filter.shape, up, down, padding)
-    return torch.empty((*x.shape[:2], *size), dtype=x.dtype, device=x.device, memory_format=layout(x))
+    shape = _shape(x, filter, up, down, padding)
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout(x))
 
 
 def _taps(filter: Tensor, flip: bool, gain: float) -> Tensor:
@@ -64,7 +68,7 @@ def _filtered(
 
 def _native(x: Tensor, filter: Tensor, up: int, down: int, padding: Sequence[int], flip: bool, gain: float) -> Tensor:
     taps = _taps(filter, flip, gain)
-    out = fresh(_fake(x, taps, up, down, padding, flip, gain))
+    out = fresh(_shape(x, taps, up, down, padding), x.dtype, layout(x))
     if 0 in (*x.shape, *out.shape):
         return out.zero_()
     axes = _axes(x, taps, out.shape[2:], padding)

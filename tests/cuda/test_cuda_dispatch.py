@@ -68,6 +68,14 @@ def test_cuda_comes_first(on_cuda: Any) -> None:
     assert chosen("coord_linear_backward", out, *features, out, *options) == "cuda"
 
 
+def test_large_gradients_lie_where_their_network_does(on_cuda: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in the pages of the CPU's results."""
+    network = siren(10, 3, 256, 1, "bfloat16")
+    assert network[1][1].nbytes > 2**21
+    monkeypatch.delattr(dispatch.native_module(), "result")
+    dispatch.call("coord_mlp_backward", *gradient_arguments(network))
+
+
 @pytest.mark.parametrize("precision", OF_MLPS)
 def test_tracing_decides_as_a_call_does(on_cuda: Any, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the numbers of points and samples."""
