@@ -10,7 +10,7 @@ import torch
 from cases import CASES, DTYPES, Case
 from conftest import moved
 from harness import Launch, executed, simulated
-from mlps import check_mlp, check_mlp_gradients, gradient_arguments, mlp, siren
+from mlps import OF_SIRENS, check_mlp, check_mlp_gradients, gradient_arguments, mlp, siren
 from ops import GEMM_CASES, OPS, check_case, kernel
 from random_inrs import random_inr
 from renderings import RENDERINGS, arguments, check, op
@@ -89,7 +89,7 @@ def test_activations_of_coordinate_mlps_stay_on_the_chip(precision: str, nvcc: P
     sets, points, width = 2, 128, 128
     size = 4 if precision == "float32" else 2
     with executed(nvcc) as launches:
-        check_mlp(kernel("coord_mlp"), siren(sets, points, width, 2, precision), precision)
+        check_mlp(kernel("coord_mlp"), siren(sets, points, width, 2, precision), precision, OF_SIRENS)
     counters = launches[-1].counters
     colours = sets * points * 3 * 4
     assert counters.unique_bytes_written == counters.total("global_bytes_written") == colours

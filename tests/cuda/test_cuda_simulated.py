@@ -9,7 +9,7 @@ import torch
 from cases import DTYPES, Case, calls, reference
 from coordinate_mlps import modulated
 from harness import LARGE_SHARED, simulated, symbol_name
-from mlps import MLPS, check_mlp, check_mlp_gradients, gradient_arguments, mlp, siren
+from mlps import MLPS, OF_SIRENS, check_mlp, check_mlp_gradients, gradient_arguments, mlp, siren
 from mlps import PRECISIONS as OF_MLPS
 from mlps import arguments as arguments_of
 from ops import GEMM_CASES, OP_CASES, check_case, kernel, misaligned, supports
@@ -221,7 +221,7 @@ def test_coordinate_mlps(name: str, precision: str, poisoned: None) -> None:
 @pytest.mark.parametrize("width", [90, 256, 300, 512])
 def test_wide_coordinate_mlps(width: int, precision: str, poisoned: None) -> None:
     with simulated(shared_memory_limit=LARGE_SHARED if width == 512 else 99 * 1024):
-        check_mlp(kernel("coord_mlp"), siren(2, 70, width, 1, precision), precision)
+        check_mlp(kernel("coord_mlp"), siren(2, 70, width, 1, precision), precision, OF_SIRENS)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

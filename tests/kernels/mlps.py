@@ -35,10 +35,11 @@ GRADED = {
 PRECISIONS = ("float32", "bfloat16", "float16")
 # The error of sums in float32, relative to the largest output. Where an operand of 8 or 11 bits lies at a tie and
 # another order of the sum rounds it the other way, a point's error is larger: by up to 0.6 steps between neighbours in
-# [1, 2) in 8 draws of each network. This may be a quarter of a SIREN's points, of 512 channels in float16, and was 3 %
-# of the others'.
+# [1, 2) in 8 draws of each network. This was 3 % of the points, and may be a quarter of a SIREN's, of 512 channels in
+# float16.
 SUMS = 2.0**-19
 STEPS = {"float32": SUMS, "bfloat16": 2.0**-7, "float16": 2.0**-10}
+AT_TIES, OF_SIRENS = 1 / 16, 1 / 2
 # Of gradients, relative in norm to those of the formula in float64 with the same operands rounded; the largest found
 # is 1.2e-6 in float32.
 GRADIENT_ERRORS = {"float32": 2e-6, "bfloat16": 1e-3, "float16": 2e-4}
@@ -81,15 +82,15 @@ def siren(sets: int, points: int, width: int, hidden: int, precision: str, dimen
     return arguments(torch.rand(1, points, dimensions) * 2 - 1, layers, precision=precision)
 
 
-def check_mlp(run: Callable[..., Tensor], args: Sequence[Any], precision: str) -> None:
+def check_mlp(run: Callable[..., Tensor], args: Sequence[Any], precision: str, at_ties: float = AT_TIES) -> None:
     """The formula's outputs with the same operands rounded, but for points where an operand lies at a tie."""
     found, right = run(*args), reference.coord_mlp(*args)
     assert found.shape == right.shape
     assert found.isfinite().all()
     errors = (found - right).abs().amax(-1) / right.abs().max()
-    worst, usual = float(errors.max()), float(errors.median())
+    worst, usual = float(errors.max()), float(errors.flatten().quantile(1 - at_ties, interpolation="lower"))
     assert worst <= STEPS[precision], f"error {worst:.3g}"
-    assert usual <= SUMS, f"error {usual:.3g} at half of the points"
+    assert usual <= SUMS, f"error {usual:.3g} where no operand lies at a tie"
 
 
 def check_compiled_on_a_device(network: CoordMLP, count: int) -> None:

@@ -9,7 +9,7 @@ import torch
 from cases import CASES, DTYPES, REAL, Case, calls, check, check_sines, kernel
 from conftest import moved
 from emulator.triton_offline import offline
-from mlps import check_mlp, check_mlp_gradients, gradient_arguments, mlp, siren
+from mlps import OF_SIRENS, check_mlp, check_mlp_gradients, gradient_arguments, mlp, siren
 from renders import check_render
 from traffic import programs_of_a_row
 
@@ -71,7 +71,7 @@ def test_coordinate_mlps(arch: int, name: str, precision: str) -> None:
 def test_activations_of_coordinate_mlps_stay_on_the_chip(arch: int, width: int, precision: str) -> None:
     """Coordinates and parameters are read, colours written: no activation goes through global memory."""
     with offline(arch, execute=True) as launches:
-        check_mlp(kernel("coord_mlp"), siren(2, 100, width, 3, precision), precision)
+        check_mlp(kernel("coord_mlp"), siren(2, 100, width, 3, precision), precision, OF_SIRENS)
     (launch,) = launches
     counters = launch.counters
     assert counters is not None

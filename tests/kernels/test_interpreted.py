@@ -9,7 +9,18 @@ from typing import Any
 import pytest
 import torch
 from cases import CASES, DTYPES, Case, calls, check, check_sines, kernel
-from mlps import GRADED, MLPS, PRECISIONS, arguments, check_mlp, check_mlp_gradients, gradient_arguments, mlp, siren
+from mlps import (
+    GRADED,
+    MLPS,
+    OF_SIRENS,
+    PRECISIONS,
+    arguments,
+    check_mlp,
+    check_mlp_gradients,
+    gradient_arguments,
+    mlp,
+    siren,
+)
 from renders import RENDERS, check_render
 
 from digan_fast import dispatch, functional, ops
@@ -61,14 +72,14 @@ def test_coordinate_mlps(name: str, precision: str) -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_like_layers_of_a_coordinate_mlp_are_a_loop(precision: str) -> None:
-    check_mlp(kernel("coord_mlp"), siren(2, 20, 24, 3, precision), precision)
+    check_mlp(kernel("coord_mlp"), siren(2, 20, 24, 3, precision), precision, OF_SIRENS)
 
 
 @pytest.mark.parametrize(("width", "precision"), [(128, "float32"), (256, "bfloat16")])
 @pytest.mark.skipif(VERSION < (3, 9), reason="coord_mlp needs Triton 3.9")
 def test_the_widest_coordinate_mlps(width: int, precision: str) -> None:
     """A tile of more channels does not fit, and the op says why."""
-    check_mlp(kernel("coord_mlp"), siren(2, 20, width, 1, precision), precision)
+    check_mlp(kernel("coord_mlp"), siren(2, 20, width, 1, precision), precision, OF_SIRENS)
     fits = importlib.import_module("digan_fast.kernels.coord_mlp").why_not
     assert fits(*siren(2, 20, width, 1, precision)[1:]) is None
     assert fits(*siren(2, 20, width + 1, 1, precision)[1:]) == (

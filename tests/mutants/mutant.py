@@ -37,6 +37,7 @@ RIGS = {
         Rig("cuda_executed", ("tests/cuda/test_cuda_executed.py",), _SOON),
         Rig("cpu", ("tests/ops/test_coord_mlp_native.py",), builds=True),
         Rig("rendered", ("tests/ops/test_render.py",), builds=True),
+        Rig("convolved", ("tests/ops/test_conv3x3.py",), builds=True),
     )
 }
 
