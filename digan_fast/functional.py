@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +20,8 @@ from digan_fast.reference.activations import ACTIVATIONS
 from digan_fast.reference.coord_mlp import MLP_ACTIVATIONS
 
 _COORD_ACTIVATIONS = tuple(name for name, kind in ACTIVATIONS.items() if kind.homogeneous)
+# Of omega.
+_LARGEST = torch.finfo(torch.float32).max
 _MODULATIONS = ("demod", "tanh", "sigmoid", "linear")
 
 
@@ -32,17 +35,23 @@ def _shape(name: str, tensor: Tensor, expected: Sequence[int | str | None]) -> N
         raise ValueError(f"{name}: shape {tuple(tensor.shape)}, expected [{wanted}]")
 
 
-def _dtype(name: str, tensor: Tensor, expected: torch.dtype) -> None:
-    if tensor.dtype != expected:
-        raise ValueError(f"{name}: {tensor.dtype}, expected {expected}")
+def _device(name: str, tensor: Tensor | None, like: Tensor) -> None:
+    if tensor is not None and tensor.device != like.device:
+        raise ValueError(f"{name}: on {tensor.device}, expected on {like.device}")
 
 
-def _bias(bias: Tensor | None, extent: int, dtype: torch.dtype, batch: int | None = None, name: str = "bias") -> None:
+def _type(name: str, tensor: Tensor, like: Tensor) -> None:
+    _device(name, tensor, like)
+    if tensor.dtype != like.dtype:
+        raise ValueError(f"{name}: {tensor.dtype}, expected {like.dtype}")
+
+
+def _bias(bias: Tensor | None, extent: int, like: Tensor, batch: int | None = None) -> None:
     """[extent], or also [batch, extent] if a batch is given."""
     if bias is None:
         return
-    _shape(name, bias, [extent] if batch is None or bias.ndim != 2 else [batch, extent])
-    _dtype(name, bias, dtype)
+    _shape("bias", bias, [extent] if batch is None or bias.ndim != 2 else [batch, extent])
+    _type("bias", bias, like)
 
 
 def _activation(activation: str, gain: float | None, allowed: Sequence[str]) -> float:
@@ -76,7 +85,7 @@ def bias_act(
     if not -x.ndim <= dim < x.ndim:
         raise ValueError(f"dim: {dim}, but x has {x.ndim} dimensions")
     dim %= x.ndim
-    _bias(bias, x.shape[dim], x.dtype)
+    _bias(bias, x.shape[dim], x)
     gain = _activation(activation, gain, tuple(ACTIVATIONS))
     return ops.bias_act.bias_act(x, bias, dim, activation, gain, _clamp(clamp))
 
@@ -91,7 +100,7 @@ def conv3x3(x: Tensor, weight: Tensor, stride: int = 1, padding: int = 0, gain: 
     """
     _shape("x", x, ["N", "I", "H", "W"])
     _shape("weight", weight, ["O", x.shape[1], 3, 3])
-    _dtype("weight", weight, x.dtype)
+    _type("weight", weight, x)
     if stride not in (1, 2):
         raise ValueError(f"stride: {stride}, expected 1 or 2")
     if padding not in (0, 1, 2):
@@ -116,8 +125,8 @@ def linear_act(
     if x.ndim < 3:
         raise ValueError(f"x: shape {tuple(x.shape)}, expected [B, …, I] with three dimensions or more")
     _shape("weight", weight, [x.shape[0], "O", x.shape[-1]])
-    _dtype("weight", weight, x.dtype)
-    _bias(bias, weight.shape[1], x.dtype, x.shape[0])
+    _type("weight", weight, x)
+    _bias(bias, weight.shape[1], x, x.shape[0])
     gain = _activation(activation, gain, tuple(ACTIVATIONS))
     return ops.linear_act.linear_act(x, weight, bias, activation, gain, _clamp(clamp))
 
@@ -148,7 +157,9 @@ def coord_linear(
     _shape("phase", phase, [batch, "T", sinusoids])
     _shape("weight", weight, [batch, "O", 2 * sinusoids])
     outputs = weight.shape[1]
-    _bias(bias, outputs, weight.dtype)
+    _bias(bias, outputs, weight)
+    for name, tensor in (("frequency", frequency), ("phase", phase), ("base", base)):
+        _device(name, tensor, weight)
     if base is not None:
         rows = (top + height + 1) // 2 - top // 2
         columns = (left + width + 1) // 2 - left // 2
@@ -191,8 +202,10 @@ def mlp_layers(
 
     One ``omega`` for all, or one per layer before the last.
     """
+    if not weights:
+        raise ValueError("weights: empty, expected a layer or more")
     hidden = len(weights) - 1
-    omegas = [float(omega)] * hidden if isinstance(omega, int | float) else [float(each) for each in omega]
+    omegas = [mlp_omega(each) for each in (omega if isinstance(omega, Sequence) else [omega] * hidden)]
     if len(omegas) != hidden:
         raise ValueError(f"omega: {len(omegas)} numbers, expected {hidden}, one for each layer before the last")
     biases = [None] * len(weights) if biases is None else list(biases)
@@ -221,8 +234,9 @@ def coord_mlp(
     """
     if not layers:
         raise ValueError("layers: empty, expected a layer or more")
-    if precision not in MLP_PRECISIONS:
-        raise ValueError(f"precision: {precision!r}, expected one of {', '.join(MLP_PRECISIONS)}")
+    mlp_precision(precision)
+    if not coordinates.is_floating_point():
+        raise ValueError(f"coordinates: {coordinates.dtype}, expected a floating-point type")
     given = coordinates
     if coordinates.ndim == 2:
         coordinates = coordinates.unsqueeze(0)
@@ -256,14 +270,36 @@ def _fourier_layer(frequency: Tensor, phase: Tensor | None, dimensions: int) -> 
     return MLPLayer(torch.cat((frequency, frequency), -2), torch.cat((phase, phase + math.pi / 2), -1), "sine")
 
 
+def mlp_activation(activation: str, name: str = "activation") -> str:
+    """The activation; raises ValueError if coordinate MLPs have none of this name."""
+    if not isinstance(activation, str) or activation not in MLP_ACTIVATIONS:
+        raise ValueError(f"{name}: {activation!r}, expected one of {', '.join(MLP_ACTIVATIONS)}")
+    return activation
+
+
+def mlp_omega(omega: float, name: str = "omega") -> float:
+    """The frequency as a float; raises ValueError for what is no number, as a tensor, or none that float32 holds."""
+    number = float(omega) if isinstance(omega, Real) else math.nan
+    if not abs(number) <= _LARGEST:  # not by isfinite, which graphs that take any omega do not have
+        raise ValueError(f"{name}: {omega!r}, expected a finite number")
+    return number
+
+
+def mlp_precision(precision: str) -> str:
+    """The precision; raises ValueError if coordinate MLPs have none of this name."""
+    if precision not in MLP_PRECISIONS:
+        raise ValueError(f"precision: {precision!r}, expected one of {', '.join(MLP_PRECISIONS)}")
+    return precision
+
+
 def _mlp_layer(layer: MLPLayer, name: str) -> MLPLayer:
     """The layer with a first extent, B or 1, for every tensor."""
-    if layer.activation not in MLP_ACTIVATIONS:
-        expected = ", ".join(MLP_ACTIVATIONS)
-        raise ValueError(f"{name}.activation: {layer.activation!r}, expected one of {expected}")
-    omega = float(layer.omega)
-    if not math.isfinite(omega):
-        raise ValueError(f"{name}.omega: {layer.omega}, expected a finite number")
+    if not isinstance(layer, MLPLayer):
+        raise ValueError(f"{name}: {type(layer).__name__}, expected an MLPLayer")
+    mlp_activation(layer.activation, f"{name}.activation")
+    omega = mlp_omega(layer.omega, f"{name}.omega")
+    if not isinstance(layer.skip, bool):
+        raise ValueError(f"{name}.skip: {layer.skip!r}, expected True or False")
     weight = layer.weight.unsqueeze(0) if layer.weight.ndim == 2 else layer.weight
     if weight.ndim != 3:
         raise ValueError(f"{name}.weight: shape {tuple(layer.weight.shape)}, expected [O, I] or [B, O, I]")
@@ -279,7 +315,7 @@ def _mlp_layer(layer: MLPLayer, name: str) -> MLPLayer:
 
 def _check_mlp(coordinates: Tensor, layers: Sequence[MLPLayer], encoded: bool) -> None:
     """Layers whose tensors have a first extent: that extents, types and widths fit together."""
-    batch, dtype = coordinates.shape[0], coordinates.dtype
+    batch = coordinates.shape[0]
     width = features = coordinates.shape[2]
     for i, layer in enumerate(layers):
         name = "frequency" if encoded and i == 0 else f"layers[{i - encoded}]"
@@ -292,7 +328,7 @@ def _check_mlp(coordinates: Tensor, layers: Sequence[MLPLayer], encoded: bool) -
             if not isinstance(tensor, Tensor):
                 continue
             where = f"{name}.{field}" if name != "frequency" else name if field == "weight" else "phase"
-            _dtype(where, tensor, dtype)
+            _type(where, tensor, coordinates)
             if tensor.shape[0] != 1 and batch != 1 and tensor.shape[0] != batch:
                 raise ValueError(f"{where}: {tensor.shape[0]} samples, expected 1 or {batch}")
             batch = batch if tensor.shape[0] == 1 else tensor.shape[0]
@@ -312,6 +348,8 @@ def fmm_weights(weight: Tensor, left: Tensor, right: Tensor, activation: str = "
     outputs, inputs = weight.shape
     _shape("left", left, ["B", outputs, "r"])
     _shape("right", right, [left.shape[0], left.shape[2], inputs])
+    _device("left", left, weight)
+    _device("right", right, weight)
     if activation not in _MODULATIONS:
         raise ValueError(f"activation: {activation!r}, expected one of {', '.join(_MODULATIONS)}")
     return ops.fmm_weights.fmm_weights(weight, left, right, activation)
@@ -333,6 +371,7 @@ def upfirdn2d(
     """
     _shape("x", x, ["N", "C", "H", "W"])
     _shape("filter", filter, ["h", "w"])
+    _device("filter", filter, x)
     if up < 1 or down < 1:
         raise ValueError(f"up, down: {up}, {down}, expected 1 or more")
     if len(padding) != 4:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +21,17 @@ class _Linear(nn.Module):
         self.weight = nn.Parameter(torch.empty(*leading, outputs, inputs))
         self.bias = nn.Parameter(torch.empty(*leading, outputs))
 
+    def extra_repr(self) -> str:
+        return f"weight={list(self.weight.shape)}, bias={list(self.bias.shape)}"
+
 
 class CoordMLP(nn.Module):
     """A coordinate MLP of D inputs and O outputs with ``hidden`` layers of ``width``; with ``sets`` as many at once.
 
     The state dict has the names of ``torch.nn.Linear`` modules in a list, ``layers.0.weight`` [O, I], ``layers.0.bias``
     [O] and so on, with ``sets`` [B, O, I] and [B, O], as ``torch.func.stack_module_state`` gives them.  ``frequency``
-    [K, D], a buffer, puts Fourier features before the layers.  Layers in ``skips`` also read the network's input.
+    [K, D], in radians per unit, puts Fourier features before the layers: a buffer, a copy, or if it is one a parameter.
+    Layers in ``skips`` also read the network's input.
 
     Initial weights of sines are those of SIREN (arXiv 2006.09661, section 3.2): uniform within 1/I of the coordinates,
     √(6/I)/ω after; of other activations within √(6/I).  ``precision`` is an attribute, as for ``coord_mlp``.
@@ -48,18 +53,27 @@ class CoordMLP(nn.Module):
     ) -> None:
         """omega: of every hidden layer; 30 for sines by default, else 1.
 
-        Raises ValueError, naming the argument, for an extent below 1 or a skip to no hidden layer but the first.
+        Raises ValueError, naming the argument, for an extent below 1, a skip to no layer after the first, and an
+        activation, omega, frequency or precision that ``coord_mlp`` does not take.
         """
         super().__init__()
         extents = {"dimensions": dimensions, "outputs": outputs, "width": width, "hidden": hidden}
         for name, extent in (extents | ({} if sets is None else {"sets": sets})).items():
             if extent < 1:
                 raise ValueError(f"{name}: {extent}, expected 1 or more")
-        if bad := [layer for layer in skips if not 0 < layer <= hidden]:
+        if bad := [layer for layer in skips if layer not in range(1, hidden + 1)]:
             raise ValueError(f"skips: {bad[0]}, expected layers from 1 to {hidden}")
-        self.activation, self.precision, self.skips = activation, precision, frozenset(skips)
-        self.omega = (30.0 if activation == "sine" else 1.0) if omega is None else float(omega)
-        self.register_buffer("frequency", frequency)
+        self.activation, self.skips = functional.mlp_activation(activation), frozenset(skips)
+        self.precision = functional.mlp_precision(precision)
+        self.omega = functional.mlp_omega((30.0 if activation == "sine" else 1.0) if omega is None else omega)
+        if self.omega == 0:
+            raise ValueError("omega: 0, expected another number")
+        if frequency is not None and (frequency.ndim != 2 or frequency.shape[1] != dimensions):
+            raise ValueError(f"frequency: shape {tuple(frequency.shape)}, expected [K, {dimensions}]")
+        if isinstance(frequency, nn.Parameter):
+            self.frequency = frequency
+        else:
+            self.register_buffer("frequency", None if frequency is None else frequency.detach().clone())
         features = dimensions if frequency is None else 2 * len(frequency)
         widths = [features, *[width] * hidden]
         self.layers = nn.ModuleList(
@@ -74,12 +88,12 @@ class CoordMLP(nn.Module):
             inputs = layer.weight.shape[-1]
             bound = math.sqrt(6 / inputs)
             if self.activation == "sine":
-                bound = 1 / inputs if i == 0 and self.frequency is None else bound / self.omega
+                bound = 1 / inputs if i == 0 and self.frequency is None else bound / abs(self.omega)
             layer.weight.uniform_(-bound, bound, generator=generator)
             layer.bias.uniform_(-bound, bound, generator=generator)
 
     def _linears(self) -> list[_Linear]:
-        return [layer for layer in self.layers if isinstance(layer, _Linear)]
+        return cast("list[_Linear]", list(self.layers))
 
     def forward(self, coordinates: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
         """[B, N, O] at coordinates [N, D] or [B, N, D]; without ``sets`` [N, O] at [N, D], if nothing has a B.
@@ -104,7 +118,7 @@ class CoordMLP(nn.Module):
             )
             for i, layer in enumerate(linears)
         ]
-        frequency: Tensor | None = self.frequency  # type: ignore[assignment]
+        frequency: Tensor | None = self.frequency
         out = functional.coord_mlp(coordinates, layers, frequency, precision=self.precision)
         single = coordinates.ndim == 2 and linears[0].weight.ndim == 2 and scale is None and shift is None
         return out[0] if single else out

@@ -69,6 +69,7 @@ def define(
     return below_autograd
 
 
+@full_precision
 def recompose(
     reference: Callable[..., Any],
     inputs: Sequence[Tensor | None],
@@ -95,7 +96,7 @@ def recompose(
 
 def composable(name: str, op: Callable[..., Any]) -> Callable[..., Tensor]:
     """``op(*args)``, or its reference if :mod:`digan_fast.transforms` requires the formula."""
-    formula = dispatch.reference(name)
+    formula = full_precision(dispatch.reference(name))
 
     def run(*args: Any) -> Tensor:
         result: Tensor = formula(*args) if transforms.composed(name, *args) else op(*args)
@@ -161,7 +162,7 @@ def differentiable(
         def backward(ctx: Any, *grads: Tensor) -> Any:
             given = grads[0], *ctx.saved_tensors, *ctx.options
             formula = transforms.composed(f"{name}_backward", *given)
-            gradients = reference_backward(*given) if formula else Backward.apply(*given)
+            gradients = full_precision(reference_backward)(*given) if formula else Backward.apply(*given)
             return (
                 *(g if given else None for g, given in zip(gradients, ctx.given, strict=True)),
                 *(None for _ in ctx.options),

@@ -21,7 +21,7 @@ from digan_fast.ops._mlp_chain import chain
 from digan_fast.ops._pointers import NATIVE_ACTIVATIONS, NATIVE_DTYPES, fresh, ptr, wide
 from digan_fast.ops._registry import define, recompose
 from digan_fast.ops._triton import lazily
-from digan_fast.precision import MLP_PRECISIONS
+from digan_fast.precision import MLP_PRECISIONS, full_precision
 from digan_fast.reference import coord_mlp as reference
 
 # (tensor or None, its name) → its address, or 0
@@ -71,8 +71,11 @@ _backward_op = define(
 )
 
 
-def _rows(tensors: Sequence[Tensor | None], sets: int) -> list[Tensor | None]:
+def _rows(name: str, tensors: Sequence[Tensor | None], sets: int, channels: Sequence[int]) -> list[Tensor | None]:
     """Vectors [B, C] or [1, C], as the kernels read them: contiguous [B, C]."""
+    for i, (each, extent) in enumerate(zip(tensors, channels, strict=True)):
+        if each is not None and each.shape[1:] != (extent,):
+            raise ValueError(f"{name}[{i}]: shape {tuple(each.shape)}, expected [B, {extent}]")
     return [None if each is None else wide(each.expand(sets, -1)) for each in tensors]
 
 
@@ -85,7 +88,13 @@ def _call(sets: int, address: Address, *args: Any) -> tuple[dict[str, Any], list
     coordinates, weights, *vectors = args[: 1 + reference.LISTS]
     activations, omegas, skips, encoded, precision = args[1 + reference.LISTS :]
     coordinates, weights = coordinates.contiguous(), [weight.contiguous() for weight in weights]
-    vectors = [_rows(group, sets) for group in vectors]
+    if coordinates.shape[2] != weights[0].shape[2]:
+        raise ValueError(f"weights[0]: shape {tuple(weights[0].shape)}, expected [B, O, {coordinates.shape[2]}]")
+    outputs, inputs = zip(*(weight.shape[1:] for weight in weights), strict=True)
+    vectors = [
+        _rows(name, group, sets, inputs if name.startswith("input") else outputs)
+        for name, group in zip(_VECTORS, vectors, strict=True)
+    ]
     types = reference.operand_types(skips, encoded, precision)
     layers = [
         (
@@ -281,6 +290,7 @@ dispatch.register("coord_mlp_backward", "cuda", _cuda_backward, _why_not_cuda_ba
 dispatch.register("coord_mlp_backward", "triton", lazily("coord_mlp_backward"), _why_not_triton_backward)
 
 
+@full_precision
 def _recomposed(*args: Any) -> list[Tensor]:
     """The reference's backward of tensors in a row: grad, those of :func:`_flat`, the options, ``needed``."""
     grad, *tensors = args[:-6]
@@ -390,7 +400,8 @@ def coord_mlp(
     options: Any = list(activations), list(omegas), list(skips), encoded, precision
     tensors = _flat(coordinates, lists)
     if transforms.composed("coord_mlp", *tensors):
-        return reference.coord_mlp(coordinates, *lists, *options)
+        composed: Tensor = full_precision(reference.coord_mlp)(coordinates, *lists, *options)
+        return composed
     if not torch.is_grad_enabled() or not any(each is not None and each.requires_grad for each in tensors):
         result: Tensor = _forward_op(coordinates, *lists, *options)
     elif _recomputes(coordinates, *lists, *options):

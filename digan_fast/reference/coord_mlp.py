@@ -135,7 +135,8 @@ def _weight_gradient(dz: Tensor, u: Tensor, weight: Tensor) -> Tensor:
     batch = batch_of((dz, u))
     dz, u = dz.expand(batch, -1, -1), u.expand(batch, -1, -1)
     if weight.shape[0] == 1:
-        return (dz.flatten(0, 1).t() @ u.flatten(0, 1)).unsqueeze(0)
+        # Batched gradients have no flatten.
+        return (dz.reshape(-1, dz.shape[2]).t() @ u.reshape(-1, u.shape[2])).unsqueeze(0)
     return torch.bmm(dz.transpose(1, 2), u)
 
 

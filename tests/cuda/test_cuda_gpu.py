@@ -8,6 +8,7 @@ import pytest
 import torch
 from cases import DTYPES, Case, calls
 from mlps import (
+    CUDA_FORWARD_HALVES,
     MLPS,
     check_compiled_on_a_device,
     check_mlp,
@@ -54,6 +55,7 @@ def test_ops(case: Case, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", MLPS)
 def test_coordinate_mlps(name: str, precision: str) -> None:
     args = on_a_device(mlp(name, precision), "cuda")
+    assert supports("coord_mlp", *args) == (precision == "float32" or name in CUDA_FORWARD_HALVES)
     if supports("coord_mlp", *args):
         check_mlp(kernel("coord_mlp"), args, precision)
 

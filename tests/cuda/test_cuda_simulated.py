@@ -9,7 +9,7 @@ import torch
 from cases import DTYPES, Case, calls, reference
 from coordinate_mlps import modulated
 from harness import LARGE_SHARED, simulated, symbol_name
-from mlps import MLPS, OF_SIRENS, check_mlp, check_mlp_gradients, gradient_arguments, mlp, siren
+from mlps import CUDA_FORWARD_HALVES, MLPS, OF_SIRENS, check_mlp, check_mlp_gradients, gradient_arguments, mlp, siren
 from mlps import PRECISIONS as OF_MLPS
 from mlps import arguments as arguments_of
 from ops import GEMM_CASES, OP_CASES, check_case, kernel, misaligned, supports
@@ -212,7 +212,7 @@ def test_coordinate_mlps(name: str, precision: str, poisoned: None) -> None:
     """Products that read coordinates again, and a last one that is not a sum over the tile, are of float32."""
     args = mlp(name, precision)
     with simulated():
-        assert supports("coord_mlp", *args) == (precision == "float32" or name in ("one", "odd", "runs", "encoded"))
+        assert supports("coord_mlp", *args) == (precision == "float32" or name in CUDA_FORWARD_HALVES)
         if supports("coord_mlp", *args):
             check_mlp(kernel("coord_mlp"), args, precision)
 
@@ -222,6 +222,16 @@ def test_coordinate_mlps(name: str, precision: str, poisoned: None) -> None:
 def test_wide_coordinate_mlps(width: int, precision: str, poisoned: None) -> None:
     with simulated(shared_memory_limit=LARGE_SHARED if width == 512 else 99 * 1024):
         check_mlp(kernel("coord_mlp"), siren(2, 70, width, 1, precision), precision, OF_SIRENS)
+
+
+@pytest.mark.parametrize("outputs", [65, 200])
+@pytest.mark.parametrize("precision", OF_MLPS)
+def test_coordinate_mlps_of_more_outputs_than_channels(precision: str, outputs: int, poisoned: None) -> None:
+    args = siren(2, 70, 64, 1, precision, outputs=outputs)
+    with simulated():
+        check_mlp(kernel("coord_mlp"), args, precision, OF_SIRENS)
+        assert supports("coord_mlp_backward", *gradient_arguments(args)) == (precision == "float32")
+        assert not supports("coord_mlp", *siren(2, 70, 64, 1, precision, outputs=513))
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

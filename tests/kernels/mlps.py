@@ -76,8 +76,14 @@ def mlp(name: str, precision: str) -> list[Any]:
     return arguments(x, layers, *features, precision=precision)
 
 
-def siren(sets: int, points: int, width: int, hidden: int, precision: str, dimensions: int = 2) -> list[Any]:
-    weights, biases = network(sets, [dimensions, *[width] * (1 + hidden), 3], dtype=torch.float32)
+# Networks that CUDA's kernels take in half precision; in float32 they take all of them.
+CUDA_FORWARD_HALVES = ("one", "odd", "runs", "encoded")
+
+
+def siren(
+    sets: int, points: int, width: int, hidden: int, precision: str, dimensions: int = 2, outputs: int = 3
+) -> list[Any]:
+    weights, biases = network(sets, [dimensions, *[width] * (1 + hidden), outputs], dtype=torch.float32)
     layers = converted(mlp_layers(weights, biases, "sine", 30.0), torch.float32)
     return arguments(torch.rand(1, points, dimensions) * 2 - 1, layers, precision=precision)
 

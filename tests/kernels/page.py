@@ -17,6 +17,7 @@ from traffic import CountsBytes, Moved, measured
 
 from bench import pages
 from bench.cases import generator, video
+from bench.coordinate_mlps import Shape
 from bench.pages import table
 from digan_fast import Generator, use_backend
 from digan_fast.levels import flattened
@@ -167,6 +168,44 @@ def predictions_table() -> str:
     return table(head, rows)
 
 
+# Coordinate MLPs whose times are predicted, as bench/test_coord_mlp.py has them.
+MLPS = (Shape(64, 16_384, 2, 256, 3), Shape(1, 1 << 20, 3, 512, 5), Shape(4096, 1024, 4, 64, 2))
+# float32 operations for a unit of a hidden layer but those of products, as executed: most are a sine's, backward with
+# its cosine.
+OPERATIONS = {"forward": 26, "forward and backward": 26 + 56}
+
+
+def mlp_bounds(shape: Shape, direction: str, half: bool) -> tuple[float, float, float]:
+    """Bytes from DRAM, tensor and float32 operations of the CUDA kernels for a coordinate MLP."""
+    points, units = shape.sets * shape.points, shape.width * shape.hidden
+    trains = direction != "forward"
+    # Forward, and backward again, with two more for the gradients.
+    times = 4 if trains else 1
+    products = times * 2.0 * points * (shape.hidden - 1) * shape.width**2
+    others = times * 2.0 * points * (shape.dimensions + 3) * shape.width + points * units * OPERATIONS[direction]
+    parameters = shape.sets * (products / times / 2 / points + (shape.dimensions + 3 + shape.hidden) * shape.width + 3)
+    tensors = 4 * (shape.points * shape.dimensions + parameters + 3 * points)
+    if trains:
+        # Two operands for each unit, written and read; the parameters' gradients, and the colours'.
+        tensors += 2 * points * units * (4 if half else 8) + 4 * (2 * parameters + 3 * points)
+    return tensors, products if half else 0.0, others if half else others + products
+
+
+def mlp_predictions_table() -> str:
+    rows = []
+    for shape in MLPS:
+        for precision in ("float32", "bfloat16"):
+            for direction in OPERATIONS:
+                amounts = mlp_bounds(shape, direction, half=precision == "bfloat16")
+                cells = []
+                for _, *peaks in PEAKS.values():
+                    times = [amount / peak for amount, peak in zip(amounts, peaks, strict=True)]
+                    by = ("memory", "tensor", "float32")[times.index(max(times))]
+                    cells.append(f"{max(times) * 1e3:.2f} ({by})")
+                rows.append((f"{shape}, D = {shape.dimensions}, {precision}, {direction}", *cells))
+    return table(("SIREN, ms at least", *PEAKS), rows)
+
+
 def compiled_table() -> str:
     found: dict[str, dict[str, str]] = {}
     for line in (ROOT / "tests" / "kernels" / "compiled" / f"triton-{TRITON}.txt").read_text().splitlines()[1:]:
@@ -192,6 +231,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "kernels": kernels_table,
     "render": render_table,
     "predictions": predictions_table,
+    "predictions of coordinate MLPs": mlp_predictions_table,
     "compiled": compiled_table,
     "mutants": mutants_table,
 }

@@ -97,6 +97,12 @@ def test_one_graph() -> None:
         ({"sets": 0}, "sets: 0"),
         ({"skips": (0,)}, "skips: 0, expected layers from 1 to 3"),
         ({"skips": (4,)}, "skips: 4"),
+        ({"skips": (1.5,)}, "skips: 1.5"),
+        ({"activation": "siren"}, "activation: 'siren', expected one of"),
+        ({"precision": "bf16"}, "precision: 'bf16', expected one of"),
+        ({"omega": 0}, "omega: 0, expected another number"),
+        ({"omega": float("inf")}, "omega: inf"),
+        ({"frequency": torch.zeros(4, 3)}, r"frequency: shape \(4, 3\), expected \[K, 2\]"),
     ],
 )
 def test_bad_arguments(options: dict[str, Any], message: str) -> None:
@@ -108,8 +114,35 @@ def test_bad_calls() -> None:
     network = CoordMLP(2, 3, 8, 2)
     with pytest.raises(ValueError, match=r"scale: shape \(5, 8\), expected \[B, 2, 8\]"):
         network(torch.rand(4, 2), torch.zeros(5, 8))
-    with pytest.raises(ValueError, match=r"layers\[0\]\.activation: 'swish'"):
-        CoordMLP(2, 3, 8, 2, activation="swish")(torch.rand(4, 2))
+    with torch.device("meta"):
+        nowhere = CoordMLP(2, 3, 8, 2)
+    with pytest.raises(ValueError, match=r"layers\[0\].weight: on meta, expected on cpu"):
+        nowhere(torch.rand(4, 2))
+
+
+def test_frequencies_are_a_copy_or_a_parameter() -> None:
+    given = torch.randn(5, 2)
+    network = CoordMLP(2, 3, 8, 2, frequency=given)
+    network.frequency.zero_()
+    assert given.any()
+    assert "frequency" not in dict(network.named_parameters())
+    learned = CoordMLP(2, 3, 8, 2, frequency=torch.nn.Parameter(given))
+    learned(torch.rand(4, 2)).sum().backward()
+    assert dict(learned.named_parameters())["frequency"].grad is not None
+
+
+def test_layers_may_be_replaced() -> None:
+    network, x = CoordMLP(2, 3, 8, 2), torch.rand(4, 2)
+    expected = network(x)
+    linear = torch.nn.Linear(8, 8)
+    linear.load_state_dict(network.layers[1].state_dict())
+    network.layers[1] = linear
+    assert torch.equal(network(x), expected)
+    assert "weight=[3, 8]" in repr(network)
+
+
+def test_a_negative_frequency_of_sines() -> None:
+    assert CoordMLP(2, 3, 8, 2, omega=-3)(torch.rand(4, 2)).isfinite().all()
 
 
 def test_the_page_s_python_runs() -> None:

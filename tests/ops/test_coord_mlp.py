@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy
 import pytest
 import torch
 import torch.autograd.forward_ad as forward_ad
@@ -147,6 +148,54 @@ def test_autocast_does_not_apply() -> None:
         assert torch.equal(grad, other)
 
 
+def test_autocast_does_not_apply_to_the_formula() -> None:
+    """In double backward, forward mode and under vmap."""
+    layers = modulated(2, 2, [32, 32, 1], ["sine", "sine", "linear"], dtype=torch.float32)
+    x = torch.rand(50, 2)
+    alive = [t.requires_grad_() for t in tensors_of(layers)]
+
+    def derivatives() -> list[Tensor]:
+        at = x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(functional.coord_mlp(at, layers).sum(), at, create_graph=True)
+        second = torch.autograd.grad((gradient.norm(dim=-1) - 1).square().mean(), alive, allow_unused=True)
+        forward = jvp(lambda at: functional.coord_mlp(at, layers), (x,), (torch.ones_like(x),))
+        mapped = vmap(lambda at: functional.coord_mlp(at, layers))(x.unsqueeze(1))
+        return [*(each for each in second if each is not None), *forward, mapped]
+
+    expected = derivatives()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = derivatives()
+    assert len(found) > len(alive)
+    assert all(map(torch.equal, found, expected))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_batched_gradients(shared: bool) -> None:
+    layers = modulated(2, 2, [5, 3], ["sine", "linear"], shared=shared, dtype=torch.float32)
+    alive = [t.requires_grad_() for t in (torch.rand(2, 4, 2), *tensors_of(layers))]
+    out, probes = evaluated(layers)(*alive), torch.randn(3, 2, 4, 3)
+    found = torch.autograd.grad(out, alive, probes, is_grads_batched=True, retain_graph=True)
+    for i, probe in enumerate(probes):
+        expected = torch.autograd.grad(out, alive, probe, retain_graph=True)
+        torch.testing.assert_close([each[i] for each in found], list(expected))
+
+
+def test_the_op_itself_checks_extents() -> None:
+    """What reads and writes memory is told by no one else that the tensors fit together."""
+
+    def call(bias: Tensor, weight: Tensor) -> Tensor:
+        nothing = [[None] for _ in range(4)]
+        return torch.ops.digan_fast.coord_mlp(
+            torch.rand(1, 4, 2), [weight], [bias], *nothing, ["linear"], [1.0], [False], False, "float32"
+        )
+
+    assert call(torch.zeros(1, 64), torch.zeros(1, 64, 2)).shape == (1, 4, 64)
+    with pytest.raises((ValueError, RuntimeError)):
+        call(torch.zeros(1, 1), torch.zeros(1, 64, 2))
+    with pytest.raises((ValueError, RuntimeError)):
+        call(torch.zeros(1, 64), torch.zeros(1, 64, 3))
+
+
 def test_schema_and_compilation() -> None:
     layers = modulated(2, 2, [5, 4, 3], ["sine", "gauss", "linear"], (1,), shared=True, dtype=torch.float32)
     coordinates = torch.rand(2, 7, 2)
@@ -269,7 +318,16 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"coordinates": torch.zeros(7, 0)}, "D of 1 or more"),
     ({"precision": "int8"}, "precision: 'int8'"),
     (bad_layer(0, activation="swish"), r"layers\[0\].activation: 'swish'"),
+    (bad_layer(0, activation=["sine"]), r"layers\[0\].activation: \['sine'\]"),
     (bad_layer(1, omega=math.nan), r"layers\[1\].omega: nan"),
+    (bad_layer(1, omega=1e39), r"layers\[1\].omega: 1e\+39, expected a finite number"),
+    (bad_layer(1, omega=torch.tensor(3.0)), r"layers\[1\].omega: tensor\(3.\), expected a finite number"),
+    (bad_layer(1, omega=None), r"layers\[1\].omega: None"),
+    (bad_layer(1, skip="no"), r"layers\[1\].skip: 'no', expected True or False"),
+    ({"layers": [torch.zeros(5, 2)]}, r"layers\[0\]: Tensor, expected an MLPLayer"),
+    ({"coordinates": torch.zeros(7, 2).long()}, "coordinates: torch.int64, expected a floating-point type"),
+    ({"coordinates": torch.zeros(7, 2, device="meta")}, r"layers\[0\].weight: on cpu, expected on meta"),
+    (bad_layer(0, bias=torch.zeros(5, device="meta")), r"layers\[0\].bias: on meta, expected on cpu"),
     (bad_layer(0, skip=True), r"layers\[0\].skip: True"),
     (bad_layer(1, skip=True), r"layers\[1\].weight: shape \(2, 3, 5\), expected \[B, O, 7\]"),
     (bad_layer(1, weight=torch.zeros(2, 3, 6)), r"layers\[1\].weight: shape \(2, 3, 6\), expected \[B, O, 5\]"),
@@ -299,6 +357,11 @@ def test_errors_of_mlp_layers() -> None:
         mlp_layers(weights, biases, omega=[1.0, 2.0])
     with pytest.raises(ValueError, match="biases: 1, expected 2"):
         mlp_layers(weights, biases[:1])
+    with pytest.raises(ValueError, match="weights: empty"):
+        mlp_layers([])
+    with pytest.raises(ValueError, match=r"omega: tensor\(3.\), expected a finite number"):
+        mlp_layers(weights, biases, omega=torch.tensor(3.0))  # type: ignore[arg-type]
+    assert mlp_layers(weights, omega=numpy.float32(3))[0].omega == 3
 
 
 def test_coordinates_of_any_dimension() -> None:

@@ -92,6 +92,22 @@ def test_every_extent_dynamic(asked: Asked) -> None:
         torch.testing.assert_close(outputs(compiled, x, tensors), outputs(function, x, tensors))
 
 
+def test_any_omega(asked: Asked) -> None:
+    """A graph traced for one is traced again for another, then for all."""
+
+    def function(x: Tensor, weight: Tensor, omega: float) -> Tensor:
+        return functional.coord_mlp(x, mlp_layers([weight, weight.new_ones(3, len(weight))], omega=omega))
+
+    torch._dynamo.reset()
+    compiled, x, weight = (
+        torch.compile(function, fullgraph=True, backend="aot_eager"),
+        torch.rand(9, 2),
+        torch.rand(5, 2),
+    )
+    for omega in (30.0, 20.0, 10.0):
+        torch.testing.assert_close(compiled(x, weight, omega), function(x, weight, omega))
+
+
 def test_without_gradients(asked: Asked) -> None:
     network, x = CoordMLP(2, 3, 64, 1, sets=2), torch.rand(9, 2)
     function, found = recorded(network)

@@ -13,8 +13,13 @@
 namespace digan_fast {
 namespace {
 
-// Samples whose weights are packed at once: enough work for the threads, little memory.
-constexpr int64_t kSetsTogether = 16;
+// Groups of points that a thread computes between two looks for a signal: half a second at most.
+constexpr int64_t kGroupsTogether = 256;
+
+// Samples whose weights are packed at once: work for all threads even if each has few points.
+int64_t sets_together(const CoordMlpParams& p) {
+    return std::min(std::max<int64_t>(16, p.threads), p.sets);
+}
 
 Precision precision_of(const CoordMlpLayer& layer) {
     if (layer.number == Number::float16) return Precision::float16;
@@ -45,9 +50,9 @@ class PackedSets {
   public:
     explicit PackedSets(const CoordMlpParams& p)
         : p_(p),
-          own_(std::min(kSetsTogether, p.sets), sizes(p, true)),
+          own_(sets_together(p), sizes(p, true)),
           shared_(1, sizes(p, false)),
-          layers_(kSetsTogether * p.layers.size()) {
+          layers_(sets_together(p) * p.layers.size()) {
         std::vector<LayerPacking> tasks;
         for (size_t i = 0; i < p.layers.size(); ++i)
             if (!p.layers[i].own_weights) add_packing(i, 0, shared_.at(0, i), &tasks);
@@ -148,26 +153,32 @@ void coord_mlp_cpu(const CoordMlpParams& p) {
     const ScratchAreas scratch(
         p.threads, {activations, activations, skips ? together * network_inputs(p) : 0});
     PackedSets packed(p);
-    for (int64_t first = 0; first < p.sets; first += kSetsTogether) {
-        if (p.pause) p.pause();
-        const int64_t sets = std::min(kSetsTogether, p.sets - first);
-        packed.pack(first, sets);
-        parallel_for_workers(p.threads, sets * groups, [&](int64_t task, int worker) {
-            const int64_t set = first + task / groups, point = task % groups * together;
-            const int64_t row = (p.own_coordinates ? set * p.points : 0) + point;
-            mlp_group({
-                .out = p.out + (set * p.points + point) * outputs,
-                .inputs = p.coordinates + row * inputs,
-                .depth = inputs,
-                .points = std::min(together, p.points - point),
-                .layers = packed.of(set - first),
-                .layer_count = static_cast<int64_t>(p.layers.size()),
-                .encoded = p.encoded,
-                .scratch = {scratch.at(worker), scratch.at(worker, 1)},
-                .features = skips ? scratch.at(worker, 2) : nullptr,
-                .widest = widest,
-            });
+    const auto compute = [&](int64_t first, int64_t task, int worker) {
+        const int64_t set = first + task / groups, point = task % groups * together;
+        const int64_t row = (p.own_coordinates ? set * p.points : 0) + point;
+        mlp_group({
+            .out = p.out + (set * p.points + point) * outputs,
+            .inputs = p.coordinates + row * inputs,
+            .depth = inputs,
+            .points = std::min(together, p.points - point),
+            .layers = packed.of(set - first),
+            .layer_count = static_cast<int64_t>(p.layers.size()),
+            .encoded = p.encoded,
+            .scratch = {scratch.at(worker), scratch.at(worker, 1)},
+            .features = skips ? scratch.at(worker, 2) : nullptr,
+            .widest = widest,
         });
+    };
+    for (int64_t first = 0; first < p.sets; first += sets_together(p)) {
+        const int64_t sets = std::min(sets_together(p), p.sets - first), tasks = sets * groups;
+        packed.pack(first, sets);
+        const int64_t part = kGroupsTogether * p.threads;
+        for (int64_t done = 0; done < tasks; done += part) {
+            if (p.pause) p.pause();
+            parallel_for_workers(
+                p.threads, std::min(part, tasks - done),
+                [&](int64_t task, int worker) { compute(first, done + task, worker); });
+        }
     }
 }
 

@@ -101,6 +101,7 @@ static DIGAN_FAST_INLINE Vec sine_within_reach(Vec z) { return sine_of(reduced(z
 // The same for any z; beyond the reach by the C library.
 static inline Vec sine_anywhere(Vec z) {
     const Vec near = sine_within_reach(z);
+    if (!any_beyond(absolute(z), kSincosReach)) return near;
     float angles[Vec::width], sines[Vec::width], cosine;
     store(angles, z);
     store(sines, near);

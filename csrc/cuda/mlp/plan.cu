@@ -28,11 +28,10 @@ bool has_few(const CoordMlpParams& p, Number number) {
            (number != Number::float32 || last.outputs <= kFew);
 }
 
-// Of what a tile holds.
-std::int64_t widest(const CoordMlpParams& p, bool few) {
+// Of what a tile and its tables hold.
+std::int64_t widest(const CoordMlpParams& p) {
     std::int64_t width = 0;
-    for (std::size_t i = 0; i + (few ? 1 : 0) < p.layers.size(); ++i)
-        width = std::max(width, p.layers[i].outputs);
+    for (const CoordMlpLayer& layer : p.layers) width = std::max(width, layer.outputs);
     return width;
 }
 
@@ -49,7 +48,7 @@ MlpPlan plan_mlp(const CoordMlpParams& p, Number low, const std::vector<MlpBack>
     plan.number = number_of(p, low);
     MlpParams& q = plan.params;
     q.few = has_few(p, plan.number);
-    plan.width = width_for(widest(p, q.few));
+    plan.width = width_for(widest(p));
     q.out = p.out;
     q.coordinates = p.coordinates;
     q.points = p.points;
@@ -135,8 +134,8 @@ std::string coord_mlp_cuda_why_not(const CoordMlpParams& p, Number low) {
     for (const CoordMlpLayer& layer : p.layers)
         if (std::max(layer.outputs, layer.inputs) > kMost)
             return "a layer has more than 2^23 inputs or outputs";
-    if (!width_for(widest(p, few)))
-        return "a layer has " + std::to_string(widest(p, few)) + " outputs; a tile holds " +
+    if (!width_for(widest(p)))
+        return "a layer has " + std::to_string(widest(p)) + " outputs; a tile holds " +
                std::to_string(kWidths[3]);
     for (std::size_t i = 1; number != Number::float32 && i + (few ? 1 : 0) < p.layers.size(); ++i)
         if (p.layers[i].number == Number::float32)
