@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -107,3 +107,32 @@ def shapes(quick: bool, training: bool) -> Sequence[Shape]:
     if training:
         return Shape(16, 16_384, 2, 256, 3), Shape(1, 1 << 16, 3, 512, 5), Shape(1024, 1024, 4, 64, 2)
     return Shape(64, 16_384, 2, 256, 3), Shape(1, 1 << 18, 3, 512, 5), Shape(4096, 1024, 4, 64, 2)
+
+
+class Modulated:
+    """One SIREN with a scale and a shift of each hidden layer for each sample (FiLM), [B, hidden, width]."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.points, self.layers = replace(shape, sets=1).tensors()
+        drawn = torch.randn(2, shape.sets, shape.hidden, shape.width) / 10
+        self.scale, self.shift = (drawn[0] + 1).requires_grad_(), drawn[1].requires_grad_()
+
+    def ours(self, precision: str = "float32") -> Tensor:
+        *hidden, (weight, bias) = self.layers
+        layers = [
+            functional.MLPLayer(*pair, "sine", FREQUENCY, self.scale[:, i], self.shift[:, i])
+            for i, pair in enumerate(hidden)
+        ]
+        return functional.coord_mlp(self.points, [*layers, functional.MLPLayer(weight, bias)], precision=precision)
+
+    def written(self) -> Tensor:
+        *hidden, (weight, bias) = self.layers
+        x = self.points.expand(len(self.scale), -1, -1)
+        for i, (own, offset) in enumerate(hidden):
+            z = F.linear(x, own[0], offset[0])
+            x = (FREQUENCY * (self.scale[:, i, None] * z + self.shift[:, i, None])).sin()
+        return F.linear(x, weight[0], bias[0])
+
+    def gradients(self, form: Callable[[], Tensor], probe: Tensor) -> Tensor:
+        """Those by the modulations, concatenated."""
+        return torch.cat([g.flatten() for g in torch.autograd.grad(form(), (self.scale, self.shift), probe)])

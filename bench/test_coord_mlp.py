@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from bench.coordinate_mlps import Form as Written
-from bench.coordinate_mlps import Shape, gradients, looped, lowered, mapped, ours, shapes, written
+from bench.coordinate_mlps import Modulated, Shape, gradients, looped, lowered, mapped, ours, shapes, written
 from bench.harness import Effort, Form, Row, error_against, race, report
 
 # Relative in norm, against torch.bmm + sin in float32; written out in bfloat16, the first layer's phases of up to 30
@@ -101,3 +103,43 @@ def test_siren_gradients(benchmark: Any, quick: bool, effort: Effort, index: int
         Row(work(shape, "bfloat16", training=True), "time of float32's", times.ratio("ours, bfloat16", "ours"), "%"),
     ]
     report(benchmark, rows)
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["forward", "gradients"])
+def test_modulated_siren(benchmark: Any, quick: bool, effort: Effort, training: bool) -> None:
+    shape = shapes(quick, training)[0]
+    torch.manual_seed(4)
+    film, probe = Modulated(shape), torch.randn(shape.sets, shape.points, 3)
+
+    def measured(form: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        def run() -> Tensor:
+            if training:
+                return film.gradients(form, probe)
+            with torch.no_grad():
+                return form()
+
+        return run
+
+    check = error_against(measured(film.written)())
+    torch._dynamo.reset()
+    flops = shape.flops * (3 if training else 1)
+    forms = [
+        Form("ours", measured(film.ours), check, BOUND, flops),
+        Form("torch.matmul + sin", measured(film.written), check, BOUND),
+        Form("torch.compile", measured(torch.compile(film.written)), check, BOUND),
+    ]
+    times = race(benchmark, forms, effort)
+    single = work(shape, "float32", training).replace("weight sets", "samples' modulations")
+    report(
+        benchmark,
+        [
+            Row(single, "speed-up over torch.matmul + sin", times.ratio("torch.matmul + sin", "ours"), "×"),
+            Row(
+                single,
+                "speed-up over torch.compile",
+                times.ratio("torch.compile", "ours"),
+                "×",
+                2.0 if training else 2.3,
+            ),
+        ],
+    )

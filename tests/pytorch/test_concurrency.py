@@ -218,9 +218,20 @@ def call():
         pass
 """
 
+LONG_NETWORK = """
+from digan_fast import CoordMLP
+
+network, points = CoordMLP(2, 1, 256, 200), torch.rand(1 << 24, 2)
+
+@torch.no_grad()
+def call():
+    # One sample: minutes.
+    network(points)
+"""
+
 
 @pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="there are no timers that send signals")
-@pytest.mark.parametrize("setting", [LONG_RENDERING, LONG_STREAM], ids=["render", "stream"])
+@pytest.mark.parametrize("setting", [LONG_RENDERING, LONG_STREAM, LONG_NETWORK], ids=["render", "stream", "coord_mlp"])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_ctrl_c_interrupts(setting: str, threads: int) -> None:
     """SIGINT half a second into a long call; subsequent renderings are correct."""
