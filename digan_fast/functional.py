@@ -174,8 +174,9 @@ class MLPLayer(NamedTuple):
     ``bias`` b, ``scale`` γ and ``shift`` β are [B, O], or [O] or [1, O] for all, or None: FiLM (arXiv 1709.07871) in
     the place of pi-GAN (arXiv 2012.00926), whose layers are sin(γ∘(W·u + b) + β), and functa (arXiv 2201.12204), whose
     layers have a shift alone.  ``input_scale`` s and ``input_shift`` t, [B, I], [I] or [1, I], make s∘u + t of the
-    input first.  Modulations cost no weights: of one shared W no copy per sample is made.  With ``skip`` the input is
-    followed by the network's own: I is the width before plus that of the features, or D without features.
+    input first.  Modulations cost no weights: of one shared W no copy per sample is made, on a GPU but of what
+    multiplies coordinates and of a narrow last layer.  With ``skip`` the input is followed by the network's own: I is
+    the width before plus that of the features, or D without features.
 
     ``activation``: sine (SIREN, arXiv 2006.09661), gauss exp(−z²/2) (arXiv 2111.15135), relu, lrelu (slope 0.2),
     sigmoid, tanh, linear.

@@ -74,7 +74,7 @@ _backward_op = define(
 def _rows(name: str, tensors: Sequence[Tensor | None], sets: int, channels: Sequence[int]) -> list[Tensor | None]:
     """Vectors [B, C] or [1, C], as the kernels read them: contiguous [B, C]."""
     for i, (each, extent) in enumerate(zip(tensors, channels, strict=True)):
-        if each is not None and each.shape[1:] != (extent,):
+        if each is not None and each.shape[1] != extent:
             raise ValueError(f"{name}[{i}]: shape {tuple(each.shape)}, expected [B, {extent}]")
     return [None if each is None else wide(each.expand(sets, -1)) for each in tensors]
 
@@ -91,10 +91,8 @@ def _call(sets: int, address: Address, *args: Any) -> tuple[dict[str, Any], list
     if coordinates.shape[2] != weights[0].shape[2]:
         raise ValueError(f"weights[0]: shape {tuple(weights[0].shape)}, expected [B, O, {coordinates.shape[2]}]")
     outputs, inputs = zip(*(weight.shape[1:] for weight in weights), strict=True)
-    vectors = [
-        _rows(name, group, sets, inputs if name.startswith("input") else outputs)
-        for name, group in zip(_VECTORS, vectors, strict=True)
-    ]
+    extents = outputs, outputs, outputs, inputs, inputs
+    vectors = list(map(_rows, _VECTORS, vectors, [sets] * len(_VECTORS), extents))
     types = reference.operand_types(skips, encoded, precision)
     layers = [
         (
@@ -120,32 +118,21 @@ def _call(sets: int, address: Address, *args: Any) -> tuple[dict[str, Any], list
     return arguments, [coordinates, weights, vectors]
 
 
-def _native_call(sets: int, *args: Any) -> tuple[dict[str, Any], list[Any]]:
-    arguments, alive = _call(sets, ptr, *args)
-    return {**arguments, "threads": torch.get_num_threads()}, alive
-
-
 def _native(coordinates: Tensor, weights: Sequence[Tensor], *rest: Any) -> Tensor:
     out = fresh(_shape(coordinates, weights, *rest))
     if out.numel() == 0 or any(weight.numel() == 0 for weight in weights):
         return reference.coord_mlp(coordinates, weights, *rest)
-    arguments, _alive = _native_call(len(out), coordinates, weights, *rest)
-    dispatch.native_module().coord_mlp_cpu(out=ptr(out, "out"), **arguments)
+    arguments, _alive = _call(len(out), ptr, coordinates, weights, *rest)
+    dispatch.native_module().coord_mlp_cpu(out=ptr(out, "out"), threads=torch.get_num_threads(), **arguments)
     return out
 
 
-def _by_kernels(
-    run: Callable[..., None],
-    address: Address,
-    empty: Callable[..., Tensor],
-    grad: Tensor,
-    coordinates: Tensor,
-    *rest: Any,
-) -> Any:
+def _by_kernels(run: Callable[..., None], address: Address, empty: Callable[..., Tensor], *args: Any) -> list[Tensor]:
     """The backward by ``run``, which takes the addresses of ``grad`` and of all gradients and fills them.
 
     ``empty`` creates a gradient of a shape, where ``grad`` is.
     """
+    grad, coordinates, *rest = args
     *arguments_of_forward, needed = rest
     given = _flat(coordinates, arguments_of_forward[: reference.LISTS])
     sets, layers = len(grad), len(rest[0])
@@ -178,8 +165,7 @@ def _native_backward(grad: Tensor, *rest: Any) -> list[Tensor]:
     def run(**arguments: Any) -> None:
         dispatch.native_module().coord_mlp_backward_cpu(threads=torch.get_num_threads(), **arguments)
 
-    found: list[Tensor] = _by_kernels(run, ptr, fresh, grad, *rest)
-    return found
+    return _by_kernels(run, ptr, fresh, grad, *rest)
 
 
 def _low(precision: str) -> int:
@@ -222,8 +208,7 @@ def _cuda_backward(grad: Tensor, *rest: Any) -> list[Tensor]:
                 stream=border.stream(grad),
             )
 
-    found: list[Tensor] = _by_kernels(run, border.address, grad.new_empty, grad, *rest)
-    return found
+    return _by_kernels(run, border.address, grad.new_empty, grad, *rest)
 
 
 def _why_not_cuda(*args: Any) -> str | None:
@@ -400,10 +385,9 @@ def coord_mlp(
     options: Any = list(activations), list(omegas), list(skips), encoded, precision
     tensors = _flat(coordinates, lists)
     if transforms.composed("coord_mlp", *tensors):
-        composed: Tensor = full_precision(reference.coord_mlp)(coordinates, *lists, *options)
-        return composed
-    if not torch.is_grad_enabled() or not any(each is not None and each.requires_grad for each in tensors):
-        result: Tensor = _forward_op(coordinates, *lists, *options)
+        result: Tensor = full_precision(reference.coord_mlp)(coordinates, *lists, *options)
+    elif not torch.is_grad_enabled() or not any(each is not None and each.requires_grad for each in tensors):
+        result = _forward_op(coordinates, *lists, *options)
     elif _recomputes(coordinates, *lists, *options):
         result = _Forward.apply(*tensors, *options)
     else:

@@ -1,6 +1,6 @@
 """Fits 64 images with 64 SIRENs at once; draws images, fits and curves: ``python docs/examples/fit_images.py``.
 
-The images are pictures of the shipped snapshot, one seed each.
+The images are pictures of the shipped snapshot, one seed each.  Needs matplotlib: ``pip install "digan_fast[plot]"``.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from tqdm import trange
 from digan_fast import CoordMLP, load
 from digan_fast.files import replacing
 from digan_fast.snapshot import shipped
-
-PAGE = Path(__file__).resolve().parents[1] / "images" / "coordinate-mlps.png"
 
 
 @torch.no_grad()
@@ -63,11 +61,11 @@ def tiles(images: Tensor, columns: int) -> Tensor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--images", type=int, default=64)
-    parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--out", type=Path, default=PAGE)
+    parser.add_argument("--images", type=int, default=64, help="how many, each with a SIREN of its own (64)")
+    parser.add_argument("--size", type=int, default=64, help="pixels along a side of an image (64)")
+    parser.add_argument("--width", type=int, default=64, help="units of each of the three hidden layers (64)")
+    parser.add_argument("--steps", type=int, default=400, help="of Adam, for all images at once (400)")
+    parser.add_argument("--out", type=Path, default=Path("coordinate-mlps.png"), help="the picture (%(default)s)")
     options = parser.parse_args()
     torch.manual_seed(0)
     targets = pictures(options.images, options.size).movedim(1, -1)

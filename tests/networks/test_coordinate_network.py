@@ -157,7 +157,9 @@ def test_the_page_s_python_runs() -> None:
         found.append(names)
     first, hypernetwork, derivatives = found
     torch.testing.assert_close(first["same"], first["colours"])
-    assert first["modulated"].shape == (64, 1024, 3)
+    assert first["modulated"].shape == (16, 1024, 3)
+    assert first["painted"].shape == (16, 1024, 3)
+    assert 0 < (first["low"] - first["colours"]).norm() < 2e-2 * first["colours"].norm()
     assert len(blocks[1].strip().splitlines()) <= 24  # imports and blank lines included
     assert hypernetwork["hyper"].weight.grad.norm() > 0
     assert hypernetwork["codes"].grad.norm() > 0
