@@ -109,7 +109,7 @@ def coord_mlp(shape: Shape, precision: str = "float32", triton: bool = False) ->
         return ours(points, layers, precision)
 
     if precision == "float32":
-        return Op(run, tensors, shape.flops, precisions=("float32", "tf32"), triton=triton)
+        return Op(run, tensors, shape.flops, precisions=("float32",), triton=triton)
     wide = tuple(range(1 + 2 * (shape.hidden + 1)))
     return Op(run, tensors, shape.flops, wide, (precision,), triton)
 
@@ -125,7 +125,7 @@ def ops(dry: bool) -> dict[str, Op]:
             "coord_mlp": coord_mlp(Shape(2, 64, 2, 8, 3)),
             "coord_mlp of float32 tensors": coord_mlp(Shape(2, 64, 2, 8, 3), "bfloat16"),
         }
-    wide, narrow = Shape(64, 16_384, 2, 256, 3), Shape(4096, 1024, 4, 64, 2)
+    wide, deep, narrow = Shape(64, 16_384, 2, 256, 3), Shape(1, 1 << 20, 3, 512, 5), Shape(4096, 1024, 4, 64, 2)
     return {
         "linear_act 256 → 256, 16 frames of 128²": layer(16 * 128**2, 256, 256),
         "linear_act 512 → 512, 16 frames of 64²": layer(16 * 64**2, 512, 512),
@@ -137,6 +137,8 @@ def ops(dry: bool) -> dict[str, Op]:
         "coord_mlp, SIREN 3 × 128, 64 sets × 16,384 points": coord_mlp(Shape(64, 16_384, 2, 128, 3)),
         "coord_mlp, SIREN 3 × 256, 64 sets × 16,384 points": coord_mlp(wide),
         "coord_mlp of float32 tensors, SIREN 3 × 256, 64 sets × 16,384 points": coord_mlp(wide, "bfloat16"),
+        "coord_mlp, SIREN 5 × 512, one set × 1,048,576 points": coord_mlp(deep),
+        "coord_mlp of float32 tensors, SIREN 5 × 512, one set × 1,048,576 points": coord_mlp(deep, "bfloat16"),
         # The kernels that hold gradients' sums in registers.
         "coord_mlp, SIREN 2 × 64, 4,096 sets × 1,024 points": coord_mlp(narrow, triton=True),
         "coord_mlp of float32 tensors, SIREN 2 × 64, 4,096 sets × 1,024 points": coord_mlp(narrow, "bfloat16", True),

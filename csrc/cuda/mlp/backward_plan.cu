@@ -16,10 +16,6 @@ std::int64_t aligned(std::int64_t bytes) {
 // the order of sums is.
 std::int64_t most_blocks(int width) { return width == 64 ? 528 : width == 512 ? 132 : 264; }
 
-int pixels_of(Number number, int width) {
-    return width < 512 ? 64 : number == Number::float32 ? 32 : 48;
-}
-
 // What is wanted of each layer; `operand`, `features` and `gradient` count operands.
 std::vector<MlpBack> wanted_of(const CoordMlpBackwardParams& params, const MlpPlan& forward,
                                std::int64_t& operands, std::int64_t& sums) {
@@ -62,7 +58,7 @@ MlpBackwardPlan plan_mlp_backward(const CoordMlpBackwardParams& params, Number l
     std::int64_t operands = 0;
     plan.back = wanted_of(params, plan.forward, operands, plan.sum_stride);
     const int width = plan.forward.width;
-    plan.pixels = pixels_of(plan.forward.number, width);
+    plan.pixels = mlp_backward_pixels(plan.forward.number != Number::float32, width);
     plan.tiles = (p.points - 1) / plan.pixels + 1;
     const std::int64_t numbers = std::int64_t{plan.pixels} * width;
     const std::int64_t rows_bytes = numbers * (plan.forward.number == Number::float32 ? 4 : 2);
@@ -131,10 +127,7 @@ std::string coord_mlp_backward_cuda_why_not(const CoordMlpParams& p, Number low)
             return "a tile of 512 channels in half precision does not read encoded coordinates "
                    "again";
     if (!plan.params.few) return "";
-    // The gradients by a tile's outputs share its memory with sums by warps.
-    const int bytes = plan.number == Number::float32 ? 4 : 2;
-    const int warps = plan.width / (plan.width == 512 && bytes == 4 ? 64 : 32);
-    const std::int64_t most = plan.width * bytes / 4 - 4 * (warps + 2);
+    const int most = mlp_backward_outputs(plan.number != Number::float32, plan.width);
     if (p.layers.back().outputs <= most) return "";
     return "the last layer has " + std::to_string(p.layers.back().outputs) +
            " outputs; a tile holds gradients by " + std::to_string(most);

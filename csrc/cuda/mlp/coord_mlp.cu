@@ -31,7 +31,7 @@ void coord_mlp_cuda(const CoordMlpParams& p, Number low, void* workspace, CudaSt
     MlpPlan plan = plan_mlp(p, low);
     pack_mlp_network(plan, p.sets, static_cast<unsigned char*>(workspace), stream);
     MlpParams& q = plan.params;
-    q.tiles = (q.points - 1) / mlp_pixels(plan.number, plan.width) + 1;
+    q.tiles = (q.points - 1) / mlp_pixels(plan.number != Number::float32, plan.width) + 1;
     with_dtype(plan.number,
                [&](auto dtype) { launch_mlp<decltype(dtype)>(q, plan.width, p.sets, stream); });
 }

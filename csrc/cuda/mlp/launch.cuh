@@ -3,6 +3,7 @@
 #include "launch.h"
 #include "mlp/kernel.cuh"
 #include "mlp/pack.cuh"
+#include "mlp/plan.h"
 #include "mlp/width.h"
 
 namespace digan_fast::cuda {
@@ -21,6 +22,7 @@ void launch_mlp(const MlpParams& p, int width, std::int64_t samples, CudaStream 
     with_width(width, [&](auto constant) {
         constexpr int kWidth = decltype(constant)::value;
         using Tile = StageTile<Dtype, kWidth>;
+        static_assert(Tile::kPixels == mlp_pixels(Tile::kHalf, kWidth));
         const auto run = [&](auto slots) {
             constexpr int kSlots = decltype(slots)::value;
             launch("coord_mlp", evaluate_mlp<Dtype, kWidth, kSlots>, samples * p.tiles,

@@ -120,11 +120,6 @@ MlpPlan plan_mlp(const CoordMlpParams& p, Number low, const std::vector<MlpBack>
     return plan;
 }
 
-int mlp_pixels(Number number, int width) {
-    const bool half = number != Number::float32;
-    return half ? (width >= 256 ? 64 : 128) : (width >= 512 ? 32 : 64);
-}
-
 }  // namespace cuda
 
 std::string coord_mlp_cuda_why_not(const CoordMlpParams& p, Number low) {

@@ -25,7 +25,17 @@ MlpPlan plan_mlp(const CoordMlpParams& params, Number low, const std::vector<Mlp
 void pack_mlp_network(MlpPlan& plan, std::int64_t samples, unsigned char* workspace,
                       CudaStream stream);
 
-// Points of a tile.
-int mlp_pixels(Number number, int width);
+// Points of a tile, which the kernels' tiles are held to (mlp/launch.cuh, mlp/backward_launch.cuh).
+constexpr int mlp_pixels(bool half, int width) {
+    return half ? (width >= 256 ? 64 : 128) : (width >= 512 ? 32 : 64);
+}
+constexpr int mlp_backward_pixels(bool half, int width) {
+    return width < 512 ? 64 : half ? 48 : 32;
+}
+// Outputs of a last layer, the gradients by which share a tile's memory with sums by warps.
+constexpr int mlp_backward_outputs(bool half, int width) {
+    const int warps = width / (width == 512 && !half ? 64 : 32);
+    return width / (half ? 2 : 1) - 4 * (warps + 2);
+}
 
 }  // namespace digan_fast::cuda
