@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from digan_fast import dispatch, ops  # noqa: F401  (registers the ops)
+from digan_fast import dispatch, functional
 from digan_fast.ops._capabilities import TABLE, unknown, why_not
 from digan_fast.ops._pointers import NATIVE_ACTIVATIONS
 from digan_fast.ops.linear_act import linear
@@ -84,3 +84,29 @@ def test_few_rows_and_a_large_matrix(
     found = linear(x, weight, bias)
     assert calls == (["linear_act"] if native else [])
     torch.testing.assert_close(found, F.linear(x, weight, bias), rtol=1e-4, atol=1e-3)
+
+
+NOWHERE = {"device": "meta"}
+APART: list[tuple[str, Callable[[], Tensor]]] = [
+    ("bias", lambda: functional.bias_act(torch.ones(2, 3), torch.ones(3, **NOWHERE))),
+    ("weight", lambda: functional.conv3x3(torch.ones(1, 2, 5, 5), torch.ones(3, 2, 3, 3, **NOWHERE))),
+    ("weight", lambda: functional.linear_act(torch.ones(1, 4, 2), torch.ones(1, 3, 2, **NOWHERE))),
+    ("filter", lambda: functional.upfirdn2d(torch.ones(1, 2, 5, 5), torch.ones(3, 3, **NOWHERE))),
+    (
+        "right",
+        lambda: functional.fmm_weights(torch.ones(3, 2), torch.ones(1, 3, 4), torch.ones(1, 4, 2, **NOWHERE)),
+    ),
+    (
+        "phase",
+        lambda: functional.coord_linear(
+            None, torch.ones(1, 2, 2), torch.ones(1, 1, 2, **NOWHERE), torch.ones(1, 3, 4), None, (4, 0, 0, 4, 4)
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "call"), APART)
+def test_tensors_on_two_devices_are_refused(name: str, call: Callable[[], Tensor]) -> None:
+    """A meta tensor, as of a network that was never loaded, would select an op that computes nothing."""
+    with pytest.raises(ValueError, match=f"{name}: on meta, expected on cpu"):
+        call()

@@ -290,7 +290,7 @@ void add_weight_gradient(const WeightGradient& p) {
         columns =
             columns_at(x, p.x_stride, p.rows, i, p.inputs, width, panel_at<T>(p.tail, 0, depth));
     };
-    const auto on_amx = [&](auto mr, int64_t n, int64_t, int64_t width, float* sums,
+    const auto on_amx = [&](auto mr, int64_t n, int64_t, int64_t, float* sums,
                             const auto& between) {
         for (Prefetcher& part : next) part.part();
         amx_product<decltype(mr)::value, Streamed::panel>(sums, depth, rows + n * depth, columns.at,
