@@ -90,6 +90,8 @@ def _call(sets: int, address: Address, *args: Any) -> tuple[dict[str, Any], list
     coordinates, weights = coordinates.contiguous(), [weight.contiguous() for weight in weights]
     if coordinates.shape[2] != weights[0].shape[2]:
         raise ValueError(f"weights[0]: shape {tuple(weights[0].shape)}, expected [B, O, {coordinates.shape[2]}]")
+    if any(len(each) not in (1, sets) for each in (coordinates, *weights)):
+        raise ValueError(f"weights: {[len(each) for each in weights]} samples, expected 1 or {sets} of each")
     outputs, inputs = zip(*(weight.shape[1:] for weight in weights), strict=True)
     extents = outputs, outputs, outputs, inputs, inputs
     vectors = list(map(_rows, _VECTORS, vectors, [sets] * len(_VECTORS), extents))
@@ -138,6 +140,8 @@ def _by_kernels(run: Callable[..., None], address: Address, empty: Callable[...,
     sets, layers = len(grad), len(rest[0])
     if grad.numel() == 0 or any(weight.numel() == 0 for weight in rest[0]):
         return reference.coord_mlp_backward(grad, coordinates, *rest)
+    if grad.shape != (expected := _shape(coordinates, *arguments_of_forward)):
+        raise ValueError(f"grad: shape {tuple(grad.shape)}, expected {expected}")
     grad = grad.contiguous()
     arguments, _alive = _call(sets, address, coordinates, *arguments_of_forward)
     # Gradients by shared coordinates and vectors are computed for each sample.
