@@ -295,7 +295,7 @@ def mlp_precision(precision: str) -> str:
 
 def _mlp_layer(layer: MLPLayer, name: str) -> MLPLayer:
     """The layer with a first extent, B or 1, for every tensor."""
-    if not isinstance(layer, MLPLayer):
+    if getattr(layer, "_fields", None) != MLPLayer._fields:  # not by type, which a reload of the package makes anew
         raise ValueError(f"{name}: {type(layer).__name__}, expected an MLPLayer")
     mlp_activation(layer.activation, f"{name}.activation")
     omega = mlp_omega(layer.omega, f"{name}.omega")

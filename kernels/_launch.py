@@ -11,7 +11,7 @@ from torch import Tensor
 
 def limits(clamp: float | None, dtype: torch.dtype) -> tuple[float, bool]:
     """The clamp rounded to the output's type, and whether there is one."""
-    return (0.0, False) if clamp is None else (float(torch.tensor(clamp, dtype=dtype)), True)
+    return (0.0, False) if clamp is None else (float(torch.tensor(clamp, dtype=dtype, device="cpu")), True)
 
 
 def precision(dtype: torch.dtype) -> str:

@@ -55,7 +55,7 @@ def fresh(
     The operating system would clear memory for such a tensor from the C library page by page.
     """
     if math.prod(shape) * dtype.itemsize < _LARGE:
-        return torch.empty(shape, dtype=dtype, memory_format=layout)
+        return torch.empty(shape, dtype=dtype, memory_format=layout, device="cpu")
     strides = torch.empty(shape, memory_format=layout, device="meta").stride()
     return torch.utils.dlpack.from_dlpack(dispatch.native_module().result(shape, strides, dtype == torch.bfloat16))
 

@@ -97,7 +97,7 @@ def _native_backward(
     number = one_number(grad)
     grad = grad.contiguous() if number is None else number
     dx = fresh(out.shape, out.dtype)
-    dbias = torch.empty(out.shape[dim], dtype=torch.float32)
+    dbias = fresh((out.shape[dim],))
     bias = wide(bias)
     dispatch.native_module().bias_act_backward_cpu(
         dx=ptr_wide_or_narrow(dx, "dx"),

@@ -120,9 +120,9 @@ def _native_backward(grad: Tensor, *args: Any) -> tuple[Tensor, ...]:
     if out.numel() == 0 or tensors[1].numel() == 0:
         return reference.coord_linear_backward(grad, *args)
     base, frequency, phase, weight, _ = tensors
-    dbase = torch.empty(0, dtype=grad.dtype) if base is None else fresh(base.shape, grad.dtype)
+    dbase = fresh((0,) if base is None else base.shape, grad.dtype)
     dfrequency, dphase = torch.empty_like(frequency), torch.empty_like(phase)
-    dweight, dbias = fresh(weight.shape), torch.empty(weight.shape[1])
+    dweight, dbias = fresh(weight.shape), fresh(weight.shape[1:2])
     dispatch.native_module().coord_linear_backward_cpu(
         **_arguments([*tensors, out], *options),
         grad=ptr_wide_or_narrow(contiguous_grad, "grad"),

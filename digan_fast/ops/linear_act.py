@@ -106,7 +106,7 @@ def _native_backward(
     grad, weight, out = grad.contiguous(), weight.contiguous(), out.contiguous()
     operand, bias = _native_operand(x, weight, options[0]), wide(bias)
     dx, dweight = fresh(operand.shape, operand.dtype), fresh(weight.shape)
-    dbias = torch.empty(weight.shape[1] if bias is None else bias.shape)
+    dbias = fresh(weight.shape[1:2] if bias is None else bias.shape)
     dispatch.native_module().linear_act_backward_cpu(
         **_arguments(operand, weight, bias, out, *options),
         grad=ptr_wide_or_narrow(grad, "grad"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -84,6 +85,43 @@ def test_few_rows_and_a_large_matrix(
     found = linear(x, weight, bias)
     assert calls == (["linear_act"] if native else [])
     torch.testing.assert_close(found, F.linear(x, weight, bias), rtol=1e-4, atol=1e-3)
+
+
+def test_default_types_and_devices_do_not_matter() -> None:
+    """Results and gradients are those of the tensors given, in a process whose defaults are others."""
+    calls: list[tuple[Callable[..., Tensor], list[Tensor]]] = [
+        (partial(functional.bias_act, activation="lrelu"), [torch.randn(2, 3, 4), torch.randn(3)]),
+        (partial(functional.conv3x3, padding=1), [torch.randn(1, 128, 32, 32), torch.randn(128, 128, 3, 3)]),
+        (partial(functional.linear_act, activation="lrelu"), [torch.randn(1, 9, 17), torch.randn(1, 33, 17)]),
+        (functional.upfirdn2d, [torch.randn(1, 2, 5, 5), torch.ones(3, 3)]),
+        (functional.fmm_weights, [torch.randn(3, 2), torch.randn(1, 3, 4), torch.randn(1, 4, 2)]),
+        (
+            lambda *tensors: functional.coord_linear(None, *tensors, None, (4, 0, 0, 4, 4)),
+            [torch.randn(1, 2, 2), torch.randn(1, 1, 2), torch.randn(1, 3, 4)],
+        ),
+        (
+            lambda x, *weights: functional.coord_mlp(x, functional.mlp_layers(weights)),
+            [torch.rand(5, 2), torch.randn(2, 8, 2), torch.randn(2, 3, 8)],
+        ),
+    ]
+
+    def found(call: Callable[..., Tensor], tensors: list[Tensor]) -> list[Tensor]:
+        alive = [
+            each.clone().requires_grad_(call is not functional.upfirdn2d or i == 0) for i, each in enumerate(tensors)
+        ]
+        out = call(*alive)
+        wanted = [each for each in alive if each.requires_grad]
+        return [out.detach(), *torch.autograd.grad(out, wanted, out.detach())]
+
+    expected = [found(*each) for each in calls]
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            others = [found(*each) for each in calls]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for mine, other in zip(others, expected, strict=True):
+        assert all(map(torch.equal, mine, other))
 
 
 NOWHERE = {"device": "meta"}
