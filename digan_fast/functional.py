@@ -7,8 +7,7 @@ function raises ValueError, naming the argument, for an invalid shape or option.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from numbers import Real
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -197,16 +196,18 @@ def mlp_layers(
     weights: Sequence[Tensor],
     biases: Sequence[Tensor | None] | None = None,
     activation: str = "sine",
-    omega: float | Sequence[float] = 1.0,
+    omega: float | Iterable[float] = 1.0,
 ) -> list[MLPLayer]:
     """Layers for :func:`coord_mlp`, all with one ``activation`` but the last, which is linear.
 
     One ``omega`` for all, or one per layer before the last.
     """
-    if not weights:
+    if len(weights) == 0:
         raise ValueError("weights: empty, expected a layer or more")
     hidden = len(weights) - 1
-    omegas = [mlp_omega(each) for each in (omega if isinstance(omega, Sequence) else [omega] * hidden)]
+    several = isinstance(omega, Iterable) and getattr(omega, "ndim", 1) > 0
+    given: Any = omega if several else [omega] * hidden
+    omegas = [mlp_omega(each) for each in given]
     if len(omegas) != hidden:
         raise ValueError(f"omega: {len(omegas)} numbers, expected {hidden}, one for each layer before the last")
     biases = [None] * len(weights) if biases is None else list(biases)
@@ -279,8 +280,13 @@ def mlp_activation(activation: str, name: str = "activation") -> str:
 
 
 def mlp_omega(omega: float, name: str = "omega") -> float:
-    """The frequency as a float; raises ValueError for what is no number, as a tensor, or none that float32 holds."""
-    number = float(omega) if isinstance(omega, Real) else math.nan
+    """The frequency as a float.
+
+    Raises ValueError for what is no number, or none that float32 holds, and for a tensor that requires a gradient.
+    """
+    plain = isinstance(omega, int | float)  # all that a compiled graph asks
+    refused = not plain and (isinstance(omega, str | Sequence | None) or getattr(omega, "requires_grad", False))
+    number = math.nan if refused else float(omega)
     if not abs(number) <= _LARGEST:  # not by isfinite, which graphs that take any omega do not have
         raise ValueError(f"{name}: {omega!r}, expected a finite number")
     return number
@@ -299,7 +305,7 @@ def _mlp_layer(layer: MLPLayer, name: str) -> MLPLayer:
         raise ValueError(f"{name}: {type(layer).__name__}, expected an MLPLayer")
     mlp_activation(layer.activation, f"{name}.activation")
     omega = mlp_omega(layer.omega, f"{name}.omega")
-    if not isinstance(layer.skip, bool):
+    if layer.skip not in (True, False):
         raise ValueError(f"{name}.skip: {layer.skip!r}, expected True or False")
     weight = layer.weight.unsqueeze(0) if layer.weight.ndim == 2 else layer.weight
     if weight.ndim != 3:
@@ -311,7 +317,7 @@ def _mlp_layer(layer: MLPLayer, name: str) -> MLPLayer:
         if vector is not None and (vector.ndim not in (1, 2) or vector.shape[-1] != channels):
             raise ValueError(f"{name}.{field}: shape {tuple(vector.shape)}, expected [{channels}] or [B, {channels}]")
         vectors[field] = vector.unsqueeze(0) if vector is not None and vector.ndim == 1 else vector
-    return layer._replace(weight=weight, omega=omega, **vectors)
+    return layer._replace(weight=weight, omega=omega, skip=bool(layer.skip), **vectors)
 
 
 def _check_mlp(coordinates: Tensor, layers: Sequence[MLPLayer], encoded: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import cast
 
 import torch
@@ -48,7 +48,7 @@ class CoordMLP(nn.Module):
         activation: str = "sine",
         omega: float | None = None,
         frequency: Tensor | None = None,
-        skips: Sequence[int] = (),
+        skips: Iterable[int] = (),
         precision: str = "float32",
     ) -> None:
         """omega: of every hidden layer; 30 for sines by default, else 1.
@@ -61,9 +61,10 @@ class CoordMLP(nn.Module):
         for name, extent in (extents | ({} if sets is None else {"sets": sets})).items():
             if extent < 1:
                 raise ValueError(f"{name}: {extent}, expected 1 or more")
+        skips = list(skips)
         if bad := [layer for layer in skips if layer not in range(1, hidden + 1)]:
             raise ValueError(f"skips: {bad[0]}, expected layers from 1 to {hidden}")
-        self.activation, self.skips = functional.mlp_activation(activation), frozenset(skips)
+        self.activation, self.skips = functional.mlp_activation(activation), frozenset(map(int, skips))
         self.precision = functional.mlp_precision(precision)
         self.omega = functional.mlp_omega((30.0 if activation == "sine" else 1.0) if omega is None else omega)
         if self.omega == 0:
@@ -73,7 +74,7 @@ class CoordMLP(nn.Module):
         if isinstance(frequency, nn.Parameter):
             self.frequency = frequency
         else:
-            self.register_buffer("frequency", None if frequency is None else frequency.detach().clone())
+            self.register_buffer("frequency", None if frequency is None else frequency.clone())
         features = dimensions if frequency is None else 2 * len(frequency)
         widths = [features, *[width] * hidden]
         self.layers = nn.ModuleList(

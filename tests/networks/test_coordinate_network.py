@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 import torch
 from torch.func import stack_module_state
@@ -129,6 +130,10 @@ def test_frequencies_are_a_copy_or_a_parameter() -> None:
     learned = CoordMLP(2, 3, 8, 2, frequency=torch.nn.Parameter(given))
     learned(torch.rand(4, 2)).sum().backward()
     assert dict(learned.named_parameters())["frequency"].grad is not None
+    from_outside = torch.randn(5, 2, requires_grad=True)
+    CoordMLP(2, 3, 8, 2, frequency=from_outside)(torch.rand(4, 2)).sum().backward()
+    assert from_outside.grad is not None
+    assert CoordMLP(2, 3, 8, 2, skips=iter([numpy.int64(1)])).skips == {1}
 
 
 def test_layers_may_be_replaced() -> None:

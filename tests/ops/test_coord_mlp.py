@@ -328,7 +328,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     (bad_layer(0, activation=["sine"]), r"layers\[0\].activation: \['sine'\]"),
     (bad_layer(1, omega=math.nan), r"layers\[1\].omega: nan"),
     (bad_layer(1, omega=1e39), r"layers\[1\].omega: 1e\+39, expected a finite number"),
-    (bad_layer(1, omega=torch.tensor(3.0)), r"layers\[1\].omega: tensor\(3.\), expected a finite number"),
+    (bad_layer(1, omega=torch.ones((), requires_grad=True)), r"layers\[1\].omega: tensor\(1., requires_grad=True\)"),
+    (bad_layer(1, omega="3"), r"layers\[1\].omega: '3'"),
     (bad_layer(1, omega=None), r"layers\[1\].omega: None"),
     (bad_layer(1, skip="no"), r"layers\[1\].skip: 'no', expected True or False"),
     ({"layers": [torch.zeros(5, 2)]}, r"layers\[0\]: Tensor, expected an MLPLayer"),
@@ -366,9 +367,17 @@ def test_errors_of_mlp_layers() -> None:
         mlp_layers(weights, biases[:1])
     with pytest.raises(ValueError, match="weights: empty"):
         mlp_layers([])
-    with pytest.raises(ValueError, match=r"omega: tensor\(3.\), expected a finite number"):
-        mlp_layers(weights, biases, omega=torch.tensor(3.0))  # type: ignore[arg-type]
-    assert mlp_layers(weights, omega=numpy.float32(3))[0].omega == 3
+    with pytest.raises(ValueError, match=r"omega: tensor\(3., requires_grad=True\), expected a finite number"):
+        mlp_layers(weights, biases, omega=torch.tensor(3.0, requires_grad=True))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "omega", [3, numpy.float32(3), numpy.array(3.0), torch.tensor(3.0), [3.0], numpy.array([3.0]), torch.tensor([3.0])]
+)
+def test_frequencies_of_any_type(omega: Any) -> None:
+    weights, _ = network(2, [2, 5, 3])
+    assert mlp_layers(weights, omega=omega)[0].omega == 3
+    assert mlp_layers(weights, omega=iter([3.0]))[0].omega == 3
 
 
 def test_coordinates_of_any_dimension() -> None:
