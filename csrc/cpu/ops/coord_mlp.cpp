@@ -13,7 +13,8 @@
 namespace digan_fast {
 namespace {
 
-// Groups of points that a thread computes between two looks for a signal: half a second at most.
+// Groups of points that a thread computes between two looks for a signal: of 5×512, a quarter of a
+// second on a Zen 5 EPYC, by its rate.
 constexpr int64_t kGroupsTogether = 256;
 
 // Samples whose weights are packed at once: work for all threads even if each has few points.
