@@ -117,13 +117,13 @@ class Modulated:
         drawn = torch.randn(2, shape.sets, shape.hidden, shape.width) / 10
         self.scale, self.shift = (drawn[0] + 1).requires_grad_(), drawn[1].requires_grad_()
 
-    def ours(self, precision: str = "float32") -> Tensor:
+    def ours(self) -> Tensor:
         *hidden, (weight, bias) = self.layers
         layers = [
             functional.MLPLayer(*pair, "sine", FREQUENCY, self.scale[:, i], self.shift[:, i])
             for i, pair in enumerate(hidden)
         ]
-        return functional.coord_mlp(self.points, [*layers, functional.MLPLayer(weight, bias)], precision=precision)
+        return functional.coord_mlp(self.points, [*layers, functional.MLPLayer(weight, bias)])
 
     def written(self) -> Tensor:
         *hidden, (weight, bias) = self.layers

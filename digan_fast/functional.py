@@ -14,13 +14,10 @@ import torch
 from torch import Tensor
 
 from digan_fast import ops
-from digan_fast.precision import MLP_PRECISIONS
+from digan_fast.mlp_options import checked_activation, checked_omega, checked_precision
 from digan_fast.reference.activations import ACTIVATIONS
-from digan_fast.reference.coord_mlp import MLP_ACTIVATIONS
 
 _COORD_ACTIVATIONS = tuple(name for name, kind in ACTIVATIONS.items() if kind.homogeneous)
-# Of omega.
-_LARGEST = torch.finfo(torch.float32).max
 _MODULATIONS = ("demod", "tanh", "sigmoid", "linear")
 
 
@@ -207,7 +204,7 @@ def mlp_layers(
     hidden = len(weights) - 1
     several = isinstance(omega, Iterable) and getattr(omega, "ndim", 1) > 0
     given: Any = omega if several else [omega] * hidden
-    omegas = [mlp_omega(each) for each in given]
+    omegas = [checked_omega(each) for each in given]
     if len(omegas) != hidden:
         raise ValueError(f"omega: {len(omegas)} numbers, expected {hidden}, one for each layer before the last")
     biases = [None] * len(weights) if biases is None else list(biases)
@@ -236,7 +233,7 @@ def coord_mlp(
     """
     if not layers:
         raise ValueError("layers: empty, expected a layer or more")
-    mlp_precision(precision)
+    checked_precision(precision)
     if not coordinates.is_floating_point():
         raise ValueError(f"coordinates: {coordinates.dtype}, expected a floating-point type")
     given = coordinates
@@ -272,39 +269,12 @@ def _fourier_layer(frequency: Tensor, phase: Tensor | None, dimensions: int) -> 
     return MLPLayer(torch.cat((frequency, frequency), -2), torch.cat((phase, phase + math.pi / 2), -1), "sine")
 
 
-def mlp_activation(activation: str, name: str = "activation") -> str:
-    """The activation; raises ValueError if coordinate MLPs have none of this name."""
-    if not isinstance(activation, str) or activation not in MLP_ACTIVATIONS:
-        raise ValueError(f"{name}: {activation!r}, expected one of {', '.join(MLP_ACTIVATIONS)}")
-    return activation
-
-
-def mlp_omega(omega: float, name: str = "omega") -> float:
-    """The frequency as a float.
-
-    Raises ValueError for what is no number, or none that float32 holds, and for a tensor that requires a gradient.
-    """
-    plain = isinstance(omega, int | float)  # all that a compiled graph asks
-    refused = not plain and (isinstance(omega, str | Sequence | None) or getattr(omega, "requires_grad", False))
-    number = math.nan if refused else float(omega)
-    if not abs(number) <= _LARGEST:  # not by isfinite, which graphs that take any omega do not have
-        raise ValueError(f"{name}: {omega!r}, expected a finite number")
-    return number
-
-
-def mlp_precision(precision: str) -> str:
-    """The precision; raises ValueError if coordinate MLPs have none of this name."""
-    if precision not in MLP_PRECISIONS:
-        raise ValueError(f"precision: {precision!r}, expected one of {', '.join(MLP_PRECISIONS)}")
-    return precision
-
-
 def _mlp_layer(layer: MLPLayer, name: str) -> MLPLayer:
     """The layer with a first extent, B or 1, for every tensor."""
     if getattr(layer, "_fields", None) != MLPLayer._fields:  # not by type, which a reload of the package makes anew
         raise ValueError(f"{name}: {type(layer).__name__}, expected an MLPLayer")
-    mlp_activation(layer.activation, f"{name}.activation")
-    omega = mlp_omega(layer.omega, f"{name}.omega")
+    checked_activation(layer.activation, f"{name}.activation")
+    omega = checked_omega(layer.omega, f"{name}.omega")
     if layer.skip not in (True, False):
         raise ValueError(f"{name}.skip: {layer.skip!r}, expected True or False")
     weight = layer.weight.unsqueeze(0) if layer.weight.ndim == 2 else layer.weight

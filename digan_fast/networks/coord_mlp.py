@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from digan_fast import functional
+from digan_fast.mlp_options import checked_activation, checked_omega, checked_precision
 
 
 class _Linear(nn.Module):
@@ -30,8 +31,8 @@ class CoordMLP(nn.Module):
 
     The state dict has the names of ``torch.nn.Linear`` modules in a list, ``layers.0.weight`` [O, I], ``layers.0.bias``
     [O] and so on, with ``sets`` [B, O, I] and [B, O], as ``torch.func.stack_module_state`` gives them.  ``frequency``
-    [K, D], in radians per unit, puts Fourier features before the layers: a buffer, a copy, or if it is one a parameter.
-    Layers in ``skips`` also read the network's input.
+    [K, D], in radians per unit, puts Fourier features before the layers: a parameter if it is one, else a buffer, a
+    copy unless it requires a gradient.  Layers in ``skips`` also read the network's input.
 
     Initial weights of sines are those of SIREN (arXiv 2006.09661, section 3.2): uniform within 1/I of the coordinates,
     √(6/I)/ω after; of other activations within √(6/I).  ``precision`` is an attribute, as for ``coord_mlp``.
@@ -64,9 +65,9 @@ class CoordMLP(nn.Module):
         skips = list(skips)
         if bad := [layer for layer in skips if layer not in range(1, hidden + 1)]:
             raise ValueError(f"skips: {bad[0]}, expected layers from 1 to {hidden}")
-        self.activation, self.skips = functional.mlp_activation(activation), frozenset(map(int, skips))
-        self.precision = functional.mlp_precision(precision)
-        self.omega = functional.mlp_omega((30.0 if activation == "sine" else 1.0) if omega is None else omega)
+        self.activation, self.skips = checked_activation(activation), frozenset(map(int, skips))
+        self.precision = checked_precision(precision)
+        self.omega = checked_omega((30.0 if activation == "sine" else 1.0) if omega is None else omega)
         if self.omega == 0:
             raise ValueError("omega: 0, expected another number")
         if frequency is not None and (frequency.ndim != 2 or frequency.shape[1] != dimensions):
@@ -74,7 +75,9 @@ class CoordMLP(nn.Module):
         if isinstance(frequency, nn.Parameter):
             self.frequency = frequency
         else:
-            self.register_buffer("frequency", None if frequency is None else frequency.clone())
+            if frequency is not None and not frequency.requires_grad:
+                frequency = frequency.clone()
+            self.register_buffer("frequency", frequency)
         features = dimensions if frequency is None else 2 * len(frequency)
         widths = [features, *[width] * hidden]
         self.layers = nn.ModuleList(

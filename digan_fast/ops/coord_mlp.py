@@ -74,8 +74,8 @@ _backward_op = define(
 def _rows(name: str, tensors: Sequence[Tensor | None], sets: int, channels: Sequence[int]) -> list[Tensor | None]:
     """Vectors [B, C] or [1, C], as the kernels read them: contiguous [B, C]."""
     for i, (each, extent) in enumerate(zip(tensors, channels, strict=True)):
-        if each is not None and each.shape[1] != extent:
-            raise ValueError(f"{name}[{i}]: shape {tuple(each.shape)}, expected [B, {extent}]")
+        if each is not None and (len(each) not in (1, sets) or each.shape[1] != extent):
+            raise ValueError(f"{name}[{i}]: shape {tuple(each.shape)}, expected [1 or {sets}, {extent}]")
     return [None if each is None else wide(each.expand(sets, -1)) for each in tensors]
 
 

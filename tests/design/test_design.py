@@ -34,7 +34,7 @@ ROOMS = (
     ),
     ("video",),
     ("reference",),
-    ("dispatch", "transforms", "tiling", "kernels"),
+    ("dispatch", "transforms", "tiling", "kernels", "mlp_options"),
     ("ops", "allocator"),
     ("functional",),
     ("inr",),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import cache, partial
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -170,20 +171,21 @@ def predictions_table() -> str:
 
 # Coordinate MLPs whose times are predicted, as bench/test_coord_mlp.py has them.
 MLPS = (Shape(64, 16_384, 2, 256, 3), Shape(1, 1 << 20, 3, 512, 5), Shape(4096, 1024, 4, 64, 2))
-# float32 operations for a unit of a hidden layer but those of products, as executed: most are a sine's, backward with
-# its cosine.
-OPERATIONS = {"forward": 26, "forward and backward": 26 + 56}
+# float32 operations for a unit of a hidden layer, as Triton's kernels executed them for 3×256 forward and 2×64
+# backward: most are a sine's, backward with its cosine; products on tensor cores are not among them.
+OPERATIONS = {"forward": 28, "forward and backward": 28 + 56}
 
 
 def mlp_bounds(shape: Shape, direction: str, half: bool) -> tuple[float, float, float]:
-    """Bytes from DRAM, tensor and float32 operations of the CUDA kernels for a coordinate MLP."""
+    """Bytes from DRAM, tensor and float32 operations of kernels for a coordinate MLP: no fewer than these."""
     points, units = shape.sets * shape.points, shape.width * shape.hidden
     trains = direction != "forward"
     # Forward, and backward again, with two more for the gradients.
     times = 4 if trains else 1
     products = times * 2.0 * points * (shape.hidden - 1) * shape.width**2
-    others = times * 2.0 * points * (shape.dimensions + 3) * shape.width + points * units * OPERATIONS[direction]
-    parameters = shape.sets * (products / times / 2 / points + (shape.dimensions + 3 + shape.hidden) * shape.width + 3)
+    others = float(points * units * OPERATIONS[direction])
+    extents = [shape.dimensions, *[shape.width] * shape.hidden, 3]
+    parameters = shape.sets * sum((inputs + 1) * outputs for inputs, outputs in pairwise(extents))
     tensors = 4 * (shape.points * shape.dimensions + parameters + 3 * points)
     if trains:
         # Two operands for each unit, written and read; the parameters' gradients, and the colours'.

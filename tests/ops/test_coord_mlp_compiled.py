@@ -99,11 +99,8 @@ def test_any_omega(asked: Asked) -> None:
         return functional.coord_mlp(x, mlp_layers([weight, weight.new_ones(3, len(weight))], omega=omega))
 
     torch._dynamo.reset()
-    compiled, x, weight = (
-        torch.compile(function, fullgraph=True, backend="aot_eager"),
-        torch.rand(9, 2),
-        torch.rand(5, 2),
-    )
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    x, weight = torch.rand(9, 2), torch.rand(5, 2)
     for omega in (30.0, 20.0, 10.0):
         torch.testing.assert_close(compiled(x, weight, omega), function(x, weight, omega))
 
