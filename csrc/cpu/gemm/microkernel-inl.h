@@ -47,12 +47,10 @@ template <int R>
 static DIGAN_FAST_INLINE void microkernel(Tile<R>& tile, int64_t depth, const float* rows,
                                           int64_t row_stride, const Bf16x2* columns,
                                           int64_t column_stride) {
-    const __m512i high = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
     for (int64_t k = 0; k < depth; ++k, rows += 2 * row_stride, columns += column_stride) {
         for (int v = 0; v < 2; ++v) {
             const __m512i pairs = _mm512_loadu_si512(columns + v * Vec::width);
-            const Vec even{_mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16))};
-            const Vec odd{_mm512_castsi512_ps(_mm512_and_si512(pairs, high))};
+            const Vec even = even_channels(pairs), odd = odd_channels(pairs);
             for (int r = 0; r < R; ++r) {
                 tile.v[r][v] = fma(broadcast(rows[r]), even, tile.v[r][v]);
                 tile.v[r][v] = fma(broadcast(rows[row_stride + r]), odd, tile.v[r][v]);

@@ -8,10 +8,13 @@
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
-// The initial value of a sum: the bias of its row.
+// The initial values of sums are start(block, row, r, v): for row r of the tile that begins at an
+// even `row`, in the lanes of a block's vector v. Here, the row's bias.
 struct Bias {
     const float* bias;
-    DIGAN_FAST_INLINE Vec operator()(int, int64_t row, int) const { return broadcast(bias[row]); }
+    DIGAN_FAST_INLINE Vec operator()(int, int64_t row, int r, int) const {
+        return broadcast(bias[row + r]);
+    }
 };
 
 // What is left to do with a slice of a tile's sums.
@@ -22,7 +25,7 @@ static DIGAN_FAST_INLINE auto slice_epilogue(const Start& start, const Epilogue&
         auto slice = slice_of<kRows>(sums);
         for (int r = 0; r < kRows; ++r)
             for (int v = 0; v < 2; ++v)
-                slice.v[r][v] = add(slice.v[r][v], start(static_cast<int>(block), row + r, v));
+                slice.v[r][v] = add(slice.v[r][v], start(static_cast<int>(block), row, r, v));
         apply_epilogue(slice, how);
         out(slice, static_cast<int>(block), row, 0);
     };
@@ -58,7 +61,7 @@ static inline void gemm(const PackedLayer& layer, int blocks, const Start& start
             Tile<R> tile;
             for (int r = 0; r < R; ++r)
                 for (int v = 0; v < 2; ++v)
-                    tile.v[r][v] = start(block, row + r, lane / Vec::width + v);
+                    tile.v[r][v] = start(block, row, r, lane / Vec::width + v);
             microkernel(tile, depth, panel_at<Weight>(layer.panels, row, layer.depth), R,
                         in + block * in_stride + lane, kBlockPixels);
             apply_epilogue(tile, how);

@@ -79,15 +79,28 @@ class Upsampled {
     std::optional<LaneGather<kBlockPixels>> gather_;
 };
 
-// The initial values of a product, in the lanes of vector v.
+// Channel r of those in a vector of elements T.
+template <class T>
+static DIGAN_FAST_INLINE Vec channel_of(Vec elements, [[maybe_unused]] int r) {
+#if defined(__AVX512BF16__)
+    if constexpr (kPack<T> == 2) {
+        const __m512i pairs = _mm512_castps_si512(elements.v);
+        return r % 2 ? odd_channels(pairs) : even_channels(pairs);
+    }
+#endif
+    return elements;
+}
+
+// The bases, in rows of elements T, as initial values of a product.
+template <class T>
 struct UpsampledBase {
     Upsampled bases[kAmxGroupBlocks];
     explicit UpsampledBase(const BlockGroup& p) {
         for (int b = 0; b < p.block_count; ++b)
-            bases[b] = {p.blocks[b], p.blocks[b].base, p.stage->outputs};
+            bases[b] = {p.blocks[b], p.blocks[b].base, packed_depth<T>(p.stage->outputs)};
     }
-    DIGAN_FAST_INLINE Vec operator()(int block, int64_t row, int v) const {
-        return bases[block](row, v);
+    DIGAN_FAST_INLINE Vec operator()(int block, int64_t row, int r, int v) const {
+        return channel_of<T>(bases[block](row / kPack<T> + r / kPack<T>, v), r);
     }
 };
 
@@ -122,7 +135,7 @@ static DIGAN_FAST_INLINE auto mirrored_finish(int images, const Start& start, co
             for (int r = 0; r < std::ssize(tile.v); ++r) {
                 for (int v = 0; v < 2; ++v) {
                     const Vec z = fma(sign, load(odd + r * kNR + v * Vec::width), even.v[r][v]);
-                    tile.v[r][v] = add(z, start(block + image, row + r, lane / Vec::width + v));
+                    tile.v[r][v] = add(z, start(block + image, row, r, lane / Vec::width + v));
                 }
             }
             apply_epilogue(tile, how);
@@ -168,13 +181,13 @@ static inline void add_colours(const BlockGroup& p, const PackedLayer& to_rgb, c
 }
 
 // Takes a group through a stage's levels, from its features to its colours and the next stage's
-// base, with activations in `x` and `y` by turns. The renderer knows their elements, and to which
-// number it rounds them.
+// base, with activations in `x` and `y` by turns. The renderer knows their elements and a base's,
+// and to which number it rounds both.
 template <class Renderer, class T>
 static inline void render_levels(const Renderer& renderer, const BlockGroup& p, T* x, T* y) {
     const Stage& stage = *p.stage;
     if (p.blocks[0].base) {
-        renderer.features(UpsampledBase(p), x);
+        renderer.features(UpsampledBase<typename Renderer::Base>(p), x);
     } else {
         renderer.features(Bias{stage.sine.bias}, x);
     }
@@ -192,9 +205,11 @@ static inline void render_levels(const Renderer& renderer, const BlockGroup& p, 
     }
     if (!stage.next_base) return;
     const auto out = [&](const auto& tile, int block, int64_t row, int lane) {
-        store_tile(tile, p.blocks[block].base_out + row * kBlockPixels + lane, kBlockPixels);
+        using Base = typename Renderer::Base;
+        auto* const to = reinterpret_cast<Base*>(p.blocks[block].base_out);
+        store_tile(tile, to + row / kPack<Base> * kBlockPixels + lane, kBlockPixels);
     };
-    renderer.layer(*stage.next_base, epilogue_of(*stage.next_base), x, out);
+    renderer.layer(*stage.next_base, epilogue_of(*stage.next_base, renderer.rounded), x, out);
 }
 
 }  // namespace digan_fast::DIGAN_FAST_ISA

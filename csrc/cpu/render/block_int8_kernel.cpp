@@ -162,7 +162,7 @@ struct Int8GroupRenderer {
             for (int r = 0; r < R; ++r) {
                 const Vec z =
                     mul(mul(to_float(sums.v[r][v]), scale), broadcast(layer.scales[row + r]));
-                tile.v[r][v] = add(z, start(block, row + r, lane / Vec::width + v));
+                tile.v[r][v] = add(z, start(block, row, r, lane / Vec::width + v));
             }
         }
         apply_epilogue(tile, how);
@@ -201,7 +201,7 @@ struct Int8GroupRenderer {
             start_colours(p.blocks[b], stage.colours);
         }
         if (p.blocks[0].base) {
-            layer(stage.features, UpsampledBase(p));
+            layer(stage.features, UpsampledBase<float>(p));
         } else {
             layer(stage.features, Bias{stage.features.bias});
         }

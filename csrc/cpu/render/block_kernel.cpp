@@ -182,6 +182,7 @@ void rotate_panels(const WeightRotation& p) {
 // Panels and activations have elements T: float, or pairs of bfloat16.
 template <class T>
 struct GroupRenderer {
+    using Base = T;
     const BlockGroup& p;
     const bool round;
     const Number rounded = round ? Number::bfloat16 : Number::float32;

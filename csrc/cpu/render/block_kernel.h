@@ -52,6 +52,7 @@ struct Stage {
     const PackedLevel* levels;
     int64_t level_count;
     const PackedLayer* next_base;  // the next stage's weights of this one's activations, or null
+    int64_t base_rows;  // of its outputs: pairs of channels where activations in bfloat16 are such
     int64_t colours;
     Precision precision;
     bool terms;  // float32 as terms, on AMX
@@ -90,11 +91,11 @@ struct WeightRotation {
 struct Block {
     const float* across;  // its columns' features, [K, 2, 8]
     const float* down;    // its rows' features, [K, 2, 4]
-    const float* base;    // the first layer's base, [outputs, 32] from lane 8c on, or null
+    const float* base;    // the first layer's base, [its stage's base_rows, 32] from lane 8c on, or null
     const float* rgb_in;  // the colours so far, [colours, 32] from lane 8c on, or null
     const Scattered* scattered;
     const RotatedLayer* weights;  // its frame's; null if `scattered` has several, and in int8
-    float* base_out;              // [stage.next_base->outputs, 32]
+    float* base_out;              // [stage.base_rows, 32]
     float* rgb_out;               // [colours, 32]
 };
 

@@ -91,8 +91,8 @@ struct StageWork {
     std::vector<Pixel> loose = {};
     // The loose pixels of all frames that are rendered at once, frame after frame.
     std::vector<Scattered> scattered = {};
-    // For the frames' whole blocks, then the scattered ones: [block, outputs of the next stage's
-    // first layer, 32] and [block, colours, 32].
+    // For the frames' whole blocks, then the scattered ones: [block, base_rows, 32] and
+    // [block, colours, 32].
     Scratch base = {};
     Scratch rgb = {};
 

@@ -25,6 +25,7 @@ void store_features(Terms* out, const Block& block, int64_t sinusoids, int64_t d
 }
 
 struct TermsRenderer {
+    using Base = float;
     static constexpr Number rounded = Number::float32;
     const BlockGroup& p;
     const int64_t stride = p.widest * kBlockPixels;

@@ -192,7 +192,7 @@ void Renderer::chunk(int64_t video, int64_t first, int64_t frames) {
         scatter(s, frames);
         const Stage& stage = weights_.stages()[s];
         const int64_t lanes = work_[s].blocks(frames) * kBlockPixels;
-        if (stage.next_base) work_[s].base.reserve(lanes * stage.next_base->outputs);
+        if (stage.next_base) work_[s].base.reserve(lanes * stage.base_rows);
         work_[s].rgb.reserve(lanes * stage.colours);
         this->stage(s, video, first, frames);
     }
@@ -304,7 +304,7 @@ Block Renderer::storage(size_t s, int64_t block) const {
     const Stage& stage = weights_.stages()[s];
     Block at{};
     if (stage.next_base)
-        at.base_out = work_[s].base.data() + block * stage.next_base->outputs * kBlockPixels;
+        at.base_out = work_[s].base.data() + block * stage.base_rows * kBlockPixels;
     at.rgb_out = work_[s].rgb.data() + block * stage.colours * kBlockPixels;
     return at;
 }

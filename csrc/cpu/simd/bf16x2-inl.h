@@ -28,6 +28,15 @@ static DIGAN_FAST_INLINE __m512bh broadcast_bf16x2(Bf16x2 p) {
     return (__m512bh)pairs;
 }
 
+// The even or the odd channels of a vector of pairs.
+static DIGAN_FAST_INLINE Vec even_channels(__m512i pairs) {
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16))};
+}
+static DIGAN_FAST_INLINE Vec odd_channels(__m512i pairs) {
+    const __m512i high = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
+    return {_mm512_castsi512_ps(_mm512_and_si512(pairs, high))};
+}
+
 // A vector's elements in the low halves.
 static DIGAN_FAST_INLINE __m512i narrowed_bf16(__m512 values) {
     return _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(values));
