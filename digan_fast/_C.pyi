@@ -6,6 +6,7 @@ from typing_extensions import CapsuleType
 
 FMM_WEIGHTS_CUDA_INPUTS: int
 
+def bfloat16_unit() -> str: ...
 def bias_act_backward_cpu(
     *,
     dx: int,
@@ -89,6 +90,7 @@ def conv3x3_cpu(
     stride: int,
     padding: int,
     gain: float,
+    number: int,
     threads: int,
 ) -> None: ...
 def conv3x3_input_gradient_cpu(
@@ -104,6 +106,7 @@ def conv3x3_input_gradient_cpu(
     stride: int,
     padding: int,
     gain: float,
+    number: int,
     threads: int,
 ) -> None: ...
 def conv3x3_weight_gradient_cpu(
@@ -119,6 +122,7 @@ def conv3x3_weight_gradient_cpu(
     stride: int,
     padding: int,
     gain: float,
+    number: int,
     threads: int,
 ) -> None: ...
 def coord_linear_backward_cpu(

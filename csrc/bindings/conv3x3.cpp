@@ -12,13 +12,15 @@ Fields<Conv3x3Params> conv3x3_fields() {
                               field("outputs", &Shape::outputs), field("height", &Shape::height),
                               field("width", &Shape::width),     field("stride", &Shape::stride),
                               field("padding", &Shape::padding), field("gain", &Shape::gain)};
-    return within(&Params::shape, shape) + Fields<Params>{field("threads", &Params::threads)};
+    return within(&Params::shape, shape) +
+           Fields<Params>{field("number", &Params::number), field("threads", &Params::threads)};
 }
 
 // False if there are no products; the results are then zeros.
 bool check_conv3x3(const Conv3x3Params& params) {
     const Conv3x3Shape& s = params.shape;
     require_threads(params.threads);
+    require_number(params.number, 2);
     require_extents({{"images", s.images},
                      {"inputs", s.inputs},
                      {"outputs", s.outputs},
@@ -41,7 +43,7 @@ bool check_conv3x3(const Conv3x3Params& params) {
 void bind_conv3x3(py::module_& m) {
     using Params = Conv3x3Params;
     const auto out = field("out", &Params::result), dx = field("dx", &Params::result),
-               dweight = field("dweight", &Params::result), x = field("x", &Params::x),
+               dweight = field("dweight", &Params::dweight), x = field("x", &Params::x),
                weight = field("weight", &Params::weight), grad = field("grad", &Params::grad);
     define<Params, void>(m, "conv3x3_cpu", Fields<Params>{out, x, weight} + conv3x3_fields(),
                          check_conv3x3, conv3x3_cpu);

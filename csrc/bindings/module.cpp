@@ -57,6 +57,7 @@ PYBIND11_MODULE(_C, m) {
     m.def("build_info", &build_info, "build_info() -> dict[str, Any]");
     m.def("cpu_features", &cpu_features, "cpu_features() -> list[str]");
     m.def("missing_features", &missing_features, "missing_features() -> dict[str, str]");
+    m.def("bfloat16_unit", &bfloat16_unit, "bfloat16_unit() -> str");
     m.def("isa", [] { return isa_name(selected_isa()); }, "isa() -> str");
     m.def("cuda_info", &cuda_information, "cuda_info() -> dict[str, Any]");
     bind_bias_act(m);

@@ -146,6 +146,7 @@ DIGAN_FAST_DISPATCH_PLAIN(fmm_weights_backward_cpu, FmmWeightsBackwardParams)
 DIGAN_FAST_DISPATCH_PLAIN(upfirdn2d_cpu, Upfirdn2dParams)
 DIGAN_FAST_DISPATCH_PLAIN(patch_factors, PatchFactors)
 DIGAN_FAST_DISPATCH_PLAIN(patch_outputs, PatchOutputs)
+DIGAN_FAST_DISPATCH_PLAIN(patch_rounding, PatchRounding)
 DIGAN_FAST_DISPATCH_PLAIN(tap_factors, TapFactors)
 DIGAN_FAST_DISPATCH_PLAIN(tap_gradients, TapGradients)
 

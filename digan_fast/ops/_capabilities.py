@@ -32,7 +32,7 @@ _WIDE_OR_BFLOAT16 = (torch.float32, torch.bfloat16)
 TABLE = {
     "native": {
         "bias_act": Capability(_WIDE_OR_BFLOAT16, tuple(ACTIVATIONS)),
-        "conv3x3": Capability(_WIDE, ("linear",)),
+        "conv3x3": Capability(_WIDE_OR_BFLOAT16, ("linear",)),
         "coord_linear": Capability(_WIDE_OR_BFLOAT16, _HOMOGENEOUS),
         "coord_mlp": Capability(_WIDE, tuple(MLP_ACTIVATIONS)),
         "fmm_weights": Capability(_WIDE_OR_BFLOAT16, MODULATIONS),

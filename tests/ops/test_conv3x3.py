@@ -50,13 +50,18 @@ def three(x: Tensor, weight: Tensor, grad: Tensor, stride: int, padding: int, ga
 
 
 def close(found: list[Tensor], x: Tensor, weight: Tensor, grad: Tensor, *options: float) -> bool:
+    """Whether all are float32's, and rounded once to the type of x."""
+    rounding = 0 if x.dtype == torch.float32 else torch.finfo(x.dtype).eps / 2
     wide = [tensor.double() for tensor in (x, weight, grad)]
     expected = three(*wide, *options)  # type: ignore[arg-type]
     reach = three(*(tensor.abs() for tensor in wide), *options)  # type: ignore[arg-type]
-    return all(
-        f.shape == e.shape and bool((f - e).abs().max() <= UNITS * EPS * r.max())
-        for f, e, r in zip(found, expected, reach, strict=True)
-    )
+
+    def is_close(found: Tensor, expected: Tensor, reach: Tensor) -> bool:
+        bound = (1 + rounding) * UNITS * EPS * reach.max() + rounding * expected.abs()
+        same = found.shape == expected.shape and found.dtype == x.dtype
+        return same and bool(((found - expected).abs() <= bound).all())
+
+    return all(map(is_close, found, expected, reach))
 
 
 @pytest.mark.parametrize("padding", [0, 1, 2])
@@ -120,6 +125,7 @@ def test_errors_name_the_argument(arguments: dict[str, object], message: str) ->
     size=st.tuples(st.integers(1, 19), st.integers(1, 19)),
     stride=st.integers(1, 2),
     padding=st.integers(0, 2),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
     layout=st.integers(0, 3),
     threads=st.integers(1, 3),
     seed=st.integers(0, 2**31),
@@ -131,6 +137,7 @@ def test_native_and_its_gradients(
     size: tuple[int, int],
     stride: int,
     padding: int,
+    dtype: torch.dtype,
     layout: int,
     threads: int,
     seed: int,
@@ -139,6 +146,7 @@ def test_native_and_its_gradients(
     torch.manual_seed(seed)
     x, weight = torch.randn(images, inputs, *size), torch.randn(outputs, inputs, 3, 3)
     grad = torch.randn(images, outputs, *((side + 2 * padding - 3) // stride + 1 for side in size))
+    x, weight, grad = x.to(dtype), weight.to(dtype), grad.to(dtype)
     for _ in thread_counts(threads):
         with use_backend("native"):
             found = three(layouts(x)[layout], weight, layouts(grad)[3 - layout], stride, padding, 0.7)
@@ -149,7 +157,8 @@ def test_native_and_its_gradients(
 @pytest.mark.usefixtures("poisoned")
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("more", [70, 0])
-def test_native_in_many_groups_with_any_number_of_threads(stride: int, more: int) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_native_in_many_groups_with_any_number_of_threads(stride: int, more: int, dtype: torch.dtype) -> None:
     """More patches than a group has, and blocks of the weight's gradient in several sizes.
 
     As terms, blocks lie in whole squares, and 144 channels divided among five threads do not.
@@ -158,6 +167,7 @@ def test_native_in_many_groups_with_any_number_of_threads(stride: int, more: int
     x, weight = torch.randn(3, channels, side, side), torch.randn(channels + more, channels, 3, 3)
     out = (side - 1) // stride + 1
     grad = torch.randn(3, channels + more, out, out)
+    x, weight, grad = x.to(dtype), weight.to(dtype), grad.to(dtype)
     found = []
     for _ in thread_counts(1, 2, 5):
         with use_backend("native"):
@@ -169,8 +179,12 @@ def test_native_in_many_groups_with_any_number_of_threads(stride: int, more: int
 
 @needs_native
 @pytest.mark.parametrize("stride", [1, 2])
-def test_native_second_derivatives(stride: int) -> None:
-    """Of a gradient penalty, by the weight and by x, and third ones by both."""
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
+def test_native_second_derivatives(stride: int, dtype: torch.dtype, bound: float) -> None:
+    """Of a gradient penalty, by the weight and by x, and third ones by both.
+
+    In bfloat16 every result is rounded, up to 2⁻⁸ of it, on the way to the next derivative.
+    """
     x, weight = torch.randn(2, 16, 9, 9), torch.randn(16, 16, 3, 3) / 12
 
     def derivatives(x: Tensor, weight: Tensor) -> list[Tensor]:
@@ -182,21 +196,23 @@ def test_native_second_derivatives(stride: int) -> None:
         return [each.detach() for each in (gradient, *second, *third)]
 
     with use_backend("native"):
-        found = derivatives(x.clone(), weight.clone())
+        found = derivatives(x.to(dtype), weight.to(dtype))
     for mine, other in zip(found, derivatives(x.double(), weight.double()), strict=True):
-        assert float((mine - other).norm() / other.norm()) < 1e-5
+        assert float((mine - other).norm() / other.norm()) < bound
 
 
 @needs_native
 @pytest.mark.parametrize("empty", ["images", "inputs", "outputs"])
-def test_native_without_images_or_channels(empty: str) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_native_without_images_or_channels(empty: str, dtype: torch.dtype) -> None:
     extents = {"images": 2, "inputs": 3, "outputs": 4} | {empty: 0}
     x, weight = torch.randn(extents["images"], extents["inputs"], 5, 5), torch.randn(extents["outputs"], 3, 3, 3)
     weight = weight[:, : extents["inputs"]]
     grad = torch.randn(extents["images"], extents["outputs"], 5, 5)
+    x, weight, grad = x.to(dtype), weight.to(dtype), grad.to(dtype)
     with use_backend("native"):
         found = three(x, weight, grad, 1, 1, 1.0)
-    assert [t.shape for t in found] == [grad.shape, x.shape, weight.shape]
+    assert [(t.shape, t.dtype) for t in found] == [(t.shape, dtype) for t in (grad, x, weight)]
     assert all(not tensor.any() for tensor in found)
 
 
@@ -236,9 +252,17 @@ def test_minimal_filtering_computes_what_it_computes_faster(monkeypatch: pytest.
         three(x, weight, torch.randn(2, channels, side, side, dtype=dtype), 1, 1, 1.0)
         return sorted(called)
 
-    assert ops(64, 16) == ["conv3x3", "conv3x3_input_backward", "conv3x3_weight_backward"]
+    every = ["conv3x3", "conv3x3_input_backward", "conv3x3_weight_backward"]
+    assert ops(64, 16) == every
     assert ops(8, 16) == []
-    assert ops(64, 16, torch.bfloat16) == []
+    for unit, expected in (
+        ("tdpbf16ps", ([], [])),
+        ("vdpbf16ps", ([], every)),
+        ("fma", (every, every)),
+        ("", ([], [])),
+    ):
+        monkeypatch.setattr(dispatch.native_module(), "bfloat16_unit", lambda unit=unit: unit)
+        assert (ops(64, 16, torch.bfloat16), ops(128, 48, torch.bfloat16)) == expected
     with use_backend("reference"):
         assert ops(64, 16) == []
     with use_backend("native"):
@@ -264,4 +288,7 @@ def test_only_the_factors_of_wanted_gradients_are_kept() -> None:
 
 
 def test_why_native_does_not_run_a_call() -> None:
-    assert conv3x3._why_not(torch.zeros(1).half(), torch.zeros(1)) == "first is torch.float16; it takes float32"
+    x = torch.zeros(1)
+    assert conv3x3._why_not(x.half(), x) == "first is torch.float16; it takes float32 and bfloat16"
+    assert conv3x3._why_not(x, x.bfloat16()) == "first is torch.float32, second is torch.bfloat16"
+

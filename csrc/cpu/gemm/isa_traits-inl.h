@@ -56,6 +56,18 @@ static DIGAN_FAST_INLINE int64_t packed_depth(int64_t depth) {
     return (depth + kPack<T> - 1) / kPack<T>;
 }
 
+// Channel r of those in a vector of elements T.
+template <class T>
+static DIGAN_FAST_INLINE Vec channel_of(Vec elements, [[maybe_unused]] int r) {
+#if defined(__AVX512BF16__)
+    if constexpr (kPack<T> == 2) {
+        const __m512i pairs = _mm512_castps_si512(elements.v);
+        return r % 2 ? odd_channels(pairs) : even_channels(pairs);
+    }
+#endif
+    return elements;
+}
+
 // The packed element of operands that are stored as float or Bfloat16.
 template <class Stored>
 struct PackedAs {

@@ -46,8 +46,9 @@ Patches patches_of(PatchKind kind, const PatchGrid& grid, int64_t height, int64_
 // Images through a convolution; `patches` are those of the result.
 struct Transform {
     PatchKind kind;
-    const float* from;
-    float* to;
+    const void* from;
+    void* to;
+    Number number;  // of both
     int64_t images, height, width, channels, before;
     int64_t out_height, out_width, out_channels, out_before;
 };
@@ -125,9 +126,12 @@ void transform(const Transform& p, const Taps& taps, int threads) {
     const int64_t out_stride =
         padded(taps.terms() ? whole_squares(p.out_channels) : p.out_channels);
     const int64_t packed = taps.terms() ? terms_size(group, p.channels) : group * p.channels;
-    enum Area { kFactors, kProducts, kPacked };
-    const ScratchAreas scratch(threads,
-                               {products * group * stride, products * group * out_stride, packed});
+    // Outputs that are rounded to bfloat16 are summed up before, as images of a patch each.
+    const bool rounds = p.number == Number::bfloat16;
+    const int64_t side = extents.out_step, summed = rounds ? side * side * p.out_channels : 0;
+    enum Area { kFactors, kProducts, kPacked, kSums };
+    const ScratchAreas scratch(threads, {products * group * stride, products * group * out_stride,
+                                         packed, group * summed});
     parallel_for_workers(threads, ceil_div(grid.count, group), [&](int64_t task, int worker) {
         const int64_t first = task * group, count = std::min(group, grid.count - first);
         const Patches from =
@@ -137,9 +141,13 @@ void transform(const Transform& p, const Taps& taps, int threads) {
                 .part(first, count);
         float* const factors = scratch.at(worker, kFactors);
         float* const results = scratch.at(worker, kProducts);
+        float* const sums = scratch.at(worker, kSums);
+        const PatchGrid one(1, side, side, side);
+        const Patches own = patches_of(p.kind, one, side, side, p.out_channels, 0).part(0, count);
         for (int64_t y = 0; y < products; ++y) {
             patch_factors({.patches = from,
                            .images = p.from,
+                           .number = p.number,
                            .factors = factors,
                            .factor_stride = stride,
                            .product_stride = group * stride,
@@ -157,13 +165,14 @@ void transform(const Transform& p, const Taps& taps, int threads) {
                              .out = results + x * group * out_stride,
                              .out_stride = out_stride,
                              .bias = nullptr});
-            patch_outputs({.patches = to,
-                           .images = p.to,
+            patch_outputs({.patches = rounds ? own : to,
+                           .images = rounds ? sums : static_cast<float*>(p.to),
                            .products = results,
                            .row_stride = out_stride,
                            .product_stride = group * out_stride,
                            .product = y});
         }
+        if (rounds) patch_rounding({.patches = to, .images = p.to, .outputs = sums});
     });
 }
 
@@ -205,6 +214,7 @@ void conv3x3_cpu(const Conv3x3Params& p) {
     transform({.kind = kind,
                .from = p.x,
                .to = p.result,
+               .number = p.number,
                .images = s.images,
                .height = s.height,
                .width = s.width,
@@ -223,6 +233,7 @@ void conv3x3_input_gradient_cpu(const Conv3x3Params& p) {
     transform({.kind = kind,
                .from = p.grad,
                .to = p.result,
+               .number = p.number,
                .images = s.images,
                .height = s.out_height(),
                .width = s.out_width(),
@@ -281,13 +292,15 @@ void conv3x3_weight_gradient_cpu(const Conv3x3Params& p) {
             for (int64_t first = 0; first < grid.count; first += kStripRows) {
                 const int64_t count = std::min(kStripRows, grid.count - first);
                 patch_factors({.patches = grad_patches.part(first, count),
-                               .images = p.grad + n,
+                               .images = element_at(p.grad, p.number, n),
+                               .number = p.number,
                                .factors = grads,
                                .factor_stride = dz_stride,
                                .product_stride = kStripRows * dz_stride,
                                .product = y});
                 patch_factors({.patches = x_patches.part(first, count),
-                               .images = p.x + i,
+                               .images = element_at(p.x, p.number, i),
+                               .number = p.number,
                                .factors = factors,
                                .factor_stride = x_stride,
                                .product_stride = kStripRows * x_stride,
@@ -319,7 +332,7 @@ void conv3x3_weight_gradient_cpu(const Conv3x3Params& p) {
             for (int64_t c = 0; c < columns; ++c) {
                 const int64_t element = terms ? terms_element(r, c, rows) : r * columns + c;
                 for (int64_t tap = 0; tap < 9; ++tap)
-                    p.result[((n + r) * s.inputs + i + c) * 9 + tap] =
+                    p.dweight[((n + r) * s.inputs + i + c) * 9 + tap] =
                         s.gain * taps[tap * elements + element];
             }
     });

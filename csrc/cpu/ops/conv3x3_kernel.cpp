@@ -125,7 +125,14 @@ DIGAN_FAST_INLINE void factors_of(const PatchFactors& p, const Terms& along_y, f
     }
 }
 
-template <const auto& M>
+// The pixel that a patch begins with, which may lie outside of the images.
+template <class Stored>
+Stored* first_pixel(Stored* images, const Patches& patches, const Place& at) {
+    return images +
+           ((at.image * patches.height + at.y) * patches.width + at.x) * patches.pixel_stride;
+}
+
+template <const auto& M, class Stored>
 void factors(const PatchFactors& p) {
     constexpr int side = columns_of(M);
     const Patches& patches = p.patches;
@@ -133,9 +140,7 @@ void factors(const PatchFactors& p) {
     const int64_t step = extents_of(patches.kind).step;
     for (int64_t i = 0; i < patches.count; ++i) {
         const Place at = place_of(patches, patches.first + i, step);
-        const float* const first =
-            p.images +
-            ((at.image * patches.height + at.y) * patches.width + at.x) * patches.pixel_stride;
+        const Stored* const first = first_pixel(static_cast<const Stored*>(p.images), patches, at);
         const Range rows(at.y, side, patches.height), columns(at.x, side, patches.width);
         float* const to = p.factors + i * p.factor_stride;
         const auto sample = [&](int y, int x, int64_t c) DIGAN_FAST_INLINE_LAMBDA {
@@ -150,6 +155,12 @@ void factors(const PatchFactors& p) {
             });
         }
     }
+}
+
+template <const auto& M>
+void factors(const PatchFactors& p) {
+    if (p.number == Number::bfloat16) return factors<M, Bfloat16>(p);
+    factors<M, float>(p);
 }
 
 // Whether no product before this one adds to an output's row.
@@ -169,9 +180,7 @@ void outputs(const PatchOutputs& p) {
     for (int y = 0; y < side; ++y) stored[y] = is_first<M>(p.product, y);
     for (int64_t i = 0; i < patches.count; ++i) {
         const Place at = place_of(patches, patches.first + i, extents_of(patches.kind).out_step);
-        float* const first =
-            p.images +
-            ((at.image * patches.height + at.y) * patches.width + at.x) * patches.pixel_stride;
+        float* const first = first_pixel(p.images, patches, at);
         const Range rows(at.y, side, patches.height), columns(at.x, side, patches.width);
         const float* const from = p.products + i * p.row_stride;
         for (int64_t c = 0; c < patches.channels; c += Vec::width) {
@@ -281,6 +290,21 @@ void patch_outputs(const PatchOutputs& p) {
             return outputs<kHalving.to_outputs>(p);
         default:
             return outputs<kDoubling.to_outputs>(p);
+    }
+}
+
+void patch_rounding(const PatchRounding& p) {
+    const Patches& patches = p.patches;
+    const int64_t side = extents_of(patches.kind).out_step;
+    for (int64_t i = 0; i < patches.count; ++i) {
+        const Place at = place_of(patches, patches.first + i, side);
+        Bfloat16* const first = first_pixel(static_cast<Bfloat16*>(p.images), patches, at);
+        const Range rows(at.y, side, patches.height), columns(at.x, side, patches.width);
+        for (int64_t y = rows.from; y < rows.to; ++y)
+            for (int64_t x = columns.from; x < columns.to; ++x)
+                narrow(first + (y * patches.width + x) * patches.pixel_stride,
+                       p.outputs + ((i * side + y) * side + x) * patches.channels,
+                       patches.channels);
     }
 }
 

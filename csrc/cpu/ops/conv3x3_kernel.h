@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "digan_fast/bias_act.h"
+
 namespace digan_fast {
 
 // Stride 1; stride 2; the adjoint of stride 2; and the gradients of the outputs of the first two.
@@ -53,7 +55,8 @@ struct Patches {
 // For one product along y, factors[product along x][patch][channel].
 struct PatchFactors {
     Patches patches;
-    const float* images;
+    const void* images;
+    Number number;  // of the images
     float* factors;
     int64_t factor_stride;   // elements from one patch to the next
     int64_t product_stride;  // elements from one product to the next
@@ -69,6 +72,13 @@ struct PatchOutputs {
     int64_t row_stride;
     int64_t product_stride;
     int64_t product;
+};
+
+// Rounds outputs [patch][out_step][out_step][channel] into images of bfloat16.
+struct PatchRounding {
+    Patches patches;
+    void* images;
+    const float* outputs;
 };
 
 // Weights' factors [along y][along x] in panels of columns [depth][width]
@@ -98,6 +108,7 @@ struct TapGradients {
 
 void patch_factors(const PatchFactors& params);
 void patch_outputs(const PatchOutputs& params);
+void patch_rounding(const PatchRounding& params);
 void tap_factors(const TapFactors& params);
 void tap_gradients(const TapGradients& params);
 

@@ -79,18 +79,6 @@ class Upsampled {
     std::optional<LaneGather<kBlockPixels>> gather_;
 };
 
-// Channel r of those in a vector of elements T.
-template <class T>
-static DIGAN_FAST_INLINE Vec channel_of(Vec elements, [[maybe_unused]] int r) {
-#if defined(__AVX512BF16__)
-    if constexpr (kPack<T> == 2) {
-        const __m512i pairs = _mm512_castps_si512(elements.v);
-        return r % 2 ? odd_channels(pairs) : even_channels(pairs);
-    }
-#endif
-    return elements;
-}
-
 // The bases, in rows of elements T, as initial values of a product.
 template <class T>
 struct UpsampledBase {

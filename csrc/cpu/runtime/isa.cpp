@@ -199,6 +199,16 @@ Isa bfloat16_isa() {
     return isa;
 }
 
+const char* bfloat16_unit() {
+#if defined(__x86_64__) && defined(__GNUC__)
+    if (isa_lacks(Isa::amx).empty()) return "tdpbf16ps";
+    const bool pairs = isa_lacks(Isa::avx512bf16).empty() && !multiplies_pairs_slowly();
+    return pairs ? "vdpbf16ps" : "fma";
+#else
+    return "";
+#endif
+}
+
 bool threads_usable() {
 #if defined(__unix__) || defined(__APPLE__)
     static std::atomic<bool> forked{false};

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "digan_fast/bias_act.h"
+
 namespace digan_fast {
 
 // A convolution (as in torch, a correlation) of x [images, height, width, inputs] with a weight
@@ -21,14 +23,15 @@ struct Conv3x3Shape {
 };
 
 // Σ grad · conv(x, weight) is linear in each of grad, x and weight: each function computes its
-// derivative by one of them, the result, from the other two.
+// derivative by one of them, whose pointer is null, from the other two.
 struct Conv3x3Params {
     Conv3x3Shape shape;
-    float* result;
-    // Null for the one that the derivative is taken by.
-    const float* x;
+    void* result;  // the derivative by grad or x
+    float* dweight;
+    const void* x;
     const float* weight;
-    const float* grad;  // of the output
+    const void* grad;  // of the output
+    Number number;     // of x, grad and result
     int threads;
 };
 

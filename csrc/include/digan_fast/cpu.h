@@ -26,4 +26,8 @@ Isa selected_isa();
 // slower than float32's FMA on rounded numbers, unless the environment names a set.
 Isa bfloat16_isa();
 
+// This processor's fastest unit for products in bfloat16, whatever set is selected: tdpbf16ps,
+// vdpbf16ps or, for widened numbers, fma; empty where that is not known.
+const char* bfloat16_unit();
+
 }  // namespace digan_fast
