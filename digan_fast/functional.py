@@ -89,10 +89,10 @@ def bias_act(
 def conv3x3(x: Tensor, weight: Tensor, stride: int = 1, padding: int = 0, gain: float = 1.0) -> Tensor:
     """``torch.conv2d(x, weight * gain)`` for x [N, I, H, W] and weight [O, I, 3, 3]; stride 1 or 2, padding 0 to 2.
 
-    Wide float32 layers on the CPU are computed by Winograd's minimal filtering with 4 (stride 2: 1.8) times fewer
+    Wide layers on the CPU are computed in float32 by Winograd's minimal filtering with 4 (stride 2: 1.8) times fewer
     products and rounding errors of about 1.5e-6 of the norm; an infinity or NaN of x makes the patches of 4×4 outputs
-    that read it NaN.  All else is PyTorch's convolution.  Source: Winograd, *Arithmetic Complexity of Computations*
-    (1980).
+    that read it NaN.  bfloat16 results are these, rounded, where the processor's own products of bfloat16 are slower.
+    All else is PyTorch's convolution.  Source: Winograd, *Arithmetic Complexity of Computations* (1980).
     """
     _shape("x", x, ["N", "I", "H", "W"])
     _shape("weight", weight, ["O", x.shape[1], 3, 3])

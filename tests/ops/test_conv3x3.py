@@ -291,4 +291,3 @@ def test_why_native_does_not_run_a_call() -> None:
     x = torch.zeros(1)
     assert conv3x3._why_not(x.half(), x) == "first is torch.float16; it takes float32 and bfloat16"
     assert conv3x3._why_not(x, x.bfloat16()) == "first is torch.float32, second is torch.bfloat16"
-

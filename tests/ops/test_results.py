@@ -50,6 +50,7 @@ def address() -> int:
     return fresh(LARGE).data_ptr()
 
 
+SMAPS = Path("/proc/self/smaps")
 KEPT = pytest.mark.skipif(
     SANITIZED or sys.platform != "linux", reason="pages are kept only on Linux, and not under sanitizers"
 )
@@ -184,6 +185,26 @@ before = faults()
 for _ in range(10):
     step()
 assert faults() - before < 100, faults() - before  # 660 if pages of 2 MiB came anew
+""")
+
+
+@KEPT
+@pytest.mark.skipif(not SMAPS.exists() or "LazyFree" not in SMAPS.read_text(), reason="the kernel does not tell")
+def test_pages_that_rest_may_be_reclaimed() -> None:
+    """At the next result once they are free for a second, and not at once."""
+    alone("""
+import time
+
+def reclaimable():
+    return sum(int(line.split()[1]) for line in open("/proc/self/smaps") if line.startswith("LazyFree")) >> 10
+
+ones(64), ones(16)
+assert reclaimable() < 8, reclaimable()
+time.sleep(1.1)
+small = ones(16)
+assert reclaimable() > 40, reclaimable()
+again = ones(64)
+assert bool((again == 1).all() and (small == 1).all())
 """)
 
 

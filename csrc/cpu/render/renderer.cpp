@@ -12,7 +12,7 @@ namespace digan_fast {
 namespace {
 
 // Pixels of the finest grid that go through all stages at once, few enough that what a stage passes
-// on, 4 bytes per pixel and channel of the next stage, stays in the last-level cache.
+// on, 2 or 4 bytes per pixel and channel of the next stage, stays in the last-level cache.
 constexpr int64_t kChunkPixels = 16384;
 // Frames of a small window that are rendered at once: their rotated weights take 0.5 MB each at
 // DIGAN's widths.
