@@ -112,7 +112,7 @@ def test_discriminator_op(
             worst = max(worst, *(error_against(expected)(found) for found, expected in pairs))
         return worst
 
-    # The bias gradient sums 10⁶ pixels in another order, which changes its last digit; in bfloat16, results are rounded.
+    # The bias gradient sums 10⁶ pixels in another order, which changes its last digit; bfloat16 rounds results.
     forms = [Form("ours", all_calls, check, 1e-2 if narrow else 1e-5), Form("reference", reference(all_calls))]
     times = race(benchmark, forms, effort)
     elements = sum(math.prod(call.shape) * count for call, count in counted.items())
