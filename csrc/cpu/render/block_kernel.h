@@ -91,7 +91,7 @@ struct WeightRotation {
 struct Block {
     const float* across;  // its columns' features, [K, 2, 8]
     const float* down;    // its rows' features, [K, 2, 4]
-    const float* base;    // the first layer's base, [its stage's base_rows, 32] from lane 8c on, or null
+    const float* base;    // [base_rows of the coarser stage, 32] from lane 8c on, or null
     const float* rgb_in;  // the colours so far, [colours, 32] from lane 8c on, or null
     const Scattered* scattered;
     const RotatedLayer* weights;  // its frame's; null if `scattered` has several, and in int8
