@@ -72,9 +72,8 @@ StageWeights::StageWeights(const RenderParams& p)
                 linear.clamp = INFINITY;
                 bases_.push_back(add(linear, {.count = below, .precision = precision_}));
                 stages_.back().next_base = &bases_.back();
-                stages_.back().base_rows = precision_ == Precision::bfloat16
-                                               ? round_up(linear.outputs, traits_.pack) / traits_.pack
-                                               : linear.outputs;
+                const int64_t pack = precision_ == Precision::bfloat16 ? traits_.pack : 1;
+                stages_.back().base_rows = round_up(linear.outputs, pack) / pack;
             }
             const int64_t K = level.sinusoids;
             if (precision_ == Precision::int8) {

@@ -11,9 +11,9 @@ void use_huge_pages(void* data, int64_t bytes);
 
 // Memory for a large result, in whole pages of 2 MB, not initialised. On Linux it is assembled from
 // pages that were given back, wherever they are, and the kernel is asked only for what is missing,
-// so that no more is held than was in use at once. At most 2 GB are kept, and no more than what they
-// and all that is in use were at once before, as of a reading of the resident size every 8 MB of
-// results, where /proc has it: what other code allocates between two results may come on top. At
+// so that no more is held than was in use at once. At most 2 GB are kept, and no more than what
+// they and all that is in use were at once before, as of a reading of the resident size every 8 MB
+// of results, where /proc has it: what other code allocates between two results may come on top. At
 // such a reading, the kernel is told to reclaim what has been free for a second when memory is
 // short. Throws std::bad_alloc.
 void* take_pages(int64_t bytes);
