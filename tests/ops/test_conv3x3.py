@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,6 +26,7 @@ from digan_fast import backends, dispatch, functional, use_backend
 from digan_fast.ops import conv3x3
 
 needs_native = pytest.mark.skipif(backends()["native"] is not None, reason="the compiled module was not built")
+CPUINFO = Path("/proc/cpuinfo")
 EPS = torch.finfo(torch.float32).eps
 # Of the largest sum of magnitudes; 9.9 units in the last place observed in 12,000 cases, 2.7 of direct convolution.
 UNITS = 16
@@ -267,6 +270,17 @@ def test_minimal_filtering_computes_what_it_computes_faster(monkeypatch: pytest.
         assert ops(64, 16) == []
     with use_backend("native"):
         assert len(ops(8, 16)) == 3
+
+
+@needs_native
+@pytest.mark.skipif(not CPUINFO.exists() or platform.machine() != "x86_64", reason="nothing says what the CPU is")
+def test_the_unit_for_bfloat16() -> None:
+    """Tiles need all of their features; pairs are multiplied slowly on Intel's cores."""
+    found = set(dispatch.native_module().cpu_features())
+    tiles = {"amx-bf16", "amx-tile", "amx-int8", "the kernel's permission for amx-tile"}
+    pairs = {"avx512bf16", "avx512vnni"} <= found and "GenuineIntel" not in CPUINFO.read_text()
+    expected = "tdpbf16ps" if tiles <= found else "vdpbf16ps" if pairs else "fma"
+    assert dispatch.native_module().bfloat16_unit() == expected
 
 
 @pytest.mark.parametrize(
