@@ -91,7 +91,8 @@ def conv3x3(x: Tensor, weight: Tensor, stride: int = 1, padding: int = 0, gain: 
 
     Wide layers on the CPU are computed in float32 by Winograd's minimal filtering with 4 (stride 2: 1.8) times fewer
     products and rounding errors of about 1.5e-6 of the norm; an infinity or NaN of x makes the patches of 4×4 outputs
-    that read it NaN.  bfloat16 results are these, rounded, where the processor's own products of bfloat16 are slower.
+    that read it NaN, and so may sums of samples near the largest number, as of some at 1e37.  bfloat16 results are
+    these, rounded, where the processor's own products of bfloat16 are slower.
     All else is PyTorch's convolution.  Source: Winograd, *Arithmetic Complexity of Computations* (1980).
     """
     _shape("x", x, ["N", "I", "H", "W"])

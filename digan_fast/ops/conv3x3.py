@@ -74,12 +74,27 @@ def _options(
     }
 
 
+def _expect(name: str, tensor: Tensor, shape: tuple[int | str, ...]) -> None:
+    """The kernels read what the other tensors' shapes say.  A string stands for any extent."""
+    found = tuple(tensor.shape)
+    if len(found) != len(shape) or any(isinstance(n, int) and n != m for n, m in zip(shape, found, strict=True)):
+        raise ValueError(f"{name}: shape {found}, expected [{', '.join(map(str, shape))}]")
+
+
+def _output_size(size: Sequence[int], stride: int, padding: int) -> tuple[int, int]:
+    if len(size) != 2 or min(size) + 2 * padding < 3:
+        raise ValueError(f"size: {tuple(size)}, expected height and width of {3 - 2 * padding} at least")
+    return reference.output_size(size, stride, padding)
+
+
 def _empty_last(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     return fresh(shape, dtype, torch.channels_last)
 
 
 def _native(x: Tensor, weight: Tensor, stride: int, padding: int, gain: float) -> Tensor:
-    out = _empty_last((len(x), len(weight), *reference.output_size(x.shape[2:], stride, padding)), x.dtype)
+    _expect("x", x, ("N", "I", "H", "W"))
+    _expect("weight", weight, ("O", x.shape[1], 3, 3))
+    out = _empty_last((len(x), len(weight), *_output_size(x.shape[2:], stride, padding)), x.dtype)
     if 0 in (*x.shape, *weight.shape, *out.shape):
         return out.zero_()
     x, weight = _last(x), wide(weight)
@@ -95,6 +110,9 @@ def _native(x: Tensor, weight: Tensor, stride: int, padding: int, gain: float) -
 def _native_input_gradient(
     grad: Tensor, weight: Tensor, size: Sequence[int], stride: int, padding: int, gain: float
 ) -> Tensor:
+    out_size = _output_size(size, stride, padding)
+    _expect("grad", grad, ("N", "O", *out_size))
+    _expect("weight", weight, (grad.shape[1], "I", 3, 3))
     dx = _empty_last((len(grad), weight.shape[1], *size), grad.dtype)
     if 0 in (*grad.shape, *weight.shape, *dx.shape):
         return dx.zero_()
@@ -109,6 +127,8 @@ def _native_input_gradient(
 
 
 def _native_weight_gradient(grad: Tensor, x: Tensor, stride: int, padding: int, gain: float) -> Tensor:
+    _expect("x", x, ("N", "I", "H", "W"))
+    _expect("grad", grad, (len(x), "O", *_output_size(x.shape[2:], stride, padding)))
     dweight = fresh((grad.shape[1], x.shape[1], 3, 3))
     if 0 in (*grad.shape, *x.shape):
         return dweight.zero_().to(x.dtype)

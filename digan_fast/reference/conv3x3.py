@@ -13,7 +13,7 @@ def conv3x3(x: Tensor, weight: Tensor, stride: int, padding: int, gain: float) -
     """x [N, I, H, W] and weight [O, I, 3, 3], a correlation with zeros around x, times ``gain``."""
     height, width = output_size(x.shape[2:], stride, padding)
     # The gain multiplies the smaller of weight and result; autograd keeps the product with the weight.
-    if len(x) * height * width < weight[0].numel():
+    if len(x) * height * width < weight.shape[1:].numel():
         return torch.conv2d(x, weight, stride=stride, padding=padding) * gain
     return torch.conv2d(x, weight * gain, stride=stride, padding=padding)
 

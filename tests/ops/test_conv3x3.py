@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -217,6 +218,30 @@ def test_native_without_images_or_channels(empty: str, dtype: torch.dtype) -> No
         found = three(x, weight, grad, 1, 1, 1.0)
     assert [(t.shape, t.dtype) for t in found] == [(t.shape, dtype) for t in (grad, x, weight)]
     assert all(not tensor.any() for tensor in found)
+
+
+@needs_native
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_ops_themselves_check_shapes(dtype: torch.dtype) -> None:
+    """Kernels read as far as the other tensors' shapes say."""
+    ops, zeros = torch.ops.digan_fast, partial(torch.zeros, dtype=dtype)
+    weight = zeros(8, 4, 3, 3)
+    with use_backend("native"):
+        for x, other in (
+            (zeros(1, 5, 9, 9), weight),
+            (zeros(4, 9, 9), weight),
+            (zeros(1, 4, 9, 9), weight[..., :1]),
+            (zeros(1, 4, 9, 9), weight.flatten()),
+            (zeros(1, 4, 2, 9), weight),
+        ):
+            with pytest.raises(ValueError, match="expected"):
+                ops.conv3x3(x, other, 1, 0, 1.0)
+        for grad, size in ((zeros(1, 8, 2, 2), [500, 500]), (zeros(1, 7, 5, 5), [5, 5]), (zeros(1, 8, 5, 5), [5])):
+            with pytest.raises(ValueError, match="expected"):
+                ops.conv3x3_input_backward(grad, weight, size, 1, 1, 1.0)
+        for grad in (zeros(1, 8, 2, 2), zeros(2, 8, 9, 9), zeros(8, 9, 9)):
+            with pytest.raises(ValueError, match="expected"):
+                ops.conv3x3_weight_backward(grad, zeros(1, 4, 9, 9), 1, 1, 1.0)
 
 
 @needs_native
