@@ -1,7 +1,7 @@
 #include "fourier/mirrored_kernel.h"
 
 #include "fourier/axis_features-inl.h"
-#include "gemm/pack_rows-inl.h"
+#include "gemm/row_product-inl.h"
 #include "simd/rotation-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
@@ -57,32 +57,34 @@ void gemm(const MirroredGemm& p) {
                        .gain = p.activation.gain,
                        .clamp = p.activation.clamp,
                        .round = Number::float32};
-    const Vec scale = broadcast(p.scale), minus = broadcast(-1.0f);
+    const Vec scale = broadcast(p.scale);
     const int64_t K = p.sinusoids, depth = packed_depth<T>(K);
     T* const packed[2] = {panel_at<T>(p.packed, 0, K), panel_at<T>(p.packed, p.rows, K)};
     for (int feature = 0; feature < 2; ++feature)
         pack_rows(static_cast<const Stored*>(p.features) + feature * K, p.stride, p.rows, K,
                   packed[feature]);
-    // An output before its activation.
-    const auto started = [&](int image, Vec even, Vec odd, int64_t row,
-                             int64_t column) DIGAN_FAST_INLINE_LAMBDA {
-        const int64_t count = p.columns - column;
-        Vec z = image ? fma(minus, odd, even) : add(even, odd);
-        if (p.bias) z = fma(scale, load_some(p.bias + column, count), z);
-        if (p.base[image]) {
-            const auto base = static_cast<const Stored*>(p.base[image][row]);
-            z = fma(scale, load_some(base + column, count), z);
+    // Outputs of pixels, or of their images, from the products with cosines and with sines.
+    const auto finish = [&]<int R, int V>(auto image, Tile<R, V> tile, const float* odd,
+                                          int64_t row, int64_t n) DIGAN_FAST_INLINE_LAMBDA {
+        for_each_vector(tile, [&](Vec& z, int r, int v) DIGAN_FAST_INLINE_LAMBDA {
+            const Vec sine = load(odd + (r * V + v) * Vec::width);
+            z = image.value ? sub(z, sine) : add(z, sine);
+        });
+        const auto count = [&](int v)
+                               DIGAN_FAST_INLINE_LAMBDA { return p.columns - n - v * Vec::width; };
+        if (p.bias) {
+            for_each_vector(tile, [&](Vec& z, int, int v) DIGAN_FAST_INLINE_LAMBDA {
+                z = fma(scale, load_some(p.bias + n + v * Vec::width, count(v)), z);
+            });
         }
-        return z;
-    };
-    const auto store_out = [&](int image, int64_t row, int64_t column,
-                               Vec z) DIGAN_FAST_INLINE_LAMBDA {
-        Stored* const to = static_cast<Stored*>(p.out[image][row]) + column;
-        if (p.non_temporal) {
-            store_streaming(to, z);
-        } else {
-            store_some(to, p.columns - column, z);
+        if (const void* const* const base = p.base[image.value]) {
+            for_each_vector(tile, [&](Vec& z, int r, int v) DIGAN_FAST_INLINE_LAMBDA {
+                const auto from = static_cast<const Stored*>(base[row + r]);
+                if (from) z = fma(scale, load_some(from + n + v * Vec::width, count(v)), z);
+            });
         }
+        apply_epilogue(tile, how);
+        store_rows<Stored>(tile, p.out[image.value] + row, n, p.columns, p.non_temporal);
     };
     const auto prefetch_bases = [&](int rows, int vectors, int64_t row, int64_t n) {
         for (int image = 0; p.base[0] && image < 2; ++image)
@@ -99,25 +101,10 @@ void gemm(const MirroredGemm& p) {
                 panel_at<T>(p.panels[feature], n, depth), width,
                 [&](const Pace& pace) { between(pace.among(feature, 2)); });
     };
-    const auto finish_slice = [&](const float* sums, int64_t first, int64_t n) {
-        for (int image = 0; image < 2; ++image) {
-            void* const* const out = p.out[image] + first;
-            auto tile = slice_of(sums + kProductSums);
-            for (int r = 0; r < kSliceRows; ++r) {
-                if (!out[r]) continue;
-                for (int v = 0; v < 2; ++v) {
-                    const Vec sine = load(sums + r * kNR + v * Vec::width);
-                    tile.v[r][v] =
-                        started(image, tile.v[r][v], sine, first + r, n + v * Vec::width);
-                }
-            }
-            apply_epilogue(tile, how);
-            for (int r = 0; r < kSliceRows; ++r) {
-                if (!out[r]) continue;
-                for (int v = 0; v < 2; ++v)
-                    store_out(image, first + r, n + v * Vec::width, tile.v[r][v]);
-            }
-        }
+    const auto finish_slice = [&](const float* sums, int64_t row, int64_t n) {
+        const auto even = slice_of(sums + kProductSums);
+        finish(Constant<0>{}, even, sums, row, n);
+        finish(Constant<1>{}, even, sums, row, n);
     };
     for_each_tile_of_rows<T, 2>(
         p.rows, p.columns, [](int64_t, int64_t) {}, on_amx, finish_slice,
@@ -137,24 +124,8 @@ void gemm(const MirroredGemm& p) {
             multiplied(0);
             store_tile(tile, odd, V * Vec::width);
             multiplied(1);
-            const Tile<R, V> even = tile;
-            for (int image = 0; image < 2; ++image) {
-                void* const* const out = p.out[image] + row;
-                for (int r = 0; r < R; ++r) {
-                    if (!out[r]) continue;
-                    for (int v = 0; v < V; ++v) {
-                        const Vec sine = load(odd + (r * V + v) * Vec::width);
-                        tile.v[r][v] =
-                            started(image, even.v[r][v], sine, row + r, n + v * Vec::width);
-                    }
-                }
-                apply_epilogue(tile, how);
-                for (int r = 0; r < R; ++r) {
-                    if (!out[r]) continue;
-                    for (int v = 0; v < V; ++v)
-                        store_out(image, row + r, n + v * Vec::width, tile.v[r][v]);
-                }
-            }
+            finish(Constant<0>{}, tile, odd, row, n);
+            finish(Constant<1>{}, tile, odd, row, n);
         });
     if (p.non_temporal) fence_streaming();
 }

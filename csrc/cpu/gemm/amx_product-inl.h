@@ -17,8 +17,9 @@ static DIGAN_FAST_INLINE Tile<R> slice_of(const float* sums) {
 
 static DIGAN_FAST_INLINE IntTile<kSliceRows> slice_of(const int32_t* sums) {
     IntTile<kSliceRows> slice;
-    for (int r = 0; r < kSliceRows; ++r)
-        for (int v = 0; v < 2; ++v) slice.v[r][v] = load(sums + r * kNR + v * Vec::width);
+    unrolled<2 * kSliceRows>([&](auto i) DIGAN_FAST_INLINE_LAMBDA {
+        slice.v[i.value / 2][i.value % 2] = load(sums + i.value * Vec::width);
+    });
     return slice;
 }
 

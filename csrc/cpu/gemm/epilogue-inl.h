@@ -23,15 +23,14 @@ template <int R, int V, class Reduce, class Sine>
 static DIGAN_FAST_INLINE bool sines_within(int32_t reach, Tile<R, V>& tile, const Reduce& reduce,
                                            const Sine& sine) {
     ReachCheck check(reach);
-    Reduced z[R][V];
-    for (int r = 0; r < R; ++r)
-        for (int v = 0; v < V; ++v) {
-            z[r][v] = reduce(tile.v[r][v]);
-            check.see(z[r][v].shifted);
-        }
+    Reduced reduced[R][V];
+    for_each_vector(tile, [&](Vec& z, int r, int v) DIGAN_FAST_INLINE_LAMBDA {
+        reduced[r][v] = reduce(z);
+        check.see(reduced[r][v].shifted);
+    });
     if (!check.passed()) return false;
-    for (int r = 0; r < R; ++r)
-        for (int v = 0; v < V; ++v) tile.v[r][v] = sine(z[r][v]);
+    for_each_vector(
+        tile, [&](Vec& z, int r, int v) DIGAN_FAST_INLINE_LAMBDA { z = sine(reduced[r][v]); });
     return true;
 }
 
@@ -52,38 +51,40 @@ template <int R, int V>
 static DIGAN_FAST_INLINE void apply_epilogue(Tile<R, V>& tile, const Epilogue& how) {
     if (how.activation == Activation::lrelu) {
         const Vec slope = broadcast(kSlope);
-        for (int r = 0; r < R; ++r)
-            for (Vec& z : tile.v[r]) z = max(z, mul(slope, z));
+        for_each_vector(
+            tile, [&](Vec& z, int, int) DIGAN_FAST_INLINE_LAMBDA { z = max(z, mul(slope, z)); });
     } else if (how.activation == Activation::relu) {
-        for (int r = 0; r < R; ++r)
-            for (Vec& z : tile.v[r]) z = max(broadcast(0.0f), z);
+        for_each_vector(
+            tile, [](Vec& z, int, int) DIGAN_FAST_INLINE_LAMBDA { z = max(broadcast(0.0f), z); });
     } else if (how.activation == Activation::sine) {
         const bool is_short = how.round == Number::bfloat16;
         if (is_short && !short_sines(tile)) {
-            for (int r = 0; r < R; ++r)
-                for (Vec& z : tile.v[r]) z = short_sine_anywhere(z);
+            for_each_vector(tile, [](Vec& z, int, int)
+                                      DIGAN_FAST_INLINE_LAMBDA { z = short_sine_anywhere(z); });
         }
         if (!is_short && !sines(tile)) {
-            for (int r = 0; r < R; ++r)
-                for (Vec& z : tile.v[r]) z = sine_anywhere(z);
+            for_each_vector(
+                tile, [](Vec& z, int, int) DIGAN_FAST_INLINE_LAMBDA { z = sine_anywhere(z); });
         }
         if (how.gain != 1) {
-            for (int r = 0; r < R; ++r)
-                for (Vec& z : tile.v[r]) z = mul(broadcast(how.gain), z);
+            const Vec gain = broadcast(how.gain);
+            for_each_vector(tile,
+                            [&](Vec& z, int, int) DIGAN_FAST_INLINE_LAMBDA { z = mul(gain, z); });
         }
     }
     if (how.clamp < INFINITY) {
         // The constant comes first, so that a NaN in the other operand is kept.
-        for (int r = 0; r < R; ++r)
-            for (Vec& z : tile.v[r]) z = min(broadcast(how.clamp), max(broadcast(-how.clamp), z));
+        const Vec most = broadcast(how.clamp), least = broadcast(-how.clamp);
+        for_each_vector(
+            tile, [&](Vec& z, int, int) DIGAN_FAST_INLINE_LAMBDA { z = min(most, max(least, z)); });
     }
     if (rounds_in_float32(how.round)) {
-        float z[V * Vec::width];
-        for (int r = 0; r < R; ++r) {
-            for (int v = 0; v < V; ++v) store(z + v * Vec::width, tile.v[r][v]);
-            round_n(how.round, z, z, V * Vec::width);
-            for (int v = 0; v < V; ++v) tile.v[r][v] = load(z + v * Vec::width);
-        }
+        for_each_vector(tile, [&](Vec& z, int, int) DIGAN_FAST_INLINE_LAMBDA {
+            float lanes[Vec::width];
+            store(lanes, z);
+            round_n(how.round, lanes, lanes, Vec::width);
+            z = load(lanes);
+        });
     }
 }
 

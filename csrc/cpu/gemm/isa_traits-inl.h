@@ -3,6 +3,8 @@
 // The tile, panels and packed elements of an instruction set. Besides these, only the vectors of
 // simd/ and the microkernels differ between sets.
 
+#include <utility>
+
 #include "digan_fast/bias_act.h"
 #include "simd/amx-inl.h"
 #include "simd/bf16x2-inl.h"
@@ -166,6 +168,16 @@ template <int R>
 struct Constant {
     static constexpr int value = R;
 };
+
+// call(Constant<0>), …, call(Constant<N − 1>).
+template <int... i, class Call>
+static DIGAN_FAST_INLINE void unrolled(std::integer_sequence<int, i...>, const Call& call) {
+    (call(Constant<i>{}), ...);
+}
+template <int N, class Call>
+static DIGAN_FAST_INLINE void unrolled(const Call& call) {
+    unrolled(std::make_integer_sequence<int, N>{}, call);
+}
 
 // call(Constant<rows>) for a result of panel_rows<T>().
 template <class T, class Call>

@@ -12,6 +12,21 @@ struct Tile {
     Vec v[R][V];
 };
 
+// call(vector, r, v) for each of a tile's vectors. As loops, which GCC unrolls after it has decided
+// what is in registers, epilogues kept their tiles in memory.
+template <int R, int V, class Call>
+static DIGAN_FAST_INLINE void for_each_vector(Tile<R, V>& tile, const Call& call) {
+    unrolled<R * V>([&](auto i) DIGAN_FAST_INLINE_LAMBDA {
+        call(tile.v[i.value / V][i.value % V], i.value / V, i.value % V);
+    });
+}
+template <int R, int V, class Call>
+static DIGAN_FAST_INLINE void for_each_vector(const Tile<R, V>& tile, const Call& call) {
+    unrolled<R * V>([&](auto i) DIGAN_FAST_INLINE_LAMBDA {
+        call(tile.v[i.value / V][i.value % V], i.value / V, i.value % V);
+    });
+}
+
 // tile[r] += Σ_k rows[k][r] · columns[k]
 template <int R, int V>
 static DIGAN_FAST_INLINE void microkernel(Tile<R, V>& tile, int64_t depth, const float* rows,
@@ -79,17 +94,18 @@ static DIGAN_FAST_INLINE void microkernel(Tile<R, V>& tile, int64_t depth, const
 template <int R>
 static DIGAN_FAST_INLINE Tile<R> tile_of(const float* from) {
     Tile<R> tile;
-    for (int r = 0; r < R; ++r)
-        for (int v = 0; v < 2; ++v) tile.v[r][v] = load(from + r * kNR + v * Vec::width);
+    for_each_vector(tile, [&](Vec& z, int r, int v) DIGAN_FAST_INLINE_LAMBDA {
+        z = load(from + r * kNR + v * Vec::width);
+    });
     return tile;
 }
 
 // tile += rows of kNR lanes in memory
 template <int R>
 static DIGAN_FAST_INLINE void add_rows(Tile<R>& tile, const float* from) {
-    for (int r = 0; r < R; ++r)
-        for (int v = 0; v < 2; ++v)
-            tile.v[r][v] = add(tile.v[r][v], load(from + r * kNR + v * Vec::width));
+    for_each_vector(tile, [&](Vec& z, int r, int v) DIGAN_FAST_INLINE_LAMBDA {
+        z = add(z, load(from + r * kNR + v * Vec::width));
+    });
 }
 
 template <int R>
@@ -119,20 +135,20 @@ static DIGAN_FAST_INLINE IntTile<R> microkernel(const IntTile<R>& start, int64_t
 // Stores tile[r] to row r of out [rows][stride]; out starts at the tile's first column.
 template <int R, int V, class Stored>
 static DIGAN_FAST_INLINE void store_tile(const Tile<R, V>& tile, Stored* out, int64_t stride) {
-    for (int r = 0; r < R; ++r)
-        for (int v = 0; v < V; ++v) store(out + r * stride + v * Vec::width, tile.v[r][v]);
+    for_each_vector(tile, [&](const Vec& z, int r, int v) DIGAN_FAST_INLINE_LAMBDA {
+        store(out + r * stride + v * Vec::width, z);
+    });
 }
 
 #if defined(__AVX512BF16__)
 // The same for pairs of rows; the partner of an odd last row is zero.
 template <int R>
 static DIGAN_FAST_INLINE void store_tile(const Tile<R>& tile, Bf16x2* out, int64_t stride) {
-    for (int r = 0; r < R; r += 2) {
-        for (int v = 0; v < 2; ++v) {
-            const Vec odd = r + 1 < R ? tile.v[r + 1][v] : broadcast(0.0f);
-            store_pairs(out + r / 2 * stride + v * Vec::width, tile.v[r][v], odd);
-        }
-    }
+    for_each_vector(tile, [&](const Vec& even, int r, int v) DIGAN_FAST_INLINE_LAMBDA {
+        if (r % 2) return;
+        const Vec odd = r + 1 < R ? tile.v[r + 1][v] : broadcast(0.0f);
+        store_pairs(out + r / 2 * stride + v * Vec::width, even, odd);
+    });
 }
 #endif
 

@@ -8,12 +8,15 @@
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
-// The initial values of sums are start(block, row, r, v): for row r of the tile that begins at an
-// even `row`, in the lanes of a block's vector v. Here, the row's bias.
+// What a block's sums begin with: start.of(block, call) calls call(value), where value(row, r, v)
+// is that of row r of the tile that begins at an even `row`, in the lanes of vector v. Here, the
+// row's bias.
 struct Bias {
     const float* bias;
-    DIGAN_FAST_INLINE Vec operator()(int, int64_t row, int r, int) const {
-        return broadcast(bias[row + r]);
+    template <class Call>
+    DIGAN_FAST_INLINE void of(int, const Call& call) const {
+        call([this](int64_t row, int r, int)
+                 DIGAN_FAST_INLINE_LAMBDA { return broadcast(bias[row + r]); });
     }
 };
 
@@ -23,9 +26,10 @@ static DIGAN_FAST_INLINE auto slice_epilogue(const Start& start, const Epilogue&
                                              const Out& out) {
     return [&](const float* sums, int64_t row, int64_t block) {
         auto slice = slice_of<kRows>(sums);
-        for (int r = 0; r < kRows; ++r)
-            for (int v = 0; v < 2; ++v)
-                slice.v[r][v] = add(slice.v[r][v], start(static_cast<int>(block), row, r, v));
+        start.of(static_cast<int>(block), [&](const auto& value) DIGAN_FAST_INLINE_LAMBDA {
+            for_each_vector(slice, [&](Vec& z, int r, int v)
+                                       DIGAN_FAST_INLINE_LAMBDA { z = add(z, value(row, r, v)); });
+        });
         apply_epilogue(slice, how);
         out(slice, static_cast<int>(block), row, 0);
     };
@@ -59,9 +63,11 @@ static inline void gemm(const PackedLayer& layer, int blocks, const Start& start
         layer.outputs, blocks, 1, on_amx, finish, [&](auto mr, int64_t row, int block, int lane) {
             constexpr int R = decltype(mr)::value;
             Tile<R> tile;
-            for (int r = 0; r < R; ++r)
-                for (int v = 0; v < 2; ++v)
-                    tile.v[r][v] = start(block, row, r, lane / Vec::width + v);
+            start.of(block, [&](const auto& value) DIGAN_FAST_INLINE_LAMBDA {
+                for_each_vector(tile, [&](Vec& z, int r, int v) DIGAN_FAST_INLINE_LAMBDA {
+                    z = value(row, r, lane / Vec::width + v);
+                });
+            });
             microkernel(tile, depth, panel_at<Weight>(layer.panels, row, layer.depth), R,
                         in + block * in_stride + lane, kBlockPixels);
             apply_epilogue(tile, how);
@@ -83,13 +89,12 @@ static DIGAN_FAST_INLINE int64_t terms_index(int64_t channel) {
 template <int R>
 static DIGAN_FAST_INLINE void store_channels(const Tile<R>& tile, Terms* block, int64_t row,
                                              int lane) {
-    for (int r = 0; r < R; r += 2) {
+    for_each_vector(tile, [&](const Vec& even, int r, int v) DIGAN_FAST_INLINE_LAMBDA {
+        if (r % 2) return;
+        const Vec odd = r + 1 < R ? tile.v[r + 1][v] : broadcast(0.0f);
         Bf16x2* const to = reinterpret_cast<Bf16x2*>(block + terms_index(row + r) + lane);
-        for (int v = 0; v < 2; ++v) {
-            const Vec odd = r + 1 < R ? tile.v[r + 1][v] : broadcast(0.0f);
-            store_terms(to + v * Vec::width, kTermElements, tile.v[r][v], odd);
-        }
-    }
+        store_terms(to + v * Vec::width, kTermElements, even, odd);
+    });
 }
 
 // Slices between six times as many dots are smaller, so that less of the scheduler is theirs: with

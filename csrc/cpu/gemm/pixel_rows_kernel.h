@@ -48,9 +48,8 @@ struct RowActivation {
 
 // The initial value of a row of outputs.
 struct GemmStart {
-    const float* bias;         // [columns], or null
-    const float* const* base;  // for each row, [columns], or null
-    float scale;               // applied to both
+    const float* bias;  // [columns], or null
+    float scale;        // of the bias
 };
 
 // The factors of x · panels, as they are, or float32 as terms, on AMX.

@@ -7,6 +7,43 @@
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
+// Stores a tile to rows of `columns` elements, from column n on; rows without an address are left
+// out. With `streaming`, whole vectors are not written to the caches.
+template <class Out, int R, int V>
+static DIGAN_FAST_INLINE void store_rows(const Tile<R, V>& tile, void* const* rows, int64_t n,
+                                         int64_t columns, bool streaming) {
+    const auto each = [&](const auto& put) DIGAN_FAST_INLINE_LAMBDA {
+        unrolled<R>([&](auto r) DIGAN_FAST_INLINE_LAMBDA {
+            if (rows[r.value]) put(static_cast<Out*>(rows[r.value]) + n, tile.v[r.value]);
+        });
+    };
+    const int64_t left = columns - n;
+    if (left < V * Vec::width) {
+        each([&](Out* to, const Vec(&z)[V]) DIGAN_FAST_INLINE_LAMBDA {
+            unrolled<V>([&](auto v) DIGAN_FAST_INLINE_LAMBDA {
+                const int64_t at = v.value * Vec::width;
+                store_some(to + at, left - at, z[v.value]);
+            });
+        });
+    } else if (streaming) {
+        each([](Out* to, const Vec(&z)[V]) DIGAN_FAST_INLINE_LAMBDA {
+            if constexpr (V == 2) {
+                store_two_streaming(to, z[0], z[1]);
+            } else {
+                store_streaming(to, z[0]);
+            }
+        });
+    } else {
+        each([](Out* to, const Vec(&z)[V]) DIGAN_FAST_INLINE_LAMBDA {
+            if constexpr (V == 2) {
+                store_two(to, z[0], z[1]);
+            } else {
+                store(to, z[0]);
+            }
+        });
+    }
+}
+
 // Σ_k x[r][k] · panels[k] for p.rows rows of elements `Stored`, packed into p.packed first. A tile
 // begins as start(tile, row, column) sets it and ends in finish(tile, row, column);
 // ahead(r, row, column) is called for each of its rows r during the product, on AMX before it.

@@ -1,7 +1,5 @@
 #include "ops/conv3x3_kernel.h"
 
-#include <utility>
-
 #include "gemm/isa_traits-inl.h"
 #include "ops/toom_cook.h"
 
@@ -21,16 +19,6 @@ constexpr int rows_of(const Matrix<Rows, Columns>&) {
 template <int Rows, int Columns>
 constexpr int columns_of(const Matrix<Rows, Columns>&) {
     return Columns;
-}
-
-// call(Constant<0>), …, call(Constant<N − 1>), unrolled.
-template <int... i, class Call>
-DIGAN_FAST_INLINE void unrolled(std::integer_sequence<int, i...>, const Call& call) {
-    (call(Constant<i>{}), ...);
-}
-template <int N, class Call>
-DIGAN_FAST_INLINE void unrolled(const Call& call) {
-    unrolled(std::make_integer_sequence<int, N>{}, call);
 }
 
 template <const auto& M, int row>

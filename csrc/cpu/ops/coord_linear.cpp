@@ -242,7 +242,7 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
                     .panels = back.of(picture, feature),
                     .depth = p.outputs,
                     .columns = K,
-                    .start = {.bias = nullptr, .base = nullptr, .scale = 1.0f},
+                    .start = {.bias = nullptr, .scale = 1.0f},
                     .scale = 1.0f,
                     .activation = {.activation = Activation::linear,
                                    .gain = 1.0f,

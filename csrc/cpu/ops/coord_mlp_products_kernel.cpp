@@ -25,11 +25,12 @@ DIGAN_FAST_INLINE void prefetch_row(const float* x, int64_t at) {
 
 template <int R, int V>
 DIGAN_FAST_INLINE void start_tile(const MlpActivation& p, Tile<R, V>& tile, int64_t n) {
+    Vec bias[V];
     for (int v = 0; v < V; ++v) {
         const int64_t column = n + v * Vec::width;
-        const Vec bias = load_some(p.bias + column, p.factors.columns - column);
-        for (int r = 0; r < R; ++r) tile.v[r][v] = bias;
+        bias[v] = load_some(p.bias + column, p.factors.columns - column);
     }
+    for_each_vector(tile, [&](Vec& z, int, int v) DIGAN_FAST_INLINE_LAMBDA { z = bias[v]; });
 }
 
 template <int R, int V>
@@ -51,11 +52,9 @@ DIGAN_FAST_INLINE void finish_tile(const MlpActivationGradient& p, Tile<R, V>& t
                                    int64_t n) {
     if (p.slope) {
         const float* const slope = p.slope + row * p.slope_stride + n;
-#pragma GCC unroll 12
-        for (int r = 0; r < R; ++r)
-#pragma GCC unroll 2
-            for (int v = 0; v < V; ++v)
-                tile.v[r][v] = mul(tile.v[r][v], load(slope + r * p.slope_stride + v * Vec::width));
+        for_each_vector(tile, [&](Vec& z, int r, int v) DIGAN_FAST_INLINE_LAMBDA {
+            z = mul(z, load(slope + r * p.slope_stride + v * Vec::width));
+        });
     }
     void* const dz = element_at(p.dz, p.dz_number, row * p.dz_stride + n);
     if (p.dz_number == Number::bfloat16) {

@@ -56,7 +56,7 @@ inline void row_product(const RowProduct& product) {
             .panels = p.panels,
             .depth = p.depth,
             .columns = p.columns,
-            .start = {.bias = product.bias, .base = nullptr, .scale = 1.0f},
+            .start = {.bias = product.bias, .scale = 1.0f},
             .scale = 1.0f,
             .activation = {.activation = Activation::linear, .gain = 1.0f, .clamp = INFINITY},
             .non_temporal = false,

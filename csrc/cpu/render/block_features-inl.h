@@ -3,7 +3,6 @@
 // What a group of blocks computes in every precision: the features of its pixels, and colours.
 
 #include <algorithm>
-#include <iterator>
 #include <optional>
 
 #include "gemm/pixel_lanes-inl.h"
@@ -70,9 +69,13 @@ class Upsampled {
         gather_.emplace(from, offsets);
     }
     DIGAN_FAST_INLINE Vec operator()(int64_t row, int v) const {
-        return gather_ ? (*gather_)(row, v)
-                       : repeat_each_four(from_ + row * kBlockPixels + v * (Vec::width / 4));
+        return gather_ ? (*gather_)(row, v) : repeated(row, v);
     }
+    // Of a block that is not scattered.
+    DIGAN_FAST_INLINE Vec repeated(int64_t row, int v) const {
+        return repeat_each_four(from_ + row * kBlockPixels + v * (Vec::width / 4));
+    }
+    bool gathers() const { return gather_.has_value(); }
 
   private:
     const float* from_ = nullptr;
@@ -87,8 +90,18 @@ struct UpsampledBase {
         for (int b = 0; b < p.block_count; ++b)
             bases[b] = {p.blocks[b], p.blocks[b].base, packed_depth<T>(p.stage->outputs)};
     }
-    DIGAN_FAST_INLINE Vec operator()(int block, int64_t row, int r, int v) const {
-        return channel_of<T>(bases[block](row / kPack<T> + r / kPack<T>, v), r);
+    template <class Call>
+    DIGAN_FAST_INLINE void of(int block, const Call& call) const {
+        const Upsampled& base = bases[block];
+        if (base.gathers()) {
+            call([&](int64_t row, int r, int v) {
+                return channel_of<T>(base(row / kPack<T> + r / kPack<T>, v), r);
+            });
+        } else {
+            call([&](int64_t row, int r, int v) DIGAN_FAST_INLINE_LAMBDA {
+                return channel_of<T>(base.repeated(row / kPack<T> + r / kPack<T>, v), r);
+            });
+        }
     }
 };
 
@@ -117,18 +130,20 @@ template <class Start, class Out>
 static DIGAN_FAST_INLINE auto mirrored_finish(int images, const Start& start, const Epilogue& how,
                                               const Out& out) {
     return [=, &start, &out](const auto& even, const float* odd, int block, int64_t row, int lane) {
-        auto tile = even;
-        for (int image = 0; image < images; ++image) {
-            const Vec sign = broadcast(image ? -1.0f : 1.0f);
-            for (int r = 0; r < std::ssize(tile.v); ++r) {
-                for (int v = 0; v < 2; ++v) {
-                    const Vec z = fma(sign, load(odd + r * kNR + v * Vec::width), even.v[r][v]);
-                    tile.v[r][v] = add(z, start(block + image, row, r, lane / Vec::width + v));
-                }
-            }
+        const auto finish = [&](auto image) DIGAN_FAST_INLINE_LAMBDA {
+            auto tile = even;
+            start.of(block + image.value, [&](const auto& value) DIGAN_FAST_INLINE_LAMBDA {
+                for_each_vector(tile, [&](Vec& z, int r, int v) DIGAN_FAST_INLINE_LAMBDA {
+                    const Vec sine = load(odd + r * kNR + v * Vec::width);
+                    z = image.value ? sub(even.v[r][v], sine) : add(even.v[r][v], sine);
+                    z = add(z, value(row, r, lane / Vec::width + v));
+                });
+            });
             apply_epilogue(tile, how);
-            out(tile, block + image, row, lane);
-        }
+            out(tile, block + image.value, row, lane);
+        };
+        finish(Constant<0>{});
+        if (images == 2) finish(Constant<1>{});
     };
 }
 
@@ -144,27 +159,30 @@ static inline void start_colours(const Block& block, int64_t colours) {
 template <class T>
 static inline void add_colours(const BlockGroup& p, const PackedLayer& to_rgb, const T* x,
                                int64_t stride) {
-    const auto add_row = [&](const Vec(&z)[2], int block, int64_t colour, int lane) {
+    const auto add_row = [&](const Vec(&z)[2], int block, int64_t colour,
+                             int lane) DIGAN_FAST_INLINE_LAMBDA {
         float* const out = p.blocks[block].rgb_out + colour * kBlockPixels + lane;
-        for (int v = 0; v < 2; ++v)
-            store(out + v * Vec::width, add(z[v], load(out + v * Vec::width)));
+        unrolled<2>([&](auto v) DIGAN_FAST_INLINE_LAMBDA {
+            float* const to = out + v.value * Vec::width;
+            store(to, add(z[v.value], load(to)));
+        });
     };
     if constexpr (kMostRows<T> > kMR) {
         if (to_rgb.split)
-            return gemm<T>(
-                to_rgb, p.block_count, Bias{to_rgb.bias}, x, stride, epilogue_of(to_rgb),
-                [&](const auto& tile, int block, int64_t row, int lane) {
-                    for (int r = 0; r < std::ssize(tile.v); ++r) {
-                        const int64_t colour = (row + r) % kSplitOutputs;
-                        if (colour < p.stage->colours && row + r < kTerms * kSplitOutputs)
-                            add_row(tile.v[r], block, colour, lane);
-                    }
-                });
+            return gemm<T>(to_rgb, p.block_count, Bias{to_rgb.bias}, x, stride, epilogue_of(to_rgb),
+                           [&]<int R>(const Tile<R>& tile, int block, int64_t row, int lane) {
+                               unrolled<R>([&](auto r) DIGAN_FAST_INLINE_LAMBDA {
+                                   const int64_t at = row + r.value, colour = at % kSplitOutputs;
+                                   if (colour < p.stage->colours && at < kTerms * kSplitOutputs)
+                                       add_row(tile.v[r.value], block, colour, lane);
+                               });
+                           });
     }
     gemm<float>(to_rgb, p.block_count, Bias{to_rgb.bias}, x, stride, epilogue_of(to_rgb),
-                [&](const auto& tile, int block, int64_t row, int lane) {
-                    for (int r = 0; r < std::ssize(tile.v); ++r)
-                        add_row(tile.v[r], block, row + r, lane);
+                [&]<int R>(const Tile<R>& tile, int block, int64_t row, int lane) {
+                    unrolled<R>([&](auto r) DIGAN_FAST_INLINE_LAMBDA {
+                        add_row(tile.v[r.value], block, row + r.value, lane);
+                    });
                 });
 }
 

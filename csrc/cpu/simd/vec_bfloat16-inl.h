@@ -86,7 +86,29 @@ static DIGAN_FAST_INLINE void store_streaming(Bfloat16* p, Vec a) { store(p, a);
 
 #endif
 
-// The same for `count` elements, of which a vector has none to all; the other lanes are zero.
+// Neighbouring vectors.
+template <class Stored>
+static DIGAN_FAST_INLINE void store_two(Stored* p, Vec a, Vec b) {
+    store(p, a);
+    store(p + Vec::width, b);
+}
+template <class Stored>
+static DIGAN_FAST_INLINE void store_two_streaming(Stored* p, Vec a, Vec b) {
+    store_streaming(p, a);
+    store_streaming(p + Vec::width, b);
+}
+#if defined(__AVX512BF16__)
+static DIGAN_FAST_INLINE void store_two(Bfloat16* p, Vec a, Vec b) {
+    _mm512_storeu_si512(p, (__m512i)_mm512_cvtne2ps_pbh(b.v, a.v));
+}
+#    if !defined(__SANITIZE_ADDRESS__)
+static DIGAN_FAST_INLINE void store_two_streaming(Bfloat16* p, Vec a, Vec b) {
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(p), (__m512i)_mm512_cvtne2ps_pbh(b.v, a.v));
+}
+#    endif
+#endif
+
+// A vector of `count` elements, none to all of its lanes; the other ones are zero.
 template <class Stored>
 static DIGAN_FAST_INLINE Vec load_some(const Stored* p, int64_t count) {
     if (count >= Vec::width) return load(p);
