@@ -63,28 +63,31 @@ void gemm(const MirroredGemm& p) {
     for (int feature = 0; feature < 2; ++feature)
         pack_rows(static_cast<const Stored*>(p.features) + feature * K, p.stride, p.rows, K,
                   packed[feature]);
-    // Outputs of pixels, or of their images, from the products with cosines and with sines.
-    const auto finish = [&]<int R, int V>(auto image, Tile<R, V> tile, const float* odd,
-                                          int64_t row, int64_t n) DIGAN_FAST_INLINE_LAMBDA {
-        for_each_vector(tile, [&](Vec& z, int r, int v) DIGAN_FAST_INLINE_LAMBDA {
-            const Vec sine = load(odd + (r * V + v) * Vec::width);
-            z = image.value ? sub(z, sine) : add(z, sine);
-        });
+    // The outputs of pixels and of their images from the products with cosines and with sines.
+    const auto finish = [&]<int R, int V>(const Tile<R, V>& even, const float* odd, int64_t row,
+                                          int64_t n) DIGAN_FAST_INLINE_LAMBDA {
         const auto count = [&](int v)
                                DIGAN_FAST_INLINE_LAMBDA { return p.columns - n - v * Vec::width; };
-        if (p.bias) {
-            for_each_vector(tile, [&](Vec& z, int, int v) DIGAN_FAST_INLINE_LAMBDA {
-                z = fma(scale, load_some(p.bias + n + v * Vec::width, count(v)), z);
-            });
-        }
-        if (const void* const* const base = p.base[image.value]) {
+        for (int image = 0; image < 2; ++image) {
+            Tile<R, V> tile = even;
+            const Vec sign = broadcast(image ? -1.0f : 1.0f);
             for_each_vector(tile, [&](Vec& z, int r, int v) DIGAN_FAST_INLINE_LAMBDA {
-                const auto from = static_cast<const Stored*>(base[row + r]);
-                if (from) z = fma(scale, load_some(from + n + v * Vec::width, count(v)), z);
+                z = fma(sign, load(odd + (r * V + v) * Vec::width), z);
             });
+            if (p.bias) {
+                for_each_vector(tile, [&](Vec& z, int, int v) DIGAN_FAST_INLINE_LAMBDA {
+                    z = fma(scale, load_some(p.bias + n + v * Vec::width, count(v)), z);
+                });
+            }
+            if (const void* const* const base = p.base[image]) {
+                for_each_vector(tile, [&](Vec& z, int r, int v) DIGAN_FAST_INLINE_LAMBDA {
+                    const auto from = static_cast<const Stored*>(base[row + r]);
+                    if (from) z = fma(scale, load_some(from + n + v * Vec::width, count(v)), z);
+                });
+            }
+            apply_epilogue(tile, how);
+            store_rows<Stored>(tile, p.out[image] + row, n, p.columns, p.non_temporal);
         }
-        apply_epilogue(tile, how);
-        store_rows<Stored>(tile, p.out[image.value] + row, n, p.columns, p.non_temporal);
     };
     const auto prefetch_bases = [&](int rows, int vectors, int64_t row, int64_t n) {
         for (int image = 0; p.base[0] && image < 2; ++image)
@@ -102,9 +105,7 @@ void gemm(const MirroredGemm& p) {
                 [&](const Pace& pace) { between(pace.among(feature, 2)); });
     };
     const auto finish_slice = [&](const float* sums, int64_t row, int64_t n) {
-        const auto even = slice_of(sums + kProductSums);
-        finish(Constant<0>{}, even, sums, row, n);
-        finish(Constant<1>{}, even, sums, row, n);
+        finish(slice_of(sums + kProductSums), sums, row, n);
     };
     for_each_tile_of_rows<T, 2>(
         p.rows, p.columns, [](int64_t, int64_t) {}, on_amx, finish_slice,
@@ -124,8 +125,7 @@ void gemm(const MirroredGemm& p) {
             multiplied(0);
             store_tile(tile, odd, V * Vec::width);
             multiplied(1);
-            finish(Constant<0>{}, tile, odd, row, n);
-            finish(Constant<1>{}, tile, odd, row, n);
+            finish(tile, odd, row, n);
         });
     if (p.non_temporal) fence_streaming();
 }
