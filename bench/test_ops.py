@@ -123,7 +123,7 @@ def test_discriminator_op(
     name = f"{op}, bfloat16" if narrow else op
     work = f"{name}, forward and backward, all {sum(counted.values())} calls of the discriminators, {PAIRS} pairs"
     speed_up = times.ratio("reference", "ours")
-    # In bfloat16 those of stride 2, and with tiles all, are PyTorch's convolutions.
+    # In bfloat16, stride 2 with VDPBF16PS, and everything with AMX, is PyTorch's convolution.
     target = None if narrow else 2.0 if op == "conv3x3" else 3.0
     rows = [Row(work, "speed-up over plain PyTorch", speed_up, "×", target)]
     if op == "conv3x3":

@@ -16,19 +16,10 @@ from torch import Tensor
 from digan_fast import ops
 from digan_fast.mlp_options import checked_activation, checked_omega, checked_precision
 from digan_fast.reference.activations import ACTIVATIONS
+from digan_fast.shapes import check_shape
 
 _COORD_ACTIVATIONS = tuple(name for name, kind in ACTIVATIONS.items() if kind.homogeneous)
 _MODULATIONS = ("demod", "tanh", "sigmoid", "linear")
-
-
-def _shape(name: str, tensor: Tensor, expected: Sequence[int | str | None]) -> None:
-    """Each entry of ``expected`` is an extent, or a letter that allows any."""
-    fits = tensor.ndim == len(expected) and all(
-        not isinstance(want, int) or want == have for want, have in zip(expected, tensor.shape, strict=True)
-    )
-    if not fits:
-        wanted = ", ".join(str(extent) for extent in expected)
-        raise ValueError(f"{name}: shape {tuple(tensor.shape)}, expected [{wanted}]")
 
 
 def _device(name: str, tensor: Tensor | None, like: Tensor) -> None:
@@ -46,7 +37,7 @@ def _bias(bias: Tensor | None, extent: int, like: Tensor, batch: int | None = No
     """[extent], or also [batch, extent] if a batch is given."""
     if bias is None:
         return
-    _shape("bias", bias, [extent] if batch is None or bias.ndim != 2 else [batch, extent])
+    check_shape("bias", bias, [extent] if batch is None or bias.ndim != 2 else [batch, extent])
     _type("bias", bias, like)
 
 
@@ -91,12 +82,12 @@ def conv3x3(x: Tensor, weight: Tensor, stride: int = 1, padding: int = 0, gain: 
 
     Wide layers on the CPU are computed in float32 by Winograd's minimal filtering with 4 (stride 2: 1.8) times fewer
     products and rounding errors of about 1.5e-6 of the norm; an infinity or NaN of x makes the patches of 4×4 outputs
-    that read it NaN, and so may sums of samples near the largest number, as of some at 1e37.  bfloat16 results are
-    these, rounded, where the processor's own products of bfloat16 are slower.
-    All else is PyTorch's convolution.  Source: Winograd, *Arithmetic Complexity of Computations* (1980).
+    that read it NaN, and so may finite samples from about 5e36 on.  In bfloat16 these results are rounded; where the
+    processor has AMX, and with stride 2 where it has ``VDPBF16PS``, bfloat16 is left to PyTorch, as is all else.
+    Source: Winograd, *Arithmetic Complexity of Computations* (1980).
     """
-    _shape("x", x, ["N", "I", "H", "W"])
-    _shape("weight", weight, ["O", x.shape[1], 3, 3])
+    check_shape("x", x, ["N", "I", "H", "W"])
+    check_shape("weight", weight, ["O", x.shape[1], 3, 3])
     _type("weight", weight, x)
     if stride not in (1, 2):
         raise ValueError(f"stride: {stride}, expected 1 or 2")
@@ -121,7 +112,7 @@ def linear_act(
     """
     if x.ndim < 3:
         raise ValueError(f"x: shape {tuple(x.shape)}, expected [B, …, I] with three dimensions or more")
-    _shape("weight", weight, [x.shape[0], "O", x.shape[-1]])
+    check_shape("weight", weight, [x.shape[0], "O", x.shape[-1]])
     _type("weight", weight, x)
     _bias(bias, weight.shape[1], x, x.shape[0])
     gain = _activation(activation, gain, tuple(ACTIVATIONS))
@@ -149,10 +140,10 @@ def coord_linear(
     if len(grid) != 5 or grid[0] < 1 or grid[3] < 0 or grid[4] < 0:
         raise ValueError(f"grid: {tuple(grid)}, expected (side ≥ 1, top, left, height ≥ 0, width ≥ 0)")
     _, top, left, height, width = grid = [int(extent) for extent in grid]
-    _shape("frequency", frequency, ["B", "K", 2])
+    check_shape("frequency", frequency, ["B", "K", 2])
     batch, sinusoids = frequency.shape[:2]
-    _shape("phase", phase, [batch, "T", sinusoids])
-    _shape("weight", weight, [batch, "O", 2 * sinusoids])
+    check_shape("phase", phase, [batch, "T", sinusoids])
+    check_shape("weight", weight, [batch, "O", 2 * sinusoids])
     outputs = weight.shape[1]
     _bias(bias, outputs, weight)
     for name, tensor in (("frequency", frequency), ("phase", phase), ("base", base)):
@@ -160,7 +151,7 @@ def coord_linear(
     if base is not None:
         rows = (top + height + 1) // 2 - top // 2
         columns = (left + width + 1) // 2 - left // 2
-        _shape("base", base, [batch, phase.shape[1], rows, columns, outputs])
+        check_shape("base", base, [batch, phase.shape[1], rows, columns, outputs])
     gain = _activation(activation, gain, _COORD_ACTIVATIONS)
     return ops.coord_linear.coord_linear(base, frequency, phase, weight, bias, grid, activation, gain, _clamp(clamp))
 
@@ -322,10 +313,10 @@ def fmm_weights(weight: Tensor, left: Tensor, right: Tensor, activation: str = "
     ``sigmoid`` (less ½) bound the modulation instead; ``linear`` does neither.  INR-GAN (arXiv 2011.12026), section
     3.2.
     """
-    _shape("weight", weight, ["O", "I"])
+    check_shape("weight", weight, ["O", "I"])
     outputs, inputs = weight.shape
-    _shape("left", left, ["B", outputs, "r"])
-    _shape("right", right, [left.shape[0], left.shape[2], inputs])
+    check_shape("left", left, ["B", outputs, "r"])
+    check_shape("right", right, [left.shape[0], left.shape[2], inputs])
     _device("left", left, weight)
     _device("right", right, weight)
     if activation not in _MODULATIONS:
@@ -347,8 +338,8 @@ def upfirdn2d(
     x [N, C, H, W], filter [h, w] (not differentiated), padding (left, right, top, bottom).  A true convolution;
     ``flip_filter`` makes it a correlation.
     """
-    _shape("x", x, ["N", "C", "H", "W"])
-    _shape("filter", filter, ["h", "w"])
+    check_shape("x", x, ["N", "C", "H", "W"])
+    check_shape("filter", filter, ["h", "w"])
     _device("filter", filter, x)
     if up < 1 or down < 1:
         raise ValueError(f"up, down: {up}, {down}, expected 1 or more")

@@ -13,6 +13,7 @@ from digan_fast.ops._capabilities import why_not, why_not_one_dtype
 from digan_fast.ops._pointers import NATIVE_DTYPES, fresh, ptr, ptr_wide_or_narrow, wide
 from digan_fast.ops._registry import composable, define, layout
 from digan_fast.reference import conv3x3 as reference
+from digan_fast.shapes import check_shape
 
 # From where minimal filtering is faster than oneDNN's direct convolution, for each stride: the fewest channels on both
 # sides, and with them the fewest pixels of output in a batch.  On two Zen 5 cores at DIGAN's sizes oneDNN takes 1.1 to
@@ -22,10 +23,9 @@ _PAYS = {
     "weight": {1: [(64, 16)], 2: [(64, 16)]},
 }
 
-
-# The same in bfloat16, by the processor's fastest unit for it; with any other unit oneDNN's convolution is faster.  On
-# the same cores, of layers with 256 and 512 channels and 32² pixels or more, it takes 1.1 to 1.8 times as long with
-# vdpbf16ps, and with fma alone, which its AVX-512 code widens the numbers for, 3 to 16 times.
+# The same in bfloat16, by the processor's fastest unit for it; with others, such as AMX's, all is left to oneDNN.  On
+# the same cores, of layers with 256 and 512 channels and 32² pixels or more in batches of four, it takes 1.1 to 1.8
+# times as long with vdpbf16ps (stride 1), and held to AVX-512 without it 3 to 16 times.
 _PAYS_IN_BFLOAT16 = {
     "vdpbf16ps": {"output": {1: [(128, 4096), (512, 2048)], 2: []}, "weight": {1: [(64, 512)], 2: []}},
     "fma": {"output": {1: [(16, 512)], 2: [(32, 1024)]}, "weight": {1: [(16, 32)], 2: [(16, 32)]}},
@@ -74,14 +74,8 @@ def _options(
     }
 
 
-def _expect(name: str, tensor: Tensor, shape: tuple[int | str, ...]) -> None:
-    """The kernels read what the other tensors' shapes say.  A string stands for any extent."""
-    found = tuple(tensor.shape)
-    if len(found) != len(shape) or any(isinstance(n, int) and n != m for n, m in zip(shape, found, strict=True)):
-        raise ValueError(f"{name}: shape {found}, expected [{', '.join(map(str, shape))}]")
-
-
 def _output_size(size: Sequence[int], stride: int, padding: int) -> tuple[int, int]:
+    """Kernels read as far as this and the other tensor's shape say."""
     if len(size) != 2 or min(size) + 2 * padding < 3:
         raise ValueError(f"size: {tuple(size)}, expected height and width of {3 - 2 * padding} at least")
     return reference.output_size(size, stride, padding)
@@ -92,8 +86,8 @@ def _empty_last(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
 
 
 def _native(x: Tensor, weight: Tensor, stride: int, padding: int, gain: float) -> Tensor:
-    _expect("x", x, ("N", "I", "H", "W"))
-    _expect("weight", weight, ("O", x.shape[1], 3, 3))
+    check_shape("x", x, ("N", "I", "H", "W"))
+    check_shape("weight", weight, ("O", x.shape[1], 3, 3))
     out = _empty_last((len(x), len(weight), *_output_size(x.shape[2:], stride, padding)), x.dtype)
     if 0 in (*x.shape, *weight.shape, *out.shape):
         return out.zero_()
@@ -111,8 +105,8 @@ def _native_input_gradient(
     grad: Tensor, weight: Tensor, size: Sequence[int], stride: int, padding: int, gain: float
 ) -> Tensor:
     out_size = _output_size(size, stride, padding)
-    _expect("grad", grad, ("N", "O", *out_size))
-    _expect("weight", weight, (grad.shape[1], "I", 3, 3))
+    check_shape("grad", grad, ("N", "O", *out_size))
+    check_shape("weight", weight, (grad.shape[1], "I", 3, 3))
     dx = _empty_last((len(grad), weight.shape[1], *size), grad.dtype)
     if 0 in (*grad.shape, *weight.shape, *dx.shape):
         return dx.zero_()
@@ -127,8 +121,8 @@ def _native_input_gradient(
 
 
 def _native_weight_gradient(grad: Tensor, x: Tensor, stride: int, padding: int, gain: float) -> Tensor:
-    _expect("x", x, ("N", "I", "H", "W"))
-    _expect("grad", grad, (len(x), "O", *_output_size(x.shape[2:], stride, padding)))
+    check_shape("x", x, ("N", "I", "H", "W"))
+    check_shape("grad", grad, (len(x), "O", *_output_size(x.shape[2:], stride, padding)))
     dweight = fresh((grad.shape[1], x.shape[1], 3, 3))
     if 0 in (*grad.shape, *x.shape):
         return dweight.zero_().to(x.dtype)
@@ -230,11 +224,10 @@ def _native_runs(*tensors: Tensor) -> bool:
 
 def _pays(result: str, images: Tensor, weight: Sequence[int], size: Sequence[int], stride: int) -> bool:
     """Whether minimal filtering computes the result faster; it always does if it is asked for by name."""
-    table: dict[str, Any] = _PAYS
-    if images.dtype == torch.bfloat16:
-        table = _PAYS_IN_BFLOAT16.get(dispatch.native_module().bfloat16_unit(), {})
+    wide = images.dtype == torch.float32
+    table = _PAYS if wide else _PAYS_IN_BFLOAT16.get(dispatch.native_module().bfloat16_unit())
     least, count = min(weight[:2]), len(images) * size[0] * size[1]
-    cases = table[result][stride] if table else []
+    cases: Sequence[tuple[int, int]] = table[result][stride] if table else ()
     enough = any(least >= channels and count >= pixels for channels, pixels in cases)
     return enough or dispatch.requested() == "native"
 

@@ -34,7 +34,7 @@ ROOMS = (
     ),
     ("video",),
     ("reference",),
-    ("dispatch", "transforms", "tiling", "kernels", "mlp_options"),
+    ("dispatch", "transforms", "tiling", "kernels", "mlp_options", "shapes"),
     ("ops", "allocator"),
     ("functional",),
     ("inr",),

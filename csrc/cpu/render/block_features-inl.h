@@ -69,13 +69,14 @@ class Upsampled {
         gather_.emplace(from, offsets);
     }
     DIGAN_FAST_INLINE Vec operator()(int64_t row, int v) const {
-        return gather_ ? (*gather_)(row, v) : repeated(row, v);
+        return gathers() ? gathered(row, v) : repeated(row, v);
     }
-    // Of a block that is not scattered.
+    // Whether the block is scattered, and the values if it is and if it is not.
+    bool gathers() const { return gather_.has_value(); }
+    Vec gathered(int64_t row, int v) const { return (*gather_)(row, v); }
     DIGAN_FAST_INLINE Vec repeated(int64_t row, int v) const {
         return repeat_each_four(from_ + row * kBlockPixels + v * (Vec::width / 4));
     }
-    bool gathers() const { return gather_.has_value(); }
 
   private:
     const float* from_ = nullptr;
@@ -95,7 +96,7 @@ struct UpsampledBase {
         const Upsampled& base = bases[block];
         if (base.gathers()) {
             call([&](int64_t row, int r, int v) {
-                return channel_of<T>(base(row / kPack<T> + r / kPack<T>, v), r);
+                return channel_of<T>(base.gathered(row / kPack<T> + r / kPack<T>, v), r);
             });
         } else {
             call([&](int64_t row, int r, int v) DIGAN_FAST_INLINE_LAMBDA {
