@@ -38,6 +38,7 @@ RIGS = {
         Rig("cpu", ("tests/ops/test_coord_mlp_native.py",), builds=True),
         Rig("rendered", ("tests/ops/test_render.py",), builds=True),
         Rig("convolved", ("tests/ops/test_conv3x3.py",), builds=True),
+        Rig("trained", ("tests/ops/test_bfloat16_native.py",), builds=True),
     )
 }
 

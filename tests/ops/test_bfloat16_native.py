@@ -83,7 +83,8 @@ def check_linear_act(tensors: list[Tensor], activation: str, clamp: float | None
 @pytest.mark.parametrize("activation", ["linear", "relu", "lrelu", "sine"])
 @pytest.mark.parametrize("clamp", [None, 0.8])
 @pytest.mark.parametrize(
-    "shape", [(1, 1, 1, 1), (2, 97, 33, 35), (3, 193, 16, 64), (1, 400, 5, 7), (2, 9, 31, 3), (1, 3, 64, 40)]
+    "shape",
+    [(1, 1, 1, 1), (2, 97, 33, 35), (3, 193, 16, 64), (1, 400, 5, 7), (2, 9, 31, 3), (1, 3, 64, 40), (2, 3205, 35, 19)],
 )
 def test_linear_act(shape: tuple[int, int, int, int], clamp: float | None, activation: str, kind: torch.dtype) -> None:
     check_linear_act(inputs(*shape, kind), activation, clamp)
@@ -104,7 +105,7 @@ def test_linear_act_of_any_shape(
 
 
 Grid = tuple[int, int, int, int, int]
-GRIDS: list[Grid] = [(1, 0, 0, 1, 1), (8, 0, 0, 8, 8), (8, 1, -1, 3, 4), (33, 4, 4, 9, 11)]
+GRIDS: list[Grid] = [(1, 0, 0, 1, 1), (8, 0, 0, 8, 8), (8, 1, -1, 3, 4), (33, 4, 4, 9, 11), (64, 3, 5, 45, 46)]
 
 
 def sinusoids(K: int, outputs: int, grid: Grid, base: bool, kind: torch.dtype = torch.bfloat16) -> list[Any]:
@@ -118,7 +119,7 @@ def sinusoids(K: int, outputs: int, grid: Grid, base: bool, kind: torch.dtype = 
 @pytest.mark.usefixtures("poisoned")
 @pytest.mark.parametrize("activation", ["linear", "relu", "lrelu"])
 @pytest.mark.parametrize("base", [False, True])
-@pytest.mark.parametrize("size", [(1, 1), (5, 37), (64, 66)])
+@pytest.mark.parametrize("size", [(1, 1), (5, 37), (64, 66), (130, 20)])
 @pytest.mark.parametrize("grid", GRIDS)
 def test_coord_linear(grid: Grid, size: tuple[int, int], base: bool, activation: str) -> None:
     """Of a sine, a cosine and their products with other operands, two factors of a term are rounded: 2·2⁻⁸ of it."""

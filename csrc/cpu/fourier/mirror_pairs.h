@@ -47,8 +47,10 @@ struct FamilyPair {
 
 class GridRows {
   public:
-    explicit GridRows(const CoordLinearParams& p)
+    // With strips of so many pairs, whole families.
+    GridRows(const CoordLinearParams& p, int64_t pairs_in_strip)
         : p_(p),
+          families_(pairs_in_strip / kFamily),
           down_{.axis = Axis::y, .side = p.side, .first = p.top, .count = p.height},
           across_{.axis = Axis::x, .side = p.side, .first = p.left, .count = p.width},
           columns_(p.videos, {2 * across_.parents() * 2 * p.sinusoids}),
@@ -71,7 +73,7 @@ class GridRows {
     }
 
     int64_t strips() const {
-        return (static_cast<int64_t>(pairs_.size()) + kFamilies - 1) / kFamilies;
+        return (static_cast<int64_t>(pairs_.size()) + families_ - 1) / families_;
     }
     const GridAxis& down() const { return down_; }
     const GridAxis& across() const { return across_; }
@@ -98,6 +100,7 @@ class GridRows {
     }
 
     const CoordLinearParams& p_;
+    int64_t families_;  // in a strip
     GridAxis down_, across_;
     ScratchAreas columns_, rows_;  // features about the centre, [2K] each
     std::vector<FamilyPair> pairs_;
@@ -106,11 +109,11 @@ class GridRows {
 // The pixels of a strip of families: where each one's features, base and output are.
 struct PixelPairs {
     int64_t count = 0;  // rows
-    const float* across[kPairs];
-    const float* down[kPairs];
-    float x[kPairs], y[kPairs];
-    int64_t offset[2][kPairs];     // offset of the outputs; −1: outside the rectangle
-    int64_t parent[2][kFamilies];  // offset of a base; −1: none
+    const float* across[kMostPairs];
+    const float* down[kMostPairs];
+    float x[kMostPairs], y[kMostPairs];
+    int64_t offset[2][kMostPairs];            // of the outputs; −1: outside the rectangle
+    int64_t parent[2][kMostPairs / kFamily];  // offset of a base; −1: none
 
     PixelPairs(const GridRows& grid, int64_t video, int64_t frame, int64_t strip) {
         const CoordLinearParams& p = grid.p_;
@@ -118,14 +121,14 @@ struct PixelPairs {
         const int64_t picture = video * p.frames + frame, width = across_axis.parents();
         const int64_t pixels = picture * p.height * p.width;
         const int64_t parents = picture * down_axis.parents() * width;
-        const int64_t begin = strip * kFamilies;
-        const int64_t end = std::min<int64_t>(begin + kFamilies, grid.pairs_.size());
+        const int64_t begin = strip * grid.families_;
+        const int64_t end = std::min<int64_t>(begin + grid.families_, grid.pairs_.size());
         for (int64_t at = begin; at < end; ++at) {
             const FamilyPair& pair = grid.pairs_[at];
             for (int image = 0; image < 2; ++image)
                 parent[image][at - begin] =
                     pair.parent[image] < 0 ? -1 : (parents + pair.parent[image]) * p.outputs;
-            for (int64_t child = 0; child < 4; ++child, ++count) {
+            for (int64_t child = 0; child < kFamily; ++child, ++count) {
                 for (int image = 0; image < 2; ++image) {
                     const int64_t mirrored = image ? 3 - child : child;
                     offset[image][count] = -1;

@@ -1,6 +1,7 @@
 #include "fourier/mirrored_kernel.h"
 
 #include "fourier/axis_features-inl.h"
+#include "gemm/epilogue_gradient-inl.h"
 #include "gemm/row_product-inl.h"
 #include "simd/rotation-inl.h"
 
@@ -11,40 +12,64 @@ DIGAN_FAST_INLINE float wide(float a) { return a; }
 DIGAN_FAST_INLINE float wide(Bfloat16 a) { return widened(a); }
 
 template <class Stored>
+DIGAN_FAST_INLINE Stored stored(float a) {
+    if constexpr (sizeof(Stored) == sizeof(Bfloat16)) {
+        return narrowed(a);
+    } else {
+        return a;
+    }
+}
+
+// P and Q of some outputs and sinusoids.
+template <class Stored>
+struct RotatedPart {
+    static constexpr int64_t kOutputs = 32, kSinusoids = 64;
+    Stored of[2][kOutputs][kSinusoids];
+
+    RotatedPart(const RotatedPanelPacking& p, int64_t output, int64_t outputs, int64_t sinusoid,
+                int64_t sinusoids) {
+        const int64_t K = p.sinusoids;
+        const float *const sin = p.rotation + sinusoid, *const cos = sin + K;
+        for (int64_t o = 0; o < outputs; ++o) {
+            const Stored* const sines =
+                static_cast<const Stored*>(p.weight) + (output + o) * 2 * K + sinusoid;
+            const Stored* const cosines = sines + K;
+#pragma omp simd
+            for (int64_t k = 0; k < sinusoids; ++k) {
+                const Rotated at = rotated(wide(sines[k]), wide(cosines[k]), sin[k], cos[k]);
+                of[0][o][k] = stored<Stored>(at.sine * p.scale);
+                of[1][o][k] = stored<Stored>(at.cosine * p.scale);
+            }
+        }
+    }
+};
+
+template <class Stored>
 void pack_rotated(const RotatedPanelPacking& p) {
     using T = Packed<Stored>;
-    const Stored* const weight = static_cast<const Stored*>(p.weight);
-    const int64_t K = p.sinusoids;
+    using Part = RotatedPart<Stored>;
     const bool transposed = p.columns == RotatedColumns::sinusoids;
-    const int64_t depth = transposed ? p.outputs : K, columns = transposed ? K : p.outputs;
-    const int64_t packed = packed_depth<T>(depth);
-    const auto element = [&](int64_t d, int64_t column) {
-        const int64_t o = transposed ? d : column, k = transposed ? column : d;
-        if (d >= depth) return Rotated{0, 0};
-        const Stored* const row = weight + o * 2 * K;
-        const Rotated at =
-            rotated(wide(row[k]), wide(row[K + k]), p.rotation[k], p.rotation[K + k]);
-        return Rotated{at.sine * p.scale, at.cosine * p.scale};
-    };
+    const int64_t depth = transposed ? p.outputs : p.sinusoids;
+    const int64_t columns = transposed ? p.sinusoids : p.outputs, packed = packed_depth<T>(depth);
+    const int64_t together = transposed ? Part::kOutputs : Part::kSinusoids;
     for (int64_t n = p.first; n < p.last;) {
         const int64_t width = panel_width<T>(columns, n);
         const int64_t count = columns - n < width ? columns - n : width;
-        for (int64_t d = 0; d < packed; ++d) {
-            T* const sine = panel_at<T>(p.panels[0], n, packed) + d * width;
-            T* const cosine = panel_at<T>(p.panels[1], n, packed) + d * width;
-            for (int64_t i = 0; i < count; ++i) {
-                if constexpr (kPack<T> == 2) {
-                    const Rotated even = element(2 * d, n + i), odd = element(2 * d + 1, n + i);
-                    sine[i] = pack_bf16x2(even.sine, odd.sine);
-                    cosine[i] = pack_bf16x2(even.cosine, odd.cosine);
-                } else {
-                    const Rotated at = element(d, n + i);
-                    const bool round = sizeof(Stored) == sizeof(Bfloat16);
-                    sine[i] = round ? to_bfloat16(at.sine) : at.sine;
-                    cosine[i] = round ? to_bfloat16(at.cosine) : at.cosine;
+        for (int64_t d = 0; d < depth; d += together) {
+            const int64_t some = depth - d < together ? depth - d : together;
+            const Part part = transposed ? Part(p, d, some, n, count) : Part(p, n, count, d, some);
+            for (int feature = 0; feature < 2; ++feature) {
+                const Stored* const from = part.of[feature][0];
+                T* const to =
+                    panel_at<T>(p.panels[feature], n, packed) + packed_depth<T>(d) * width;
+                if (transposed) {
+                    pack_along_rows(from, Part::kSinusoids, some, count, width, to, width);
+                    continue;
                 }
+                pack_transposed(from, Part::kSinusoids, count, some, to, width);
+                for (int64_t k = 0; count < width && k < packed_depth<T>(some); ++k)
+                    memset(to + k * width + count, 0, (width - count) * sizeof(T));
             }
-            for (int64_t i = count; i < width; ++i) sine[i] = cosine[i] = T{};
         }
         n += width;
     }
@@ -130,6 +155,59 @@ void gemm(const MirroredGemm& p) {
     if (p.non_temporal) fence_streaming();
 }
 
+// Columns of a family's gradients that are in the level-one cache together.
+constexpr int64_t kTogether = 512;
+
+template <class Stored>
+void backward(const MirroredActivationBackward& p) {
+    const EpilogueGradient epilogue(p.activation);
+    alignas(64) float dz[2][kFamily][kTogether];
+    for (int64_t family = 0; family < p.rows / kFamily; ++family) {
+        const int64_t row = family * kFamily;
+        for (int64_t first = 0; first < p.columns; first += kTogether) {
+            const int64_t columns = p.columns - first < kTogether ? p.columns - first : kTogether;
+            float* const dbias = p.dbias + first;
+            for (int image = 0; image < 2; ++image)
+                for (int r = 0; r < kFamily; ++r) {
+                    const auto grad = static_cast<const Stored*>(p.grad[image][row + r]);
+                    const auto out = static_cast<const Stored*>(p.out[image][row + r]);
+                    float* const to = dz[image][r];
+                    if (!grad) {
+                        memset(to, 0, sizeof dz[image][r]);
+                        continue;
+                    }
+                    for (int64_t n = 0; n < columns; n += Vec::width) {
+                        const int64_t count = columns - n;
+                        const Vec z = epilogue.of(load_some(grad + first + n, count),
+                                                  load_some(out + first + n, count));
+                        store(to + n, z);
+                        store_some(dbias + n, count, add(load_some(dbias + n, count), z));
+                    }
+                }
+            for (int64_t n = 0; n < columns; n += Vec::width) {
+                const int64_t count = columns - n;
+                Vec z[2][kFamily];
+                unrolled<2>([&](auto image) DIGAN_FAST_INLINE_LAMBDA {
+                    unrolled<kFamily>([&](auto r) DIGAN_FAST_INLINE_LAMBDA {
+                        z[image.value][r.value] = load(dz[image.value][r.value] + n);
+                    });
+                    auto* const dbase = static_cast<Stored*>(p.dbase[image.value][family]);
+                    const Vec(&of)[kFamily] = z[image.value];
+                    if (dbase)
+                        store_some(dbase + first + n, count,
+                                   add(add(of[0], of[1]), add(of[2], of[3])));
+                });
+                unrolled<kFamily>([&](auto r) DIGAN_FAST_INLINE_LAMBDA {
+                    const Vec at = z[0][r.value], across = z[1][r.value];
+                    const int64_t to = (row + r.value) * p.stride + first + n;
+                    store_some(static_cast<Stored*>(p.dz[0]) + to, count, sub(at, across));
+                    store_some(static_cast<Stored*>(p.dz[1]) + to, count, add(at, across));
+                });
+            }
+        }
+    }
+}
+
 template <class Stored>
 void rotate_back(const RotationBackward& p) {
     const int64_t K = p.sinusoids;
@@ -197,38 +275,8 @@ void mirrored_gemm(const MirroredGemm& p) {
     with_stored(p.number, [&](auto stored) { gemm<typename decltype(stored)::Type>(p); });
 }
 
-void even_odd_gradient(const EvenOddGradient& p) {
-    for (int image = 0; image < 2; ++image) {
-        for (int64_t family = 0; p.dbase[image] && family < p.rows / 4; ++family) {
-            void* const dbase = p.dbase[image][family];
-            if (!dbase) continue;
-            const float *const a = p.dz[image] + 4 * family * p.stride, *const b = a + p.stride,
-                               *const c = b + p.stride, *const d = c + p.stride;
-            if (p.number == Number::bfloat16) {
-                auto* const to = static_cast<Bfloat16*>(dbase);
-#pragma omp simd
-                for (int64_t n = 0; n < p.columns; ++n)
-                    to[n] = narrowed((a[n] + b[n]) + (c[n] + d[n]));
-            } else {
-                auto* const to = static_cast<float*>(dbase);
-#pragma omp simd
-                for (int64_t n = 0; n < p.columns; ++n) to[n] = (a[n] + b[n]) + (c[n] + d[n]);
-            }
-        }
-    }
-    for (int64_t r = 0; r < p.rows; ++r) {
-        float *const one = p.dz[0] + r * p.stride, *const other = p.dz[1] + r * p.stride;
-#pragma omp simd
-        for (int64_t n = 0; n < p.columns; ++n) {
-            const float at = one[n], across = other[n];
-            one[n] = at - across;
-            other[n] = at + across;
-        }
-        if (p.number != Number::bfloat16) continue;
-        for (int feature = 0; feature < 2; ++feature)
-            narrow(static_cast<Bfloat16*>(p.rounded[feature]) + r * p.stride,
-                   p.dz[feature] + r * p.stride, p.columns);
-    }
+void mirrored_activation_backward(const MirroredActivationBackward& p) {
+    with_stored(p.number, [&](auto stored) { backward<typename decltype(stored)::Type>(p); });
 }
 
 void row_features_gradient(const RowFeaturesGradient& p) {

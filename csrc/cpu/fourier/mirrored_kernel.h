@@ -16,8 +16,9 @@
 
 namespace digan_fast {
 
-constexpr int64_t kPairs = kStripRows / 2;
-constexpr int64_t kFamilies = kPairs / 4;  // of four pixels that share a base
+constexpr int64_t kPairs = kStripRows / 2;          // in a strip
+constexpr int64_t kMostPairs = kMostStripRows / 2;  // backward
+constexpr int kFamily = 4;                          // pixels that share a base
 
 // What the columns of P and Q are: outputs, [K, O], for the product with features; sinusoids,
 // [O, K], for the product with dz.
@@ -62,15 +63,19 @@ struct MirroredGemm {
     bool non_temporal;
 };
 
-// dz[0], dz[1] become dz(q) − dz(−q), the gradient for the sines, and dz(q) + dz(−q), that for the
-// cosines. Before that, the sums of four rows are written as the gradients of bases.
-struct EvenOddGradient {
-    float* dz[2];
+// dz = grad · act'(z) · gain, 0 where clamped, of pixels q and their mirror images −q: the
+// gradients dz(q) − dz(−q) for the sines and dz(q) + dz(−q) for the cosines, the sums of four rows
+// as those of their bases, and dbias += Σ dz.
+struct MirroredActivationBackward {
+    void* dz[2];  // for the sines, for the cosines
     int64_t stride;
-    int64_t rows, columns;
-    void* const* dbase[2];  // for each family, [columns]; null if there is none
-    Number number;          // of dbase
-    void* rounded[2];       // for bfloat16: the gradients for sines and cosines, like dz
+    const void* const* grad[2];  // for each row, [columns]; null if there is no pixel
+    const void* const* out[2];   // for each row, [columns], alike
+    void* const* dbase[2];       // for each family, [columns]; null if there is none
+    Number number;               // of all of these
+    int64_t rows, columns;       // whole families
+    float* dbias;
+    RowActivation activation;  // lrelu, relu or linear
 };
 
 // dθ = d sin · cos − d cos · sin at F·q; dθ·x and dθ·y summed over rows.
@@ -110,7 +115,7 @@ void axis_feature_table(const AxisFeatureTable& params);
 void pack_rotated_panels(const RotatedPanelPacking& params);
 void row_features(const RowFeatures& params);
 void mirrored_gemm(const MirroredGemm& params);
-void even_odd_gradient(const EvenOddGradient& params);
+void mirrored_activation_backward(const MirroredActivationBackward& params);
 void row_features_gradient(const RowFeaturesGradient& params);
 void rotation_backward(const RotationBackward& params);
 

@@ -97,14 +97,18 @@ static DIGAN_FAST_INLINE void pack_lanes(const Stored* x, int64_t stride, int64_
 }
 
 // to[k · to_stride + n] = packed element k of lane n, along the rows of x; zeros from `lanes` to
-// `width`, whole vectors.
+// `width`, whole vectors. The next lanes are prefetched, whose lines are a row apart: a strip of
+// pairs of bfloat16 does not stay in a megabyte of L2.
 template <class T, class Stored>
 static DIGAN_FAST_INLINE void pack_along_rows(const Stored* x, int64_t stride, int64_t rows,
                                               int64_t lanes, int64_t width, T* to,
                                               int64_t to_stride) {
-    for (int64_t k = 0; k < packed_depth<T>(rows); ++k)
+    for (int64_t k = 0; k < packed_depth<T>(rows); ++k) {
+        for (int64_t row = k * kPack<T>; row < (k + 1) * kPack<T>; ++row)
+            prefetch(x + row * stride + width);
         for (int64_t n = 0; n < width; n += Vec::width)
             pack_lanes(x + n, stride, k, rows, lanes - n, to + k * to_stride + n);
+    }
 }
 
 #if DIGAN_FAST_AMX

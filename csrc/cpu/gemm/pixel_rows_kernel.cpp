@@ -2,6 +2,7 @@
 
 #include <type_traits>
 
+#include "gemm/epilogue_gradient-inl.h"
 #include "gemm/row_product-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
@@ -37,70 +38,34 @@ inline int64_t tiles_in(int64_t rows, int64_t columns) {
     return (rows + kMR - 1) / kMR * ((columns + kNR - 1) / kNR);
 }
 
-// The derivative of lrelu, relu or linear, from its output `out`.
-DIGAN_FAST_INLINE float slope_at(Activation activation, float out) {
-    if (activation == Activation::lrelu) return out > 0 ? 1.0f : kSlope;
-    if (activation == Activation::relu) return out > 0 ? 1.0f : 0.0f;
-    return 1.0f;
-}
-
-// The most columns of a row of bfloat16 that are widened at once.
-constexpr int64_t kWidened = 512;
-
-// A part of a row, from column `first` on: dz, and its sum into dbias.
-template <Activation A>
-DIGAN_FAST_INLINE void slope(float* dz, const float* grad, const float* out, const float* z,
-                             int64_t columns, float* dbias, const RowActivation& activation) {
-    const float gain = activation.gain, clamp = activation.clamp;
-    if constexpr (A == Activation::sine) {
-        constexpr int64_t kChunk = 64;
-        float sine[kChunk], cosine[kChunk];
-        for (int64_t n = 0; n < columns; n += kChunk) {
-            const int64_t count = columns - n < kChunk ? columns - n : kChunk;
-            sincos_n(z + n, sine, cosine, count);
-            for (int64_t i = 0; i < count; ++i) dz[n + i] = grad[n + i] * cosine[i] * gain;
-        }
-    } else {
-#pragma omp simd
-        for (int64_t n = 0; n < columns; ++n) dz[n] = grad[n] * slope_at(A, out[n]) * gain;
-    }
-    if (clamp < INFINITY) {
-        // A NaN is not below the clamp, so it gets no gradient.
-#pragma omp simd
-        for (int64_t n = 0; n < columns; ++n) dz[n] = fabsf(out[n]) < clamp ? dz[n] : 0.0f;
-    }
-#pragma omp simd
-    for (int64_t n = 0; n < columns; ++n) dbias[n] += dz[n];
-}
-
-template <Activation A>
-void slope(const ActivationBackward& p) {
-    const bool widens = p.number == Number::bfloat16, narrows = p.dz_number == Number::bfloat16;
-    const int64_t part = widens || narrows ? kWidened : p.columns;
-    float grad[kWidened], out[kWidened], dz[kWidened];
+// Row by row: four at once, so that sums stay in registers, read memory more slowly.
+template <class Stored, class Dz, class Gradient>
+void backward_rows(const ActivationBackward& p, const Gradient& gradient) {
     for (int64_t r = 0; r < p.rows; ++r) {
-        if (!p.grad[r]) {
-            memset(element_at(p.dz, p.dz_number, r * p.dz_stride), 0,
-                   p.columns * (narrows ? 2 : 4));
-            continue;
-        }
-        for (int64_t first = 0; first < p.columns; first += part) {
-            const int64_t columns = p.columns - first < part ? p.columns - first : part;
-            const void* const from[2] = {element_at(p.grad[r], p.number, first),
-                                         element_at(p.out[r], p.number, first)};
-            void* const to = element_at(p.dz, p.dz_number, r * p.dz_stride + first);
-            if (widens) {
-                widen(grad, static_cast<const Bfloat16*>(from[0]), columns);
-                widen(out, static_cast<const Bfloat16*>(from[1]), columns);
-            }
-            float* const wide = narrows ? dz : static_cast<float*>(to);
-            slope<A>(wide, widens ? grad : static_cast<const float*>(from[0]),
-                     widens ? out : static_cast<const float*>(from[1]),
-                     p.z ? p.z + r * p.columns + first : nullptr, columns, p.dbias + first,
-                     p.activation);
-            if (narrows) narrow(static_cast<Bfloat16*>(to), wide, columns);
+        const auto grad = static_cast<const Stored*>(p.grad[r]);
+        const auto out = static_cast<const Stored*>(p.out[r]);
+        Dz* const dz = static_cast<Dz*>(p.dz) + r * p.dz_stride;
+        for (int64_t n = 0; n < p.columns; n += Vec::width) {
+            const int64_t count = p.columns - n;
+            const Vec z = gradient(load_some(grad + n, count), load_some(out + n, count), r, n);
+            store_some(dz + n, count, z);
+            store_some(p.dbias + n, count, add(load_some(p.dbias + n, count), z));
         }
     }
+}
+
+template <class Stored, class Dz>
+void backward(const ActivationBackward& p) {
+    const EpilogueGradient epilogue(p.activation);
+    if (p.activation.activation == Activation::sine) {
+        const auto of_sine = [&](Vec grad, Vec out, int64_t r, int64_t n) DIGAN_FAST_INLINE_LAMBDA {
+            return epilogue.of_sine(grad, out, load_some(p.z + r * p.columns + n, p.columns - n));
+        };
+        return backward_rows<Stored, Dz>(p, of_sine);
+    }
+    const auto of = [&](Vec grad, Vec out, int64_t, int64_t)
+                        DIGAN_FAST_INLINE_LAMBDA { return epilogue.of(grad, out); };
+    backward_rows<Stored, Dz>(p, of);
 }
 
 void pack_bfloat16(const ColumnPanelPacking& p) {
@@ -339,16 +304,8 @@ void weight_gradient(const WeightGradient& p) {
 }
 
 void activation_backward(const ActivationBackward& p) {
-    switch (p.activation.activation) {
-        case Activation::lrelu:
-            return slope<Activation::lrelu>(p);
-        case Activation::relu:
-            return slope<Activation::relu>(p);
-        case Activation::sine:
-            return slope<Activation::sine>(p);
-        default:
-            return slope<Activation::linear>(p);
-    }
+    if (p.dz_number == Number::bfloat16) return backward<Bfloat16, Bfloat16>(p);
+    with_stored(p.number, [&](auto out) { backward<typename decltype(out)::Type, float>(p); });
 }
 
 }  // namespace digan_fast::DIGAN_FAST_ISA

@@ -12,6 +12,7 @@ namespace digan_fast {
 
 // Rows that go through a product, forward and backward, together.
 constexpr int64_t kStripRows = 192;
+constexpr int64_t kMostStripRows = 2 * kStripRows;  // of pairs of bfloat16
 
 // The address of an element of a tensor of bfloat16, or of any other number as float32.
 static inline const void* element_at(const void* tensor, Number number, int64_t index) {
@@ -108,9 +109,9 @@ struct WeightGradient {
 // dz = grad · act'(z) · gain, 0 where clamped, and dbias += Σ_r dz[r].
 struct ActivationBackward {
     void* dz;
-    Number dz_number;
+    Number dz_number;  // that of grad and out, or float32
     int64_t dz_stride;
-    const void* const* grad;  // for each row; null: a row of zeros
+    const void* const* grad;  // for each row
     const void* const* out;   // for each row
     Number number;            // of grad and out
     const float* z;           // [rows, columns], for sine

@@ -56,8 +56,8 @@ class PicturePanels {
 // The pixel pairs of a strip and their rows in two tensors of the output's shape.
 struct GradientRows {
     PixelPairs pairs;
-    const void* grad[2][kPairs];
-    const void* out[2][kPairs];
+    const void* grad[2][kMostPairs];
+    const void* out[2][kMostPairs];
 
     GradientRows(const CoordLinearBackwardParams& p, const GridRows& grid, int64_t video,
                  int64_t frame, int64_t strip)
@@ -76,7 +76,7 @@ struct GradientRows {
 }  // namespace
 
 void coord_linear_cpu(const CoordLinearParams& p) {
-    const GridRows grid(p);
+    const GridRows grid(p, kPairs);
     const int64_t strips = grid.strips();
     if (p.videos * p.frames * strips == 0) return;
     const float scale = folded_gain(p.activation, p.gain);
@@ -97,7 +97,8 @@ void coord_linear_cpu(const CoordLinearParams& p) {
         const void* base[2][kPairs];
         for (int image = 0; image < 2; ++image) {
             for (int64_t r = 0; r < pairs.count; ++r) {
-                const int64_t offset = pairs.offset[image][r], parent = pairs.parent[image][r / 4];
+                const int64_t offset = pairs.offset[image][r],
+                              parent = pairs.parent[image][r / kFamily];
                 out[image][r] = offset < 0 ? nullptr : element_at(p.out, p.number, offset);
                 base[image][r] =
                     offset < 0 || !p.base ? nullptr : element_at(p.base, p.number, parent);
@@ -133,7 +134,8 @@ void coord_linear_cpu(const CoordLinearParams& p) {
 
 void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
     const CoordLinearParams& p = params.forward;
-    const GridRows grid(p);
+    const int64_t most = strip_rows(p.number, p.videos, p.frames * p.height * p.width) / 2;
+    const GridRows grid(p, most);
     const int64_t K = p.sinusoids, strips = grid.strips(), units = p.frames * strips;
     const ScratchAreas rotations = phase_rotations(p);
     const PicturePanels back(p, rotations, RotatedColumns::sinusoids, 1.0f);
@@ -141,8 +143,8 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
     const PartialSums parts(p.videos, units, {p.outputs * 2 * K, p.outputs, p.frames * K, K, K});
     const int64_t dz_stride = padded(p.outputs), stride = padded(2 * K);
     enum Area {
-        kDz,
-        kMirroredDz,
+        kOddDz,
+        kEvenDz,
         kFeatures,
         kDfeatures,
         kTail,
@@ -150,29 +152,23 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
         kDsine,
         kDcosine,
         kPackedDz,
-        kRoundedFeatures,
-        kRoundedDz,
-        kMirroredRoundedDz
+        kRoundedFeatures
     };
     const bool narrow = p.number == Number::bfloat16;
     const int64_t row_bytes = p.outputs * (narrow ? 2 : 4);
-    const int64_t rounded_dz = narrow ? kPairs * dz_stride : 0;
     const ScratchAreas scratch(
-        p.threads, {kPairs * dz_stride, kPairs * dz_stride, kPairs * stride, kPairs * stride,
-                    32 * kStripRows, kPairs * p.outputs, p.outputs * K, p.outputs * K, rounded_dz,
-                    narrow ? kPairs * stride : 0, rounded_dz, rounded_dz});
+        p.threads, {most * dz_stride, most * dz_stride, most * stride, most * stride, 32 * most,
+                    most * p.outputs, p.outputs * K, p.outputs * K, narrow ? most * dz_stride : 0,
+                    narrow ? most * stride : 0});
     parallel_for_workers(p.threads, p.videos * parts.count(), [&](int64_t task, int worker) {
         const int64_t video = task / parts.count();
         const void* const weight = element_at(p.weight, p.number, video * p.outputs * 2 * K);
         parts.set_to_zero(task);
-        float* const dz[2] = {scratch.at(worker, kDz), scratch.at(worker, kMirroredDz)};
+        float* const dz[2] = {scratch.at(worker, kOddDz), scratch.at(worker, kEvenDz)};
         float* const drotated[2] = {scratch.at(worker, kDsine), scratch.at(worker, kDcosine)};
         float *const features = scratch.at(worker, kFeatures), *const dfeatures =
                                                                    scratch.at(worker, kDfeatures);
-        void* const rounded[2] = {scratch.at(worker, kRoundedDz),
-                                  scratch.at(worker, kMirroredRoundedDz)};
         void* const rounded_features = narrow ? scratch.at(worker, kRoundedFeatures) : nullptr;
-        const void* const operands[2] = {narrow ? rounded[0] : dz[0], narrow ? rounded[1] : dz[1]};
         const void* const feature_operand = narrow ? rounded_features : features;
         const auto [begin, end] = parts.range(task, units);
         const auto rows_of = [&](int64_t unit) {
@@ -187,36 +183,26 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
             const bool last = unit + 1 == end || (unit + 1) % strips == 0;
             if (first)
                 for (float* const sum : drotated) std::fill_n(sum, p.outputs * K, 0.0f);
-            void* dbase[2][kFamilies];
+            void* dbase[2][kMostPairs / kFamily];
             for (int image = 0; image < 2; ++image) {
-                for (int64_t family = 0; family < pairs.count / 4; ++family) {
+                for (int64_t family = 0; family < pairs.count / kFamily; ++family) {
                     const int64_t parent = pairs.parent[image][family];
                     dbase[image][family] = parent < 0 || !params.dbase
                                                ? nullptr
                                                : element_at(params.dbase, p.number, parent);
                 }
-                activation_backward({
-                    .dz = dz[image],
-                    .dz_number = Number::float32,
-                    .dz_stride = dz_stride,
-                    .grad = rows.grad[image],
-                    .out = rows.out[image],
-                    .number = p.number,
-                    .z = nullptr,
-                    .rows = pairs.count,
-                    .columns = p.outputs,
-                    .dbias = parts.of(task, kBias),
-                    .activation = {.activation = p.activation, .gain = p.gain, .clamp = p.clamp},
-                });
             }
-            even_odd_gradient({
+            mirrored_activation_backward({
                 .dz = {dz[0], dz[1]},
                 .stride = dz_stride,
-                .rows = pairs.count,
-                .columns = p.outputs,
+                .grad = {rows.grad[0], rows.grad[1]},
+                .out = {rows.out[0], rows.out[1]},
                 .dbase = {dbase[0], dbase[1]},
                 .number = p.number,
-                .rounded = {rounded[0], rounded[1]},
+                .rows = pairs.count,
+                .columns = p.outputs,
+                .dbias = parts.of(task, kBias),
+                .activation = {.activation = p.activation, .gain = p.gain, .clamp = p.clamp},
             });
             row_features({
                 .features = features,
@@ -228,13 +214,13 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
                 .sinusoids = K,
             });
             for (int feature = 0; feature < 2; ++feature) {
-                void* to[kPairs];
+                void* to[kMostPairs];
                 for (int64_t r = 0; r < pairs.count; ++r)
                     to[r] = dfeatures + r * stride + feature * K;
                 pixel_row_gemm({
                     .out = to,
                     .out_number = Number::float32,
-                    .x = operands[feature],
+                    .x = dz[feature],
                     .number = p.number,
                     .x_stride = dz_stride,
                     .rows = pairs.count,
@@ -251,7 +237,7 @@ void coord_linear_backward_cpu(const CoordLinearBackwardParams& params) {
                 });
                 weight_gradient({
                     .into = drotated[feature],
-                    .dz = operands[feature],
+                    .dz = dz[feature],
                     .dz_stride = dz_stride,
                     .x = element_at(feature_operand, p.number, feature * K),
                     .x_stride = stride,

@@ -8,12 +8,21 @@
 namespace digan_fast {
 namespace {
 
-int64_t strips_of(int64_t rows) { return (rows + kStripRows - 1) / kStripRows; }
+// A video's rows in strips.
+struct Strips {
+    int64_t rows, size, count;
+
+    explicit Strips(const LinearActParams& p)
+        : rows(p.rows),
+          size(strip_rows(p.number, p.videos, p.rows)),
+          count((p.rows + size - 1) / size) {}
+    int64_t rows_of(int64_t strip) const { return std::min(size, rows - strip * size); }
+};
 
 // Some rows of a matrix of void or const void.
 template <class T>
 struct RowsOf {
-    T* rows[kStripRows];
+    T* rows[kMostStripRows];
     int64_t count, size;
 
     RowsOf(T* matrix, Number number, int64_t first, int64_t count, int64_t columns)
@@ -70,25 +79,25 @@ bool linear_act_takes(const LinearActParams& p) {
 }
 
 void linear_act_cpu(const LinearActParams& p) {
-    const int64_t strips = strips_of(p.rows);
-    if (p.videos * strips == 0) return;
+    const Strips strips(p);
+    if (p.videos * strips.count == 0) return;
     if (is_skinny(p)) return linear_act_skinny(p);
     const float folded = panel_gain(p);
     const float scale = folded_gain(p.activation, p.gain) / folded;
     const VideoPanels panels(forward_panels(p, folded), p.videos, p.threads);
-    const ScratchAreas scratch(p.threads, {kStripRows * p.inputs});
+    const ScratchAreas scratch(p.threads, {strips.size * p.inputs});
     const bool non_temporal = bypasses_caches(p.out, p.number, p.videos * p.rows, p.outputs);
-    const int64_t together = std::clamp<int64_t>(p.videos * strips / (8 * p.threads), 1, 8);
-    const int64_t tasks = (strips + together - 1) / together;
+    const int64_t together = std::clamp<int64_t>(p.videos * strips.count / (8 * p.threads), 1, 8);
+    const int64_t tasks = (strips.count + together - 1) / together;
     parallel_for_workers(p.threads, p.videos * tasks, [&](int64_t task, int worker) {
         const int64_t video = task / tasks,
-                      last = std::min(p.rows, (task % tasks + 1) * together * kStripRows);
-        for (int64_t first = task % tasks * together * kStripRows; first < last;
-             first += kStripRows) {
-            const int64_t count = std::min(kStripRows, last - first);
+                      last = std::min(p.rows, (task % tasks + 1) * together * strips.size);
+        for (int64_t first = task % tasks * together * strips.size; first < last;
+             first += strips.size) {
+            const int64_t count = std::min(strips.size, last - first);
             const int64_t row = video * p.rows + first, next = first + count;
             const RowsOf out(p.out, p.number, row, count, p.outputs);
-            const RowsOf following(p.x, p.number, row + count, std::min(kStripRows, last - next),
+            const RowsOf following(p.x, p.number, row + count, std::min(strips.size, last - next),
                                    p.inputs);
             pixel_row_gemm({
                 .out = out.rows,
@@ -113,31 +122,31 @@ void linear_act_cpu(const LinearActParams& p) {
 
 void linear_act_backward_cpu(const LinearActBackwardParams& params) {
     const LinearActParams& p = params.forward;
-    const int64_t strips = strips_of(p.rows);
+    const Strips strips(p);
     const bool sine = p.activation == Activation::sine;
     if (is_skinny(p) && !sine) return linear_act_skinny_backward(params);
     const VideoPanels back(backward_panels(p), p.videos, p.threads);
     // sin' needs z, which is recomputed.
     const VideoPanels ahead(forward_panels(p, 1.0f), sine ? p.videos : 0, p.threads);
     enum Sum { kWeight, kBias };
-    const PartialSums parts(p.videos, strips, {p.outputs * p.inputs, p.outputs});
+    const PartialSums parts(p.videos, strips.count, {p.outputs * p.inputs, p.outputs});
     const int64_t dz_stride = padded(p.outputs);
     enum Area { kDz, kTail, kPacked, kZ, kPackedDz };
     const ScratchAreas scratch(p.threads,
-                               {kStripRows * dz_stride, 32 * kStripRows,
-                                kStripRows * (sine ? std::max(p.inputs, p.outputs) : p.outputs),
-                                sine ? kStripRows * p.outputs : 0,
-                                p.number == Number::bfloat16 ? kStripRows * dz_stride : 0});
+                               {strips.size * dz_stride, 32 * strips.size,
+                                strips.size * (sine ? std::max(p.inputs, p.outputs) : p.outputs),
+                                sine ? strips.size * p.outputs : 0,
+                                p.number == Number::bfloat16 ? strips.size * dz_stride : 0});
     const bool non_temporal = bypasses_caches(params.dx, p.number, p.videos * p.rows, p.inputs);
     parallel_for_workers(p.threads, p.videos * parts.count(), [&](int64_t task, int worker) {
         const int64_t video = task / parts.count();
         parts.set_to_zero(task);
         float *const dz = scratch.at(worker, kDz), *const tail = scratch.at(worker, kTail);
         float *const packed = scratch.at(worker, kPacked), *const z = scratch.at(worker, kZ);
-        const auto [begin, end] = parts.range(task, strips);
+        const auto [begin, end] = parts.range(task, strips.count);
         for (int64_t strip = begin; strip < end; ++strip) {
-            const int64_t count = std::min(kStripRows, p.rows - strip * kStripRows);
-            const int64_t row = video * p.rows + strip * kStripRows;
+            const int64_t count = strips.rows_of(strip);
+            const int64_t row = video * p.rows + strip * strips.size;
             const void* const x = element_at(p.x, p.number, row * p.inputs);
             const RowsOf grad(params.grad, p.number, row, count, p.outputs);
             const RowsOf<const void> out(p.out, p.number, row, count, p.outputs);
@@ -193,8 +202,7 @@ void linear_act_backward_cpu(const LinearActBackwardParams& params) {
                 .non_temporal = non_temporal,
                 .next = inputs.next(),
             });
-            const int64_t then =
-                strip + 1 < end ? std::min(kStripRows, p.rows - (strip + 1) * kStripRows) : 0;
+            const int64_t then = strip + 1 < end ? strips.rows_of(strip + 1) : 0;
             const RowsOf next_grad(params.grad, p.number, row + count, then, p.outputs);
             const RowsOf<const void> next_out(p.out, p.number, row + count, then, p.outputs);
             weight_gradient({

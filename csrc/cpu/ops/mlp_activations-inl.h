@@ -11,12 +11,6 @@ namespace digan_fast::DIGAN_FAST_ISA {
 
 inline float gauss(float z) { return exp_(-0.5f * (z * z)); }
 
-// Of relu, lrelu and linear.
-inline float slope_below_zero(Activation activation) {
-    if (activation == Activation::relu) return 0.0f;
-    return activation == Activation::lrelu ? kSlope : 1.0f;
-}
-
 // z, below zero times the slope; also for z = −infinity and the slope 0.
 inline float below_zero(float z, float slope) {
     const float negative = slope == 0.0f ? 0.0f : z * slope;

@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "gemm/pack_weights_kernel.h"
 #include "gemm/pixel_rows_kernel.h"
 #include "runtime/scratch.h"
 #include "runtime/threads.h"
@@ -13,6 +14,14 @@ namespace digan_fast {
 // act(z)·gain = act(gain·z), so the gain is folded into panels, bias and base.
 inline float folded_gain(Activation activation, float gain) {
     return activation == Activation::sine ? 1.0f : gain;
+}
+
+// Rows of a strip. Each one reads and writes all sums of a weight's gradient, a megabyte for 512
+// channels. Twice as many rows of pairs of bfloat16 fit in a cache, but a task for each of 16
+// threads comes first.
+inline int64_t strip_rows(Number number, int64_t videos, int64_t rows) {
+    if (number != Number::bfloat16 || traits_of(Precision::bfloat16).pack != 2) return kStripRows;
+    return std::clamp(videos * rows / 16 / kStripRows * kStripRows, kStripRows, kMostStripRows);
 }
 
 // The matrices [depth, columns] of B videos in panels.

@@ -17,6 +17,12 @@ constexpr bool homogeneous(Activation a) {
     return a == Activation::linear || a == Activation::relu || a == Activation::lrelu;
 }
 
+// Of relu, lrelu and linear.
+inline float slope_below_zero(Activation activation) {
+    if (activation == Activation::relu) return 0.0f;
+    return activation == Activation::lrelu ? kSlope : 1.0f;
+}
+
 // act(z); for sine within kSincosReach.
 template <Activation A>
 inline float activate(float z, float alpha) {
