@@ -58,15 +58,16 @@ def results(
     return [out.detach(), *torch.autograd.grad(out, alive, probe.to(out.dtype))]
 
 
-def nearest_kink(layers: list[MLPLayer], tensors: list[Tensor], fourier: int) -> float:
-    """The smallest |z| of a unit whose gradient jumps at 0, so that a rounding of z changes it."""
-    own, nearest = with_tensors(layers, tensors[1 + fourier :]), torch.inf
+def kinked(layers: list[MLPLayer], tensors: list[Tensor], fourier: int, precision: str = "float32") -> list[Tensor]:
+    """z of the units whose gradient jumps at 0, so that a rounding of z may change it."""
+    own, found = with_tensors(layers, tensors[1 + fourier :]), []
     for i, layer in enumerate(own):
         if layer.activation in ("relu", "lrelu"):
-            below = [*own[:i], layer._replace(activation="linear")]
-            z = functional.coord_mlp(tensors[0], below, *tensors[1 : 1 + fourier])
-            nearest = min(nearest, float(z.abs().min()))
-    return nearest
+            # An identity follows inner layers: what is last is not rounded.
+            same = [MLPLayer(torch.eye(layer.weight.shape[-2], dtype=tensors[0].dtype))] if i + 1 < len(own) else []
+            through = [*own[:i], layer._replace(activation="linear"), *same]
+            found.append(functional.coord_mlp(tensors[0], through, *tensors[1 : 1 + fourier], precision=precision))
+    return found
 
 
 def distance(found: Tensor, exact: Tensor, terms: int = 1) -> float:
@@ -121,7 +122,7 @@ def test_any_network(described: dict[str, Any]) -> None:
     """Output and all gradients, and the same bits for any number of threads."""
     torch.manual_seed(0)
     layers, tensors, fourier = inputs(described)
-    assume(nearest_kink(layers, [t.double() for t in tensors], fourier) > 1e-6)
+    assume(all(float(z.abs().min()) > 1e-6 for z in kinked(layers, [t.double() for t in tensors], fourier)))
     batch = max(len(t) for t in (tensors[0], *tensors_of(layers)))
     precision = described["precision"]
     probe = torch.randn(batch, described["points"], described["widths"][-1])
@@ -137,7 +138,15 @@ def test_any_network(described: dict[str, Any]) -> None:
     else:
         with use_backend("reference"):
             expected = results(layers, narrow, probe, fourier, precision)
+            kinks = kinked(layers, narrow, fourier, precision)
     bound = FLOAT32 if precision == "float32" else TIES[precision]
+    assert found[0].shape == expected[0].shape
+    assert distance(found[0], expected[0], probe.numel()) < bound
+    if precision != "float32":  # a number at a tie may take a unit to the other side of its kink
+        with use_backend("native"):
+            sides = kinked(layers, narrow, fourier, precision)
+        assert all(distance(z, wanted, z.numel()) < bound for z, wanted in zip(sides, kinks, strict=True))
+        assume(all(torch.equal(z > 0, wanted > 0) for z, wanted in zip(sides, kinks, strict=True)))
     for value, wanted in zip(found, expected, strict=True):
         assert value.shape == wanted.shape
         assert distance(value, wanted, probe.numel()) < bound
