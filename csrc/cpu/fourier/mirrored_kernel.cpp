@@ -8,18 +8,6 @@
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
 
-DIGAN_FAST_INLINE float wide(float a) { return a; }
-DIGAN_FAST_INLINE float wide(Bfloat16 a) { return widened(a); }
-
-template <class Stored>
-DIGAN_FAST_INLINE Stored stored(float a) {
-    if constexpr (sizeof(Stored) == sizeof(Bfloat16)) {
-        return narrowed(a);
-    } else {
-        return a;
-    }
-}
-
 // P and Q of some outputs and sinusoids.
 template <class Stored>
 struct RotatedPart {
@@ -36,9 +24,9 @@ struct RotatedPart {
             const Stored* const cosines = sines + K;
 #pragma omp simd
             for (int64_t k = 0; k < sinusoids; ++k) {
-                const Rotated at = rotated(wide(sines[k]), wide(cosines[k]), sin[k], cos[k]);
-                of[0][o][k] = stored<Stored>(at.sine * p.scale);
-                of[1][o][k] = stored<Stored>(at.cosine * p.scale);
+                const Rotated at = rotated(widened(sines[k]), widened(cosines[k]), sin[k], cos[k]);
+                of[0][o][k] = narrowed_to<Stored>(at.sine * p.scale);
+                of[1][o][k] = narrowed_to<Stored>(at.cosine * p.scale);
             }
         }
     }
@@ -64,11 +52,9 @@ void pack_rotated(const RotatedPanelPacking& p) {
                     panel_at<T>(p.panels[feature], n, packed) + packed_depth<T>(d) * width;
                 if (transposed) {
                     pack_along_rows(from, Part::kSinusoids, some, count, width, to, width);
-                    continue;
+                } else {
+                    pack_transposed(from, Part::kSinusoids, count, some, to, width);
                 }
-                pack_transposed(from, Part::kSinusoids, count, some, to, width);
-                for (int64_t k = 0; count < width && k < packed_depth<T>(some); ++k)
-                    memset(to + k * width + count, 0, (width - count) * sizeof(T));
             }
         }
         n += width;
@@ -161,27 +147,22 @@ constexpr int64_t kTogether = 512;
 template <class Stored>
 void backward(const MirroredActivationBackward& p) {
     const EpilogueGradient epilogue(p.activation);
+    const auto of = [&](Vec grad, Vec out, int64_t)
+                        DIGAN_FAST_INLINE_LAMBDA { return epilogue.of(grad, out); };
     alignas(64) float dz[2][kFamily][kTogether];
     for (int64_t family = 0; family < p.rows / kFamily; ++family) {
         const int64_t row = family * kFamily;
         for (int64_t first = 0; first < p.columns; first += kTogether) {
             const int64_t columns = p.columns - first < kTogether ? p.columns - first : kTogether;
-            float* const dbias = p.dbias + first;
             for (int image = 0; image < 2; ++image)
                 for (int r = 0; r < kFamily; ++r) {
                     const auto grad = static_cast<const Stored*>(p.grad[image][row + r]);
                     const auto out = static_cast<const Stored*>(p.out[image][row + r]);
                     float* const to = dz[image][r];
-                    if (!grad) {
-                        memset(to, 0, sizeof dz[image][r]);
-                        continue;
-                    }
-                    for (int64_t n = 0; n < columns; n += Vec::width) {
-                        const int64_t count = columns - n;
-                        const Vec z = epilogue.of(load_some(grad + first + n, count),
-                                                  load_some(out + first + n, count));
-                        store(to + n, z);
-                        store_some(dbias + n, count, add(load_some(dbias + n, count), z));
+                    if (grad) {
+                        gradient_row(grad + first, out + first, to, p.dbias + first, columns, of);
+                    } else {
+                        memset(to, 0, columns * sizeof(float));
                     }
                 }
             for (int64_t n = 0; n < columns; n += Vec::width) {
@@ -189,13 +170,14 @@ void backward(const MirroredActivationBackward& p) {
                 Vec z[2][kFamily];
                 unrolled<2>([&](auto image) DIGAN_FAST_INLINE_LAMBDA {
                     unrolled<kFamily>([&](auto r) DIGAN_FAST_INLINE_LAMBDA {
-                        z[image.value][r.value] = load(dz[image.value][r.value] + n);
+                        z[image.value][r.value] = load_some(dz[image.value][r.value] + n, count);
                     });
                     auto* const dbase = static_cast<Stored*>(p.dbase[image.value][family]);
-                    const Vec(&of)[kFamily] = z[image.value];
+                    const Vec(&family_dz)[kFamily] = z[image.value];
                     if (dbase)
-                        store_some(dbase + first + n, count,
-                                   add(add(of[0], of[1]), add(of[2], of[3])));
+                        store_some(
+                            dbase + first + n, count,
+                            add(add(family_dz[0], family_dz[1]), add(family_dz[2], family_dz[3])));
                 });
                 unrolled<kFamily>([&](auto r) DIGAN_FAST_INLINE_LAMBDA {
                     const Vec at = z[0][r.value], across = z[1][r.value];
@@ -224,7 +206,7 @@ void rotate_back(const RotationBackward& p) {
             dweight_sin[k] += back.sine;
             dweight_cos[k] += back.cosine;
             // Σ_o dQ∘P − dP∘Q is the same for the parts rotated back.
-            dphase[k] += back.cosine * wide(weight_sin[k]) - back.sine * wide(weight_cos[k]);
+            dphase[k] += back.cosine * widened(weight_sin[k]) - back.sine * widened(weight_cos[k]);
         }
     }
 }

@@ -39,4 +39,18 @@ class EpilogueGradient {
     float clamp_;
 };
 
+// dz[n] = gradient(grad[n], out[n], n) along a row, added to dbias. Four rows at once would keep
+// dbias in registers, but read memory more slowly.
+template <class Stored, class Dz, class Gradient>
+static DIGAN_FAST_INLINE void gradient_row(const Stored* grad, const Stored* out, Dz* dz,
+                                           float* dbias, int64_t columns,
+                                           const Gradient& gradient) {
+    for (int64_t n = 0; n < columns; n += Vec::width) {
+        const int64_t count = columns - n;
+        const Vec z = gradient(load_some(grad + n, count), load_some(out + n, count), n);
+        store_some(dz + n, count, z);
+        store_some(dbias + n, count, add(load_some(dbias + n, count), z));
+    }
+}
+
 }  // namespace digan_fast::DIGAN_FAST_ISA

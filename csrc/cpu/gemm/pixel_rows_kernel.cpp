@@ -38,20 +38,13 @@ inline int64_t tiles_in(int64_t rows, int64_t columns) {
     return (rows + kMR - 1) / kMR * ((columns + kNR - 1) / kNR);
 }
 
-// Row by row: four at once, so that sums stay in registers, read memory more slowly.
 template <class Stored, class Dz, class Gradient>
 void backward_rows(const ActivationBackward& p, const Gradient& gradient) {
-    for (int64_t r = 0; r < p.rows; ++r) {
-        const auto grad = static_cast<const Stored*>(p.grad[r]);
-        const auto out = static_cast<const Stored*>(p.out[r]);
-        Dz* const dz = static_cast<Dz*>(p.dz) + r * p.dz_stride;
-        for (int64_t n = 0; n < p.columns; n += Vec::width) {
-            const int64_t count = p.columns - n;
-            const Vec z = gradient(load_some(grad + n, count), load_some(out + n, count), r, n);
-            store_some(dz + n, count, z);
-            store_some(p.dbias + n, count, add(load_some(p.dbias + n, count), z));
-        }
-    }
+    for (int64_t r = 0; r < p.rows; ++r)
+        gradient_row(static_cast<const Stored*>(p.grad[r]), static_cast<const Stored*>(p.out[r]),
+                     static_cast<Dz*>(p.dz) + r * p.dz_stride, p.dbias, p.columns,
+                     [&](Vec grad, Vec out, int64_t n)
+                         DIGAN_FAST_INLINE_LAMBDA { return gradient(grad, out, r, n); });
 }
 
 template <class Stored, class Dz>
@@ -79,8 +72,6 @@ void pack_bfloat16(const ColumnPanelPacking& p) {
             pack_along_rows(weight + n, p.depth_stride, p.depth, p.columns - n, width, panel,
                             width);
         } else {
-            for (int64_t k = 0; count < width && k < packed_depth<T>(p.depth); ++k)
-                memset(panel + k * width + count, 0, (width - count) * sizeof(T));
             pack_transposed(weight + n * p.column_stride, p.column_stride, count, p.depth, panel,
                             width);
         }

@@ -61,9 +61,6 @@ DIGAN_FAST_INLINE void with_all(int64_t rows, const Call& call) {
     }
 }
 
-DIGAN_FAST_INLINE void store_one(float* to, float a) { *to = a; }
-DIGAN_FAST_INLINE void store_one(Bfloat16* to, float a) { *to = narrowed(a); }
-
 template <int M, int S, class Many, class Few>
 DIGAN_FAST_INLINE void dots(const Many* many, const Few* few, int64_t depth, float* z) {
     Vec sums[M][S];
@@ -151,7 +148,7 @@ void gemm(const SkinnyGemm& p) {
             store_some(of_row + m, p.rows - m, tile.v[0][0]);
         }
         Few* const out = static_cast<Few*>(p.out) + s * p.few_stride;
-        for (int64_t m = 0; m < p.rows; ++m) store_one(out + m * p.row_stride, of_row[m]);
+        for (int64_t m = 0; m < p.rows; ++m) out[m * p.row_stride] = narrowed_to<Few>(of_row[m]);
     }
 }
 

@@ -16,12 +16,15 @@ inline float folded_gain(Activation activation, float gain) {
     return activation == Activation::sine ? 1.0f : gain;
 }
 
-// Rows of a strip. Each one reads and writes all sums of a weight's gradient, a megabyte for 512
-// channels. Twice as many rows of pairs of bfloat16 fit in a cache, but a task for each of 16
-// threads comes first.
+// Tasks of a backward, which keep as many threads busy.
+constexpr int64_t kParts = 16;
+
+// Rows of a strip. For each strip, all sums of a weight's gradient are read and written: a megabyte
+// with 512 channels. So strips of pairs of bfloat16, half as large, have up to twice as many rows
+// if that leaves kParts of them.
 inline int64_t strip_rows(Number number, int64_t videos, int64_t rows) {
     if (number != Number::bfloat16 || traits_of(Precision::bfloat16).pack != 2) return kStripRows;
-    return std::clamp(videos * rows / 16 / kStripRows * kStripRows, kStripRows, kMostStripRows);
+    return std::clamp(videos * rows / kParts / kStripRows * kStripRows, kStripRows, kMostStripRows);
 }
 
 // The matrices [depth, columns] of B videos in panels.
@@ -97,7 +100,6 @@ class PartialSums {
     }
 
   private:
-    static constexpr int64_t kParts = 16;
     int64_t videos_, count_;
     std::vector<int64_t> sizes_;
     ScratchAreas memory_;

@@ -14,6 +14,7 @@ static inline float widened(uint16_t x) {
     memcpy(&wide, &bits, sizeof wide);
     return wide;
 }
+static inline float widened(float x) { return x; }
 
 // Rounds to nearest, ties to even; every NaN becomes the same quiet NaN. Elements of tensors are
 // rounded here, operands of products by bfloat16_bits (simd/vec-inl.h), which keeps a NaN's upper
@@ -23,6 +24,15 @@ static inline uint16_t narrowed(float x) {
     memcpy(&bits, &x, sizeof bits);
     const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
     return static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded);
+}
+
+template <class Stored>
+static inline Stored narrowed_to(float x) {
+    if constexpr (sizeof(Stored) == sizeof(uint16_t)) {
+        return narrowed(x);
+    } else {
+        return x;
+    }
 }
 
 static inline void widen(float* out, const uint16_t* x, int64_t n) {
