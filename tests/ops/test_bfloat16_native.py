@@ -104,6 +104,22 @@ def test_linear_act_of_any_shape(
         check_linear_act(inputs(*shape), activation, clamp)
 
 
+@pytest.mark.parametrize("clamp", [0.8, 0.9])
+def test_clamped_outputs_get_no_gradient(clamp: float) -> None:
+    """Whether bfloat16 rounds the clamp up, as 0.8, or down."""
+    x, weight, bias = torch.ones(1, 20, 1), torch.ones(1, 9, 1), torch.full((9,), 9.0)
+    low = [t.bfloat16() for t in (x, weight, bias)]
+    out = run("linear_act", *low, "linear", 1.0, clamp)
+    for gradient in run("linear_act_backward", torch.ones_like(out), *low, out, "linear", 1.0, clamp):
+        assert not gradient.any()
+    below, frequency, phase, rotated, offset = sinusoids(3, 9, (8, 0, 0, 8, 8), base=True)
+    tensors = [below, frequency, phase, rotated / 64, offset * 0 + 99]
+    options = [8, 0, 0, 8, 8], "linear", 1.0, clamp
+    out = run("coord_linear", *tensors, *options)
+    for gradient in run("coord_linear_backward", torch.ones_like(out), *tensors, out, *options):
+        assert not gradient.any()
+
+
 Grid = tuple[int, int, int, int, int]
 GRIDS: list[Grid] = [(1, 0, 0, 1, 1), (8, 0, 0, 8, 8), (8, 1, -1, 3, 4), (33, 4, 4, 9, 11), (64, 3, 5, 45, 46)]
 
@@ -141,6 +157,7 @@ def test_coord_linear(grid: Grid, size: tuple[int, int], base: bool, activation:
 
     grad = torch.randn(out.shape).bfloat16()
     found = run("coord_linear_backward", grad, *tensors, out, *options)
+    options = *options[:3], float(torch.tensor(0.9).bfloat16())  # of a clamped output
     expected = features.coord_linear_backward(grad.double(), *wide, out.double(), *options)
     dz = features.pre_activation_gradient(grad.double(), None, out.double(), *options[1:]).abs()
     x, y = features.coordinates(grid, phase)

@@ -217,6 +217,16 @@ def test_nan_reaches_what_depends_on_it_alone(activation: str) -> None:
     assert not dbias.isnan().any()
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_no_gradient_below_zero_of_relu(value: float) -> None:
+    x, weight = torch.full((1, 20, 3), -1.0), torch.ones(1, 9, 3)
+    with use_backend("native"):
+        out = FORWARD(x, weight, None, "relu", 1.3, None)
+        dx, dweight, _ = BACKWARD(torch.full_like(out, value), x, weight, None, out, "relu", 1.3, None)
+    assert not dx.any()
+    assert not dweight.any()
+
+
 def nan_places() -> Tensor:
     """The rows that hold a NaN in the test above."""
     return torch.cat((torch.tensor([[0, 97]]), torch.stack((torch.ones(110).long(), torch.arange(110)), 1)))

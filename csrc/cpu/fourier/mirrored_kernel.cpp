@@ -146,7 +146,7 @@ constexpr int64_t kTogether = 512;
 
 template <class Stored>
 void backward(const MirroredActivationBackward& p) {
-    const EpilogueGradient epilogue(p.activation);
+    const EpilogueGradient<Stored> epilogue(p.activation);
     const auto of = [&](Vec grad, Vec out, int64_t)
                         DIGAN_FAST_INLINE_LAMBDA { return epilogue.of(grad, out); };
     alignas(64) float dz[2][kFamily][kTogether];

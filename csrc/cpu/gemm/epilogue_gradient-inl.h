@@ -7,18 +7,21 @@
 
 namespace digan_fast::DIGAN_FAST_ISA {
 
-// dz = grad · act'(z) · gain of lrelu, relu or linear, from the output, and 0 where that is
-// clamped.
+// dz = grad · act'(z) · gain of lrelu, relu or linear, from the output, a number `Stored`, and 0
+// where that is clamped: at least the clamp, rounded as it is.
+template <class Stored>
 class EpilogueGradient {
   public:
     explicit EpilogueGradient(const RowActivation& p)
-        : below_zero_(broadcast(slope_below_zero(p.activation))),
+        : relu_(p.activation == Activation::relu),
+          below_zero_(broadcast(slope_below_zero(p.activation))),
           gain_(broadcast(p.gain)),
-          clamp_(p.clamp) {}
+          clamp_(sizeof(Stored) == sizeof(Bfloat16) ? to_bfloat16(p.clamp) : p.clamp) {}
 
+    // Below relu's zero it is 0 for any grad, infinite or NaN.
     DIGAN_FAST_INLINE Vec of(Vec grad, Vec out) const {
-        const Vec slope = where_less(broadcast(0.0f), out, broadcast(1.0f), below_zero_);
-        return unclamped(mul(mul(grad, slope), gain_), out);
+        const Vec zero = broadcast(0.0f), below = relu_ ? zero : mul(grad, below_zero_);
+        return unclamped(mul(where_less(zero, out, grad, below), gain_), out);
     }
 
     // The same of sine, from z.
@@ -35,6 +38,7 @@ class EpilogueGradient {
         return where_less(absolute(out), broadcast(clamp_), dz, broadcast(0.0f));
     }
 
+    bool relu_;
     Vec below_zero_, gain_;
     float clamp_;
 };

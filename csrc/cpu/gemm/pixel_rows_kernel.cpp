@@ -49,7 +49,7 @@ void backward_rows(const ActivationBackward& p, const Gradient& gradient) {
 
 template <class Stored, class Dz>
 void backward(const ActivationBackward& p) {
-    const EpilogueGradient epilogue(p.activation);
+    const EpilogueGradient<Stored> epilogue(p.activation);
     if (p.activation.activation == Activation::sine) {
         const auto of_sine = [&](Vec grad, Vec out, int64_t r, int64_t n) DIGAN_FAST_INLINE_LAMBDA {
             return epilogue.of_sine(grad, out, load_some(p.z + r * p.columns + n, p.columns - n));
