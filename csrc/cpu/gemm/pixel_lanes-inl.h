@@ -20,17 +20,42 @@ struct Bias {
     }
 };
 
+// The epilogue of a tile that begins at a row.
+template <int R, int V>
+static DIGAN_FAST_INLINE void finish_channels(Tile<R, V>& tile, int64_t, const Epilogue& how) {
+    apply_epilogue(tile, how);
+}
+
+// The same of scale∘z + shift, a row being a channel.
+struct ModulatedEpilogue {
+    Epilogue how;
+    const float* scale;  // of each row, or null
+    const float* shift;  // of each row, or null; null without a scale
+};
+template <int R, int V>
+static DIGAN_FAST_INLINE void finish_channels(Tile<R, V>& tile, int64_t row,
+                                              const ModulatedEpilogue& p) {
+    if (p.scale)
+        for_each_vector(tile, [&](Vec& z, int r, int) DIGAN_FAST_INLINE_LAMBDA {
+            z = mul(z, broadcast(p.scale[row + r]));
+        });
+    if (p.shift)
+        for_each_vector(tile, [&](Vec& z, int r, int) DIGAN_FAST_INLINE_LAMBDA {
+            z = add(z, broadcast(p.shift[row + r]));
+        });
+    apply_epilogue(tile, p.how);
+}
+
 // What is left to do with a slice of a tile's sums.
-template <int kRows, class Start, class Out>
-static DIGAN_FAST_INLINE auto slice_epilogue(const Start& start, const Epilogue& how,
-                                             const Out& out) {
+template <int kRows, class Start, class How, class Out>
+static DIGAN_FAST_INLINE auto slice_epilogue(const Start& start, const How& how, const Out& out) {
     return [&](const float* sums, int64_t row, int64_t block) {
         auto slice = slice_of<kRows>(sums);
         start.of(static_cast<int>(block), [&](const auto& value) DIGAN_FAST_INLINE_LAMBDA {
             for_each_vector(slice, [&](Vec& z, int r, int v)
                                        DIGAN_FAST_INLINE_LAMBDA { z = add(z, value(row, r, v)); });
         });
-        apply_epilogue(slice, how);
+        finish_channels(slice, row, how);
         out(slice, static_cast<int>(block), row, 0);
     };
 }
@@ -38,9 +63,9 @@ static DIGAN_FAST_INLINE auto slice_epilogue(const Start& start, const Epilogue&
 // Calls out(act(start + layer·in)) for each tile; in: [blocks][in_stride]. The panels'
 // elements are `Weight`s; they differ from the activations' if the weights are float32 and the
 // activations packed.
-template <class Weight, class In, class Start, class Out>
+template <class Weight, class In, class Start, class How, class Out>
 static inline void gemm(const PackedLayer& layer, int blocks, const Start& start, const In* in,
-                        int64_t in_stride, const Epilogue& how, const Out& out) {
+                        int64_t in_stride, const How& how, const Out& out) {
     const int64_t depth = layer.depth * kPack<Weight> / kPack<In>;
     // Panels that stay in L2 need no prefetches: with them a product of depth 256 in bfloat16 takes
     // 440 ns, without 329.
@@ -70,7 +95,7 @@ static inline void gemm(const PackedLayer& layer, int blocks, const Start& start
             });
             microkernel(tile, depth, panel_at<Weight>(layer.panels, row, layer.depth), R,
                         in + block * in_stride + lane, kBlockPixels);
-            apply_epilogue(tile, how);
+            finish_channels(tile, row, how);
             out(tile, block, row, lane);
         });
 }
@@ -102,9 +127,9 @@ static DIGAN_FAST_INLINE void store_channels(const Tile<R>& tile, Terms* block, 
 constexpr int kTermsSliceRows = 2;
 
 // The same for float32 as terms: `out` has rows up to the next multiple of 32.
-template <class Start, class Out>
+template <class Start, class How, class Out>
 static inline void gemm(const PackedLayer& layer, int blocks, const Start& start, const Terms* in,
-                        int64_t in_stride, const Epilogue& how, const Out& out) {
+                        int64_t in_stride, const How& how, const Out& out) {
     const auto of_lanes = slice_epilogue<kTermsSliceRows>(start, how, out);
     terms_products<Outer::rows, Panels::in_memory, kTermsSliceRows>(
         {.rows = layer.outputs,

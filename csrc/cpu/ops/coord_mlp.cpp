@@ -64,17 +64,21 @@ class PackedSets {
         for (int64_t set = 0; set < sets; ++set)
             for (size_t i = 0; i < p_.layers.size(); ++i) {
                 const CoordMlpLayer& layer = p_.layers[i];
-                float* const panels = layer.own_weights ? own_.at(set, 3 * i) : shared_.at(0, i);
+                float* const panels =
+                    layer.own_weights ? own_.at(set, kAreas * i) : shared_.at(0, i);
                 if (layer.own_weights) add_packing(i, first + set, panels, &tasks);
-                layers_[set * p_.layers.size() + i] = modulated(
-                    layer, first + set, panels, own_.at(set, 3 * i + 1), own_.at(set, 3 * i + 2));
+                layers_[set * p_.layers.size() + i] =
+                    modulated(layer, first + set, panels,
+                              [&](int64_t area) { return own_.at(set, kAreas * i + area); });
             }
         run(tasks);
     }
     const MlpLayer* of(int64_t set) const { return layers_.data() + set * p_.layers.size(); }
 
   private:
-    // Each layer's panels, and for each sample its bias and shift.
+    // Of each layer, and for each sample all but the first.
+    enum { kPanels, kBias, kScale, kShift, kAreas };
+
     static std::vector<int64_t> sizes(const CoordMlpParams& p, bool own) {
         std::vector<int64_t> sizes;
         for (const CoordMlpLayer& layer : p.layers) {
@@ -82,7 +86,8 @@ class PackedSets {
             sizes.push_back(layer.own_weights == own ? panels : 0);
             if (!own) continue;
             sizes.push_back(outputs_of(layer));
-            sizes.push_back(has_own_shift(layer) ? layer.outputs : 0);
+            sizes.push_back(layer.scale ? outputs_of(layer) : 0);
+            sizes.push_back(has_own_shift(layer) ? outputs_of(layer) : 0);
         }
         return sizes;
     }
@@ -114,13 +119,18 @@ class PackedSets {
         }
     }
 
-    static MlpLayer modulated(const CoordMlpLayer& layer, int64_t set, float* panels, float* bias,
-                              float* shift) {
+    template <class Area>
+    static MlpLayer modulated(const CoordMlpLayer& layer, int64_t set, float* panels,
+                              const Area& area) {
+        float *const bias = area(kBias), *const scale = layer.scale ? area(kScale) : nullptr;
+        float* const shift = has_own_shift(layer) ? area(kShift) : nullptr;
         set_offsets(layer, set, bias, shift);
-        std::fill(bias + layer.outputs, bias + outputs_of(layer), 0.0f);
+        if (scale) std::copy_n(vector_of(layer.scale, set, layer.outputs), layer.outputs, scale);
+        for (float* const values : {bias, scale, shift})
+            if (values) std::fill(values + layer.outputs, values + outputs_of(layer), 0.0f);
         return {.packed = packed(layer, panels, bias),
-                .scale = vector_of(layer.scale, set, layer.outputs),
-                .shift = has_own_shift(layer) ? shift : nullptr,
+                .scale = scale,
+                .shift = shift,
                 .input_scale = vector_of(layer.input_scale, set, layer.inputs),
                 .input_shift = vector_of(layer.input_shift, set, layer.inputs),
                 .inputs = layer.inputs,

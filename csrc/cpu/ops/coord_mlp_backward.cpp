@@ -101,29 +101,18 @@ class StripPass {
             factors_of(s, i, u, panels_.ahead(i, s.set, s.worker), layer.inputs, layer.outputs);
         const Matrix slope = at_.slope(i, s);
         const bool last = i + 1 == p_.layers.size(), joins = plans_[i].joined;
-        float* const y = last || joins ? nullptr : at_.input(i + 1, s).data;
-        if (!layer.scale) {
-            return mlp_activation(
-                {.factors = factors,
-                 .bias = bias,
-                 .activation = layer.activation,
-                 .slope = slope.data,
-                 .y = y,
-                 .stride = padded(layer.outputs),
-                 .y_rows = joins && plans_[i + 1].ahead ? at_.packed(i + 1, s) : nullptr,
-                 .y_columns = joins ? at_.operand_terms(i + 1, s) : nullptr});
-        }
-        const Matrix z = at_.product(i, s);
-        multiply(factors, z, bias);
-        mlp_row_activation({.z = z.data,
-                            .y = y,
-                            .slope = slope.data,
-                            .scale = vector_of(layer.scale, s.set, layer.outputs),
-                            .shift = has_own_shift(layer) ? shift : nullptr,
-                            .rows = s.rows,
-                            .columns = layer.outputs,
-                            .stride = z.stride,
-                            .activation = layer.activation});
+        const bool weight = joins && params_.gradients[i + 1].weight;
+        mlp_activation({.factors = factors,
+                        .bias = bias,
+                        .scale = vector_of(layer.scale, s.set, layer.outputs),
+                        .shift = has_own_shift(layer) ? shift : nullptr,
+                        .activation = layer.activation,
+                        .z = at_.product(i, s).data,
+                        .slope = slope.data,
+                        .y = last || joins ? nullptr : at_.input(i + 1, s).data,
+                        .stride = padded(layer.outputs),
+                        .y_rows = joins && plans_[i + 1].ahead ? at_.packed(i + 1, s) : nullptr,
+                        .y_columns = weight ? at_.operand_terms(i + 1, s) : nullptr});
     }
 
     RowFactors factors_of(const MlpStrip& s, size_t i, const Matrix& x, const float* panels,
@@ -196,16 +185,19 @@ class StripPass {
         const Matrix du =
             at_.matrix(s, i % 2 ? Area::kInputGradientToo : Area::kInputGradient, layer.inputs);
         if (i > 0 && plans_[i - 1].dz_from_next) {
-            const Matrix slope = at_.slope(i - 1, s);
+            const CoordMlpLayer& before = p_.layers[i - 1];
             mlp_activation_gradient({.factors = factors,
-                                     .slope = slope.data,
-                                     .slope_stride = slope.stride,
+                                     .slope = at_.slope(i - 1, s).data,
+                                     .z = at_.product(i - 1, s).data,
+                                     .stride = padded(before.outputs),
+                                     .scale = vector_of(before.scale, s.set, before.outputs),
                                      .dz = du.data,
-                                     .dz_number = operand_number(p_.layers[i - 1]),
+                                     .dz_number = operand_number(before),
                                      .dz_stride = du.stride,
                                      .dz_rows = at_.joined(i) ? at_.packed(i - 1, s) : nullptr,
-                                     .dbias = sums_.bias(i - 1, s.segment),
-                                     .dshift = sums_.shift(i - 1, s.segment)});
+                                     .dscale = sums_.scale(i - 1, s.segment),
+                                     .dshift = sums_.shift(i - 1, s.segment),
+                                     .dbias = sums_.bias(i - 1, s.segment)});
             return du;
         }
         multiply(factors, du, nullptr);

@@ -23,10 +23,10 @@ bool reads_rounded(const MlpLayer& layer) {
     return layer.packed.number != Number::float32 || layer.packed.terms;
 }
 
-// Whether the epilogue of a product computes everything of the layer.
+// Whether the epilogue of a product computes a layer's activation.
 bool in_epilogue(const MlpLayer& layer) {
     const Activation activation = layer.packed.activation;
-    return !layer.scale && (homogeneous(activation) || activation == Activation::sine);
+    return homogeneous(activation) || activation == Activation::sine;
 }
 
 // Whether the layer reads the output of the one before as it is.
@@ -117,8 +117,9 @@ void assemble(const MlpLayer& layer, const Blocks& blocks, const float* x, int64
 }
 
 template <class In, class Out>
-void multiply(const MlpLayer& layer, const Blocks& blocks, const Epilogue& how, const float* from,
-              float* to) {
+void multiply(const MlpLayer& layer, const Blocks& blocks, const Epilogue& epilogue,
+              const float* from, float* to) {
+    const ModulatedEpilogue how{epilogue, layer.scale, layer.shift};
     const auto out = [&](const auto& tile, int block, int64_t row, int lane) {
         store_channels(tile, reinterpret_cast<Out*>(to) + block * blocks.stride, row, lane);
     };
@@ -131,19 +132,13 @@ void multiply(const MlpLayer& layer, const Blocks& blocks, const Epilogue& how, 
     }
 }
 
-// y = act(γ∘y + ω·β), where the epilogue did not.
+// y = act(y), where the epilogue did not.
 void finish(const MlpLayer& layer, const Blocks& blocks, float* y) {
-    for (int block = 0; block < blocks.count; ++block)
-        for (int64_t channel = 0; channel < layer.packed.outputs; ++channel) {
-            float* const lanes = y + block * blocks.stride + channel * kBlockPixels;
-            if (layer.scale) {
-                const float scale = layer.scale[channel];
-                const float shift = layer.shift ? layer.shift[channel] : 0.0f;
-#pragma omp simd
-                for (int i = 0; i < kBlockPixels; ++i) lanes[i] = lanes[i] * scale + shift;
-            }
-            activate_n(layer.packed.activation, lanes, lanes, kBlockPixels);
-        }
+    for (int block = 0; block < blocks.count; ++block) {
+        float* const channels = y + block * blocks.stride;
+        activate_n(layer.packed.activation, channels, channels,
+                   layer.packed.outputs * kBlockPixels);
+    }
 }
 
 void copy_features(const Blocks& blocks, const float* x, int64_t channels, float* features) {

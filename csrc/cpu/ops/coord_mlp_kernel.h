@@ -10,8 +10,8 @@ namespace digan_fast {
 // A layer of one sample.
 struct MlpLayer {
     PackedLayer packed;        // ω·W, and as bias ω·(b + β), or with a scale ω·b
-    const float* scale;        // γ, [outputs], or null
-    const float* shift;        // ω·β, [outputs], or null; always null without a scale
+    const float* scale;        // γ, or null; as long as the bias, as is the next one
+    const float* shift;        // ω·β, or null; always null without a scale
     const float* input_scale;  // [inputs], or null
     const float* input_shift;  // [inputs], or null
     int64_t inputs;

@@ -8,13 +8,6 @@
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
 
-// sums[column…] += x, if wanted: not null.
-DIGAN_FAST_INLINE void add_columns(float* sums, int64_t column, int64_t columns, Vec x) {
-    if (!sums) return;
-    const int64_t count = columns - column;
-    store_some(sums + column, count, add(load_some(sums + column, count), x));
-}
-
 // Prefetches a tile's row of a matrix that its epilogue reads or writes; null: nothing. Strips of
 // deep networks lie in the last-level cache: without this, forward and backward of five layers of
 // 512 take 5 % longer.
@@ -23,51 +16,106 @@ DIGAN_FAST_INLINE void prefetch_row(const float* x, int64_t at) {
     for (int64_t i = 0; x && i < kNR; i += kLine) prefetch(x + at + i);
 }
 
-template <int R, int V>
-DIGAN_FAST_INLINE void start_tile(const MlpActivation& p, Tile<R, V>& tile, int64_t n) {
-    Vec bias[V];
-    for (int v = 0; v < V; ++v) {
-        const int64_t column = n + v * Vec::width;
-        bias[v] = load_some(p.bias + column, p.factors.columns - column);
+// What a tile that begins at column n has of [columns]; zero behind the last one.
+template <int V>
+struct ColumnValues {
+    Vec v[V];
+    DIGAN_FAST_INLINE ColumnValues(const float* from, int64_t n, int64_t columns) {
+        for (int i = 0; i < V; ++i) {
+            const int64_t column = n + i * Vec::width;
+            v[i] = load_some(from + column, columns - column);
+        }
     }
-    for_each_vector(tile, [&](Vec& z, int, int v) DIGAN_FAST_INLINE_LAMBDA { z = bias[v]; });
-}
+};
 
 template <int R, int V>
-DIGAN_FAST_INLINE void finish_tile(const MlpActivation& p, const Tile<R, V>& tile, int64_t row,
+DIGAN_FAST_INLINE void start_tile(const MlpActivation& p, Tile<R, V>& tile, int64_t n) {
+    const ColumnValues<V> bias(p.bias, n, p.factors.columns);
+    for_each_vector(tile, [&](Vec& z, int, int v) DIGAN_FAST_INLINE_LAMBDA { z = bias.v[v]; });
+}
+
+// v = scale∘z + shift
+template <int R, int V>
+DIGAN_FAST_INLINE void modulate(const MlpActivation& p, Tile<R, V>& tile, int64_t n) {
+    if (!p.scale) return;
+    const ColumnValues<V> scale(p.scale, n, p.factors.columns);
+    for_each_vector(tile,
+                    [&](Vec& z, int, int v) DIGAN_FAST_INLINE_LAMBDA { z = mul(z, scale.v[v]); });
+    if (!p.shift) return;
+    const ColumnValues<V> shift(p.shift, n, p.factors.columns);
+    for_each_vector(tile,
+                    [&](Vec& z, int, int v) DIGAN_FAST_INLINE_LAMBDA { z = add(z, shift.v[v]); });
+}
+
+// Stores z, slope and y of a tile of z, which becomes y.
+template <int R, int V>
+DIGAN_FAST_INLINE void finish_tile(const MlpActivation& p, Tile<R, V>& tile, int64_t row,
                                    int64_t n) {
     constexpr int64_t kWidth = V * Vec::width;
-    alignas(64) float z[R][kWidth];
-    float unused[kWidth];
-    store_tile(tile, z[0], kWidth);
+    const int64_t first = row * p.stride + n;
+    if (p.z) store_tile(tile, p.z + first, p.stride);
+    modulate(p, tile, n);
+    alignas(64) float values[R][kWidth], y[R][kWidth], unused[kWidth];
+    store_tile(tile, values[0], kWidth);
     for (int r = 0; r < R; ++r) {
-        const int64_t at = (row + r) * p.stride + n;
-        activate_n(p.activation, z[r], p.y ? p.y + at : unused, p.slope ? p.slope + at : unused,
+        const int64_t at = first + r * p.stride;
+        activate_n(p.activation, values[r], p.y ? p.y + at : y[r], p.slope ? p.slope + at : unused,
                    kWidth);
     }
+    for_each_vector(tile, [&](Vec& z, int r, int v) DIGAN_FAST_INLINE_LAMBDA {
+        z = load((p.y ? p.y + first + r * p.stride : y[r]) + v * Vec::width);
+    });
+}
+
+// sums[n…] += Σ_r tile[r], if wanted: not null.
+template <int R, int V>
+DIGAN_FAST_INLINE void add_rows_of_tile(float* sums, int64_t n, int64_t columns,
+                                        const Tile<R, V>& tile) {
+    if (!sums) return;
+    for (int v = 0; v < V; ++v) {
+        Vec sum = tile.v[0][v];
+#pragma GCC unroll 12
+        for (int r = 1; r < R; ++r) sum = add(sum, tile.v[r][v]);
+        const int64_t column = n + v * Vec::width, count = columns - column;
+        store_some(sums + column, count, add(load_some(sums + column, count), sum));
+    }
+}
+
+// dv, the sums over its rows, and dz of a tile of x · panels.
+template <int R, int V>
+DIGAN_FAST_INLINE void apply_gradient(const MlpActivationGradient& p, Tile<R, V>& tile, int64_t row,
+                                      int64_t n) {
+    const int64_t columns = p.factors.columns;
+    const auto times = [&](Tile<R, V>& to, const float* by) DIGAN_FAST_INLINE_LAMBDA {
+        const float* const from = by + row * p.stride + n;
+        for_each_vector(to, [&](Vec& x, int r, int v) DIGAN_FAST_INLINE_LAMBDA {
+            x = mul(x, load(from + r * p.stride + v * Vec::width));
+        });
+    };
+    if (p.slope) times(tile, p.slope);
+    if (p.dscale) {
+        Tile<R, V> products = tile;
+        times(products, p.z);
+        add_rows_of_tile(p.dscale, n, columns, products);
+    }
+    add_rows_of_tile(p.dshift, n, columns, tile);
+    if (p.scale) {
+        const ColumnValues<V> scale(p.scale, n, columns);
+        for_each_vector(
+            tile, [&](Vec& x, int, int v) DIGAN_FAST_INLINE_LAMBDA { x = mul(x, scale.v[v]); });
+    }
+    add_rows_of_tile(p.dbias, n, columns, tile);
 }
 
 template <int R, int V>
 DIGAN_FAST_INLINE void finish_tile(const MlpActivationGradient& p, Tile<R, V>& tile, int64_t row,
                                    int64_t n) {
-    if (p.slope) {
-        const float* const slope = p.slope + row * p.slope_stride + n;
-        for_each_vector(tile, [&](Vec& z, int r, int v) DIGAN_FAST_INLINE_LAMBDA {
-            z = mul(z, load(slope + r * p.slope_stride + v * Vec::width));
-        });
-    }
+    apply_gradient(p, tile, row, n);
     void* const dz = element_at(p.dz, p.dz_number, row * p.dz_stride + n);
     if (p.dz_number == Number::bfloat16) {
         store_tile(tile, static_cast<Bfloat16*>(dz), p.dz_stride);
     } else {
         store_tile(tile, static_cast<float*>(dz), p.dz_stride);
-    }
-    for (int v = 0; v < V; ++v) {
-        Vec sum = tile.v[0][v];
-#pragma GCC unroll 12
-        for (int r = 1; r < R; ++r) sum = add(sum, tile.v[r][v]);
-        add_columns(p.dbias, n + v * Vec::width, p.factors.columns, sum);
-        add_columns(p.dshift, n + v * Vec::width, p.factors.columns, sum);
     }
 }
 
@@ -75,9 +123,10 @@ template <class Stored>
 void activation(const MlpActivation& p) {
     const auto start = [&](auto& tile, int64_t, int64_t n)
                            DIGAN_FAST_INLINE_LAMBDA { start_tile(p, tile, n); };
-    const auto finish = [&](const auto& tile, int64_t row, int64_t n)
+    const auto finish = [&](auto& tile, int64_t row, int64_t n)
                             DIGAN_FAST_INLINE_LAMBDA { finish_tile(p, tile, row, n); };
     const auto ahead = [&](int64_t r, int64_t row, int64_t column) DIGAN_FAST_INLINE_LAMBDA {
+        prefetch_row(p.z, (row + r) * p.stride + column);
         prefetch_row(p.y, (row + r) * p.stride + column);
         prefetch_row(p.slope, (row + r) * p.stride + column);
     };
@@ -90,7 +139,8 @@ void activation_gradient(const MlpActivationGradient& p) {
     const auto finish = [&](auto& tile, int64_t row, int64_t n)
                             DIGAN_FAST_INLINE_LAMBDA { finish_tile(p, tile, row, n); };
     const auto ahead = [&](int64_t r, int64_t row, int64_t column) DIGAN_FAST_INLINE_LAMBDA {
-        prefetch_row(p.slope, (row + r) * p.slope_stride + column);
+        prefetch_row(p.slope, (row + r) * p.stride + column);
+        prefetch_row(p.dscale ? p.z : nullptr, (row + r) * p.stride + column);
     };
     multiply_rows<Stored>(p.factors, ahead, start, finish);
 }
@@ -99,9 +149,18 @@ void activation_gradient(const MlpActivationGradient& p) {
 
 // A slice of two rows: a pair of points of a weight's gradient.
 constexpr int kPairRows = 2;
-struct Pair {
-    Vec v[kPairRows][2];
-};
+using Pair = Tile<kPairRows>;
+
+// call(tile) with those of a pair's rows that are among the last `left`; the other ones become 0.
+template <class Call>
+DIGAN_FAST_INLINE void for_rows_left(Pair& x, int64_t left, const Call& call) {
+    if (left >= kPairRows) return call(x);
+    Tile<1> first{{{x.v[0][0], x.v[0][1]}}};
+    x = {};
+    if (left < 1) return;
+    call(first);
+    for (int v = 0; v < 2; ++v) x.v[0][v] = first.v[0][v];
+}
 
 // Stores a pair's row, or both rows, as terms of a matrix [rows, columns].
 void store_as_rows(float* panels, int64_t columns, int64_t row, int64_t column, const Pair& x) {
@@ -130,19 +189,10 @@ void multiply_terms(const RowFactors& p, const Finish& finish) {
 void terms_activation(const MlpActivation& p) {
     const int64_t rows = p.factors.rows, columns = p.factors.columns;
     multiply_terms(p.factors, [&](const float* sums, int64_t row, int64_t column) {
-        Pair y{};
-        for (int r = 0; r < kPairRows && row + r < rows; ++r) {
-            alignas(64) float z[kTermsSide], values[kTermsSide], unused[kTermsSide];
-            for (int v = 0; v < 2; ++v) {
-                const int64_t n = column + v * Vec::width;
-                store(z + v * Vec::width, add(load(sums + r * kNR + v * Vec::width),
-                                              load_some(p.bias + n, columns - n)));
-            }
-            const int64_t at = (row + r) * p.stride + column;
-            activate_n(p.activation, z, values, p.slope ? p.slope + at : unused, kTermsSide);
-            if (p.y) memcpy(p.y + at, values, sizeof values);
-            for (int v = 0; v < 2; ++v) y.v[r][v] = load(values + v * Vec::width);
-        }
+        Pair y;
+        start_tile(p, y, column);
+        add_rows(y, sums);
+        for_rows_left(y, rows - row, [&](auto& tile) { finish_tile(p, tile, row, column); });
         if (p.y_rows) store_as_rows(p.y_rows, columns, row, column, y);
         if (p.y_columns) store_as_columns(p.y_columns, rows, row, column, y);
     });
@@ -151,25 +201,8 @@ void terms_activation(const MlpActivation& p) {
 void terms_activation_gradient(const MlpActivationGradient& p) {
     const int64_t rows = p.factors.rows, columns = p.factors.columns;
     multiply_terms(p.factors, [&](const float* sums, int64_t row, int64_t column) {
-        Pair dz{};
-        for (int r = 0; r < kPairRows && row + r < rows; ++r)
-            for (int v = 0; v < 2; ++v) {
-                const int64_t n = column + v * Vec::width;
-                const Vec dy = load(sums + r * kNR + v * Vec::width);
-                dz.v[r][v] = p.slope ? mul(dy, load(p.slope + (row + r) * p.slope_stride + n)) : dy;
-                void* const to = element_at(p.dz, p.dz_number, (row + r) * p.dz_stride + n);
-                if (p.dz_number == Number::bfloat16) {
-                    store(static_cast<Bfloat16*>(to), dz.v[r][v]);
-                } else {
-                    store(static_cast<float*>(to), dz.v[r][v]);
-                }
-            }
-        for (int v = 0; v < 2; ++v) {
-            const int64_t n = column + v * Vec::width;
-            const Vec sum = add(dz.v[0][v], dz.v[1][v]);
-            add_columns(p.dbias, n, columns, sum);
-            add_columns(p.dshift, n, columns, sum);
-        }
+        Pair dz = tile_of<kPairRows>(sums);
+        for_rows_left(dz, rows - row, [&](auto& tile) { finish_tile(p, tile, row, column); });
         if (p.dz_rows) store_as_rows(p.dz_rows, columns, row, column, dz);
     });
 }

@@ -12,30 +12,38 @@
 
 namespace digan_fast {
 
-// y = act(x · panels + bias) and slope = act'. Rows of y, slope and dz are padded; they are written
-// up to the end of a tile. In matrices as terms, rows from `rows` to the next whole square are 0.
+// y = act(v) and slope = act'(v), where v = scale∘z + shift and z = x · panels + bias. Rows of z,
+// y, slope and dz are padded; they are written up to the end of a tile. In matrices as terms, rows
+// from `rows` to the next whole square are 0.
 struct MlpActivation {
     RowFactors factors;
-    const float* bias;  // [columns]
+    const float* bias;   // [columns]
+    const float* scale;  // [columns], or null: v = z
+    const float* shift;  // [columns], or null
     Activation activation;
-    float* slope;  // [rows, stride], or null, as may be all forms of y
+    float* z;      // [rows, stride], or null, as may be slope and all forms of y
+    float* slope;  // [rows, stride]
     float* y;      // [rows, stride]
     int64_t stride;
     float* y_rows;     // as terms, those of a product, terms_size(rows, columns)
     float* y_columns;  // as terms, those of a weight's gradient, terms_size(rows, columns)
 };
 
-// dz = (x · panels)∘slope, x being dz of the next layer; dbias += Σ_r dz[r], and dshift too.
+// dv = (x · panels)∘slope, x being dz of the next layer, and dz = scale∘dv; dscale += Σ_r
+// (dv∘z)[r], dshift += Σ_r dv[r], dbias += Σ_r dz[r].
 struct MlpActivationGradient {
     RowFactors factors;
-    const float* slope;  // [rows, slope_stride]; null: act' is 1
-    int64_t slope_stride;
-    void* dz;  // [rows, dz_stride]
+    const float* slope;  // [rows, stride]; null: act' is 1
+    const float* z;      // [rows, stride]; read for dscale
+    int64_t stride;
+    const float* scale;  // [columns], or null
+    void* dz;            // [rows, dz_stride]
     Number dz_number;
     int64_t dz_stride;
     float* dz_rows;  // as terms, those of a product, terms_size(rows, columns), or null
-    float* dbias;    // [columns], or null
-    float* dshift;   // [columns], or null
+    float* dscale;   // [columns], or null, as may be the next two
+    float* dshift;   // [columns]
+    float* dbias;    // [columns]
 };
 
 void mlp_activation(const MlpActivation& params);

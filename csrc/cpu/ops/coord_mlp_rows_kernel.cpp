@@ -1,7 +1,9 @@
 #include "ops/coord_mlp_rows_kernel.h"
 
-#include "ops/mlp_activations-inl.h"
+#include <string.h>
+
 #include "simd/rounding-inl.h"
+#include "simd/vec_bfloat16-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
 namespace {
@@ -75,17 +77,6 @@ void add_rows(float* sums, const float* x, int64_t rows, int64_t columns, int64_
 }
 
 }  // namespace
-
-void mlp_row_activation(const MlpRowActivation& p) {
-    const bool modulated = p.scale || p.shift;
-    for_each_chunk(p.rows, p.columns, [&](int64_t r, int64_t n, int64_t count) {
-        const int64_t at = r * p.stride + n;
-        float v[kChunk], y[kChunk], slope[kChunk];
-        if (modulated) modulate(v, p.z + at, from(p.scale, n), from(p.shift, n), count);
-        activate_n(p.activation, modulated ? v : p.z + at, p.y ? p.y + at : y,
-                   p.slope ? p.slope + at : slope, count);
-    });
-}
 
 void mlp_row_operand(const MlpRowOperand& p) {
     for_each_chunk(p.rows, p.columns, [&](int64_t r, int64_t n, int64_t count) {

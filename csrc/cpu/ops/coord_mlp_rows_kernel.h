@@ -10,17 +10,6 @@
 
 namespace digan_fast {
 
-// y = act(v) and slope = act'(v), where v = scale∘z + shift.
-struct MlpRowActivation {
-    const float* z;      // [rows, stride], as are y and slope
-    float* y;            // null: not wanted
-    float* slope;        // null: not wanted
-    const float* scale;  // [columns], or null
-    const float* shift;  // [columns], or null
-    int64_t rows, columns, stride;
-    Activation activation;
-};
-
 // u = scale∘x + shift, columns of a product's operand.
 struct MlpRowOperand {
     void* u;             // [rows, u_stride]
@@ -66,7 +55,6 @@ struct MlpRounding {
     int64_t count;
 };
 
-void mlp_row_activation(const MlpRowActivation& params);
 void mlp_row_operand(const MlpRowOperand& params);
 void mlp_row_operand_gradient(const MlpRowOperandGradient& params);
 void mlp_row_activation_gradient(const MlpRowActivationGradient& params);

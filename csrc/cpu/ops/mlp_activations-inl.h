@@ -37,15 +37,15 @@ static inline void activate_n(Activation activation, const float* z, float* y, i
     }
 }
 
-// The same for any n, with d[i] = act'(z[i]); neither y nor d overlaps z.
+// The same with d[i] = act'(z[i]); neither y nor d overlaps z.
 static inline void activate_n(Activation activation, const float* z, float* y, float* d,
                               int64_t n) {
     if (activation == Activation::sine) {
         for (int64_t i = 0; i < n; i += Vec::width) {
             Vec sine, cosine;
-            sine_and_cosine(load_some(z + i, n - i), &sine, &cosine);
-            store_some(y + i, n - i, sine);
-            store_some(d + i, n - i, cosine);
+            sine_and_cosine(load(z + i), &sine, &cosine);
+            store(y + i, sine);
+            store(d + i, cosine);
         }
     } else if (activation == kGauss) {
 #pragma omp simd

@@ -18,6 +18,7 @@ struct MlpPlan {
     bool operand;       // its operand is a matrix of its own, not the output before as it is
     bool output;        // its output is kept
     bool slope;         // act' is not 1
+    bool product;       // z is kept, for the gradient of a scale
     bool dz_from_next;  // the next layer's dz·W leaves this layer's dz
     bool joined;        // the next layer's operand is its output, as terms and nothing else
 };
@@ -35,6 +36,7 @@ inline std::vector<MlpPlan> mlp_plan(const CoordMlpBackwardParams& params) {
         one.back = below || of.input_scale || of.input_shift;
         one.wanted = one.back || of.weight || of.bias || of.scale || of.shift;
         one.slope = layer.activation != Activation::linear;
+        one.product = of.scale != nullptr;
         one.ahead = i + 1 < count || one.slope || of.scale;
         one.operand =
             layer.number != Number::float32 || layer.skip || layer.input_scale || layer.input_shift;
@@ -45,8 +47,8 @@ inline std::vector<MlpPlan> mlp_plan(const CoordMlpBackwardParams& params) {
         const bool features = i == 0 && p.encoded;
         const bool unmodulated =
             !next.skip && !next.input_scale && !params.gradients[i + 1].input_shift;
-        plans[i].dz_from_next = plans[i].wanted && unmodulated && !features && !layer.scale &&
-                                layer.number != Number::float16;
+        plans[i].dz_from_next =
+            plans[i].wanted && unmodulated && !features && layer.number != Number::float16;
         plans[i].joined =
             plans[i].dz_from_next && !plans[i + 1].operand && as_terms(layer) && as_terms(next);
         plans[i].output = !plans[i].joined && (!plans[i + 1].operand ||

@@ -57,7 +57,7 @@ class MlpStripMatrices {
     }
     Matrix product(size_t i, const MlpStrip& s) const {
         const int64_t outputs = p_.layers[i].outputs;
-        return p_.layers[i].scale ? of_layer(s, i, kProduct, outputs) : Matrix{};
+        return plans_[i].product ? of_layer(s, i, kProduct, outputs) : Matrix{};
     }
     // What layer i reads, before its modulation and without the features.
     Matrix input(size_t i, const MlpStrip& s) const {
@@ -101,7 +101,7 @@ class MlpStripMatrices {
                                           : 0);
             sizes.push_back(one.output ? rows(layer.outputs) : 0);
             sizes.push_back(one.slope ? rows(layer.outputs) : 0);
-            sizes.push_back(layer.scale ? rows(layer.outputs) : 0);
+            sizes.push_back(one.product ? rows(layer.outputs) : 0);
             widest = std::max({widest, layer.inputs, layer.outputs});
             halved = halved || is_halved(layer);
             terms = terms || as_terms(layer);
