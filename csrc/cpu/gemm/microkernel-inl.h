@@ -83,15 +83,17 @@ static DIGAN_FAST_INLINE void microkernel(Tile<R>& tile, int64_t depth, const fl
 }
 #endif
 
-// The same in R parts along K, with call(r) before the r-th: it spreads prefetches over the
-// product, whose own loads many at once would hold up.
+// The same in parts along K, with call(r) for four of the rows before each: it spreads prefetches
+// over the product, whose own loads many at once would hold up. In parts for each row, forward and
+// backward of coord_mlp's two layers of 64 take 2 % longer on a Zen 5 EPYC.
 template <int R, int V, class T, class Call>
 static DIGAN_FAST_INLINE void microkernel(Tile<R, V>& tile, int64_t depth, const T* rows,
                                           int64_t row_stride, const T* columns,
                                           int64_t column_stride, const Call& call) {
-    for (int64_t r = 0, k = 0; r < R; ++r) {
-        const int64_t end = depth * (r + 1) / R;
-        call(r);
+    constexpr int64_t kParts = (R + 3) / 4;
+    for (int64_t part = 0, k = 0; part < kParts; ++part) {
+        const int64_t end = depth * (part + 1) / kParts;
+        for (int64_t r = 4 * part; r < 4 * part + 4 && r < R; ++r) call(r);
         microkernel(tile, end - k, rows + k * row_stride, row_stride, columns + k * column_stride,
                     column_stride);
         k = end;

@@ -131,18 +131,20 @@ template <class Start, class Out>
 static DIGAN_FAST_INLINE auto mirrored_finish(int images, const Start& start, const Epilogue& how,
                                               const Out& out) {
     return [=, &start, &out](const auto& even, const float* odd, int block, int64_t row, int lane) {
-        for (int image = 0; image < images; ++image) {
+        const auto finish = [&](auto image) DIGAN_FAST_INLINE_LAMBDA {
             auto tile = even;
-            const Vec sign = broadcast(image ? -1.0f : 1.0f);
-            start.of(block + image, [&](const auto& value) DIGAN_FAST_INLINE_LAMBDA {
+            start.of(block + image.value, [&](const auto& value) DIGAN_FAST_INLINE_LAMBDA {
                 for_each_vector(tile, [&](Vec& z, int r, int v) DIGAN_FAST_INLINE_LAMBDA {
-                    z = fma(sign, load(odd + r * kNR + v * Vec::width), z);
+                    const Vec part = load(odd + r * kNR + v * Vec::width);
+                    z = image.value ? sub(z, part) : add(z, part);
                     z = add(z, value(row, r, lane / Vec::width + v));
                 });
             });
             apply_epilogue(tile, how);
-            out(tile, block + image, row, lane);
-        }
+            out(tile, block + image.value, row, lane);
+        };
+        finish(Constant<0>{});
+        if (images > 1) finish(Constant<1>{});
     };
 }
 

@@ -139,12 +139,19 @@ void rotate_panel(const WeightRotation& p, int64_t row, Bf16x2* P, Bf16x2* Q) {
         const float* const cosine = panel_at<float>(p.cosine.panels, row + r, K);
         for (int64_t k = 0; k < K; k += 2 * kTmmSide) {
             const int64_t count = std::min<int64_t>(2 * kTmmSide, K - k);
+            const auto rotate_to = [&](Bf16x2* odd, Bf16x2* even) {
+                rotate_pairs(sine + k, cosine + k, sin + k, cos + k, count, odd, even);
+            };
+            const int64_t at = panel_index<R>(p.depth, k / 2, r);
+            if (k / 2 + kTmmSide <= p.depth) {
+                rotate_to(P + at, Q + at);
+                continue;
+            }
             Bf16x2 pairs[2][kTmmSide];
-            rotate_pairs(sine + k, cosine + k, sin + k, cos + k, count, pairs[0], pairs[1]);
+            rotate_to(pairs[0], pairs[1]);
             for (int64_t i = 0; i < (count + 1) / 2; ++i) {
-                const int64_t at = panel_index<R>(p.depth, k / 2 + i, r);
-                P[at] = pairs[0][i];
-                Q[at] = pairs[1][i];
+                P[at + i * R] = pairs[0][i];
+                Q[at + i * R] = pairs[1][i];
             }
         }
     }

@@ -3,6 +3,7 @@
 
 #include "digan_fast/render.h"
 #include "render/block_list.h"
+#include "render/picture.h"
 #include "render/rotated_weights.h"
 #include "render/stage_weights.h"
 #include "runtime/scratch.h"
@@ -34,17 +35,16 @@ class Renderer {
     Block scattered_block(size_t stage, int64_t number, int64_t frames) const;
     Block storage(size_t stage, int64_t block) const;
     void stage(size_t s, int64_t video, int64_t first, int64_t frames);
-    void put(const Pixel& pixel, const float* rgb, int64_t video, int64_t frame) const;
 
     const RenderParams& p_;
     StageWeights weights_;
+    Pictures pictures_;
     // Weights are rotated by each frame's phase; in int8 the features include it instead.
     const bool rotated_ = p_.precision != Precision::int8;
     std::vector<StageWork> work_;
     Rectangle window_{};  // of the finest grid
     int64_t frames_together_;
     int64_t chunk_blocks_;  // of the coarsest grid
-    int64_t repeat_;        // pixels of the picture per pixel of the finest grid, per axis
     ScratchAreas scratch_;
     std::optional<RotatedWeights> rotated_weights_;
     std::vector<Pixel> cut_;
@@ -54,14 +54,14 @@ class Renderer {
 Renderer::Renderer(const RenderParams& p)
     : p_(p),
       weights_(p),
+      pictures_(p, weights_.grids().back()->side, weights_.stages().back().colours),
       scratch_(p.threads, std::vector<int64_t>(
                               3, weights_.group_blocks() * weights_.widest() * kBlockPixels)) {
     const size_t stages = weights_.stages().size();
-    const int64_t finest = weights_.grids().back()->side;
-    repeat_ = p.side / finest;
     chunk_blocks_ =
         std::max<int64_t>(2, kChunkPixels / kBlockPixels >> std::min<size_t>(62, 2 * (stages - 1)));
-    const Rectangle last = Rectangle::of(p.top, p.left, p.height, p.width).coarser(repeat_);
+    const Rectangle last =
+        Rectangle::of(p.top, p.left, p.height, p.width).coarser(pictures_.repeat());
     window_ = last;
     const Rectangle first = last.coarser(int64_t{1} << (stages - 1));
     frames_together_ = std::clamp<int64_t>(kChunkPixels / last.pixels(), 1, p.frames);
@@ -353,39 +353,20 @@ void Renderer::stage(size_t s, int64_t video, int64_t first, int64_t frames) {
         if (s + 1 < work_.size()) return;
         const int64_t loose = frames * static_cast<int64_t>(work.loose.size());
         for (int64_t i = 0; i < count; ++i) {
-            for (int lane = 0; lane < kBlockPixels; ++lane) {
-                const float* const rgb = inside[i].rgb_out + lane;
-                if (i < first_scattered) {
-                    const auto [frame, index] = place_of(i);
-                    put(work.whole[static_cast<size_t>(index)].of_lane(lane), rgb, video,
-                        first + frame);
-                } else if (const int64_t n = (begin + i - alone) * kBlockPixels + lane; n < loose) {
-                    const auto [frame, pixel] = work.loose_of(n, frames);
-                    put(pixel, rgb, video, first + frame);
-                }
+            const float* const rgb = inside[i].rgb_out;
+            if (i < first_scattered) {
+                const auto [frame, index] = place_of(i);
+                pictures_.put_block(work.whole[static_cast<size_t>(index)], rgb, video,
+                                    first + frame);
+                continue;
+            }
+            const int64_t n = (begin + i - alone) * kBlockPixels;
+            for (int64_t lane = 0; lane < std::min<int64_t>(kBlockPixels, loose - n); ++lane) {
+                const auto [frame, pixel] = work.loose_of(n + lane, frames);
+                pictures_.put(pixel, rgb + lane, video, first + frame);
             }
         }
     });
-}
-
-// Writes the colours of a lane of the finest grid's blocks, [colours, 32], to the window.
-void Renderer::put(const Pixel& pixel, const float* rgb, int64_t video, int64_t frame) const {
-    const int64_t colours = weights_.stages().back().colours;
-    const int64_t end = weights_.grids().back()->side - 1;
-    const int64_t row = pixel.mirrored ? end - pixel.row : pixel.row;
-    const int64_t column = pixel.mirrored ? end - pixel.column : pixel.column;
-    const auto clipped = [](int64_t begin, int64_t length, int64_t extent) {
-        return std::pair(std::max<int64_t>(0, begin), std::min(extent, begin + length));
-    };
-    const auto [top, bottom] = clipped(row * repeat_ - p_.top, repeat_, p_.height);
-    const auto [left, right] = clipped(column * repeat_ - p_.left, repeat_, p_.width);
-    for (int64_t colour = 0; colour < colours; ++colour) {
-        float* const picture =
-            p_.out + ((video * p_.frames + frame) * colours + colour) * p_.height * p_.width;
-        for (int64_t y = top; y < bottom; ++y)
-            for (int64_t x = left; x < right; ++x)
-                picture[y * p_.width + x] = rgb[colour * kBlockPixels];
-    }
 }
 
 }  // namespace
