@@ -203,6 +203,15 @@ def test_a_window_is_bit_identical_to_the_plane(
 
 
 @needs_native
+@pytest.mark.parametrize(("height", "width"), [(4, 9), (4, 15), (3, 8)])
+def test_a_block_that_the_window_cuts(height: int, width: int) -> None:
+    """Of one frame it is computed as a whole."""
+    levels = random_inr(1, 1, SMALL)
+    expected = native(levels, 32)[..., :height, :width]
+    assert torch.equal(native(levels, 32, (0, 0, height, width)), expected)
+
+
+@needs_native
 def test_a_picture_of_several_chunks_is_bit_identical_to_its_pixels() -> None:
     """Chunks have 16384 pixels of the finest grid; sines of large arguments use a slow path for single vector lanes."""
     levels = random_inr(1, 1, ((2, (3,)), (1, (4,))), 96, activations=("sine",))
