@@ -47,8 +47,7 @@ static DIGAN_FAST_INLINE bool short_sines(Tile<R, V>& tile) {
         [](const Reduced& z) DIGAN_FAST_INLINE_LAMBDA { return short_sine_of(z); });
 }
 
-// z[i] = sin z[i] of a tile with numbers out of reach: not inlined, so that the stack it needs is
-// not set up for every tile.
+// z[i] = sin z[i] of rows with numbers out of reach. It is long and rarely called.
 [[gnu::noinline, gnu::cold, maybe_unused]] static void far_sines(float* z, int64_t n,
                                                                  bool is_short) {
     for (int64_t i = 0; i < n; i += Vec::width)
@@ -56,7 +55,8 @@ static DIGAN_FAST_INLINE bool short_sines(Tile<R, V>& tile) {
 }
 
 // Rows whose sines are computed at once. Of twelve, what is reduced does not fit in the registers:
-// a tile of depth 2 takes 1.1 times as long, or in bfloat16 1.25 times. Six are best by AVX2.
+// a tile of depth 2 takes 1.1 times as long, or in bfloat16 1.25 times. With AVX2, six at once are
+// faster than two or three.
 constexpr int kSineRows = kMR == 12 ? 4 : kMR;
 
 template <int R, int V>

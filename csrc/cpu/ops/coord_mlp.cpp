@@ -76,7 +76,7 @@ class PackedSets {
     const MlpLayer* of(int64_t set) const { return layers_.data() + set * p_.layers.size(); }
 
   private:
-    // Of each layer, and for each sample all but the first.
+    // What a layer has in scratch: panels of shared weights once, all else for each sample.
     enum { kPanels, kBias, kScale, kShift, kAreas };
 
     static std::vector<int64_t> sizes(const CoordMlpParams& p, bool own) {

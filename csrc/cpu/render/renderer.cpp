@@ -3,7 +3,7 @@
 
 #include "digan_fast/render.h"
 #include "render/block_list.h"
-#include "render/picture.h"
+#include "render/pictures.h"
 #include "render/rotated_weights.h"
 #include "render/stage_weights.h"
 #include "runtime/scratch.h"
