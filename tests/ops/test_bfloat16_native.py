@@ -120,6 +120,20 @@ def test_clamped_outputs_get_no_gradient(clamp: float) -> None:
         assert not gradient.any()
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("activation", ["linear", "relu", "lrelu"])
+def test_gradient_at_a_nan(activation: str, kind: torch.dtype) -> None:
+    """As PyTorch has it: relu lets it through, and lrelu takes the slope of negative numbers."""
+    x, weight = torch.ones(1, 20, 3, dtype=kind), torch.ones(1, 9, 3, dtype=kind)
+    x[0, 4, 0] = float("nan")
+    out = run("linear_act", x, weight, None, activation, 1.0, None)
+    dx, _, _ = run("linear_act_backward", torch.ones_like(out), x, weight, None, out, activation, 1.0, None)
+    alive = x.double().requires_grad_()
+    exact = reference.linear_act(alive, weight.double(), None, activation, 1.0, None)
+    (wanted,) = torch.autograd.grad(exact.sum(), alive)
+    torch.testing.assert_close(dx.double(), wanted, rtol=2**-7, atol=0)
+
+
 Grid = tuple[int, int, int, int, int]
 GRIDS: list[Grid] = [(1, 0, 0, 1, 1), (8, 0, 0, 8, 8), (8, 1, -1, 3, 4), (33, 4, 4, 9, 11), (64, 3, 5, 45, 46)]
 

@@ -326,6 +326,24 @@ def test_short_sines() -> None:
     assert ((found - exact).abs() <= exact.abs() * 2**-8 + 2e-5).all()
 
 
+@pytest.mark.parametrize("precision", ["float32", *TIES])
+@pytest.mark.parametrize("width", [2, 64])
+@pytest.mark.parametrize("value", [torch.inf, torch.nan])
+def test_no_gradient_below_zero_of_relu(value: float, width: int, precision: str) -> None:
+    """Of any gradient by an output below zero, be the layer the last one or before a narrow or a wide one."""
+    x = torch.full((1, 35, 2), -1.0)
+    for scale in (None, torch.ones(1, width)):
+        for outputs in ([], [3], [width, 3]):
+            first = [torch.ones(1, width, 2), torch.zeros(1, width), scale]
+            alive = [t.requires_grad_() for t in (x.clone(), *first) if t is not None]
+            layers = [MLPLayer(alive[1], alive[2], "relu", scale=None if scale is None else alive[3])]
+            layers += [MLPLayer(torch.ones(1, o, width)) for o in outputs]
+            with use_backend("native"):
+                y = functional.coord_mlp(alive[0], layers, precision=precision)
+                gradients = torch.autograd.grad(y, alive, torch.full_like(y, value))
+            assert not any(each.any() for each in gradients)
+
+
 def test_values_do_not_depend_on_gradients_or_neighbours() -> None:
     """Each point has the same bits alone, in a batch, and when gradients are recorded."""
     layers = converted(modulated(3, 2, [40, 33, 3], ["sine", "tanh", "linear"], (1,)), torch.float32)

@@ -18,10 +18,12 @@ class EpilogueGradient {
           gain_(broadcast(p.gain)),
           clamp_(sizeof(Stored) == sizeof(Bfloat16) ? to_bfloat16(p.clamp) : p.clamp) {}
 
-    // Below relu's zero it is 0 for any grad, infinite or NaN.
+    // Below relu's zero it is 0 for any grad, infinite or NaN; a NaN is not below.
     DIGAN_FAST_INLINE Vec of(Vec grad, Vec out) const {
-        const Vec zero = broadcast(0.0f), below = relu_ ? zero : mul(grad, below_zero_);
-        return unclamped(mul(where_less(zero, out, grad, below), gain_), out);
+        const Vec zero = broadcast(0.0f);
+        const Vec dz = relu_ ? where_at_most(out, zero, zero, grad)
+                             : where_less(zero, out, grad, mul(grad, below_zero_));
+        return unclamped(mul(dz, gain_), out);
     }
 
     // The same of sine, from z.

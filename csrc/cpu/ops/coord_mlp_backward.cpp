@@ -142,6 +142,7 @@ class StripPass {
                                      .number = layer.number,
                                      .dy = dy.data,
                                      .slope = at_.slope(i, s).data,
+                                     .selects = layer.activation == Activation::relu,
                                      .z = at_.product(i, s).data,
                                      .scale = vector_of(layer.scale, s.set, layer.outputs),
                                      .dscale = sums_.scale(i, s.segment),
@@ -188,6 +189,7 @@ class StripPass {
             const CoordMlpLayer& before = p_.layers[i - 1];
             mlp_activation_gradient({.factors = factors,
                                      .slope = at_.slope(i - 1, s).data,
+                                     .selects = before.activation == Activation::relu,
                                      .z = at_.product(i - 1, s).data,
                                      .stride = padded(before.outputs),
                                      .scale = vector_of(before.scale, s.set, before.outputs),

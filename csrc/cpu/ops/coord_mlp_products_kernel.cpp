@@ -86,16 +86,25 @@ template <int R, int V>
 DIGAN_FAST_INLINE void apply_gradient(const MlpActivationGradient& p, Tile<R, V>& tile, int64_t row,
                                       int64_t n) {
     const int64_t columns = p.factors.columns;
-    const auto times = [&](Tile<R, V>& to, const float* by) DIGAN_FAST_INLINE_LAMBDA {
-        const float* const from = by + row * p.stride + n;
+    const auto combine = [&](Tile<R, V>& to, const float* with,
+                             const auto& how) DIGAN_FAST_INLINE_LAMBDA {
+        const float* const from = with + row * p.stride + n;
         for_each_vector(to, [&](Vec& x, int r, int v) DIGAN_FAST_INLINE_LAMBDA {
-            x = mul(x, load(from + r * p.stride + v * Vec::width));
+            x = how(x, load(from + r * p.stride + v * Vec::width));
         });
     };
-    if (p.slope) times(tile, p.slope);
+    const auto times = [](Vec x, Vec by) DIGAN_FAST_INLINE_LAMBDA { return mul(x, by); };
+    if (p.selects) {
+        const Vec zero = broadcast(0.0f);
+        combine(tile, p.slope, [&](Vec x, Vec slope) DIGAN_FAST_INLINE_LAMBDA {
+            return where_at_most(slope, zero, zero, x);
+        });
+    } else if (p.slope) {
+        combine(tile, p.slope, times);
+    }
     if (p.dscale) {
         Tile<R, V> products = tile;
-        times(products, p.z);
+        combine(products, p.z, times);
         add_rows_of_tile(p.dscale, n, columns, products);
     }
     add_rows_of_tile(p.dshift, n, columns, tile);

@@ -34,6 +34,7 @@ struct MlpActivation {
 struct MlpActivationGradient {
     RowFactors factors;
     const float* slope;  // [rows, stride]; null: act' is 1
+    bool selects;        // slope is 0 or 1, and dv 0 where it is 0, for any x · panels
     const float* z;      // [rows, stride]; read for dscale
     int64_t stride;
     const float* scale;  // [columns], or null

@@ -43,6 +43,12 @@ DIGAN_FAST_INLINE void modulate(float* out, const float* x, const float* scale, 
     for (int64_t i = 0; i < count; ++i) out[i] += shift[i];
 }
 
+// out = x where slope, which is 0 or 1, is 1, else 0.
+DIGAN_FAST_INLINE void select(float* out, const float* x, const float* slope, int64_t count) {
+#pragma omp simd
+    for (int64_t i = 0; i < count; ++i) out[i] = slope[i] == 0.0f ? 0.0f : x[i];
+}
+
 DIGAN_FAST_INLINE void add(float* sums, const float* x, int64_t count) {
     if (!sums) return;
 #pragma omp simd
@@ -116,7 +122,11 @@ void mlp_row_activation_gradient(const MlpRowActivationGradient& p) {
         const float* const slope = p.slope ? p.slope + r * p.stride + n : nullptr;
         const bool in_place = p.number != Number::bfloat16;
         float* const dz = in_place ? static_cast<float*>(p.dz) + r * p.dz_stride + n : products;
-        modulate(p.scale ? dv : dz, dy, slope, nullptr, count);
+        if (p.selects) {
+            select(p.scale ? dv : dz, dy, slope, count);
+        } else {
+            modulate(p.scale ? dv : dz, dy, slope, nullptr, count);
+        }
         if (p.scale) {
             if (p.dscale) add_products(p.dscale + n, dv, p.z + r * p.stride + n, count);
             add(from(p.dshift, n), dv, count);

@@ -38,6 +38,7 @@ struct MlpRowActivationGradient {
     Number number;       // to which dz is rounded; float16 is stored as float32
     const float* dy;     // [rows, dy_stride]
     const float* slope;  // [rows, stride], or null: 1
+    bool selects;        // slope is 0 or 1, and dv 0 where it is 0, for any dy
     const float* z;      // [rows, stride]; read for dscale
     const float* scale;  // [columns], or null
     float* dscale;       // [columns], or null

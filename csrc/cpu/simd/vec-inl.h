@@ -64,6 +64,10 @@ static DIGAN_FAST_INLINE Vec absolute(Vec a) { return {_mm512_abs_ps(a.v)}; }
 static DIGAN_FAST_INLINE Vec where_less(Vec a, Vec b, Vec x, Vec y) {
     return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), y.v, x.v)};
 }
+// x where a ≤ b, else y.
+static DIGAN_FAST_INLINE Vec where_at_most(Vec a, Vec b, Vec x, Vec y) {
+    return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LE_OQ), y.v, x.v)};
+}
 static DIGAN_FAST_INLINE bool any_beyond(Vec a, float reach) {
     return _mm512_cmp_ps_mask(a.v, _mm512_set1_ps(reach), _CMP_GT_OQ) != 0;
 }
@@ -107,6 +111,9 @@ static DIGAN_FAST_INLINE Vec absolute(Vec a) {
 }
 static DIGAN_FAST_INLINE Vec where_less(Vec a, Vec b, Vec x, Vec y) {
     return {_mm256_blendv_ps(y.v, x.v, _mm256_cmp_ps(a.v, b.v, _CMP_LT_OQ))};
+}
+static DIGAN_FAST_INLINE Vec where_at_most(Vec a, Vec b, Vec x, Vec y) {
+    return {_mm256_blendv_ps(y.v, x.v, _mm256_cmp_ps(a.v, b.v, _CMP_LE_OQ))};
 }
 static DIGAN_FAST_INLINE bool any_beyond(Vec a, float reach) {
     return _mm256_movemask_ps(_mm256_cmp_ps(a.v, _mm256_set1_ps(reach), _CMP_GT_OQ)) != 0;
@@ -162,6 +169,9 @@ static DIGAN_FAST_INLINE Vec flip_sign(Vec a, Vec b) {
 static DIGAN_FAST_INLINE Vec absolute(Vec a) { DIGAN_FAST_LANES(fabsf(a.v[i])); }
 static DIGAN_FAST_INLINE Vec where_less(Vec a, Vec b, Vec x, Vec y) {
     DIGAN_FAST_LANES(a.v[i] < b.v[i] ? x.v[i] : y.v[i]);
+}
+static DIGAN_FAST_INLINE Vec where_at_most(Vec a, Vec b, Vec x, Vec y) {
+    DIGAN_FAST_LANES(a.v[i] <= b.v[i] ? x.v[i] : y.v[i]);
 }
 static DIGAN_FAST_INLINE bool any_beyond(Vec a, float reach) {
     bool any = false;
