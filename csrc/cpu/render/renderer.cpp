@@ -319,15 +319,21 @@ void Renderer::stage(size_t s, int64_t video, int64_t first, int64_t frames) {
     const int64_t alone = frames * whole - paired;  // of these; the scattered ones follow
     const int64_t most = weights_.group_blocks();
     const int64_t group = std::clamp<int64_t>(blocks * most / (16 * p_.threads), 1, most);
-    const int64_t pair_group = (group + 1) / 2 * 2;
-    const int64_t pair_groups = (paired + pair_group - 1) / pair_group;
-    const int64_t groups = pair_groups + (others + group - 1) / group;
-    parallel_for_workers(p_.threads, groups, [&](int64_t task, int worker) {
+    // As many for each thread, and as large, so that no thread waits for another's last one.
+    const auto groups_of = [&](int64_t count, int64_t each) {
+        const int64_t fewest = (count + each - 1) / each, threads = p_.threads;
+        return std::min(count, (fewest + threads - 1) / threads * threads);
+    };
+    const int64_t pair_groups = groups_of(paired / 2, (group + 1) / 2);
+    const int64_t other_groups = groups_of(others, group);
+    parallel_for_workers(p_.threads, pair_groups + other_groups, [&](int64_t task, int worker) {
         Block inside[kAmxGroupBlocks];
         const bool pairs = task < pair_groups;
-        const int64_t begin = pairs ? task * pair_group : (task - pair_groups) * group;
-        const int64_t count =
-            pairs ? std::min(pair_group, paired - begin) : std::min(group, others - begin);
+        const auto begin_of = [&](int64_t index) {
+            return pairs ? paired / 2 * index / pair_groups * 2
+                         : others * (index - pair_groups) / other_groups;
+        };
+        const int64_t begin = begin_of(task), count = begin_of(task + 1) - begin;
         const int64_t first_scattered = pairs ? count : alone - begin;  // in the group
         // Blocks are ordered by frame, since a frame's blocks share its rotated weights.
         const auto place_of = [&](int64_t i) {
