@@ -53,7 +53,7 @@ kills: $(VENV)/.installed-test
 compatibility: $(VENV)/.installed-dev
 	$(BIN)/python tests/packaging/compatibility.py
 
-## bench: speed, memory and quality, twenty minutes; rewrites the tables of README.md and docs/results/cpu.md
+## bench: speed, memory and quality, forty minutes; rewrites the tables of README.md and docs/results/cpu.md
 bench: $(VENV)/.installed-dev
 	mkdir -p results
 	$(BIN)/python -m pytest bench --benchmark-json=results/bench.json
