@@ -12,6 +12,7 @@ import random
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections import Counter
@@ -48,6 +49,7 @@ def child(config: TrainConfig) -> int:
     if number:
         return number
     code = 1
+    tqdm.set_lock(threading.RLock())  # tqdm's own, which a kill may leave locked, is shared with the parent
     try:
         with open(told(config), "w", encoding="utf-8") as sys.stderr:
             try:
