@@ -122,10 +122,11 @@ void mlp_row_activation_gradient(const MlpRowActivationGradient& p) {
         const float* const slope = p.slope ? p.slope + r * p.stride + n : nullptr;
         const bool in_place = p.number != Number::bfloat16;
         float* const dz = in_place ? static_cast<float*>(p.dz) + r * p.dz_stride + n : products;
+        float* const to = p.scale ? dv : dz;
         if (p.selects) {
-            select(p.scale ? dv : dz, dy, slope, count);
+            select(to, dy, slope, count);
         } else {
-            modulate(p.scale ? dv : dz, dy, slope, nullptr, count);
+            modulate(to, dy, slope, nullptr, count);
         }
         if (p.scale) {
             if (p.dscale) add_products(p.dscale + n, dv, p.z + r * p.stride + n, count);

@@ -319,7 +319,8 @@ void Renderer::stage(size_t s, int64_t video, int64_t first, int64_t frames) {
     const int64_t alone = frames * whole - paired;  // of these; the scattered ones follow
     const int64_t most = weights_.group_blocks();
     const int64_t group = std::clamp<int64_t>(blocks * most / (16 * p_.threads), 1, most);
-    // As many for each thread, and as large, so that no thread waits for another's last one.
+    // Threads have equally many groups of equal sizes, give or take a block or a pair, so that none
+    // waits long for another's last one.
     const auto groups_of = [&](int64_t count, int64_t each) {
         const int64_t fewest = (count + each - 1) / each, threads = p_.threads;
         return std::min(count, (fewest + threads - 1) / threads * threads);
