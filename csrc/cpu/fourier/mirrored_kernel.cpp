@@ -106,18 +106,17 @@ void gemm(const MirroredGemm& p) {
                 if (const auto base = static_cast<const Stored*>(p.base[image][row + r]))
                     for (int v = 0; v < vectors; ++v) prefetch(base + n + v * Vec::width);
     };
-    const auto on_amx = [&](auto mr, int64_t row, int64_t n, int64_t width, float* sums,
-                            const auto& between) {
+    const auto on_amx = [&](auto mr, int64_t row, int64_t n, int64_t width,
+                            auto& due) DIGAN_FAST_INLINE_LAMBDA {
         prefetch_bases(decltype(mr)::value, 2, row, n);
         for (int feature = 0; feature < 2; ++feature)
             amx_product<decltype(mr)::value, Streamed::panel>(
-                sums + feature * kProductSums, depth, packed[feature] + row * depth,
-                panel_at<T>(p.panels[feature], n, depth), width,
-                [&](const Pace& pace) { between(pace.among(feature, 2)); });
+                due.sums().of(feature), depth, packed[feature] + row * depth,
+                panel_at<T>(p.panels[feature], n, depth), width, due);
     };
-    const auto finish_slice = [&](const float* sums, int64_t row, int64_t n) {
-        finish(slice_of(sums + kProductSums), sums, row, n);
-    };
+    const auto finish_slice =
+        [&](const float* sums, int64_t row, int64_t n)
+            DIGAN_FAST_INLINE_LAMBDA { finish(slice_of(sums + kProductSums), sums, row, n); };
     for_each_tile_of_rows<T, 2>(
         p.rows, p.columns, [](int64_t, int64_t) {}, on_amx, finish_slice,
         [&](auto mr, auto vectors, int64_t row, int64_t n, int64_t width) {

@@ -16,7 +16,7 @@ template <class T = float, class Call>
 static DIGAN_FAST_INLINE void for_each_panel(int64_t count, const Call& call) {
     for (int64_t row = 0; row < count;) {
         const int rows = panel_rows<T>(count - row);
-        with_rows<T>(rows, [&](auto mr) { call(mr, row); });
+        with_rows<T>(rows, [&](auto mr) DIGAN_FAST_INLINE_LAMBDA { call(mr, row); });
         row += rows;
     }
 }
@@ -33,20 +33,20 @@ static DIGAN_FAST_INLINE void for_each_tile_of_blocks(int64_t outputs, int block
     });
 }
 
-// The same, but product(Constant<R>, row, block, sums, between) for tiles on AMX, whose slices go
-// through finish(sums, row, block) while the next tile's product runs. A tile has kProducts
-// products of sums `Sum`.
+// The same, but product(Constant<R>, row, block, due) for tiles on AMX, whose slices go through
+// finish(sums, row, block) while others' products run. A tile has kProducts products of sums
+// `Sum`.
 template <class T, class Sum, int kProducts, class Product, class Finish, class Call>
 static DIGAN_FAST_INLINE void for_each_tile_of_blocks(int64_t outputs, int blocks, int images,
                                                       const Product& product, const Finish& finish,
                                                       const Call& call) {
     if constexpr (kMostRows<T> > kMR) {
-        DueEpilogue<Sum, kProducts, Finish> due(finish);
-        for_each_panel<T>(outputs, [&](auto mr, int64_t row) {
+        SumBuffers<Sum, kProducts> buffers;
+        DueEpilogue<Sum, kProducts, Finish> due(buffers, finish);
+        for_each_panel<T>(outputs, [&](auto mr, int64_t row) DIGAN_FAST_INLINE_LAMBDA {
             for (int block = 0; block < blocks; block += images) {
                 if constexpr (kOnAmx<decltype(mr)::value>) {
-                    product(mr, row, block, due.sums(),
-                            [&](const Pace& pace) { due.slices(pace); });
+                    product(mr, row, block, due);
                     due.follow(decltype(mr)::value, row, block);
                 } else {
                     call(mr, row, block, 0);
@@ -68,33 +68,34 @@ static DIGAN_FAST_INLINE void for_each_tile_of_rows(int64_t rows, int64_t column
     for (int64_t column = 0; column < columns;) {
         const int64_t width = panel_width<T>(columns, column);
         start(column, width);
-        with_vectors<T>(width, [&](auto vectors) {
-            for_each_panel<T>(rows,
-                              [&](auto mr, int64_t row) { call(mr, vectors, row, column, width); });
+        with_vectors<T>(width, [&](auto vectors) DIGAN_FAST_INLINE_LAMBDA {
+            for_each_panel<T>(rows, [&](auto mr, int64_t row) DIGAN_FAST_INLINE_LAMBDA {
+                call(mr, vectors, row, column, width);
+            });
         });
         column += width;
     }
 }
 
-// The same, but product(Constant<R>, row, column, width, sums, between) for tiles on AMX, whose
-// slices go through finish(sums, row, column) while the next tile's product runs.
+// The same, but product(Constant<R>, row, column, width, due) for tiles on AMX, whose slices go
+// through finish(sums, row, column) while others' products run.
 template <class T, int kProducts, class Start, class Product, class Finish, class Call>
 static DIGAN_FAST_INLINE void for_each_tile_of_rows(int64_t rows, int64_t columns,
                                                     const Start& start, const Product& product,
                                                     const Finish& finish, const Call& call) {
     if constexpr (kMostRows<T> > kMR) {
-        DueEpilogue<float, kProducts, Finish> due(finish);
-        for_each_tile_of_rows<T>(
-            rows, columns, start,
-            [&](auto mr, auto vectors, int64_t row, int64_t column, int64_t width) {
-                if constexpr (kOnAmx<decltype(mr)::value>) {
-                    product(mr, row, column, width, due.sums(),
-                            [&](const Pace& pace) { due.slices(pace); });
-                    due.follow(decltype(mr)::value, row, column);
-                } else {
-                    call(mr, vectors, row, column, width);
-                }
-            });
+        SumBuffers<float, kProducts> buffers;
+        DueEpilogue<float, kProducts, Finish> due(buffers, finish);
+        for_each_tile_of_rows<T>(rows, columns, start,
+                                 [&](auto mr, auto vectors, int64_t row, int64_t column,
+                                     int64_t width) DIGAN_FAST_INLINE_LAMBDA {
+                                     if constexpr (kOnAmx<decltype(mr)::value>) {
+                                         product(mr, row, column, width, due);
+                                         due.follow(decltype(mr)::value, row, column);
+                                     } else {
+                                         call(mr, vectors, row, column, width);
+                                     }
+                                 });
         due.finish();
     } else {
         for_each_tile_of_rows<T>(rows, columns, start, call);

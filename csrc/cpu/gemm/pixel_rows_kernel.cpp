@@ -229,13 +229,13 @@ void add_weight_gradient(const WeightGradient& p) {
         columns =
             columns_at(x, p.x_stride, p.rows, i, p.inputs, width, panel_at<T>(p.tail, 0, depth));
     };
-    const auto on_amx = [&](auto mr, int64_t n, int64_t, int64_t, float* sums,
-                            const auto& between) {
+    const auto on_amx = [&](auto mr, int64_t n, int64_t, int64_t,
+                            auto& due) DIGAN_FAST_INLINE_LAMBDA {
         for (Prefetcher& part : next) part.part();
-        amx_product<decltype(mr)::value, Streamed::panel>(sums, depth, rows + n * depth, columns.at,
-                                                          columns.stride, between);
+        amx_product<decltype(mr)::value, Streamed::panel>(due.sums(), depth, rows + n * depth,
+                                                          columns.at, columns.stride, due);
     };
-    const auto add_slice = [&](const float* sums, int64_t n, int64_t i) {
+    const auto add_slice = [&](const float* sums, int64_t n, int64_t i) DIGAN_FAST_INLINE_LAMBDA {
         const auto slice = slice_of(sums);
         for_each_vector(slice, [&](const Vec& sum, int r, int v) DIGAN_FAST_INLINE_LAMBDA {
             const int64_t column = i + v * Vec::width, some = p.inputs - column;

@@ -54,18 +54,19 @@ static DIGAN_FAST_INLINE void multiply_rows(const Product& p, const Ahead& ahead
     const int64_t depth = packed_depth<T>(p.depth);
     T* const packed = panel_at<T>(p.packed, 0, depth);
     pack_rows(static_cast<const Stored*>(p.x), p.x_stride, p.rows, p.depth, packed);
-    const auto on_amx = [&](auto mr, int64_t row, int64_t n, int64_t width, float* sums,
-                            const auto& between) {
+    const auto on_amx = [&](auto mr, int64_t row, int64_t n, int64_t width,
+                            auto& due) DIGAN_FAST_INLINE_LAMBDA {
         for (int64_t r = 0; r < decltype(mr)::value; ++r) ahead(r, row, n);
         amx_product<decltype(mr)::value, Streamed::panel>(
-            sums, depth, packed + row * depth, panel_at<T>(p.panels, n, depth), width, between);
+            due.sums(), depth, packed + row * depth, panel_at<T>(p.panels, n, depth), width, due);
     };
-    const auto finish_slice = [&](const float* sums, int64_t row, int64_t n) {
-        Tile<kSliceRows> tile;
-        start(tile, row, n);
-        add_rows(tile, sums);
-        finish(tile, row, n);
-    };
+    const auto finish_slice = [&](const float* sums, int64_t row, int64_t n)
+                                  DIGAN_FAST_INLINE_LAMBDA {
+                                      Tile<kSliceRows> tile;
+                                      start(tile, row, n);
+                                      add_rows(tile, sums);
+                                      finish(tile, row, n);
+                                  };
     for_each_tile_of_rows<T, 1>(
         p.rows, p.columns, [](int64_t, int64_t) {}, on_amx, finish_slice,
         [&](auto mr, auto vectors, int64_t row, int64_t n, int64_t width) {

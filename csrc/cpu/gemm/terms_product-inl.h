@@ -15,52 +15,53 @@ namespace digan_fast::DIGAN_FAST_ISA {
 constexpr int kProductsOfTerms = 6;
 
 // sums[r] = Σ_k rows[k][r] · columns[k], [32][32]. For each step of 32 elements along K, `rows` has
-// two tiles [16][16 pairs] of each term, and `columns` [16 pairs][32] of each. Calls between()
-// after each four dots.
-template <class Between>
-static DIGAN_FAST_INLINE void terms_product(float* sums, int64_t steps, const Bf16x2* rows,
-                                            const Bf16x2* columns, const Between& between) {
-    zero_tmm<0>();
-    zero_tmm<1>();
-    zero_tmm<2>();
-    zero_tmm<3>();
+// two tiles [16][16 pairs] of each term, and `columns` [16 pairs][32] of each. Calls due.slices()
+// and ahead(), which prefetches, after each four dots.
+template <class Epilogues, class Ahead>
+static DIGAN_FAST_INLINE void terms_product(const ProductSums<float>& sums, int64_t steps,
+                                            const Bf16x2* rows, const Bf16x2* columns,
+                                            Epilogues& due, const Ahead& ahead) {
+    SumsInTiles<float>& tiles = sums.tiles;
     const auto load_rows = [&](int term) DIGAN_FAST_INLINE_LAMBDA {
-        load_tmm<4>(rows + 2 * term * kTmmElements, 4 * kTmmSide);
-        load_tmm<5>(rows + (2 * term + 1) * kTmmElements, 4 * kTmmSide);
+        const Bf16x2* const two = rows + 2 * term * kTmmElements;
+        load_tmm<4>(two, 4 * kTmmSide);
+        load_tmm<5>(two + kTmmElements, 4 * kTmmSide);
     };
     const auto load_columns = [&](int term) DIGAN_FAST_INLINE_LAMBDA {
-        load_tmm<6>(columns + 2 * term * kTmmElements, 4 * kNR);
-        load_tmm<7>(columns + 2 * term * kTmmElements + kTmmSide, 4 * kNR);
+        const Bf16x2* const two = columns + 2 * term * kTmmElements;
+        load_tmm<6>(two, 4 * kNR);
+        load_tmm<7>(two + kTmmSide, 4 * kNR);
     };
-    Pace pace{0, kProductsOfTerms * steps};
-    const auto multiply = [&] DIGAN_FAST_INLINE_LAMBDA {
+    due.expect(kProductsOfTerms * steps);
+    const auto multiply = [&](bool first) DIGAN_FAST_INLINE_LAMBDA {
+        if (first) tiles.leave<0>();
         dot_tmm<0, 4, 6>(Bf16x2{});
+        if (first) tiles.leave<1>();
         dot_tmm<1, 4, 7>(Bf16x2{});
+        if (first) tiles.leave<2>();
         dot_tmm<2, 5, 6>(Bf16x2{});
+        if (first) tiles.leave<3>();
         dot_tmm<3, 5, 7>(Bf16x2{});
-        between(pace);
-        ++pace.call;
+        due.slices();
+        ahead();
     };
     // Between two products one operand stays: 14 loads of tiles, not 24.
     for (int64_t k = 0; k < steps; ++k, rows += kStepElements, columns += kStepElements) {
         load_rows(2);
         load_columns(0);
-        multiply();
+        multiply(k == 0);
         load_rows(0);
-        multiply();
+        multiply(false);
         load_columns(2);
-        multiply();
+        multiply(false);
         load_columns(1);
-        multiply();
+        multiply(false);
         load_rows(1);
-        multiply();
+        multiply(false);
         load_columns(0);
-        multiply();
+        multiply(false);
     }
-    store_tmm<0>(sums, 4 * kNR);
-    store_tmm<1>(sums + kTmmSide, 4 * kNR);
-    store_tmm<2>(sums + kTmmSide * kNR, 4 * kNR);
-    store_tmm<3>(sums + kTmmSide * kNR + kTmmSide, 4 * kNR);
+    tiles.stay(sums.to);
 }
 
 // The operand each of whose panels meets all panels of the other one before its next.
@@ -74,8 +75,8 @@ struct TermsSize {
 };
 
 // Σ_k rows[k] · columns[k] for each square of 32 by 32 sums, whose slices of kRows rows go through
-// finish(sums, row, column) during the next one's product. of_row(row) and of_column(column) are
-// the panels that begin there; the outer operand's are asked for in order, once each.
+// finish(sums, row, column) during the next one's product. of_row(row) and of_column(column)
+// are the panels that begin there; the outer operand's are asked for in order, once each.
 //
 // A product sums over all of K at once. In blocks along K, so that a part of the outer panel stays
 // in the level-one cache, it takes a tenth longer: the slices of a square then overlap with one
@@ -92,7 +93,8 @@ static inline void terms_products(const TermsSize& size, const OfRow& of_row,
     const int64_t calls = whole_squares(inner_end) / kTermsSide * steps * kProductsOfTerms;
     // The same for every call: with uneven shares a product takes 3 to 4 % longer.
     const int64_t lines = (panel_elements / kLine + calls - 1) / calls;
-    DueEpilogue<float, 1, Finish, kRows> due(finish);
+    SumBuffers<float, 1> buffers;
+    DueEpilogue<float, 1, Finish, kRows> due(buffers, finish);
     for (int64_t outer = 0; outer < outer_end; outer += kTermsSide) {
         const Bf16x2* panel;
         if constexpr (kOuterRows) {
@@ -111,8 +113,7 @@ static inline void terms_products(const TermsSize& size, const OfRow& of_row,
                 rows = of_row(inner);
                 columns = panel;
             }
-            terms_product(due.sums(), steps, rows, columns, [&](const Pace& pace) {
-                due.slices(pace);
+            terms_product(due.sums(), steps, rows, columns, due, [&] DIGAN_FAST_INLINE_LAMBDA {
                 if constexpr (kOuterPanels == Panels::in_memory)
                     for (int64_t line = 0; line < lines; ++line, ahead += kLine)
                         _mm_prefetch(ahead, _MM_HINT_T1);

@@ -111,7 +111,7 @@ struct UpsampledBase {
 template <int R, class Product>
 static inline void of_each_frame(const Scattered& lanes, int lane, float* odd, float* even,
                                  const Product& product) {
-    alignas(64) float own[2][R * kNR];
+    alignas(64) float own[2][kOnAmx<R> ? kProductSums : R * kNR];
     for (const FrameLanes* part = lanes.frames; part != lanes.frames + lanes.frame_count; ++part) {
         const int begin = std::max(part->begin - lane, 0), end = std::min(part->end - lane, kNR);
         if (begin >= end) continue;

@@ -113,13 +113,14 @@ struct Int8GroupRenderer {
     template <class Start, class Out>
     void gemm(const PackedLayer& layer, const Start& start, const Out& out) const {
         const Epilogue how = epilogue_of(layer);
-        const auto product = [&](auto mr, int64_t row, int block, int32_t* sums,
-                                 const auto& between) {
+        const auto product = [&](auto mr, int64_t row, int block,
+                                 auto& due) DIGAN_FAST_INLINE_LAMBDA {
             amx_product<decltype(mr)::value, Streamed::columns>(
-                sums, layer.depth, panel_at<Int8x4>(layer.panels, row, layer.depth),
-                int8x4s + block * stride, kBlockPixels, between);
+                due.sums(), layer.depth, panel_at<Int8x4>(layer.panels, row, layer.depth),
+                int8x4s + block * stride, kBlockPixels, due);
         };
-        const auto finish_slice = [&](const int32_t* sums, int64_t row, int64_t at) {
+        const auto finish_slice = [&](const int32_t* sums, int64_t row,
+                                      int64_t at) DIGAN_FAST_INLINE_LAMBDA {
             const int block = static_cast<int>(at);
             auto slice = slice_of(sums);
             const auto zeros = zero_points<kSliceRows>(layer, row, block, 0);

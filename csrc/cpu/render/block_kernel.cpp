@@ -68,19 +68,24 @@ Tile<R> sine_and_cosine_parts(const Scattered& lanes, int lane, int64_t row, int
 }
 
 // P·sin and Q·cos of R rows on AMX, [R][kNR] each.
-template <int R, class T, class Between>
+template <int R, class T, class Epilogues>
 DIGAN_FAST_INLINE void sine_and_cosine_on_amx(const Block& block, int64_t row, int64_t depth,
-                                              const T* at, float* sums, const Between& between) {
-    const auto product = [&](const RotatedLayer& weights, float* p, float* q) {
+                                              const T* at, Epilogues& due) {
+    const auto sums = due.sums();
+    using Sums = decltype(due.sums());
+    const auto product = [&](const RotatedLayer& weights, const Sums& p,
+                             const Sums& q) DIGAN_FAST_INLINE_LAMBDA {
         amx_product<R, Streamed::columns>(p, depth, panel_at<T>(weights.sine, row, depth), at,
-                                          kBlockPixels,
-                                          [&](const Pace& pace) { between(pace.among(0, 2)); });
+                                          kBlockPixels, due);
         amx_product<R, Streamed::columns>(q, depth, panel_at<T>(weights.cosine, row, depth),
-                                          at + depth * kBlockPixels, kBlockPixels,
-                                          [&](const Pace& pace) { between(pace.among(1, 2)); });
+                                          at + depth * kBlockPixels, kBlockPixels, due);
     };
-    if (block.weights) return product(*block.weights, sums, sums + kProductSums);
-    of_each_frame<R>(*block.scattered, 0, sums, sums + kProductSums, product);
+    if (block.weights) return product(*block.weights, sums.of(0), sums.of(1));
+    of_each_frame<R>(*block.scattered, 0, sums.of(0).to, sums.of(1).to,
+                     [&](const RotatedLayer& weights, float* p, float* q) DIGAN_FAST_INLINE_LAMBDA {
+                         product(weights, {sums.tiles, p}, {sums.tiles, q});
+                         sums.tiles.leave();
+                     });
 }
 
 // act(start + Q·cos ± P·sin) of a group's blocks, or of pairs of blocks, from their features `in`.
@@ -90,11 +95,12 @@ void feature_gemm(const BlockGroup& p, const Start& start, const T* in, int64_t 
     const int64_t depth = p.stage->rotated_depth;
     const int images = p.mirror_pairs ? 2 : 1;
     const auto finish = mirrored_finish(images, start, how, out);
-    const auto on_amx = [&](auto mr, int64_t row, int block, float* sums, const auto& between) {
+    const auto on_amx = [&](auto mr, int64_t row, int block, auto& due) DIGAN_FAST_INLINE_LAMBDA {
         sine_and_cosine_on_amx<decltype(mr)::value>(p.blocks[block], row, depth,
-                                                    in + block * in_stride, sums, between);
+                                                    in + block * in_stride, due);
     };
-    const auto finish_slice = [&](const float* sums, int64_t row, int64_t block) {
+    const auto finish_slice = [&](const float* sums, int64_t row,
+                                  int64_t block) DIGAN_FAST_INLINE_LAMBDA {
         finish(slice_of(sums + kProductSums), sums, static_cast<int>(block), row, 0);
     };
     for_each_tile_of_blocks<T, float, 2>(

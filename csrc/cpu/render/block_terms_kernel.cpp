@@ -53,23 +53,32 @@ struct TermsRenderer {
         const auto finish_slice = [&](const float* sums, int64_t row, int64_t block) {
             finish(slice_of(sums + kProductSums), sums, static_cast<int>(block), row, 0);
         };
-        DueEpilogue<float, 2, decltype(finish_slice)> due(finish_slice);
+        SumBuffers<float, 2> buffers;
+        DueEpilogue<float, 2, decltype(finish_slice)> due(buffers, finish_slice);
+        const auto nothing_ahead = [] DIGAN_FAST_INLINE_LAMBDA {};
         for (int64_t row = 0; row < stage.outputs; row += 2 * kTmmSide)
             for (int block = 0; block < p.block_count; block += images) {
                 const auto* const at = reinterpret_cast<const Bf16x2*>(scratch[0] + block * stride);
-                const auto product = [&](const RotatedLayer& weights, float* odd, float* even) {
-                    terms_product(odd, steps, panel_at<Bf16x2>(weights.sine, row, depth), at,
-                                  [&](const Pace& pace) { due.slices(pace.among(0, 2)); });
+                using Sums = ProductSums<float>;
+                const auto product = [&](const RotatedLayer& weights, const Sums& odd,
+                                         const Sums& even) DIGAN_FAST_INLINE_LAMBDA {
+                    terms_product(odd, steps, panel_at<Bf16x2>(weights.sine, row, depth), at, due,
+                                  nothing_ahead);
                     terms_product(even, steps, panel_at<Bf16x2>(weights.cosine, row, depth),
-                                  at + depth * kBlockPixels,
-                                  [&](const Pace& pace) { due.slices(pace.among(1, 2)); });
+                                  at + depth * kBlockPixels, due, nothing_ahead);
                 };
-                float *const odd = due.sums(), *const even = odd + kProductSums;
+                const Sums sums = due.sums();
                 const Block& own = p.blocks[block];
                 if (own.weights) {
-                    product(*own.weights, odd, even);
+                    product(*own.weights, sums.of(0), sums.of(1));
                 } else {
-                    of_each_frame<2 * kTmmSide>(*own.scattered, 0, odd, even, product);
+                    of_each_frame<2 * kTmmSide>(
+                        *own.scattered, 0, sums.of(0).to, sums.of(1).to,
+                        [&](const RotatedLayer& weights, float* odd, float* even)
+                            DIGAN_FAST_INLINE_LAMBDA {
+                                product(weights, {sums.tiles, odd}, {sums.tiles, even});
+                                sums.tiles.leave();
+                            });
                 }
                 due.follow(2 * kTmmSide, row, block);
             }
