@@ -86,43 +86,54 @@ enum class Streamed { panel, columns };
 template <int R, Streamed kStreamed, class T, class Sum, class Epilogues, class Ahead>
 static DIGAN_FAST_INLINE void amx_product(const ProductSums<Sum>& sums, int64_t depth,
                                           const T* panel, const T* columns, int64_t column_stride,
-                                          Epilogues& due, const Ahead& ahead) {
+                                          Epilogues& due, Ahead ahead) {
 #if DIGAN_FAST_AMX
     static_assert(kOnAmx<R> && sizeof(Sum) == 4 && kNR == 2 * kTmmSide);
     constexpr bool kPanel = kStreamed == Streamed::panel, kColumns = !kPanel;
     constexpr int64_t kRowBytes = 4 * kTmmSide;
     const int64_t step = 4 * column_stride;
     SumsInTiles<Sum>& tiles = sums.tiles;
-    int64_t k = 0;
-    due.expect(depth / kTmmSide);
-    for (; k + kTmmSide <= depth; k += kTmmSide) {
-        ahead(k);
+    const int64_t whole = depth / kTmmSide;
+    const T* const end = panel + whole * kTmmSide * R;
+    const auto step_of = [&](auto first) DIGAN_FAST_INLINE_LAMBDA {
+        constexpr bool kFirst = decltype(first)::value;
+        ahead();
         load_tmm<6, kColumns>(columns, step);
         load_tmm<4, kPanel>(panel, kRowBytes);
         load_tmm<7, kColumns>(columns + kTmmSide, step);
         if constexpr (R == 32) load_tmm<5, kPanel>(panel + kTmmSide * kTmmSide, kRowBytes);
-        if (k == 0) tiles.template leave<0>();
+        if constexpr (kFirst) tiles.template leave<0>();
         dot_tmm<0, 4, 6>(T{});
-        if (k == 0) tiles.template leave<1>();
+        if constexpr (kFirst) tiles.template leave<1>();
         dot_tmm<1, 4, 7>(T{});
-        if (k == 0) tiles.template leave<2>();
+        if constexpr (kFirst) tiles.template leave<2>();
         if constexpr (R == 32) dot_tmm<2, 5, 6>(T{});
-        if (k == 0) tiles.template leave<3>();
+        if constexpr (kFirst) tiles.template leave<3>();
         if constexpr (R == 32) dot_tmm<3, 5, 7>(T{});
-        due.slices();
         panel += R * kTmmSide;
         columns += kTmmSide * column_stride;
+    };
+    due.expect(whole);
+    if (whole > 0) {
+        step_of(Constant<1>{});
+        due.first_slices();
+    } else {
+        tiles.leave();
     }
-    if (k == 0) tiles.leave();
+    while (panel != end) {
+        step_of(Constant<0>{});
+        due.slices();
+    }
     tiles.stay(sums.to);
-    if (k == depth) return;
+    const int64_t left = depth - whole * kTmmSide;
+    if (left == 0) return;
     tiles.leave();
     for (int r = 0; r < R; r += kSliceRows) {
         auto slice = slice_of(sums.to + r * kNR);
         if constexpr (kPack<T> == 4) {
-            slice = microkernel(slice, depth - k, panel + r, R, columns, column_stride);
+            slice = microkernel(slice, left, panel + r, R, columns, column_stride);
         } else {
-            microkernel(slice, depth - k, panel + r, R, columns, column_stride);
+            microkernel(slice, left, panel + r, R, columns, column_stride);
         }
         for (int i = 0; i < kSliceRows; ++i)
             for (int v = 0; v < 2; ++v)
@@ -139,7 +150,7 @@ static DIGAN_FAST_INLINE void amx_product(const ProductSums<Sum>& sums, int64_t 
                                           const T* panel, const T* columns, int64_t column_stride,
                                           Epilogues& due) {
     amx_product<R, kStreamed>(sums, depth, panel, columns, column_stride, due,
-                              [](int64_t) DIGAN_FAST_INLINE_LAMBDA {});
+                              []() DIGAN_FAST_INLINE_LAMBDA {});
 }
 
 // Sums of kProducts products for each of two tiles, and of none.
@@ -161,7 +172,7 @@ class DueEpilogue {
   public:
     DueEpilogue(SumBuffers<Sum, kProducts>& buffers, const Finish& finish)
         : next_(buffers.tiles[0]),
-          sums_(buffers.tiles[1]),
+          other_(buffers.tiles[1]),
           tiles_(buffers.nowhere),
           finish_(finish) {}
     DueEpilogue(const DueEpilogue&) = delete;
@@ -170,45 +181,59 @@ class DueEpilogue {
     // Where the next tile's products leave their sums.
     DIGAN_FAST_INLINE ProductSums<Sum> sums() { return {tiles_, next_}; }
 
-    // A product with so many calls of slices() follows.
+    // A product with so many calls of slices(), the first one of first_slices(), follows.
     DIGAN_FAST_INLINE void expect(int64_t calls) {
         const int64_t all = kProducts * calls - 1;
-        each_ = all > 0 ? (count_ + all - 1) / all : count_;
-        if (done_ == 0) goal_ = -each_;
+        share_ = all > 0 ? slices_ * kWhole / all : 0;
+        if (fresh_) credit_ = kWhole - 1 - (kProducts > 1 ? share_ : 0);
+        fresh_ = false;
     }
 
-    // Finishes slices of the tile before, none with the first call, then as many with each, so that
-    // all are with the last.
+    // Finishes slices of the tile before, as many with each call, none with a tile's first one, so
+    // that all are with the last. A block of pixels of several frames has more products and calls.
     DIGAN_FAST_INLINE void slices() {
-        goal_ = goal_ + each_ < count_ ? goal_ + each_ : count_;
-        while (done_ < goal_) slice();
+        credit_ += share_;
+        if (credit_ < kWhole || at_ == end_) return;
+        slice();
+        credit_ -= kWhole;
+        for (; credit_ >= kWhole && at_ != end_; credit_ -= kWhole) slice();
+    }
+    DIGAN_FAST_INLINE void first_slices() {
+        if constexpr (kProducts > 1) slices();
     }
 
     // The products of the tile in sums() are done.
     DIGAN_FAST_INLINE void follow(int rows, int64_t row, int64_t column) {
-        while (done_ < count_) slice();
-        std::swap(next_, sums_);
-        done_ = 0;
-        count_ = rows * kNR;
+        while (at_ != end_) slice();
+        at_ = next_;
+        end_ = next_ + rows * kNR;
+        next_ = other_;
+        other_ = at_;
+        slices_ = rows / kRows;
+        fresh_ = true;
         row_ = row;
         column_ = column;
     }
 
     DIGAN_FAST_INLINE void finish() {
         tiles_.leave();
-        while (done_ < count_) slice();
+        while (at_ != end_) slice();
     }
 
   private:
     DIGAN_FAST_INLINE void slice() {
-        finish_(sums_ + done_, row_, column_);
-        done_ += kRows * kNR;
+        finish_(at_, row_, column_);
+        at_ += kRows * kNR;
         row_ += kRows;
     }
 
-    Sum *next_, *sums_;
-    // Of sums_: how many are finished, are to be after this call, and more with each, and all.
-    int64_t done_ = 0, goal_ = 0, each_ = 0, count_ = 0;
+    // A slice is due when kWhole of it are: each call adds a share.
+    static constexpr int64_t kWhole = 1 << 16;
+
+    Sum *next_, *other_;                  // of the tile that is multiplied, and of the other one
+    Sum *at_ = nullptr, *end_ = nullptr;  // what is left of the tile before
+    int64_t slices_ = 0, share_ = 0, credit_ = 0;
+    bool fresh_ = false;  // no product followed that tile
     int64_t row_ = 0, column_ = 0;
     SumsInTiles<Sum> tiles_;
     const Finish& finish_;

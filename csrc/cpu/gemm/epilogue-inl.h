@@ -18,11 +18,16 @@ struct Epilogue {
     Number round;  // of operands of the next product; bfloat16 that is stored as such, there
 };
 
+// Whether the epilogue is the activation and nothing else.
+static inline bool is_plain(const Epilogue& how) {
+    const bool gained = how.activation == Activation::sine && how.gain != 1;
+    return !gained && !(how.clamp < INFINITY) && !rounds_in_float32(how.round);
+}
+
 // tile = sine(reduce(tile)), if all are within reach.
-template <int R, int V, class Reduce, class Sine>
-static DIGAN_FAST_INLINE bool sines_within(int32_t reach, Tile<R, V>& tile, const Reduce& reduce,
+template <int R, int V, class Check, class Reduce, class Sine>
+static DIGAN_FAST_INLINE bool sines_within(Check check, Tile<R, V>& tile, const Reduce& reduce,
                                            const Sine& sine) {
-    ReachCheck check(reach);
     Reduced reduced[R][V];
     for_each_vector(tile, [&](Vec& z, int r, int v) DIGAN_FAST_INLINE_LAMBDA {
         reduced[r][v] = reduce(z);
@@ -37,13 +42,13 @@ static DIGAN_FAST_INLINE bool sines_within(int32_t reach, Tile<R, V>& tile, cons
 template <int R, int V>
 static DIGAN_FAST_INLINE bool sines(Tile<R, V>& tile) {
     return sines_within(
-        kReach, tile, [](Vec z) DIGAN_FAST_INLINE_LAMBDA { return reduced(z); },
+        ReachCheck(kReach), tile, [](Vec z) DIGAN_FAST_INLINE_LAMBDA { return reduced(z); },
         [](const Reduced& z) DIGAN_FAST_INLINE_LAMBDA { return sine_of(z); });
 }
 template <int R, int V>
 static DIGAN_FAST_INLINE bool short_sines(Tile<R, V>& tile) {
     return sines_within(
-        kShortReach, tile, [](Vec z) DIGAN_FAST_INLINE_LAMBDA { return quickly_reduced(z); },
+        ShortReachCheck(), tile, [](Vec z) DIGAN_FAST_INLINE_LAMBDA { return quickly_reduced(z); },
         [](const Reduced& z) DIGAN_FAST_INLINE_LAMBDA { return short_sine_of(z); });
 }
 
@@ -81,11 +86,16 @@ static DIGAN_FAST_INLINE void apply_sine(Tile<R, V>& tile, bool is_short) {
 }
 
 template <int R, int V>
+static DIGAN_FAST_INLINE void apply_lrelu(Tile<R, V>& tile) {
+    const Vec slope = broadcast(kSlope);
+    for_each_vector(tile,
+                    [&](Vec& z, int, int) DIGAN_FAST_INLINE_LAMBDA { z = max(z, mul(slope, z)); });
+}
+
+template <int R, int V>
 static DIGAN_FAST_INLINE void apply_epilogue(Tile<R, V>& tile, const Epilogue& how) {
     if (how.activation == Activation::lrelu) {
-        const Vec slope = broadcast(kSlope);
-        for_each_vector(
-            tile, [&](Vec& z, int, int) DIGAN_FAST_INLINE_LAMBDA { z = max(z, mul(slope, z)); });
+        apply_lrelu(tile);
     } else if (how.activation == Activation::relu) {
         for_each_vector(
             tile, [](Vec& z, int, int) DIGAN_FAST_INLINE_LAMBDA { z = max(broadcast(0.0f), z); });

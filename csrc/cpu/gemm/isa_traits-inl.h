@@ -58,6 +58,13 @@ static DIGAN_FAST_INLINE int64_t packed_depth(int64_t depth) {
     return (depth + kPack<T> - 1) / kPack<T>;
 }
 
+// The row of packed elements that a channel is in. Of signed numbers, the division would take four
+// instructions.
+template <class T>
+static DIGAN_FAST_INLINE int64_t packed_row(int64_t channel) {
+    return static_cast<int64_t>(static_cast<uint64_t>(channel) / kPack<T>);
+}
+
 // Channel r of those in a vector of elements T.
 template <class T>
 static DIGAN_FAST_INLINE Vec channel_of(Vec elements, [[maybe_unused]] int r) {

@@ -46,6 +46,42 @@ static DIGAN_FAST_INLINE void finish_channels(Tile<R, V>& tile, int64_t row,
     apply_epilogue(tile, p.how);
 }
 
+// Epilogues of which all is known when they are compiled, for AMX: the loads of its tiles leave few
+// slots for instructions that look at parameters.
+struct LreluEpilogue {};
+template <int R, int V>
+static DIGAN_FAST_INLINE void finish_channels(Tile<R, V>& tile, int64_t, const LreluEpilogue&) {
+    apply_lrelu(tile);
+}
+struct ShortSineEpilogue {};
+template <int R, int V>
+static DIGAN_FAST_INLINE void finish_channels(Tile<R, V>& tile, int64_t, const ShortSineEpilogue&) {
+    apply_sine(tile, true);
+}
+
+// call(LreluEpilogue{}) or call(ShortSineEpilogue{}) if that is the epilogue of a product of
+// elements T on AMX, else call(how). Sines of a product in bfloat16 are short also where they are
+// not rounded.
+template <class T, class Call>
+static DIGAN_FAST_INLINE void with_lrelu(const Epilogue& how, const Call& call) {
+    if constexpr (kMostRows<T> > kMR)
+        if (is_plain(how) && how.activation == Activation::lrelu) return call(LreluEpilogue{});
+    call(how);
+}
+template <class T, class Call>
+static DIGAN_FAST_INLINE void with_sine(const ModulatedEpilogue& p, const Call& call) {
+    if constexpr (kMostRows<T> > kMR)
+        if (is_plain(p.how) && p.how.activation == Activation::sine && !p.scale)
+            return call(ShortSineEpilogue{});
+    call(p);
+}
+
+// Whether a layer's panels stay in L2, so that they need no prefetches: with them a product of
+// depth 256 in bfloat16 takes 440 ns, without 329.
+static inline bool stays_in_cache(const PackedLayer& layer) {
+    return layer.outputs * layer.depth < 1 << 17;
+}
+
 // What is left to do with a slice of a tile's sums.
 template <int kRows, class Start, class How, class Out>
 static DIGAN_FAST_INLINE auto slice_epilogue(const Start& start, const How& how, const Out& out) {
@@ -60,29 +96,34 @@ static DIGAN_FAST_INLINE auto slice_epilogue(const Start& start, const How& how,
     };
 }
 
+// Prefetches a panel, a share with each call.
+struct PanelPrefetch {
+    const char* at;
+    int64_t bytes;  // each time
+    DIGAN_FAST_INLINE void operator()() {
+        for (int64_t line = 0; line < bytes; line += 64) prefetch(at + line);
+        at += bytes;
+    }
+};
+
 // Calls out(act(start + layer·in)) for each tile; in: [blocks][in_stride]. The panels'
 // elements are `Weight`s; they differ from the activations' if the weights are float32 and the
 // activations packed.
-template <class Weight, class In, class Start, class How, class Out>
+template <class Weight, Streamed kStreamed = Streamed::columns, class In, class Start, class How,
+          class Out>
 static inline void gemm(const PackedLayer& layer, int blocks, const Start& start, const In* in,
                         int64_t in_stride, const How& how, const Out& out) {
     const int64_t depth = layer.depth * kPack<Weight> / kPack<In>;
-    // Panels that stay in L2 need no prefetches: with them a product of depth 256 in bfloat16 takes
-    // 440 ns, without 329.
-    const bool prefetches = layer.outputs * layer.depth >= 1 << 17;
+    const bool prefetches = !stays_in_cache(layer);
     const auto on_amx = [&](auto mr, int64_t row, int block, auto& due) DIGAN_FAST_INLINE_LAMBDA {
         constexpr int R = decltype(mr)::value;
         const Weight* const panel = panel_at<Weight>(layer.panels, row, layer.depth);
-        // Each block's product prefetches its share of the next panel, in bytes per element along
-        // K.
-        constexpr int64_t kShare = R * sizeof(Weight) / kAmxGroupBlocks;
+        // Each block's product prefetches its share of the next panel.
+        constexpr int64_t kShare = kTmmSide * R * sizeof(Weight) / kAmxGroupBlocks;
         const char* const next = reinterpret_cast<const char*>(panel + R * depth);
-        amx_product<R, Streamed::columns>(
+        amx_product<R, kStreamed>(
             due.sums(), depth, panel, in + block * in_stride, kBlockPixels, due,
-            [&](int64_t k) DIGAN_FAST_INLINE_LAMBDA {
-                for (int64_t line = 0; prefetches && line < 16 * kShare; line += 64)
-                    prefetch(next + (block * depth + k) * kShare + line);
-            });
+            PanelPrefetch{next + block * (depth / kTmmSide) * kShare, prefetches ? kShare : 0});
     };
     const auto finish = slice_epilogue<kSliceRows>(start, how, out);
     for_each_tile_of_blocks<Weight, float, 1>(

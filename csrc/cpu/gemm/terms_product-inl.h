@@ -42,7 +42,11 @@ static DIGAN_FAST_INLINE void terms_product(const ProductSums<float>& sums, int6
         dot_tmm<2, 5, 6>(Bf16x2{});
         if (first) tiles.leave<3>();
         dot_tmm<3, 5, 7>(Bf16x2{});
-        due.slices();
+        if (first) {
+            due.first_slices();
+        } else {
+            due.slices();
+        }
         ahead();
     };
     // Between two products one operand stays: 14 loads of tiles, not 24.

@@ -1,5 +1,6 @@
 #include "ops/coord_mlp_kernel.h"
 
+#include <algorithm>
 #include <type_traits>
 
 #include "gemm/pixel_lanes-inl.h"
@@ -116,20 +117,75 @@ void assemble(const MlpLayer& layer, const Blocks& blocks, const float* x, int64
         }
 }
 
+// Calls out(act(layer·from)) for each tile.
 template <class In, class Out>
 void multiply(const MlpLayer& layer, const Blocks& blocks, const Epilogue& epilogue,
-              const float* from, float* to) {
+              const float* from, const Out& out) {
     const ModulatedEpilogue how{epilogue, layer.scale, layer.shift};
-    const auto out = [&](const auto& tile, int block, int64_t row, int lane) {
-        store_channels(tile, reinterpret_cast<Out*>(to) + block * blocks.stride, row, lane);
-    };
     const Bias start{layer.packed.bias};
     const In* const in = reinterpret_cast<const In*>(from);
     if constexpr (std::is_same_v<In, float> || std::is_same_v<In, Bfloat16Element>) {
-        gemm<In>(layer.packed, blocks.count, start, in, blocks.stride, how, out);
+        with_sine<In>(how, [&](const auto& known) {
+            gemm<In>(layer.packed, blocks.count, start, in, blocks.stride, known, out);
+        });
     } else {
         gemm(layer.packed, blocks.count, start, in, blocks.stride, how, out);
     }
+}
+
+// Stores channels as elements of `to`.
+template <class Out>
+auto storing(const Blocks& blocks, float* to) {
+    return [=](const auto& tile, int block, int64_t row, int lane) {
+        store_channels(tile, reinterpret_cast<Out*>(to) + block * blocks.stride, row, lane);
+    };
+}
+
+// A last layer of few outputs is summed up in the epilogues of the one before, whose outputs need
+// not be stored then. Its panel is [inputs][outputs].
+constexpr int64_t kFewOutputs = 4;
+
+bool summed_before(const MlpLayer& before, const MlpLayer& layer) {
+    return layer.packed.outputs <= kFewOutputs && !reads_rounded(layer) && plain(layer) &&
+           in_epilogue(before) && (!before.packed.terms || layer.inputs % kNR == 0);
+}
+
+void start_sums(const MlpLayer& layer, const Blocks& blocks, float* sums) {
+    for (int block = 0; block < blocks.count; ++block)
+        for (int64_t n = 0; n < layer.packed.outputs; ++n)
+            std::fill_n(sums + block * blocks.stride + n * kBlockPixels, kBlockPixels,
+                        layer.packed.bias[n]);
+}
+
+// Adds a tile of the layer's inputs times their weights to its sums, channel by channel.
+auto summing(const MlpLayer& layer, const Blocks& blocks, float* sums) {
+    const float* const weights = panel_at<float>(layer.packed.panels, 0, layer.packed.depth);
+    const int64_t outputs = layer.packed.outputs;
+    return [=]<int R>(const Tile<R>& tile, int block, int64_t row, int lane) {
+        const float* weight = weights + row * outputs;
+        float* to = sums + block * blocks.stride + lane;
+        for (int64_t n = 0; n < outputs; ++n, ++weight, to += kBlockPixels) {
+            Vec sum[2] = {load(to), load(to + Vec::width)};
+            for_each_vector(tile, [&](const Vec& z, int r, int v) DIGAN_FAST_INLINE_LAMBDA {
+                sum[v] = fma(broadcast(weight[r * outputs]), z, sum[v]);
+            });
+            store(to, sum[0]);
+            store(to + Vec::width, sum[1]);
+        }
+    };
+}
+
+void finish_sums(const MlpLayer& layer, const Blocks& blocks, const Epilogue& epilogue,
+                 float* sums) {
+    const ModulatedEpilogue how{epilogue, layer.scale, layer.shift};
+    for (int block = 0; block < blocks.count; ++block)
+        for (int64_t n = 0; n < layer.packed.outputs; ++n)
+            for (int lane = 0; lane < kBlockPixels; lane += kNR) {
+                float* const row = sums + block * blocks.stride + n * kBlockPixels + lane;
+                Tile<1> tile = tile_of<1>(row);
+                finish_channels(tile, n, how);
+                store_tile(tile, row, kNR);
+            }
 }
 
 // y = act(y), where the epilogue did not.
@@ -163,6 +219,7 @@ void mlp_group(const MlpGroup& p) {
     if (p.features && !p.encoded) copy_features(blocks, x, p.depth, p.features);
     int64_t width = p.depth;
     bool ready = plain(p.layers[0]) && !reads_rounded(p.layers[0]);
+    bool summed = false;  // the layer, in x, but for its epilogue
     for (int64_t i = 0; i < p.layer_count; ++i) {
         const MlpLayer& layer = p.layers[i];
         const MlpLayer* const next = i + 1 < p.layer_count ? &layer + 1 : nullptr;
@@ -178,13 +235,24 @@ void mlp_group(const MlpGroup& p) {
         const bool operand = next && reads_rounded(*next) && plain(*next) && finished && !features;
         Epilogue how = epilogue_of(layer.packed, operand ? next->packed.number : Number::float32);
         if (!finished) how.activation = Activation::linear;
-        with_element(&layer, [&](auto in) {
-            with_element(operand ? next : nullptr, [&](auto out) {
-                using Out = typename decltype(out)::Type;
-                multiply<typename decltype(in)::Type, Out>(layer, blocks, how, x, y);
-                if (operand) fill_up(*next, blocks, reinterpret_cast<Out*>(y));
+        if (summed) {
+            finish_sums(layer, blocks, how, x);
+            swap();
+        } else {
+            summed = i + 2 == p.layer_count && !features && summed_before(layer, *next);
+            with_element(&layer, [&](auto in) {
+                using In = typename decltype(in)::Type;
+                if (summed) {
+                    start_sums(*next, blocks, y);
+                    return multiply<In>(layer, blocks, how, x, summing(*next, blocks, y));
+                }
+                with_element(operand ? next : nullptr, [&](auto out) {
+                    using Out = typename decltype(out)::Type;
+                    multiply<In>(layer, blocks, how, x, storing<Out>(blocks, y));
+                    if (operand) fill_up(*next, blocks, reinterpret_cast<Out*>(y));
+                });
             });
-        });
+        }
         if (!finished) finish(layer, blocks, y);
         swap();
         width = layer.packed.outputs;

@@ -127,10 +127,11 @@ static inline void of_each_frame(const Scattered& lanes, int lane, float* odd, f
 
 // What is left to do with rows of Q·cos in registers and of P·sin in memory, for a pixel and its
 // mirror image.
-template <class Start, class Out>
-static DIGAN_FAST_INLINE auto mirrored_finish(int images, const Start& start, const Epilogue& how,
+template <class Start, class How, class Out>
+static DIGAN_FAST_INLINE auto mirrored_finish(int images, const Start& start, const How& how,
                                               const Out& out) {
-    return [=, &start, &out](const auto& even, const float* odd, int block, int64_t row, int lane) {
+    return [=, &start, &out](const auto& even, const float* odd, int block, int64_t row,
+                             int lane) DIGAN_FAST_INLINE_LAMBDA {
         const auto finish = [&](auto image) DIGAN_FAST_INLINE_LAMBDA {
             auto tile = even;
             start.of(block + image.value, [&](const auto& value) DIGAN_FAST_INLINE_LAMBDA {
@@ -140,7 +141,7 @@ static DIGAN_FAST_INLINE auto mirrored_finish(int images, const Start& start, co
                     z = add(z, value(row, r, lane / Vec::width + v));
                 });
             });
-            apply_epilogue(tile, how);
+            finish_channels(tile, row, how);
             out(tile, block + image.value, row, lane);
         };
         finish(Constant<0>{});
@@ -187,18 +188,11 @@ static inline void add_colours(const BlockGroup& p, const PackedLayer& to_rgb, c
                 });
 }
 
-// Takes a group through a stage's levels, from its features to its colours and the next stage's
-// base, with activations in `x` and `y` by turns. The renderer knows their elements and a base's,
-// and to which number it rounds both.
+// Takes blocks from a stage's first activations, in `x`, to their colours and the next stage's
+// base, with activations in `x` and `y` by turns.
 template <class Renderer, class T>
-static inline void render_levels(const Renderer& renderer, const BlockGroup& p, T* x, T* y) {
+static inline void render_layers(const Renderer& renderer, const BlockGroup& p, T* x, T* y) {
     const Stage& stage = *p.stage;
-    if (p.blocks[0].base) {
-        renderer.features(UpsampledBase<typename Renderer::Base>(p), x);
-    } else {
-        renderer.features(Bias{stage.sine.bias}, x);
-    }
-    for (int b = 0; b < p.block_count; ++b) start_colours(p.blocks[b], stage.colours);
     for (const PackedLevel* level = stage.levels; level != stage.levels + stage.level_count;
          ++level) {
         for (int64_t i = 0; i < level->layer_count; ++i) {
@@ -214,9 +208,43 @@ static inline void render_levels(const Renderer& renderer, const BlockGroup& p, 
     const auto out = [&](const auto& tile, int block, int64_t row, int lane) {
         using Base = typename Renderer::Base;
         auto* const to = reinterpret_cast<Base*>(p.blocks[block].base_out);
-        store_tile(tile, to + row / kPack<Base> * kBlockPixels + lane, kBlockPixels);
+        store_tile(tile, to + packed_row<Base>(row) * kBlockPixels + lane, kBlockPixels);
     };
     renderer.layer(*stage.next_base, epilogue_of(*stage.next_base, renderer.rounded), x, out);
+}
+
+static inline bool stays_in_cache(const Stage& stage) {
+    for (const PackedLevel* level = stage.levels; level != stage.levels + stage.level_count;
+         ++level)
+        for (int64_t i = 0; i < level->layer_count; ++i)
+            if (!stays_in_cache(level->layers[i])) return false;
+    return true;
+}
+
+// Takes a group through a stage's levels, from its features to its colours and the next stage's
+// base, together or block by block. The renderer knows their elements and a base's, and to which
+// number it rounds both.
+template <class Renderer, class T>
+static inline void render_levels(const Renderer& renderer, const BlockGroup& p, T* x, T* y) {
+    const Stage& stage = *p.stage;
+    if (p.blocks[0].base) {
+        renderer.features(UpsampledBase<typename Renderer::Base>(p), x);
+    } else {
+        renderer.features(Bias{stage.sine.bias}, x);
+    }
+    for (int b = 0; b < p.block_count; ++b) start_colours(p.blocks[b], stage.colours);
+    if constexpr (Renderer::kBlockByBlock) {
+        if (stays_in_cache(stage)) {
+            for (int b = 0; b < p.block_count; ++b) {
+                BlockGroup one = p;
+                one.blocks += b;
+                one.block_count = 1;
+                render_layers(renderer.of(one), one, x + b * renderer.stride, y);
+            }
+            return;
+        }
+    }
+    render_layers(renderer, p, x, y);
 }
 
 }  // namespace digan_fast::DIGAN_FAST_ISA

@@ -122,6 +122,8 @@ struct TermsRenderer {
         gemm(layer, p.block_count, Bias{layer.bias}, from, stride, how, out);
     }
 
+    static constexpr bool kBlockByBlock = false;
+
     void run() const { render_levels(*this, p, scratch[1], scratch[2]); }
 };
 

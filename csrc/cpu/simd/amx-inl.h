@@ -9,6 +9,13 @@
 // DIGAN_FAST_PORTABLE_AMX replaces them by functions with the same results for every processor,
 // so that the code that uses them is tested where there is no AMX.
 
+namespace digan_fast::DIGAN_FAST_ISA {
+
+// Rows and 32-bit columns of an AMX tile.
+constexpr int kTmmSide = 16;
+
+}  // namespace digan_fast::DIGAN_FAST_ISA
+
 #if defined(__AMX_TILE__) || defined(DIGAN_FAST_PORTABLE_AMX)
 #    define DIGAN_FAST_AMX 1
 
@@ -19,9 +26,6 @@
 #    include "simd/int8x4-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
-
-// Rows and 32-bit columns of an AMX tile.
-constexpr int kTmmSide = 16;
 
 #    if defined(DIGAN_FAST_PORTABLE_AMX)
 

@@ -2,6 +2,7 @@
 
 // The sine of a vector.
 
+#include "simd/amx-inl.h"
 #include "simd/sincos-inl.h"
 #include "simd/vec-inl.h"
 
@@ -48,13 +49,67 @@ static DIGAN_FAST_INLINE Vec sine_of(const Reduced& z) {
     return flip_sign(fma(mul(z.r, r2), p, z.r), z.shifted);
 }
 
-// The same for results that are rounded to bfloat16, whose half ulp is up to 2e-3, with six
-// multiplications instead of nine: z/π = n + f, |f| ≤ 1/2. The quotient's rounding turns the sine
-// by up to 7e-8·|z|; the polynomial, fitted, is 6e-7 off.
-constexpr float kShortSine[4] = {3.1415820122f, -5.1671428680f, 2.5418989658f, -5.5463612080e-1f};
+// Whether −reach ≤ n < reach, a power of 2, for the vectors of which these are the sums with the
+// shift; false if one is NaN.
+class ReachCheck {
+  public:
+    explicit ReachCheck(int32_t reach) : reach_(reach) {}
+    DIGAN_FAST_INLINE void see(Vec shifted) {
+        bits_ = join_difference(bits_, shifted, kShiftBits - reach_);
+    }
+    DIGAN_FAST_INLINE bool passed() const { return !any_bits(bits_, ~(2 * reach_ - 1)); }
 
-// Where |n| < kShortReach, |z| up to 200, the error is within 1.5e-5; beyond it is not used.
-constexpr int32_t kShortReach = 64;
+  private:
+    int32_t reach_;
+    Vec bits_ = broadcast(0.0f);
+};
+
+// Sines whose results are rounded to bfloat16, half an ulp of which is up to 2e-3.
+#if DIGAN_FAST_AMX
+
+// z = 2π·(n + r), |r| ≤ 1/2; `shifted` is n + r. Eight operations and one for the reach instead of
+// twelve: loads of tiles leave few slots for instructions. The quotient's rounding turns the sine
+// by up to 9e-8·|z|; the polynomial, fitted, is 6e-6 off.
+constexpr float kInverseTwoPi = 0.159154943f;
+constexpr float kShortSine[5] = {6.2830558955f, -4.1331217440e+1f, 8.1366820640e+1f,
+                                 -7.4477894740e+1f, 3.2781044987e+1f};
+
+static DIGAN_FAST_INLINE Reduced quickly_reduced(Vec z) {
+    const Vec turns = mul(z, broadcast(kInverseTwoPi));
+    return {from_nearest(turns), turns};
+}
+
+static DIGAN_FAST_INLINE Vec short_sine_of(const Reduced& z) {
+    const Vec r2 = mul(z.r, z.r);
+    Vec p = fma(broadcast(kShortSine[4]), r2, broadcast(kShortSine[3]));
+    p = fma(p, r2, broadcast(kShortSine[2]));
+    p = fma(p, r2, broadcast(kShortSine[1]));
+    p = fma(p, r2, broadcast(kShortSine[0]));
+    return mul(z.r, p);
+}
+
+static DIGAN_FAST_INLINE Vec turns_of(const Reduced& z) { return z.shifted; }
+
+// Where −kShortReach ≤ n + r < kShortReach, |z| up to 200, the error is within 2.5e-5; beyond it is
+// not used.
+constexpr int32_t kShortReach = 32;
+
+// Whether it is so for all vectors.
+class ShortReachCheck {
+  public:
+    DIGAN_FAST_INLINE void see(Vec turns) { most_ = larger_magnitude(most_, turns); }
+    DIGAN_FAST_INLINE bool passed() const { return !any_beyond(most_, kMost); }
+
+  private:
+    static constexpr float kMost = kShortReach - 0x1p-19f;  // the number before
+    Vec most_ = broadcast(0.0f);
+};
+
+#else
+
+// z/π = n + r, |r| ≤ 1/2: six multiplications instead of nine. The quotient's rounding turns the
+// sine by up to 7e-8·|z|; the polynomial, fitted, is 6e-7 off.
+constexpr float kShortSine[4] = {3.1415820122f, -5.1671428680f, 2.5418989658f, -5.5463612080e-1f};
 
 static DIGAN_FAST_INLINE Reduced quickly_reduced(Vec z) {
     const Vec turns = mul(z, broadcast(kInversePi));
@@ -71,20 +126,20 @@ static DIGAN_FAST_INLINE Vec short_sine_of(const Reduced& z) {
     return flip_sign(mul(z.r, p), z.shifted);
 }
 
-// Whether −reach ≤ n < reach, a power of 2, for the vectors of which these are the sums with the
-// shift; false if one is NaN.
-class ReachCheck {
-  public:
-    explicit ReachCheck(int32_t reach) : reach_(reach) {}
-    DIGAN_FAST_INLINE void see(Vec shifted) {
-        bits_ = join_difference(bits_, shifted, kShiftBits - reach_);
-    }
-    DIGAN_FAST_INLINE bool passed() const { return !any_bits(bits_, ~(2 * reach_ - 1)); }
+static DIGAN_FAST_INLINE Vec turns_of(const Reduced& z) {
+    return add(z.shifted, broadcast(-kShift));
+}
 
-  private:
-    int32_t reach_;
-    Vec bits_ = broadcast(0.0f);
+// Where −kShortReach ≤ n < kShortReach, |z| up to 200, the error is within 1.5e-5; beyond it is not
+// used.
+constexpr int32_t kShortReach = 64;
+
+class ShortReachCheck : public ReachCheck {
+  public:
+    ShortReachCheck() : ReachCheck(kShortReach) {}
 };
+
+#endif
 
 static DIGAN_FAST_INLINE Vec cosine_of(const Reduced& z) {
     const Vec r2 = mul(z.r, z.r);
@@ -110,11 +165,11 @@ static inline Vec sine_anywhere(Vec z) {
     return load(sines);
 }
 
-// The short sine where |n| allows it, however far the other lanes are; there the sine.
+// The short sine of what is within its reach, however far the other lanes are; there the sine.
 static inline Vec short_sine_anywhere(Vec z) {
     const Reduced near = quickly_reduced(z);
     float turns[Vec::width], sines[Vec::width], others[Vec::width];
-    store(turns, add(near.shifted, broadcast(-kShift)));
+    store(turns, turns_of(near));
     store(sines, short_sine_of(near));
     store(others, sine_anywhere(z));
     for (int i = 0; i < Vec::width; ++i)

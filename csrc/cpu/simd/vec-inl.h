@@ -60,6 +60,12 @@ static DIGAN_FAST_INLINE Vec flip_sign(Vec a, Vec b) {
     return {_mm512_mask_xor_ps(a.v, odd, a.v, _mm512_set1_ps(-0.0f))};
 }
 static DIGAN_FAST_INLINE Vec absolute(Vec a) { return {_mm512_abs_ps(a.v)}; }
+// a less the nearest integer; NaN for infinity.
+static DIGAN_FAST_INLINE Vec from_nearest(Vec a) { return {_mm512_reduce_ps(a.v, 0)}; }
+// The larger of |a| and |b|, the other one if one is NaN.
+static DIGAN_FAST_INLINE Vec larger_magnitude(Vec a, Vec b) {
+    return {_mm512_range_ps(a.v, b.v, 0x0b)};
+}
 // x where a < b, else y.
 static DIGAN_FAST_INLINE Vec where_less(Vec a, Vec b, Vec x, Vec y) {
     return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ), y.v, x.v)};
