@@ -326,6 +326,32 @@ def test_short_sines() -> None:
     assert ((found - exact).abs() <= exact.abs() * 2**-8 + 2e-5).all()
 
 
+@pytest.mark.usefixtures("poisoned")
+@pytest.mark.parametrize("precision", ["float32", *TIES])
+@pytest.mark.parametrize("activations", [("sine", "linear"), ("lrelu", "tanh"), ("sine", "sine")])
+@pytest.mark.parametrize("widths", [(5,), (37,), (64,), (64, 48), (33, 96)])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_few_outputs(precision: str, activations: tuple[str, str], widths: tuple[int, ...], scaled: bool) -> None:
+    """Up to four, which are summed up while their inputs are in registers, are those of five, which are not."""
+    torch.manual_seed(0)
+    extents, kinds = [2, *widths, 5], [*[activations[0]] * len(widths), activations[1]]
+    scales = [torch.rand(3, each) + 0.5 if scaled else None for each in extents[1:]]
+    shifts = [torch.randn(3, each) if scaled else None for each in extents[1:]]
+    layers = [
+        MLPLayer(torch.randn(3, o, i) / i**0.5, torch.randn(3, o), kind, scale=scale, shift=shift)
+        for i, o, kind, scale, shift in zip(extents[:-1], extents[1:], kinds, scales, shifts, strict=True)
+    ]
+    x = torch.randn(3, 301, 2)
+    with use_backend("native"):
+        five = functional.coord_mlp(x, layers, precision=precision)
+        for count in (1, 2, 3, 4):
+            last = layers[-1]
+            names = ("weight", "bias", "scale", "shift") if scaled else ("weight", "bias")
+            last = last._replace(**{name: getattr(last, name)[:, :count].contiguous() for name in names})
+            few = functional.coord_mlp(x, [*layers[:-1], last], precision=precision)
+            torch.testing.assert_close(few, five[..., :count], rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("precision", ["float32", *TIES])
 @pytest.mark.parametrize("width", [2, 64])
 @pytest.mark.parametrize("value", [torch.inf, torch.nan])
