@@ -67,9 +67,9 @@ class ReachCheck {
 // Sines whose results are rounded to bfloat16, half an ulp of which is up to 2e-3.
 #if DIGAN_FAST_AMX
 
-// z = 2π·(n + r), |r| ≤ 1/2; `shifted` is n + r. Eight operations and one for the reach instead of
-// twelve: loads of tiles leave few slots for instructions. The quotient's rounding turns the sine
-// by up to 9e-8·|z|; the polynomial, fitted, is 6e-6 off.
+// z = 2π·(n + r), |r| ≤ 1/2; `shifted` is n + r. Nine instructions, the look at the reach included,
+// instead of thirteen: loads of tiles leave few slots. The quotient's rounding turns the sine by up
+// to 9e-8·|z|; the polynomial, fitted, is 6e-6 off.
 constexpr float kInverseTwoPi = 0.159154943f;
 constexpr float kShortSine[5] = {6.2830558955f, -4.1331217440e+1f, 8.1366820640e+1f,
                                  -7.4477894740e+1f, 3.2781044987e+1f};
