@@ -35,7 +35,7 @@ RIGS = {
         Rig("cuda_simulated", ("tests/cuda/test_cuda_simulated.py",), _SOON),
         Rig("cuda_sanitized", ("tests/cuda/test_cuda_sanitized.py",), _SOON),
         Rig("cuda_executed", ("tests/cuda/test_cuda_executed.py",), _SOON),
-        Rig("cpu", ("tests/ops/test_coord_mlp_native.py",), builds=True),
+        Rig("cpu", ("tests/ops/test_coord_mlp_native.py", "tests/ops/test_coord_mlp_epilogues.py"), builds=True),
         Rig("rendered", ("tests/ops/test_render.py",), builds=True),
         Rig("convolved", ("tests/ops/test_conv3x3.py",), builds=True),
         Rig("trained", ("tests/ops/test_bfloat16_native.py",), builds=True),
