@@ -16,6 +16,14 @@ constexpr float kSine[4] = {-1.6666656733e-1f, 8.3330152556e-3f, -1.9806477940e-
 constexpr float kCosine[5] = {-4.9999999546e-1f, 4.1666640563e-2f, -1.3888401204e-3f,
                               2.4761761242e-5f, -2.6074796507e-7f};
 
+// c[0] + c[1]·x + c[2]·x² + …
+template <int N>
+static DIGAN_FAST_INLINE Vec polynomial(const float (&c)[N], Vec x) {
+    Vec sum = broadcast(c[N - 1]);
+    for (int i = N - 2; i >= 0; --i) sum = fma(sum, x, broadcast(c[i]));
+    return sum;
+}
+
 // z = n·π + r, |r| ≤ π/2, for |z| up to kSincosReach; n is odd where the lowest bit of `shifted`
 // is set.
 //
@@ -43,10 +51,7 @@ static DIGAN_FAST_INLINE Reduced reduced(Vec z) {
 
 static DIGAN_FAST_INLINE Vec sine_of(const Reduced& z) {
     const Vec r2 = mul(z.r, z.r);
-    Vec p = fma(broadcast(kSine[3]), r2, broadcast(kSine[2]));
-    p = fma(p, r2, broadcast(kSine[1]));
-    p = fma(p, r2, broadcast(kSine[0]));
-    return flip_sign(fma(mul(z.r, r2), p, z.r), z.shifted);
+    return flip_sign(fma(mul(z.r, r2), polynomial(kSine, r2), z.r), z.shifted);
 }
 
 // Whether −reach ≤ n < reach, a power of 2, for the vectors of which these are the sums with the
@@ -80,12 +85,7 @@ static DIGAN_FAST_INLINE Reduced quickly_reduced(Vec z) {
 }
 
 static DIGAN_FAST_INLINE Vec short_sine_of(const Reduced& z) {
-    const Vec r2 = mul(z.r, z.r);
-    Vec p = fma(broadcast(kShortSine[4]), r2, broadcast(kShortSine[3]));
-    p = fma(p, r2, broadcast(kShortSine[2]));
-    p = fma(p, r2, broadcast(kShortSine[1]));
-    p = fma(p, r2, broadcast(kShortSine[0]));
-    return mul(z.r, p);
+    return mul(z.r, polynomial(kShortSine, mul(z.r, z.r)));
 }
 
 static DIGAN_FAST_INLINE Vec turns_of(const Reduced& z) { return z.shifted; }
@@ -119,11 +119,7 @@ static DIGAN_FAST_INLINE Reduced quickly_reduced(Vec z) {
 }
 
 static DIGAN_FAST_INLINE Vec short_sine_of(const Reduced& z) {
-    const Vec f2 = mul(z.r, z.r);
-    Vec p = fma(broadcast(kShortSine[3]), f2, broadcast(kShortSine[2]));
-    p = fma(p, f2, broadcast(kShortSine[1]));
-    p = fma(p, f2, broadcast(kShortSine[0]));
-    return flip_sign(mul(z.r, p), z.shifted);
+    return flip_sign(mul(z.r, polynomial(kShortSine, mul(z.r, z.r))), z.shifted);
 }
 
 static DIGAN_FAST_INLINE Vec turns_of(const Reduced& z) {
@@ -143,11 +139,7 @@ class ShortReachCheck : public ReachCheck {
 
 static DIGAN_FAST_INLINE Vec cosine_of(const Reduced& z) {
     const Vec r2 = mul(z.r, z.r);
-    Vec p = fma(broadcast(kCosine[4]), r2, broadcast(kCosine[3]));
-    p = fma(p, r2, broadcast(kCosine[2]));
-    p = fma(p, r2, broadcast(kCosine[1]));
-    p = fma(p, r2, broadcast(kCosine[0]));
-    return flip_sign(fma(r2, p, broadcast(1.0f)), z.shifted);
+    return flip_sign(fma(r2, polynomial(kCosine, r2), broadcast(1.0f)), z.shifted);
 }
 
 // sin z for |z| up to kSincosReach, absolute error within 1.4e-7.

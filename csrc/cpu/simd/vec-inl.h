@@ -60,7 +60,7 @@ static DIGAN_FAST_INLINE Vec flip_sign(Vec a, Vec b) {
     return {_mm512_mask_xor_ps(a.v, odd, a.v, _mm512_set1_ps(-0.0f))};
 }
 static DIGAN_FAST_INLINE Vec absolute(Vec a) { return {_mm512_abs_ps(a.v)}; }
-// a less the nearest integer; NaN for infinity.
+// a less the nearest integer, for finite a.
 static DIGAN_FAST_INLINE Vec from_nearest(Vec a) { return {_mm512_reduce_ps(a.v, 0)}; }
 // The larger of |a| and |b|, the other one if one is NaN.
 static DIGAN_FAST_INLINE Vec larger_magnitude(Vec a, Vec b) {
